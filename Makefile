@@ -1,0 +1,78 @@
+# Set-up and the everyday commands. `make help` lists them; every target creates what it needs first.
+
+# Any Python from 3.11 on. When this one is older or absent, python3.13, 3.12 and 3.11 are tried.
+PYTHON ?= python3
+VENV ?= .venv
+# torch goes in first and alone. On Linux the registry's plain wheel may bring several GB of CUDA packages; a machine
+# without a GPU wants TORCH_INDEX=https://download.pytorch.org/whl/cpu (an index URL) or a folder of wheels.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+CONSTRAINTS := .ci/constraints.txt
+# A URL is an index, anything else a folder of wheels.
+TORCH_FLAGS = $(if $(TORCH_INDEX),$(if $(filter http% file:%,$(TORCH_INDEX)),--index-url,--find-links) $(TORCH_INDEX))
+
+.DEFAULT_GOAL := help
+.PHONY: help set-up demo test test-all lint bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables   (now)"
+	@echo "  PYTHON      $(PYTHON): the interpreter, 3.11 or newer"
+	@echo "  VENV        $(VENV): where the environment lives"
+	@echo "  TORCH       $(TORCH): what pip is asked for"
+	@echo "  TORCH_INDEX $(if $(TORCH_INDEX),$(TORCH_INDEX),(the registry)): where torch comes from, an index URL or a folder of wheels;"
+	@echo "              without a GPU, https://download.pytorch.org/whl/cpu spares several GB"
+	@echo "  ARGS        passed on, e.g. make test ARGS='-k store', make demo ARGS='--port 8001'"
+
+set-up: $(STAMP)  ## create the environment and install the pinned dependencies
+
+# The constraints pin all but the project itself, so that a set-up next year is this set-up.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@set -e; \
+	works() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
+	python=; for p in "$(PYTHON)" python3.13 python3.12 python3.11; do if works "$$p"; then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python 3.11 or newer: tried $(PYTHON), python3.13, python3.12, python3.11." >&2; \
+	  echo "       Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	"$$python" -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: $$python cannot make environments (no venv or ensurepip)." >&2; \
+	  echo "       On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; \
+	echo "set-up: $$("$$python" --version) -> $(VENV)"; \
+	"$$python" -m venv "$(VENV)"
+	@$(BIN)/python -m pip install --quiet $(TORCH_FLAGS) '$(TORCH)' || { \
+	  echo "error: no wheel for '$(TORCH)' on $$($(BIN)/python --version) from $(if $(TORCH_INDEX),$(TORCH_INDEX),the registry)." >&2; \
+	  echo "       Name another source or release: make TORCH_INDEX=… TORCH='torch==…'" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet -e '.[all,dev]' -c $(CONSTRAINTS)
+	@touch $@
+
+demo: $(STAMP)  ## the whole way on the built-in marketplace, from raw logs to ads
+	$(BIN)/lightsage demo $(ARGS)
+
+# One process: the Spark session is shared by all tests of a run, and a second worker would start a second JVM.
+test: $(STAMP)  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(STAMP)  ## every test, the slow ones too
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## list the benchmarks; make bench NAME=file ARGS='…' runs one
+ifdef NAME
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+else
+	@for f in $(sort $(wildcard benchmarks/*.py)); do \
+	  name=$$(basename $$f .py); \
+	  printf '  make bench NAME=%-14s %s\n' "$$name" "$$(sed -n '1s/^"""\([^"]*\).*/\1/p' $$f)"; done
+endif
+
+clean:  ## remove the environment and the caches
+	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis

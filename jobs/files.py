@@ -1,0 +1,71 @@
+"""Local files that are whole or not there: checksums, replacing in one step, telling a full disk."""
+
+import errno
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from jobs.errors import CorruptVersionError
+from jobs.manifest import FileRecord
+
+
+def record(path: Path) -> FileRecord:
+    """Read the file, make sure that it is on the disk, and return its size and SHA-256."""
+    digest = sha256(path)
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return FileRecord(bytes=path.stat().st_size, sha256=digest)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of the content, in hex, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check(path: Path, expected: FileRecord, verify: bool) -> None:
+    """Raise CorruptVersionError unless the size, and with `verify` the content, is as recorded."""
+    if not path.is_file():
+        raise CorruptVersionError(f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)")
+    if path.stat().st_size != expected.bytes:
+        raise CorruptVersionError(
+            f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}"
+        )
+    if verify and (found := sha256(path)) != expected.sha256:
+        raise CorruptVersionError(f"{path} has SHA-256 {found}, the manifest says {expected.sha256}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace the file in one step: whoever reads it sees the old content or the new, never a part."""
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with scratch.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    flush(path.parent)
+
+
+def flush(folder: Path) -> None:
+    """Make a rename inside the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether the error, or one that it was raised from, says that the disk (or the quota) is full."""
+    # Spark and safetensors wrap the system's error in their own, and keep only its words.
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,298 @@
+"""Where things are: the workspace, its versions, the lock and `current`. Only this file knows these paths.
+
+A run builds a version in a scratch folder (`stage`) and publishes it: checksums, then the manifest, then the
+folder under its name, then `current`. Whatever happens before that last step, the version before stays the
+one that is served. The store knows no room: each room reads and writes its own folder inside a version.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsspec.core import url_to_fs
+from pydantic import ValidationError
+
+from jobs import lock
+from jobs.errors import (
+    CorruptVersionError,
+    FormatVersionError,
+    InputNotFoundError,
+    NoVersionError,
+    StoreError,
+    WorkspaceBusyError,
+    WorkspaceFullError,
+)
+from jobs.files import check, flush, is_disk_full, record, write_whole
+from jobs.manifest import (
+    FORMAT_VERSION,
+    FileRecord,
+    InputFile,
+    Manifest,
+    code_version,
+    describe_inputs,
+    fingerprint,
+    version_name,
+)
+
+__all__ = [
+    "CorruptVersionError",
+    "FileRecord",
+    "FormatVersionError",
+    "InputFile",
+    "InputNotFoundError",
+    "Manifest",
+    "NoVersionError",
+    "StoreError",
+    "Version",
+    "Workspace",
+    "WorkspaceBusyError",
+    "WorkspaceFullError",
+    "code_version",
+    "describe_inputs",
+    "fingerprint",
+    "version_name",
+]
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version: a local folder that never changes, and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.version
+
+
+class Workspace:
+    """A folder, or a URI that fsspec knows, of versions.
+
+    Readers need no lock: a version never changes, and `current` is replaced whole. Writers work in `lock`.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+        self._fs, root = url_to_fs(self.uri)
+        self._root: str = root.rstrip("/")
+        self._is_local = "file" in self._fs.protocol
+        self._owner: lock.Owner | None = None
+
+    # Readers
+
+    def current(self) -> str:
+        """Return the name of the published version.
+
+        Raises:
+            NoVersionError: Nothing has been published yet.
+            CorruptVersionError: `current` is not what a publish wrote.
+        """
+        path = self._path("current")
+        try:
+            version = json.loads(self._fs.cat_file(path))["version"]
+        except FileNotFoundError:
+            raise NoVersionError(
+                f"workspace {self.uri} has no published version: run `lightsage run` first"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            version = None
+        if not isinstance(version, str):
+            raise CorruptVersionError(
+                f'{path} is not {{"version": "<name>"}}: publish again, or write it by hand'
+            )
+        return version
+
+    def versions(self) -> list[str]:
+        """Return the names of the complete versions, sorted, so by as-of time."""
+        names = (path.rpartition("/")[2] for path in self._ls(self._path("versions")))
+        return sorted(name for name in names if self._fs.exists(self._path("versions", name, MANIFEST)))
+
+    def find(self, fingerprint: str) -> str | None:
+        """Return the version built from this fingerprint, if there is one."""
+        for name in reversed(self.versions()):
+            if name.endswith(f"-{fingerprint[:8]}") and self._manifest(name).fingerprint == fingerprint:
+                return name
+        return None
+
+    def open(self, version: str | None = None, verify: bool = False) -> Version:
+        """Return a version, by default the current one, after checking that its files are there in full size.
+
+        Args:
+            version: Its name.
+            verify: Also read every file and compare its SHA-256.
+
+        Raises:
+            NoVersionError: There is no such version.
+            FormatVersionError: It was written in another format.
+            CorruptVersionError: The manifest or a file of it is missing, cut off or changed.
+        """
+        name = version if version is not None else self.current()
+        if not self._fs.isdir(self._path("versions", name)):
+            raise NoVersionError(
+                f"workspace {self.uri} has no version {name!r}; it has {', '.join(self.versions()) or 'none'}"
+            )
+        manifest = self._manifest(name)
+        path = Path(self._path("versions", name)) if self._is_local else self._fetched(name)
+        for file, expected in manifest.files.items():
+            check(path / file, expected, verify)
+        return Version(path, manifest)
+
+    # Writers
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer; what dead runs left behind is swept first.
+
+        Raises:
+            WorkspaceBusyError: Another run is writing; the message names it.
+        """
+        self._fs.makedirs(self._path("versions"), exist_ok=True)
+        owner = lock.acquire(self._fs, self._path("lock"), self.uri)
+        try:
+            self._owner = owner
+            self._sweep()
+            yield
+        finally:
+            self._owner = None
+            lock.release(self._fs, self._path("lock"), owner)
+
+    @contextlib.contextmanager
+    def stage(self, label: str = "build") -> Iterator[Path]:
+        """Yield an empty local folder to build a version in, on the workspace's own disk where that is local.
+
+        Whatever is still in it at the end, because of an error or because it was not published, is removed.
+
+        Raises:
+            WorkspaceFullError: The disk ran full inside the block.
+            StoreError: The lock is not held.
+        """
+        self._require_lock("stage")
+        unique = f"{label}-{uuid.uuid4().hex[:8]}"
+        if self._is_local:
+            folder = Path(self._path("staging", unique))
+            folder.mkdir(parents=True)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix=f"lightsage-{unique}-"))
+        try:
+            yield folder
+        except Exception as error:
+            if not is_disk_full(error):
+                raise
+            raise WorkspaceFullError(
+                f"no space left on the disk of {folder.parent} "
+                f"({shutil.disk_usage(folder.parent).free:,} bytes free). "
+                "Nothing was published, the version before stays current. Free some space and run again"
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, staged: Path, manifest: Manifest) -> Version:
+        """Make the staged folder the version `manifest.version`, and the current one.
+
+        The manifest gets size and SHA-256 of every staged file.
+
+        Raises:
+            StoreError: The version is there already (versions never change), or the lock is lost.
+        """
+        self._require_lock("publish")
+        if manifest.version in self.versions():
+            raise StoreError(
+                f"workspace {self.uri} has a version {manifest.version} already, and versions never change"
+            )
+        paths = sorted(path for path in staged.rglob("*") if path.is_file())
+        files = {path.relative_to(staged).as_posix(): record(path) for path in paths}
+        complete = manifest.model_copy(update={"files": files})
+        write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
+        self._require_lock("publish")
+        self._put_version(staged, manifest.version)
+        self._put_current(manifest.version)
+        logger.info("published %s in %s", manifest.version, self.uri)
+        return self.open(manifest.version)
+
+    # Paths and files
+
+    def _path(self, *parts: str) -> str:
+        return "/".join((self._root, *parts))
+
+    def _ls(self, path: str) -> list[str]:
+        return (
+            [entry.rstrip("/") for entry in self._fs.ls(path, detail=False)] if self._fs.isdir(path) else []
+        )
+
+    def _manifest(self, name: str) -> Manifest:
+        path = self._path("versions", name, MANIFEST)
+        try:
+            content = json.loads(self._fs.cat_file(path))
+            found = content["format_version"]
+        except FileNotFoundError:
+            raise CorruptVersionError(f"{path} is missing, so version {name} was never completed") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptVersionError(f"{path} is no manifest ({type(error).__name__}: {error})") from error
+        if found != FORMAT_VERSION:
+            raise FormatVersionError(
+                f"{path} has format version {found!r}, this code reads {FORMAT_VERSION}: "
+                "use the release that wrote it, or build the version again with `lightsage run`"
+            )
+        try:
+            manifest = Manifest.model_validate(content)
+        except ValidationError as error:
+            raise CorruptVersionError(f"{path} is no valid manifest: {error}") from error
+        if manifest.version != name:
+            raise CorruptVersionError(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
+        return manifest
+
+    def _require_lock(self, action: str) -> None:
+        holder = lock.read(self._fs, self._path("lock"))
+        if self._owner is None or holder is None or holder.token != self._owner.token:
+            raise StoreError(
+                f"{action} needs the lock of workspace {self.uri}, and this run does not hold it"
+            )
+
+    def _sweep(self) -> None:
+        # Only the holder of the lock stages, so whatever lies here belongs to a run that is dead.
+        for leftover in self._ls(self._path("staging")):
+            logger.warning("removing what a dead run left behind: %s", leftover)
+            self._fs.rm(leftover, recursive=True)
+
+    def _put_version(self, staged: Path, name: str) -> None:
+        target = self._path("versions", name)
+        if self._fs.exists(target):  # a folder without a manifest is no version
+            self._fs.rm(target, recursive=True)
+        if self._is_local:
+            staged.replace(target)
+            flush(Path(target).parent)
+            return
+        paths = [path for path in staged.rglob("*") if path.is_file() and path != staged / MANIFEST]
+        for path in [*paths, staged / MANIFEST]:
+            self._fs.put_file(str(path), f"{target}/{path.relative_to(staged).as_posix()}")
+
+    def _put_current(self, name: str) -> None:
+        content = json.dumps({"version": name}).encode()
+        if self._is_local:
+            write_whole(Path(self._path("current")), content)
+        else:
+            self._fs.pipe_file(self._path("current"), content)
+
+    def _fetched(self, name: str) -> Path:
+        """The version as a local folder, downloaded once."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lightsage"
+        folder = cache / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / name
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+            self._fs.get(self._path("versions", name) + "/", f"{scratch}/", recursive=True)
+            scratch.replace(folder)
+        return folder

@@ -1,0 +1,95 @@
+"""The marketplace's shoppers: their tastes, and the visits they make."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.marketplace.catalogue import Bools, Catalogue, Floats, Ints
+from jobs.marketplace.config import MarketplaceConfig
+
+FAVOURITES = 8
+COUNTRIES = ("DE", "FR", "NL", "AT", "PL", "ES")
+_COUNTRY_SHARE = (0.38, 0.2, 0.14, 0.1, 0.1, 0.08)
+# Share of the visits by hour of the day (UTC): quiet nights, a lunch break, and an evening peak.
+_HOURS = (9, 5, 3, 2, 2, 4, 9, 18, 28, 36, 42, 47, 52, 48, 44, 43, 46, 54, 65, 78, 86, 76, 50, 24)
+_WEEKDAYS = (1.0, 0.96, 0.97, 1.0, 1.05, 1.2, 1.3)
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Shoppers:
+    """One row a shopper: latent style (unit length), price level, and favourite leaf categories."""
+
+    style: Floats
+    price_level: Floats
+    favourites: Ints
+    country: Ints
+    signed_in: Bools
+    activity: Floats
+    ids: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Visits:
+    """One row a session: who, on which day, from which second on, and whether `source_item_id` is logged."""
+
+    shopper: Ints
+    day: Ints
+    start: Floats
+    logs_source: Bools
+    ids: npt.NDArray[np.str_]
+
+
+def build_shoppers(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Generator) -> Shoppers:
+    """Draw tastes: a style of the catalogue, seen through noise, and the categories of two things they do."""
+    n = config.shoppers
+    leans_to = catalogue.style[rng.integers(len(catalogue.style), size=n)]
+    style = leans_to + rng.normal(0, 0.2, leans_to.shape)
+    by_theme: dict[str, list[int]] = {}
+    for position, leaf in enumerate(catalogue.leaves):
+        for theme in leaf.themes:
+            by_theme.setdefault(theme, []).append(position)
+    themes = [np.array(members) for _, members in sorted(by_theme.items())]
+    chosen = rng.integers(len(themes), size=(n, 2))
+    pick = rng.random((n, FAVOURITES))
+    favourites = np.array(
+        [
+            [
+                themes[chosen[i, j % 2]][int(pick[i, j] * len(themes[chosen[i, j % 2]]))]
+                for j in range(FAVOURITES)
+            ]
+            for i in range(n)
+        ]
+    )
+    return Shoppers(
+        style=style / np.linalg.norm(style, axis=1, keepdims=True),
+        price_level=rng.normal(0, 0.9, n),
+        favourites=favourites,
+        country=rng.choice(len(COUNTRIES), n, p=_COUNTRY_SHARE),
+        signed_in=rng.random(n) < config.signed_in_share,
+        activity=rng.lognormal(0, 1.1, n),
+        ids=np.array([f"u{number}" for number in rng.permutation(n) + 10_000]),
+    )
+
+
+def build_visits(config: MarketplaceConfig, shoppers: Shoppers, rng: np.random.Generator) -> Visits:
+    """Draw when who comes, in the order of time, the test day included."""
+    days = config.days + 1
+    weekday = np.array([_WEEKDAYS[(config.start.weekday() + day) % 7] for day in range(days)])
+    per_day = np.round(config.sessions_per_day * weekday / weekday.mean()).astype(int)
+    day = np.repeat(np.arange(days), per_day)
+    n = len(day)
+    hours = np.array(_HOURS) / sum(_HOURS)
+    second = rng.choice(24, n, p=hours) * 3_600 + rng.random(n) * 3_600
+    order = np.argsort(day * DAY_SECONDS + second, kind="stable")
+    day, second = day[order], second[order]
+    shopper = rng.choice(config.shoppers, n, p=shoppers.activity / shoppers.activity.sum())
+    serial = rng.integers(16**8, 16**9, n)
+    return Visits(
+        shopper=shopper,
+        day=day,
+        start=day * DAY_SECONDS + second,
+        logs_source=rng.random(n) < config.source_logged_share,
+        ids=np.array([f"s{number:x}-{position}" for position, number in enumerate(serial)]),
+    )

@@ -117,7 +117,7 @@ def build_catalogue(config: MarketplaceConfig, rng: np.random.Generator) -> Cata
 def related_items(catalogue: Catalogue, rng: np.random.Generator) -> Ints:
     """Return the items shown on each item's page, best first: (items, RELATED).
 
-    Drawn without replacement (Gumbel top-k) with the probability that style, price, category and popularity give:
+    Drawn without replacement (Gumbel top-k), with weights from style, price, category and popularity:
     exp(STYLE_PULL · cos − PRICE_PULL · |Δ price level|) · popularity^POPULARITY_PULL · category pull.
     """
     pull = category_pull(catalogue)

@@ -27,7 +27,7 @@ def bot_rows(
         pages = pages[catalogue.on_sale(pages, np.full(len(pages), day))]
         if not len(pages):
             continue
-        opened = np.resize(pages, int(config.bot_items * rng.uniform(0.4, 1.6)))
+        opened = np.resize(pages, int(config.bot_items * rng.lognormal(-0.32, 0.8)))
         start = day * DAY_SECONDS + rng.uniform(0, 20 * 3_600)
         seconds = start + np.cumsum(rng.uniform(0.8, 2.2, len(opened)))
         parts.append(rows(np.full(len(opened), first_session + bot), seconds, VIEW, opened))

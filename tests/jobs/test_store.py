@@ -1,0 +1,347 @@
+"""Versions are published whole or not at all, by one writer at a time."""
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jobs import files, lock, store
+from jobs.store import (
+    CorruptVersionError,
+    FormatVersionError,
+    Manifest,
+    NoVersionError,
+    StoreError,
+    Workspace,
+    WorkspaceBusyError,
+    WorkspaceFullError,
+    version_name,
+)
+
+AS_OF = datetime(2026, 3, 15, 23, 59, 59, tzinfo=UTC)
+
+
+def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
+    return Manifest(
+        version=version_name(as_of, fingerprint),
+        fingerprint=fingerprint,
+        as_of=as_of,
+        config={"k": 20},
+        inputs={},
+        code_version="c0de",
+    )
+
+
+def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "0" * 32) -> str:
+    with workspace.lock(), workspace.stage() as staged:
+        (staged / "index").mkdir()
+        (staged / "index" / "vectors.faiss").write_text(content)
+        return workspace.publish(staged, manifest(fingerprint)).name
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "ws")
+
+
+@pytest.fixture(params=["local", "memory"])
+def any_workspace(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Workspace:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Workspace(tmp_path / "ws" if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+def test_a_published_version_is_current_complete_and_found_by_its_fingerprint(
+    any_workspace: Workspace,
+) -> None:
+    name = publish(any_workspace)
+    version = any_workspace.open(verify=True)
+    assert any_workspace.current() == name == version.name == "20260315T235959-00000000"
+    assert (version.path / "index" / "vectors.faiss").read_text() == "vectors"
+    assert version.manifest.files["index/vectors.faiss"].bytes == len("vectors")
+    assert any_workspace.find("0" * 32) == name
+    assert any_workspace.find("0" * 8 + "1" * 24) is None
+
+
+def test_the_latest_publish_is_current_and_older_versions_stay(any_workspace: Workspace) -> None:
+    first = publish(any_workspace)
+    second = publish(any_workspace, "better", fingerprint="1" * 32)
+    assert any_workspace.current() == second
+    assert any_workspace.versions() == [first, second]
+    assert (any_workspace.open(first).path / "index" / "vectors.faiss").read_text() == "vectors"
+
+
+def test_an_empty_workspace_says_what_to_run(any_workspace: Workspace) -> None:
+    with pytest.raises(NoVersionError, match=r"has no published version: run `lightsage run` first"):
+        any_workspace.open()
+    assert any_workspace.versions() == []
+
+
+def test_an_unknown_version_is_named_with_those_there_are(workspace: Workspace) -> None:
+    name = publish(workspace)
+    with pytest.raises(NoVersionError, match=f"'nope'.*{name}"):
+        workspace.open("nope")
+
+
+def test_a_version_is_never_published_twice(workspace: Workspace) -> None:
+    publish(workspace)
+    with pytest.raises(StoreError, match="never change"):
+        publish(workspace, "other")
+    assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors"
+
+
+def damage(version: Path, how: str) -> None:
+    data, text = version / "index" / "vectors.faiss", version / "manifest.json"
+    match how:
+        case "file missing":
+            data.unlink()
+        case "file cut off":
+            data.write_text("vec")
+        case "file changed":
+            data.write_text("VECTORS")
+        case "manifest missing":
+            text.unlink()
+        case "manifest cut off":
+            text.write_text(text.read_text()[:40])
+        case "manifest of something else":
+            text.write_text('{"format_version": 1, "name": "x"}')
+        case "manifest a list":
+            text.write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [
+        ("file missing", "vectors.faiss is missing"),
+        ("file cut off", "vectors.faiss has 3 bytes, the manifest says 7"),
+        ("file changed", "vectors.faiss has SHA-256"),
+        ("manifest missing", "manifest.json is missing"),
+        ("manifest cut off", "manifest.json is no manifest"),
+        ("manifest of something else", "manifest.json is no valid manifest"),
+        ("manifest a list", "manifest.json is no manifest"),
+    ],
+)
+def test_a_damaged_version_is_refused_by_the_name_of_the_file(
+    workspace: Workspace, how: str, names: str
+) -> None:
+    publish(workspace)
+    damage(workspace.open().path, how)
+    with pytest.raises(CorruptVersionError, match=names):
+        workspace.open(verify=True)
+
+
+def test_another_format_version_is_refused_naming_both(workspace: Workspace) -> None:
+    publish(workspace)
+    path = workspace.open().path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99, "new_field": 1}))
+    with pytest.raises(FormatVersionError, match=r"format version 99, this code reads 1"):
+        workspace.open()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"version": 3}', "[]"])
+def test_a_broken_current_is_named(workspace: Workspace, tmp_path: Path, content: str) -> None:
+    publish(workspace)
+    (tmp_path / "ws" / "current").write_text(content)
+    with pytest.raises(CorruptVersionError, match="current is not"):
+        workspace.current()
+
+
+def test_writing_needs_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="stage needs the lock"), workspace.stage():
+        pass
+    with pytest.raises(StoreError, match="publish needs the lock"):
+        workspace.publish(tmp_path, manifest())
+
+
+def test_a_run_whose_lock_was_taken_away_cannot_publish(workspace: Workspace, tmp_path: Path) -> None:
+    with workspace.lock(), workspace.stage() as staged:
+        (tmp_path / "ws" / "lock").unlink()
+        with Workspace(tmp_path / "ws").lock(), pytest.raises(StoreError, match="does not hold it"):
+            workspace.publish(staged, manifest())
+    assert workspace.versions() == []
+
+
+def test_a_second_writer_learns_who_is_writing_since_when_and_what_to_do(any_workspace: Workspace) -> None:
+    second = Workspace(any_workspace.uri)
+    with any_workspace.lock(), pytest.raises(WorkspaceBusyError) as caught, second.lock():
+        pass
+    message = str(caught.value)
+    assert f"process {os.getpid()}" in message
+    assert "ago" in message
+    assert "delete" in message
+    with any_workspace.lock():
+        pass
+
+
+def test_an_unreadable_lock_is_respected(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "lock").write_text("")
+    with pytest.raises(WorkspaceBusyError, match="unknown owner"), workspace.lock():
+        pass
+
+
+def test_the_lock_of_another_host_is_never_taken_over(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    elsewhere = lock.Owner.this_process().model_copy(update={"host": "elsewhere", "pid": 2**22 + 1})
+    (tmp_path / "ws" / "lock").write_text(elsewhere.model_dump_json())
+    with pytest.raises(WorkspaceBusyError, match="on elsewhere"), workspace.lock():
+        pass
+
+
+def test_a_pid_given_to_another_process_does_not_keep_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    earlier = lock.Owner.this_process().model_copy(update={"started": "1"})
+    (tmp_path / "ws" / "lock").write_text(earlier.model_dump_json())
+    with workspace.lock():
+        pass
+
+
+HOLD = """
+import sys, time
+from jobs.store import Workspace
+workspace = Workspace(sys.argv[1])
+with workspace.lock(), workspace.stage() as staged:
+    (staged / "half").write_text("half")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_run_is_taken_over_and_swept(
+    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = publish(workspace)
+    root = Path(store.__file__).parent.parent
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "ws")], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(WorkspaceBusyError, match=f"process {process.pid}"), workspace.lock():
+            pass
+        process.send_signal(signal.SIGKILL)
+    assert workspace.current() == name
+    with caplog.at_level(logging.WARNING), workspace.lock():
+        assert list((tmp_path / "ws" / "staging").iterdir()) == []
+    assert f"process {process.pid}" in caplog.text
+    assert workspace.versions() == [name]
+
+
+def test_of_many_that_find_a_dead_owner_one_gets_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    dead = lock.Owner.this_process().model_copy(update={"started": "1"}).model_dump_json()
+    for _ in range(20):
+        (tmp_path / "ws" / "lock").write_text(dead)
+        outcomes: list[str] = []
+        barrier = threading.Barrier(8)
+
+        def contend(outcomes: list[str] = outcomes, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            try:
+                with Workspace(tmp_path / "ws").lock():
+                    outcomes.append("got")
+                    time.sleep(0.02)
+            except WorkspaceBusyError:
+                outcomes.append("busy")
+
+        threads = [threading.Thread(target=contend) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["busy"] * 7 + ["got"]
+
+
+class CrashError(BaseException):
+    """The process is gone: no handler may repair anything."""
+
+
+@pytest.mark.parametrize("point", ["record", "write_whole", "flush"])
+@pytest.mark.parametrize("call", [0, 1])
+def test_a_crash_while_publishing_leaves_the_earlier_version_current_or_the_new_one_whole(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, point: str, call: int
+) -> None:
+    before = publish(workspace)
+    calls = iter(range(100))
+    real = getattr(files, point)
+
+    def crash(*args: object) -> object:
+        if next(calls) == call:
+            raise CrashError
+        return real(*args)
+
+    monkeypatch.setattr(store, point, crash)
+    new = version_name(AS_OF, "1" * 32)
+    try:
+        assert publish(workspace, fingerprint="1" * 32) == new
+        return  # the point was passed fewer times
+    except CrashError:
+        pass
+    monkeypatch.undo()
+    assert workspace.current() == before
+    assert workspace.open(verify=True).name == before
+    assert set(workspace.versions()) <= {before, new}
+    for name in workspace.versions():
+        workspace.open(name, verify=True)
+
+
+def fail_in_a_stage(workspace: Workspace, error: Exception) -> None:
+    with workspace.lock(), workspace.stage() as staged:
+        (staged / "half").write_text("half")
+        raise error
+
+
+def full_disk(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_and_nothing_is_published(
+    workspace: Workspace, tmp_path: Path, code: int
+) -> None:
+    before = publish(workspace)
+    with pytest.raises(WorkspaceFullError, match="Free some space"):
+        fail_in_a_stage(workspace, full_disk(code))
+    assert workspace.current() == before
+    assert workspace.versions() == [before]
+    assert list((tmp_path / "ws" / "staging").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_publishing_is_said_and_nothing_is_published(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = publish(workspace)
+
+    def no_space(*_: object) -> None:
+        raise full_disk(errno.ENOSPC)
+
+    monkeypatch.setattr(store, "write_whole", no_space)
+    with pytest.raises(WorkspaceFullError):
+        publish(workspace, fingerprint="1" * 32)
+    assert workspace.current() == before
+    assert workspace.versions() == [before]
+
+
+def test_a_full_disk_is_recognised_in_other_libraries_words() -> None:
+    assert files.is_disk_full(RuntimeError("py4j: java.io.IOException: No space left on device"))
+    wrapped = RuntimeError("job aborted")
+    wrapped.__cause__ = full_disk(errno.ENOSPC)
+    assert files.is_disk_full(wrapped)
+    assert not files.is_disk_full(OSError(errno.EACCES, "denied"))
+
+
+def test_another_error_in_a_stage_passes_and_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail_in_a_stage(workspace, ZeroDivisionError())
+    assert list((tmp_path / "ws" / "staging").iterdir()) == []
+    assert not (tmp_path / "ws" / "lock").exists()

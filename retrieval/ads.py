@@ -1,0 +1,201 @@
+"""Which items may be shown as ads at a time and place, and with which ad: a mask at search time, never membership."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from .errors import CatalogueError
+from .exact import Mask, Rows
+
+_log = logging.getLogger(__name__)
+_EVER = np.iinfo(np.int64)
+_CACHED = 256
+
+SCHEMA = pa.schema(
+    [
+        ("ad_id", pa.string()),
+        ("item_id", pa.string()),
+        ("campaign_id", pa.string()),
+        ("advertiser_id", pa.string()),
+        ("starts_at", pa.timestamp("us", "UTC")),
+        ("ends_at", pa.timestamp("us", "UTC")),
+        ("status", pa.string()),
+        ("countries", pa.list_(pa.string())),
+        ("bid", pa.float64()),
+        ("version", pa.int64()),
+    ]
+)
+
+
+def microseconds(at: datetime) -> int:
+    """A time as microseconds since 1970 in UTC; a time without a zone is UTC."""
+    return int(np.datetime64(at.replace(tzinfo=None), "us").astype(np.int64)) - (
+        0 if at.tzinfo is None else round((at.utcoffset() or at - at).total_seconds() * 1e6)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Eligible:
+    """Items that may be shown, and the ad that wins on each.
+
+    Shapes: rows (E,) int64, ascending; ads (E,) int64, positions in the ads table, or None where every item counts as
+    advertised.
+    """
+
+    rows: Rows
+    ads: Rows | None
+
+
+class Ads:
+    """The ads table, searchable by time, country, advertiser and campaign.
+
+    Eligible at t: (starts_at null or ≤ t) and (ends_at null or > t), status null or "active", and the request's country
+    among `countries` (case-folded), or no limit; a request without a country gets only ads without a limit. Of an item's
+    eligible ads the highest bid wins (null = 0), then the smallest ad_id. Of rows with one ad_id the highest version
+    counts (null = 0), and of equal versions the last.
+    """
+
+    def __init__(self, table: pa.Table, row_of: dict[str, int]) -> None:
+        """Take an ads table in `SCHEMA`'s columns; `row_of` gives the catalogue row of an item_id.
+
+        Raises:
+            CatalogueError: a column is missing or of another type.
+        """
+        table = conform(table)
+        self.by_status: dict[str, int] = dict(Counter(table["status"].fill_null("(null)").to_pylist()))
+        table = _newest(table)
+        known = [item in row_of for item in table["item_id"].to_pylist()]
+        self.unknown_items = len(known) - sum(known)
+        if self.unknown_items:
+            _log.warning("%d ads are for items that the catalogue does not have", self.unknown_items)
+        table = table.filter(pa.array(known, pa.bool_()))
+        item = np.array([row_of[item] for item in table["item_id"].to_pylist()], np.int64)
+        bid = table["bid"].fill_null(0.0).to_numpy()
+        ids = np.array(table["ad_id"].to_pylist(), dtype=object)
+        order = np.array(sorted(range(len(ids)), key=lambda ad: (item[ad], -bid[ad], ids[ad])), np.int64)
+        self.table = table.take(pa.array(order))
+        self.ad_ids: list[str] = ids[order].tolist()
+        self.item_rows: Rows = item[order]
+        self.campaign: NDArray[np.int64]
+        self.campaign, self.campaigns = _codes(self.table["campaign_id"])
+        self.advertiser, self.advertisers = _codes(self.table["advertiser_id"])
+        self._starts = _times(self.table["starts_at"], _EVER.min)
+        self._ends = _times(self.table["ends_at"], _EVER.max)
+        self._active = pc.fill_null(pc.equal(self.table["status"], "active"), True).to_numpy()
+        places = [
+            frozenset(c.casefold() for c in some or () if c) for some in self.table["countries"].to_pylist()
+        ]
+        self._places = sorted(set(places), key=sorted)
+        code = {place: number for number, place in enumerate(self._places)}
+        self._place = np.array([code[place] for place in places], np.int64)
+        bounds = np.concatenate([self._starts, self._ends])
+        self._bounds = np.unique(bounds[(bounds != _EVER.min) & (bounds != _EVER.max)])
+        self._cached = lru_cache(maxsize=_CACHED)(self._eligible_at)
+
+    def __len__(self) -> int:
+        return len(self.ad_ids)
+
+    def interval(self, at: int) -> int:
+        """Number of the stretch of time without any start or end that `at` (µs) falls into."""
+        return int(np.searchsorted(self._bounds, at, side="right"))
+
+    def intervals(self, at: Rows) -> Rows:
+        """The same for many times."""
+        return np.searchsorted(self._bounds, at, side="right").astype(np.int64)
+
+    def eligible(self, at: int, country: str | None = None) -> Eligible:
+        """Items with an eligible ad at `at` (µs since 1970, UTC). Kept per stretch of time: it is the same object."""
+        # Eligibility changes only at a start or an end, so that the cache is exact; an unknown country is as good as none.
+        return self._cached(self.interval(at), self._known_country(country))[1]
+
+    def eligible_without(
+        self, at: int, country: str | None, advertisers: list[str], campaigns: list[str]
+    ) -> Eligible:
+        """The same, leaving out the ads of some advertisers and campaigns before an item's winning ad is chosen."""
+        allowed = self._cached(self.interval(at), self._known_country(country))[0].copy()
+        for codes, names, without in (
+            (self.advertiser, self.advertisers, advertisers),
+            (self.campaign, self.campaigns, campaigns),
+        ):
+            out = [names[name] for name in without if name in names]
+            if out:
+                allowed &= ~np.isin(codes, out)
+        return self._winners(allowed)
+
+    def items_ending_after(self, at: int) -> Rows:
+        """Rows (ascending int64) of the items with an ad that ends after `at` (µs)."""
+        return np.unique(self.item_rows[self._ends > at])
+
+    def _known_country(self, country: str | None) -> str | None:
+        folded = None if country is None else country.casefold()
+        return folded if any(folded in place for place in self._places) else None
+
+    def _eligible_at(self, interval: int, country: str | None) -> tuple[Mask, Eligible]:
+        # Any instant of the stretch will do; its first is the boundary itself.
+        at = self._bounds[interval - 1] if interval else _EVER.min + 1
+        here = np.array([not place or country in place for place in self._places], bool)
+        allowed = self._active & (self._starts <= at) & (self._ends > at) & here[self._place]
+        return allowed, self._winners(allowed)
+
+    def _winners(self, allowed: Mask) -> Eligible:
+        ads = np.flatnonzero(allowed)
+        rows = self.item_rows[ads]
+        first = np.ones(len(rows), bool)
+        first[1:] = rows[1:] != rows[:-1]
+        return Eligible(rows[first], ads[first])
+
+
+def conform(table: pa.Table) -> pa.Table:
+    """The table with exactly `SCHEMA`'s columns; optional ones that are missing are null.
+
+    Raises:
+        CatalogueError: ad_id, item_id or campaign_id is missing, or a column cannot be read as its type.
+    """
+    columns = {}
+    for field in SCHEMA:
+        if field.name in table.column_names:
+            try:
+                columns[field.name] = table[field.name].cast(field.type)
+            except pa.ArrowException as error:
+                raise CatalogueError(
+                    f"ads.{field.name} has type {table[field.name].type}, expected {field.type} ({error})"
+                ) from error
+        elif field.name in ("ad_id", "item_id", "campaign_id"):
+            raise CatalogueError(f"ads: column {field.name} is missing, got {table.column_names}")
+        else:
+            columns[field.name] = pa.nulls(table.num_rows, field.type)
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _newest(table: pa.Table) -> pa.Table:
+    version = table["version"].fill_null(0).to_pylist()
+    best: dict[str, int] = {}
+    for row, ad in enumerate(table["ad_id"].to_pylist()):
+        if ad not in best or version[row] >= version[best[ad]]:
+            best[ad] = row
+    return table.take(pa.array(sorted(best.values()), pa.int64()))
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """(code per ad (A,), code by name); an ad without a name has a code of its own that no name has."""
+    names: dict[str, int] = {}
+    unnamed = len(column)
+    values = column.to_pylist()
+    codes = [
+        unnamed + ad if value is None else names.setdefault(value, len(names))
+        for ad, value in enumerate(values)
+    ]
+    return np.array(codes, np.int64), names
+
+
+def _times(column: pa.ChunkedArray, missing: int) -> Rows:
+    return pc.fill_null(column.cast(pa.int64()), missing).to_numpy()

@@ -1,0 +1,122 @@
+"""Typed edges of the item graph by source row: why a result is there, and which tail items stand next to a view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from .errors import CatalogueError
+from .exact import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
+
+    Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
+    """
+
+    indptr: NDArray[np.int64]
+    dst: NDArray[np.int32]
+    type: NDArray[np.uint8]
+    weight: NDArray[np.float32]
+    type_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n_edges = len(self.dst)
+        if len(self.indptr) < 1 or self.indptr[0] != 0 or np.any(np.diff(self.indptr) < 0):
+            raise CatalogueError("edges.indptr must start at 0 and never fall; build the index again")
+        if not n_edges == len(self.type) == len(self.weight) == self.indptr[-1]:
+            raise CatalogueError(
+                f"edges: {self.indptr[-1]} by indptr, but {n_edges} dst, {len(self.type)} types and "
+                f"{len(self.weight)} weights; build the index again"
+            )
+        if n_edges and not (0 <= self.dst.min() and self.dst.max() < self.n_rows):
+            raise CatalogueError(f"edges.dst must be row numbers below {self.n_rows}; build the index again")
+        if n_edges and self.type.max() >= len(self.type_names):
+            raise CatalogueError(f"edges.type {self.type.max()} has no name among {list(self.type_names)}")
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the catalogue that the edges join."""
+        return len(self.indptr) - 1
+
+    @classmethod
+    def empty(cls, n_rows: int) -> Edges:
+        """No edges over n_rows rows."""
+        return cls(
+            np.zeros(n_rows + 1, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.float32),
+            (),
+        )
+
+    @classmethod
+    def from_table(cls, table: pa.Table, item_ids: Sequence[str] | NDArray[np.object_]) -> Edges:
+        """Edges of a table (src, dst, edge_type, weight); ends outside item_ids are an error.
+
+        Raises:
+            CatalogueError: a column is missing, or an edge ends at an item that the catalogue does not have.
+        """
+        missing = [name for name in ("src", "dst", "edge_type", "weight") if name not in table.column_names]
+        if missing:
+            raise CatalogueError(f"edges: columns {missing} are missing, got {table.column_names}")
+        values = pa.array(item_ids, pa.string())
+        ends = {}
+        for name in ("src", "dst"):
+            rows = pc.index_in(table[name].combine_chunks(), value_set=values)
+            if rows.null_count:
+                stranger = table[name].filter(pc.is_null(rows))[0].as_py()
+                raise CatalogueError(
+                    f"edges.{name}: item {stranger!r} and {rows.null_count - 1} more rows are not in the "
+                    f"catalogue of {len(values)} items; graph and embeddings must be of one version"
+                )
+            ends[name] = rows.to_numpy(zero_copy_only=False)
+        names = sorted(pc.unique(table["edge_type"]).to_pylist())
+        kind = pc.index_in(
+            table["edge_type"].combine_chunks(), value_set=pa.array(names, pa.string())
+        ).to_numpy()
+        order = np.lexsort((kind, ends["dst"], ends["src"]))
+        counts = np.bincount(ends["src"], minlength=len(values))
+        return cls(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            ends["dst"][order].astype(np.int32),
+            kind[order].astype(np.uint8),
+            table["weight"].to_numpy()[order].astype(np.float32),
+            tuple(names),
+        )
+
+    def positions(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(position in `rows` of the source, edge number) of every edge out of `rows`, both int64."""
+        starts = self.indptr[rows]
+        counts = self.indptr[rows + 1] - starts
+        source = np.repeat(np.arange(len(rows)), counts)
+        offset = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return source, np.repeat(starts, counts) + offset
+
+    def neighbours(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
+        """Destination, type and weight of every edge out of `rows`, in the order of `rows`."""
+        edge = self.positions(rows)[1]
+        return self.dst[edge], self.type[edge], self.weight[edge]
+
+    def types_between(self, rows: Rows, targets: Rows) -> list[str]:
+        """For each target the names of the types with an edge from any of `rows`, joined by "+"; "" without one."""
+        if not len(targets):
+            return []
+        dst, kind, _ = self.neighbours(rows)
+        order = np.argsort(targets)
+        place = np.searchsorted(targets, dst, sorter=order)
+        hit = order[np.minimum(place, len(targets) - 1)]
+        direct = targets[hit] == dst
+        found = np.zeros((len(targets), len(self.type_names)), bool)
+        found[hit[direct], kind[direct]] = True
+        return [
+            "+".join(name for name, on in zip(self.type_names, line, strict=True) if on)
+            for line in found.tolist()
+        ]

@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	echo "set-up: $$("$$python" --version) -> $(VENV)"; \
 	"$$python" -m venv "$(VENV)"
 	@$(BIN)/python -m pip install --quiet $(TORCH_FLAGS) '$(TORCH)' || { \
-	  echo "error: no wheel for '$(TORCH)' on $$($(BIN)/python --version) from $(if $(TORCH_INDEX),$(TORCH_INDEX),the registry)." >&2; \
+	  echo "error: cannot install '$(TORCH)' for $$($(BIN)/python --version) from $(if $(TORCH_INDEX),$(TORCH_INDEX),the registry)." >&2; \
 	  echo "       Name another source or release: make TORCH_INDEX=… TORCH='torch==…'" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet -e '.[all,dev]' -c $(CONSTRAINTS)
 	@touch $@

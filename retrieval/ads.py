@@ -18,7 +18,8 @@ from .exact import Mask, Rows
 
 _log = logging.getLogger(__name__)
 _EVER = np.iinfo(np.int64)
-_CACHED = 256
+# A mask, its rows and its winners are kept for so many (stretch of time, country).
+_CACHED = 32
 
 SCHEMA = pa.schema(
     [
@@ -91,9 +92,7 @@ class Ads:
         self._starts = _times(self.table["starts_at"], _EVER.min)
         self._ends = _times(self.table["ends_at"], _EVER.max)
         self._active = pc.fill_null(pc.equal(self.table["status"], "active"), True).to_numpy()
-        places = [
-            frozenset(c.casefold() for c in some or () if c) for some in self.table["countries"].to_pylist()
-        ]
+        places = [frozenset(c.casefold() for c in some or () if c) for some in self.table["countries"].to_pylist()]
         self._places = sorted(set(places), key=sorted)
         code = {place: number for number, place in enumerate(self._places)}
         self._place = np.array([code[place] for place in places], np.int64)
@@ -117,9 +116,7 @@ class Ads:
         # Eligibility changes only at a start or an end, so that the cache is exact; an unknown country is as good as none.
         return self._cached(self.interval(at), self._known_country(country))[1]
 
-    def eligible_without(
-        self, at: int, country: str | None, advertisers: list[str], campaigns: list[str]
-    ) -> Eligible:
+    def eligible_without(self, at: int, country: str | None, advertisers: list[str], campaigns: list[str]) -> Eligible:
         """The same, leaving out the ads of some advertisers and campaigns before an item's winning ad is chosen."""
         allowed = self._cached(self.interval(at), self._known_country(country))[0].copy()
         for codes, names, without in (
@@ -190,10 +187,7 @@ def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], dict[str, int]]:
     names: dict[str, int] = {}
     unnamed = len(column)
     values = column.to_pylist()
-    codes = [
-        unnamed + ad if value is None else names.setdefault(value, len(names))
-        for ad, value in enumerate(values)
-    ]
+    codes = [unnamed + ad if value is None else names.setdefault(value, len(names)) for ad, value in enumerate(values)]
     return np.array(codes, np.int64), names
 
 

@@ -81,9 +81,7 @@ class Selection:
         self.selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(self._bits))
 
 
-def build(
-    item: Floats, query: Floats, rows: Rows, config: RetrievalConfig, progress: Progress | None = None
-) -> Ann:
+def build(item: Floats, query: Floats, rows: Rows, config: RetrievalConfig, progress: Progress | None = None) -> Ann:
     """Index the given rows (ascending int64) of item (N, D) by inner product, tuned on a sample of query (N, D).
 
     Up to `config.exact_below` rows it is flat. Beyond that, inverted lists of 8-bit vectors; nprobe is doubled until
@@ -127,9 +125,7 @@ def _tune(
         recall = float(hits) / truth.size
         if recall >= config.target_recall or nprobe == nlist:
             if recall < config.target_recall:
-                _log.warning(
-                    "recall@%d is %.3f with every list probed, below %.3f", k, recall, config.target_recall
-                )
+                _log.warning("recall@%d is %.3f with every list probed, below %.3f", k, recall, config.target_recall)
             return nprobe, recall
         nprobe = min(2 * nprobe, nlist)
 
@@ -145,7 +141,5 @@ def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: 
     except RuntimeError as error:
         raise IndexFolderError(f"{path}: not readable as a FAISS index; build the index again") from error
     if index.ntotal != len(rows):
-        raise IndexFolderError(
-            f"{path}: holds {index.ntotal} vectors, indexed_rows.npy {len(rows)}; build it again"
-        )
+        raise IndexFolderError(f"{path}: holds {index.ntotal} vectors, indexed_rows.npy {len(rows)}; build it again")
     return Ann(index, rows, kind, parameters, recall)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,9 +59,7 @@ class Catalogue:
         }
         for name, (got, expected) in shapes.items():
             if got != expected:
-                raise CatalogueError(
-                    f"{name} has shape {got}, expected {expected}: {n} item ids, dimension {dim}"
-                )
+                raise CatalogueError(f"{name} has shape {got}, expected {expected}: {n} item ids, dimension {dim}")
         for name in ("query", "item", "item_own"):
             if getattr(self, name).dtype != np.float32:
                 raise CatalogueError(f"{name} must be float32, got {getattr(self, name).dtype}")
@@ -74,7 +74,7 @@ class Catalogue:
 
     def _check_ids(self) -> None:
         ids = self.item_ids
-        for before, after in zip(ids[:-1], ids[1:], strict=True):
+        for before, after in pairwise(ids):
             if before >= after:
                 problem = "is there twice" if before == after else f"comes after {before!r}"
                 raise CatalogueError(f"item_ids must be sorted and unique, but {after!r} {problem}")
@@ -131,16 +131,12 @@ def read_catalogue(embeddings: Path, nodes: pa.Table, items: pa.Table | None = N
     """
     import pyarrow.parquet as pq
 
-    arrays = {
-        name: load_array(embeddings / f"{name}.npy") for name in ("query", "item", "tail_rows", "item_own")
-    }
+    arrays = {name: load_array(embeddings / f"{name}.npy") for name in ("query", "item", "tail_rows", "item_own")}
     path = embeddings / "item_ids.parquet"
     try:
         ids = pq.read_table(path, columns=["item_id"])["item_id"].combine_chunks()
     except (OSError, pa.ArrowException) as error:
-        raise CatalogueError(
-            f"{path}: not readable as a parquet column item_id ({error}); embed again"
-        ) from error
+        raise CatalogueError(f"{path}: not readable as a parquet column item_id ({error}); embed again") from error
     return Catalogue(
         item_ids=np.array(ids.to_pylist(), dtype=object),
         query=arrays["query"],
@@ -153,7 +149,7 @@ def read_catalogue(embeddings: Path, nodes: pa.Table, items: pa.Table | None = N
     )
 
 
-def load_array(path: Path) -> NDArray[np.generic]:
+def load_array(path: Path) -> NDArray[Any]:
     """A .npy file, memory-mapped, never unpickled.
 
     Raises:
@@ -165,7 +161,7 @@ def load_array(path: Path) -> NDArray[np.generic]:
         raise CatalogueError(f"{path}: not readable as a numpy array ({error}); build it again") from error
 
 
-def _aligned(table: pa.Table, ids: pa.Array, column: str, missing: float) -> NDArray[np.generic]:
+def _aligned(table: pa.Table, ids: pa.Array, column: str, missing: float) -> NDArray[Any]:
     place = pc.index_in(ids, value_set=table["item_id"].combine_chunks())
     return pc.fill_null(table[column].take(place), missing).to_numpy()
 

@@ -36,7 +36,7 @@ class Edges:
                 f"edges: {self.indptr[-1]} by indptr, but {n_edges} dst, {len(self.type)} types and "
                 f"{len(self.weight)} weights; build the index again"
             )
-        if n_edges and not (0 <= self.dst.min() and self.dst.max() < self.n_rows):
+        if n_edges and not (self.dst.min() >= 0 and self.dst.max() < self.n_rows):
             raise CatalogueError(f"edges.dst must be row numbers below {self.n_rows}; build the index again")
         if n_edges and self.type.max() >= len(self.type_names):
             raise CatalogueError(f"edges.type {self.type.max()} has no name among {list(self.type_names)}")
@@ -79,9 +79,7 @@ class Edges:
                 )
             ends[name] = rows.to_numpy(zero_copy_only=False)
         names = sorted(pc.unique(table["edge_type"]).to_pylist())
-        kind = pc.index_in(
-            table["edge_type"].combine_chunks(), value_set=pa.array(names, pa.string())
-        ).to_numpy()
+        kind = pc.index_in(table["edge_type"].combine_chunks(), value_set=pa.array(names, pa.string())).to_numpy()
         order = np.lexsort((kind, ends["dst"], ends["src"]))
         counts = np.bincount(ends["src"], minlength=len(values))
         return cls(
@@ -105,18 +103,22 @@ class Edges:
         edge = self.positions(rows)[1]
         return self.dst[edge], self.type[edge], self.weight[edge]
 
-    def types_between(self, rows: Rows, targets: Rows) -> list[str]:
-        """For each target the names of the types with an edge from any of `rows`, joined by "+"; "" without one."""
-        if not len(targets):
-            return []
-        dst, kind, _ = self.neighbours(rows)
-        order = np.argsort(targets)
-        place = np.searchsorted(targets, dst, sorter=order)
-        hit = order[np.minimum(place, len(targets) - 1)]
-        direct = targets[hit] == dst
-        found = np.zeros((len(targets), len(self.type_names)), bool)
-        found[hit[direct], kind[direct]] = True
-        return [
-            "+".join(name for name, on in zip(self.type_names, line, strict=True) if on)
-            for line in found.tolist()
-        ]
+    def types_between(self, views: Rows, view_query: Rows, results: Rows, result_query: Rows) -> NDArray[np.int64]:
+        """For each result the edge types from any view of its own query, bit t for type_names[t]: (R,) int64.
+
+        Shapes: views, view_query (V,) int64: viewed rows and the query of each; results, result_query (R,) int64.
+        """
+        source, edge = self.positions(views)
+        between = view_query[source] * self.n_rows + self.dst[edge]
+        wanted = result_query * self.n_rows + results
+        pairs, place = np.unique(wanted, return_inverse=True)
+        found = np.zeros(len(pairs) + 1, np.int64)
+        at = np.searchsorted(pairs, between)
+        here = at < len(pairs)
+        here[here] = pairs[at[here]] == between[here]
+        np.bitwise_or.at(found, at[here], np.int64(1) << self.type[edge[here]].astype(np.int64))
+        return found[place]
+
+    def names(self, types: int) -> str:
+        """The names of a set of types as `types_between` gives it, joined by "+"; "" for none."""
+        return "+".join(name for bit, name in enumerate(self.type_names) if types >> bit & 1)

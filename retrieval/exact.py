@@ -110,7 +110,5 @@ def _lower_bound(score: Floats, k: int) -> Floats:
 def search(queries: Floats, matrix: Floats, k: int, rows: Rows | None = None) -> TopK:
     """The k rows with the largest inner product for each query (n, D), among `rows` (ascending) or all of matrix."""
     candidates = matrix if rows is None else matrix[rows]
-    parts = [
-        top_k(scores(queries[part], candidates), k, rows) for part in chunks(len(queries), len(candidates))
-    ]
+    parts = [top_k(scores(queries[part], candidates), k, rows) for part in chunks(len(queries), len(candidates))]
     return concatenate(parts)

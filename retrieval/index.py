@@ -125,13 +125,9 @@ def read_index(folder: Path) -> Index:
                 f"{folder}: meta.json says {name} {meta[name]}, the files hold {got}; build it again"
             )
     if edges.n_rows != catalogue.n_rows:
-        raise IndexFolderError(
-            f"{folder / 'edges.npz'}: covers {edges.n_rows} rows, expected {catalogue.n_rows}"
-        )
-    if len(rows) and not (0 <= rows[0] and rows[-1] < catalogue.n_rows and np.all(np.diff(rows) > 0)):
-        raise IndexFolderError(
-            f"{folder / 'indexed_rows.npy'}: must be ascending rows below {catalogue.n_rows}"
-        )
+        raise IndexFolderError(f"{folder / 'edges.npz'}: covers {edges.n_rows} rows, expected {catalogue.n_rows}")
+    if len(rows) and not (rows[0] >= 0 and rows[-1] < catalogue.n_rows and np.all(np.diff(rows) > 0)):
+        raise IndexFolderError(f"{folder / 'indexed_rows.npy'}: must be ascending rows below {catalogue.n_rows}")
     parts = (meta["kind"], meta["parameters"], meta["recall_at_100"])
     ann = faiss_index.read(folder / "vectors.faiss", rows, *parts)
     return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta)
@@ -140,9 +136,7 @@ def read_index(folder: Path) -> Index:
 def _items(catalogue: Catalogue) -> pa.Table:
     own = {"item_id": pa.array(catalogue.item_ids, pa.string())}
     own |= {"events": pa.array(catalogue.events), "popularity": pa.array(catalogue.popularity)}
-    shown = {
-        name: catalogue.attributes[name] for name in catalogue.attributes.column_names if name not in own
-    }
+    shown = {name: catalogue.attributes[name] for name in catalogue.attributes.column_names if name not in own}
     return pa.table(own | shown)
 
 
@@ -155,9 +149,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
         version = meta["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IndexFolderError(
-            f"{path}: not an index's meta.json ({error}); build the index again"
-        ) from error
+        raise IndexFolderError(f"{path}: not an index's meta.json ({error}); build the index again") from error
     if version != FORMAT:
         raise IndexFolderError(
             f"{path}: format version {version}, this code reads {FORMAT}; build the index again or serve it with "
@@ -195,7 +187,7 @@ def _read_table(path: Path) -> pa.Table:
 def _read_edges(path: Path) -> Edges:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            *parts, names = (arrays[name] for name in _EDGE_ARRAYS)
+            indptr, dst, kind, weight, names = (arrays[name] for name in _EDGE_ARRAYS)
     except Exception as error:  # a damaged zip surfaces as any of a dozen errors
         raise IndexFolderError(f"{path}: not readable as edges ({error}); build the index again") from error
-    return Edges(*parts, type_names=tuple(names.tolist()))
+    return Edges(indptr, dst, kind, weight, tuple(names.tolist()))

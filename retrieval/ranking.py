@@ -1,0 +1,148 @@
+"""Ranking many queries at once over the catalogue: what evaluation and batches ask of a model or a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from . import exact
+from .catalogue import Catalogue
+from .config import RetrievalConfig
+from .edges import Edges
+from .errors import RetrievalError
+from .exact import Floats, Mask, Rows, TopK
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Lists of viewed rows, most recent last, none of them empty.
+
+    Shapes: rows (V,) int64; offsets (n + 1,) int64.
+    """
+
+    rows: Rows
+    offsets: Rows
+
+    def __post_init__(self) -> None:
+        if np.any(np.diff(self.offsets) < 1):
+            raise RetrievalError("a query without a known item cannot be ranked; leave it out, or fall back")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def single(cls, rows: Rows) -> Queries:
+        """One query an item."""
+        return cls(rows, np.arange(len(rows) + 1, dtype=np.int64))
+
+    @property
+    def last(self) -> Rows:
+        """The most recent row of each query: (n,) int64."""
+        return self.rows[self.offsets[1:] - 1]
+
+    @property
+    def query(self) -> Rows:
+        """The query of each viewed row: (V,) int64."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def part(self, which: slice) -> Queries:
+        """A run of the queries."""
+        offsets = self.offsets[which.start : which.stop + 1]
+        return Queries(self.rows[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def recent(self, n: int) -> Queries:
+        """Only the n most recent rows of each query."""
+        ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
+        counts = np.minimum(np.diff(self.offsets), n)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Queries(self.rows[ends - np.arange(len(self.rows)) <= n], offsets)
+
+
+class Ranker(Protocol):
+    """What the protocols measure: a model, or a baseline."""
+
+    def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
+        """The k best rows of each query, without its last item unless `include_current`.
+
+        `eligible` (N,) bool restricts the candidates; None = the whole catalogue. What cannot be found is not listed.
+        """
+        ...
+
+
+class EmbeddingRanker:
+    """Ranks by inner product, exactly, with the long-tail rule at inference.
+
+    A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with its
+    own, unaveraged vector (`item_own`).
+    """
+
+    def __init__(self, catalogue: Catalogue, edges: Edges, config: RetrievalConfig | None = None) -> None:
+        self.catalogue = catalogue
+        self.edges = edges
+        self.config = config or RetrievalConfig()
+
+    def vectors(self, queries: Queries) -> Floats:
+        """Query vectors (n, D) float32, L2-normalised: the recent items' vectors, weighted geometrically by recency."""
+        if len(queries.rows) == len(queries):
+            return self.catalogue.query[queries.rows]
+        ends = np.repeat(queries.offsets[1:], np.diff(queries.offsets))
+        age = ends - 1 - np.arange(len(queries.rows))
+        weight = np.power(self.config.recency_weight, age).astype(np.float32)
+        seen = self.catalogue.query[queries.rows] * weight[:, None]
+        mean = np.add.reduceat(seen, queries.offsets[:-1], axis=0)
+        norm = np.linalg.norm(mean, axis=1, keepdims=True)
+        # Views that cancel out say nothing together: the latest then speaks alone.
+        latest = self.catalogue.query[queries.last]
+        return np.where(norm > 1e-6, mean / np.maximum(norm, 1e-6), latest).astype(np.float32)
+
+    def direct_tail(self, queries: Queries) -> tuple[Rows, Rows, Rows]:
+        """(query, row, line in item_own) of the tail rows with an edge from a viewed item, each (T,) int64."""
+        if not self.config.long_tail:
+            none = np.zeros(0, np.int64)
+            return none, none, none
+        source, edge = self.edges.positions(queries.rows)
+        rows = self.edges.dst[edge].astype(np.int64)
+        position, slot = self.catalogue.tail_slots(rows)
+        return queries.query[source[position]], rows[position], slot
+
+    def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
+        """See `Ranker`."""
+        rows = None if eligible is None else np.flatnonzero(eligible).astype(np.int64)
+        return self.rank_rows(queries, k, rows, include_current=include_current)
+
+    def rank_rows(self, queries: Queries, k: int, rows: Rows | None, *, include_current: bool = False) -> TopK:
+        """The same among `rows` (ascending int64), or all."""
+        candidates = self.catalogue.item if rows is None else self.catalogue.item[rows]
+        parts = []
+        for which in exact.chunks(len(queries), len(candidates)):
+            part = queries.part(which)
+            score = self.scores(part, candidates, rows)
+            if not include_current:
+                line, column = columns(np.arange(len(part)), part.last, rows)
+                score[line, column] = -np.inf
+            parts.append(exact.top_k(score, k, rows))
+        return exact.concatenate(parts)
+
+    def scores(self, queries: Queries, candidates: Floats, rows: Rows | None) -> Floats:
+        """Scores (n, len(candidates)) float32 of candidates = item[rows] under the long-tail rule."""
+        recent = queries.recent(self.config.recent_items)
+        vectors = self.vectors(recent)
+        score = exact.scores(vectors, candidates)
+        query, direct, slot = self.direct_tail(recent)
+        own = np.einsum("td,td->t", vectors[query], self.catalogue.item_own[slot])
+        kept, column = columns(np.arange(len(query)), direct, rows)
+        score[query[kept], column] = own[kept]
+        return score
+
+
+def columns(positions: Rows, wanted: Rows, rows: Rows | None) -> tuple[Rows, Rows]:
+    """Where `wanted` stands in the ascending `rows`: (the positions that are there, their columns), both int64."""
+    if rows is None:
+        return positions, wanted
+    if not len(rows):
+        return positions[:0], wanted[:0]
+    column = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    there = rows[column] == wanted
+    return positions[there], column[there]

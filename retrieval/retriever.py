@@ -1,0 +1,268 @@
+"""The retriever: from a few viewed items to the ads to show next, with a reason for each."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from . import exact
+from .ads import Ads, Eligible, microseconds
+from .catalogue import Catalogue
+from .config import RetrievalConfig
+from .edges import Edges
+from .errors import RequestError
+from .exact import Floats, Mask, Rows
+from .filters import NO_FILTERS, Filters, ItemFilter
+from .ranking import EmbeddingRanker, Queries
+
+if TYPE_CHECKING:
+    from .ann import Ann, Selection
+    from .index import Index
+
+FALLBACK = "fallback"
+EMBEDDING = "embedding"
+_SCOPES = 32
+
+
+class Result(NamedTuple):
+    """One item to show; scores compare only within one response."""
+
+    item_id: str
+    ad_id: str | None
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Response:
+    """Results, best first; `fallback` says that nothing in the request was known, so that they are merely popular."""
+
+    results: list[Result]
+    unknown_items: list[str] = field(default_factory=list)
+    fallback: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The rows that a request may return (E,), their winning ads (E,) or None, and, for the index, the same as a mask."""
+
+    rows: Rows
+    ads: Rows | None
+    n_rows: int
+
+    @cached_property
+    def mask(self) -> Mask:
+        """(N,) bool."""
+        mask = np.zeros(self.n_rows, bool)
+        mask[self.rows] = True
+        return mask
+
+    def within(self, passing: Mask) -> Scope:
+        """Only the rows that pass (N,) bool."""
+        kept = passing[self.rows]
+        return Scope(self.rows[kept], None if self.ads is None else self.ads[kept], self.n_rows)
+
+
+class Retriever:
+    """Answers requests over one version.
+
+    Retrieval equals brute force over the `item` matrix with the viewed items' direct tail rows replaced by `item_own`, up
+    to the recall of the index; it is exact without an index, for few eligible rows and for times before `as_of`.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        edges: Edges,
+        ads: Ads | None,
+        ann: Ann | None,
+        *,
+        as_of: datetime,
+        config: RetrievalConfig | None = None,
+    ) -> None:
+        self.catalogue = catalogue
+        self.ads = ads
+        self.ann = ann
+        self.as_of = as_of
+        self.config = config or RetrievalConfig()
+        self.ranker = EmbeddingRanker(catalogue, edges, self.config)
+        self._as_of = microseconds(as_of)
+        self._item_filter = ItemFilter(catalogue.attributes)
+        everything = np.arange(catalogue.n_rows, dtype=np.int64)
+        self._everything = Scope(everything, None, catalogue.n_rows)
+        self._scope_of = lru_cache(maxsize=_SCOPES)(self._new_scope)
+        self._selection_of = lru_cache(maxsize=_SCOPES)(self._new_selection)
+
+    @classmethod
+    def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
+        """The retriever of an index folder that was read."""
+        return cls(index.catalogue, index.edges, index.ads, index.ann, as_of=index.as_of, config=config)
+
+    def retrieve(
+        self,
+        items: Sequence[str],
+        k: int,
+        *,
+        at: datetime | None = None,
+        country: str | None = None,
+        filters: Filters = NO_FILTERS,
+        exclude: Sequence[str] = (),
+        min_score: float | None = None,
+        include_current: bool = False,
+        all_items: bool = False,
+        reasons: bool = True,
+    ) -> Response:
+        """The k best eligible ads after viewing `items` (most recent last), one row an item.
+
+        Fewer than k come back only if no more are eligible under the request's own conditions, or reach `min_score`. An
+        item's ad is the one that wins among its eligible ads; the caps count that ad. With nothing known in `items` the
+        most popular eligible ads come back, with score 0 and reason "fallback". `at` defaults to the as-of time;
+        `all_items` ranks the whole catalogue, whatever is advertised.
+
+        Raises:
+            RequestError: k below 1, or a filter that this catalogue cannot answer.
+        """
+        if k < 1:
+            raise RequestError("k", f"got {k}, expected at least 1")
+        time = self._as_of if at is None else microseconds(at)
+        scope = self.scope(time, country, filters, all_items=all_items)
+        known, unknown = self.catalogue.rows(items)
+        left_out = set(self.catalogue.rows(exclude)[0])
+        if not include_current and items:
+            left_out.update(self.catalogue.rows(items[-1:])[0])
+        if not known:
+            popular = scope.rows[np.lexsort((scope.rows, -self.catalogue.popularity[scope.rows]))]
+            none = np.zeros(len(popular), np.float32)
+            picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
+            return Response([Result(*line, FALLBACK) for line in self._named(picked, scope)], unknown, True)
+        views = np.array(known[-self.config.recent_items :], np.int64)
+        queries = Queries(views, np.array([0, len(views)], np.int64))
+        picked = self._search(queries, k, scope, filters, left_out, min_score, before=time < self._as_of)
+        lines = self._named(picked, scope)
+        why = self._reasons(queries, [row for row, _ in picked]) if reasons else [EMBEDDING] * len(picked)
+        return Response([Result(*line, reason) for line, reason in zip(lines, why, strict=True)], unknown)
+
+    def scope(self, at: int, country: str | None, filters: Filters = NO_FILTERS, *, all_items: bool = False) -> Scope:
+        """What may be returned at `at` (µs since 1970, UTC); the same object again while nothing changes."""
+        if self.ads is None or all_items:
+            scope = self._everything
+        elif filters.exclude_advertisers or filters.exclude_campaigns:
+            without = (filters.exclude_advertisers, filters.exclude_campaigns)
+            scope = self._new_scope(self.ads.eligible_without(at, country, *without))
+        else:
+            scope = self._scope_of(self.ads.eligible(at, country))
+        passing = self._item_filter.mask(filters)
+        return scope if passing is None else scope.within(passing)
+
+    def _new_scope(self, eligible: Eligible) -> Scope:
+        return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows)
+
+    def _new_selection(self, scope: Scope) -> tuple[Selection, Rows]:
+        """(what the index may return, the eligible rows that it does not hold)."""
+        assert self.ann is not None
+        held = np.zeros(self.catalogue.n_rows, bool)
+        held[self.ann.rows] = True
+        return self.ann.selection(scope.mask), scope.rows[~held[scope.rows]]
+
+    def _search(
+        self,
+        queries: Queries,
+        k: int,
+        scope: Scope,
+        filters: Filters,
+        left_out: set[int],
+        min_score: float | None,
+        *,
+        before: bool,
+    ) -> list[tuple[int, float]]:
+        """Rows and scores of the k best, by the index while it can fill the list, else exactly."""
+        wanted = k + len(left_out)
+        few = len(scope.rows) <= max(self.config.exact_below, wanted)
+        if self.ann is not None and not few and not before:
+            for breadth in (wanted, 8 * wanted):
+                rows, score = self._shortlist(queries, breadth, scope)
+                picked, complete = self._pick(rows, score, k, scope, filters, left_out, min_score)
+                if complete:
+                    return picked
+        candidates = self.catalogue.item if scope is self._everything else self.catalogue.item[scope.rows]
+        scores = self.ranker.scores(queries, candidates, scope.rows)
+        while True:
+            found = exact.top_k(scores, wanted, scope.rows)
+            picked, complete = self._pick(found.rows, found.scores, k, scope, filters, left_out, min_score)
+            if complete or wanted >= len(scope.rows):
+                return picked
+            wanted *= 8
+
+    def _shortlist(self, queries: Queries, n: int, scope: Scope) -> tuple[Rows, Floats]:
+        """About the n best of the scope by the index, ranked exactly, with the direct tail by its own vectors."""
+        assert self.ann is not None
+        selection, outside = self._selection_of(scope)
+        vectors = self.ranker.vectors(queries)
+        _, direct, _ = self.ranker.direct_tail(queries)
+        # Each direct tail row may stand in the shortlist with a score that it does not keep.
+        breadth = math.ceil(n * self.config.shortlist_factor) + len(direct)
+        found = self.ann.search(vectors, breadth, selection)[0]
+        eligible_direct = direct[scope.mask[direct]]
+        rows = np.unique(np.concatenate([found, eligible_direct, outside]))
+        best = exact.top_k(self.ranker.scores(queries, self.catalogue.item[rows], rows), n, rows)
+        return best.rows, best.scores
+
+    def _pick(
+        self,
+        rows: Rows,
+        scores: Floats,
+        k: int,
+        scope: Scope,
+        filters: Filters,
+        left_out: set[int],
+        min_score: float | None,
+    ) -> tuple[list[tuple[int, float]], bool]:
+        """The first k rows that the request's own conditions let through, and whether no further row is needed."""
+        advertiser_cap, campaign_cap = filters.max_per_advertiser, filters.max_per_campaign
+        shown: Counter[tuple[str, int]] = Counter()
+        capped = self.ads is not None and scope.ads is not None and (advertiser_cap or campaign_cap)
+        picked: list[tuple[int, float]] = []
+        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+            if min_score is not None and score < min_score:
+                return picked, True
+            if row in left_out:
+                continue
+            if capped:
+                assert self.ads is not None
+                ad = self._ad(row, scope)
+                advertiser = ("advertiser", int(self.ads.advertiser[ad]))
+                campaign = ("campaign", int(self.ads.campaign[ad]))
+                if (advertiser_cap and shown[advertiser] >= advertiser_cap) or (
+                    campaign_cap and shown[campaign] >= campaign_cap
+                ):
+                    continue
+                shown.update((advertiser, campaign))
+            picked.append((row, score))
+            if len(picked) == k:
+                return picked, True
+        return picked, False
+
+    def _ad(self, row: int, scope: Scope) -> int:
+        assert scope.ads is not None
+        return int(scope.ads[np.searchsorted(scope.rows, row)])
+
+    def _named(self, picked: list[tuple[int, float]], scope: Scope) -> list[tuple[str, str | None, float]]:
+        item_ids = self.catalogue.item_ids
+        if self.ads is None or scope.ads is None:
+            return [(item_ids[row], None, score) for row, score in picked]
+        ads = scope.ads[np.searchsorted(scope.rows, [row for row, _ in picked])]
+        ad_ids = self.ads.ad_ids
+        return [(item_ids[row], ad_ids[ad], score) for (row, score), ad in zip(picked, ads.tolist(), strict=True)]
+
+    def _reasons(self, queries: Queries, rows: list[int]) -> list[str]:
+        results = np.array(rows, np.int64)
+        edges = self.ranker.edges
+        types = edges.types_between(queries.rows, queries.query, results, np.zeros(len(results), np.int64))
+        return [edges.names(kind) or EMBEDDING for kind in types.tolist()]

@@ -1,0 +1,96 @@
+"""The model's folder: safetensors weights, fitted feature transforms and the training record; no pickle."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from model.config import ModelConfig
+from model.errors import ModelFormatError
+from model.features import FittedFeatures, Vocabulary
+from model.network import LightSAGE
+from model.trainer import Trained, TrainingRecord
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelArtefact:
+    """A model as read back."""
+
+    network: LightSAGE
+    features: FittedFeatures
+    config: ModelConfig
+    record: TrainingRecord
+
+
+def save_model(directory: Path, trained: Trained, config: ModelConfig) -> None:
+    """Write `weights.safetensors`, `transforms.json` and, last, `model.json`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    features = trained.features
+    weights = {f"network.{k}": v.contiguous() for k, v in trained.network.state_dict().items()}
+    weights["features.title_basis"] = torch.from_numpy(features.title_basis)
+    weights["features.title_idf"] = torch.from_numpy(features.title_idf)
+    save_file(weights, directory / "weights.safetensors")
+    _write(
+        directory / "transforms.json",
+        {
+            "vocabularies": [dataclasses.asdict(v) for v in features.vocabularies],
+            "embedding_dim": features.embedding_dim,
+        },
+    )
+    _write(
+        directory / "model.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "config": config.model_dump(mode="json"),
+            "record": dataclasses.asdict(trained.record),
+        },
+    )
+
+
+def load_model(directory: Path) -> ModelArtefact:
+    """Read a model folder back.
+
+    Raises:
+        ModelFormatError: a file is missing or corrupt, or of another format version; the message names it.
+    """
+    try:
+        model = json.loads((directory / "model.json").read_text())
+        if model["format_version"] != FORMAT_VERSION:
+            raise ModelFormatError(
+                f"{directory} has format version {model['format_version']}, this code reads {FORMAT_VERSION}: "
+                "train again"
+            )
+        transforms = json.loads((directory / "transforms.json").read_text())
+        weights = load_file(directory / "weights.safetensors")
+        config = ModelConfig.model_validate(model["config"])
+        network_weights = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
+        network = LightSAGE(len(network_weights["table"]), len(network_weights["content"]), config.dim, config.dropout)
+        network.load_state_dict(network_weights)
+        features = FittedFeatures(
+            vocabularies=tuple(
+                Vocabulary(v["name"], v["kind"], tuple(v["values"]), tuple(v["bounds"]))
+                for v in transforms["vocabularies"]
+            ),
+            title_basis=np.asarray(weights["features.title_basis"]),
+            title_idf=np.asarray(weights["features.title_idf"]),
+            embedding_dim=transforms["embedding_dim"],
+        )
+        record: dict[str, Any] = model["record"]
+        record["curve"] = tuple(tuple(row) for row in record["curve"])
+        return ModelArtefact(network.eval(), features, config, TrainingRecord(**record))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, ModelFormatError):
+            raise
+        raise ModelFormatError(f"the model in {directory} can't be read ({error}): train again") from error
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

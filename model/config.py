@@ -1,0 +1,71 @@
+"""Configuration of the model room: what the [model] section of the TOML file may say."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureConfig(_Section):
+    """Which columns of the items table describe an item, and how finely."""
+
+    id_min_events: int = Field(1, ge=1, description="items with at least this many events have a row of the id table")
+    min_level_count: int = Field(2, ge=1, description="rarer category levels and brands are left out")
+    price_buckets: int = Field(32, ge=2)
+    title_hash_bits: int = Field(15, ge=8, le=20, description="title n-grams are hashed into 2^bits columns")
+    title_dim: int = Field(64, ge=1, description="and reduced to this many by a truncated SVD")
+    columns: tuple[str, ...] = Field((), description="further columns of the items table that are features")
+
+
+class PropagationConfig(_Section):
+    """The linear average over in-neighbours (one hop)."""
+
+    top_k: int = Field(30, ge=1, description="in-neighbours kept per item")
+    strong_click: float = Field(1.0, ge=0)
+    swing: float = Field(0.3, ge=0)
+    co_search: float = Field(0.3, ge=0)
+
+
+class TailConfig(_Section):
+    """Long-tail cluster averaging."""
+
+    enabled: bool = True
+    group_size: int = Field(4, ge=1, description="the most items that share one mean")
+
+
+class LossConfig(_Section):
+    """Sampled softmax."""
+
+    temperature: float = Field(0.1, gt=0)
+    random_negatives: int = Field(1024, ge=0)
+    logq: Literal["negatives", "all", "none"] = "negatives"
+
+
+class TrainConfig(_Section):
+    """The optimiser's schedule."""
+
+    batch_size: int = Field(1024, ge=2)
+    max_epochs: float = Field(3.0, gt=0)
+    max_pairs_per_epoch: int = Field(600_000, ge=1)
+    evaluations_per_epoch: int = Field(2, ge=1)
+    patience: int = Field(2, ge=1, description="evaluations without a better one before training stops")
+    table_lr: float = Field(0.01, gt=0)
+    network_lr: float = Field(0.003, gt=0)
+    max_steps_apart: int = Field(1, ge=1, description="train on pairs at most this many steps apart")
+    seed: int = 0
+    threads: int = Field(0, ge=0, description="torch threads; 0 = as many as cores")
+
+
+class ModelConfig(_Section):
+    """All of the model room's settings."""
+
+    dim: int = Field(64, ge=2)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    features: FeatureConfig = FeatureConfig()
+    propagation: PropagationConfig = PropagationConfig()
+    tail: TailConfig = TailConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()

@@ -1,0 +1,51 @@
+"""Embeddings of the whole catalogue from a trained network, in the three roles of docs/artefacts.md."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.embeddings import Embeddings
+from model.encoder_input import EncoderInput, propagate_all
+from model.graph import ItemGraph
+from model.network import LightSAGE, Role
+
+_CHUNK = 65_536
+
+
+def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput) -> Embeddings:
+    """Embed every item, cold ones included.
+
+    `query` and `item` see a tail item as in training, by its group's mean; `item_own` puts the tail item's own features
+    in the self slot, for candidates that have a kept edge from the item being viewed. The neighbour average is the same
+    in all roles: it always reads the training rows.
+    """
+    network.eval()
+    tail = np.flatnonzero((graph.is_tail) & ~graph.is_cold)
+    with torch.no_grad():
+        table = torch.cat([_rows(network, encoder, a) for a in range(0, encoder.num_rows, _CHUNK)])
+        average = propagate_all(encoder, table)
+        own = table[encoder.train_row]
+        rows = torch.from_numpy(tail)
+        return Embeddings(
+            item_ids=graph.item_ids,
+            query=_head(network, own, average, "query"),
+            item=_head(network, own, average, "item"),
+            tail_rows=tail.astype(np.int64),
+            item_own=_head(network, table[rows], average[rows], "item"),
+        )
+
+
+def _rows(network: LightSAGE, encoder: EncoderInput, start: int) -> Tensor:
+    stop = min(start + _CHUNK, encoder.num_rows)
+    a, b = int(encoder.offsets[start]), int(encoder.offsets[stop])
+    return network.features(
+        encoder.columns[a:b], encoder.offsets[start:stop] - a, encoder.values[a:b], encoder.dense[start:stop]
+    )
+
+
+def _head(network: LightSAGE, own: Tensor, average: Tensor, role: Role) -> NDArray[np.float32]:
+    out = np.empty(own.shape, np.float32)
+    for a in range(0, len(own), _CHUNK):
+        out[a : a + _CHUNK] = network(own[a : a + _CHUNK], average[a : a + _CHUNK], role).numpy()
+    return out

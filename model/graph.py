@@ -1,0 +1,116 @@
+"""The item graph as arrays: reads what the graph build wrote (docs/artefacts.md) into rows and codes.
+
+Row i is the i-th item in the order of item_id; every array below is aligned to it or holds such row numbers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from model.errors import ModelInputError
+
+EDGE_TYPES = ("strong_click", "swing", "co_search")
+
+
+@dataclass(frozen=True)
+class ItemGraph:
+    """An item graph in memory.
+
+    Shapes:
+        item_ids: (N,) strings, sorted; events: (N,) int64; is_tail: (N,) bool
+        edges: src, dst (E,) int32 rows, edge_type (E,) uint8 index into EDGE_TYPES, weight (E,) float32
+        pairs: (P, 2) int32 rows (query, target); pair_steps: (P,) int32
+        items: the catalogue table, any row order, column item_id at least
+    """
+
+    item_ids: pa.Array
+    events: NDArray[np.int64]
+    is_tail: NDArray[np.bool_]
+    src: NDArray[np.int32]
+    dst: NDArray[np.int32]
+    edge_type: NDArray[np.uint8]
+    weight: NDArray[np.float32]
+    pairs: NDArray[np.int32]
+    pair_steps: NDArray[np.int32]
+    items: pa.Table
+
+    @property
+    def num_items(self) -> int:
+        """N, the number of rows."""
+        return len(self.item_ids)
+
+    @property
+    def is_cold(self) -> NDArray[np.bool_]:
+        """(N,) items of the catalogue without any event."""
+        return self.events == 0
+
+
+def rows_of(values: pa.Array | pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np.int32]:
+    """Row numbers of ids; an id that is no node is an error that names it."""
+    found = pc.index_in(values, item_ids)
+    if found.null_count:
+        stray = values.filter(pc.is_null(found))[0].as_py()
+        raise ModelInputError(
+            f"{what} names the item {stray!r}, which is not among the graph's nodes; rebuild the graph"
+        )
+    if isinstance(found, pa.ChunkedArray):
+        found = found.combine_chunks()
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int32)
+
+
+def _read(directory: Path, columns: list[str]) -> pa.Table:
+    if not directory.exists():
+        raise ModelInputError(f"{directory} is missing; the graph build writes it")
+    strings = [c for c in columns if c in {"src", "dst", "edge_type", "kind"}]
+    return pq.read_table(directory, columns=columns, read_dictionary=strings)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.unify_dictionaries()
+
+
+def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np.int32]:
+    """Rows of a dictionary-encoded column: only its distinct values are looked up."""
+    if column.num_chunks == 0 or len(column) == 0:
+        return np.empty(0, np.int32)
+    encoded = _plain(column).combine_chunks()
+    table = rows_of(encoded.dictionary, item_ids, what)
+    return table[encoded.indices.to_numpy()]
+
+
+def load_graph(graph: Path, items: Path | None) -> ItemGraph:
+    """Read `full/` or `fit/` of an item graph, and `tables/items` when there is a catalogue.
+
+    Raises:
+        ModelInputError: a table is missing, or an edge names an item that is no node.
+    """
+    nodes = _read(graph / "nodes", ["item_id", "events", "is_tail"]).sort_by("item_id")
+    item_ids = nodes["item_id"].combine_chunks()
+    if len(item_ids) == 0:
+        raise ModelInputError(f"{graph / 'nodes'} has no items; there is nothing to embed")
+    edges = _read(graph / "edges", ["src", "dst", "edge_type", "weight"])
+    types = pc.index_in(edges["edge_type"].cast(pa.string()), pa.array(EDGE_TYPES))
+    if types.null_count:
+        raise ModelInputError(f"{graph / 'edges'} has an edge_type that is none of {', '.join(EDGE_TYPES)}")
+    moves = _read(graph / "transitions", ["src", "dst", "steps"])
+    pairs = np.stack(
+        [_codes(moves["src"], item_ids, "transitions"), _codes(moves["dst"], item_ids, "transitions")], axis=1
+    )
+    catalogue = pq.read_table(items) if items is not None and items.exists() else pa.table({"item_id": item_ids})
+    return ItemGraph(
+        item_ids=item_ids,
+        events=nodes["events"].to_numpy().astype(np.int64),
+        is_tail=nodes["is_tail"].to_numpy().astype(np.bool_),
+        src=_codes(edges["src"], item_ids, "edges"),
+        dst=_codes(edges["dst"], item_ids, "edges"),
+        edge_type=types.to_numpy().astype(np.uint8),
+        weight=edges["weight"].to_numpy().astype(np.float32),
+        pairs=pairs,
+        pair_steps=moves["steps"].to_numpy().astype(np.int32),
+        items=catalogue,
+    )

@@ -1,0 +1,61 @@
+"""The LightSAGE network: trainable feature table, one small network over self and neighbour average, two roles.
+
+After "LightSAGE: Graph Neural Networks for Large Scale Item Retrieval in Shopee's Advertisement Recommendation" (RecSys
+2023, arXiv 2310.19394).
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Role = Literal["query", "item"]
+
+
+class LightSAGE(nn.Module):
+    """Embeds items from their own features and the average of their in-neighbours'.
+
+        s_i = Σ_f x_if E_f + d_i C
+        z_i = normalise(W_role [ s_i ‖ Σ_j w_ji s_j / Σ_j w_ji ] + b_role),  j over the in-neighbours of i
+
+    Both roles start as the plain sum of self and neighbour average. From a random start the two projections fit the
+    training pairs by turning away from each other, and the nearest neighbours of the features are lost.
+
+    Args:
+        table_rows: V, rows of the trainable table (ids first, then feature levels)
+        dense_dim: F, size of the fixed content block; 0 without one
+        dim: D, size of features and embeddings alike
+        dropout: share of the network's inputs dropped in training
+    Shapes:
+        features: (R, D); forward: (B, D), (B, D) → (B, D), L2-normalised
+    """
+
+    def __init__(self, table_rows: int, dense_dim: int, dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(table_rows, dim) * 0.1)
+        self.content = nn.Parameter(torch.randn(dense_dim, dim) * 0.1)
+        self.dropout = dropout
+        self.heads = nn.ModuleDict({role: nn.Linear(2 * dim, dim) for role in ("query", "item")})
+        for head in self.heads.values():
+            assert isinstance(head, nn.Linear)
+            with torch.no_grad():
+                start = torch.cat([torch.eye(dim), torch.eye(dim)], dim=1)
+                head.weight.copy_(start + 0.02 * torch.randn(dim, 2 * dim))
+                # Not zero: an item without a single feature still needs a direction.
+                head.bias.normal_(std=1e-3)
+
+    def features(self, columns: Tensor, offsets: Tensor, values: Tensor, dense: Tensor) -> Tensor:
+        """s: weighted sums of table rows, given as bags, plus the projected fixed content.
+
+        Args:
+            columns: (nnz,) int64 rows of the table; offsets: (R,) where each bag starts; values: (nnz,) float32
+            dense: (R, F) float32
+        """
+        out = F.embedding_bag(columns, self.table, offsets, mode="sum", per_sample_weights=values)
+        return out + dense @ self.content if dense.shape[1] else out
+
+    def forward(self, own: Tensor, average: Tensor, role: Role) -> Tensor:
+        """Embeddings of one role from self features and neighbour averages."""
+        both = F.dropout(torch.cat([own, average], dim=1), self.dropout, self.training)
+        return F.normalize(self.heads[role](both), dim=1)

@@ -1,0 +1,110 @@
+"""Long-tail cluster averaging: items with few events are grouped by similarity, and share their group's mean.
+
+A tail item is seen too rarely for features of its own to be learned; the mean of similar tail items is. In training the
+mean stands for every tail item in the graph; what changes at inference is said in `model.embed`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from model.config import TailConfig
+from model.features import FeatureMatrix
+from model.graph import ItemGraph
+from model.propagation import Neighbourhood
+
+_PROJECTED = 32
+# How much the neighbours count beside the content, among items that have content.
+_NEIGHBOUR_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TailGroups:
+    """Which tail items share a mean.
+
+    Shapes:
+        rows: (T,) int64 rows of tail items, cold ones included, ascending; group: (T,) int64 in [0, count)
+    """
+
+    rows: NDArray[np.int64]
+    group: NDArray[np.int64]
+    count: int
+
+    def mean_matrix(self, num_items: int) -> sp.csr_matrix:
+        """(count, N) float32: row g averages the members of group g."""
+        size = np.bincount(self.group, minlength=self.count)
+        weight = (1.0 / size[self.group]).astype(np.float32)
+        return sp.csr_matrix((weight, (self.group, self.rows)), shape=(self.count, num_items))
+
+
+def no_groups() -> TailGroups:
+    """Cluster averaging switched off."""
+    empty = np.zeros(0, np.int64)
+    return TailGroups(empty, empty, 0)
+
+
+def group_tail(
+    graph: ItemGraph, features: FeatureMatrix, neighbours: Neighbourhood, config: TailConfig, seed: int
+) -> TailGroups:
+    """Group the tail by content; an item without content by its neighbours; one with neither stays alone.
+
+    Groups are the leaves of a balanced principal-direction bisection, at most `group_size` items each: linear in the
+    tail's size, and no group grows into a cluster of thousands that all look the same.
+    """
+    if not config.enabled:
+        return no_groups()
+    rows = np.flatnonzero(graph.is_tail)
+    content = sp.hstack([features.sparse[:, features.num_ids :], sp.csr_matrix(features.dense)], format="csr")
+    averaging = sp.csr_matrix(
+        (neighbours.weight, neighbours.neighbour, neighbours.indptr), shape=(graph.num_items, graph.num_items)
+    )
+    by_content = _project(content[rows], seed)
+    by_neighbours = _project(averaging[rows] @ features.sparse, seed + 1)
+    has_content = by_content.any(axis=1)
+    has_neighbours = by_neighbours.any(axis=1)
+    group = np.full(len(rows), -1, np.int64)
+    count = 0
+    vectors = np.hstack([by_content, _NEIGHBOUR_SHARE * by_neighbours])
+    for members in (np.flatnonzero(has_content), np.flatnonzero(~has_content & has_neighbours)):
+        if len(members):
+            group[members] = count + bisect(vectors[members], config.group_size, seed)
+            count = int(group.max()) + 1
+    alone = np.flatnonzero(group < 0)
+    group[alone] = count + np.arange(len(alone))
+    return TailGroups(rows, group, count + len(alone))
+
+
+def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int64]:
+    """Split (n, D) vectors at the median along their principal direction until no group holds more than `size`.
+
+    Returns:
+        (n,) int64 group numbers 0…G−1; all groups of one level are split at once, a few power iterations each.
+    """
+    n = len(vectors)
+    group = np.zeros(n, np.int64)
+    rng = np.random.default_rng(seed)
+    while (counts := np.bincount(group)).max() > size:
+        k = len(counts)
+        members = sp.csr_matrix((np.ones(n, np.float32), (group, np.arange(n))), shape=(k, n))
+        centred = vectors - ((members @ vectors) / counts[:, None])[group]
+        direction = rng.standard_normal((k, vectors.shape[1])).astype(np.float32)
+        for _ in range(4):
+            along = np.einsum("nd,nd->n", centred, direction[group])
+            direction = members @ (centred * along[:, None])
+            direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
+        along = np.einsum("nd,nd->n", centred, direction[group])
+        order = np.lexsort((along, group))
+        rank = np.empty(n, np.int64)
+        rank[order] = np.arange(n) - (np.cumsum(counts) - counts)[group[order]]
+        upper = (rank >= (counts[group] + 1) // 2) & (counts[group] > size)
+        group = np.unique(2 * group + upper, return_inverse=True)[1]
+    return group
+
+
+def _project(matrix: sp.csr_matrix, seed: int) -> NDArray[np.float32]:
+    """A seeded Gaussian projection to unit rows; a row without features stays zero."""
+    basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], _PROJECTED)).astype(np.float32)
+    projected = np.asarray(matrix @ basis, np.float32)
+    return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,246 @@
+"""Training: from an item graph to a fitted LightSAGE, stopped where the given validation says.
+
+The trainer computes no ranking metric: `validate` does, from embeddings, by the rule by which they will be served.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.embed import embed
+from model.embeddings import Embeddings
+from model.encoder_input import EncoderInput, encoder_input, neighbour_average, ragged
+from model.errors import ModelInputError
+from model.features import FittedFeatures, fit_features
+from model.graph import ItemGraph
+from model.loss import expected_counts, sampled_softmax
+from model.network import LightSAGE
+from model.propagation import Neighbourhood, in_neighbours
+from model.tail import group_tail
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+Validate = Callable[[Embeddings], float]
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What happened: every evaluation is a row of `curve` (step, mean loss since the last, validation score)."""
+
+    steps: int
+    schedule_steps: int
+    pairs: int
+    curve: tuple[tuple[int, float, float | None], ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted model with everything that embeds its catalogue."""
+
+    network: LightSAGE
+    features: FittedFeatures
+    encoder: EncoderInput
+    embeddings: Embeddings
+    record: TrainingRecord
+
+
+@dataclass
+class _Best:
+    score: float = -np.inf
+    step: int = 0
+    misses: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def train(
+    graph: ItemGraph,
+    config: ModelConfig,
+    *,
+    validate: Validate | None = None,
+    steps: int | None = None,
+    schedule_steps: int | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Fit LightSAGE on the graph's training pairs.
+
+    With `validate`, training stops after `patience` evaluations without a better score, and the best weights are kept.
+    Without, it runs `steps` steps of a schedule of `schedule_steps`: the refit on everything, with the step count that
+    validation chose. The global random state of torch is left as it was.
+
+    Raises:
+        ModelInputError: the graph has no training pairs.
+    """
+    if len(graph.pairs) == 0:
+        raise ModelInputError(
+            "the graph has no transitions to train on: no session has two items close together; "
+            "check that events of one session share their session_id"
+        )
+    torch.set_num_threads(config.train.threads or os.cpu_count() or 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.train.seed)
+        return _train(graph, config, validate, steps, schedule_steps, progress)
+
+
+def _train(
+    graph: ItemGraph,
+    config: ModelConfig,
+    validate: Validate | None,
+    steps: int | None,
+    schedule_steps: int | None,
+    progress: Progress | None,
+) -> Trained:
+    began = time.perf_counter()
+    options = config.train
+    features = fit_features(graph.items, config.features, options.seed)
+    with_id = graph.events >= config.features.id_min_events
+    matrix = features.transform(graph.items, graph.item_ids, with_id)
+    neighbours = in_neighbours(graph, config.propagation)
+    groups = group_tail(graph, matrix, neighbours, config.tail, options.seed)
+    encoder = encoder_input(graph, matrix, neighbours, groups)
+    network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout)
+    if groups.count:
+        # The ids of a group's members only ever move together: started at zero, they are one shared id.
+        with torch.no_grad():
+            network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[with_id]))] = 0.0
+
+    pairs = graph.pairs[graph.pair_steps <= options.max_steps_apart].astype(np.int64)
+    batch = min(options.batch_size, len(pairs))
+    per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
+    schedule = schedule_steps or max(1, round(per_epoch * options.max_epochs))
+    last = min(schedule, steps) if steps is not None else schedule
+    every = max(1, per_epoch // options.evaluations_per_epoch)
+    batches = _Batches(pairs, batch, graph.num_items, config, neighbours)
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [network.table, network.content], "lr": options.table_lr},
+            {"params": network.heads.parameters(), "lr": options.network_lr},
+        ],
+        fused=True,
+    )
+    decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / schedule))
+    best, curve, losses = _Best(), [], []
+    for step in range(1, last + 1):
+        network.train()
+        loss = batches.loss(network, encoder)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        decay.step()
+        losses.append(loss.item())
+        if not np.isfinite(losses[-1]):
+            raise ModelInputError(f"the loss became {losses[-1]} at step {step}: lower [model.train] table_lr")
+        if step % every == 0 or step == last:
+            score = None
+            if validate:
+                score = validate(embed(graph, network, encoder))
+                _keep_best(best, score, step, network)
+            curve.append((step, float(np.mean(losses)), score))
+            losses.clear()
+            log.debug("step %d loss %.4f validation %s", *curve[-1])
+            if best.misses >= options.patience:
+                break
+        if progress and (step % 20 == 0 or step == last):
+            shown = f", validation {best.score:.4f}" if best.step else ""
+            progress(f"step {step}/{last}, loss {(losses or [curve[-1][1]])[-1]:.3f}{shown}", step / last)
+    if best.weights:
+        network.load_state_dict(best.weights)
+    record = TrainingRecord(
+        best.step or last, schedule, len(pairs), tuple(curve), round(time.perf_counter() - began, 3)
+    )
+    return Trained(network.eval(), features, encoder, embed(graph, network, encoder), record)
+
+
+def _keep_best(best: _Best, score: float, step: int, network: LightSAGE) -> None:
+    if score > best.score:
+        best.score, best.step, best.misses = score, step, 0
+        best.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    else:
+        best.misses += 1
+
+
+class _Batches:
+    """Shuffled training pairs with random negatives, and the loss of each batch."""
+
+    def __init__(
+        self,
+        pairs: NDArray[np.int64],
+        size: int,
+        num_items: int,
+        config: ModelConfig,
+        neighbours: Neighbourhood,
+    ) -> None:
+        self._pairs, self._size, self._num_items = pairs, size, num_items
+        self._loss, self._neighbours = config.loss, neighbours
+        self._rng = np.random.default_rng(config.train.seed)
+        share = np.bincount(pairs[:, 1], minlength=num_items) / len(pairs)
+        self._target_share = torch.from_numpy(share.astype(np.float32))
+        # Weight of each pair's own edge in both directions, to be taken out of its averages.
+        self._forward = neighbours.edge_weights(pairs[:, 1], pairs[:, 0])
+        self._backward = neighbours.edge_weights(pairs[:, 0], pairs[:, 1])
+        self._order = self._rng.permutation(len(pairs))
+        self._at = 0
+
+    def _next(self) -> NDArray[np.int64]:
+        if self._at + self._size > len(self._order):
+            self._order, self._at = self._rng.permutation(len(self._pairs)), 0
+        self._at += self._size
+        return self._order[self._at - self._size : self._at]
+
+    def loss(self, network: LightSAGE, encoder: EncoderInput) -> Tensor:
+        chosen = self._next()
+        b = len(chosen)
+        queries, targets = self._pairs[chosen].T
+        random = self._rng.integers(0, self._num_items, self._loss.random_negatives)
+        items = torch.from_numpy(np.concatenate([queries, targets, random]))
+        own, sums = item_slots(network, encoder, items)
+        # The target edge must not be read by the pair that it trains: (Σ − w·x) / (W − w).
+        to_query = torch.from_numpy(self._backward[chosen])
+        to_target = torch.from_numpy(self._forward[chosen])
+        read = torch.cat([to_query[:, None] * own[b : 2 * b], to_target[:, None] * own[:b]])
+        sums = torch.cat([sums[: 2 * b] - read, sums[2 * b :]])
+        total = encoder.total[items]
+        total = torch.cat([total[: 2 * b] - torch.cat([to_query, to_target]), total[2 * b :]])
+        average = neighbour_average(sums, total)
+        counts = expected_counts(self._target_share, items[b:], b, len(random))
+        return sampled_softmax(
+            network(own[:b], average[:b], "query"),
+            network(own[b:], average[b:], "item"),
+            items[:b],
+            items[b:],
+            counts,
+            self._loss.temperature,
+            self._loss.logq,
+        )
+
+
+def item_slots(network: LightSAGE, encoder: EncoderInput, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Self features and weighted neighbour sums of some items, by features of the distinct rows that they need.
+
+    Args:
+        items: (B,) int64
+    Returns:
+        own: (B, D) features of the items' training rows; sums: (B, D), not yet divided by the total weight
+    """
+    edges, edge_offsets = ragged(encoder.indptr, items)
+    own_rows, neighbour_rows = encoder.train_row[items], encoder.neighbour[edges]
+    local = torch.zeros(encoder.num_rows, dtype=torch.int64)
+    local[own_rows] = 1
+    local[neighbour_rows] = 1
+    rows = local.nonzero().squeeze(1)
+    local[rows] = torch.arange(len(rows))
+    entries, offsets = ragged(encoder.offsets, rows)
+    table = network.features(encoder.columns[entries], offsets, encoder.values[entries], encoder.dense[rows])
+    sums = torch.nn.functional.embedding_bag(
+        local[neighbour_rows], table, edge_offsets, mode="sum", per_sample_weights=encoder.weight[edges]
+    )
+    return table[local[own_rows]], sums

@@ -1,0 +1,25 @@
+"""How much an older day counts, in fixed point, so that sums come out the same in any order."""
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+# One event of the as-of day. Sums stay in int64 up to 2^31 such events on one edge.
+ONE = 1 << 32
+
+EPOCH = dt.date(1970, 1, 1)
+
+
+def day_number(date: dt.date) -> int:
+    """Days since 1970-01-01."""
+    return (date - EPOCH).days
+
+
+def decayed(day: "Column", as_of_day: int, half_life_days: float, share: "Column | float" = 1.0) -> "Column":
+    """round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)), int64: what one event of `day` weighs."""
+    age = F.lit(as_of_day) - day
+    return F.round(F.lit(float(ONE)) * share * F.pow(F.lit(2.0), -age / F.lit(half_life_days))).cast("bigint")

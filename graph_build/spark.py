@@ -1,0 +1,97 @@
+"""The Spark session that the graph build runs in: the cluster's own under spark-submit, else a quiet local one."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graph_build.java import java_home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Settings of queries, not of the process: they also hold in a session that somebody else started.
+QUERY_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # pandas writes nanoseconds; Spark reads them only as plain integers.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+}
+
+
+def spark_session(
+    *,
+    master: str | None = None,
+    app_name: str = "lightsage-graph",
+    driver_memory: str = "3g",
+    shuffle_partitions: int | None = None,
+    local_dir: str | None = None,
+) -> "SparkSession":
+    """The active session when there is one (spark-submit), else a new one.
+
+    Args:
+        master: Spark's master; by default what spark-submit set, else `local[*]`.
+        driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
+        shuffle_partitions: upper bound of the partitions after a shuffle; by default twice the cores locally,
+            Spark's own default on a cluster. Adaptive execution joins small ones.
+        local_dir: where shuffles spill; by default Spark's.
+
+    Raises:
+        JavaNotFoundError: no Java 17 or later on this host.
+    """
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return _with_query_settings(active)
+
+    submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
+    builder = SparkSession.builder.appName(app_name)
+    if not submitted:
+        home = java_home()
+        if home is not None:
+            os.environ["JAVA_HOME"] = str(home)
+        # Spark's workers take the `python3` on PATH, which need not be the environment that runs this.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        master = master or "local[*]"
+        room = str(Path(__file__).resolve().parent.parent)
+        paths = [room, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        settings = {
+            "spark.driver.memory": driver_memory,
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.log.level": "ERROR",
+            "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
+            "spark.executorEnv.OMP_NUM_THREADS": "1",
+            "spark.executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            # One JVM and its Python workers: neither needs more than it asks for.
+            "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+            "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Dlog4j2.level=error",
+        }
+        if local_dir is not None:
+            settings["spark.local.dir"] = local_dir
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+    elif shuffle_partitions is not None:
+        builder = builder.config("spark.sql.shuffle.partitions", str(shuffle_partitions))
+    if master is not None:
+        builder = builder.master(master)
+    spark = builder.getOrCreate()
+    if not submitted:
+        spark.sparkContext.setLogLevel("ERROR")
+    return _with_query_settings(spark)
+
+
+def _with_query_settings(spark: "SparkSession") -> "SparkSession":
+    for name, value in QUERY_SETTINGS.items():
+        spark.conf.set(name, value)
+    return spark
+
+
+def _cores(master: str) -> int:
+    """The cores that a `local[n]` master uses."""
+    inside = master.partition("[")[2].partition("]")[0].partition(",")[0]
+    return int(inside) if inside.isdigit() else len(os.sched_getaffinity(0))

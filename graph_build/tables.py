@@ -1,0 +1,153 @@
+"""The three input tables after checking, and what was refused of them."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyspark import StorageLevel
+from pyspark.sql import functions as F
+
+from graph_build import catalogue, events, read
+from graph_build.config import GraphConfig
+from graph_build.contract import Source
+from graph_build.errors import GraphInputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+QUARANTINE = ("input", "reason", "row")
+
+
+@dataclass(frozen=True)
+class Events:
+    """Checked events. `rows` holds the refused ones too (`reason` not null); `columns` are those that the input has."""
+
+    rows: "DataFrame"
+    columns: list[str]
+    read: int
+    left_out: int
+    by_type: dict[str, int]
+    refused: dict[str, int]
+    as_of: dt.datetime
+
+    @property
+    def usable(self) -> "DataFrame":
+        """The rows that the graph is built from."""
+        return self.rows.where("reason is null and not left_out and type != 'impression'")
+
+    @property
+    def quarantine(self) -> "DataFrame":
+        """The refused rows in the schema of the quarantine table."""
+        return _quarantined("events", self.rows.where("reason is not null"))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A checked items or ads table, its refused rows, and how many of them for which reason."""
+
+    table: "DataFrame"
+    quarantine: "DataFrame"
+    refused: dict[str, int]
+
+
+def checked_events(spark: "SparkSession", sources: list[Source], config: GraphConfig, date: dt.date | None) -> Events:
+    """Reads the events once.
+
+    Raises:
+        GraphInputError: no row, no usable row, or more than `max_bad_share` of them refused.
+    """
+    columns = read.present("events", sources, config.input)
+    raw = read.read(spark, "events", sources, config.input, events.reason(date))
+    rows = events.checked(raw, columns, exclude_ad_events=config.input.events.exclude_ad_events).persist(
+        StorageLevel.MEMORY_AND_DISK
+    )
+    counts = rows.groupBy("reason", "type", "left_out").agg(F.count(F.lit(1)), F.max("time"), F.max("raw")).collect()
+    total = sum(row[3] for row in counts)
+    refused: dict[str, int] = {}
+    example: dict[str, str] = {}
+    by_type: dict[str, int] = {}
+    left_out = 0
+    last: list[dt.datetime] = []
+    for reason, kind, is_left_out, n, time, sample in counts:
+        if reason is not None:
+            refused[reason] = refused.get(reason, 0) + n
+            example[reason] = sample
+        elif is_left_out:
+            left_out += n
+        else:
+            by_type[kind] = by_type.get(kind, 0) + n
+            last.append(time.astimezone(dt.UTC))
+    files = ", ".join(file for source in sources for file in source.files[:3])
+    if total == 0:
+        raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")
+    _check_share("events", files, total, refused, example, config)
+    if not any(by_type.get(kind) for kind in events.ITEM_TYPES):
+        raise GraphInputError(
+            f"{files}: none of {total} events can be used: {_counted(refused) or 'none is of an item'}"
+            f"{f', {left_out} of our own ads left out' if left_out else ''}; expected valid events of the types "
+            f"{', '.join(events.ITEM_TYPES)}{f' up to the end of {date}' if date else ''}"
+        )
+    return Events(rows, columns, total, left_out, by_type, refused, max(last))
+
+
+def checked_items(spark: "SparkSession", sources: list[Source], config: GraphConfig) -> Checked:
+    """The catalogue. Raises GraphInputError when it is empty or more than `max_bad_share` of it is refused."""
+    columns = read.present("items", sources, config.input)
+    raw = read.read(spark, "items", sources, config.input, catalogue.item_reason())
+    rows = catalogue.items(raw, columns).persist(StorageLevel.MEMORY_AND_DISK)
+    refused = _refusals("items", sources, rows, config, catalogue.KEPT_WITHOUT_EMBEDDING)
+    table = catalogue.items_table(rows, columns, config.input.items.features)
+    return Checked(table, _quarantined("items", rows.where("reason is not null")), refused)
+
+
+def checked_ads(
+    spark: "SparkSession", sources: list[Source], config: GraphConfig, known_items: "DataFrame | None"
+) -> Checked:
+    """The ads. Raises GraphInputError when more than `max_bad_share` of them is refused."""
+    raw = read.read(spark, "ads", sources, config.input, catalogue.ad_reason())
+    rows = catalogue.ads(raw, known_items).persist(StorageLevel.MEMORY_AND_DISK)
+    refused = _refusals("ads", sources, rows, config, ())
+    return Checked(catalogue.ads_table(rows), _quarantined("ads", rows.where("reason is not null")), refused)
+
+
+def _refusals(
+    table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, kept: tuple[str, ...]
+) -> dict[str, int]:
+    counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
+    refused = {reason: n for reason, n, _ in counts if reason is not None}
+    files = ", ".join(file for source in sources for file in source.files[:3])
+    total = sum(n for _, n, _ in counts)
+    if total == 0:
+        raise GraphInputError(f"{files}: the {table} table is empty (0 rows); leave it out, or give one with rows")
+    bad = {reason: n for reason, n in refused.items() if reason not in kept}
+    _check_share(table, files, total, bad, {reason: raw for reason, _, raw in counts if reason}, config)
+    return refused
+
+
+def _check_share(
+    table: str, files: str, total: int, refused: dict[str, int], example: dict[str, str], config: GraphConfig
+) -> None:
+    """Rows after the end of --date are no fault of the log, and do not count."""
+    faults = {reason: n for reason, n in refused.items() if reason != events.AFTER_DATE}
+    judged = total - refused.get(events.AFTER_DATE, 0)
+    bad = sum(faults.values())
+    if not bad or bad <= config.input.max_bad_share * judged:
+        return
+    worst = max(faults, key=lambda reason: faults[reason])
+    hint = {
+        "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers with "
+        "[input.events] timestamp_unit set",
+        "type_unknown": f"; event types are {', '.join(events.TYPES)}",
+    }.get(worst, "")
+    raise GraphInputError(
+        f"{files}: {bad} of {judged} {table} rows are bad ({_counted(faults)}), more than "
+        f"input.max_bad_share = {config.input.max_bad_share:g} allows; e.g. {worst}: {example.get(worst)}{hint}"
+    )
+
+
+def _counted(refused: dict[str, int]) -> str:
+    return ", ".join(f"{reason}: {n}" for reason, n in sorted(refused.items()))
+
+
+def _quarantined(table: str, rows: "DataFrame") -> "DataFrame":
+    return rows.select(F.lit(table).alias("input"), "reason", F.col("raw").alias("row"))

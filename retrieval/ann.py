@@ -64,7 +64,7 @@ class Ann:
         if selection is not None:
             # The fewer rows count, the more lists the best k of them are spread over.
             nprobe = math.ceil(nprobe * math.sqrt(len(self.rows) / max(1, selection.n_rows)))
-        return faiss.SearchParametersIVF(nprobe=min(nprobe, nlist), **selector)
+        return faiss.SearchParametersIVF(nprobe=min(nprobe, nlist), **selector)  # type: ignore[call-arg]
 
     def write(self, path: Path) -> None:
         """Write the FAISS file."""
@@ -120,7 +120,8 @@ def _tune(
     shortlist = min(len(rows), math.ceil(k * config.shortlist_factor))
     nprobe = 1
     while True:
-        _, found = index.search(queries, shortlist, params=faiss.SearchParametersIVF(nprobe=nprobe))
+        parameters = faiss.SearchParametersIVF(nprobe=nprobe)  # type: ignore[call-arg]
+        _, found = index.search(queries, shortlist, params=parameters)
         hits = sum(np.isin(want, rows[got[got >= 0]]).sum() for want, got in zip(truth, found, strict=True))
         recall = float(hits) / truth.size
         if recall >= config.target_recall or nprobe == nlist:

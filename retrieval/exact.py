@@ -99,10 +99,9 @@ def _lower_bound(score: Floats, k: int) -> Floats:
     if k >= m:
         return np.full(len(score), _LOWEST, np.float32)
     groups = m // _FOLD
+    best = score
     if groups >= 4 * k:
         best = score[:, : groups * _FOLD].reshape(len(score), _FOLD, groups).max(axis=1)
-    else:
-        best = score
     bound = np.partition(best, best.shape[1] - k, axis=1)[:, best.shape[1] - k]
     return np.maximum(bound, _LOWEST)
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +85,31 @@ def spark_session(
     if not submitted:
         spark.sparkContext.setLogLevel("ERROR")
     return _with_query_settings(spark)
+
+
+@contextmanager
+def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g") -> "Iterator[SparkSession]":
+    """A session for the block; the one that was started for it ends with it, and so does its JVM.
+
+    `SparkSession.stop` alone leaves the JVM and its heap behind, which what follows the graph build could use.
+    """
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    found = SparkSession.getActiveSession()
+    spark = spark_session(master=master, driver_memory=driver_memory)
+    try:
+        yield spark
+    finally:
+        if found is None:
+            gateway = SparkContext._gateway
+            spark.stop()
+            process = getattr(gateway, "proc", None)
+            if gateway is not None and process is not None:  # under spark-submit the JVM is not ours
+                gateway.shutdown()
+                process.stdin.close()
+                process.wait(timeout=30)
+                SparkContext._gateway = SparkContext._jvm = None
 
 
 def _with_query_settings(spark: "SparkSession") -> "SparkSession":

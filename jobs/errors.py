@@ -1,4 +1,16 @@
-"""What can go wrong with a workspace. `jobs.store` hands these on."""
+"""What can go wrong in the commands and with a workspace (`jobs.store` hands its errors on)."""
+
+
+class JobError(ValueError):
+    """A command was given something that it cannot work with."""
+
+
+class ConfigError(JobError):
+    """The configuration file is missing or wrong."""
+
+
+class TableError(JobError):
+    """A queries or test events file does not fit its contract."""
 
 
 class StoreError(RuntimeError):

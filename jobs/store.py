@@ -222,6 +222,18 @@ class Workspace:
         logger.info("published %s in %s", manifest.version, self.uri)
         return self.open(manifest.version)
 
+    def promote(self, version: str) -> Version:
+        """Make a complete version the current one.
+
+        Raises:
+            NoVersionError: There is no such version.
+            StoreError: The lock is not held.
+        """
+        self._require_lock("promote")
+        found = self.open(version)
+        self._put_current(version)
+        return found
+
     # Paths and files
 
     def _path(self, *parts: str) -> str:

@@ -1,0 +1,74 @@
+"""One TOML file for the whole system: each room's own configuration, composed.
+
+`[input.events.columns]` and its neighbours stand at the top, where a user looks for them; they belong to the graph build.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from graph_build.config import GraphConfig
+from jobs.errors import ConfigError
+from model.config import ModelConfig
+from retrieval.config import RetrievalConfig, ServeConfig
+
+
+class SparkConfig(BaseModel):
+    """Where the graph build runs when no session is active; under spark-submit the cluster's settings hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    master: str | None = None
+    driver_memory: str = "3g"
+
+
+class ValidationConfig(BaseModel):
+    """The hold-out on which the number of training steps is chosen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(0.1, gt=0, lt=0.5, description="of the item events, in the last sessions by start time")
+    max_sessions: int = Field(10_000, ge=1, description="a seeded sample keeps an evaluation at a few seconds")
+
+
+class Config(BaseModel):
+    """Everything that can be set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    graph: GraphConfig = GraphConfig()
+    model: ModelConfig = ModelConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    serve: ServeConfig = ServeConfig()
+    spark: SparkConfig = SparkConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a TOML file; every key that it leaves out has its default.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or says something unknown or out of range; the key is named.
+    """
+    if path is None:
+        return Config()
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; --config takes a TOML file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is no readable TOML file: {error}") from error
+    if "input" in content:
+        content.setdefault("graph", {})["input"] = content.pop("input")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {_key(e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError("\n".join([f"{path} is not a valid configuration:", *lines])) from error
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    parts = [str(part) for part in location]
+    return ".".join(parts[1:] if parts[:2] == ["graph", "input"] else parts)

@@ -1,0 +1,177 @@
+"""`lightsage run`: graph, train, embed, index, publish, from the events up to the end of a day.
+
+Everything is built into a staging folder; what is served changes only when all of it is there.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.config import Config
+from jobs.progress import StageProgress
+from jobs.store import Manifest, Version, Workspace, code_version, describe_inputs, fingerprint, version_name
+
+if TYPE_CHECKING:
+    from graph_build.summary import GraphSummary
+    from model.embeddings import Embeddings
+    from model.trainer import TrainingRecord
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Paths or URIs of the three input tables."""
+
+    events: tuple[str, ...]
+    items: str | None = None
+    ads: str | None = None
+
+    def by_role(self) -> dict[str, list[str]]:
+        """The paths that were given, by input."""
+        given = {"events": list(self.events), "items": [self.items], "ads": [self.ads]}
+        return {role: [p for p in paths if p is not None] for role, paths in given.items() if any(paths)}
+
+
+def run(
+    inputs: RunInputs, workspace: Workspace, config: Config, *, date: dt.date | None, progress: StageProgress
+) -> Version:
+    """Build and publish a version; the same inputs, configuration and code are recognised and not built again.
+
+    Raises:
+        GraphInputError, ModelError, RetrievalError, StoreError: nothing was published, what was served still is.
+    """
+    with progress.stage("read") as report:
+        report("checksums of the input", 0.0)
+        described = describe_inputs(inputs.by_role())
+        settings: dict[str, Any] = config.model_dump(mode="json") | {"date": date and date.isoformat()}
+        code = code_version()
+        mark = fingerprint(described, settings, code)
+    with workspace.lock():
+        if known := workspace.find(mark):
+            log.info("nothing changed since version %s: it is published again, not built again", known)
+            return workspace.promote(known)
+        with workspace.stage() as folder:
+            summary = build_graph(inputs, folder / "graph", config, date, progress)
+            record = train_model(folder, config, progress)
+            meta = index_version(folder, summary.as_of, config, progress)
+            manifest = Manifest(
+                version=version_name(summary.as_of, mark),
+                fingerprint=mark,
+                as_of=summary.as_of,
+                config=settings,
+                inputs=described,
+                code_version=code,
+                metrics={"validation": _validation(record), "index_recall_at_100": meta["recall_at_100"]},
+                summary={
+                    "events": summary.events,
+                    "quarantined": summary.quarantined,
+                    "nodes": summary.nodes,
+                    "tail": summary.tail,
+                    "edges": summary.edges,
+                    "transitions": summary.transitions,
+                    "stages": [stage.model_dump() for stage in progress.records],
+                },
+            )
+            return workspace.publish(folder, manifest)
+
+
+def build_graph(
+    inputs: RunInputs, folder: Path, config: Config, date: dt.date | None, progress: StageProgress
+) -> "GraphSummary":
+    """The Spark stage; a session that was started here is ended here, so that its memory is free for training."""
+    from graph_build.build import GraphInputs, build_graphs
+    from graph_build.spark import session_for_one_build
+
+    with progress.stage("graph") as report:
+        report("starting Spark", 0.0)
+        with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
+            summary = build_graphs(
+                spark,
+                GraphInputs(list(inputs.events), inputs.items, inputs.ads),
+                str(folder),
+                config.graph,
+                date=date,
+                holdout_share=config.validation.share,
+                progress=report,
+            )
+    refused = sum(n for reasons in summary.quarantined.values() for n in reasons.values())
+    edges = ", ".join(f"{n:,} {kind}" for kind, n in summary.edges.items())
+    log.info("%s items, edges: %s; %s rows in quarantine", f"{summary.nodes:,}", edges, f"{refused:,}")
+    return summary
+
+
+def train_model(folder: Path, config: Config, progress: StageProgress) -> "TrainingRecord":
+    """Choose the number of steps on the hold-out, then fit everything with it; returns the record of the choice."""
+    from model.artefact import save_model
+    from model.graph import load_graph
+    from model.trainer import train
+
+    graph, items = folder / "graph", folder / "graph" / "tables" / "items"
+    with progress.stage("train: choose steps") as report:
+        fit = load_graph(graph / "fit", items)
+        validate = served_validation(graph, config)
+        chosen = train(fit, config.model, validate=validate, progress=report).record
+    with progress.stage("train: all events") as report:
+        full = load_graph(graph / "full", items)
+        trained = train(
+            full, config.model, steps=chosen.steps, schedule_steps=chosen.schedule_steps, progress=report
+        )
+        save_model(folder / "model", trained, config.model)
+        trained.embeddings.save(folder / "embeddings")
+    return chosen
+
+
+def served_validation(graph: Path, config: Config) -> Callable[["Embeddings"], float] | None:
+    """A score for embeddings of `fit/`: how well the served rule finds what the hold-out sessions opened next.
+
+    Returns:
+        The mean of HR@20 and HR@100 (of basket recall where no session browses), or None without a hold-out.
+    """
+    from jobs.evaluate import catalogue_of, holdout_score, read_edges
+    from retrieval.ranking import EmbeddingRanker
+
+    score = holdout_score(graph, config)
+    if score is None:
+        log.warning("no hold-out session has two items: the full number of steps is trained, unchecked")
+        return None
+    edges = read_edges(graph / "fit")
+
+    def validate(embeddings: "Embeddings") -> float:
+        catalogue = catalogue_of(embeddings, graph / "fit")
+        return score(EmbeddingRanker(catalogue, edges(catalogue), config.retrieval))
+
+    return validate
+
+
+def index_version(folder: Path, as_of: dt.datetime, config: Config, progress: StageProgress) -> dict[str, Any]:
+    """Build the index folder from the embeddings, the graph's edges and the ads."""
+    import pyarrow.parquet as pq
+
+    from retrieval.catalogue import read_catalogue
+    from retrieval.edges import Edges
+    from retrieval.index import build_index
+
+    graph = folder / "graph"
+    items, ads = graph / "tables" / "items", graph / "tables" / "ads"
+    with progress.stage("index") as report:
+        nodes = pq.read_table(graph / "full" / "nodes")
+        catalogue = read_catalogue(folder / "embeddings", nodes, pq.read_table(items) if items.exists() else None)
+        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids)
+        return build_index(
+            folder / "index",
+            catalogue,
+            edges,
+            pq.read_table(ads) if ads.exists() else None,
+            as_of=as_of,
+            config=config.retrieval,
+            progress=report,
+        )
+
+
+def _validation(record: "TrainingRecord") -> dict[str, Any]:
+    curve = [{"step": step, "loss": loss, "score": score} for step, loss, score in record.curve]
+    return {"steps": record.steps, "schedule_steps": record.schedule_steps, "pairs": record.pairs, "curve": curve}

@@ -1,0 +1,100 @@
+"""One small Spark session for all tests of this room, and short ways to write a log and read a table."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from graph_build.config import GraphConfig
+
+DAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+
+EVENT_SCHEMA = pa.schema(
+    [
+        ("session_id", pa.string()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("event_type", pa.string()),
+        ("item_id", pa.string()),
+        ("user_id", pa.string()),
+        ("source_item_id", pa.string()),
+        ("query", pa.string()),
+        ("event_id", pa.string()),
+        ("request_id", pa.string()),
+        ("ad_id", pa.string()),
+        ("sequence", pa.int64()),
+    ]
+)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    from graph_build.spark import spark_session
+
+    session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
+    yield session
+    session.stop()
+
+
+def at(minutes: float, day: int = 0) -> dt.datetime:
+    """A time on the first test day, `minutes` after midnight UTC."""
+    return DAY + dt.timedelta(days=day, minutes=minutes)
+
+
+def event(session: str | None, time: Any, kind: str | None, item: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"session_id": session, "timestamp": time, "event_type": kind, "item_id": item, **more}
+
+
+def write_events(path: Path, rows: list[dict[str, Any]], *, row_group_size: int | None = None) -> str:
+    """Writes events with the columns that any of the rows has (the four required ones always)."""
+    used = {name for row in rows for name in row} | {"session_id", "timestamp", "event_type", "item_id"}
+    schema = pa.schema([field for field in EVENT_SCHEMA if field.name in used])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=row_group_size)
+    return str(path)
+
+
+def table(path: Path | str) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()
+
+
+@pytest.fixture
+def cleaned(spark: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Rows → (clean events with item ids as codes' names, the codes): what every step of the graph starts from."""
+    from graph_build import events, read, tables
+
+    def run(rows: list[dict[str, Any]], config: GraphConfig | None = None) -> Any:
+        config = config or GraphConfig()
+        path = write_events(tmp_path / f"events-{len(list(tmp_path.iterdir()))}.parquet", rows)
+        sources = read.sources(spark, "events", [path], config.input)
+        checked = tables.checked_events(spark, sources, config, None)
+        codes = events.item_codes(checked.usable).persist()
+        clean = events.clean(checked.usable, codes, checked.columns, config.strong_click.max_session_items)
+        return clean.persist(), codes
+
+    return run
+
+
+@pytest.fixture
+def built(spark: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Rows → (summary, folder): a whole build."""
+    from graph_build.build import GraphInputs, build_graphs
+
+    def run(
+        rows: list[dict[str, Any]] | str,
+        *,
+        items: str | None = None,
+        ads: str | None = None,
+        config: GraphConfig | None = None,
+        **more: Any,
+    ) -> tuple[Any, Path]:
+        n = len(list(tmp_path.iterdir()))
+        events = rows if isinstance(rows, str) else write_events(tmp_path / f"log-{n}.parquet", rows)
+        out = tmp_path / f"out-{n}"
+        summary = build_graphs(spark, GraphInputs([events], items, ads), str(out), config or GraphConfig(), **more)
+        return summary, out
+
+    return run

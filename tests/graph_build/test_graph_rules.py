@@ -1,0 +1,258 @@
+"""What becomes of a log: transitions, sessions, co-search and edges against slow twins in plain Python."""
+
+import datetime as dt
+import itertools
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from graph_build import co_search, edges, sessions, strong_click, transitions
+from graph_build.config import CoPurchaseConfig, CoSearchConfig, GraphConfig, StrongClickConfig
+from graph_build.decay import ONE, day_number
+from graph_build.query import normalise_query
+
+from .conftest import at, event  # type: ignore[import-not-found]
+
+Rows = list[dict[str, Any]]
+OPENS = ("view", "click")
+
+
+def random_log(seed: int) -> Rows:
+    """Short sessions over few items: ties in time, repeats, searches, midnight, logged sources, baskets."""
+    rng = random.Random(seed)
+    rows: Rows = []
+    for s in range(60):
+        time = at(rng.choice([10, 600, 1430]), day=rng.randrange(2))
+        logs_sources = s % 7 == 0
+        basket = s % 9 == 1
+        for _ in range(rng.randrange(1, 14)):
+            time += dt.timedelta(minutes=rng.choice([0, 0, 1, 5, 20, 40]))
+            kind = rng.choice(["purchase", "add_to_cart"] if basket else ["view", "view", "click", "search", "purchase"])
+            item = None if kind == "search" else rng.choice("abcdef")
+            query = rng.choice(["Red", "red ", "blue"]) if kind == "search" or rng.random() < 0.1 else None
+            source = rng.choice("abcdef") if logs_sources and kind == "click" and rng.random() < 0.7 else None
+            rows.append(
+                event(f"s{s}", time, kind, item, query=query, source_item_id=source, user_id=f"u{s % 11}")
+            )
+    return rows
+
+
+def by_session(rows: Rows) -> dict[tuple[str, dt.date], Rows]:
+    """Day-cut sessions in order, identical neighbours collapsed."""
+    found: dict[tuple[str, dt.date], Rows] = defaultdict(list)
+    for _, row in sorted(enumerate(rows), key=lambda pair: (pair[1]["timestamp"], pair[0])):
+        mine = found[row["session_id"], row["timestamp"].date()]
+        if not mine or mine[-1] != row:
+            mine.append(row)
+    return found
+
+
+def with_segments(events: Rows) -> list[tuple[dict[str, Any], int]]:
+    segment, last = 0, None
+    found = []
+    for row in events:
+        query = normalise_query(row["query"])
+        if row["event_type"] == "search" or (query is not None and query != last):
+            segment += 1
+        last = query if query is not None else last
+        found.append((row, segment))
+    return found
+
+
+def slow_pairs(rows: Rows, config: StrongClickConfig) -> Counter[Any]:
+    found: Counter[Any] = Counter()
+    for (session, _), mine in by_session(rows).items():
+        best: dict[tuple[str, str], tuple[int, dt.datetime]] = {}
+        if any(row["source_item_id"] for row in mine):
+            links = [
+                (row["source_item_id"], row["item_id"], 1, row["timestamp"])
+                for row in mine
+                if row["source_item_id"] and row["event_type"] in OPENS
+            ]
+        else:
+            walk: list[tuple[str, dt.datetime, int]] = []
+            for row, segment in with_segments(mine):
+                again = walk and walk[-1][0] == row["item_id"] and walk[-1][2] == segment
+                if row["event_type"] in OPENS and not again:
+                    walk.append((row["item_id"], row["timestamp"], segment))
+            links = [
+                (a[0], b[0], j - i, b[1])
+                for (i, a), (j, b) in itertools.combinations(enumerate(walk), 2)
+                if j - i <= config.max_steps
+                and a[2] == b[2]
+                and b[1] - a[1] <= dt.timedelta(minutes=config.max_gap_minutes)
+            ]
+        for src, dst, steps, time in links:
+            if src != dst:
+                best[src, dst] = min(best.get((src, dst), (99, time)), (steps, time))
+        for (src, dst), (steps, time) in best.items():
+            found[src, dst, steps, time] += 1
+    return found
+
+
+def named(frame: Any, codes: Any) -> Rows:
+    return [row.asDict(recursive=True) for row in edges.named(frame, codes).collect()]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_strong_clicks_equal_their_slow_twin(cleaned: Callable[..., Any], seed: int) -> None:
+    rows = random_log(seed)
+    config = StrongClickConfig(max_steps=3)
+    clean, codes = cleaned(rows)
+    got = Counter(
+        (row["src"], row["dst"], row["steps"], row["time"].replace(tzinfo=dt.UTC))
+        for row in named(transitions.strong_clicks(clean, config).withColumn("time", utc("time")), codes)
+    )
+    assert got == slow_pairs(rows, config)
+
+
+def utc(column: str) -> Any:
+    from pyspark.sql import functions as F
+
+    return F.to_timestamp_ntz(F.col(column).cast("string"))
+
+
+@pytest.mark.parametrize("seed", [3])
+def test_strong_click_weights_are_exact_sums_of_decayed_counts(cleaned: Callable[..., Any], seed: int) -> None:
+    rows = random_log(seed)
+    config = StrongClickConfig(half_life_days=1.0, backward=0.25)
+    clean, codes = cleaned(rows)
+    last = at(0, day=2).date()
+    pairs = transitions.strong_clicks(clean, config)
+    got = strong_click.weigh(strong_click.daily(pairs), day_number(last), config)
+    expected: dict[tuple[str, str], int] = defaultdict(int)
+    for (src, dst, steps, time), n in slow_pairs(rows, config).items():
+        keep = 0.5 ** (last - time.date()).days
+        expected[src, dst] += n * round(ONE * keep / steps)
+        expected[dst, src] += n * round(ONE * keep * 0.25 / steps)
+    assert {(row["src"], row["dst"]): row["raw"] for row in named(got, codes)} == expected
+
+
+@pytest.mark.parametrize("seed", [4])
+def test_co_search_counts_equal_their_slow_twin(cleaned: Callable[..., Any], seed: int) -> None:
+    rows = random_log(seed)
+    groups: dict[Any, set[str]] = defaultdict(set)
+    for (_, day), mine in by_session(rows).items():
+        last = None
+        for row in mine:
+            if row["event_type"] == "search":
+                last = normalise_query(row["query"])
+            query = normalise_query(row["query"]) or last
+            if row["event_type"] in OPENS and query is not None:
+                groups[day, row["user_id"], query].add(row["item_id"])
+    expected = Counter(
+        (day, *pair) for (day, _, _), items in groups.items() for pair in itertools.permutations(items, 2)
+    )
+    clean, codes = cleaned(rows)
+    kept = co_search.capped(co_search.searches(clean), CoSearchConfig()).where("is_kept")
+    got = Counter()
+    for row in named(co_search.daily(kept), codes):
+        got[dt.date(1970, 1, 1) + dt.timedelta(days=row["day"]), row["src"], row["dst"]] += row["count"]
+    assert got == expected
+
+
+def test_a_search_counts_at_most_its_cap(cleaned: Callable[..., Any]) -> None:
+    rows = [event("s", at(1), "search", query="x")]
+    rows += [event("s", at(2 + i), "view", f"i{i}") for i in range(8)]
+    clean, _ = cleaned(rows)
+    found = co_search.capped(co_search.searches(clean), CoSearchConfig(max_items_per_search=3))
+    assert found.where("is_kept").count() == 3
+    assert co_search.daily(found.where("is_kept")).count() == 6
+
+
+@pytest.mark.parametrize("seed", [5])
+def test_sessions_list_what_was_opened_or_bought(cleaned: Callable[..., Any], seed: int) -> None:
+    rows = random_log(seed)
+    expected = []
+    for mine in by_session(rows).values():
+        opened = [row["item_id"] for row in mine if row["event_type"] in OPENS]
+        bought = [row["item_id"] for row in mine if row["item_id"] is not None]
+        if opened:
+            expected.append(("browse", [item for item, _ in itertools.groupby(opened)]))
+        elif bought:
+            expected.append(("basket", list(dict.fromkeys(bought))))
+    clean, _ = cleaned(rows)
+    baskets = transitions.baskets(clean, CoPurchaseConfig())
+    both = sessions.browse_sessions(clean, 200).unionByName(sessions.basket_sessions(baskets))
+    assert sorted((row["kind"], row["items"]) for row in both.collect()) == sorted(expected)
+
+
+def test_each_item_of_a_basket_meets_a_bounded_number_of_others_equally(cleaned: Callable[..., Any]) -> None:
+    rows = [event("big", at(1), "purchase", f"i{i}") for i in range(10)]
+    rows += [event("pair", at(1), "purchase", item) for item in ("x", "y", "x")]
+    rows += [event("one", at(1), "purchase", "z"), event("seen", at(1), "view", "i1"), event("seen", at(2), "view", "i2")]
+    rows += [event("seen", at(3), "purchase", "i1"), event("seen", at(3), "purchase", "i2")]
+    clean, codes = cleaned(rows)
+    found = named(transitions.co_purchases(transitions.baskets(clean, CoPurchaseConfig()), CoPurchaseConfig()), codes)
+    assert Counter(row["src"] for row in found if row["src"].startswith("i")) == {f"i{i}": 3 for i in range(10)}
+    assert Counter(row["dst"] for row in found if row["dst"].startswith("i")) == {f"i{i}": 3 for i in range(10)}
+    assert {(row["src"], row["dst"]) for row in found if row["src"] in "xyz"} == {("x", "y"), ("y", "x")}
+    assert all(row["src"] != row["dst"] for row in found)
+
+
+def test_bot_like_sessions_are_cut_at_their_cap(cleaned: Callable[..., Any]) -> None:
+    config = GraphConfig(strong_click=StrongClickConfig(max_session_items=4, max_steps=1))
+    clean, codes = cleaned([event("bot", at(i / 60), "view", f"i{i}") for i in range(9)], config)
+    pairs = named(transitions.strong_clicks(clean, config.strong_click), codes)
+    assert {(row["src"], row["dst"]) for row in pairs} == {("i0", "i1"), ("i1", "i2"), ("i2", "i3")}
+
+
+def test_logged_sources_silence_the_guesses_of_their_session(cleaned: Callable[..., Any]) -> None:
+    rows = [
+        event("s", at(1), "view", "a"),
+        event("s", at(2), "view", "b"),
+        event("s", at(3), "click", "c", source_item_id="a"),
+        event("t", at(1), "view", "a"),
+        event("t", at(2), "view", "b"),
+    ]
+    clean, codes = cleaned(rows)
+    pairs = named(transitions.strong_clicks(clean, StrongClickConfig()), codes)
+    assert sorted((row["src"], row["dst"], row["steps"]) for row in pairs) == [("a", "b", 1), ("a", "c", 1)]
+
+
+def test_a_click_and_the_view_that_it_opens_count_once(cleaned: Callable[..., Any]) -> None:
+    rows = [
+        event("s", at(1), "click", "a"),
+        event("s", at(1.1), "view", "a"),
+        event("s", at(2), "view", "a"),
+        event("s", at(3), "view", "b"),
+    ]
+    clean, _ = cleaned(rows)
+    counted = [row["counted"] for row in clean.orderBy("n").collect()]
+    assert counted == [True, False, True, True]
+
+
+def test_quota_keeps_what_is_strong_for_either_end(spark: Any) -> None:
+    rows = [(0, j, 100 - j) for j in range(1, 6)] + [(7, 5, 1000), (7, 4, 1000)]
+    kept = edges.within_quota(spark.createDataFrame(rows, "src bigint, dst bigint, raw bigint"), 1)
+    # 0 → 1 is the best out of 0; 2 and 3 have no other way in; 7 → 4 wins 7's tie by the smaller item, and is 4's best
+    assert {(row["src"], row["dst"]) for row in kept.collect()} == {(0, 1), (0, 2), (0, 3), (7, 4), (7, 5)}
+
+
+def test_scales_bring_every_type_to_the_mean_of_the_strong_clicks() -> None:
+    factors = edges.scales({"strong_click": (6 * ONE, 3), "swing": (50, 5)}, ONE)
+    assert factors["strong_click"] * ONE == 1.0
+    assert factors["swing"] * 50 / 5 == pytest.approx(2.0)
+    assert edges.scales({"swing": (50, 5)}, ONE)["swing"] * 10 == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_hold_out_is_the_last_sessions_that_reach_the_share(cleaned: Callable[..., Any], share: float) -> None:
+    rng = random.Random(8)
+    rows = []
+    for s in range(40):
+        start = at(rng.choice([0, 0, 0, 30, 30.5]), day=rng.randrange(3))
+        rows += [event(f"s{s}", start + dt.timedelta(seconds=i), "view", f"i{i}") for i in range(rng.randrange(1, 6))]
+    clean, _ = cleaned(rows)
+    sizes: dict[Any, int] = Counter()
+    for row in clean.selectExpr("session", "unix_micros(min(time) over (partition by session)) start").collect():
+        sizes[row["start"], row["session"]] += 1
+    expected, total = set(), 0
+    for key in sorted(sizes, reverse=True):
+        if total < share * len(rows):
+            expected.add(key[1])
+            total += sizes[key]
+    assert {row["session"] for row in sessions.held_out(clean, share).collect()} == expected

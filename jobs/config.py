@@ -1,6 +1,7 @@
 """One TOML file for the whole system: each room's own configuration, composed.
 
-`[input.events.columns]` and its neighbours stand at the top, where a user looks for them; they belong to the graph build.
+`[input.events.columns]` and its neighbours stand at the top, where a user looks for them; they belong to the graph
+build.
 """
 
 import tomllib

@@ -29,9 +29,7 @@ def check(path: Path, expected: FileRecord, verify: bool) -> None:
     if not path.is_file():
         raise CorruptVersionError(f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)")
     if path.stat().st_size != expected.bytes:
-        raise CorruptVersionError(
-            f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}"
-        )
+        raise CorruptVersionError(f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}")
     if verify and (found := sha256(path)) != expected.sha256:
         raise CorruptVersionError(f"{path} has SHA-256 {found}, the manifest says {expected.sha256}")
 

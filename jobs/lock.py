@@ -62,9 +62,7 @@ def acquire(fs: Any, path: str, uri: str) -> Owner:
     with _one_at_a_time(fs, path):
         holder = read(fs, path)
         if holder is not None and holder.is_dead():
-            logger.warning(
-                "taking over the lock of %s: its process %d (%s) is gone", uri, holder.pid, holder.command
-            )
+            logger.warning("taking over the lock of %s: its process %d (%s) is gone", uri, holder.pid, holder.command)
             fs.rm_file(path)
         try:
             with fs.open(path, "xb") as stream:

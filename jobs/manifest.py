@@ -69,9 +69,7 @@ class Manifest(BaseModel):
 def version_name(as_of: datetime, fingerprint: str) -> str:
     """Return `<as-of time, UTC>-<first 8 hex digits of the fingerprint>`, e.g. `20140928T235959-1f0c2a9b`."""
     if as_of.tzinfo is None:
-        raise ValueError(
-            f"as_of must carry a time zone (got {as_of.isoformat()}); the project's times are UTC"
-        )
+        raise ValueError(f"as_of must carry a time zone (got {as_of.isoformat()}); the project's times are UTC")
     return f"{as_of.astimezone(UTC):%Y%m%dT%H%M%S}-{fingerprint[:8]}"
 
 
@@ -84,10 +82,7 @@ def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[Inpu
     Raises:
         InputNotFoundError: A path does not exist or is a folder without files.
     """
-    return {
-        role: tuple(file for path in paths for file in _files_below(role, path))
-        for role, paths in inputs.items()
-    }
+    return {role: tuple(file for path in paths for file in _files_below(role, path)) for role, paths in inputs.items()}
 
 
 def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, Any], code: str) -> str:
@@ -98,9 +93,7 @@ def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, 
         config: JSON-like; the order of its keys does not count.
         code: What `code_version` returned.
     """
-    contents = {
-        role: [(file.name, file.bytes, file.checksum) for file in files] for role, files in inputs.items()
-    }
+    contents = {role: [(file.name, file.bytes, file.checksum) for file in files] for role, files in inputs.items()}
     text = json.dumps({"inputs": contents, "config": config, "code": code}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -119,15 +112,11 @@ def code_version(root: Path | None = None) -> str:
 def _files_below(role: str, uri: str) -> list[InputFile]:
     fs, root = url_to_fs(uri)
     if not fs.exists(root):
-        raise InputNotFoundError(
-            f"{role}: {uri} does not exist; give a parquet or CSV file, or a folder of them"
-        )
+        raise InputNotFoundError(f"{role}: {uri} does not exist; give a parquet or CSV file, or a folder of them")
     if fs.isfile(root):
         return [_input_file(fs, root, "")]
     names = {path: path.removeprefix(root.rstrip("/") + "/") for path in fs.find(root)}
-    kept = sorted(
-        path for path, name in names.items() if not any(part[0] in "._" for part in name.split("/"))
-    )
+    kept = sorted(path for path, name in names.items() if not any(part[0] in "._" for part in name.split("/")))
     if not kept:
         raise InputNotFoundError(f"{role}: the folder {uri} holds no file; expected parquet or CSV files")
     return [_input_file(fs, path, names[path]) for path in kept]

@@ -66,9 +66,7 @@ class StageProgress:
         show = self._bar(name) if self._console.is_terminal else self._lines(name)
         with _PeakMemory() as memory, show as report:
             yield report
-        record = StageRecord(
-            name=name, seconds=round(time.monotonic() - start, 3), peak_rss_bytes=memory.peak_bytes
-        )
+        record = StageRecord(name=name, seconds=round(time.monotonic() - start, 3), peak_rss_bytes=memory.peak_bytes)
         self._records.append(record)
         done = f"{name}: done in {record.seconds:.1f} s, {record.peak_rss_bytes / 2**30:.1f} GiB at most"
         if self._console.is_terminal:

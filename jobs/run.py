@@ -32,8 +32,8 @@ class RunInputs:
 
     def by_role(self) -> dict[str, list[str]]:
         """The paths that were given, by input."""
-        given = {"events": list(self.events), "items": [self.items], "ads": [self.ads]}
-        return {role: [p for p in paths if p is not None] for role, paths in given.items() if any(paths)}
+        tables = {"items": self.items, "ads": self.ads}
+        return {"events": list(self.events)} | {role: [path] for role, path in tables.items() if path is not None}
 
 
 def run(
@@ -117,9 +117,7 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "Train
         chosen = train(fit, config.model, validate=validate, progress=report).record
     with progress.stage("train: all events") as report:
         full = load_graph(graph / "full", items)
-        trained = train(
-            full, config.model, steps=chosen.steps, schedule_steps=chosen.schedule_steps, progress=report
-        )
+        trained = train(full, config.model, steps=chosen.steps, schedule_steps=chosen.schedule_steps, progress=report)
         save_model(folder / "model", trained, config.model)
         trained.embeddings.save(folder / "embeddings")
     return chosen

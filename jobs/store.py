@@ -104,15 +104,11 @@ class Workspace:
         try:
             version = json.loads(self._fs.cat_file(path))["version"]
         except FileNotFoundError:
-            raise NoVersionError(
-                f"workspace {self.uri} has no published version: run `lightsage run` first"
-            ) from None
+            raise NoVersionError(f"workspace {self.uri} has no published version: run `lightsage run` first") from None
         except (ValueError, KeyError, TypeError):
             version = None
         if not isinstance(version, str):
-            raise CorruptVersionError(
-                f'{path} is not {{"version": "<name>"}}: publish again, or write it by hand'
-            )
+            raise CorruptVersionError(f'{path} is not {{"version": "<name>"}}: publish again, or write it by hand')
         return version
 
     def versions(self) -> list[str]:
@@ -240,9 +236,7 @@ class Workspace:
         return "/".join((self._root, *parts))
 
     def _ls(self, path: str) -> list[str]:
-        return (
-            [entry.rstrip("/") for entry in self._fs.ls(path, detail=False)] if self._fs.isdir(path) else []
-        )
+        return [entry.rstrip("/") for entry in self._fs.ls(path, detail=False)] if self._fs.isdir(path) else []
 
     def _manifest(self, name: str) -> Manifest:
         path = self._path("versions", name, MANIFEST)
@@ -269,9 +263,7 @@ class Workspace:
     def _require_lock(self, action: str) -> None:
         holder = lock.read(self._fs, self._path("lock"))
         if self._owner is None or holder is None or holder.token != self._owner.token:
-            raise StoreError(
-                f"{action} needs the lock of workspace {self.uri}, and this run does not hold it"
-            )
+            raise StoreError(f"{action} needs the lock of workspace {self.uri}, and this run does not hold it")
 
     def _sweep(self) -> None:
         # Only the holder of the lock stages, so whatever lies here belongs to a run that is dead.

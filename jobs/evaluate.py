@@ -1,0 +1,212 @@
+"""`lightsage evaluate`: how well a version finds what shoppers did next, on events after its as-of time.
+
+The protocols, metrics and counting peers live in `retrieval`; here they meet a version's folders and the test events.
+"""
+
+import datetime as dt
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.config import Config
+from jobs.errors import JobError
+from jobs.tables import read_events
+
+if TYPE_CHECKING:
+    from model.embeddings import Embeddings
+    from retrieval.catalogue import Catalogue
+    from retrieval.edges import Edges
+    from retrieval.ranking import Ranker
+
+log = logging.getLogger(__name__)
+
+KIND = {"item": "browse", "session": "browse", "basket": "basket"}
+
+
+class OverlapError(JobError):
+    """Test events are not after the version's as-of time."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What `evaluate` was asked for."""
+
+    protocol: str = "item"
+    ads_only: bool = False
+    include_current: bool = False
+    allow_overlap: bool = False
+    baselines: bool = False
+
+
+def evaluate_version(
+    version: Path,
+    name: str,
+    events: Sequence[str],
+    config: Config,
+    options: EvaluateOptions,
+    report: Callable[[str, float], None],
+) -> dict[str, Any]:
+    """The content of REPORT.json.
+
+    Raises:
+        OverlapError: a test event is at or before the as-of time, and that was not allowed.
+        TableError, RetrievalError: the events do not fit the contract or hold nothing to measure.
+    """
+    from retrieval.evaluate import evaluate, pairs_of
+    from retrieval.index import read_index
+    from retrieval.ranking import EmbeddingRanker
+    from retrieval.sessions import sessions_from_table
+
+    report("reading", 0.0)
+    index = read_index(version / "index")
+    settings = config.graph.input.events
+    table = read_events(events, settings.columns, settings.timestamp_unit)
+    early = int(
+        pc.sum(pc.less_equal(table["timestamp"], pa.scalar(index.as_of, pa.timestamp("us", "UTC")))).as_py() or 0
+    )
+    if early and not options.allow_overlap:
+        raise OverlapError(
+            f"{early:,} of {len(table):,} test events are not after the version's as-of time "
+            f"{index.as_of.isoformat()}: the model may have been trained on them. Give later events, or "
+            "--allow-overlap, which is recorded"
+        )
+    if options.ads_only and index.ads is None:
+        raise JobError("--ads-only needs a version that was built with an ads table (lightsage run --ads)")
+    sessions = sessions_from_table(table, KIND[options.protocol])
+    catalogue = index.catalogue
+    pairs = pairs_of(
+        options.protocol,
+        sessions,
+        catalogue.item_ids,
+        catalogue.events,
+        by_time=options.ads_only,
+        include_current=options.include_current,
+    )
+    rankers: dict[str, Ranker] = {"LightSAGE": EmbeddingRanker(catalogue, index.edges, config.retrieval)}
+    if options.baselines:
+        rankers |= counting_peers(version / "graph" / "full", catalogue, index.edges)
+    rows = []
+    for done, (model, ranker) in enumerate(rankers.items()):
+        report(model, done / len(rankers))
+        ads = index.ads if options.ads_only else None
+        rows += evaluate(model, ranker, pairs, protocol=options.protocol, ads=ads)
+    result = {"version": name, "as_of": index.as_of.isoformat(), "protocol": options.protocol, "rows": rows}
+    if early:
+        result["overlapping_events"] = early
+    return result
+
+
+def write_report(path: Path, result: dict[str, Any]) -> None:
+    """Write REPORT.json whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    scratch.replace(path)
+
+
+def counting_peers(graph: Path, catalogue: "Catalogue", edges: "Edges") -> "dict[str, Ranker]":
+    """The counting baselines, from the same training sessions and graph that the version was built from."""
+    from retrieval.baselines import ItemKNN, Popularity, Rules, Swing, TrainingSessions, Transitions
+    from retrieval.catalogue import lookup
+    from retrieval.sessions import sessions_from_graph
+
+    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"])
+    sessions = sessions_from_graph(table, "browse")
+    if not len(sessions):
+        sessions = sessions_from_graph(table, "basket")
+    rows, _ = lookup(catalogue.item_ids, sessions.item_ids)
+    training = TrainingSessions(rows, sessions.offsets, catalogue.n_rows)
+    return {
+        "transitions": Transitions(training),
+        "rules": Rules(training),
+        "item-kNN": ItemKNN(training),
+        "Swing": Swing(edges),
+        "popularity": Popularity(catalogue.popularity),
+    }
+
+
+def catalogue_of(embeddings: "Embeddings", graph: Path) -> "Catalogue":
+    """A catalogue to rank, from embeddings in memory and a graph's nodes."""
+    from retrieval.catalogue import Catalogue
+
+    nodes = pq.read_table(graph / "nodes", columns=["item_id", "events", "popularity"]).sort_by("item_id")
+    return Catalogue(
+        item_ids=np.array(embeddings.item_ids.to_pylist(), dtype=object),
+        query=embeddings.query,
+        item=embeddings.item,
+        tail_rows=embeddings.tail_rows,
+        item_own=embeddings.item_own,
+        events=nodes["events"].to_numpy().astype(np.int64),
+        popularity=nodes["popularity"].to_numpy().astype(np.float64),
+        attributes=pa.table({"item_id": embeddings.item_ids}),
+    )
+
+
+def read_edges(graph: Path) -> "Callable[[Catalogue], Edges]":
+    """A graph's edges, aligned to a catalogue on first use and kept."""
+    from retrieval.edges import Edges
+
+    kept: list[Edges] = []
+
+    def edges(catalogue: "Catalogue") -> Edges:
+        if not kept:
+            kept.append(Edges.from_table(pq.read_table(graph / "edges"), catalogue.item_ids))
+        return kept[0]
+
+    return edges
+
+
+def holdout_score(graph: Path, config: Config) -> "Callable[[Ranker], float] | None":
+    """How a ranker of `fit/` does on the hold-out: mean of HR@20 and HR@100, or of basket recall; None without one."""
+    from retrieval.evaluate import evaluate, hit_rate, pairs_of
+    from retrieval.sessions import sessions_from_graph
+
+    nodes = pq.read_table(graph / "fit" / "nodes", columns=["item_id", "events"]).sort_by("item_id")
+    item_ids = np.array(nodes["item_id"].to_pylist(), dtype=object)
+    events = nodes["events"].to_numpy().astype(np.int64)
+    table = pq.read_table(graph / "holdout", columns=["session", "kind", "items", "times"])
+    table = _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
+    for protocol in ("item", "basket"):
+        sessions = sessions_from_graph(table, KIND[protocol])
+        if not len(sessions):
+            continue
+        pairs = pairs_of(protocol, sessions, item_ids, events)
+        if len(pairs):
+            break
+    else:
+        return None
+
+    def score(ranker: "Ranker") -> float:
+        if protocol == "basket":
+            rows = evaluate("", ranker, pairs, protocol=protocol, samples=1)
+            values = [row["value"] for row in rows if row["metric"] == "recall" and row["slice"] == "all"]
+            return float(np.mean(values))
+        return 0.5 * (hit_rate(ranker, pairs, 20) + hit_rate(ranker, pairs, 100))
+
+    return score
+
+
+def _sample(table: pa.Table, config: Config) -> pa.Table:
+    table = table.sort_by("session")
+    most = config.validation.max_sessions
+    if len(table) <= most:
+        return table
+    chosen = np.random.default_rng(config.model.train.seed).choice(len(table), most, replace=False)
+    return table.take(pa.array(np.sort(chosen)))
+
+
+def as_time(value: str) -> dt.datetime:
+    """An ISO 8601 time; without an offset it is UTC."""
+    try:
+        time = dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise JobError(f"{value!r} is no ISO 8601 time, e.g. 2026-03-14T09:30:00Z") from None
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)

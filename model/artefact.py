@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from model.codec import read_versioned, reading
 from model.config import ModelConfig
-from model.errors import ModelFormatError
 from model.features import FittedFeatures, Vocabulary
 from model.network import LightSAGE
 from model.trainer import Trained, TrainingRecord
 
 FORMAT_VERSION = 1
+_REMEDY = "train again"
 
 
 @dataclass(frozen=True)
@@ -61,35 +60,26 @@ def load_model(directory: Path) -> ModelArtefact:
     Raises:
         ModelFormatError: a file is missing or corrupt, or of another format version; the message names it.
     """
-    try:
-        model = json.loads((directory / "model.json").read_text())
-        if model["format_version"] != FORMAT_VERSION:
-            raise ModelFormatError(
-                f"{directory} has format version {model['format_version']}, this code reads {FORMAT_VERSION}: "
-                "train again"
-            )
-        transforms = json.loads((directory / "transforms.json").read_text())
-        weights = load_file(directory / "weights.safetensors")
+    model = read_versioned(directory / "model.json", FORMAT_VERSION, _REMEDY)
+    with reading(directory / "model.json", _REMEDY):
         config = ModelConfig.model_validate(model["config"])
+        record: dict[str, Any] = model["record"]
+        record["curve"] = tuple(tuple(row) for row in record["curve"])
+        training = TrainingRecord(**record)
+    with reading(directory / "weights.safetensors", _REMEDY):
+        weights = load_file(directory / "weights.safetensors")
         network_weights = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
         network = LightSAGE(len(network_weights["table"]), len(network_weights["content"]), config.dim, config.dropout)
         network.load_state_dict(network_weights)
-        features = FittedFeatures(
-            vocabularies=tuple(
-                Vocabulary(v["name"], v["kind"], tuple(v["values"]), tuple(v["bounds"]))
-                for v in transforms["vocabularies"]
-            ),
-            title_basis=np.asarray(weights["features.title_basis"]),
-            title_idf=np.asarray(weights["features.title_idf"]),
-            embedding_dim=transforms["embedding_dim"],
+        title_basis = weights["features.title_basis"].numpy()
+        title_idf = weights["features.title_idf"].numpy()
+    with reading(directory / "transforms.json", _REMEDY):
+        transforms = json.loads((directory / "transforms.json").read_text())
+        vocabularies = tuple(
+            Vocabulary(v["name"], v["kind"], tuple(v["values"]), tuple(v["bounds"])) for v in transforms["vocabularies"]
         )
-        record: dict[str, Any] = model["record"]
-        record["curve"] = tuple(tuple(row) for row in record["curve"])
-        return ModelArtefact(network.eval(), features, config, TrainingRecord(**record))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, ModelFormatError):
-            raise
-        raise ModelFormatError(f"the model in {directory} can't be read ({error}): train again") from error
+        features = FittedFeatures(vocabularies, title_basis, title_idf, transforms["embedding_dim"])
+    return ModelArtefact(network.eval(), features, config, training)
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from model.codec import read_versioned, reading
 from model.errors import ModelFormatError
 
 FORMAT_VERSION = 1
+_REMEDY = "embed again"
 _ARRAYS = ("query", "item", "tail_rows", "item_own")
 
 
@@ -48,24 +50,23 @@ class Embeddings:
         Raises:
             ModelFormatError: a file is missing, of another format version, or of the wrong shape.
         """
-        try:
-            meta = json.loads((directory / "meta.json").read_text())
-            if meta["format_version"] != FORMAT_VERSION:
-                raise ModelFormatError(
-                    f"{directory} has format version {meta['format_version']}, this code reads {FORMAT_VERSION}: "
-                    "embed again"
-                )
+        meta = read_versioned(directory / "meta.json", FORMAT_VERSION, _REMEDY)
+        with reading(directory / "meta.json", _REMEDY):
+            rows, dim = int(meta["rows"]), int(meta["dim"])
+        with reading(directory / "item_ids.parquet", _REMEDY):
             item_ids = pq.read_table(directory / "item_ids.parquet")["item_id"].combine_chunks()
-            arrays = {n: np.load(directory / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in _ARRAYS}
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            if isinstance(error, ModelFormatError):
-                raise
-            raise ModelFormatError(f"embeddings in {directory} can't be read ({error}): embed again") from error
-        found = cls(item_ids=item_ids, **arrays)
-        rows, dim, tail = meta["rows"], meta["dim"], len(found.tail_rows)
-        for name, want in {"query": (rows, dim), "item": (rows, dim), "item_own": (tail, dim)}.items():
+        arrays = {}
+        for name in _ARRAYS:
+            with reading(directory / f"{name}.npy", _REMEDY):
+                arrays[name] = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        shapes = {"query": (rows, dim), "item": (rows, dim), "item_own": (arrays["tail_rows"].size, dim)}
+        for name, want in shapes.items():
             if arrays[name].shape != want:
                 raise ModelFormatError(
-                    f"{directory / name}.npy has shape {arrays[name].shape}, expected {want}: embed again"
+                    f"{directory / name}.npy has shape {arrays[name].shape}, expected {want}: {_REMEDY}"
                 )
-        return found
+        if len(item_ids) != rows:
+            raise ModelFormatError(
+                f"{directory / 'item_ids.parquet'} has {len(item_ids)} rows, expected {rows}: {_REMEDY}"
+            )
+        return cls(item_ids=item_ids, **arrays)

@@ -78,7 +78,7 @@ class FittedFeatures:
             grams = title_grams(table["title"], int(np.log2(len(self.title_basis))))
             dense.append(_unit(np.asarray(grams @ (self.title_basis * self.title_idf[:, None]), np.float32)))
         if self.embedding_dim:
-            dense.append(_unit(_embedding(table["embedding"], self.embedding_dim)))
+            dense.append(_unit(_embedding(table, self.embedding_dim)))
         return FeatureMatrix(
             sp.hstack(blocks, format="csr", dtype=np.float32),
             np.ascontiguousarray(np.hstack(dense)) if dense else np.zeros((n, 0), np.float32),
@@ -93,7 +93,7 @@ def fit_features(items: pa.Table, config: FeatureConfig, seed: int = 0) -> Fitte
         ModelInputError: a configured feature column is not in the items table.
     """
     vocabularies = []
-    for column in ("category", "brand", "price", *config.columns):
+    for column in dict.fromkeys(("category", "brand", "price", *config.columns)):
         if column in items.column_names:
             vocabularies.append(_fit_column(items[column], column, config))
         elif column in config.columns:
@@ -199,14 +199,25 @@ def _fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Floa
     return np.ascontiguousarray((sketch @ right.T)[:, :dim], np.float32), idf
 
 
-def _embedding(column: pa.ChunkedArray, dim: int) -> Floats:
+def _embedding(table: pa.Table, dim: int) -> Floats:
+    """(N, dim) given embeddings, zero where an item has none."""
+    column = table["embedding"]
     out = np.zeros((len(column), dim), np.float32)
     lengths = pc.list_value_length(column).to_numpy()
     wrong = np.flatnonzero(np.isfinite(lengths) & (lengths != dim))
     if len(wrong):
-        raise ModelInputError(f"embeddings have {dim} numbers, but row {wrong[0]} has {int(lengths[wrong[0]])}")
+        raise ModelInputError(
+            f"embeddings have {dim} numbers, but that of item {table['item_id'][wrong[0]].as_py()!r} has "
+            f"{int(lengths[wrong[0]])}; give all items embeddings of one length"
+        )
     rows = np.flatnonzero(lengths == dim)
     out[rows] = pc.list_flatten(column).to_numpy().reshape(-1, dim)
+    broken = np.flatnonzero(~np.isfinite(out).all(axis=1))
+    if len(broken):
+        raise ModelInputError(
+            f"the embedding of item {table['item_id'][broken[0]].as_py()!r} holds a number that is not finite; "
+            "correct it or leave the embedding out"
+        )
     return out
 
 

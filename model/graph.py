@@ -65,20 +65,16 @@ def rows_of(values: pa.Array | pa.ChunkedArray, item_ids: pa.Array, what: str) -
 
 def _read(directory: Path, columns: list[str]) -> pa.Table:
     if not directory.exists():
-        raise ModelInputError(f"{directory} is missing; the graph build writes it")
+        raise ModelInputError(f"{directory} is missing; build the graph again")
     strings = [c for c in columns if c in {"src", "dst", "edge_type", "kind"}]
     return pq.read_table(directory, columns=columns, read_dictionary=strings)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.unify_dictionaries()
 
 
 def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np.int32]:
     """Rows of a dictionary-encoded column: only its distinct values are looked up."""
     if column.num_chunks == 0 or len(column) == 0:
         return np.empty(0, np.int32)
-    encoded = _plain(column).combine_chunks()
+    encoded = column.unify_dictionaries().combine_chunks()
     table = rows_of(encoded.dictionary, item_ids, what)
     return table[encoded.indices.to_numpy()]
 
@@ -94,9 +90,13 @@ def load_graph(graph: Path, items: Path | None) -> ItemGraph:
     if len(item_ids) == 0:
         raise ModelInputError(f"{graph / 'nodes'} has no items; there is nothing to embed")
     edges = _read(graph / "edges", ["src", "dst", "edge_type", "weight"])
-    types = pc.index_in(edges["edge_type"].cast(pa.string()), pa.array(EDGE_TYPES))
+    names = edges["edge_type"].cast(pa.string())
+    types = pc.index_in(names, pa.array(EDGE_TYPES))
     if types.null_count:
-        raise ModelInputError(f"{graph / 'edges'} has an edge_type that is none of {', '.join(EDGE_TYPES)}")
+        stray = names.filter(pc.is_null(types))[0].as_py()
+        raise ModelInputError(
+            f"{graph / 'edges'} has the edge_type {stray!r}, not one of {', '.join(EDGE_TYPES)}; rebuild the graph"
+        )
     moves = _read(graph / "transitions", ["src", "dst", "steps"])
     pairs = np.stack(
         [_codes(moves["src"], item_ids, "transitions"), _codes(moves["dst"], item_ids, "transitions")], axis=1

@@ -80,19 +80,22 @@ def train(
     Raises:
         ModelInputError: the graph has no training pairs.
     """
-    if len(graph.pairs) == 0:
+    pairs = graph.pairs[graph.pair_steps <= config.train.max_steps_apart].astype(np.int64)
+    if len(pairs) == 0:
         raise ModelInputError(
-            "the graph has no transitions to train on: no session has two items close together; "
+            f"the graph has no transitions to train on: {len(graph.pairs)} in all, none of at most "
+            f"[model.train] max_steps_apart = {config.train.max_steps_apart} steps; "
             "check that events of one session share their session_id"
         )
     torch.set_num_threads(config.train.threads or os.cpu_count() or 1)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
-        return _train(graph, config, validate, steps, schedule_steps, progress)
+        return _train(graph, pairs, config, validate, steps, schedule_steps, progress)
 
 
 def _train(
     graph: ItemGraph,
+    pairs: NDArray[np.int64],
     config: ModelConfig,
     validate: Validate | None,
     steps: int | None,
@@ -113,7 +116,6 @@ def _train(
         with torch.no_grad():
             network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[with_id]))] = 0.0
 
-    pairs = graph.pairs[graph.pair_steps <= options.max_steps_apart].astype(np.int64)
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
     schedule = schedule_steps or max(1, round(per_epoch * options.max_epochs))

@@ -185,9 +185,7 @@ def _life_spans(config: MarketplaceConfig, rng: np.random.Generator) -> tuple[In
     usual = kind == kinds.index("usual")
     # One item in ten of the usual ones came during the log's days, the last day excepted.
     came = np.where(rng.random(config.items) < 0.1, rng.integers(1, max(config.days - 1, 2), config.items), 0)
-    first = np.select(
-        [usual, kind == 1, kind == 2, kind == 3], [came, NEVER, config.days - 1, config.days], default=0
-    )
+    first = np.select([usual, kind == 1, kind == 2, kind == 3], [came, NEVER, config.days - 1, config.days], default=0)
     last = np.where(kind == kinds.index("delisted"), max(config.days // 2, 1), NEVER)
     return first, last, kind != kinds.index("delisted")
 

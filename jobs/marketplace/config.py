@@ -17,23 +17,15 @@ class MarketplaceConfig(BaseModel):
 
     seed: int = 20260302
     start: date = Field(default=date(2026, 3, 2), description="first day of the log (UTC)")
-    days: int = Field(
-        default=14, ge=2, description="days in events.parquet; the day after is test_events.parquet"
-    )
+    days: int = Field(default=14, ge=2, description="days in events.parquet; the day after is test_events.parquet")
 
     items: int = Field(default=24_000, ge=1_000)
     shoppers: int = Field(default=14_000, ge=10)
     sessions_per_day: int = Field(default=3_600, ge=10)
-    mean_opens: float = Field(
-        default=4.2, gt=1, description="visits to an item, a search or a list in a session"
-    )
+    mean_opens: float = Field(default=4.2, gt=1, description="visits to an item, a search or a list in a session")
 
-    source_logged_share: float = Field(
-        default=0.55, ge=0, le=1, description="sessions that log source_item_id"
-    )
-    signed_in_share: float = Field(
-        default=0.6, ge=0, le=1, description="shoppers whose sessions carry a user_id"
-    )
+    source_logged_share: float = Field(default=0.55, ge=0, le=1, description="sessions that log source_item_id")
+    signed_in_share: float = Field(default=0.6, ge=0, le=1, description="shoppers whose sessions carry a user_id")
     wandering_share: float = Field(default=0.1, ge=0, le=1, description="next clicks that mean nothing")
     search_share: float = Field(default=0.16, ge=0, le=1, description="next clicks that come from a search")
 
@@ -41,13 +33,9 @@ class MarketplaceConfig(BaseModel):
     bot_items: int = Field(default=500, ge=1, description="items that a bot opens, on average")
 
     cold_share: float = Field(default=0.04, ge=0, le=1, description="catalogue items that nobody ever opens")
-    last_day_share: float = Field(
-        default=0.03, ge=0, le=1, description="items that appear on the last training day"
-    )
+    last_day_share: float = Field(default=0.03, ge=0, le=1, description="items that appear on the last training day")
     test_day_share: float = Field(default=0.02, ge=0, le=1, description="items that appear on the test day")
-    delisted_share: float = Field(
-        default=0.003, ge=0, le=1, description="items sold once, gone from the catalogue"
-    )
+    delisted_share: float = Field(default=0.003, ge=0, le=1, description="items sold once, gone from the catalogue")
 
     advertised_share: float = Field(default=0.35, ge=0, le=1, description="catalogue items with an ad")
     campaigns: int = Field(default=160, ge=6)

@@ -15,9 +15,7 @@ from jobs.marketplace.shoppers import COUNTRIES, DAY_SECONDS, Shoppers, Visits
 DIRT = ("no session", "no item", "unknown type", "no time")
 
 
-def bot_rows(
-    config: MarketplaceConfig, catalogue: Catalogue, first_session: int, rng: np.random.Generator
-) -> Rows:
+def bot_rows(config: MarketplaceConfig, catalogue: Catalogue, first_session: int, rng: np.random.Generator) -> Rows:
     """Return what price robots do: page after page of two categories, a second apart, in one session."""
     parts = []
     for bot in range(config.bot_sessions):
@@ -53,9 +51,7 @@ def events_table(
     micros = np.round(log.seconds * 1_000).astype(np.int64) * 1_000 + int(midnight.timestamp()) * 1_000_000
     return pa.table(
         {
-            "event_id": pa.array(
-                [f"e{number:07d}" for number in range(first_event, first_event + len(order))]
-            ),
+            "event_id": pa.array([f"e{number:07d}" for number in range(first_event, first_event + len(order))]),
             "session_id": pa.array(names[log.session], pa.string()),
             "user_id": pa.array(
                 shoppers.ids[shopper].astype(object), pa.string(), mask=~(human & shoppers.signed_in[shopper])
@@ -64,13 +60,9 @@ def events_table(
             "event_type": pa.array(np.array(TYPES, dtype=object)[log.type], pa.string()),
             "item_id": _ids(catalogue, log.item),
             "source_item_id": _ids(catalogue, log.source),
-            "query": pa.array(
-                query_texts(catalogue, np.maximum(log.query, 0)), pa.string(), mask=log.query == NONE
-            ),
+            "query": pa.array(query_texts(catalogue, np.maximum(log.query, 0)), pa.string(), mask=log.query == NONE),
             "price": pa.array(catalogue.price[np.maximum(log.item, 0)], mask=log.item == NONE),
-            "country": pa.array(
-                np.array(COUNTRIES, dtype=object)[shoppers.country[shopper]], pa.string(), mask=~human
-            ),
+            "country": pa.array(np.array(COUNTRIES, dtype=object)[shoppers.country[shopper]], pa.string(), mask=~human),
         }
     )
 
@@ -104,9 +96,7 @@ def _ids(catalogue: Catalogue, items: Ints) -> pa.Array:
 
 
 def _without(column: pa.ChunkedArray, gone: npt.NDArray[np.bool_]) -> pa.Array:
-    return pa.array(
-        [None if x else value for value, x in zip(column.to_pylist(), gone, strict=True)], column.type
-    )
+    return pa.array([None if x else value for value, x in zip(column.to_pylist(), gone, strict=True)], column.type)
 
 
 def _replaced(column: pa.ChunkedArray, where: npt.NDArray[np.bool_], by: str) -> pa.Array:

@@ -79,9 +79,7 @@ class Walk:
         self.clock = visits.start.copy()
         self.item = np.full(len(self.session), NONE)
         self.first = self.item.copy()
-        self._cumulative = np.concatenate(
-            [[0.0], np.cumsum(catalogue.popularity * (catalogue.first_day < NEVER))]
-        )
+        self._cumulative = np.concatenate([[0.0], np.cumsum(catalogue.popularity * (catalogue.first_day < NEVER))])
 
     def run(self, progress: Callable[[str, float], None] | None = None) -> Rows:
         """Walk until nobody is left; return the rows in no particular order."""
@@ -92,9 +90,7 @@ class Walk:
         self._open(how == 2, self._from_category(self._wish(), self._matches), CLICK)
         self.first = self.item.copy()
         for step in range(1, MAX_OPENS):
-            self._keep(
-                (self.rng.random(len(self.session)) < 1 - 1 / self.config.mean_opens) & (self.item != NONE)
-            )
+            self._keep((self.rng.random(len(self.session)) < 1 - 1 / self.config.mean_opens) & (self.item != NONE))
             if not len(self.session):
                 break
             self._step()
@@ -104,9 +100,7 @@ class Walk:
 
     def _step(self) -> None:
         wander, search = self.config.wandering_share, self.config.search_share
-        how = np.searchsorted(
-            np.cumsum([wander, search, BACK_SHARE, BROWSE_SHARE]), self.rng.random(len(self.session))
-        )
+        how = np.searchsorted(np.cumsum([wander, search, BACK_SHARE, BROWSE_SHARE]), self.rng.random(len(self.session)))
         leaf = self.catalogue.leaf[self.item]
         related = self._from_related()
         listed = self._from_category(leaf, self._matches)
@@ -166,9 +160,7 @@ class Walk:
 
     # What the log says
 
-    def _open(
-        self, who: Bools, item: Ints, kind: int, from_page: bool = False, query: Ints | int = NONE
-    ) -> None:
+    def _open(self, who: Bools, item: Ints, kind: int, from_page: bool = False, query: Ints | int = NONE) -> None:
         """Open `item` for the sessions in `who`; write the rows, and now and then a cart and a purchase."""
         who = who & (item != NONE) & (item != self.item)
         who &= self.catalogue.on_sale(np.maximum(item, 0), self.visits.day[self.session])

@@ -55,10 +55,7 @@ def build_shoppers(config: MarketplaceConfig, catalogue: Catalogue, rng: np.rand
     pick = rng.random((n, FAVOURITES))
     favourites = np.array(
         [
-            [
-                themes[chosen[i, j % 2]][int(pick[i, j] * len(themes[chosen[i, j % 2]]))]
-                for j in range(FAVOURITES)
-            ]
+            [themes[chosen[i, j % 2]][int(pick[i, j] * len(themes[chosen[i, j % 2]]))] for j in range(FAVOURITES)]
             for i in range(n)
         ]
     )

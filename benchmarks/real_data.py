@@ -1,0 +1,184 @@
+"""Runs the whole job on public data sets and writes one table of what came out.
+
+    python benchmarks/real_data.py DATA [--only yoochoose …] [--output docs/real-data.md]
+
+DATA holds a folder for each of yoochoose, diginetica, rees46, completejourney and trivago, in the project's input
+tables (docs/real-data.md says which files). Every set runs with the defaults, in processes of their own, one after the other.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TYPES = ("strong_click", "swing", "co_search")
+TRAIN, TEST = "train_events.parquet", "test_events.parquet"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One public data set: its event files, and the protocol that its test events allow."""
+
+    name: str
+    source: str
+    protocol: str | None = "item"
+    events: tuple[str, ...] = (TRAIN,)
+
+
+DATASETS = (
+    Dataset("yoochoose", "RecSys Challenge 2015, clicks of 25–28 September 2014; tested on the 29th"),
+    Dataset("diginetica", "CIKM Cup 2016; tested on the last week's sessions"),
+    Dataset("rees46", "REES46 multi-category store, 1 October 2019; tested on the 2nd"),
+    Dataset(
+        "completejourney", "dunnhumby Complete Journey, purchases to 4 December 2017; tested on the rest", "basket"
+    ),
+    Dataset(
+        "trivago",
+        "RecSys Challenge 2019, a sample of 7–8 November 2018",
+        None,
+        ("events.parquet", "impression_events.parquet"),
+    ),
+)
+
+
+@dataclass
+class Outcome:
+    """What one data set came to."""
+
+    dataset: Dataset
+    summary: dict[str, Any]
+    seconds: float
+    peak_gib: float
+    quality: list[dict[str, Any]] = field(default_factory=list)
+    ads: list[dict[str, Any]] = field(default_factory=list)
+
+
+def main() -> int:
+    """Run, measure, write."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("data", type=Path)
+    options.add_argument("--only", nargs="+", choices=[d.name for d in DATASETS])
+    options.add_argument("--output", type=Path)
+    chosen = options.parse_args()
+    outcomes = []
+    for dataset in DATASETS:
+        if chosen.only is None or dataset.name in chosen.only:
+            print(f"{dataset.name} …", file=sys.stderr, flush=True)
+            outcomes.append(measure(dataset, chosen.data / dataset.name))
+    text = render(outcomes)
+    if chosen.output:
+        chosen.output.write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+def measure(dataset: Dataset, folder: Path) -> Outcome:
+    """Run one data set in a fresh workspace and evaluate what came out."""
+    with tempfile.TemporaryDirectory(prefix=f"lightsage-{dataset.name}-") as scratch:
+        workspace = Path(scratch) / "workspace"
+        tables = [
+            v
+            for t in ("items", "ads")
+            if (folder / f"{t}.parquet").exists()
+            for v in (f"--{t}", folder / f"{t}.parquet")
+        ]
+        events = [folder / name for name in dataset.events]
+        seconds, peak = command("run", "--events", *events, *tables, "--workspace", workspace)
+        version = json.loads((workspace / "current").read_text())["version"]
+        summary = json.loads((workspace / "versions" / version / "graph" / "summary.json").read_text())
+        outcome = Outcome(dataset, summary, seconds, peak)
+        if dataset.protocol:
+            base = ("evaluate", "--workspace", workspace, "--events", folder / TEST, "--protocol", dataset.protocol)
+            report = Path(scratch) / "report.json"
+            command(*base, "--baselines", "--output", report)
+            outcome.quality = json.loads(report.read_text())["rows"]
+            if (folder / "ads.parquet").exists():
+                command(*base, "--baselines", "--ads-only", "--output", report)
+                outcome.ads = json.loads(report.read_text())["rows"]
+        return outcome
+
+
+def command(*arguments: object) -> tuple[float, float]:
+    """Run `lightsage` with these arguments: wall seconds, and GiB of resident memory of all its processes together."""
+    began, peak = time.perf_counter(), 0
+    process = psutil.Popen(
+        [Path(sys.executable).with_name("lightsage"), *map(str, arguments)], stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        try:
+            peak = max(peak, sum(p.memory_info().rss for p in (process, *process.children(recursive=True))))
+        except psutil.Error:
+            continue  # one of them ended while we looked
+        finally:
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"lightsage {arguments[0]} ended with {process.returncode}")
+    return time.perf_counter() - began, peak / 2**30
+
+
+def render(outcomes: list[Outcome]) -> str:
+    """The page: what was built, then quality beside the counting peers."""
+    lines = [
+        "# Real data",
+        "",
+        "The whole job on public data sets, with the defaults. Repeat it with",
+        "",
+        "    .venv/bin/python benchmarks/real_data.py DATA --output docs/real-data.md",
+        "",
+        "where `DATA` holds a folder a set with `train_events.parquet` and `test_events.parquet` (trivago:",
+        "`events.parquet` and `impression_events.parquet`), and `items.parquet` and `ads.parquet` where the set has them,",
+        "in the columns of the input tables. The split is by time; the test is read by this command alone.",
+        f"Measured on {os.cpu_count()} cores.",
+        "",
+        *(f"- **{o.dataset.name}**: {o.dataset.source}" for o in outcomes),
+        "",
+        "## What was built",
+        "",
+        "| data | events | items | strong click | Swing | co-search | wall s | peak GiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for o in outcomes:
+        edges = o.summary["edges"]
+        figures = (
+            o.summary["events"]["valid"],
+            o.summary["nodes"],
+            *(edges[t] for t in ("strong_click", "swing", "co_search")),
+        )
+        lines.append(
+            f"| {o.dataset.name} | {' | '.join(f'{n:,}' for n in figures)} | {o.seconds:.0f} | {o.peak_gib:.1f} |"
+        )
+    for o in outcomes:
+        for title, rows in (("all items", o.quality), ("ads in flight", o.ads)):
+            if rows:
+                lines += ["", f"## {o.dataset.name}: {o.dataset.protocol} protocol, {title}", "", *quality(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def quality(rows: list[dict[str, Any]]) -> list[str]:
+    """One table: a row a model, the bootstrap interval of our own, and the n of each column."""
+    columns = list(dict.fromkeys((r["slice"], r["metric"], r["k"]) for r in rows if r["value"] is not None))
+    cell = {(r["model"], r["slice"], r["metric"], r["k"]): r for r in rows}
+    names = [f"{'' if part == 'all' else part + ' '}{metric}@{k}" for part, metric, k in columns]
+    lines = [f"| model | {' | '.join(names)} |", f"|---|{'---:|' * len(columns)}"]
+    for model in dict.fromkeys(r["model"] for r in rows):
+        values = [f"{cell[model, *c]['value']:.3f}" for c in columns]
+        lines.append(f"| {model} | {' | '.join(values)} |")
+    first = rows[0]["model"]
+    found = [cell[first, *c] for c in columns]
+    spans = ["" if r["low"] is None else f"{r['low']:.3f}–{r['high']:.3f}" for r in found]
+    lines.append(f"| *{first}, 95%* | {' | '.join(spans)} |")
+    counts = [f"{r['n']:,}" for r in found]
+    lines.append(f"| *n* | {' | '.join(counts)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,7 +3,8 @@
     python benchmarks/real_data.py DATA [--only yoochoose …] [--output docs/real-data.md]
 
 DATA holds a folder for each of yoochoose, diginetica, rees46, completejourney and trivago, in the project's input
-tables (docs/real-data.md says which files). Every set runs with the defaults, in processes of their own, one after the other.
+tables (docs/real-data.md says which files). Every set runs with the defaults, in processes of its own, one after
+the other.
 """
 
 import argparse

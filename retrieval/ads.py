@@ -59,10 +59,10 @@ class Eligible:
 class Ads:
     """The ads table, searchable by time, country, advertiser and campaign.
 
-    Eligible at t: (starts_at null or ≤ t) and (ends_at null or > t), status null or "active", and the request's country
-    among `countries` (case-folded), or no limit; a request without a country gets only ads without a limit. Of an item's
-    eligible ads the highest bid wins (null = 0), then the smallest ad_id. Of rows with one ad_id the highest version
-    counts (null = 0), and of equal versions the last.
+    Eligible at t: (starts_at null or ≤ t) and (ends_at null or > t), status null or "active", and the request's
+    country among `countries` (case-folded), or no limit; a request without a country gets only ads without a limit.
+    Of an item's eligible ads the highest bid wins (null = 0), then the smallest ad_id. Of rows with one ad_id the
+    highest version counts (null = 0), and of equal versions the last.
     """
 
     def __init__(self, table: pa.Table, row_of: dict[str, int]) -> None:
@@ -113,8 +113,12 @@ class Ads:
 
     def eligible(self, at: int, country: str | None = None) -> Eligible:
         """Items with an eligible ad at `at` (µs since 1970, UTC). Kept per stretch of time: it is the same object."""
-        # Eligibility changes only at a start or an end, so that the cache is exact; an unknown country is as good as none.
-        return self._cached(self.interval(at), self._known_country(country))[1]
+        # Eligibility changes only at a start or an end, so that what is kept is exact.
+        return self.eligible_within(self.interval(at), country)
+
+    def eligible_within(self, interval: int, country: str | None = None) -> Eligible:
+        """The same for a stretch of time by its number."""
+        return self._cached(interval, self._known_country(country))[1]
 
     def eligible_without(self, at: int, country: str | None, advertisers: list[str], campaigns: list[str]) -> Eligible:
         """The same, leaving out the ads of some advertisers and campaigns before an item's winning ad is chosen."""
@@ -133,6 +137,7 @@ class Ads:
         return np.unique(self.item_rows[self._ends > at])
 
     def _known_country(self, country: str | None) -> str | None:
+        # A country that no ad names is as good as none, and must not fill the cache.
         folded = None if country is None else country.casefold()
         return folded if any(folded in place for place in self._places) else None
 

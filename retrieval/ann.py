@@ -33,8 +33,8 @@ def use_threads(threads: int) -> None:
 class Ann:
     """An approximate index over `rows` (I,) int64, ascending; its ids are positions in `rows`.
 
-    kind: "flat" (exact) or "ivf_sq8"; parameters: nlist and nprobe of the latter; recall: recall@100 against exact search,
-    measured when it was built.
+    kind: "flat" (exact) or "ivf_sq8"; parameters: nlist and nprobe of the latter; recall: recall@100 against exact
+    search, measured when it was built.
     """
 
     index: Any

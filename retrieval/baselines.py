@@ -1,6 +1,6 @@
 """Counting baselines, the bar that a learned model must clear: every one is a sparse item-to-item matrix.
 
-A query's candidates are the stored entries of its line, best first, ties by row number; the last viewed item is the query.
+A query's candidates are the stored entries of its line, best first, ties by row number; its last viewed item speaks.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Popularity:
 
     def __init__(self, popularity: Floats | Rows) -> None:
         self._score = np.asarray(popularity, np.float32)
-        self._order = np.lexsort((np.arange(len(popularity)), -np.asarray(popularity)))
+        self._order = np.argsort(-self._score, kind="stable")
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
         """See `ranking.Ranker`."""

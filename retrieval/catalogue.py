@@ -115,7 +115,7 @@ class Catalogue:
 
 
 def lookup(item_ids: Sequence[str] | NDArray[np.object_], values: pa.Array) -> tuple[Rows, NDArray[np.bool_]]:
-    """(rows (n,) int64, known (n,) bool) of `values` in item_ids; the row of an unknown value is 0 and means nothing."""
+    """(rows (n,) int64, known (n,) bool) of `values` in item_ids; an unknown value's row is 0 and means nothing."""
     index = pc.index_in(values, value_set=pa.array(item_ids, pa.string()))
     known = pc.is_valid(index).to_numpy(zero_copy_only=False)
     return pc.fill_null(index, 0).to_numpy(zero_copy_only=False).astype(np.int64), known

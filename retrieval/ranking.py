@@ -74,8 +74,8 @@ class Ranker(Protocol):
 class EmbeddingRanker:
     """Ranks by inner product, exactly, with the long-tail rule at inference.
 
-    A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with its
-    own, unaveraged vector (`item_own`).
+    A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
+    its own, unaveraged vector (`item_own`).
     """
 
     def __init__(self, catalogue: Catalogue, edges: Edges, config: RetrievalConfig | None = None) -> None:

@@ -51,7 +51,7 @@ class Response:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """The rows that a request may return (E,), their winning ads (E,) or None, and, for the index, the same as a mask."""
+    """The rows (E,) that a request may return, ascending, and their winning ads (E,), or None without ads."""
 
     rows: Rows
     ads: Rows | None
@@ -73,8 +73,8 @@ class Scope:
 class Retriever:
     """Answers requests over one version.
 
-    Retrieval equals brute force over the `item` matrix with the viewed items' direct tail rows replaced by `item_own`, up
-    to the recall of the index; it is exact without an index, for few eligible rows and for times before `as_of`.
+    Retrieval equals brute force over the `item` matrix with the viewed items' direct tail rows replaced by `item_own`,
+    up to the recall of the index; it is exact without an index, for few eligible rows and for times before `as_of`.
     """
 
     def __init__(

@@ -1,0 +1,169 @@
+"""The protocols of quality: how well a `Ranker`, be it a model or a baseline, answers the pairs of a protocol.
+
+Rows of the report: {model, slice, metric, k, value, low, high, n}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import exact, metrics
+from .ads import Ads
+from .errors import EvaluationError
+from .exact import Mask, Rows, TopK
+from .pairs import Pairs
+from .ranking import Queries, Ranker
+
+TAIL_EVENTS = 5
+_CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
+
+Floats = NDArray[np.float64]
+
+
+def hit_rate(ranker: Ranker, pairs: Pairs, k: int = 20) -> float:
+    """HR@k over all pairs, as fast as it goes: what validation during training asks for. 0 without pairs."""
+    if not len(pairs):
+        return 0.0
+    found = ranker.rank(pairs.queries, k, include_current=pairs.include_current)
+    return float(metrics.hits(_places(found, pairs), k).mean())
+
+
+def evaluate(
+    model: str,
+    ranker: Ranker,
+    pairs: Pairs,
+    *,
+    protocol: str = "item",
+    ads: Ads | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Report rows of one model: by slice (all, tail, cold; or ads alone with `ads`), metric and cut.
+
+    With `ads`, candidates and targets are the items with an eligible ad at the time of the query (without a country);
+    pairs whose target is not are left out, and a row `skipped` counts the questions that are left without any; `pairs`
+    must have been made with the same ads. The intervals are bootstrapped over sessions or baskets; coverage has none, and
+    its n is the number of distinct queries.
+
+    Raises:
+        EvaluationError: there is no pair to measure on.
+    """
+    if protocol not in ("item", "session", "basket"):
+        raise EvaluationError(f"protocol must be item, session or basket, got {protocol!r}")
+    if not len(pairs):
+        raise EvaluationError("the sessions hold no pair of different items to measure on")
+    names = ("recall",) if protocol == "basket" else ("HR", "MRR")
+    deepest = max(k for name in names for k in _CUTS[name])
+    if ads is None:
+        found = ranker.rank(pairs.queries, deepest, include_current=pairs.include_current)
+        place = _places(found, pairs)
+        known_tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
+        slices = {"all": np.ones(len(pairs), bool), "tail": known_tail, "cold": pairs.events == 0}
+    else:
+        found, place, within = _rank_ads(ranker, pairs, ads, deepest, progress)
+        slices = {"ads": within}
+    columns = []
+    for slice_name, chosen in slices.items():
+        for name in names:
+            for k in _CUTS[name]:
+                columns.append((slice_name, name, k, *_grouped(name, place, pairs, chosen, k)))
+    low, high = metrics.bootstrap(
+        np.stack([column[3] for column in columns], axis=1),
+        np.stack([column[4] for column in columns], axis=1),
+        seed=seed,
+        samples=samples,
+    )
+    report = []
+    for column, (slice_name, metric, k, sums, counts) in enumerate(columns):
+        n = int(counts.sum()) if metric != "recall" else int(np.count_nonzero(counts))
+        value = float(sums.sum() / counts.sum()) if n else None
+        interval = (float(low[column]), float(high[column])) if n else (None, None)
+        report.append(_row(model, slice_name, metric, k, value, interval, n))
+    if ads is not None:
+        asked, answerable = len(np.unique(pairs.asked)), len(np.unique(pairs.asked[within]))
+        report.append(_row(model, "ads", "skipped", 0, asked - answerable, (None, None), asked))
+    share = metrics.coverage(found, 20, pairs.n_items)
+    report.append(_row(model, "all" if ads is None else "ads", "coverage", 20, share, (None, None), len(found)))
+    return report
+
+
+def _row(
+    model: str,
+    slice_name: str,
+    metric: str,
+    k: int,
+    value: float | None,
+    interval: tuple[float | None, float | None],
+    n: int,
+) -> dict[str, Any]:
+    low, high = interval
+    return {
+        "model": model,
+        "slice": slice_name,
+        "metric": metric,
+        "k": k,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": n,
+    }
+
+
+def _grouped(metric: str, place: Rows, pairs: Pairs, chosen: Mask, k: int) -> tuple[Floats, Floats]:
+    """(sum, count) of a metric for each session or basket that has any pair at all: (G,) float64 each."""
+    groups = int(pairs.group.max()) + 1
+    asking = np.bincount(pairs.group, minlength=groups) > 0
+    if metric == "recall":
+        asked = int(pairs.asked.max()) + 1
+        value = metrics.recalls(place[chosen], pairs.asked[chosen], asked, k)
+        owner = np.zeros(asked, np.int64)
+        owner[pairs.asked] = pairs.group
+        there = ~np.isnan(value)
+        count = np.bincount(owner[there], minlength=groups)
+        mean = np.bincount(owner[there], weights=value[there], minlength=groups) / np.maximum(count, 1)
+        # A basket counts once, by the mean over its queries.
+        return mean[asking], (count > 0).astype(np.float64)[asking]
+    value = metrics.hits(place, k) if metric == "HR" else metrics.reciprocal_ranks(place, k)
+    sums = np.bincount(pairs.group[chosen], weights=value[chosen], minlength=groups)
+    return sums[asking], np.bincount(pairs.group[chosen], minlength=groups).astype(np.float64)[asking]
+
+
+def _places(found: TopK, pairs: Pairs) -> Rows:
+    place = np.zeros(len(pairs), np.int64)
+    place[pairs.findable] = metrics.places(found, pairs.query[pairs.findable], pairs.target[pairs.findable])
+    return place
+
+
+def _rank_ads(
+    ranker: Ranker, pairs: Pairs, ads: Ads, k: int, progress: Callable[[str, float], None] | None
+) -> tuple[TopK, Rows, Mask]:
+    """(lists, places, pairs whose target is eligible), ranking each stretch of time with its own candidates."""
+    place = np.zeros(len(pairs), np.int64)
+    within = np.zeros(len(pairs), bool)
+    parts: list[TopK] = []
+    stretches = np.unique(pairs.stretch)
+    for done, stretch in enumerate(stretches.tolist()):
+        eligible = np.zeros(pairs.n_items, bool)
+        eligible[ads.eligible_within(stretch).rows] = True
+        here = pairs.stretch == stretch
+        within |= here & pairs.target_known & eligible[pairs.target]
+        asking = np.flatnonzero(within & here & pairs.query_known)
+        asked, query = np.unique(pairs.query[asking], return_inverse=True)
+        found = ranker.rank(_chosen(pairs.queries, asked), k, eligible=eligible, include_current=pairs.include_current)
+        place[asking] = metrics.places(found, query, pairs.target[asking])
+        parts.append(found)
+        if progress:
+            progress("ads in flight", (done + 1) / len(stretches))
+    return exact.concatenate(parts), place, within
+
+
+def _chosen(queries: Queries, which: Rows) -> Queries:
+    counts = np.diff(queries.offsets)[which]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(queries.offsets[which], counts)
+    return Queries(queries.rows[flat], offsets)

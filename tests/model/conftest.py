@@ -1,4 +1,4 @@
-"""Tiny item graphs written by hand, dense formulas to check sparse ones with, and a model whose every weight is known."""
+"""Tiny item graphs written by hand, dense formulas to check sparse ones with, and a model of known weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -85,7 +85,7 @@ _NO_GROUPS = (np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
 @pytest.fixture(scope="session")
 def random_encoder(make_graph: MakeGraph) -> Callable[..., tuple[ItemGraph, EncoderInput]]:
     """Seed → a small random graph with two tail items, a cold one and five table rows, and its encoder input."""
-    return lambda seed, config=ModelConfig(): _random_encoder(make_graph, seed, config)
+    return lambda seed, config=None: _random_encoder(make_graph, seed, config or ModelConfig())
 
 
 @pytest.fixture(scope="session")

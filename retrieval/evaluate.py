@@ -15,8 +15,10 @@ from . import exact, metrics
 from .ads import Ads
 from .errors import EvaluationError
 from .exact import Mask, Rows, TopK
-from .pairs import Pairs
+from .pairs import Pairs, pairs_of
 from .ranking import Queries, Ranker
+
+__all__ = ["Pairs", "evaluate", "hit_rate", "pairs_of"]
 
 TAIL_EVENTS = 5
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
@@ -45,10 +47,10 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Report rows of one model: by slice (all, tail, cold; or ads alone with `ads`), metric and cut.
 
-    With `ads`, candidates and targets are the items with an eligible ad at the time of the query (without a country);
+    With `ads`, candidates and targets are the items with an eligible ad at the time asked (without a country);
     pairs whose target is not are left out, and a row `skipped` counts the questions that are left without any; `pairs`
-    must have been made with the same ads. The intervals are bootstrapped over sessions or baskets; coverage has none, and
-    its n is the number of distinct queries.
+    must have been made with the same ads. The intervals are bootstrapped over sessions or baskets; coverage has none,
+    and its n is the number of distinct queries.
 
     Raises:
         EvaluationError: there is no pair to measure on.
@@ -67,11 +69,12 @@ def evaluate(
     else:
         found, place, within = _rank_ads(ranker, pairs, ads, deepest, progress)
         slices = {"ads": within}
-    columns = []
-    for slice_name, chosen in slices.items():
-        for name in names:
-            for k in _CUTS[name]:
-                columns.append((slice_name, name, k, *_grouped(name, place, pairs, chosen, k)))
+    columns = [
+        (slice_name, name, k, *_grouped(name, place, pairs, chosen, k))
+        for slice_name, chosen in slices.items()
+        for name in names
+        for k in _CUTS[name]
+    ]
     low, high = metrics.bootstrap(
         np.stack([column[3] for column in columns], axis=1),
         np.stack([column[4] for column in columns], axis=1),
@@ -127,10 +130,12 @@ def _grouped(metric: str, place: Rows, pairs: Pairs, chosen: Mask, k: int) -> tu
         count = np.bincount(owner[there], minlength=groups)
         mean = np.bincount(owner[there], weights=value[there], minlength=groups) / np.maximum(count, 1)
         # A basket counts once, by the mean over its queries.
-        return mean[asking], (count > 0).astype(np.float64)[asking]
+        return mean[asking].astype(np.float64), (count > 0).astype(np.float64)[asking]
     value = metrics.hits(place, k) if metric == "HR" else metrics.reciprocal_ranks(place, k)
     sums = np.bincount(pairs.group[chosen], weights=value[chosen], minlength=groups)
-    return sums[asking], np.bincount(pairs.group[chosen], minlength=groups).astype(np.float64)[asking]
+    return sums[asking].astype(np.float64), np.bincount(pairs.group[chosen], minlength=groups).astype(np.float64)[
+        asking
+    ]
 
 
 def _places(found: TopK, pairs: Pairs) -> Rows:

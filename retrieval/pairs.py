@@ -22,8 +22,8 @@ _MAX_BASKET_QUERIES = 20
 class Pairs:
     """For each pair: is the target among the best of the query?
 
-    Shapes: queries: n distinct lists of viewed rows; query (P,) int64, the query of each pair; target (P,) int64, a row;
-    query_known, target_known (P,) bool: where one is not, the number beside it means nothing and the pair is a miss;
+    Shapes: queries: n distinct lists of viewed rows; query (P,) int64, the query of each pair; target (P,) int64, a
+    row; query_known, target_known (P,) bool: where one is not, the number beside it means nothing and the pair is a miss;
     group (P,) int64, the session or basket of each pair; asked (P,) int64, the question that it belongs to (a basket's
     have many targets); stretch (P,) int64, the stretch of time between ads' starts and ends in which it was asked;
     events (P,) int64, training events of the target, 0 if it is unknown.
@@ -59,7 +59,7 @@ def pairs_of(
     ads: Ads | None = None,
     include_current: bool = False,
 ) -> Pairs:
-    """The pairs of a protocol by its name: item, session or basket; `ads` keeps apart the times between which they change.
+    """The pairs of a protocol by its name: item, session or basket; `ads` keeps apart the times at which they differ.
 
     Args:
         item_ids, events: (N,) the catalogue's ids, sorted, and each item's training events.

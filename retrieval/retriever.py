@@ -138,7 +138,7 @@ class Retriever:
         if not include_current and items:
             left_out.update(self.catalogue.rows(items[-1:])[0])
         if not known:
-            popular = scope.rows[np.lexsort((scope.rows, -self.catalogue.popularity[scope.rows]))]
+            popular = self.popular(scope)
             none = np.zeros(len(popular), np.float32)
             picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
             return Response([Result(*line, FALLBACK) for line in self._named(picked, scope)], unknown, True)
@@ -160,6 +160,10 @@ class Retriever:
             scope = self._scope_of(self.ads.eligible(at, country))
         passing = self._item_filter.mask(filters)
         return scope if passing is None else scope.within(passing)
+
+    def popular(self, scope: Scope) -> Rows:
+        """The scope's rows (E,) by recent popularity, highest first: what a fallback shows."""
+        return scope.rows[np.argsort(-self.catalogue.popularity[scope.rows], kind="stable")]
 
     def _new_scope(self, eligible: Eligible) -> Scope:
         return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows)

@@ -1,0 +1,271 @@
+"""The HTTP API over one loaded version. The request path is thin on purpose: checked JSON in, raw JSON out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from . import schemas
+from .config import ServeConfig
+from .errors import RequestError
+from .problem import of_field, of_validation, problem
+from .retriever import Result, Retriever
+
+_log = logging.getLogger(__name__)
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+_SCHEMA_AT = "#/components/schemas/{model}"
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A version, ready to answer."""
+
+    version: str
+    as_of: datetime
+    retriever: Retriever
+
+
+class Metrics:
+    """Prometheus metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "lightsage_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "lightsage_request_seconds", "Time per request", ["endpoint"], buckets=_SECONDS, registry=self.registry
+        )
+        self.fallbacks = Counter("lightsage_fallbacks", "Requests with nothing known", registry=self.registry)
+        self.short = Counter("lightsage_short_lists", "Requests with fewer than k results", registry=self.registry)
+        self.unknown = Counter("lightsage_unknown_items", "Unknown items in requests", registry=self.registry)
+        self.as_of = Gauge(
+            "lightsage_as_of_timestamp_seconds", "As-of time served", ["version"], registry=self.registry
+        )
+
+
+def create_app(
+    load: Callable[[], Snapshot],
+    current_version: Callable[[], str | None],
+    config: ServeConfig | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> FastAPI:
+    """The application.
+
+    Args:
+        load: opens the version to serve; called once, before the first request is taken.
+        current_version: the name of the version that is published now.
+        clock: the time that requests without `at` are answered for: now, or a fixed time.
+    """
+    config = config or ServeConfig()
+    metrics = Metrics()
+    model = schemas.limited(config)
+    loaded: list[Snapshot] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        snapshot = load()
+        loaded.append(snapshot)
+        metrics.as_of.labels(snapshot.version).set(snapshot.as_of.timestamp())
+        yield
+
+    app = FastAPI(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan)
+    documented = {422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}}
+    body = {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": _SCHEMA_AT.format(model=model.__name__)}}},
+    }
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        start = time.perf_counter()
+        response = await call_next(request)
+        route = request.scope.get("route")
+        endpoint = getattr(route, "path", "unknown")
+        metrics.requests.labels(endpoint, response.status_code).inc()
+        metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)
+        return response
+
+    @app.post(
+        "/v1/retrieve",
+        response_model=None,
+        responses={200: {"model": schemas.RetrieveResponse}, **documented},
+        openapi_extra={"requestBody": body},
+    )
+    async def retrieve(request: Request) -> Response:
+        """The ads to show next to what a shopper looks at."""
+        raw = await _body(request, config.max_body_bytes)
+        if raw is None:
+            return problem(413, f"the body is larger than {config.max_body_bytes} bytes")
+        try:
+            asked = model.model_validate_json(raw)
+        except ValidationError as error:
+            return of_validation(error)
+        snapshot = loaded[0]
+        response = snapshot.retriever.retrieve(
+            asked.items,
+            asked.k,
+            at=asked.at or clock(),
+            country=asked.country,
+            filters=asked.filters,
+            exclude=asked.exclude,
+            min_score=asked.min_score,
+            include_current=asked.include_current,
+        )
+        metrics.unknown.inc(len(response.unknown_items))
+        if response.fallback:
+            metrics.fallbacks.inc()
+        if len(response.results) < asked.k:
+            metrics.short.inc()
+        return _json(
+            {
+                "version": snapshot.version,
+                "asked": asked.k,
+                "returned": len(response.results),
+                "unknown_items": response.unknown_items,
+                "results": _results(response.results),
+            }
+        )
+
+    @app.get(
+        "/v1/items/{item_id:path}/neighbors",
+        response_model=None,
+        responses={200: {"model": schemas.NeighborsResponse}, 404: {"model": schemas.ProblemBody}, **documented},
+    )
+    async def neighbors(item_id: str, k: int = config.default_k) -> Response:
+        """The items nearest to an item in the whole catalogue, advertised or not, and why."""
+        if not 1 <= k <= config.max_k:
+            return of_field("k", f"got {k}, expected 1 to {config.max_k}")
+        snapshot = loaded[0]
+        if item_id not in snapshot.retriever.catalogue.row_of:
+            return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
+        results = snapshot.retriever.retrieve([item_id], k, all_items=True).results
+        return _json(
+            {
+                "version": snapshot.version,
+                "item_id": item_id,
+                "asked": k,
+                "returned": len(results),
+                "results": _results(results),
+            }
+        )
+
+    @app.get("/v1/version", response_model=None, responses={200: {"model": schemas.VersionResponse}})
+    async def version() -> Response:
+        """What is served, and what is published."""
+        snapshot = loaded[0]
+        retriever = snapshot.retriever
+        return _json(
+            {
+                "version": snapshot.version,
+                "as_of": snapshot.as_of,
+                "current_version": _published(current_version),
+                "items": retriever.catalogue.n_rows,
+                "ads": None if retriever.ads is None else len(retriever.ads),
+                "index": "exact" if retriever.ann is None else retriever.ann.kind,
+            }
+        )
+
+    @app.get("/healthz", response_model=None)
+    async def healthz() -> Response:
+        """The process lives."""
+        return _json({"status": "ok"})
+
+    @app.get("/readyz", response_model=None)
+    async def readyz() -> Response:
+        """An index is loaded, and fresh."""
+        if not loaded:
+            return problem(503, "no version is loaded yet")
+        snapshot = loaded[0]
+        limit = config.max_age_hours
+        age = clock() - snapshot.as_of
+        if limit is not None and age > timedelta(hours=limit):
+            return problem(
+                503, f"version {snapshot.version} is {age.total_seconds() / 3600:.1f} h old, the limit is {limit} h"
+            )
+        return _json({"status": "ready", "version": snapshot.version})
+
+    @app.get("/metrics", response_model=None, include_in_schema=False)
+    async def prometheus() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    _describe_errors(app)
+    _describe_schema(app, model)
+    return app
+
+
+def _describe_errors(app: FastAPI) -> None:
+    """Every error is a problem document."""
+
+    @app.exception_handler(RequestError)
+    async def refused(_: Request, error: RequestError) -> Response:
+        return of_field(error.field, error.message)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        lines = [(str(line["loc"][-1]), str(line["msg"])) for line in error.errors()]
+        errors = [{"field": name, "message": message} for name, message in lines]
+        return problem(422, "; ".join(f"{name}: {message}" for name, message in lines), errors)
+
+    @app.exception_handler(HTTPException)
+    async def failed(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:
+        _log.error("a request failed", exc_info=error)
+        return problem(500, "the server failed on this request; its log says why")
+
+
+def _describe_schema(app: FastAPI, model: type[schemas.RetrieveRequest]) -> None:
+    """Document the request body, which FastAPI does not see as it is read raw."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            _, definitions = models_json_schema([(model, "validation")], ref_template=_SCHEMA_AT)
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _body(request: Request, limit: int) -> bytes | None:
+    """The body, None if it is larger than the limit; it is never read further than that."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > limit:
+            return None
+    return bytes(raw)
+
+
+def _published(current_version: Callable[[], str | None]) -> str | None:
+    try:
+        return current_version()
+    except Exception:  # a workspace that is away for a moment must not fail what is loaded
+        _log.warning("the published version cannot be read", exc_info=True)
+        return None
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _results(results: list[Result]) -> list[dict[str, Any]]:
+    return [{"rank": rank, **result._asdict()} for rank, result in enumerate(results, start=1)]

@@ -1,0 +1,219 @@
+"""A table of queries answered at once: what `lightsage retrieve` writes, by the same rules as a single request."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from .ads import microseconds
+from .errors import RequestError
+from .exact import Rows
+from .ranking import Queries
+from .retriever import EMBEDDING, FALLBACK, Retriever, Scope
+
+SCHEMA = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("rank", pa.int32()),
+        ("item_id", pa.string()),
+        ("ad_id", pa.string()),
+        ("score", pa.float32()),
+        ("reason", pa.string()),
+    ]
+)
+_CHUNK_QUERIES = 8192
+
+
+@dataclass(frozen=True)
+class _Query:
+    items: list[str]
+    at: int
+    country: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """Lines of the output, not yet in order; the arrays are aligned, an ad_id or reason a string."""
+
+    query: Rows
+    place: Rows
+    rows: Rows
+    ads: list[str | None]
+    scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    reasons: list[str]
+
+
+def retrieve_tables(
+    retriever: Retriever,
+    queries: pa.Table,
+    k: int,
+    *,
+    at: datetime | None = None,
+    all_items: bool = False,
+    include_current: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> Iterator[pa.Table]:
+    """Tables in `SCHEMA`, queries in their order and each best first; some thousand queries a table.
+
+    Args:
+        queries: query_id string, item_ids list<string> (most recent last), optional at timestamp, country string.
+        at: the time for queries without one of their own; None = the as-of time.
+
+    Raises:
+        RequestError: k below 1, a column missing or of another type, a query without an id.
+    """
+    if k < 1:
+        raise RequestError("k", f"got {k}, expected at least 1")
+    queries = _conform(queries)
+    default = microseconds(at or retriever.as_of)
+    ids = queries["query_id"].combine_chunks()
+    for start in range(0, max(1, len(ids)), _CHUNK_QUERIES):
+        part = queries.slice(start, _CHUNK_QUERIES)
+        asked = [
+            _Query(items or [], default if time is None else time, country)
+            for items, time, country in zip(
+                part["item_ids"].to_pylist(), part["at"].to_pylist(), part["country"].to_pylist(), strict=True
+            )
+        ]
+        answers = _answer(retriever, asked, k, all_items=all_items, include_current=include_current)
+        yield _table(retriever, answers, ids.slice(start, _CHUNK_QUERIES))
+        if progress:
+            progress("queries", min(1.0, (start + len(part)) / max(1, len(ids))))
+
+
+def _conform(queries: pa.Table) -> pa.Table:
+    columns = {}
+    types = (
+        ("query_id", pa.string()),
+        ("item_ids", pa.list_(pa.string())),
+        ("at", pa.timestamp("us", "UTC")),
+        ("country", pa.string()),
+    )
+    for name, kind in types:
+        if name not in queries.column_names:
+            if name in ("query_id", "item_ids"):
+                raise RequestError(name, f"the column is missing from the queries, got {queries.column_names}")
+            columns[name] = pa.nulls(queries.num_rows, kind)
+            continue
+        try:
+            columns[name] = queries[name].cast(kind)
+        except pa.ArrowException as error:
+            raise RequestError(name, f"the column has type {queries[name].type}, expected {kind}") from error
+    if columns["query_id"].null_count:
+        raise RequestError("query_id", f"{columns['query_id'].null_count} queries have none")
+    columns["at"] = columns["at"].cast(pa.int64())
+    return pa.table(columns)
+
+
+def _answer(
+    retriever: Retriever, asked: list[_Query], k: int, *, all_items: bool, include_current: bool
+) -> list[_Answers]:
+    """Queries that may return the same ads are ranked together."""
+    together: dict[tuple[int, str | None, bool], list[int]] = defaultdict(list)
+    views: list[list[int]] = []
+    fixed = retriever.ads is None or all_items
+    answers = []
+    for number, query in enumerate(asked):
+        known, _ = retriever.catalogue.rows(query.items)
+        views.append(known)
+        interval = 0 if fixed or retriever.ads is None else retriever.ads.interval(query.at)
+        # Only the query's very last item is left out; if that is unknown, nothing is.
+        keep = include_current or not known or query.items[-1] not in retriever.catalogue.row_of
+        together[interval, None if fixed else query.country, keep].append(number)
+    for (_, country, keep), numbers in together.items():
+        scope = retriever.scope(asked[numbers[0]].at, country, all_items=all_items)
+        known = [number for number in numbers if views[number]]
+        unknown = [number for number in numbers if not views[number]]
+        if unknown:
+            answers.append(_popular(retriever, unknown, k, scope))
+        if known and len(scope.rows) <= retriever.config.batch_exact_below:
+            lists = [views[number] for number in known]
+            answers.append(_ranked(retriever, known, lists, k, scope, include_current=keep))
+        elif known:
+            for number in known:
+                query = asked[number]
+                time = datetime.fromtimestamp(query.at / 1e6, UTC)
+                answers.append(_single(retriever, number, query, time, k, all_items=all_items, keep=keep))
+    return answers
+
+
+def _ranked(
+    retriever: Retriever, numbers: list[int], views: list[list[int]], k: int, scope: Scope, *, include_current: bool
+) -> _Answers:
+    counts = [len(rows) for rows in views]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    queries = Queries(np.array([row for rows in views for row in rows], np.int64), offsets)
+    rows = None if len(scope.rows) == retriever.catalogue.n_rows else scope.rows
+    found = retriever.ranker.rank_rows(queries, k, rows, include_current=include_current)
+    listed = np.diff(found.offsets)
+    local = np.repeat(np.arange(len(numbers)), listed)
+    recent = queries.recent(retriever.config.recent_items)
+    edges = retriever.ranker.edges
+    kinds, which = np.unique(edges.types_between(recent.rows, recent.query, found.rows, local), return_inverse=True)
+    names = np.array([edges.names(kind) or EMBEDDING for kind in kinds.tolist()], dtype=object)
+    return _Answers(
+        np.array(numbers, np.int64)[local],
+        np.arange(len(found.rows)) - np.repeat(found.offsets[:-1], listed) + 1,
+        found.rows,
+        _ad_ids(retriever, scope, found.rows),
+        found.scores,
+        names[which].tolist() if len(kinds) else [],
+    )
+
+
+def _popular(retriever: Retriever, numbers: list[int], k: int, scope: Scope) -> _Answers:
+    popular = retriever.popular(scope)[:k]
+    n = len(popular) * len(numbers)
+    return _Answers(
+        np.repeat(np.array(numbers, np.int64), len(popular)),
+        np.tile(np.arange(1, len(popular) + 1), len(numbers)),
+        np.tile(popular, len(numbers)),
+        _ad_ids(retriever, scope, popular) * len(numbers),
+        np.zeros(n, np.float32),
+        [FALLBACK] * n,
+    )
+
+
+def _single(
+    retriever: Retriever, number: int, query: _Query, at: datetime, k: int, *, all_items: bool, keep: bool
+) -> _Answers:
+    results = retriever.retrieve(
+        query.items, k, at=at, country=query.country, all_items=all_items, include_current=keep
+    ).results
+    return _Answers(
+        np.full(len(results), number, np.int64),
+        np.arange(1, len(results) + 1),
+        np.array([retriever.catalogue.row_of[result.item_id] for result in results], np.int64),
+        [result.ad_id for result in results],
+        np.array([result.score for result in results], np.float32),
+        [result.reason for result in results],
+    )
+
+
+def _ad_ids(retriever: Retriever, scope: Scope, rows: Rows) -> list[str | None]:
+    if retriever.ads is None or scope.ads is None:
+        return [None] * len(rows)
+    ad_ids = retriever.ads.ad_ids
+    return [ad_ids[ad] for ad in scope.ads[np.searchsorted(scope.rows, rows)].tolist()]
+
+
+def _table(retriever: Retriever, answers: list[_Answers], query_ids: pa.Array) -> pa.Table:
+    if not answers:
+        return SCHEMA.empty_table()
+    query = np.concatenate([part.query for part in answers])
+    place = np.concatenate([part.place for part in answers])
+    items = pa.array(retriever.catalogue.item_ids, pa.string())
+    columns = {
+        "query_id": query_ids.take(pa.array(query)),
+        "rank": pa.array(place.astype(np.int32)),
+        "item_id": items.take(pa.array(np.concatenate([part.rows for part in answers]))),
+        "ad_id": pa.array([ad for part in answers for ad in part.ads], pa.string()),
+        "score": pa.array(np.concatenate([part.scores for part in answers])),
+        "reason": pa.array([reason for part in answers for reason in part.reasons], pa.string()),
+    }
+    return pa.table(columns, schema=SCHEMA).take(pa.array(np.lexsort((place, query))))

@@ -1,0 +1,48 @@
+"""Errors over HTTP as RFC 9457 problem details, with the request's field named; never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import Response
+from pydantic import ValidationError
+
+
+def problem(
+    status: int, detail: str, errors: Sequence[Mapping[str, str]] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """An `application/problem+json` response; errors: [{field, message}]."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return Response(orjson.dumps(body), status, media_type="application/problem+json", headers=dict(headers or {}))
+
+
+def of_field(field: str, message: str) -> Response:
+    """422 for one field."""
+    return problem(422, f"{field}: {message}", [{"field": field, "message": message}])
+
+
+def of_validation(error: ValidationError) -> Response:
+    """400 for what is not JSON, else 422 that names every field at fault."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        return problem(400, f"the body is not JSON: {found[0]['msg']}")
+    errors = [{"field": _path(line["loc"]), "message": _message(line["type"], line["msg"])} for line in found]
+    return problem(422, "; ".join(f"{line['field']}: {line['message']}" for line in errors[:5]), errors)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "body"
+
+
+def _message(kind: str, message: str) -> str:
+    return "unknown key; see /docs for those that are known" if kind == "extra_forbidden" else message

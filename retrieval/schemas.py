@@ -1,0 +1,103 @@
+"""The bodies of the HTTP API: what comes in is checked strictly, what goes out is documented."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+
+from .config import ServeConfig
+from .filters import Filters
+
+
+def _utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
+
+
+class RetrieveRequest(BaseModel):
+    """What a shopper looks at, and what may be shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    items: list[str] = Field(description="The items viewed, most recent last")
+    k: int = Field(20, ge=1, description="How many results")
+    at: Time | None = Field(None, description="When ads must be active (no zone = UTC); default: the server's time")
+    country: str | None = Field(None, pattern="^[A-Za-z]{2}$", description="ISO 3166 alpha-2")
+    filters: Filters = Filters()
+    exclude: list[str] = Field([], description="Items that must not be returned")
+    min_score: float | None = Field(None, description="Results below this score are left out")
+    include_current: bool = Field(False, description="Whether the last of `items` may be a result")
+
+
+def limited(config: ServeConfig) -> type[RetrieveRequest]:
+    """The request with a server's limits, so that its documentation states them."""
+    ident = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
+    names = Annotated[list[ident], Field(max_length=config.max_exclude)]  # type: ignore[valid-type]
+    filters = create_model("Filters", __base__=Filters, exclude_advertisers=(names, []), exclude_campaigns=(names, []))
+    items = Annotated[
+        list[ident],  # type: ignore[valid-type]
+        Field(max_length=config.max_items, description="The items viewed, most recent last"),
+    ]
+    return create_model(
+        "RetrieveRequest",
+        __base__=RetrieveRequest,
+        items=(items, ...),
+        k=(int, Field(config.default_k, ge=1, le=config.max_k, description="How many results")),
+        filters=(filters, filters()),
+        exclude=(names, []),
+    )
+
+
+class ResultBody(BaseModel):
+    """One result."""
+
+    rank: int
+    item_id: str
+    ad_id: str | None
+    score: float = Field(description="Compares only within one response")
+    reason: str = Field(description="Edge types from a viewed item, joined by +; or embedding; or fallback")
+
+
+class RetrieveResponse(BaseModel):
+    """The results, best first."""
+
+    version: str
+    asked: int
+    returned: int
+    unknown_items: list[str]
+    results: list[ResultBody]
+
+
+class NeighborsResponse(BaseModel):
+    """The nearest items of the whole catalogue, advertised or not."""
+
+    version: str
+    item_id: str
+    asked: int
+    returned: int
+    results: list[ResultBody]
+
+
+class VersionResponse(BaseModel):
+    """What is served, and what is published."""
+
+    version: str
+    as_of: datetime
+    current_version: str | None
+    items: int
+    ads: int | None
+    index: str
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = []

@@ -19,6 +19,7 @@ from graph_build import (
     co_search,
     edges,
     events,
+    figures,
     nodes,
     read,
     report,
@@ -125,14 +126,10 @@ def build_graphs(
     for name, value in QUERY_SETTINGS.items():
         spark.conf.set(name, value)
     clock = _Clock(progress)
-    persisted_before = set(_persisted(spark))
     try:
         return _build(spark, inputs, out, config, date, holdout_share, clock)
     finally:
-        for key, rdd in _persisted(spark).items():
-            if key not in persisted_before:
-                rdd.unpersist(False)
-        spark.catalog.clearCache()
+        spark.catalog.clearCache()  # what the steps share is of no use to anyone after them
 
 
 def _build(
@@ -215,8 +212,8 @@ def _build(
             },
             seconds=clock.seconds,
         )
-        figures = report.measure(code_edges, n_nodes, n_edges, config.report)
-    write_text(join(out, "report.html"), report.render(summary, figures))
+        measured = figures.measure(code_edges, n_nodes, n_edges, config.report)
+    write_text(join(out, "report.html"), report.render(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:
         clock.progress("graph built", 1.0)
@@ -272,8 +269,11 @@ def _write_graph(
 
     with clock.stage(f"{name}: swing", done + 0.08):
         user_item = swing.user_items(source.clean, config.swing)
-        lists = swing.user_lists(swing.capped(user_item, config.swing), config.swing)
-        lists = lists.persist(StorageLevel.MEMORY_AND_DISK)
+        kept = swing.capped(user_item, config.swing)
+        if capped is not None:
+            user_item, kept = user_item.persist(), kept.persist()
+            capped["swing_user_items"] = user_item.count() - kept.count()
+        lists = swing.user_lists(kept, config.swing).persist(StorageLevel.MEMORY_AND_DISK)
         entries = lists.agg(F.sum(F.size("list"))).collect()[0][0] or 0
         buckets = swing.buckets_for(entries, spark.sparkContext.defaultParallelism)
         scored = swing.score(lists, config.swing, buckets).persist(StorageLevel.MEMORY_AND_DISK)
@@ -283,8 +283,11 @@ def _write_graph(
         clicks = strong_click.weigh(strong_click.daily(source.transitions), as_of_day, config.strong_click)
         together = clicks.where("false")
         if "query" in source.columns:
-            kept = co_search.capped(co_search.searches(source.clean), config.co_search).where("is_kept")
-            together = co_search.weigh(co_search.daily(kept), as_of_day, config.co_search)
+            found = co_search.capped(co_search.searches(source.clean), config.co_search)
+            if capped is not None:
+                found = found.persist()
+                capped["co_search_items"] = found.where("not is_kept").count()
+            together = co_search.weigh(co_search.daily(found.where("is_kept")), as_of_day, config.co_search)
         raw = edges.assemble(
             edges.within_quota(clicks, config.strong_click.quota),
             scored,
@@ -307,12 +310,10 @@ def _cap_counts(source: _Log, config: GraphConfig) -> dict[str, int]:
     most = config.strong_click.max_session_items
     beyond = F.sum((F.col("opened") & (F.col("position") > most)).cast("bigint"))
     opened = source.clean.agg(beyond).collect()[0][0] or 0
-    return {"session_items": int(opened)}
+    cut = F.sum(F.col("all_items") - F.size("basket"))
+    bought = transitions.baskets(source.clean, config.co_purchase).agg(cut).collect()[0][0] or 0
+    return {"session_items": int(opened), "basket_items": int(bought)}
 
 
 def _write(frame: "DataFrame", out: str, folder: str) -> None:
     frame.write.mode("overwrite").parquet(join(out, folder))
-
-
-def _persisted(spark: "SparkSession") -> dict[int, object]:
-    return dict(spark.sparkContext._jsc.getPersistentRDDs())

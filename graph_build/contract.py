@@ -140,7 +140,8 @@ def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config
         if names[name] not in types:
             own = "" if names[name] == name else f" (mapped from {name!r})"
             raise GraphInputError(
-                f"{file}: {table} need a column {names[name]!r}{own}, expected type {EXPECTED[column_kinds(table)[name]]}; "
+                f"{file}: {table} need a column {names[name]!r}{own}, expected type "
+                f"{EXPECTED[column_kinds(table)[name]]}; "
                 f"found the columns {', '.join(types) or 'none'}. If the log calls it otherwise, say so: "
                 f'[input.{table}.columns] {name} = "your_column"'
             )
@@ -190,22 +191,36 @@ def _schema(table: Table, file: Path) -> tuple[str, dict[str, pa.DataType]]:
     if file.name.endswith((".csv", ".csv.gz")):
         return "csv", dict.fromkeys(_csv_header(table, file), pa.string())
     try:
-        schema = pq.read_schema(file)
+        with pq.ParquetFile(file) as opened:
+            schema, footer = opened.schema_arrow, opened.metadata
     except (pa.ArrowInvalid, OSError) as error:
         raise GraphInputError(
             f"{file}: {table} cannot be read, it is not a parquet file ({str(error).splitlines()[0]}); expected "
             "parquet, or CSV with a header line and a name that ends in .csv"
         ) from error
-    return "parquet", {field.name: field.type for field in schema}
+    return "parquet", {field.name: pa.null() if _is_all_null(footer, field.name) else field.type for field in schema}
+
+
+def _is_all_null(footer: pq.FileMetaData, name: str) -> bool:
+    """Whether the footer says that an optional column holds nothing: then nothing is spent on it."""
+    at = [i for i in range(footer.num_columns) if footer.schema.column(i).path == name]
+    if not at or not footer.num_rows:
+        return False
+    for group in range(footer.num_row_groups):
+        chunk = footer.row_group(group).column(at[0])
+        statistics = chunk.statistics
+        if statistics is None or not statistics.has_null_count or statistics.null_count != chunk.num_values:
+            return False
+    return True
 
 
 def _csv_header(table: Table, file: Path) -> list[str]:
     import csv
     import gzip
 
+    open_text: Any = gzip.open if file.suffix == ".gz" else open
     try:
-        opened: Any = gzip.open(file, "rt", encoding="utf-8-sig") if file.suffix == ".gz" else None
-        with opened or file.open(encoding="utf-8-sig", newline="") as lines:
+        with open_text(file, "rt", encoding="utf-8-sig", newline="") as lines:
             header = next(csv.reader(lines), [])
     except (UnicodeDecodeError, OSError) as error:
         raise GraphInputError(f"{file}: {table} cannot be read as UTF-8 CSV ({error})") from error

@@ -13,7 +13,7 @@ from graph_build.query import normalise_query
 from graph_build.read import PLACE
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, WindowSpec
 
 TYPES = ("impression", "view", "click", "add_to_cart", "purchase", "search")
 OPENS = ("view", "click")
@@ -68,9 +68,9 @@ def checked(rows: "DataFrame", columns: list[str], *, exclude_ad_events: bool) -
     )
 
 
-def in_session() -> "Window":
+def in_session() -> "WindowSpec":
     """The order of a session: time, then the log's own sequence, then the place in the input."""
-    return Window.partitionBy("session").orderBy("time", "sequence", *PLACE)  # type: ignore[return-value]
+    return Window.partitionBy("session").orderBy("time", "sequence", *PLACE)
 
 
 def deduplicated(events: "DataFrame", columns: list[str]) -> "DataFrame":
@@ -127,8 +127,8 @@ def clean(events: "DataFrame", codes: "DataFrame", columns: list[str], max_sessi
         events = events.withColumn("source", F.lit(None).cast("bigint"))
 
     order = in_session()
-    before = order.rowsBetween(Window.unboundedPreceding, -1)  # type: ignore[attr-defined]
-    so_far = order.rowsBetween(Window.unboundedPreceding, 0)  # type: ignore[attr-defined]
+    before = order.rowsBetween(Window.unboundedPreceding, -1)
+    so_far = order.rowsBetween(Window.unboundedPreceding, 0)
     opens = F.col("type").isin(*OPENS)
     is_search = F.col("type") == "search"
     query = F.xxhash64("query")

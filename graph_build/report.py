@@ -1,19 +1,189 @@
-"""The static HTML report of a graph."""
+"""The static HTML report of a graph: one page without scripts, for whoever asks what tonight's graph is made of."""
 
-from typing import TYPE_CHECKING, Any
+import math
+from html import escape
 
-from graph_build.config import ReportConfig
+from graph_build.figures import Figures
 from graph_build.summary import GraphSummary
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+_COLOURS = {"strong_click": "var(--a)", "swing": "var(--b)", "co_search": "var(--c)"}
+_LABELS = {"strong_click": "strong click", "swing": "Swing", "co_search": "co-search"}
+
+_STYLE = """
+:root { --bg:#fbfaf7; --fg:#23262b; --soft:#6a7078; --line:#dedbd3; --card:#fff;
+  --a:#2f6db5; --b:#c9622a; --c:#3c8d5a }
+@media (prefers-color-scheme: dark) {
+  :root { --bg:#16181b; --fg:#e7e5e0; --soft:#9aa0a8; --line:#33373d; --card:#1e2125;
+    --a:#6ea8ea; --b:#ee9560; --c:#74c794 }
+}
+* { box-sizing:border-box }
+body { margin:0 auto; padding:2.5rem 1.25rem; max-width:62rem; background:var(--bg); color:var(--fg);
+  font:15px/1.5 system-ui,sans-serif }
+h1 { font-size:1.6rem; margin:0 } h2 { font-size:1.05rem; margin:2.2rem 0 .6rem }
+p { color:var(--soft); margin:.3rem 0; max-width:46rem }
+.tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(9rem,1fr)); gap:.7rem; margin-top:1.4rem }
+.tile { background:var(--card); border:1px solid var(--line); border-radius:8px; padding:.7rem .9rem }
+.tile b { display:block; font-size:1.35rem; font-variant-numeric:tabular-nums } .tile span { color:var(--soft) }
+.scroll { overflow-x:auto }
+table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums }
+th,td { text-align:right; padding:.35rem .6rem; border-bottom:1px solid var(--line); white-space:nowrap }
+th:first-child,td:first-child { text-align:left } th { color:var(--soft); font-weight:500 }
+td.bar { width:45%; text-align:left } td.bar i { display:block; height:.7rem; min-width:2px; border-radius:3px;
+  background:var(--a) }
+svg { width:100%; height:auto; max-width:44rem; background:var(--card); border:1px solid var(--line);
+  border-radius:8px }
+svg text { fill:var(--soft); font:12px system-ui,sans-serif }
+"""
 
 
-def measure(edges: "DataFrame", nodes: int, counts: dict[str, int], config: ReportConfig) -> dict[str, Any]:
-    """Figures of the graph for the report."""
-    return {}
+def render(summary: GraphSummary, figures: Figures) -> str:
+    """The report as one self-contained page, in the reader's light or dark."""
+    refused = {
+        f"{table}: {reason}": n for table, reasons in summary.quarantined.items() for reason, n in reasons.items()
+    }
+    parts = [
+        f"<h1>Item graph</h1><p>All valid events up to {summary.as_of:%Y-%m-%d %H:%M:%S} UTC.</p>",
+        _tiles(
+            {
+                "items": summary.nodes,
+                "tail items": summary.tail,
+                "edges": sum(summary.edges.values()),
+                "training pairs": sum(summary.transitions.values()),
+                "sessions": summary.sessions,
+                "held out": summary.holdout_sessions,
+            }
+        ),
+        _section(
+            "Events",
+            f"{summary.events['read']:,} rows read, {summary.events['valid']:,} used; "
+            f"{summary.events['duplicates']:,} duplicates, {summary.events['opened_views']:,} views that a click had "
+            f"opened and so count with it, {summary.events['left_out']:,} left out as caused by our own ads.",
+            _bars(summary.events["by_type"]),
+        ),
+        _section(
+            "Quarantine",
+            "Rows that were refused, by reason; the table quarantine/ has each of them." if refused else "",
+            _bars(refused) if refused else "<p>No row was refused.</p>",
+        ),
+        _section(
+            "Edges",
+            "Kept within each type's quota.",
+            _bars({_LABELS[kind]: n for kind, n in summary.edges.items()}),
+        ),
+        _section(
+            "Before and after each densification",
+            "Each row adds one edge type to those above it. Components and shares take the edges as undirected and "
+            "count every item; clustering is the chance that two neighbours of an item are neighbours.",
+            _steps(figures) + "".join(f"<p>{escape(note)}</p>" for note in figures.notes),
+        ),
+        _section(
+            "Degrees",
+            "Share of all items with at least so many neighbours, by edge type; both axes logarithmic.",
+            _degree_plot(figures.degrees, summary.nodes),
+        ),
+        _section(
+            "Cut by caps",
+            "Bot-like sessions, very popular items and very busy users are cut before they are counted.",
+            _bars({rule.replace("_", " "): n for rule, n in summary.capped.items()}),
+        ),
+    ]
+    if summary.ads["total"]:
+        ads = dict(sorted(summary.ads["by_status"].items()))
+        parts.append(_section("Ads", f"{summary.ads['total']:,} ads by status.", _bars(ads)))
+    seconds = {stage: f"{value:.1f}" for stage, value in summary.seconds.items()}
+    parts.append(
+        _section("Time", "Seconds of each stage.", _table(["stage", "s"], [list(row) for row in seconds.items()]))
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Item graph, {summary.as_of:%Y-%m-%d}</title><style>{_STYLE}</style>"
+        f"<body>{''.join(parts)}</body></html>"
+    )
 
 
-def render(summary: GraphSummary, figures: dict[str, Any]) -> str:
-    """The report as one self-contained page."""
-    return f"<!doctype html><title>Item graph</title><pre>{summary.to_json()}</pre>"
+def _section(title: str, text: str, body: str) -> str:
+    return f"<h2>{escape(title)}</h2>" + (f"<p>{escape(text)}</p>" if text else "") + body
+
+
+def _tiles(values: dict[str, int]) -> str:
+    tiles = "".join(f'<div class="tile"><b>{n:,}</b><span>{escape(name)}</span></div>' for name, n in values.items())
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def _bars(values: dict[str, int]) -> str:
+    most = max([*values.values(), 1])
+    rows = "".join(
+        f'<tr><td>{escape(str(name))}</td><td>{n:,}</td><td class="bar">'
+        + (f'<i style="width:{100 * n / most:.1f}%"></i>' if n else "")
+        + "</td></tr>"
+        for name, n in values.items()
+    )
+    return f'<div class="scroll"><table>{rows}</table></div>'
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def _steps(figures: Figures) -> str:
+    if not figures.steps:
+        return ""
+    head = ["edges", "pairs", "density", "components", "largest", "items alone", "clustering", "deepest core"]
+    rows = [
+        [
+            ("+ " if number else "") + _LABELS[step.added],
+            f"{step.pairs:,}",
+            f"{step.density:.2e}",
+            f"{step.components:,}",
+            f"{step.largest_share:.1%}",
+            f"{step.alone_share:.1%}",
+            "–" if step.clustering is None else f"{step.clustering:.3f}",
+            "–" if step.core is None else str(step.core),
+        ]
+        for number, step in enumerate(figures.steps)
+    ]
+    return _table(head, rows)
+
+
+def _degree_plot(degrees: dict[str, list[tuple[int, int]]], nodes: int) -> str:
+    if not degrees:
+        return "<p>The graph has no edges.</p>"
+    width, height, left, top, right, bottom = 720, 360, 64, 18, 20, 44
+    far = max(1.0, math.log10(max(degree for points in degrees.values() for degree, _ in points)))
+    low = min(-1.0, math.log10(1 / nodes))
+
+    def x(degree: float) -> float:
+        return left + (width - left - right) * math.log10(degree) / far
+
+    def y(share: float) -> float:
+        return top + (height - top - bottom) * math.log10(share) / low
+
+    foot = height - bottom
+    marks = [
+        f'<line x1="{x(10**power):.1f}" x2="{x(10**power):.1f}" y1="{top}" y2="{foot}" stroke="var(--line)"/>'
+        f'<text x="{x(10**power):.1f}" y="{foot + 18}" text-anchor="middle">{10**power:,}</text>'
+        for power in range(math.floor(far) + 1)
+    ]
+    for power in range(math.ceil(low), 1):
+        at = y(10.0**power)
+        label = f"{10.0**power * 100:g}%"
+        marks.append(
+            f'<line x1="{left}" x2="{width - right}" y1="{at:.1f}" y2="{at:.1f}" stroke="var(--line)"/>'
+            f'<text x="{left - 8}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
+        )
+    marks.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">neighbours</text>')
+    for row, (kind, points) in enumerate(degrees.items()):
+        line = " ".join(f"{x(degree):.1f},{y(n / nodes):.1f}" for degree, n in points)
+        dots = "".join(
+            f'<circle cx="{x(degree):.1f}" cy="{y(n / nodes):.1f}" r="3" fill="{_COLOURS[kind]}"/>'
+            for degree, n in points
+        )
+        legend = height - bottom - 16 - 20 * (len(degrees) - 1 - row)
+        marks.append(
+            f'<polyline points="{line}" fill="none" stroke="{_COLOURS[kind]}" stroke-width="2"/>{dots}'
+            f'<circle cx="{left + 14}" cy="{legend - 4}" r="4" fill="{_COLOURS[kind]}"/>'
+            f'<text x="{left + 24}" y="{legend}">{_LABELS[kind]}</text>'
+        )
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Degree distribution">{"".join(marks)}</svg>'

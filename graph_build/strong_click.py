@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def daily(transitions: "DataFrame") -> "DataFrame":
-    """Strong-click transitions → (day, src, dst, steps, count int64): exact, uncapped, one day independent of another."""
+    """Strong-click transitions → (day, src, dst, steps, count int64): exact, uncapped, a day at a time."""
     return (
         transitions.where("kind = 'strong_click'")
         .groupBy("day", "src", "dst", "steps")

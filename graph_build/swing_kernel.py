@@ -27,8 +27,8 @@ def swing_top_k(
 ) -> tuple[Ints, Ints, Ints]:
     """The best-scored partners of each anchor item.
 
-    s(i, j) = Σ_{u<v ∈ U_i ∩ U_j} w_u w_v √(b_ui b_uj) √(b_vi b_vj) / (α + |I_u ∩ I_v|), w_u = 1/(offset + |I_u|)^exponent
-    (arXiv 2010.05525; with all strengths b = 1 the plain formula).
+    s(i, j) = Σ_{u<v ∈ U_i ∩ U_j} w_u w_v √(b_ui b_uj) √(b_vi b_vj) / (α + |I_u ∩ I_v|) with
+    w_u = 1 / (offset + |I_u|)^exponent (arXiv 2010.05525; with all strengths b = 1 the plain formula).
 
     Args:
         indptr: (U + 1,) int64, CSR offsets of the users' item lists.

@@ -30,13 +30,13 @@ def random_log(seed: int) -> Rows:
         basket = s % 9 == 1
         for _ in range(rng.randrange(1, 14)):
             time += dt.timedelta(minutes=rng.choice([0, 0, 1, 5, 20, 40]))
-            kind = rng.choice(["purchase", "add_to_cart"] if basket else ["view", "view", "click", "search", "purchase"])
+            kind = rng.choice(
+                ["purchase", "add_to_cart"] if basket else ["view", "view", "click", "search", "purchase"]
+            )
             item = None if kind == "search" else rng.choice("abcdef")
             query = rng.choice(["Red", "red ", "blue"]) if kind == "search" or rng.random() < 0.1 else None
             source = rng.choice("abcdef") if logs_sources and kind == "click" and rng.random() < 0.7 else None
-            rows.append(
-                event(f"s{s}", time, kind, item, query=query, source_item_id=source, user_id=f"u{s % 11}")
-            )
+            rows.append(event(f"s{s}", time, kind, item, query=query, source_item_id=source, user_id=f"u{s % 11}"))
     return rows
 
 
@@ -64,7 +64,7 @@ def with_segments(events: Rows) -> list[tuple[dict[str, Any], int]]:
 
 def slow_pairs(rows: Rows, config: StrongClickConfig) -> Counter[Any]:
     found: Counter[Any] = Counter()
-    for (session, _), mine in by_session(rows).items():
+    for mine in by_session(rows).values():
         best: dict[tuple[str, str], tuple[int, dt.datetime]] = {}
         if any(row["source_item_id"] for row in mine):
             links = [
@@ -183,7 +183,11 @@ def test_sessions_list_what_was_opened_or_bought(cleaned: Callable[..., Any], se
 def test_each_item_of_a_basket_meets_a_bounded_number_of_others_equally(cleaned: Callable[..., Any]) -> None:
     rows = [event("big", at(1), "purchase", f"i{i}") for i in range(10)]
     rows += [event("pair", at(1), "purchase", item) for item in ("x", "y", "x")]
-    rows += [event("one", at(1), "purchase", "z"), event("seen", at(1), "view", "i1"), event("seen", at(2), "view", "i2")]
+    rows += [
+        event("one", at(1), "purchase", "z"),
+        event("seen", at(1), "view", "i1"),
+        event("seen", at(2), "view", "i2"),
+    ]
     rows += [event("seen", at(3), "purchase", "i1"), event("seen", at(3), "purchase", "i2")]
     clean, codes = cleaned(rows)
     found = named(transitions.co_purchases(transitions.baskets(clean, CoPurchaseConfig()), CoPurchaseConfig()), codes)

@@ -1,0 +1,146 @@
+"""Figures of a finished graph for its report: density, components and degrees, each within its cap.
+
+Only a graph under `max_component_edges` is brought to the driver; of a larger one Spark counts the degrees.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import functions as F
+
+from graph_build.config import ReportConfig
+from graph_build.edges import EDGE_TYPES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The graph after one edge type was added. `components` counts lone items too; shares are of all items."""
+
+    added: str
+    pairs: int
+    density: float
+    components: int | None
+    largest_share: float | None
+    alone_share: float | None
+    clustering: float | None = None
+    core: int | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`degrees`: edge type → [(degree, items with at least that degree)]; `notes`: what was left out, and why."""
+
+    steps: list[Step]
+    degrees: dict[str, list[tuple[int, int]]]
+    notes: list[str]
+
+
+def measure(edges: "DataFrame", nodes: int, counts: dict[str, int], config: ReportConfig) -> Figures:
+    """Measures (src, dst, edge_type) edges of integer codes among `nodes` items, edges counted by type in `counts`."""
+    total = sum(counts.values())
+    if total > config.max_component_edges:
+        note = (
+            f"Components and density after each step are left out: {total:,} edges are more than "
+            f"report.max_component_edges = {config.max_component_edges:,}."
+        )
+        return Figures([], _degrees_in_spark(edges), [note])
+    table = edges.select("src", "dst", "edge_type").toArrow()
+    kinds = np.asarray(table["edge_type"].to_pylist(), dtype=object)
+    codes = np.concatenate([table["src"].to_numpy(), table["dst"].to_numpy()])
+    dense = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    src, dst = dense[: len(kinds)], dense[len(kinds) :]
+    steps: list[Step] = []
+    degrees: dict[str, list[tuple[int, int]]] = {}
+    notes: list[str] = []
+    sofar = np.zeros(len(kinds), np.bool_)
+    for kind in EDGE_TYPES:
+        mine = kinds == kind
+        if not mine.any():
+            continue
+        sofar |= mine
+        steps.append(_step(kind, src[sofar], dst[sofar], nodes, config))
+        a, b = _neighbours(src[mine], dst[mine])
+        degrees[kind] = _at_least(np.bincount(np.bincount(np.concatenate([a, b]))))
+    if any(step.clustering is None for step in steps):
+        notes.append(
+            "Clustering and cores are left out of steps with more than "
+            f"report.max_networkx_edges = {config.max_networkx_edges:,} pairs."
+        )
+    return Figures(steps, degrees, notes)
+
+
+def _step(added: str, src: Codes, dst: Codes, nodes: int, config: ReportConfig) -> Step:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    a, b = _neighbours(src, dst)
+    size = int(max(src.max(), dst.max())) + 1
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    touched = np.unique(np.concatenate([a, b]))
+    sizes = np.bincount(label[touched])
+    sizes = sizes[sizes > 0]
+    alone = nodes - len(touched)
+    clustering, core = _with_networkx(a, b) if len(a) <= config.max_networkx_edges else (None, None)
+    directed = len(np.unique(src * np.int64(size) + dst))
+    return Step(
+        added,
+        len(a),
+        directed / (nodes * (nodes - 1)) if nodes > 1 else 0.0,
+        len(sizes) + alone,
+        float(sizes.max() / nodes),
+        alone / nodes,
+        clustering,
+        core,
+    )
+
+
+def _with_networkx(a: Codes, b: Codes) -> tuple[float, int]:
+    """Mean clustering (a seeded sample of 2,000 items) and the deepest k-core."""
+    import networkx as nx
+
+    graph: Any = nx.Graph()
+    graph.add_edges_from(zip(a.tolist(), b.tolist(), strict=True))
+    clustering = nx.algorithms.approximation.average_clustering(graph, trials=2000, seed=7)
+    return float(clustering), int(max(nx.core_number(graph).values()))
+
+
+def _neighbours(src: Codes, dst: Codes) -> tuple[Codes, Codes]:
+    """Each unordered pair of neighbours once."""
+    low, high = np.minimum(src, dst), np.maximum(src, dst)
+    size = np.int64(high.max() + 1)
+    pairs = np.unique(low * size + high)
+    return pairs // size, pairs % size
+
+
+def _at_least(items_by_degree: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Items by exact degree → (degree, items of at least it) at the powers of two and the largest degree."""
+    tail = np.cumsum(items_by_degree[::-1])[::-1]
+    top = len(tail) - 1
+    marks = sorted({1 << k for k in range(top.bit_length())} | {top} - {0})
+    return [(mark, int(tail[mark])) for mark in marks if mark >= 1]
+
+
+def _degrees_in_spark(edges: "DataFrame") -> dict[str, list[tuple[int, int]]]:
+    ends = edges.select("edge_type", F.col("src").alias("a"), F.col("dst").alias("b"))
+    both = ends.union(edges.select("edge_type", "dst", "src")).distinct()
+    degree = both.groupBy("edge_type", "a").agg(F.count(F.lit(1)).alias("degree"))
+    power = F.floor(F.log2("degree")).cast("int")
+    rows = degree.groupBy("edge_type", power.alias("power")).agg(F.count(F.lit(1))).collect()
+    found: dict[str, list[tuple[int, int]]] = {}
+    for kind in EDGE_TYPES:
+        by_power = sorted(((row[1], row[2]) for row in rows if row[0] == kind), reverse=True)
+        running, points = 0, []
+        for exponent, n in by_power:
+            running += n
+            points.append((1 << exponent, running))
+        if points:
+            found[kind] = points[::-1]
+    return found

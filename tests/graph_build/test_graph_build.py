@@ -1,0 +1,197 @@
+"""A whole build: the folders and columns that the other rooms read, the fit without its hold-out, determinism."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
+
+TIME = pa.timestamp("us", tz="UTC")
+SESSIONS = {
+    "session": pa.int64(),
+    "start": TIME,
+    "kind": pa.string(),
+    "items": pa.list_(pa.string()),
+    "times": pa.list_(TIME),
+}
+GRAPH = {
+    "nodes": {
+        "item_id": pa.string(),
+        "events": pa.int64(),
+        "popularity": pa.float64(),
+        "is_tail": pa.bool_(),
+        "first_seen": TIME,
+        "last_seen": TIME,
+        "in_catalogue": pa.bool_(),
+    },
+    "edges": {"src": pa.string(), "dst": pa.string(), "edge_type": pa.string(), "weight": pa.float64()},
+    "transitions": {
+        "session": pa.int64(),
+        "time": TIME,
+        "src": pa.string(),
+        "dst": pa.string(),
+        "steps": pa.int32(),
+        "kind": pa.string(),
+    },
+    "sessions": SESSIONS,
+}
+ADS = {
+    "ad_id": pa.string(),
+    "item_id": pa.string(),
+    "campaign_id": pa.string(),
+    "advertiser_id": pa.string(),
+    "starts_at": TIME,
+    "ends_at": TIME,
+    "status": pa.string(),
+    "countries": pa.list_(pa.string()),
+    "bid": pa.float64(),
+    "version": pa.int64(),
+}
+
+
+def log_rows() -> list[dict[str, Any]]:
+    rng = random.Random(3)
+    rows = []
+    for s in range(80):
+        start = at(rng.randrange(1400), day=rng.randrange(3))
+        kind = "purchase" if s % 10 == 0 else "view"
+        if s % 4 == 1:
+            rows.append(event(f"s{s}", start, "search", query=rng.choice(["Shoe", "hat"]), user_id=f"u{s % 20}"))
+        rows += [
+            event(f"s{s}", start, kind, f"i{rng.randrange(12)}", user_id=f"u{s % 20}")
+            for _ in range(rng.randrange(2, 7))
+        ]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def one(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    from graph_build.build import GraphInputs, build_graphs
+    from graph_build.config import GraphConfig
+
+    folder = tmp_path_factory.mktemp("build")
+    log = write_events(folder / "log.parquet", log_rows())
+    pq.write_table(pa.table({"item_id": ["i1", "new"]}), folder / "items.parquet")
+    pq.write_table(pa.table({"ad_id": ["1"], "item_id": ["new"], "campaign_id": ["c"]}), folder / "ads.parquet")
+    inputs = GraphInputs([log], str(folder / "items.parquet"), str(folder / "ads.parquet"))
+    heard: list[float] = []
+    summary = build_graphs(
+        spark, inputs, str(folder / "graph"), GraphConfig(), progress=lambda _, share: heard.append(share)
+    )
+    assert heard == sorted(heard)
+    assert (heard[0], heard[-1]) == (0.0, 1.0)
+    return summary, folder / "graph"
+
+
+def columns(path: Path) -> dict[str, pa.DataType]:
+    schema = pq.read_table(path).schema
+    return {
+        field.name: pa.list_(field.type.value_type) if pa.types.is_list(field.type) else field.type for field in schema
+    }
+
+
+def test_every_table_has_the_columns_that_are_agreed(one: tuple[Any, Path]) -> None:
+    _, out = one
+    for graph in ("full", "fit"):
+        for name, expected in GRAPH.items():
+            assert columns(out / graph / name) == expected, (graph, name)
+    assert columns(out / "holdout") == SESSIONS
+    assert columns(out / "tables" / "ads") == ADS
+    assert columns(out / "quarantine") == dict.fromkeys(["input", "reason", "row"], pa.string())
+
+
+def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
+    summary, out = one
+    for graph in ("full", "fit"):
+        edges = table(out / graph / "edges")
+        nodes = table(out / graph / "nodes")
+        ids = [node["item_id"] for node in nodes]
+        assert ids == sorted(set(ids))
+        assert {"i1", "new"} <= set(ids)
+        assert all(edge["weight"] > 0 and edge["src"] != edge["dst"] for edge in edges)
+        assert len({(e["src"], e["dst"], e["edge_type"]) for e in edges}) == len(edges)
+        assert {end for e in edges for end in (e["src"], e["dst"])} <= set(ids)
+        assert {e["edge_type"] for e in edges} == {"strong_click", "swing", "co_search"}
+    assert summary.nodes == len(table(out / "full" / "nodes"))
+    assert sum(summary.edges.values()) == len(table(out / "full" / "edges"))
+
+
+def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], built: Callable[..., Any]) -> None:
+    summary, out = one
+    held = {row["session"] for row in table(out / "holdout")}
+    whole = {row["session"] for row in table(out / "full" / "sessions")}
+    rest = {row["session"] for row in table(out / "fit" / "sessions")}
+    assert held
+    assert held | rest == whole
+    assert not held & rest
+    assert summary.holdout_sessions == len(held)
+    last = max(row["start"] for row in table(out / "fit" / "sessions"))
+    assert all(row["start"] >= last for row in table(out / "holdout"))
+
+    kept_starts = {(row["start"], row["items"][0]) for row in table(out / "fit" / "sessions")}
+    by_session: dict[str, list[dict[str, Any]]] = {}
+    for row in log_rows():
+        by_session.setdefault(row["session_id"], []).append(row)
+    kept = [
+        row
+        for rows in by_session.values()
+        if (rows[0]["timestamp"], next(r["item_id"] for r in rows if r["item_id"])) in kept_starts
+        for row in rows
+    ]
+    pq.write_table(pa.table({"item_id": ["i1", "new"]}), out.parent / "items2.parquet")
+    _, alone = built(kept, items=str(out.parent / "items2.parquet"), holdout_share=0.0)
+    for name in ("nodes", "edges", "transitions", "sessions"):
+        assert in_any_order(out / "fit" / name) == in_any_order(alone / "full" / name), name
+
+
+def in_any_order(path: Path) -> list[str]:
+    return sorted(json.dumps(row, default=str, sort_keys=True) for row in table(path))
+
+
+def test_the_same_log_in_other_splits_gives_the_same_graph(
+    one: tuple[Any, Path], spark: Any, built: Callable[..., Any], tmp_path: Path
+) -> None:
+    _, out = one
+    rows = log_rows()
+    folder = tmp_path / "log"
+    for n in range(4):
+        part = rows[n * len(rows) // 4 : (n + 1) * len(rows) // 4]
+        write_events(folder / f"part-{n}.parquet", part, row_group_size=7)
+    items = out.parent / "items.parquet"
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "5")
+    try:
+        _, other = built(str(folder), items=str(items))
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before)
+    for graph in ("full", "fit"):
+        for name in GRAPH:
+            assert in_any_order(out / graph / name) == in_any_order(other / graph / name), (graph, name)
+
+
+def test_the_report_stands_alone_and_shows_the_counts(one: tuple[Any, Path]) -> None:
+    summary, out = one
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|src=|href=|https?://", page)
+    assert "<svg" in page
+    assert f"{summary.edges['strong_click']:,}" in page
+    assert "prefers-color-scheme: dark" in page
+    assert json.loads((out / "summary.json").read_text())["as_of"] == summary.as_of.isoformat()
+
+
+def test_configuration_is_light_and_closed() -> None:
+    code = "import sys, graph_build.config; sys.exit(any(m in sys.modules for m in ('pyspark', 'pyarrow', 'numba')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    from graph_build.config import GraphConfig
+
+    with pytest.raises(ValueError, match="swingg"):
+        GraphConfig.model_validate({"swingg": {}})

@@ -1,0 +1,349 @@
+"""The tables that come in: what is refused, with which words, and what is done to rows that are merely bad."""
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+import pytest
+
+from graph_build.config import GraphConfig
+from graph_build.contract import local_sources
+from graph_build.errors import GraphInputError
+
+from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
+
+GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
+
+
+def config(**sections: Any) -> GraphConfig:
+    return GraphConfig.model_validate({"input": sections})
+
+
+def parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> str:
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return str(path)
+
+
+def refused(out: Path) -> Counter[tuple[str, str]]:
+    return Counter((row["input"], row["reason"]) for row in table(out / "quarantine"))
+
+
+# --- before Spark starts any work ---------------------------------------------------------------------------------
+
+
+def complaint(name: str, path: str, settings: GraphConfig | None = None) -> str:
+    with pytest.raises(GraphInputError) as caught:
+        local_sources(name, [path], (settings or GraphConfig()).input)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "nowhere.parquet: the events file or folder does not exist" in complaint(
+        "events", str(tmp_path / "nowhere.parquet")
+    )
+
+
+def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "events.parquet").write_text("hello")
+    assert "events.parquet" in complaint("events", str(tmp_path / "events.parquet"))
+    assert "not a parquet file" in complaint("events", str(tmp_path))
+
+
+def test_an_empty_folder_and_an_empty_csv_are_named(tmp_path: Path) -> None:
+    assert "holds no file" in complaint("events", str(tmp_path))
+    (tmp_path / "e.csv").write_text("")
+    assert "header" in complaint("events", str(tmp_path / "e.csv"))
+
+
+def test_a_missing_column_says_what_there_is_and_how_to_map_it(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "e.parquet", [{"session_id": "s", "timestamp": at(1), "event_type": "view", "sku": "a"}])
+    message = complaint("events", path)
+    for part in ("e.parquet", "'item_id'", "string", "sku", '[input.events.columns] item_id = "your_column"'):
+        assert part in message
+    assert local_sources("events", [path], config(events={"columns": {"item_id": "sku"}}).input)
+
+
+def test_a_mapping_of_an_unknown_column_is_refused(tmp_path: Path) -> None:
+    path = write_events(tmp_path / "e.parquet", GOOD)
+    assert "'itm'" in complaint("events", path, config(events={"columns": {"itm": "sku"}}))
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "value"),
+    [
+        ("item_id", pa.float64(), 1.0),
+        ("item_id", pa.bool_(), True),
+        ("item_id", pa.list_(pa.string()), ["a"]),
+        ("timestamp", pa.float64(), 1.0),
+        ("timestamp", pa.int64(), 1),
+        ("event_type", pa.int64(), 1),
+    ],
+)
+def test_a_wrong_type_names_file_column_found_and_expected(
+    tmp_path: Path, column: str, kind: pa.DataType, value: object
+) -> None:
+    good = {
+        "session_id": pa.array(["s"]),
+        "timestamp": pa.array([at(1)]),
+        "event_type": pa.array(["view"]),
+        "item_id": pa.array(["a"]),
+    }
+    pq.write_table(pa.table(good | {column: pa.array([value], kind)}), tmp_path / "e.parquet")
+    message = complaint("events", str(tmp_path / "e.parquet"))
+    assert "e.parquet" in message
+    assert repr(column) in message
+    assert str(kind) in message
+    assert "expected" in message
+    if kind == pa.int64() and column == "timestamp":
+        assert "timestamp_unit" in message
+
+
+def test_a_configured_feature_must_be_there(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "i.parquet", [{"item_id": "a"}])
+    assert "'colour'" in complaint("items", path, config(items={"features": ["colour"]}))
+
+
+# --- whole builds -------------------------------------------------------------------------------------------------
+
+
+def test_bad_events_are_quarantined_with_their_reason_and_no_raw_user(built: Callable[..., Any]) -> None:
+    rows = [
+        *GOOD,
+        event("s", at(4), "view", "c", user_id="u1"),
+        event(None, at(1), "view", "a", user_id="somebody"),
+        event(" ", at(1), "view", "a"),
+        event("s", None, "view", "a"),
+        event("s", at(1), "teleport", "a"),
+        event("s", at(1), "view", None),
+        event("s", at(1), "view", ""),
+        event("s", at(1), "search"),
+        event("s", at(1), "search", query="boots"),
+        event("s", at(1, day=1), "view", "z"),
+    ]
+    summary, out = built(rows, date=at(0).date(), config=config(max_bad_share=0.9))
+    expected = {
+        "session_missing": 2,
+        "time_invalid": 1,
+        "type_unknown": 1,
+        "item_missing": 2,
+        "query_missing": 1,
+        "after_date": 1,
+    }
+    assert refused(out) == {("events", reason): n for reason, n in expected.items()}
+    assert summary.quarantined["events"] == expected
+    assert summary.events["read"] == 13
+    assert summary.events["valid"] == 5
+    assert summary.as_of == at(4)
+    lines = [row["row"] for row in table(out / "quarantine")]
+    assert not any("somebody" in line for line in lines)
+    assert any(json.loads(line)["event_type"] == "teleport" for line in lines)
+
+
+def test_the_job_stops_past_the_share_of_bad_rows_but_late_rows_are_no_fault(
+    built: Callable[..., Any], tmp_path: Path
+) -> None:
+    late = [event("s", at(i, day=3), "view", "a") for i in range(20)]
+    built([*GOOD, *late], date=at(0).date())
+    before = set(tmp_path.iterdir())
+    with pytest.raises(GraphInputError, match=r"type_unknown: 4.*max_bad_share = 0.5"):
+        built([*GOOD, *[event("s", at(1), "fly", "a")] * 4])
+    assert all(path.suffix == ".parquet" for path in set(tmp_path.iterdir()) - before)  # nothing was written
+
+
+def test_no_events_and_nothing_usable_are_errors(built: Callable[..., Any]) -> None:
+    with pytest.raises(GraphInputError, match="0 rows"):
+        built([])
+    with pytest.raises(GraphInputError, match="bad"):
+        built([event(None, at(1), "view", "a")])
+    with pytest.raises(GraphInputError, match="none of 1 events can be used"):
+        built([event("s", at(1), "search", query="x")])
+
+
+def test_duplicates_collapse_as_agreed(cleaned: Callable[..., Any]) -> None:
+    rows = [
+        event("a", at(1), "view", "i", event_id="1"),
+        event("a", at(1), "view", "i", event_id="1"),
+        event("a", at(1), "view", "i", event_id="2"),
+        # without an event_id only identical neighbours are one
+        event("b", at(1), "view", "i"),
+        event("b", at(1), "view", "i"),
+        event("b", at(1), "view", "j"),
+        event("b", at(1), "view", "i"),
+        # one click, logged with and without its request
+        event("c", at(1), "click", "i", query="q"),
+        event("c", at(1), "click", "j"),
+        event("c", at(1), "click", "i", request_id="r"),
+        event("c", at(2), "click", "i"),
+    ]
+    clean, _ = cleaned(rows)
+    kept = Counter(row["n"] for row in clean.collect())
+    assert sum(kept.values()) == 2 + 3 + 3
+    searched = clean.where("search is not null").select("item_id").collect()
+    assert [row["item_id"] for row in searched] == ["i"]
+
+
+def test_file_order_settles_equal_times_whatever_the_splits(cleaned: Callable[..., Any]) -> None:
+    rows = [event("s", at(1), "view", item) for item in "qwertyuiop"]
+    clean, _ = cleaned(rows)
+    assert "".join(row["item_id"] for row in clean.orderBy("n").collect()) == "qwertyuiop"
+
+
+def test_a_session_is_cut_at_midnight_utc(built: Callable[..., Any]) -> None:
+    rows = [event("s", at(1439), "view", "a"), event("s", at(1441), "view", "b"), event("s", at(1442), "view", "c")]
+    _, out = built(rows, holdout_share=0.0)
+    assert sorted(row["items"] for row in table(out / "full" / "sessions")) == [["a"], ["b", "c"]]
+    assert [(row["src"], row["dst"]) for row in table(out / "full" / "transitions")] == [("b", "c")]
+
+
+def test_items_with_doubts_are_settled_and_counted(built: Callable[..., Any], tmp_path: Path) -> None:
+    nan = float("nan")
+    items = parquet(
+        tmp_path / "items.parquet",
+        [
+            {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "a", "price": 2.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "b", "price": nan, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "c", "price": 1.0, "embedding": [nan, 2.0], "colour": "blue"},
+            {"item_id": "d", "price": 1.0, "embedding": [1.0], "colour": None},
+            {"item_id": None, "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
+        ],
+    )
+    summary, out = built(GOOD, items=items, config=config(items={"features": ["colour"]}))
+    rows = {row["item_id"]: row for row in table(out / "tables" / "items")}
+    assert rows == {
+        "a": {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+        "c": {"item_id": "c", "price": 1.0, "embedding": None, "colour": "blue"},
+        "d": {"item_id": "d", "price": 1.0, "embedding": None, "colour": None},
+        "e": {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
+    }
+    assert summary.quarantined["items"] == {
+        "duplicate_item_id": 1,
+        "price_not_finite": 1,
+        "embedding_not_finite": 1,
+        "embedding_dimension": 1,
+        "item_missing": 1,
+    }
+    nodes = {row["item_id"]: row for row in table(out / "full" / "nodes")}
+    assert list(nodes) == ["a", "b", "c", "d", "e"]
+    assert [nodes[item]["in_catalogue"] for item in "abcde"] == [True, False, True, True, True]
+    assert (nodes["e"]["events"], nodes["e"]["is_tail"], nodes["e"]["last_seen"]) == (0, True, None)
+    assert nodes["a"]["events"] == 2
+
+
+def test_ads_with_doubts_are_settled_and_counted(built: Callable[..., Any], tmp_path: Path) -> None:
+    items = parquet(tmp_path / "items.parquet", [{"item_id": item} for item in "xyz"])
+
+    def ad(ad_id: str | None, item: str | None = "x", **more: Any) -> dict[str, Any]:
+        return {"ad_id": ad_id, "item_id": item, "campaign_id": "c", **more}
+
+    schema = pa.schema(
+        [
+            ("ad_id", pa.string()),
+            ("item_id", pa.string()),
+            ("campaign_id", pa.string()),
+            ("starts_at", pa.timestamp("us")),
+            ("ends_at", pa.timestamp("ns", tz="UTC")),
+            ("status", pa.string()),
+            ("countries", pa.list_(pa.string())),
+            ("version", pa.int64()),
+        ]
+    )
+    ads = parquet(
+        tmp_path / "ads.parquet",
+        [
+            ad("1", version=1, status="paused"),
+            ad("1", version=2, status="Active", countries=["de", " Fr ", "de"]),
+            ad("2", "a"),  # not in the catalogue, but somebody viewed it
+            ad("3", "nobody"),
+            ad(None),
+            ad("4", None),
+            ad("5", starts_at=at(5).replace(tzinfo=None), ends_at=at(4)),
+            ad("6", starts_at=at(5).replace(tzinfo=None), ends_at=at(6)),
+        ],
+        schema,
+    )
+    summary, out = built(GOOD, items=items, ads=ads, config=config(max_bad_share=1.0))
+    rows = {row["ad_id"]: row for row in table(out / "tables" / "ads")}
+    assert set(rows) == {"1", "2", "6"}
+    assert rows["1"]["countries"] == ["DE", "FR"]
+    assert rows["1"]["status"] == "active"
+    assert (rows["6"]["starts_at"], rows["6"]["ends_at"]) == (at(5), at(6))
+    assert rows["2"]["bid"] is None
+    assert summary.quarantined["ads"] == {
+        "duplicate_ad_id": 1,
+        "item_unknown": 1,
+        "ad_missing": 1,
+        "item_missing": 1,
+        "ends_before_start": 1,
+    }
+    assert summary.ads == {"total": 3, "by_status": {"active": 3}}
+
+
+def test_csv_gives_what_parquet_gives(built: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [
+        event("s", at(1), "search", query="red, shoes"),
+        event("s", at(1), "view", "007"),
+        event("s", at(1), "view", "8"),
+        event("s", at(2.5), "view", "007"),
+        event("t", at(9), "purchase", "8"),
+    ]
+    items = [{"item_id": "007", "title": 'a "b"\nc', "price": 1.5, "embedding": [1.0, 0.5]}]
+    ads = [{"ad_id": "1", "item_id": "007", "campaign_id": "c", "countries": ["DE", "FR"], "ends_at": at(99)}]
+    csv = tmp_path / "day=2026-03-02" / "events.csv"
+    written = write_events(csv.with_suffix(".parquet"), rows)
+    pcsv.write_csv(pq.read_table(written), csv)
+    Path(written).rename(tmp_path / "events.parquet")
+    text = [{**items[0], "embedding": "[1.0, 0.5]"}]
+    pcsv.write_csv(pa.Table.from_pylist(text), tmp_path / "items.csv")
+    pcsv.write_csv(pa.Table.from_pylist([{**ads[0], "countries": "DE;fr"}]), tmp_path / "ads.csv")
+    one = built(
+        str(tmp_path / "events.parquet"),
+        items=parquet(tmp_path / "items.parquet", items),
+        ads=parquet(tmp_path / "ads.parquet", ads),
+    )
+    two = built(str(csv.parent), items=str(tmp_path / "items.csv"), ads=str(tmp_path / "ads.csv"))
+    for name in ("full/nodes", "full/sessions", "full/transitions", "tables/ads"):
+        assert table(one[1] / name) == table(two[1] / name), name
+    assert [row | {"embedding": list(row["embedding"])} for row in table(two[1] / "tables/items")] == items
+    assert table(two[1] / "full/sessions")[0]["items"] in (["007", "8", "007"], ["8"])
+
+
+def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
+    built: Callable[..., Any], tmp_path: Path
+) -> None:
+    seconds = int(at(1).timestamp())
+    columns = {"session_id": [1, 1], "event_type": ["view", "view"], "item_id": [10, 9_007_199_254_740_993]}
+    times: list[tuple[pa.Array, dict[str, Any]]] = [
+        (pa.array([seconds, seconds + 60]), {"timestamp_unit": "s"}),
+        (pa.array([seconds * 1000, seconds * 1000 + 60_000]), {"timestamp_unit": "ms"}),
+        (pa.array([at(1), at(2)], pa.timestamp("ns")), {}),
+        (pa.array([at(1).isoformat(), "2026-03-02 01:02:00+01:00"]), {}),
+    ]
+    for n, (time, settings) in enumerate(times):
+        pq.write_table(pa.table({**columns, "timestamp": time}), tmp_path / f"t{n}.parquet")
+        _, out = built(str(tmp_path / f"t{n}.parquet"), config=config(events=settings))
+        (session,) = table(out / "full" / "sessions")
+        assert session["items"] == ["10", "9007199254740993"]
+        assert session["times"] == [at(1), at(2)]
+
+
+def test_events_of_our_own_ads_can_be_left_out(built: Callable[..., Any]) -> None:
+    rows = [*GOOD, event("s", at(5), "click", "ad-item", ad_id="7")]
+    summary, out = built(rows, config=config(events={"exclude_ad_events": True}))
+    assert summary.events["left_out"] == 1
+    assert "ad-item" not in {row["item_id"] for row in table(out / "full" / "nodes")}
+    assert summary.as_of == at(3)
+
+
+def test_the_default_date_is_the_last_valid_events_day(built: Callable[..., Any]) -> None:
+    summary, _ = built([*GOOD, event("s", at(1, day=9), "teleport", "a")])
+    assert summary.as_of == at(3)
+    assert summary.as_of.tzinfo == dt.UTC

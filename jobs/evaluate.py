@@ -60,8 +60,9 @@ def evaluate_version(
         OverlapError: a test event is at or before the as-of time, and that was not allowed.
         TableError, RetrievalError: the events do not fit the contract or hold nothing to measure.
     """
-    from retrieval.evaluate import evaluate, pairs_of
+    from retrieval.evaluate import evaluate
     from retrieval.index import read_index
+    from retrieval.pairs import pairs_of
     from retrieval.ranking import EmbeddingRanker
     from retrieval.sessions import sessions_from_table
 
@@ -87,7 +88,7 @@ def evaluate_version(
         sessions,
         catalogue.item_ids,
         catalogue.events,
-        by_time=options.ads_only,
+        ads=index.ads if options.ads_only else None,
         include_current=options.include_current,
     )
     rankers: dict[str, Ranker] = {"LightSAGE": EmbeddingRanker(catalogue, index.edges, config.retrieval)}
@@ -166,7 +167,8 @@ def read_edges(graph: Path) -> "Callable[[Catalogue], Edges]":
 
 def holdout_score(graph: Path, config: Config) -> "Callable[[Ranker], float] | None":
     """How a ranker of `fit/` does on the hold-out: mean of HR@20 and HR@100, or of basket recall; None without one."""
-    from retrieval.evaluate import evaluate, hit_rate, pairs_of
+    from retrieval.evaluate import evaluate, hit_rate
+    from retrieval.pairs import pairs_of
     from retrieval.sessions import sessions_from_graph
 
     nodes = pq.read_table(graph / "fit" / "nodes", columns=["item_id", "events"]).sort_by("item_id")

@@ -124,6 +124,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _retrieve(options: argparse.Namespace) -> int:
     from jobs.evaluate import as_time
+    from jobs.progress import StageProgress
     from jobs.retrieve import retrieve
 
     version, config = _version(options)
@@ -137,6 +138,7 @@ def _retrieve(options: argparse.Namespace) -> int:
         all_items=options.all_items,
         include_current=options.include_current,
         config=config.retrieval,
+        progress=StageProgress(),
     )
     _say(f"{written.queries:,} queries, {written.rows:,} rows, {written.fallbacks:,} fallbacks: {options.output}")
     return OK

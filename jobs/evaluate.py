@@ -99,7 +99,12 @@ def evaluate_version(
         report(model, done / len(rankers))
         ads = index.ads if options.ads_only else None
         rows += evaluate(model, ranker, pairs, protocol=options.protocol, ads=ads)
-    result = {"version": name, "as_of": index.as_of.isoformat(), "protocol": options.protocol, "rows": rows}
+    result: dict[str, Any] = {
+        "version": name,
+        "as_of": index.as_of.isoformat(),
+        "protocol": options.protocol,
+        "rows": rows,
+    }
     if early:
         result["overlapping_events"] = early
     return result

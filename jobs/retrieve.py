@@ -1,0 +1,67 @@
+"""`lightsage retrieve`: a table of queries in, a table of ads out, written whole or not at all."""
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.progress import StageProgress
+from jobs.tables import read_table
+
+if TYPE_CHECKING:
+    from retrieval.config import RetrievalConfig
+
+
+@dataclass(frozen=True)
+class Written:
+    """What went into the output."""
+
+    queries: int
+    rows: int
+    fallbacks: int
+
+
+def retrieve(
+    index: Path,
+    queries: str,
+    output: Path,
+    *,
+    k: int,
+    at: dt.datetime | None,
+    all_items: bool,
+    include_current: bool,
+    config: "RetrievalConfig",
+    progress: StageProgress,
+) -> Written:
+    """Answer every query of a parquet or CSV table.
+
+    Raises:
+        TableError, RequestError: the queries do not fit their contract; nothing is written.
+    """
+    from retrieval.batch import SCHEMA, retrieve_tables
+    from retrieval.index import read_index
+    from retrieval.retriever import Retriever
+
+    with progress.stage("retrieve") as report:
+        table = read_table(queries)
+        retriever = Retriever.of(read_index(index), config)
+        answers = retrieve_tables(
+            retriever, table, k, at=at, all_items=all_items, include_current=include_current, progress=report
+        )
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = output.with_name(output.name + ".part")
+        rows, fallen = 0, 0
+        try:
+            with pq.ParquetWriter(scratch, SCHEMA) as writer:
+                for answer in answers:
+                    writer.write_table(answer)
+                    rows += len(answer)
+                    first = answer.filter(pc.equal(answer["rank"], 1))
+                    fallen += pc.sum(pc.equal(first["reason"], "fallback")).as_py() or 0
+            scratch.replace(output)
+        finally:
+            scratch.unlink(missing_ok=True)
+    return Written(len(table), rows, fallen)

@@ -1,6 +1,7 @@
-"""Tiny item graphs written by hand, dense formulas to check sparse ones with, and a model of known weights."""
+"""Tiny item graphs written by hand, dense formulas for sparse ones, and a model of known weights."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -9,14 +10,14 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from model.config import ModelConfig
+from model.config import ModelConfig, PropagationConfig
 from model.embed import embed
 from model.encoder_input import EncoderInput, encoder_input
 from model.features import FeatureMatrix, FittedFeatures, Vocabulary
 from model.graph import EDGE_TYPES, ItemGraph
 from model.network import LightSAGE
-from model.propagation import in_neighbours
-from model.tail import TailGroups
+from model.propagation import Neighbourhood, in_neighbours
+from model.tail import TailGroups, no_groups
 from model.trainer import Trained, TrainingRecord
 
 Edge = tuple[int, int, str, float]
@@ -61,60 +62,79 @@ def make_graph() -> MakeGraph:
     return make
 
 
-def _random_encoder(make_graph: MakeGraph, seed: int, config: ModelConfig) -> tuple[ItemGraph, EncoderInput]:
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(4, 9))
-    edges = [
-        (int(a), int(b), EDGE_TYPES[int(rng.integers(3))], float(rng.uniform(0.1, 2)))
-        for a in range(n - 1)  # the last item is cold: nothing leads to it or from it
-        for b in range(n - 1)
-        if a != b and rng.random() < 0.4
-    ]
-    tail = [1, 2, n - 1]
-    events = [10] * (n - 1) + [0]
-    graph = make_graph(n, edges, events=events, tail=tail)
-    sparse = sp.random(n, 5, density=0.5, format="csr", dtype=np.float32, rng=rng)
-    features = FeatureMatrix(sparse, rng.standard_normal((n, 3)).astype(np.float32), num_ids=2)
-    groups = TailGroups(np.array(tail), np.array([0, 1, 0]), 2) if config.tail.enabled else TailGroups(*_NO_GROUPS)
-    return graph, encoder_input(graph, features, in_neighbours(graph, config.propagation), groups)
+@dataclass(frozen=True)
+class Scene:
+    """A small graph with its encoder input, and what the long-tail rule makes of it, by loops over dense rows."""
 
+    graph: ItemGraph
+    features: FeatureMatrix
+    neighbours: Neighbourhood
+    groups: TailGroups
+    encoder: EncoderInput
+    network: LightSAGE
 
-_NO_GROUPS = (np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
+    def own(self) -> NDArray[np.float64]:
+        """(N, D) every item's own features: s = X E + d C."""
+        table, content = (w.detach().numpy().astype(np.float64) for w in (self.network.table, self.network.content))
+        return np.asarray(self.features.sparse.toarray() @ table + self.features.dense @ content)
+
+    def group_mean(self) -> dict[int, NDArray[np.float64]]:
+        """Row of each grouped tail item → the mean of its group's features."""
+        own, rows, group = self.own(), self.groups.rows, self.groups.group
+        return {int(r): own[rows[group == g]].mean(axis=0) for r, g in zip(rows, group, strict=True)}
+
+    def trained(self) -> NDArray[np.float64]:
+        """(N, D) what training and the graph read of an item: a tail item with events is its group's mean."""
+        out, means = self.own(), self.group_mean()
+        for item in range(len(out)):
+            if item in means and self.graph.events[item] > 0:
+                out[item] = means[item]
+        return out
+
+    def average(self, item: int, without: int | None = None) -> NDArray[np.float64]:
+        """(D,) what an item's in-neighbours are on average, leaving one out; a cold item's is its group's mean."""
+        trained, means = self.trained(), self.group_mean()
+        if self.graph.events[item] == 0 and item in means:
+            return means[item]
+        a, b = self.neighbours.indptr[item : item + 2]
+        kept = [e for e in range(a, b) if self.neighbours.neighbour[e] != without]
+        total = sum(float(self.neighbours.weight[e]) for e in kept)
+        rows = [self.neighbours.weight[e] / total * trained[self.neighbours.neighbour[e]] for e in kept]
+        return np.sum(rows, axis=0) if rows else np.zeros(trained.shape[1])
+
+    def head(self, own: NDArray[np.float64], average: NDArray[np.float64], role: str) -> NDArray[np.float64]:
+        """(D,) one embedding."""
+        weight, bias = (p.detach().numpy().astype(np.float64) for p in self.network.heads[role].parameters())
+        out = weight @ np.concatenate([own, average]) + bias
+        return np.asarray(out / np.linalg.norm(out))
 
 
 @pytest.fixture(scope="session")
-def random_encoder(make_graph: MakeGraph) -> Callable[..., tuple[ItemGraph, EncoderInput]]:
-    """Seed → a small random graph with two tail items, a cold one and five table rows, and its encoder input."""
-    return lambda seed, config=None: _random_encoder(make_graph, seed, config or ModelConfig())
+def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
+    """Seed → a random scene of 5 to 9 items: 1 and 2 are tail, the last is cold, the last but one has no edge."""
 
+    def make(seed: int, tail_enabled: bool = True) -> Scene:
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(5, 10))
+        edges = [
+            (a, b, EDGE_TYPES[int(rng.integers(3))], float(rng.uniform(0.1, 2)))
+            for a in range(n - 2)
+            for b in range(n - 2)
+            if a != b and rng.random() < 0.5
+        ]
+        tail = [1, 2, n - 1]
+        graph = make_graph(n, edges, pairs=[e[:2] for e in edges], events=[10] * (n - 1) + [0], tail=tail)
+        sparse = sp.csr_matrix(rng.standard_normal((n, 5)) * (rng.random((n, 5)) < 0.5), dtype=np.float32)
+        features = FeatureMatrix(sparse, rng.standard_normal((n, 3)).astype(np.float32), num_ids=2)
+        neighbours = in_neighbours(graph, PropagationConfig(top_k=3))
+        groups = TailGroups(np.array(tail), np.array([0, 1, 0]), 2) if tail_enabled else no_groups()
+        encoder = encoder_input(graph, features, neighbours, groups)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = LightSAGE(5, 3, 4).eval()
+        return Scene(graph, features, neighbours, groups, encoder, network)
 
-@pytest.fixture(scope="session")
-def dense_rows() -> Callable[[EncoderInput, LightSAGE], NDArray[np.float64]]:
-    """(R, D) features of every row of an encoder input by dense matrices: s = X E + d C."""
-
-    def rows(encoder: EncoderInput, network: LightSAGE) -> NDArray[np.float64]:
-        table = network.table.detach().numpy().astype(np.float64)
-        matrix = np.zeros((encoder.num_rows, len(table)))
-        for r in range(encoder.num_rows):
-            for e in range(int(encoder.offsets[r]), int(encoder.offsets[r + 1])):
-                matrix[r, int(encoder.columns[e])] += float(encoder.values[e])
-        return matrix @ table + encoder.dense.numpy() @ network.content.detach().numpy().astype(np.float64)
-
-    return rows
-
-
-@pytest.fixture(scope="session")
-def dense_weights() -> Callable[[EncoderInput], NDArray[np.float64]]:
-    """(N, R) weight with which every item reads every row as its neighbour."""
-
-    def weights(encoder: EncoderInput) -> NDArray[np.float64]:
-        matrix = np.zeros((encoder.num_items, encoder.num_rows))
-        for i in range(encoder.num_items):
-            for e in range(int(encoder.indptr[i]), int(encoder.indptr[i + 1])):
-                matrix[i, int(encoder.neighbour[e])] += float(encoder.weight[e])
-        return matrix
-
-    return weights
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -130,8 +150,8 @@ def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
             Vocabulary("category", "levels", ("shoes", "shoes > söndag")),
             Vocabulary("price", "buckets", bounds=(1.5, 9.99)),
         ),
-        title_basis=(np.arange(256, dtype=np.float32) / 256)[:, None],
-        title_idf=np.arange(256, dtype=np.float32) / 128,
+        title_basis=(np.arange(256) / 256).astype(np.float32)[:, None],
+        title_idf=(np.arange(256) / 128).astype(np.float32),
         embedding_dim=2,
     )
     graph = make_graph(3, [(0, 1, "strong_click", 1.0), (2, 1, "swing", 1.0)], events=[10, 10, 2], tail=[2])

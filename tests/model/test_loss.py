@@ -25,7 +25,7 @@ def scene() -> tuple[Tensor, Tensor]:
 def mean_sampled_gradient(logq: LogQ, target: int, logits: Tensor, batches: int = 400) -> Tensor:
     """Expected gradient of the first query's loss by the catalogue's logits, over many batches.
 
-    Candidates are unit vectors, one a catalogue item, so that the gradient by the query vector is, over T, that by its logits.
+    Candidates are unit vectors, one a catalogue item, so that the query vector's gradient is that of its logits over T.
     Row 0 is the query with the given target; the other targets come from the target share, as in a shuffled epoch.
     """
     _, share = scene()

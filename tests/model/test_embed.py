@@ -1,0 +1,53 @@
+"""Every role of every item against the rule written as loops over dense matrices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.embed import embed
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), tail=st.booleans())
+def test_roles_equal_the_rule_written_as_loops(scene: Callable[..., Any], seed: int, tail: bool) -> None:
+    s = scene(seed, tail)
+    found = embed(s.graph, s.network, s.encoder)
+    own, trained = s.own(), s.trained()
+    items = range(s.graph.num_items)
+    np.testing.assert_allclose(found.query, [s.head(trained[i], s.average(i), "query") for i in items], atol=1e-4)
+    np.testing.assert_allclose(found.item, [s.head(trained[i], s.average(i), "item") for i in items], atol=1e-4)
+    np.testing.assert_allclose(found.item_own, [s.head(own[i], s.average(i), "item") for i in (1, 2)], atol=1e-4)
+
+
+def test_the_tail_rows_are_the_tail_items_with_events(scene: Callable[..., Any]) -> None:
+    s = scene(0)
+    found = embed(s.graph, s.network, s.encoder)
+    assert found.tail_rows.tolist() == [1, 2], "not the cold item, whose own features are in `item` already"
+    assert found.tail_rows.dtype == np.int64
+    assert found.item_ids.equals(s.graph.item_ids)
+    assert {a.dtype for a in (found.query, found.item, found.item_own)} == {np.dtype(np.float32)}
+
+
+def test_a_tail_items_own_vector_is_not_its_groups(scene: Callable[..., Any]) -> None:
+    s = scene(1)
+    found = embed(s.graph, s.network, s.encoder)
+    assert not np.allclose(found.item[found.tail_rows], found.item_own, atol=1e-3)
+
+
+def test_switched_off_a_tail_item_has_one_vector_as_a_candidate(scene: Callable[..., Any]) -> None:
+    s = scene(2, tail_enabled=False)
+    found = embed(s.graph, s.network, s.encoder)
+    np.testing.assert_allclose(found.item[found.tail_rows], found.item_own, rtol=1e-6)
+
+
+def test_chunks_make_no_difference(scene: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    s = scene(3)
+    whole = embed(s.graph, s.network, s.encoder)
+    monkeypatch.setattr("model.embed._CHUNK", 2)
+    parts = embed(s.graph, s.network, s.encoder)
+    for name in ("query", "item", "item_own"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)

@@ -1,0 +1,47 @@
+"""What the network is before any training, and what dropout leaves alone."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from model.network import LightSAGE, Role
+
+
+@pytest.fixture
+def network() -> LightSAGE:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return LightSAGE(table_rows=6, dense_dim=2, dim=8, dropout=0.5)
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_both_roles_start_near_the_sum_of_self_and_neighbours(network: LightSAGE, role: Role) -> None:
+    own, average = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = network.eval()(own, average, role)
+    assert (found * torch.nn.functional.normalize(own + average, dim=1)).sum(1).min() > 0.97
+
+
+def test_embeddings_have_length_one_even_of_nothing(network: LightSAGE) -> None:
+    nothing = torch.zeros(3, 8)
+    with torch.no_grad():
+        found = network.eval()(nothing, nothing, "item")
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+
+
+def test_features_add_table_rows_by_their_values_and_the_projected_content(network: LightSAGE) -> None:
+    columns, offsets, values = torch.tensor([0, 5, 5]), torch.tensor([0, 2, 2]), torch.tensor([1.0, 0.5, 2.0])
+    dense = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
+    found = network.features(columns, offsets, values, dense)
+    table, content = network.table, network.content
+    torch.testing.assert_close(
+        found, torch.stack([table[0] + 0.5 * table[5] + content[0], 3 * content[1], 2 * table[5]])
+    )
+
+
+def test_dropout_acts_in_training_alone(network: LightSAGE) -> None:
+    own = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), torch.random.fork_rng():
+        assert not torch.equal(network.train()(own, own, "query"), network(own, own, "query"))
+        assert torch.equal(network.eval()(own, own, "query"), network(own, own, "query"))

@@ -1,0 +1,206 @@
+"""Training end to end on graphs whose right answer is known, and the promises of early stop, refit and seeds."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.config import ModelConfig
+from model.embeddings import Embeddings
+from model.errors import ModelInputError
+from model.graph import ItemGraph
+from model.trainer import Trained, train
+
+MakeGraph = Callable[..., ItemGraph]
+ROLES = ("query", "item", "item_own")
+
+
+def config_of(**sections: Any) -> ModelConfig:
+    train_options = {"batch_size": 32, "max_epochs": 10, "threads": 1, **sections.pop("train", {})}
+    loss = {"random_negatives": 16, **sections.pop("loss", {})}
+    return ModelConfig.model_validate({"dim": 16, "train": train_options, "loss": loss, **sections})
+
+
+def from_pairs(make_graph: MakeGraph, n: int, pairs: list[tuple[int, int]], **columns: Any) -> ItemGraph:
+    """The pairs are the strong-click edges too, as in a graph that was built from them."""
+    return make_graph(n, [(a, b, "strong_click", 1.0) for a, b in sorted(set(pairs))], pairs, **columns)
+
+
+def small_graph(make_graph: MakeGraph) -> ItemGraph:
+    """Twelve items on a ring; two tail items, and a cold one that has no feature at all."""
+    pairs = [(i, (i + d) % 12) for i in range(12) for d in (1, 2)] * 4
+    return from_pairs(make_graph, 13, pairs, events=[8] * 10 + [2, 2, 0], tail=[10, 11, 12])
+
+
+def ranked(embeddings: Embeddings) -> NDArray[np.int64]:
+    """(N, N − 1) other items of every item, best first."""
+    scores = embeddings.query @ embeddings.item.T
+    np.fill_diagonal(scores, -np.inf)
+    return np.argsort(-scores, axis=1)[:, :-1]
+
+
+def same(a: Embeddings, b: Embeddings) -> bool:
+    return all(np.array_equal(getattr(a, role), getattr(b, role)) for role in ROLES)
+
+
+class Script:
+    """A validation that says what it is told, and keeps what it saw."""
+
+    def __init__(self, *scores: float) -> None:
+        self._scores: Iterator[float] = iter(scores)
+        self.seen: list[Embeddings] = []
+
+    def __call__(self, embeddings: Embeddings) -> float:
+        self.seen.append(embeddings)
+        return next(self._scores)
+
+
+def test_two_communities_are_told_apart(make_graph: MakeGraph) -> None:
+    """A checkerboard: shoppers move among even items or among odd ones. Every neighbour of an even item is even."""
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, 20, 1500)
+    pairs = [(int(a), int((a + 2 * d) % 20)) for a, d in zip(starts, rng.integers(1, 10, 1500), strict=True)]
+    # Few edges are kept in the averages: the rest must be learned.
+    graph = dataclasses.replace(
+        from_pairs(make_graph, 20, pairs[:40]),
+        pairs=np.array(pairs, np.int32),
+        pair_steps=np.ones(len(pairs), np.int32),
+    )
+    top = ranked(train(graph, config_of()).embeddings)[:, :9]
+    assert (top % 2 == np.arange(20)[:, None] % 2).all()
+
+
+def test_a_direction_is_learned(make_graph: MakeGraph) -> None:
+    """On a ring i → i + 1 the next item comes first, and not the one before."""
+    graph = from_pairs(make_graph, 20, [(i, (i + 1) % 20) for i in range(20)] * 40)
+    best = ranked(train(graph, config_of(train={"max_epochs": 12})).embeddings)[:, 0]
+    assert best.tolist() == [(i + 1) % 20 for i in range(20)]
+
+
+def test_a_cold_item_is_found_by_its_features(make_graph: MakeGraph) -> None:
+    """Shoppers stay within a category; a cold lamp is nearer to lamps than to shoes."""
+    category = ["lamp", "shoe"] * 10
+    graph = from_pairs(
+        make_graph,
+        20,
+        [(a, b) for a in range(18) for b in range(18) if a != b and a % 2 == b % 2],
+        events=[9] * 18 + [0, 0],
+        tail=[18, 19],
+        items=pa.table({"item_id": [f"i{i:03}" for i in range(20)], "category": category}),
+    )
+    top = ranked(train(graph, config_of()).embeddings)[[18, 19], :9]
+    assert (top % 2 == [[0], [1]]).all()
+
+
+@pytest.mark.parametrize("tail", [True, False])
+def test_every_item_has_a_finite_embedding_of_length_one(make_graph: MakeGraph, tail: bool) -> None:
+    """Also a cold item without a single feature or neighbour."""
+    found = train(small_graph(make_graph), config_of(tail={"enabled": tail})).embeddings
+    for role, rows in zip(ROLES, (13, 13, 2), strict=True):
+        matrix = getattr(found, role)
+        assert matrix.shape == (rows, 16)
+        np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
+
+
+def test_a_graph_without_any_feature_still_embeds(make_graph: MakeGraph) -> None:
+    found = train(
+        small_graph(make_graph), config_of(features={"id_min_events": 99}, train={"max_epochs": 1})
+    ).embeddings
+    np.testing.assert_allclose(np.linalg.norm(found.item, axis=1), 1, atol=1e-5)
+
+
+def early_stopped(make_graph: MakeGraph) -> tuple[Script, Trained]:
+    script = Script(0.1, 0.5, 0.4, 0.5)
+    return script, train(small_graph(make_graph), config_of(), validate=script)
+
+
+def test_early_stop_returns_the_best_weights_after_patience_worse_or_equal_evaluations(make_graph: MakeGraph) -> None:
+    script, trained = early_stopped(make_graph)
+    assert len(script.seen) == 4, "patience is 2: neither .4 nor the second .5 is better"
+    assert same(trained.embeddings, script.seen[1])
+    assert not same(trained.embeddings, script.seen[3])
+    curve = trained.record.curve
+    assert [score for _, _, score in curve] == [0.1, 0.5, 0.4, 0.5]
+    assert trained.record.steps == curve[1][0] < curve[3][0] < trained.record.schedule_steps
+
+
+def test_a_refit_with_the_chosen_steps_walks_the_same_path(make_graph: MakeGraph) -> None:
+    """On the same graph the refit ends exactly where the early stop chose to: same schedule, same batches."""
+    script, chosen = early_stopped(make_graph)
+    again = train(
+        small_graph(make_graph),
+        config_of(),
+        steps=chosen.record.steps,
+        schedule_steps=chosen.record.schedule_steps,
+    )
+    assert same(again.embeddings, script.seen[1])
+    assert (again.record.steps, again.record.schedule_steps) == (chosen.record.steps, chosen.record.schedule_steps)
+
+
+def test_without_validation_the_whole_schedule_is_trained(make_graph: MakeGraph) -> None:
+    """96 pairs in batches of 32, for 10 epochs."""
+    record = train(small_graph(make_graph), config_of()).record
+    assert (record.steps, record.schedule_steps, record.pairs) == (30, 30, 96)
+    assert record.curve[-1][0] == 30
+    assert {score for _, _, score in record.curve} == {None}
+    assert record.curve[-1][1] < record.curve[0][1], "the loss falls"
+
+
+def test_another_schedule_is_another_model(make_graph: MakeGraph) -> None:
+    graph = small_graph(make_graph)
+    short, long = (train(graph, config_of(), steps=10, schedule_steps=n).embeddings for n in (10, 1000))
+    assert not same(short, long)
+
+
+def test_the_same_seed_gives_identical_embeddings_and_another_seed_others(make_graph: MakeGraph) -> None:
+    graph = small_graph(make_graph)
+    first, second = (train(graph, config_of()).embeddings for _ in range(2))
+    assert same(first, second)
+    assert not same(first, train(graph, config_of(train={"seed": 1})).embeddings)
+
+
+def test_training_leaves_the_global_random_state_alone(make_graph: MakeGraph) -> None:
+    torch.manual_seed(11)
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
+    train(small_graph(make_graph), config_of(train={"max_epochs": 1}))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_progress_rises_to_one(make_graph: MakeGraph) -> None:
+    calls: list[tuple[str, float]] = []
+    train(small_graph(make_graph), config_of(), progress=lambda message, share: calls.append((message, share)))
+    shares = [share for _, share in calls]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert calls[-1][0].startswith("step 30/30, loss ")
+
+
+def test_the_tail_switch_gives_candidates_of_one_group_a_vector_of_their_own(make_graph: MakeGraph) -> None:
+    brands = pa.table({"item_id": [f"i{i:03}" for i in range(13)], "brand": [*"xy" * 6, "x"]})
+    graph = dataclasses.replace(small_graph(make_graph), items=brands)
+    on, off = (train(graph, config_of(tail={"enabled": enabled})).embeddings for enabled in (True, False))
+    assert np.allclose(off.item[off.tail_rows], off.item_own, atol=1e-5)
+    assert not np.allclose(on.item[on.tail_rows], on.item_own, atol=1e-3)
+
+
+def test_no_transitions_is_an_error_that_says_what_to_check(make_graph: MakeGraph) -> None:
+    with pytest.raises(ModelInputError, match=r"no transitions.*session_id"):
+        train(make_graph(3, [(0, 1, "swing", 1.0)]), config_of())
+
+
+def test_transitions_that_are_all_too_far_apart_are_counted_in_the_error(make_graph: MakeGraph) -> None:
+    graph = make_graph(3, pairs=[(0, 1), (1, 2)], steps=[2, 3])
+    with pytest.raises(ModelInputError, match=r"2 in all, none of at most \[model.train\] max_steps_apart = 1"):
+        train(graph, config_of())
+    assert train(graph, config_of(train={"max_steps_apart": 2})).record.pairs == 1
+
+
+def test_a_loss_that_blows_up_is_an_error_that_names_the_setting(make_graph: MakeGraph) -> None:
+    with pytest.raises(ModelInputError, match=r"the loss became nan at step \d+: lower \[model.train\] table_lr"):
+        train(small_graph(make_graph), config_of(train={"table_lr": 1e38}))

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pyspark import StorageLevel
@@ -32,7 +32,7 @@ from graph_build import (
 from graph_build.config import GraphConfig
 from graph_build.decay import ONE, day_number
 from graph_build.errors import GraphInputError
-from graph_build.files import join, write_text
+from graph_build.files import join, remove_folder, write_text
 from graph_build.spark import QUERY_SETTINGS
 from graph_build.summary import GraphSummary
 
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
+
+# Steps meet in parquet rather than in one long plan: planning stays short, and a lost executor loses nothing.
+STAGING = "_staging"
 
 Progress = Callable[[str, float], None]
 
@@ -55,7 +58,7 @@ class GraphInputs:
 
 @dataclass(frozen=True)
 class _Log:
-    """The clean log and what is derived from it once for both graphs. `held` names the hold-out sessions."""
+    """The clean log, and what is derived from it once for both graphs."""
 
     clean: "DataFrame"
     codes: "DataFrame"
@@ -70,14 +73,7 @@ class _Log:
         def kept(frame: "DataFrame") -> "DataFrame":
             return frame.join(held, "session", "left_anti")
 
-        return _Log(
-            kept(self.clean).persist(StorageLevel.MEMORY_AND_DISK),
-            self.codes,
-            kept(self.transitions),
-            kept(self.sessions),
-            self.catalogue,
-            self.columns,
-        )
+        return replace(self, clean=kept(self.clean), transitions=kept(self.transitions), sessions=kept(self.sessions))
 
 
 @dataclass
@@ -130,6 +126,7 @@ def build_graphs(
         return _build(spark, inputs, out, config, date, holdout_share, clock)
     finally:
         spark.catalog.clearCache()  # what the steps share is of no use to anyone after them
+        remove_folder(join(out, STAGING))
 
 
 def _build(
@@ -164,9 +161,9 @@ def _build(
         _write(quarantine, out, "quarantine")
 
     with clock.stage("sessions", 0.15):
-        whole = _log(checked, codes, items.table if items else None, config)
+        whole = _log(checked, codes, items.table if items else None, config, out)
         by_type = {row[0]: row[1:] for row in _count_types(whole.clean)}
-        held = sessions.held_out(whole.clean, holdout_share).persist(StorageLevel.MEMORY_AND_DISK)
+        held = _kept(sessions.held_out(whole.clean, holdout_share), out, f"{STAGING}/held")
         _write(whole.sessions.join(held, "session", "left_semi"), out, "holdout")
 
     capped = _cap_counts(whole, config)
@@ -220,18 +217,22 @@ def _build(
     return summary
 
 
-def _log(checked: tables.Events, codes: "DataFrame", catalogue: "DataFrame | None", config: GraphConfig) -> _Log:
+def _log(
+    checked: tables.Events, codes: "DataFrame", catalogue: "DataFrame | None", config: GraphConfig, out: str
+) -> _Log:
     most = config.strong_click.max_session_items
-    clean = events.clean(checked.usable, codes, checked.columns, most).persist(StorageLevel.MEMORY_AND_DISK)
+    codes = _kept(codes, out, f"{STAGING}/codes")
+    clean = _kept(events.clean(checked.usable, codes, checked.columns, most), out, f"{STAGING}/clean")
+    checked.rows.unpersist()
     baskets = transitions.baskets(clean, config.co_purchase)
-    pairs = transitions.strong_clicks(clean, config.strong_click).unionByName(
-        transitions.co_purchases(baskets, config.co_purchase)
-    )
+    pairs = transitions.strong_clicks(clean, config.strong_click)
+    pairs = pairs.unionByName(transitions.co_purchases(baskets, config.co_purchase))
+    lists = sessions.browse_sessions(clean, most).unionByName(sessions.basket_sessions(baskets))
     return _Log(
         clean,
         codes,
-        pairs.persist(StorageLevel.MEMORY_AND_DISK),
-        sessions.browse_sessions(clean, most).unionByName(sessions.basket_sessions(baskets)),
+        _kept(pairs, out, f"{STAGING}/transitions"),
+        _kept(lists, out, "full/sessions"),
         catalogue.select("item_id") if catalogue is not None else None,
         checked.columns,
     )
@@ -265,7 +266,8 @@ def _write_graph(
         _write(table, out, f"{name}/nodes")
         pairs = edges.named(source.transitions.drop("day"), source.codes)
         _write(pairs.select("session", "time", "src", "dst", "steps", "kind"), out, f"{name}/transitions")
-        _write(source.sessions, out, f"{name}/sessions")
+        if name != "full":
+            _write(source.sessions, out, f"{name}/sessions")
 
     with clock.stage(f"{name}: swing", done + 0.08):
         user_item = swing.user_items(source.clean, config.swing)
@@ -313,6 +315,12 @@ def _cap_counts(source: _Log, config: GraphConfig) -> dict[str, int]:
     cut = F.sum(F.col("all_items") - F.size("basket"))
     bought = transitions.baskets(source.clean, config.co_purchase).agg(cut).collect()[0][0] or 0
     return {"session_items": int(opened), "basket_items": int(bought)}
+
+
+def _kept(frame: "DataFrame", out: str, folder: str) -> "DataFrame":
+    """The same rows, computed once and read from where they were written."""
+    _write(frame, out, folder)
+    return frame.sparkSession.read.schema(frame.schema).parquet(join(out, folder))
 
 
 def _write(frame: "DataFrame", out: str, folder: str) -> None:

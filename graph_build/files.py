@@ -1,5 +1,6 @@
-"""Small files beside the tables: the summary and the report, to a local folder or to object storage."""
+"""What is done to files outside Spark: the summary and the report, and clearing up, here or in object storage."""
 
+import shutil
 from pathlib import Path
 
 from graph_build.contract import is_local, local_path
@@ -21,3 +22,15 @@ def write_text(path: str, text: str) -> None:
 
     with fsspec.open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def remove_folder(path: str) -> None:
+    """Removes a folder with all that is in it; one that is not there is fine."""
+    if is_local(path):
+        shutil.rmtree(local_path(path), ignore_errors=True)
+        return
+    import fsspec
+
+    files, folder = fsspec.core.url_to_fs(path)
+    if files.exists(folder):
+        files.rm(folder, recursive=True)

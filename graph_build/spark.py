@@ -19,6 +19,8 @@ QUERY_SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # pandas writes nanoseconds; Spark reads them only as plain integers.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Spark's default is INT96, which other readers take for nanoseconds without a zone.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
 

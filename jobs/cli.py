@@ -78,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    # Read when torch and faiss are first imported: threads that wait by spinning starve each other on a busy host.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = parser().parse_args(arguments)
     _log_to_stderr(verbose=options.verbose)
     try:
@@ -203,7 +205,6 @@ def _log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for room in ("jobs", "graph_build", "model", "retrieval"):
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 
 def _say(line: str) -> None:

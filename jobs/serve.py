@@ -19,7 +19,7 @@ def serve(uri: str, config_path: Path | None, *, host: str, port: int, at: str |
     """Serve until a signal says stop; returns the exit code.
 
     Args:
-        at: None = requests without a time are answered for now; "as-of" = for the version's as-of time; else an ISO time.
+        at: the time of requests that name none: None = now, "as-of" = the version's as-of time, else an ISO time.
 
     Raises:
         NoVersionError, IndexFolderError: there is nothing to serve; no socket was opened.

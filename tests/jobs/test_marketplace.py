@@ -77,9 +77,7 @@ def test_the_tables_have_the_columns_and_types_of_the_contract(market: Market) -
         "price": pa.float64(),
         "country": pa.string(),
     }
-    assert (
-        dict(zip(market.all_events.column_names, market.all_events.schema.types, strict=True)) == event_types
-    )
+    assert dict(zip(market.all_events.column_names, market.all_events.schema.types, strict=True)) == event_types
     assert market.test_events.schema == market.all_events.schema
     assert market.items.column_names == ["item_id", "category", "brand", "price", "title"]
     assert market.ads.schema.field("countries").type == pa.list_(pa.string())
@@ -254,9 +252,7 @@ def test_ads_are_mostly_for_the_tail(market: Market) -> None:
     counts = Counter(row["item_id"] for row in market.events)
     advertised = set(market.ads["item_id"].to_pylist())
     others = set(market.items["item_id"].to_pylist()) - advertised
-    assert np.mean([counts[item] <= 5 for item in advertised]) > np.mean(
-        [counts[item] <= 5 for item in others]
-    )
+    assert np.mean([counts[item] <= 5 for item in advertised]) > np.mean([counts[item] <= 5 for item in others])
 
 
 def test_related_items_follow_style_within_and_beyond_the_category(catalogue: Catalogue) -> None:

@@ -54,9 +54,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture(params=["local", "memory"])
-def any_workspace(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Workspace:
+def any_workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Workspace(tmp_path / "ws" if request.param == "local" else f"memory://{tmp_path.name}")
 
@@ -131,9 +129,7 @@ def damage(version: Path, how: str) -> None:
         ("manifest a list", "manifest.json is no manifest"),
     ],
 )
-def test_a_damaged_version_is_refused_by_the_name_of_the_file(
-    workspace: Workspace, how: str, names: str
-) -> None:
+def test_a_damaged_version_is_refused_by_the_name_of_the_file(workspace: Workspace, how: str, names: str) -> None:
     publish(workspace)
     damage(workspace.open().path, how)
     with pytest.raises(CorruptVersionError, match=names):
@@ -306,9 +302,7 @@ def full_disk(code: int) -> OSError:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_and_nothing_is_published(
-    workspace: Workspace, tmp_path: Path, code: int
-) -> None:
+def test_a_full_disk_is_said_and_nothing_is_published(workspace: Workspace, tmp_path: Path, code: int) -> None:
     before = publish(workspace)
     with pytest.raises(WorkspaceFullError, match="Free some space"):
         fail_in_a_stage(workspace, full_disk(code))

@@ -1,0 +1,55 @@
+"""A small marketplace that was run once, end to end, through the command line."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.cli import main
+from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
+
+
+@dataclass(frozen=True)
+class Shop:
+    files: MarketplaceFiles
+    workspace: Path
+
+    @property
+    def version(self) -> Path:
+        return self.workspace / "versions" / json.loads((self.workspace / "current").read_text())["version"]
+
+
+@pytest.fixture(scope="session")
+def spark_for_commands() -> Iterator[Any]:
+    """Commands find this session instead of starting, and ending, one each."""
+    from graph_build.spark import spark_session
+
+    yield spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Shop:
+    folder = tmp_path_factory.mktemp("shop")
+    files = generate(MarketplaceConfig.small(), folder / "marketplace")
+    workspace = folder / "workspace"
+    inputs = ["--events", str(files.events), "--items", str(files.items), "--ads", str(files.ads)]
+    assert main(["run", *inputs, "--workspace", str(workspace)]) == 0
+    return Shop(files, workspace)
+
+
+@pytest.fixture
+def refused(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
+    """Run a command that must be refused as wrong input; returns what it said."""
+
+    def run(*arguments: object) -> str:
+        caplog.clear()
+        assert main([str(a) for a in arguments]) == 2
+        said = "\n".join(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+        assert said
+        assert "Traceback" not in said
+        return said
+
+    return run

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # torch goes in first and alone. On Linux the registry's plain wheel may bring several GB of CUDA packages; a machine
-# without a GPU wants TORCH_INDEX=https://download.pytorch.org/whl/cpu (an index URL) or a folder of wheels.
+# without a GPU wants TORCH_INDEX: the URL of the CPU index that pytorch.org names, or a folder of wheels.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 ARGS ?=
@@ -26,7 +26,7 @@ help:  ## this list
 	@echo "  VENV        $(VENV): where the environment lives"
 	@echo "  TORCH       $(TORCH): what pip is asked for"
 	@echo "  TORCH_INDEX $(if $(TORCH_INDEX),$(TORCH_INDEX),(the registry)): where torch comes from, an index URL or a folder of wheels;"
-	@echo "              without a GPU, https://download.pytorch.org/whl/cpu spares several GB"
+	@echo "              without a GPU, the CPU index that pytorch.org names spares several GB"
 	@echo "  ARGS        passed on, e.g. make test ARGS='-k store', make demo ARGS='--port 8001'"
 
 set-up: $(STAMP)  ## create the environment and install the pinned dependencies

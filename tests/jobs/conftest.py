@@ -1,7 +1,7 @@
 """A small marketplace that was run once, end to end, through the command line."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def spark_for_commands() -> Iterator[Any]:
+def spark_for_commands() -> Any:
     """Commands find this session instead of starting, and ending, one each."""
     from graph_build.spark import spark_session
 
-    yield spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
+    return spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np
     """Rows of a dictionary-encoded column: only its distinct values are looked up."""
     if column.num_chunks == 0 or len(column) == 0:
         return np.empty(0, np.int32)
-    encoded = column.unify_dictionaries().combine_chunks()
+    encoded = column.combine_chunks()
     table = rows_of(encoded.dictionary, item_ids, what)
     return table[encoded.indices.to_numpy()]
 

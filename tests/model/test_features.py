@@ -76,7 +76,13 @@ def test_a_price_that_is_null_or_not_finite_has_no_bucket_and_moves_no_bound() -
     assert matrix.sum(axis=1).tolist() == [1, 0, 1, 0, 1, 0]
 
 
-def test_repeated_prices_make_fewer_buckets_not_empty_ones() -> None:
+def test_a_price_on_a_bound_belongs_to_the_bucket_above() -> None:
+    features, matrix = fit(items_table(5, price=[0, 1, 2, 3, 4]), price_buckets=2)
+    assert features.vocabularies[0].bounds == (2.0,)
+    assert matrix.argmax(axis=1).tolist() == [0, 0, 1, 1, 1]
+
+
+def test_repeated_prices_make_fewer_buckets() -> None:
     features, matrix = fit(items_table(10, price=[3.0] * 9 + [7.0]), price_buckets=4)
     assert features.vocabularies[0].bounds == (3.0,)
     assert matrix.shape == (10, 2)
@@ -151,7 +157,7 @@ def test_a_title_of_unknown_words_alone_is_no_direction() -> None:
 def test_given_embeddings_are_normalised_and_a_missing_one_is_zero() -> None:
     items = items_table(3, embedding=pa.array([None, [3.0, 4.0], [0.0, 0.0]], pa.list_(pa.float64())))
     dense = transform(fit_features(items, FeatureConfig()), items).dense
-    np.testing.assert_allclose(dense, [[0, 0], [0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert dense.ravel().tolist() == pytest.approx([0, 0, 0.6, 0.8, 0, 0])
     assert dense.dtype == np.float32
 
 

@@ -56,7 +56,8 @@ def test_bisect_fills_groups_between_half_and_whole_size(n: int, size: int, seed
 def test_bisect_splits_at_the_median_of_the_principal_direction() -> None:
     """Its twin: the leading right singular vector of the centred rows."""
     rng = np.random.default_rng(0)
-    vectors = (rng.standard_normal((30, 4)) * [9, 1, 1, 1]).astype(np.float32)
+    vectors = rng.standard_normal((30, 12)).astype(np.float32)
+    vectors[:, 5] += np.repeat([-5, 5], 15)
     along = (vectors - vectors.mean(axis=0)) @ np.linalg.svd(vectors - vectors.mean(axis=0))[2][0]
     lower = along < np.median(along)
     group = bisect(vectors, 15, seed=3)

@@ -94,7 +94,7 @@ def build(item: Floats, query: Floats, rows: Rows, config: RetrievalConfig, prog
         flat.add(np.ascontiguousarray(item[rows]))
         return Ann(flat, rows, "flat", {}, 1.0)
     generator = np.random.default_rng(config.seed)
-    nlist = max(1, 4 * round(math.sqrt(len(rows))))
+    nlist = min(len(rows), 4 * round(math.sqrt(len(rows))))
     training = min(len(rows), nlist * config.train_rows_per_list)
     sample = np.sort(generator.choice(rows, training, replace=False))
     index = faiss.IndexIVFScalarQuantizer(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
@@ -22,11 +21,11 @@ from starlette.exceptions import HTTPException
 from . import schemas
 from .config import ServeConfig
 from .errors import RequestError
+from .measure import Measured, Metrics
 from .problem import of_field, of_validation, problem
 from .retriever import Result, Retriever
 
 _log = logging.getLogger(__name__)
-_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 _SCHEMA_AT = "#/components/schemas/{model}"
 
 
@@ -37,25 +36,6 @@ class Snapshot:
     version: str
     as_of: datetime
     retriever: Retriever
-
-
-class Metrics:
-    """Prometheus metrics of one server."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "lightsage_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=self.registry
-        )
-        self.seconds = Histogram(
-            "lightsage_request_seconds", "Time per request", ["endpoint"], buckets=_SECONDS, registry=self.registry
-        )
-        self.fallbacks = Counter("lightsage_fallbacks", "Requests with nothing known", registry=self.registry)
-        self.short = Counter("lightsage_short_lists", "Requests with fewer than k results", registry=self.registry)
-        self.unknown = Counter("lightsage_unknown_items", "Unknown items in requests", registry=self.registry)
-        self.as_of = Gauge(
-            "lightsage_as_of_timestamp_seconds", "As-of time served", ["version"], registry=self.registry
-        )
 
 
 def create_app(
@@ -84,21 +64,13 @@ def create_app(
         yield
 
     app = FastAPI(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan)
-    documented = {422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}}
+    app.add_middleware(Measured, metrics=metrics)
+    documented: dict[int | str, dict[str, Any]] = {
+        422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}}
     body = {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": _SCHEMA_AT.format(model=model.__name__)}}},
     }
-
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = time.perf_counter()
-        response = await call_next(request)
-        route = request.scope.get("route")
-        endpoint = getattr(route, "path", "unknown")
-        metrics.requests.labels(endpoint, response.status_code).inc()
-        metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)
-        return response
 
     @app.post(
         "/v1/retrieve",

@@ -23,7 +23,7 @@ class Pairs:
     """For each pair: is the target among the best of the query?
 
     Shapes: queries: n distinct lists of viewed rows; query (P,) int64, the query of each pair; target (P,) int64, a
-    row; query_known, target_known (P,) bool: where one is not, the number beside it means nothing and the pair is a miss;
+    row; query_known, target_known (P,) bool: where one is not, its number means nothing and the pair is a miss;
     group (P,) int64, the session or basket of each pair; asked (P,) int64, the question that it belongs to (a basket's
     have many targets); stretch (P,) int64, the stretch of time between ads' starts and ends in which it was asked;
     events (P,) int64, training events of the target, 0 if it is unknown.

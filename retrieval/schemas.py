@@ -36,10 +36,10 @@ class RetrieveRequest(BaseModel):
 def limited(config: ServeConfig) -> type[RetrieveRequest]:
     """The request with a server's limits, so that its documentation states them."""
     ident = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
-    names = Annotated[list[ident], Field(max_length=config.max_exclude)]  # type: ignore[valid-type]
+    names = Annotated[list[ident], Field(max_length=config.max_exclude)]
     filters = create_model("Filters", __base__=Filters, exclude_advertisers=(names, []), exclude_campaigns=(names, []))
     items = Annotated[
-        list[ident],  # type: ignore[valid-type]
+        list[ident],
         Field(max_length=config.max_items, description="The items viewed, most recent last"),
     ]
     return create_model(

@@ -1,0 +1,241 @@
+"""The retriever against brute force, for every kind of index, under every condition that a request can make."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval import ann as faiss_index
+from retrieval.ads import Ads, microseconds
+from retrieval.catalogue import Catalogue
+from retrieval.config import RetrievalConfig
+from retrieval.edges import Edges
+from retrieval.errors import RequestError
+from retrieval.filters import Filters
+from retrieval.retriever import Retriever
+
+N = 60
+# Small enough thresholds that 60 items take the path of millions; every list is probed, so that it is exact.
+CONFIGS = {
+    "none": RetrievalConfig(),
+    "flat": RetrievalConfig(exact_below=0),
+    "ivf_sq8": RetrievalConfig(exact_below=0, target_recall=1.0, train_rows_per_list=1, shortlist_factor=4.0),
+}
+FILTERS = st.builds(
+    Filters,
+    category=st.sampled_from([None, None, "Shoes", "Garden"]),
+    price_min=st.sampled_from([None, None, 10.0]),
+    price_max=st.sampled_from([None, None, 45.0]),
+    exclude_advertisers=st.sampled_from([[], [], ["x"]]),
+    exclude_campaigns=st.sampled_from([[], [], ["c0"]]),
+    max_per_advertiser=st.sampled_from([None, None, 1, 2]),
+    max_per_campaign=st.sampled_from([None, None, 1, 2]),
+)
+
+
+def make(
+    world: SimpleNamespace,
+    kind: str,
+    catalogue: Catalogue,
+    edges: Edges,
+    rows: list | None,
+    indexed: np.ndarray | None = None,
+) -> Retriever:
+    config = CONFIGS[kind]
+    ads = None if rows is None else Ads(world.ads_table(rows), catalogue.row_of)
+    if indexed is None:
+        indexed = np.arange(N) if ads is None else ads.items_ending_after(microseconds(world.AS_OF))
+    built = None
+    if kind == "flat":
+        built = faiss_index.build(catalogue.item, catalogue.query, indexed, RetrievalConfig())
+    elif kind == "ivf_sq8" and len(indexed) >= 8:
+        built = faiss_index.build(catalogue.item, catalogue.query, indexed, config)
+        built.parameters["nprobe"] = built.parameters["nlist"]
+    return Retriever(catalogue, edges, ads, built, as_of=world.AS_OF, config=config)
+
+
+def slow_retrieve(world, catalogue, edge_rows, rows, views, k, at, country, filters, exclude, min_score):
+    """[(item, ad)] by the rules, one item at a time."""
+    known = set(catalogue.item_ids)
+    winners = dict.fromkeys(known) if rows is None else world.slow_winners(rows, known, at, country, filters)
+    score = world.slow_scores(catalogue, edge_rows, views)
+    category = catalogue.attributes["category"].to_pylist()
+    price = catalogue.attributes["price"].to_pylist()
+    shown: Counter = Counter()
+    out = []
+    for row in sorted(range(N), key=lambda row: (-score[row], row)):
+        item = catalogue.item_ids[row]
+        c, p = category[row], price[row]
+        if item not in winners or row == views[-1] or item in exclude:
+            continue
+        if filters.category and not (c and (c == filters.category or c.startswith(filters.category + " > "))):
+            continue
+        if filters.price_min is not None and (p is None or p < filters.price_min):
+            continue
+        if filters.price_max is not None and (p is None or p > filters.price_max):
+            continue
+        if min_score is not None and score[row] < min_score:
+            continue
+        ad = winners[item]
+        if ad is not None:
+            by, of = ("a", ad["advertiser_id"]), ("c", ad["campaign_id"])
+            if filters.max_per_advertiser and by[1] is not None and shown[by] >= filters.max_per_advertiser:
+                continue
+            if filters.max_per_campaign and shown[of] >= filters.max_per_campaign:
+                continue
+            shown.update([by, of])
+        out.append((item, ad and ad["ad_id"]))
+    return out[:k]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 200),
+    n_ads=st.sampled_from([None, 0, 5, 150]),
+    views=st.lists(st.integers(0, N - 1), min_size=1, max_size=4),
+    k=st.sampled_from([1, 3, 10, 100]),
+    hours=st.integers(-6, 6),
+    country=st.sampled_from([None, "de", "US"]),
+    filters=FILTERS,
+    exclude=st.lists(st.integers(0, N - 1), max_size=3),
+    min_score=st.sampled_from([None, None, 0.1]),
+)
+def test_equals_brute_force_with_direct_tail_rows_replaced(
+    world, catalogue, edges, kind, seed, n_ads, views, k, hours, country, filters, exclude, min_score
+) -> None:
+    rows = None if n_ads is None else world.random_ads(N, n_ads, seed)
+    retriever = make(world, kind, catalogue, edges, rows)
+    at = world.AS_OF + timedelta(hours=hours)
+    names = catalogue.item_ids
+    left_out = [names[row] for row in exclude]
+    got = retriever.retrieve(
+        [names[row] for row in views], k, at=at, country=country, filters=filters, exclude=left_out, min_score=min_score
+    )
+    want = slow_retrieve(
+        world, catalogue, world.edge_rows(N), rows, views, k, at, country, filters, left_out, min_score
+    )
+    assert [(result.item_id, result.ad_id) for result in got.results] == want
+    scores = [result.score for result in got.results]
+    assert scores == sorted(scores, reverse=True)
+    assert not got.fallback
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8"])
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 1000),
+    n_ads=st.sampled_from([3, 30, 200]),
+    k=st.sampled_from([1, 5, 30, 100]),
+    hours=st.integers(-6, 6),
+    indexed=st.sampled_from([0.0, 0.3, 1.0]),
+    nprobe=st.integers(1, 3),
+)
+def test_never_an_ineligible_row_and_never_fewer_than_exist(
+    world, catalogue, edges, kind, seed, n_ads, k, hours, indexed, nprobe
+) -> None:
+    """Also with an index that misses most lists, and that does not hold every eligible row."""
+    rows = world.random_ads(N, n_ads, seed)
+    generator = np.random.default_rng(seed)
+    held = np.sort(generator.choice(N, max(8, int(indexed * N)), replace=False))
+    retriever = make(world, kind, catalogue, edges, rows, held)
+    if kind == "ivf_sq8":
+        retriever.ann.parameters["nprobe"] = nprobe
+    at = world.AS_OF + timedelta(hours=hours)
+    eligible = world.slow_winners(rows, set(catalogue.item_ids), at, "fr")
+    view = catalogue.item_ids[seed % N]
+    got = [result.item_id for result in retriever.retrieve([view], k, at=at, country="FR").results]
+    assert set(got) <= set(eligible) - {view}
+    assert len(got) == len(set(got)) == min(k, len(set(eligible) - {view}))
+
+
+def test_reasons_name_the_edges_from_any_viewed_item(world, catalogue, edges) -> None:
+    retriever = make(world, "none", catalogue, edges, None)
+    views = [4, 9]
+    rows = world.edge_rows(N)
+    for result in retriever.retrieve([catalogue.item_ids[row] for row in views], N).results:
+        target = catalogue.row_of[result.item_id]
+        kinds = [kind for kind in world.TYPES if any((view, target, kind) in rows for view in views)]
+        assert result.reason == ("+".join(kinds) or "embedding")
+
+
+def test_unknown_items_are_listed_and_the_known_ones_count(world, catalogue, edges) -> None:
+    retriever = make(world, "none", catalogue, edges, None)
+    with_stranger = retriever.retrieve(["item00003", "ghost"], 5)
+    assert with_stranger.unknown_items == ["ghost"]
+    assert not with_stranger.fallback
+    # The last item is the ghost, so that the known one may come back.
+    assert [r.item_id for r in with_stranger.results] == [
+        r.item_id for r in retriever.retrieve(["item00003"], 5, include_current=True).results
+    ]
+
+
+def test_nothing_known_falls_back_to_popular_eligible_ads(world, catalogue, edges) -> None:
+    rows = world.random_ads(N, 80, 5)
+    retriever = make(world, "flat", catalogue, edges, rows)
+    got = retriever.retrieve(["ghost"], 7, filters=Filters(category="Shoes"))
+    category = catalogue.attributes["category"].to_pylist()
+    eligible = world.slow_winners(rows, set(catalogue.item_ids), world.AS_OF, None)
+    want = [
+        row
+        for row in range(N)
+        if catalogue.item_ids[row] in eligible and (category[row] or "") in ("Shoes", "Shoes > Running")
+    ]
+    want.sort(key=lambda row: (-catalogue.popularity[row], row))
+    assert got.fallback
+    assert got.unknown_items == ["ghost"]
+    assert [r.item_id for r in got.results] == [catalogue.item_ids[row] for row in want[:7]]
+    assert {(r.reason, r.score) for r in got.results} == {("fallback", 0.0)}
+    assert retriever.retrieve([], 1).fallback
+
+
+def test_all_items_ignores_the_ads(world, catalogue, edges) -> None:
+    retriever = make(world, "ivf_sq8", catalogue, edges, world.random_ads(N, 30, 5))
+    got = retriever.retrieve(["item00003"], 1000, all_items=True)
+    assert len(got.results) == N - 1
+    assert {result.ad_id for result in got.results} == {None}
+
+
+def test_the_long_tail_rule_is_a_switch(world, catalogue, edges) -> None:
+    off = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=RetrievalConfig(long_tail=False))
+    got = [result.item_id for result in off.retrieve(["item00003"], N).results]
+    score = catalogue.item @ catalogue.query[3]
+    want = [catalogue.item_ids[row] for row in np.argsort(-score, kind="stable") if row != 3]
+    assert got == want
+    assert got != [
+        result.item_id for result in make(world, "none", catalogue, edges, None).retrieve(["item00003"], N).results
+    ]
+
+
+def test_views_that_cancel_out_leave_the_latest(world, catalogue, edges) -> None:
+    query = np.array(catalogue.query)
+    query[1] = -query[0]
+    opposed = replace(catalogue, query=query)
+    level = RetrievalConfig(recency_weight=1.0, long_tail=False)
+    retriever = Retriever(opposed, edges, None, None, as_of=world.AS_OF, config=level)
+    both = retriever.retrieve(["item00001", "item00000"], 5, include_current=True)
+    alone = retriever.retrieve(["item00000"], 5, include_current=True)
+    assert [r.item_id for r in both.results] == [r.item_id for r in alone.results]
+
+
+@pytest.mark.parametrize("k", [0, -3])
+def test_k_below_one_is_an_error(world, catalogue, edges, k) -> None:
+    with pytest.raises(RequestError, match=f"k: got {k}, expected at least 1"):
+        make(world, "none", catalogue, edges, None).retrieve(["item00001"], k)
+
+
+def test_an_empty_range_of_prices_and_a_filter_without_its_column_are_errors(world, catalogue, edges) -> None:
+    retriever = make(world, "none", catalogue, edges, None)
+    with pytest.raises(RequestError, match="is above price_max"):
+        retriever.retrieve(["item00001"], 3, filters=Filters(price_min=5, price_max=4))
+    bare = replace(catalogue, attributes=catalogue.attributes.select(["item_id"]))
+    retriever = make(world, "none", bare, edges, None)
+    with pytest.raises(RequestError, match="no prices"):
+        retriever.retrieve(["item00001"], 3, filters=Filters(price_max=4))
+    with pytest.raises(RequestError, match="no categories"):
+        retriever.retrieve(["item00001"], 3, filters=Filters(category="Shoes"))

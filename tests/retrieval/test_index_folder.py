@@ -1,0 +1,158 @@
+"""The index folder: what is written comes back, and what is damaged is named."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from retrieval import ann as faiss_index
+from retrieval import exact
+from retrieval.catalogue import Catalogue
+from retrieval.config import RetrievalConfig
+from retrieval.edges import Edges
+from retrieval.errors import CatalogueError, IndexFolderError
+from retrieval.index import build_index, read_index
+from retrieval.retriever import Retriever
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, world: SimpleNamespace, catalogue: Catalogue, edges: Edges) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "index"
+    ads = world.ads_table(world.random_ads(60, 120, 3))
+    config = RetrievalConfig(exact_below=5, target_recall=1.0, train_rows_per_list=2)
+    build_index(folder, catalogue, edges, ads, as_of=world.AS_OF, config=config)
+    return folder
+
+
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def test_a_round_trip_answers_alike(built: Path, world, catalogue, edges) -> None:
+    index = read_index(built)
+    assert index.as_of == world.AS_OF
+    assert index.catalogue.item_ids.tolist() == catalogue.item_ids.tolist()
+    assert index.edges.type_names == edges.type_names
+    config = RetrievalConfig(exact_below=5)
+    read = Retriever.of(index, config)
+    fresh = Retriever(catalogue, edges, index.ads, None, as_of=world.AS_OF)
+    for view in catalogue.item_ids[:20]:
+        for hours in (-3, 0, 3):
+            at = world.AS_OF + timedelta(hours=hours)
+            mine, theirs = (r.retrieve([view], 60, at=at, country="de").results for r in (read, fresh))
+            assert [result[:2] for result in mine] == [result[:2] for result in theirs]
+            assert [result[3] for result in mine] == [result[3] for result in theirs]
+
+
+def test_only_items_with_an_ad_that_ends_after_as_of_are_indexed(built: Path, world, catalogue) -> None:
+    index = read_index(built)
+    rows = world.random_ads(60, 120, 3)
+    newest = {}
+    for ad in rows:
+        if ad["ad_id"] not in newest or (ad["version"] or 0) >= (newest[ad["ad_id"]]["version"] or 0):
+            newest[ad["ad_id"]] = ad
+    items = {ad["item_id"] for ad in newest.values() if ad["ends_at"] is None or ad["ends_at"] > world.AS_OF}
+    assert {catalogue.item_ids[row] for row in index.ann.rows} == items & set(catalogue.item_ids)
+    assert index.meta["kind"] == "ivf_sq8"
+    assert index.meta["recall_at_100"] == 1.0
+    assert index.meta["ads"]["unknown_items"] > 0
+
+
+def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace) -> None:
+    catalogue = world.small_catalogue(4000, 16, seed=9)
+    config = RetrievalConfig(exact_below=100, target_recall=0.9, tuning_queries=50)
+    rows = np.arange(0, 4000, 2)
+    built = faiss_index.build(catalogue.item, catalogue.query, rows, config)
+    assert built.kind == "ivf_sq8"
+    assert 0.9 <= built.recall <= 1.0
+    assert 1 < built.parameters["nprobe"] < built.parameters["nlist"]
+    # The recall that is kept is what a search through the public surface finds.
+    probes = np.sort(np.random.default_rng(0).choice(4000, 50, replace=False))
+    for seed in range(3):
+        probes = np.sort(np.random.default_rng(seed).choice(4000, 50, replace=False))
+        truth = exact.search(catalogue.query[probes], catalogue.item, 100, rows).rows.reshape(50, 100)
+        found = built.search(catalogue.query[probes], 300)
+        share = np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)])
+        assert share == pytest.approx(built.recall, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta.json",
+        "vectors.faiss",
+        "indexed_rows.npy",
+        "query.npy",
+        "item.npy",
+        "tail_rows.npy",
+        "item_own.npy",
+        "edges.npz",
+        "items.parquet",
+        "ads.parquet",
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "garbage", "truncated"])
+def test_a_missing_or_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
+    path = folder / name
+    if damage == "missing":
+        path.unlink()
+    elif damage == "garbage":
+        path.write_bytes(b"garbage" * 9)
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(IndexFolderError, match=name.replace(".", r"\.")):
+        read_index(folder)
+
+
+def edit_meta(folder: Path, change: Callable[[dict], None]) -> None:
+    meta = json.loads((folder / "meta.json").read_text())
+    change(meta)
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def test_another_format_names_both_versions(folder: Path) -> None:
+    edit_meta(folder, lambda meta: meta.update(format=99))
+    with pytest.raises(IndexFolderError, match=r"meta\.json: format version 99, this code reads 1"):
+        read_index(folder)
+
+
+def test_files_of_another_version_are_noticed(folder: Path) -> None:
+    edit_meta(folder, lambda meta: meta.update(rows=61))
+    with pytest.raises(IndexFolderError, match="rows 61, the files hold 60"):
+        read_index(folder)
+    edit_meta(folder, lambda meta: meta.update(rows=60))
+    np.save(folder / "indexed_rows.npy", np.arange(3))
+    edit_meta(folder, lambda meta: meta.update(indexed=3))
+    with pytest.raises(IndexFolderError, match=r"vectors\.faiss: holds \d+ vectors"):
+        read_index(folder)
+
+
+def test_edges_of_another_catalogue_are_refused(tmp_path: Path, world, catalogue) -> None:
+    with pytest.raises(CatalogueError, match="edges cover 9 rows, the catalogue has 60"):
+        build_index(tmp_path / "index", catalogue, Edges.empty(9), None, as_of=world.AS_OF)
+    assert not (tmp_path / "index").exists()
+
+
+def test_without_ads_every_item_is_indexed_and_advertised(tmp_path: Path, world, catalogue, edges) -> None:
+    meta = build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF)
+    assert (meta["kind"], meta["indexed"]) == ("flat", 60)
+    results = Retriever.of(read_index(tmp_path)).retrieve(["item00001"], 99).results
+    assert len(results) == 59
+    assert {result.ad_id for result in results} == {None}
+
+
+def test_ads_that_all_ended_leave_an_empty_index_that_still_answers(tmp_path: Path, world, catalogue, edges) -> None:
+    ad = {"ad_id": "a", "item_id": "item00005", "campaign_id": "c", "ends_at": world.AS_OF}
+    meta = build_index(tmp_path, catalogue, edges, world.ads_table([ad]), as_of=world.AS_OF)
+    assert meta["indexed"] == 0
+    retriever = Retriever.of(read_index(tmp_path))
+    assert retriever.retrieve(["item00001"], 5).results == []
+    before = retriever.retrieve(["item00001"], 5, at=world.AS_OF - timedelta(hours=1)).results
+    assert [(result.item_id, result.ad_id) for result in before] == [("item00005", "a")]

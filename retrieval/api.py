@@ -66,7 +66,8 @@ def create_app(
     app = FastAPI(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan)
     app.add_middleware(Measured, metrics=metrics)
     documented: dict[int | str, dict[str, Any]] = {
-        422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}}
+        422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}
+    }
     body = {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": _SCHEMA_AT.format(model=model.__name__)}}},
@@ -196,11 +197,6 @@ def _describe_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def failed(_: Request, error: HTTPException) -> Response:
         return problem(error.status_code, str(error.detail), headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def broken(_: Request, error: Exception) -> Response:
-        _log.error("a request failed", exc_info=error)
-        return problem(500, "the server failed on this request; its log says why")
 
 
 def _describe_schema(app: FastAPI, model: type[schemas.RetrieveRequest]) -> None:

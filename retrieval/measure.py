@@ -1,12 +1,16 @@
-"""Prometheus metrics of a server, and the ASGI layer that counts and times its requests."""
+"""Prometheus metrics of a server, and the ASGI layer that counts and times its requests, failed ones too."""
 
 from __future__ import annotations
 
+import logging
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .problem import problem
+
+_log = logging.getLogger(__name__)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -37,12 +41,12 @@ class Measured:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, and note endpoint, status and time of an HTTP request."""
+        """Pass on, and note endpoint, status and time of an HTTP request; what raises becomes a problem."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        status = 500
+        status = 0
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -52,6 +56,11 @@ class Measured:
 
         try:
             await self._app(scope, receive, watch)
+        except Exception:
+            _log.exception("a request to %s failed", scope["path"])
+            # Answered here and not raised on: the server would log it again and drop the client's connection.
+            if not status:
+                await problem(500, "the server failed on this request; its log says why")(scope, receive, watch)
         finally:
             # The route's pattern, not the path: one series an endpoint.
             endpoint = getattr(scope.get("route"), "path", "unknown")

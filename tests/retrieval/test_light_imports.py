@@ -1,0 +1,27 @@
+"""What evaluation and configuration need must import where FAISS, torch and Spark are not installed."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import sys
+for name in ("faiss", "torch", "pyspark", "fastapi"):
+    sys.modules[name] = None
+import importlib
+for name in sys.argv[1:]:
+    importlib.import_module("retrieval." + name)
+"""
+
+
+@pytest.mark.parametrize(
+    "names", [["metrics", "baselines", "evaluate", "config", "sessions", "ranking", "batch", "index"]], ids=["light"]
+)
+def test_measuring_needs_neither_faiss_nor_torch_nor_spark(names: list[str]) -> None:
+    subprocess.run([sys.executable, "-c", CODE, *names], check=True)
+
+
+def test_configuration_needs_not_even_numpy() -> None:
+    code = "import sys; sys.modules['numpy'] = None; import retrieval.config, retrieval.errors"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -115,21 +115,22 @@ class EmbeddingRanker:
     def rank_rows(self, queries: Queries, k: int, rows: Rows | None, *, include_current: bool = False) -> TopK:
         """The same among `rows` (ascending int64), or all."""
         candidates = self.catalogue.item if rows is None else self.catalogue.item[rows]
+        room = exact.buffer(len(queries), len(candidates))
         parts = []
         for which in exact.chunks(len(queries), len(candidates)):
             part = queries.part(which)
-            score = self.scores(part, candidates, rows)
+            score = self.scores(part, candidates, rows, out=room[: len(part)])
             if not include_current:
                 line, column = columns(np.arange(len(part)), part.last, rows)
                 score[line, column] = -np.inf
             parts.append(exact.top_k(score, k, rows))
         return exact.concatenate(parts)
 
-    def scores(self, queries: Queries, candidates: Floats, rows: Rows | None) -> Floats:
+    def scores(self, queries: Queries, candidates: Floats, rows: Rows | None, *, out: Floats | None = None) -> Floats:
         """Scores (n, len(candidates)) float32 of candidates = item[rows] under the long-tail rule."""
         recent = queries.recent(self.config.recent_items)
         vectors = self.vectors(recent)
-        score = exact.scores(vectors, candidates)
+        score = np.matmul(vectors, candidates.T, out=out)
         query, direct, slot = self.direct_tail(recent)
         own = np.einsum("td,td->t", vectors[query], self.catalogue.item_own[slot])
         kept, column = columns(np.arange(len(query)), direct, rows)

@@ -31,7 +31,7 @@ class ValidationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: float = Field(0.1, gt=0, lt=0.5, description="of the item events, in the last sessions by start time")
-    max_sessions: int = Field(10_000, ge=1, description="a seeded sample keeps an evaluation at a few seconds")
+    max_sessions: int = Field(5_000, ge=1, description="a seeded sample keeps an evaluation at a few seconds")
 
 
 class Config(BaseModel):

@@ -172,7 +172,7 @@ def read_edges(graph: Path) -> "Callable[[Catalogue], Edges]":
 
 def holdout_score(graph: Path, config: Config) -> "Callable[[Ranker], float] | None":
     """How a ranker of `fit/` does on the hold-out: mean of HR@20 and HR@100, or of basket recall; None without one."""
-    from retrieval.evaluate import evaluate, hit_rate
+    from retrieval.evaluate import evaluate, hit_rates
     from retrieval.pairs import pairs_of
     from retrieval.sessions import sessions_from_graph
 
@@ -196,7 +196,7 @@ def holdout_score(graph: Path, config: Config) -> "Callable[[Ranker], float] | N
             rows = evaluate("", ranker, pairs, protocol=protocol, samples=1)
             values = [row["value"] for row in rows if row["metric"] == "recall" and row["slice"] == "all"]
             return float(np.mean(values))
-        return 0.5 * (hit_rate(ranker, pairs, 20) + hit_rate(ranker, pairs, 100))
+        return float(np.mean(hit_rates(ranker, pairs, (20, 100))))
 
     return score
 

@@ -48,7 +48,7 @@ class TrainConfig(_Section):
     """The optimiser's schedule."""
 
     batch_size: int = Field(1024, ge=2)
-    max_epochs: float = Field(3.0, gt=0)
+    max_epochs: float = Field(2.0, gt=0)
     max_pairs_per_epoch: int = Field(600_000, ge=1)
     evaluations_per_epoch: int = Field(2, ge=1)
     patience: int = Field(2, ge=1, description="evaluations without a better one before training stops")

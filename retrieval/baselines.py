@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from . import exact
 from .edges import Edges
@@ -105,7 +107,7 @@ class Swing(CountingBaseline):
 class Popularity:
     """The same list for everyone: the items with the highest popularity (N,), without those that have none."""
 
-    def __init__(self, popularity: Floats | Rows) -> None:
+    def __init__(self, popularity: NDArray[np.floating[Any] | np.integer[Any]]) -> None:
         self._score = np.asarray(popularity, np.float32)
         self._order = np.argsort(-self._score, kind="stable")
 

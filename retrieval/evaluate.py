@@ -5,7 +5,7 @@ Rows of the report: {model, slice, metric, k, value, low, high, n}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .exact import Mask, Rows, TopK
 from .pairs import Pairs, pairs_of
 from .ranking import Queries, Ranker
 
-__all__ = ["Pairs", "evaluate", "hit_rate", "pairs_of"]
+__all__ = ["Pairs", "evaluate", "hit_rates", "pairs_of"]
 
 TAIL_EVENTS = 5
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
@@ -26,12 +26,13 @@ _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
 Floats = NDArray[np.float64]
 
 
-def hit_rate(ranker: Ranker, pairs: Pairs, k: int = 20) -> float:
-    """HR@k over all pairs, as fast as it goes: what validation during training asks for. 0 without pairs."""
+def hit_rates(ranker: Ranker, pairs: Pairs, cuts: Sequence[int]) -> list[float]:
+    """HR@k over all pairs for each k, from one ranking: what validation during training asks for. 0 without pairs."""
     if not len(pairs):
-        return 0.0
-    found = ranker.rank(pairs.queries, k, include_current=pairs.include_current)
-    return float(metrics.hits(_places(found, pairs), k).mean())
+        return [0.0] * len(cuts)
+    found = ranker.rank(pairs.queries, max(cuts), include_current=pairs.include_current)
+    place = _places(found, pairs)
+    return [float(metrics.hits(place, k).mean()) for k in cuts]
 
 
 def evaluate(

@@ -1,7 +1,10 @@
 """A small marketplace that was run once, end to end, through the command line."""
 
 import json
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,3 +56,27 @@ def refused(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
         return said
 
     return run
+
+
+@contextmanager
+def _serving(command: list[Any], cwd: Path) -> Iterator[str]:
+    """Start a server, yield its URL once it listens, stop it as a scheduler would."""
+    process = subprocess.Popen([str(part) for part in command], cwd=cwd, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if "listening on" in line:
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield line.rsplit(" ", 1)[1].strip()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    return _serving

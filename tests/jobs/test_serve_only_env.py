@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,3 +70,9 @@ for name in [*modules, "jobs.store", "jobs.progress"]:
 print(len(modules))
 """
     assert int(run(python, code, tmp_path)) > 0
+
+
+def test_it_serves_a_version_that_was_built_elsewhere(python: Path, shop: Any, serving: Any, tmp_path: Path) -> None:
+    command = [python.with_name("lightsage"), "serve", "--workspace", shop.workspace, "--at", "as-of", "--port", "0"]
+    with serving(command, cwd=tmp_path) as url, urllib.request.urlopen(f"{url}/readyz") as answer:
+        assert json.load(answer)["version"] == shop.version.name

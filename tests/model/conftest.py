@@ -140,7 +140,14 @@ def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
 @pytest.fixture(scope="session")
 def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
     """A model whose weights count up in steps of 1/100: what the committed fixtures of format version 1 hold."""
-    config = ModelConfig.model_validate({"dim": 2, "dropout": 0.25, "features": {"title_hash_bits": 8, "title_dim": 1}})
+    config = ModelConfig.model_validate(
+        {
+            "dim": 2,
+            "dropout": 0.25,
+            "features": {"title_hash_bits": 8, "title_dim": 1},
+            "train": {"max_epochs": 3.0},  # what the default was when the fixtures were written
+        }
+    )
     network = LightSAGE(table_rows=5, dense_dim=3, dim=2, dropout=0.25)
     with torch.no_grad():
         for weight in network.state_dict().values():

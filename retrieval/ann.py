@@ -84,8 +84,8 @@ class Selection:
 def build(item: Floats, query: Floats, rows: Rows, config: RetrievalConfig, progress: Progress | None = None) -> Ann:
     """Index the given rows (ascending int64) of item (N, D) by inner product, tuned on a sample of query (N, D).
 
-    Up to `config.exact_below` rows it is flat. Beyond that, inverted lists of 8-bit vectors; nprobe is doubled until
-    recall@100 on the sample reaches `config.target_recall`, and both are kept with the index.
+    Up to `config.exact_below` rows it is flat. Beyond that, inverted lists of 8-bit vectors; nprobe is about the
+    smallest whose recall@100 on the sample reaches `config.target_recall`; both are kept with the index.
     """
     report = progress or (lambda _message, _share: None)
     dim = item.shape[1]
@@ -118,17 +118,28 @@ def _tune(
     truth = exact.search(queries, item, k, rows).rows.reshape(len(queries), k)
     # The shortlist is ranked exactly afterwards, so that only what it misses counts.
     shortlist = min(len(rows), math.ceil(k * config.shortlist_factor))
-    nprobe = 1
-    while True:
+
+    def recall(nprobe: int) -> float:
         parameters = faiss.SearchParametersIVF(nprobe=nprobe)  # type: ignore[call-arg]
         _, found = index.search(queries, shortlist, params=parameters)
         hits = sum(np.isin(want, rows[got[got >= 0]]).sum() for want, got in zip(truth, found, strict=True))
-        recall = float(hits) / truth.size
-        if recall >= config.target_recall or nprobe == nlist:
-            if recall < config.target_recall:
-                _log.warning("recall@%d is %.3f with every list probed, below %.3f", k, recall, config.target_recall)
-            return nprobe, recall
-        nprobe = min(2 * nprobe, nlist)
+        return float(hits) / truth.size
+
+    # Doubling finds a number that is enough, halving the gap the smallest within a sixteenth.
+    enough, short = 1, 0
+    while (reached := recall(enough)) < config.target_recall and enough < nlist:
+        enough, short = min(2 * enough, nlist), enough
+    if reached < config.target_recall:
+        _log.warning("recall@%d is %.3f with every list probed, below %.3f", k, reached, config.target_recall)
+        return enough, reached
+    while enough - short > max(1, enough // 16):
+        middle = (enough + short) // 2
+        got = recall(middle)
+        if got >= config.target_recall:
+            enough, reached = middle, got
+        else:
+            short = middle
+    return enough, reached
 
 
 def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: float) -> Ann:

@@ -177,7 +177,7 @@ def _build(
         table = spark.read.parquet(join(out, "full", "nodes"))
         n_nodes, n_tail = table.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
         pairs = spark.read.parquet(join(out, "full", "transitions")).groupBy("kind").count().collect()
-        statuses = ads.table.groupBy("status").count().collect() if ads else []
+        statuses = ads.table.groupBy(F.coalesce("status", F.lit("active"))).count().collect() if ads else []
         valid = {kind: n for kind, (n, _) in by_type.items()}
         if checked.by_type.get("impression"):
             valid["impression"] = checked.by_type["impression"]
@@ -205,7 +205,7 @@ def _build(
             capped=capped,
             ads={
                 "total": sum(row[1] for row in statuses),
-                "by_status": {row[0] or "active": row[1] for row in statuses},
+                "by_status": {row[0]: row[1] for row in statuses},
             },
             seconds=clock.seconds,
         )

@@ -117,6 +117,7 @@ def clean(events: "DataFrame", codes: "DataFrame", columns: list[str], max_sessi
         opened: first view or click of a run of the same item (the session's sequence of items).
         left: the same within the segment, and within the cap (the sequence that strong clicks are read from).
         position: number of items opened so far in the session.
+        browsed: the session has a view or click.
         logged: the session logs source items, and only those links count.
     """
     source = codes.select(F.col("item_id").alias("source_item_id"), F.col("item").alias("source"))
@@ -143,6 +144,7 @@ def clean(events: "DataFrame", codes: "DataFrame", columns: list[str], max_sessi
             "begins"
         ),
         F.max(F.col("source").isNotNull()).over(Window.partitionBy("session")).alias("logged"),
+        F.max(opens).over(Window.partitionBy("session")).alias("browsed"),
     )
     again = F.col("opens") & F.coalesce(F.col("previous.item") == F.col("item"), F.lit(False))
     by_click = again & (F.col("type") == "view") & (F.col("previous.type") == "click")
@@ -174,5 +176,6 @@ def clean(events: "DataFrame", codes: "DataFrame", columns: list[str], max_sessi
         "opened",
         (F.col("fresh") & (F.col("position") <= max_session_items)).alias("left"),
         "position",
+        "browsed",
         "logged",
     )

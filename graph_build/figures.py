@@ -51,8 +51,9 @@ def measure(edges: "DataFrame", nodes: int, counts: dict[str, int], config: Repo
             f"report.max_component_edges = {config.max_component_edges:,}."
         )
         return Figures([], _degrees_in_spark(edges), [note])
-    table = edges.select("src", "dst", "edge_type").toArrow()
-    kinds = np.asarray(table["edge_type"].to_pylist(), dtype=object)
+    number = F.array_position(F.array(*[F.lit(kind) for kind in EDGE_TYPES]), F.col("edge_type")).cast("int")
+    table = edges.select("src", "dst", number.alias("kind")).toArrow()
+    kinds = table["kind"].to_numpy()
     codes = np.concatenate([table["src"].to_numpy(), table["dst"].to_numpy()])
     dense = np.unique(codes, return_inverse=True)[1].astype(np.int64)
     src, dst = dense[: len(kinds)], dense[len(kinds) :]
@@ -60,8 +61,8 @@ def measure(edges: "DataFrame", nodes: int, counts: dict[str, int], config: Repo
     degrees: dict[str, list[tuple[int, int]]] = {}
     notes: list[str] = []
     sofar = np.zeros(len(kinds), np.bool_)
-    for kind in EDGE_TYPES:
-        mine = kinds == kind
+    for place, kind in enumerate(EDGE_TYPES, 1):
+        mine = kinds == place
         if not mine.any():
             continue
         sofar |= mine

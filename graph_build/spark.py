@@ -61,6 +61,7 @@ def spark_session(
         master = master or "local[*]"
         room = str(Path(__file__).resolve().parent.parent)
         paths = [room, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        log4j = Path(__file__).with_name("log4j2.json").resolve().as_uri()
         settings = {
             "spark.driver.memory": driver_memory,
             "spark.driver.host": "127.0.0.1",
@@ -73,7 +74,7 @@ def spark_session(
             "spark.executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
             # One JVM and its Python workers: neither needs more than it asks for.
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
-            "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Dlog4j2.level=error",
+            "spark.driver.extraJavaOptions": f"-XX:+UseParallelGC -Dlog4j2.configurationFile={log4j}",
         }
         if local_dir is not None:
             settings["spark.local.dir"] = local_dir

@@ -74,8 +74,8 @@ def score(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
         home.alias("home"),
         F.explode(F.array_distinct(home)).alias("bucket"),
     )
-    best = spread.groupBy("bucket").applyInArrow(_scorer(config), "src bigint, dst bigint, raw bigint")
-    return best.union(best.select("dst", "src", "raw")).distinct()
+    both_ways = spread.groupBy("bucket").applyInArrow(_scorer(config), "src bigint, dst bigint, raw bigint")
+    return both_ways.distinct()
 
 
 def _scorer(config: SwingConfig) -> Callable[[Any], Any]:
@@ -103,6 +103,7 @@ def _scorer(config: SwingConfig) -> Callable[[Any], Any]:
         anchors[local[home == table["bucket"][0].as_py()]] = True
         strength = table["strengths"].combine_chunks().flatten().to_numpy()
         src, dst, raw = swing_top_k(indptr, local.astype(np.int64), strength, anchors, **settings)
-        return pa.table({"src": known[src], "dst": known[dst], "raw": raw})
+        ends = np.concatenate([known[src], known[dst]]), np.concatenate([known[dst], known[src]])
+        return pa.table({"src": ends[0], "dst": ends[1], "raw": np.concatenate([raw, raw])})
 
     return score_bucket

@@ -58,22 +58,16 @@ def baskets(events: "DataFrame", config: CoPurchaseConfig) -> "DataFrame":
     Returns: session, day, start, all_items int, basket list<struct<n, item, item_id, time>>.
     """
     first = (
-        events.where(F.col("item").isNotNull())
+        events.where(F.col("item").isNotNull() & ~F.col("browsed"))
         .groupBy("session", "day", "item", "item_id")
-        .agg(
-            F.min("n").alias("n"),
-            F.min("time").alias("time"),
-            F.max(F.col("type").isin("view", "click")).alias("browsed"),
-        )
+        .agg(F.min("n").alias("n"), F.min("time").alias("time"))
     )
     return (
         first.groupBy("session", "day")
         .agg(
             F.min("time").alias("start"),
-            F.max("browsed").alias("browsed"),
             F.sort_array(F.collect_list(F.struct("n", "item", "item_id", "time"))).alias("basket"),
         )
-        .where(~F.col("browsed"))
         .select(
             "session",
             "day",

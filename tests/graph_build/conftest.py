@@ -1,6 +1,7 @@
 """One small Spark session for all tests of this room, and short ways to write a log and read a table."""
 
 import datetime as dt
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ EVENT_SCHEMA = pa.schema(
 def spark() -> Iterator[Any]:
     from graph_build.spark import spark_session
 
+    # Tests are over before the optimising compiler has earned its keep.
+    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"
     session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
     yield session
     session.stop()

@@ -98,7 +98,7 @@ def test_a_wrong_type_names_file_column_found_and_expected(
     message = complaint("events", str(tmp_path / "e.parquet"))
     assert "e.parquet" in message
     assert repr(column) in message
-    assert str(kind) in message
+    assert str(kind).partition("<")[0] in message
     assert "expected" in message
     if kind == pa.int64() and column == "timestamp":
         assert "timestamp_unit" in message

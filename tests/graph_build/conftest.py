@@ -65,17 +65,29 @@ def table(path: Path | str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def cleaned(spark: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Rows → (clean events with item ids as codes' names, the codes): what every step of the graph starts from."""
-    from graph_build import events, read, tables
+def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Rows or a path → the checked events: the first step of a build."""
+    from graph_build import read, tables
 
-    def run(rows: list[dict[str, Any]], config: GraphConfig | None = None) -> Any:
+    def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None, date: dt.date | None = None) -> Any:
         config = config or GraphConfig()
-        path = write_events(tmp_path / f"events-{len(list(tmp_path.iterdir()))}.parquet", rows)
-        sources = read.sources(spark, "events", [path], config.input)
-        checked = tables.checked_events(spark, sources, config, None)
-        codes = events.item_codes(checked.usable).persist()
-        clean = events.clean(checked.usable, codes, checked.columns, config.strong_click.max_session_items)
+        n = len(list(tmp_path.iterdir()))
+        path = rows if isinstance(rows, str) else write_events(tmp_path / f"events-{n}.parquet", rows)
+        return tables.checked_events(spark, read.sources(spark, "events", [path], config.input), config, date)
+
+    return run
+
+
+@pytest.fixture
+def cleaned(checked: Callable[..., Any]) -> Callable[..., Any]:
+    """Rows or a path → (clean events, item codes): what every step of the graph starts from."""
+    from graph_build import events
+
+    def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None) -> Any:
+        config = config or GraphConfig()
+        found = checked(rows, config)
+        codes = events.item_codes(found.usable).persist()
+        clean = events.clean(found.usable, codes, found.columns, config.strong_click.max_session_items)
         return clean.persist(), codes
 
     return run

@@ -117,12 +117,17 @@ def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
         ids = [node["item_id"] for node in nodes]
         assert ids == sorted(set(ids))
         assert {"i1", "new"} <= set(ids)
+        new = next(node for node in nodes if node["item_id"] == "new")
+        assert (new["events"], new["is_tail"], new["last_seen"], new["in_catalogue"]) == (0, True, None, True)
+        assert {node["item_id"] for node in nodes if node["in_catalogue"]} == {"i1", "new"}
         assert all(edge["weight"] > 0 and edge["src"] != edge["dst"] for edge in edges)
         assert len({(e["src"], e["dst"], e["edge_type"]) for e in edges}) == len(edges)
         assert {end for e in edges for end in (e["src"], e["dst"])} <= set(ids)
         assert {e["edge_type"] for e in edges} == {"strong_click", "swing", "co_search"}
     assert summary.nodes == len(table(out / "full" / "nodes"))
     assert sum(summary.edges.values()) == len(table(out / "full" / "edges"))
+    assert summary.ads == {"total": 1, "by_status": {"active": 1}}
+    assert not (out / "_staging").exists()
 
 
 def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], built: Callable[..., Any]) -> None:

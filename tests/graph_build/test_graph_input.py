@@ -145,26 +145,6 @@ def test_bad_events_are_quarantined_with_their_reason_and_no_raw_user(built: Cal
     assert any(json.loads(line)["event_type"] == "teleport" for line in lines)
 
 
-def test_the_job_stops_past_the_share_of_bad_rows_but_late_rows_are_no_fault(
-    built: Callable[..., Any], tmp_path: Path
-) -> None:
-    late = [event("s", at(i, day=3), "view", "a") for i in range(20)]
-    built([*GOOD, *late], date=at(0).date())
-    before = set(tmp_path.iterdir())
-    with pytest.raises(GraphInputError, match=r"type_unknown: 4.*max_bad_share = 0.5"):
-        built([*GOOD, *[event("s", at(1), "fly", "a")] * 4])
-    assert all(path.suffix == ".parquet" for path in set(tmp_path.iterdir()) - before)  # nothing was written
-
-
-def test_no_events_and_nothing_usable_are_errors(built: Callable[..., Any]) -> None:
-    with pytest.raises(GraphInputError, match="0 rows"):
-        built([])
-    with pytest.raises(GraphInputError, match="bad"):
-        built([event(None, at(1), "view", "a")])
-    with pytest.raises(GraphInputError, match="none of 1 events can be used"):
-        built([event("s", at(1), "search", query="x")])
-
-
 def test_duplicates_collapse_as_agreed(cleaned: Callable[..., Any]) -> None:
     rows = [
         event("a", at(1), "view", "i", event_id="1"),
@@ -194,14 +174,108 @@ def test_file_order_settles_equal_times_whatever_the_splits(cleaned: Callable[..
     assert "".join(row["item_id"] for row in clean.orderBy("n").collect()) == "qwertyuiop"
 
 
-def test_a_session_is_cut_at_midnight_utc(built: Callable[..., Any]) -> None:
+def test_the_job_stops_past_the_share_of_bad_rows_but_late_rows_are_no_fault(checked: Callable[..., Any]) -> None:
+    late = [event("s", at(i, day=3), "view", "a") for i in range(20)]
+    assert checked([*GOOD, *late], date=at(0).date()).refused == {"after_date": 20}
+    with pytest.raises(GraphInputError, match=r"type_unknown: 4.*max_bad_share = 0.5"):
+        checked([*GOOD, *[event("s", at(1), "fly", "a")] * 4])
+
+
+def test_no_events_and_nothing_usable_are_errors_that_leave_nothing_behind(
+    built: Callable[..., Any], checked: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(GraphInputError, match="0 rows"):
+        built([])
+    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
+    with pytest.raises(GraphInputError, match="bad"):
+        checked([event(None, at(1), "view", "a")])
+    with pytest.raises(GraphInputError, match="none of 1 events can be used"):
+        checked([event("s", at(1), "search", query="x")])
+
+
+def test_a_session_is_cut_at_midnight_utc(cleaned: Callable[..., Any]) -> None:
     rows = [event("s", at(1439), "view", "a"), event("s", at(1441), "view", "b"), event("s", at(1442), "view", "c")]
-    _, out = built(rows, holdout_share=0.0)
-    assert sorted(row["items"] for row in table(out / "full" / "sessions")) == [["a"], ["b", "c"]]
-    assert [(row["src"], row["dst"]) for row in table(out / "full" / "transitions")] == [("b", "c")]
+    clean, _ = cleaned(rows)
+    assert Counter(row["session"] for row in clean.collect()).most_common()[0][1] == 2
+    assert sorted((row["item_id"], row["n"]) for row in clean.collect()) == [("a", 1), ("b", 1), ("c", 2)]
 
 
-def test_items_with_doubts_are_settled_and_counted(built: Callable[..., Any], tmp_path: Path) -> None:
+def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
+    checked: Callable[..., Any], tmp_path: Path
+) -> None:
+    seconds = int(at(1).timestamp())
+    columns = {"session_id": [1, 1], "event_type": ["view", "view"], "item_id": [10, 9_007_199_254_740_993]}
+    times: list[tuple[pa.Array, dict[str, Any]]] = [
+        (pa.array([seconds, seconds + 60]), {"timestamp_unit": "s"}),
+        (pa.array([seconds * 1000, seconds * 1000 + 60_000]), {"timestamp_unit": "ms"}),
+        (pa.array([at(1), at(2)], pa.timestamp("ns")), {}),
+        (pa.array([at(1).isoformat(), "2026-03-02 01:02:00+01:00"]), {}),
+    ]
+    for n, (time, settings) in enumerate(times):
+        pq.write_table(pa.table({**columns, "timestamp": time}), tmp_path / f"t{n}.parquet")
+        rows = checked(str(tmp_path / f"t{n}.parquet"), config(events=settings)).rows
+        got = rows.selectExpr("item_id", "unix_micros(time)").orderBy("time").collect()
+        assert [tuple(row) for row in got] == [
+            ("10", seconds * 1_000_000),
+            ("9007199254740993", (seconds + 60) * 1_000_000),
+        ]
+
+
+def test_events_of_our_own_ads_can_be_left_out(checked: Callable[..., Any]) -> None:
+    rows = [*GOOD, event("s", at(5), "click", "ad-item", ad_id="7")]
+    found = checked(rows, config(events={"exclude_ad_events": True}))
+    assert (found.left_out, found.usable.count(), found.as_of) == (1, 3, at(3))
+
+
+def test_the_default_date_is_the_last_valid_events_day(checked: Callable[..., Any]) -> None:
+    found = checked([*GOOD, event("s", at(1, day=9), "teleport", "a")])
+    assert found.as_of == at(3)
+    assert found.as_of.tzinfo == dt.UTC
+
+
+def test_csv_gives_what_parquet_gives(spark: Any, checked: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [
+        event("s", at(1), "search", query="red, shoes"),
+        event("s", at(1), "view", "007"),
+        event("s", at(2.5), "view", "007"),
+        event("t", at(9), "purchase", "8"),
+    ]
+    log = write_events(tmp_path / "events.parquet", rows)
+    csv = tmp_path / "day=2026-03-02" / "events.csv"
+    csv.parent.mkdir()
+    pcsv.write_csv(pq.read_table(log), csv)
+    picked = ("session", "time", "type", "item_id", "query")
+    one = [tuple(row) for row in checked(log).rows.orderBy("row").select(*picked).collect()]
+    two = [tuple(row) for row in checked(str(csv.parent)).rows.orderBy("row").select(*picked).collect()]
+    assert one == two
+    assert one[0][4] == "red, shoes"
+
+    item = {"item_id": "007", "price": 1.5, "title": 'a "b"\nc', "embedding": "[1.0, 0.5]"}
+    pcsv.write_csv(pa.Table.from_pylist([item]), tmp_path / "items.csv")
+    ad = {"ad_id": "1", "item_id": "007", "campaign_id": "c", "countries": "DE;fr", "ends_at": at(99)}
+    pcsv.write_csv(pa.Table.from_pylist([ad]), tmp_path / "ads.csv")
+    (row,) = settled(spark, "items", str(tmp_path / "items.csv"), GraphConfig()).table.collect()
+    assert row.asDict() == item | {"embedding": [1.0, 0.5]}
+    (row,) = settled(spark, "ads", str(tmp_path / "ads.csv"), GraphConfig()).table.collect()
+    assert row["countries"] == ["DE", "FR"]
+
+
+def settled(spark: Any, name: Any, path: str, settings: GraphConfig, known: list[str] | None = None) -> Any:
+    """The checked items or ads of one file."""
+    from graph_build import read, tables
+
+    sources = read.sources(spark, name, [path], settings.input)
+    if name == "items":
+        return tables.checked_items(spark, sources, settings)
+    items = spark.createDataFrame([(item,) for item in known], "item_id string") if known else None
+    return tables.checked_ads(spark, sources, settings, items)
+
+
+def as_dict(row: Any) -> dict[str, Any]:
+    return row.asDict(recursive=True)  # type: ignore[no-any-return]
+
+
+def test_items_with_doubts_are_settled_and_counted(spark: Any, tmp_path: Path) -> None:
     nan = float("nan")
     items = parquet(
         tmp_path / "items.parquet",
@@ -216,31 +290,24 @@ def test_items_with_doubts_are_settled_and_counted(built: Callable[..., Any], tm
             {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
         ],
     )
-    summary, out = built(GOOD, items=items, config=config(items={"features": ["colour"]}))
-    rows = {row["item_id"]: row for row in table(out / "tables" / "items")}
+    found = settled(spark, "items", items, config(items={"features": ["colour"]}))
+    rows = {row["item_id"]: row for row in map(as_dict, found.table.collect())}
     assert rows == {
         "a": {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
         "c": {"item_id": "c", "price": 1.0, "embedding": None, "colour": "blue"},
         "d": {"item_id": "d", "price": 1.0, "embedding": None, "colour": None},
         "e": {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
     }
-    assert summary.quarantined["items"] == {
+    assert found.refused == {
         "duplicate_item_id": 1,
         "price_not_finite": 1,
         "embedding_not_finite": 1,
         "embedding_dimension": 1,
         "item_missing": 1,
     }
-    nodes = {row["item_id"]: row for row in table(out / "full" / "nodes")}
-    assert list(nodes) == ["a", "b", "c", "d", "e"]
-    assert [nodes[item]["in_catalogue"] for item in "abcde"] == [True, False, True, True, True]
-    assert (nodes["e"]["events"], nodes["e"]["is_tail"], nodes["e"]["last_seen"]) == (0, True, None)
-    assert nodes["a"]["events"] == 2
 
 
-def test_ads_with_doubts_are_settled_and_counted(built: Callable[..., Any], tmp_path: Path) -> None:
-    items = parquet(tmp_path / "items.parquet", [{"item_id": item} for item in "xyz"])
-
+def test_ads_with_doubts_are_settled_and_counted(spark: Any, tmp_path: Path) -> None:
     def ad(ad_id: str | None, item: str | None = "x", **more: Any) -> dict[str, Any]:
         return {"ad_id": ad_id, "item_id": item, "campaign_id": "c", **more}
 
@@ -270,80 +337,18 @@ def test_ads_with_doubts_are_settled_and_counted(built: Callable[..., Any], tmp_
         ],
         schema,
     )
-    summary, out = built(GOOD, items=items, ads=ads, config=config(max_bad_share=1.0))
-    rows = {row["ad_id"]: row for row in table(out / "tables" / "ads")}
+    found = settled(spark, "ads", ads, config(max_bad_share=1.0), known=["x", "y", "a"])
+    rows = {row["ad_id"]: row for row in map(as_dict, found.table.collect())}
     assert set(rows) == {"1", "2", "6"}
     assert rows["1"]["countries"] == ["DE", "FR"]
     assert rows["1"]["status"] == "active"
-    assert (rows["6"]["starts_at"], rows["6"]["ends_at"]) == (at(5), at(6))
+    times = found.table.where("ad_id = 6").selectExpr("unix_micros(starts_at)", "unix_micros(ends_at)").collect()[0]
+    assert tuple(times) == (int(at(5).timestamp() * 1e6), int(at(6).timestamp() * 1e6))
     assert rows["2"]["bid"] is None
-    assert summary.quarantined["ads"] == {
+    assert found.refused == {
         "duplicate_ad_id": 1,
         "item_unknown": 1,
         "ad_missing": 1,
         "item_missing": 1,
         "ends_before_start": 1,
     }
-    assert summary.ads == {"total": 3, "by_status": {"active": 3}}
-
-
-def test_csv_gives_what_parquet_gives(built: Callable[..., Any], tmp_path: Path) -> None:
-    rows = [
-        event("s", at(1), "search", query="red, shoes"),
-        event("s", at(1), "view", "007"),
-        event("s", at(1), "view", "8"),
-        event("s", at(2.5), "view", "007"),
-        event("t", at(9), "purchase", "8"),
-    ]
-    items = [{"item_id": "007", "title": 'a "b"\nc', "price": 1.5, "embedding": [1.0, 0.5]}]
-    ads = [{"ad_id": "1", "item_id": "007", "campaign_id": "c", "countries": ["DE", "FR"], "ends_at": at(99)}]
-    csv = tmp_path / "day=2026-03-02" / "events.csv"
-    written = write_events(csv.with_suffix(".parquet"), rows)
-    pcsv.write_csv(pq.read_table(written), csv)
-    Path(written).rename(tmp_path / "events.parquet")
-    text = [{**items[0], "embedding": "[1.0, 0.5]"}]
-    pcsv.write_csv(pa.Table.from_pylist(text), tmp_path / "items.csv")
-    pcsv.write_csv(pa.Table.from_pylist([{**ads[0], "countries": "DE;fr"}]), tmp_path / "ads.csv")
-    one = built(
-        str(tmp_path / "events.parquet"),
-        items=parquet(tmp_path / "items.parquet", items),
-        ads=parquet(tmp_path / "ads.parquet", ads),
-    )
-    two = built(str(csv.parent), items=str(tmp_path / "items.csv"), ads=str(tmp_path / "ads.csv"))
-    for name in ("full/nodes", "full/sessions", "full/transitions", "tables/ads"):
-        assert table(one[1] / name) == table(two[1] / name), name
-    assert [row | {"embedding": list(row["embedding"])} for row in table(two[1] / "tables/items")] == items
-    assert table(two[1] / "full/sessions")[0]["items"] in (["007", "8", "007"], ["8"])
-
-
-def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
-    built: Callable[..., Any], tmp_path: Path
-) -> None:
-    seconds = int(at(1).timestamp())
-    columns = {"session_id": [1, 1], "event_type": ["view", "view"], "item_id": [10, 9_007_199_254_740_993]}
-    times: list[tuple[pa.Array, dict[str, Any]]] = [
-        (pa.array([seconds, seconds + 60]), {"timestamp_unit": "s"}),
-        (pa.array([seconds * 1000, seconds * 1000 + 60_000]), {"timestamp_unit": "ms"}),
-        (pa.array([at(1), at(2)], pa.timestamp("ns")), {}),
-        (pa.array([at(1).isoformat(), "2026-03-02 01:02:00+01:00"]), {}),
-    ]
-    for n, (time, settings) in enumerate(times):
-        pq.write_table(pa.table({**columns, "timestamp": time}), tmp_path / f"t{n}.parquet")
-        _, out = built(str(tmp_path / f"t{n}.parquet"), config=config(events=settings))
-        (session,) = table(out / "full" / "sessions")
-        assert session["items"] == ["10", "9007199254740993"]
-        assert session["times"] == [at(1), at(2)]
-
-
-def test_events_of_our_own_ads_can_be_left_out(built: Callable[..., Any]) -> None:
-    rows = [*GOOD, event("s", at(5), "click", "ad-item", ad_id="7")]
-    summary, out = built(rows, config=config(events={"exclude_ad_events": True}))
-    assert summary.events["left_out"] == 1
-    assert "ad-item" not in {row["item_id"] for row in table(out / "full" / "nodes")}
-    assert summary.as_of == at(3)
-
-
-def test_the_default_date_is_the_last_valid_events_day(built: Callable[..., Any]) -> None:
-    summary, _ = built([*GOOD, event("s", at(1, day=9), "teleport", "a")])
-    assert summary.as_of == at(3)
-    assert summary.as_of.tzinfo == dt.UTC

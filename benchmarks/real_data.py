@@ -165,12 +165,14 @@ def render(outcomes: list[Outcome]) -> str:
 
 def quality(rows: list[dict[str, Any]]) -> list[str]:
     """One table: a row a model, the bootstrap interval of our own, and the n of each column."""
-    columns = list(dict.fromkeys((r["slice"], r["metric"], r["k"]) for r in rows if r["value"] is not None))
+    shown = [r for r in rows if r["value"] is not None and r["metric"] != "skipped"]
+    columns = list(dict.fromkeys((r["slice"], r["metric"], r["k"]) for r in shown))
     cell = {(r["model"], r["slice"], r["metric"], r["k"]): r for r in rows}
     names = [f"{'' if part == 'all' else part + ' '}{metric}@{k}" for part, metric, k in columns]
     lines = [f"| model | {' | '.join(names)} |", f"|---|{'---:|' * len(columns)}"]
     for model in dict.fromkeys(r["model"] for r in rows):
-        values = [f"{cell[model, *c]['value']:.3f}" for c in columns]
+        found = [cell[model, *c]["value"] for c in columns]
+        values = ["–" if value is None else f"{value:.3f}" for value in found]
         lines.append(f"| {model} | {' | '.join(values)} |")
     first = rows[0]["model"]
     found = [cell[first, *c] for c in columns]

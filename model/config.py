@@ -33,13 +33,13 @@ class TailConfig(_Section):
     """Long-tail cluster averaging."""
 
     enabled: bool = True
-    group_size: int = Field(4, ge=1, description="the most items that share one mean")
+    group_size: int = Field(2, ge=1, description="the most items that share one mean")
 
 
 class LossConfig(_Section):
     """Sampled softmax."""
 
-    temperature: float = Field(0.1, gt=0)
+    temperature: float = Field(0.05, gt=0)
     random_negatives: int = Field(1024, ge=0)
     logq: Literal["negatives", "all", "none"] = "negatives"
 

@@ -44,14 +44,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> S
 
 
 @pytest.fixture
-def refused(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command that must be refused as wrong input; returns what it said."""
 
     def run(*arguments: object) -> str:
-        caplog.clear()
+        capsys.readouterr()
         assert main([str(a) for a in arguments]) == 2
-        said = "\n".join(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
-        assert said
+        _, found, said = capsys.readouterr().err.partition(" ERROR ")
+        assert found
         assert "Traceback" not in said
         return said
 

@@ -51,13 +51,13 @@ def test_as_of_is_the_last_valid_event_not_the_end_of_its_day(shop):
     assert pa.scalar(manifest["as_of"]).as_py()[:19] == last.isoformat()[:19]
 
 
-def test_the_same_run_again_is_recognised_and_not_built_twice(shop, caplog):
+def test_the_same_run_again_is_recognised_and_not_built_twice(shop, capsys):
     files = shop.files
     inputs = ["--events", str(files.events), "--items", str(files.items), "--ads", str(files.ads)]
     before = sorted(p.name for p in (shop.workspace / "versions").iterdir())
     assert main(["run", *inputs, "--workspace", str(shop.workspace)]) == 0
     assert sorted(p.name for p in (shop.workspace / "versions").iterdir()) == before
-    assert "nothing changed" in caplog.text
+    assert "nothing changed" in capsys.readouterr().err
 
 
 def test_retrieve_writes_ranked_eligible_rows(shop, known, tmp_path):

@@ -145,7 +145,10 @@ def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
             "dim": 2,
             "dropout": 0.25,
             "features": {"title_hash_bits": 8, "title_dim": 1},
-            "train": {"max_epochs": 3.0},  # what the default was when the fixtures were written
+            # What the defaults were when the fixtures were written.
+            "train": {"max_epochs": 3.0},
+            "tail": {"group_size": 4},
+            "loss": {"temperature": 0.1},
         }
     )
     network = LightSAGE(table_rows=5, dense_dim=3, dim=2, dropout=0.25)

@@ -74,10 +74,9 @@ def main() -> int:
         if chosen.only is None or dataset.name in chosen.only:
             print(f"{dataset.name} …", file=sys.stderr, flush=True)
             outcomes.append(measure(dataset, chosen.data / dataset.name))
-    text = render(outcomes)
-    if chosen.output:
-        chosen.output.write_text(text, encoding="utf-8")
-    print(text)
+            if chosen.output:  # after each, so that a failure further on loses nothing
+                chosen.output.write_text(render(outcomes), encoding="utf-8")
+    print(render(outcomes))
     return 0
 
 

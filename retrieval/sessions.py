@@ -124,17 +124,3 @@ def _first_of_basket(session: Rows, item: Rows) -> Mask:
     first[np.unique(pair, return_index=True)[1]] = True
     distinct = np.bincount(session, weights=first)
     return first & (distinct[session] >= 2)
-
-
-def require_after(sessions: Sessions, as_of: int) -> None:
-    """Refuse sessions that a version may have learned from: any event not after its as-of time (µs).
-
-    Raises:
-        EvaluationError: how many events overlap.
-    """
-    overlap = int(np.count_nonzero(sessions.times <= as_of))
-    if overlap:
-        raise EvaluationError(
-            f"{overlap} of {len(sessions.times)} events are not after the version's as-of time "
-            f"{np.datetime64(as_of, 'us')}Z: it may have learned from them; evaluate on later events"
-        )

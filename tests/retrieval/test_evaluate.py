@@ -16,7 +16,7 @@ from retrieval.errors import EvaluationError
 from retrieval.evaluate import evaluate, hit_rates
 from retrieval.pairs import basket_pairs, item_pairs, pairs_of, session_pairs
 from retrieval.ranking import EmbeddingRanker, Queries
-from retrieval.sessions import require_after, sessions_from_graph, sessions_from_table
+from retrieval.sessions import sessions_from_graph, sessions_from_table
 
 START = datetime(2024, 5, 1, 9, tzinfo=UTC)
 KEYS = ("model", "slice", "metric", "k", "value", "low", "high", "n")
@@ -190,13 +190,6 @@ def test_nothing_to_measure_and_an_unknown_protocol_are_errors(catalogue, edges)
     assert hit_rates(EmbeddingRanker(catalogue, edges), pairs, (20, 100)) == [0.0, 0.0]
     with pytest.raises(EvaluationError, match="item, session or basket"):
         pairs_of("cart", sessions, catalogue.item_ids, catalogue.events)
-
-
-def test_events_that_the_version_may_have_seen_are_refused() -> None:
-    sessions = sessions_from_table(table(as_ids([[3, 4, 5]])))
-    require_after(sessions, int((START - timedelta(seconds=1)).timestamp() * 1e6))
-    with pytest.raises(EvaluationError, match="2 of 3 events are not after"):
-        require_after(sessions, int((START + timedelta(minutes=1)).timestamp() * 1e6))
 
 
 def test_sessions_are_ordered_and_an_opened_view_counts_once() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
+from jobs.progress import memory_bytes
 
 TYPES = ("strong_click", "swing", "co_search")
 TRAIN, TEST = "train_events.parquet", "test_events.parquet"
@@ -107,18 +107,14 @@ def measure(dataset: Dataset, folder: Path) -> Outcome:
 
 
 def command(*arguments: object) -> tuple[float, float]:
-    """Run `lightsage` with these arguments: wall seconds, and GiB of resident memory of all its processes together."""
+    """Run `lightsage` with these arguments: wall seconds, and GiB of memory that all its processes held together."""
     began, peak = time.perf_counter(), 0
-    process = psutil.Popen(
+    process = subprocess.Popen(
         [Path(sys.executable).with_name("lightsage"), *map(str, arguments)], stdout=subprocess.DEVNULL
     )
     while process.poll() is None:
-        try:
-            peak = max(peak, sum(p.memory_info().rss for p in (process, *process.children(recursive=True))))
-        except psutil.Error:
-            continue  # one of them ended while we looked
-        finally:
-            time.sleep(0.2)
+        peak = max(peak, memory_bytes(process.pid))
+        time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"lightsage {arguments[0]} ended with {process.returncode}")
     return time.perf_counter() - began, peak / 2**30

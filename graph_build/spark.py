@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graph_build.errors import SparkJobError
 from graph_build.java import java_home
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ QUERY_SETTINGS = {
     # Spark's default is INT96, which other readers take for nanoseconds without a zone.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
+
+LONGEST_CAUSE = 500  # characters; a plan or a row may be in it
 
 
 def spark_session(
@@ -95,24 +98,64 @@ def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g
     """A session for the block; the one that was started for it ends with it, and so does its JVM.
 
     `SparkSession.stop` alone leaves the JVM and its heap behind, which what follows the graph build could use.
+
+    Raises:
+        SparkJobError: Spark failed inside the block.
     """
-    from pyspark import SparkContext
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     found = SparkSession.getActiveSession()
-    spark = spark_session(master=master, driver_memory=driver_memory)
     try:
-        yield spark
+        yield spark_session(master=master, driver_memory=driver_memory)
+    except (PySparkException, Py4JError, ConnectionError) as error:
+        # Spark's own exceptions ask the JVM for their text, which is gone by the time that anybody prints them.
+        raise _readable(error) from None
     finally:
         if found is None:
-            gateway = SparkContext._gateway
+            _end_session()
+
+
+def _end_session() -> None:
+    """Stop the session and the JVM that was started for it."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    gateway = SparkContext._gateway
+    process = getattr(gateway, "proc", None)
+    with suppress(Py4JError, OSError):  # a JVM that died has nothing left to stop
+        if (spark := SparkSession.getActiveSession()) is not None:
             spark.stop()
-            process = getattr(gateway, "proc", None)
-            if gateway is not None and process is not None:  # under spark-submit the JVM is not ours
-                gateway.shutdown()
-                process.stdin.close()
-                process.wait(timeout=30)
-                SparkContext._gateway = SparkContext._jvm = None
+    if gateway is not None and process is not None:  # under spark-submit the JVM is not ours
+        gateway.shutdown()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait(timeout=30)
+        SparkContext._gateway = SparkContext._jvm = None
+
+
+def _readable(error: Exception) -> SparkJobError:
+    """The root cause in a line, while the JVM can still be asked for it."""
+    from py4j.protocol import Py4JError, Py4JJavaError
+
+    said = str(error)
+    unanswered = isinstance(error, Py4JError) and not isinstance(error, Py4JJavaError)
+    if unanswered or isinstance(error, ConnectionError):
+        return SparkJobError(
+            "Spark's JVM ended in the middle of the job, most often because the system was out of memory; "
+            "close other programs or give it less (`driver_memory = '2g'` under `[spark]` in the configuration)"
+        )
+    # "An error occurred while calling o7.count.\n: SomeException: why\n\tat …\nCaused by: RootException: why\n\tat …"
+    root = said.rpartition("Caused by: ")[2].partition("\n:")
+    cause = " ".join((root[2] or root[0]).partition("\n\tat ")[0].split())[:LONGEST_CAUSE]
+    advice = ""
+    if "OutOfMemoryError" in said:
+        advice = "; give it more memory (`driver_memory = '6g'` under `[spark]` in the configuration)"
+    readable = SparkJobError(f"Spark failed: {cause or type(error).__name__}{advice}")
+    readable.add_note(said)
+    return readable
 
 
 def _with_query_settings(spark: "SparkSession") -> "SparkSession":

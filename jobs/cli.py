@@ -99,10 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(error: Exception) -> int | None:
     """The code of an error that was raised on purpose, None for any other."""
+    from graph_build.errors import SparkJobError
     from jobs.errors import JobError, StoreError, WorkspaceBusyError
 
     if isinstance(error, WorkspaceBusyError):
         return BUSY
+    if isinstance(error, SparkJobError):
+        return FAILED
     # The rooms' own errors: their modules are light, and named by the module so that none is imported for nothing.
     rooms = {"graph_build.errors", "model.errors", "retrieval.errors"}
     if isinstance(error, JobError | StoreError) or type(error).__module__ in rooms:

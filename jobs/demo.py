@@ -87,7 +87,7 @@ def _show_stages(progress: StageProgress, console: Console) -> None:
     table.add_column("seconds", justify="right")
     table.add_column("peak memory, GiB", justify="right")
     for record in progress.records:
-        table.add_row(record.name, f"{record.seconds:.1f}", f"{record.peak_rss_bytes / 2**30:.1f}")
+        table.add_row(record.name, f"{record.seconds:.1f}", f"{record.peak_bytes / 2**30:.1f}")
     total = sum(record.seconds for record in progress.records)
     table.add_section()
     table.add_row("all", f"{total:.1f}", "")

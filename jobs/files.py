@@ -65,5 +65,5 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         if "No space left on device" in str(error):
             return True
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ if error.__suppress_context__ else error.__context__
     return False

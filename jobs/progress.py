@@ -5,6 +5,7 @@ The commands wrap each stage; a room is handed the stage's `report` as its progr
 
 import contextlib
 import logging
+import os
 import resource
 import sys
 import threading
@@ -32,16 +33,13 @@ SAMPLE_SECONDS = 0.25
 
 
 class StageRecord(BaseModel):
-    """What a stage took: wall time (seconds), and the highest resident memory of all its processes (bytes).
-
-    Pages that processes share count once for each.
-    """
+    """What a stage took: wall time (seconds), and the most memory that all its processes held together (bytes)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     seconds: float
-    peak_rss_bytes: int
+    peak_bytes: int
 
 
 class StageProgress:
@@ -66,9 +64,9 @@ class StageProgress:
         show = self._bar(name) if self._console.is_terminal else self._lines(name)
         with _PeakMemory() as memory, show as report:
             yield report
-        record = StageRecord(name=name, seconds=round(time.monotonic() - start, 3), peak_rss_bytes=memory.peak_bytes)
+        record = StageRecord(name=name, seconds=round(time.monotonic() - start, 3), peak_bytes=memory.peak_bytes)
         self._records.append(record)
-        done = f"{name}: done in {record.seconds:.1f} s, {record.peak_rss_bytes / 2**30:.1f} GiB at most"
+        done = f"{name}: done in {record.seconds:.1f} s, {record.peak_bytes / 2**30:.1f} GiB at most"
         if self._console.is_terminal:
             self._console.print(done, highlight=False)
         else:
@@ -108,10 +106,10 @@ class StageProgress:
 
 
 class _PeakMemory:
-    """Samples the resident memory of this process and its children (the JVM, Spark's workers) in a thread."""
+    """Samples the memory of this process and its children (the JVM, Spark's workers) in a thread."""
 
     def __enter__(self) -> "_PeakMemory":
-        self.peak_bytes = _resident_bytes()
+        self.peak_bytes = memory_bytes(os.getpid())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="peak-memory", daemon=True)
         self._thread.start()
@@ -120,20 +118,27 @@ class _PeakMemory:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.peak_bytes = max(self.peak_bytes, _resident_bytes())
+        self.peak_bytes = max(self.peak_bytes, memory_bytes(os.getpid()))
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, _resident_bytes())
+            self.peak_bytes = max(self.peak_bytes, memory_bytes(os.getpid()))
 
 
-def _resident_bytes() -> int:
+def memory_bytes(pid: int) -> int:
+    """The resident memory of a process and all its descendants.
+
+    Where the system tells (Linux), a page that several of them share counts once (PSS): Spark's workers are forks.
+    Without psutil, the peak of this process alone.
+    """
     if psutil is None:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    this = psutil.Process()
     total = 0
-    for process in (this, *this.children(recursive=True)):
-        with contextlib.suppress(psutil.Error):  # it ended while we looked
-            total += process.memory_info().rss
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):  # it ended while we looked
+                memory = process.memory_full_info() if sys.platform == "linux" else process.memory_info()
+                total += getattr(memory, "pss", memory.rss)
     return total

@@ -188,8 +188,8 @@ class Workspace:
             if not is_disk_full(error):
                 raise
             raise WorkspaceFullError(
-                f"no space left on the disk of {folder.parent} "
-                f"({shutil.disk_usage(folder.parent).free:,} bytes free). "
+                f"no space left while building in {folder.parent}, whose disk has "
+                f"{shutil.disk_usage(folder.parent).free:,} bytes free ({error}). "
                 "Nothing was published, the version before stays current. Free some space and run again"
             ) from error
         finally:

@@ -52,7 +52,7 @@ def test_each_stage_is_kept_with_its_time_and_memory() -> None:
         pass
     assert [record.name for record in stages.records] == ["one", "two"]
     assert stages.records[0].seconds >= 0.05
-    assert stages.records[0].peak_rss_bytes > 10 * 2**20
+    assert stages.records[0].peak_bytes > 10 * 2**20
 
 
 def test_a_stage_that_fails_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,5 +72,5 @@ def test_the_memory_of_children_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     with stages.stage("with a child"):
         hold = "import time; x = bytearray(200 * 2**20); time.sleep(0.5)"
         subprocess.run([sys.executable, "-c", hold], check=True)
-    alone, with_child = (record.peak_rss_bytes for record in stages.records)
+    alone, with_child = (record.peak_bytes for record in stages.records)
     assert with_child > alone + 180 * 2**20

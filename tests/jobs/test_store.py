@@ -331,6 +331,8 @@ def test_a_full_disk_is_recognised_in_other_libraries_words() -> None:
     wrapped = RuntimeError("job aborted")
     wrapped.__cause__ = full_disk(errno.ENOSPC)
     assert files.is_disk_full(wrapped)
+    wrapped.__cause__, wrapped.__context__ = None, full_disk(errno.ENOSPC)
+    assert not files.is_disk_full(wrapped), "raised `from None`: what is hidden is not its cause"
     assert not files.is_disk_full(OSError(errno.EACCES, "denied"))
 
 

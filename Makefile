@@ -69,7 +69,7 @@ bench: $(STAMP)  ## list the benchmarks; make bench NAME=file ARGS='…' runs on
 ifdef NAME
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 else
-	@for f in $(sort $(wildcard benchmarks/*.py)); do \
+	@for f in $(sort $(wildcard benchmarks/[a-z]*.py)); do \
 	  name=$$(basename $$f .py); \
 	  printf '  make bench NAME=%-14s %s\n' "$$name" "$$(sed -n '1s/^"""\([^"]*\).*/\1/p' $$f)"; done
 endif

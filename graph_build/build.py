@@ -1,7 +1,7 @@
 """Builds the item graph from event logs, items and ads: the one call that `jobs` makes into this room.
 
-Events are read, checked and cut into sessions once. From there two graphs are derived: `full/`, and `fit/`, which is
-built as if the hold-out sessions had not happened, for model selection.
+Events are read, checked and put together into sessions once. From there two graphs are derived side by side: `full/`,
+and `fit/`, which is built as if the hold-out sessions had not happened, for model selection.
 """
 
 import datetime as dt
@@ -9,28 +9,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import (
-    co_search,
-    edges,
-    events,
-    figures,
-    nodes,
-    read,
-    report,
-    sessions,
-    strong_click,
-    swing,
-    tables,
-    transitions,
-)
+from graph_build import co_search, edges, events, figures, nodes, read, report, sessions, strong_click, swing, tables
 from graph_build.config import GraphConfig
-from graph_build.decay import ONE, day_number
+from graph_build.decay import ONE
 from graph_build.errors import GraphInputError
 from graph_build.files import join, remove_folder, write_text
 from graph_build.spark import QUERY_SETTINGS
@@ -54,26 +42,6 @@ class GraphInputs:
     events: list[str]
     items: str | None = None
     ads: str | None = None
-
-
-@dataclass(frozen=True)
-class _Log:
-    """The clean log, and what is derived from it once for both graphs."""
-
-    clean: "DataFrame"
-    codes: "DataFrame"
-    transitions: "DataFrame"
-    sessions: "DataFrame"
-    catalogue: "DataFrame | None"
-    columns: list[str]
-
-    def without(self, held: "DataFrame") -> "_Log":
-        """The same log, had the sessions of `held` not happened."""
-
-        def kept(frame: "DataFrame") -> "DataFrame":
-            return frame.join(held, "session", "left_anti")
-
-        return replace(self, clean=kept(self.clean), transitions=kept(self.transitions), sessions=kept(self.sessions))
 
 
 @dataclass
@@ -146,39 +114,77 @@ def _build(
         }
         checked = tables.checked_events(spark, found["events"], config, date)
         items = tables.checked_items(spark, found["items"], config) if inputs.items else None
-        codes = events.item_codes(checked.usable).persist(StorageLevel.MEMORY_AND_DISK)
-        known = items.table.select("item_id").union(codes.select("item_id")) if items else None
-        ads = tables.checked_ads(spark, found["ads"], config, known) if inputs.ads else None
 
-    with clock.stage("tables", 0.1):
-        quarantine = checked.quarantine
+    with clock.stage("sessions", 0.1):
+        n_events = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
+        rows = _kept(sessions.session_rows(checked.usable, config, n_events), out, f"{STAGING}/sessions")
+        counts = sessions.counts(rows)
+        held = sessions.hold_out(rows, holdout_share)
+        as_of = sessions.last_days(rows, held)
+
+    with clock.stage("nodes", 0.3):
+        catalogue = None
         if items is not None:
             _write(items.table, out, "tables/items")
-            quarantine = quarantine.union(items.quarantine)
+            catalogue = items.table.select("item_id")
+        counted = sessions.items(rows, held, as_of, config.popularity_half_life_days)
+        names = _kept(counted, out, f"{STAGING}/items")
+        for graph in edges.GRAPHS:
+            table = nodes.nodes(names, catalogue, graph, tail_max_events=config.tail.max_events)
+            _write(table, out, f"{graph}/nodes")
+        n_nodes, n_tail = _count_nodes(spark, out, names)
+
+    with clock.stage("ads", 0.35):
+        known = spark.read.parquet(join(out, "full", "nodes")).select("item_id") if items else None
+        ads = tables.checked_ads(spark, found["ads"], config, known) if inputs.ads else None
         if ads is not None:
             _write(ads.table, out, "tables/ads")
-            quarantine = quarantine.union(ads.quarantine)
-        _write(quarantine, out, "quarantine")
+        refused = [part.quarantine for part in (checked, items, ads) if part is not None and part.refused]
+        none = spark.createDataFrame([], tables.QUARANTINE)
+        _write(reduce(lambda one, other: one.union(other), refused, none), out, "quarantine")
 
-    with clock.stage("sessions", 0.15):
-        whole = _log(checked, codes, items.table if items else None, config, out)
-        by_type = {row[0]: row[1:] for row in _count_types(whole.clean)}
-        held = _kept(sessions.held_out(whole.clean, holdout_share), out, f"{STAGING}/held")
-        _write(whole.sessions.join(held, "session", "left_semi"), out, "holdout")
+    with clock.stage("transitions, sessions", 0.4):
+        pairs = sessions.transitions(rows, config.strong_click, config.co_purchase)
+        is_held = sessions.is_held(held).alias("held")
+        pairs = pairs.select("session", "time", "src", "dst", "steps", "kind", is_held)
+        _write(pairs, out, "transitions")
+        lists = sessions.lists(rows, config.co_purchase)
+        start = F.timestamp_micros("start").alias("start")
+        _write(lists.select("session", start, "kind", "items", "times", is_held), out, "sessions")
 
-    capped = _cap_counts(whole, config)
-    as_of_day = day_number(checked.as_of.date())
-    n_edges, code_edges = _write_graph(spark, whole, out, "full", config, as_of_day, clock, 0.3, capped)
-    fit = whole.without(held)
-    last = fit.clean.agg(F.max("day")).collect()[0][0]
-    _write_graph(spark, fit, out, "fit", config, as_of_day if last is None else last, clock, 0.6, None)
+    with clock.stage("swing", 0.5):
+        parts, buckets = swing.plan(n_events, spark.sparkContext.defaultParallelism)
+        packed = swing.packed(swing.entries(rows, held, config.swing), config.swing, parts, buckets)
+        packed = packed.persist(StorageLevel.DISK_ONLY)
+        similar = _kept(swing.directed(swing.score(packed, config.swing, buckets)), out, f"{STAGING}/swing")
+        counts.capped |= swing.cut_counts(packed, config.swing)
+
+    with clock.stage("strong clicks", 0.6):
+        daily = strong_click.daily(rows, held, config)
+        clicks = _kept(strong_click.weigh(daily, as_of, config.strong_click), out, f"{STAGING}/strong_click")
+        clicks = _kept(edges.within_quota(clicks, config.strong_click.quota), out, f"{STAGING}/strong_click_kept")
+
+    with clock.stage("co-search", 0.75):
+        searched = co_search.pairs(co_search.found(rows, held), config.co_search).persist(StorageLevel.DISK_ONLY)
+        together = co_search.weigh(co_search.daily(searched), as_of, config.co_search)
+        together = _kept(together, out, f"{STAGING}/co_search")
+        together = _kept(edges.within_quota(together, config.co_search.quota), out, f"{STAGING}/co_search_kept")
+        counts.capped["co_search_items"] = searched.agg(F.sum("cut")).collect()[0][0] or 0
+
+    with clock.stage("edges", 0.8):
+        raw = edges.assemble(clicks, similar, together)
+        totals = edges.totals(raw)
+        for graph in edges.GRAPHS:
+            factors = edges.scales(totals[graph], ONE)
+            _write(edges.weighted(raw, graph, factors, names), out, f"{graph}/edges")
+        n_edges = {kind: totals["full"].get(kind, (0, 0))[1] for kind in edges.EDGE_TYPES}
 
     with clock.stage("report", 0.9):
-        table = spark.read.parquet(join(out, "full", "nodes"))
-        n_nodes, n_tail = table.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
-        pairs = spark.read.parquet(join(out, "full", "transitions")).groupBy("kind").count().collect()
+        kinds = spark.read.parquet(join(out, "transitions")).groupBy("kind").count().collect()
+        listed = spark.read.parquet(join(out, "sessions")).groupBy("held").count().collect()
+        n_lists = {row[0]: row[1] for row in listed}
         statuses = ads.table.groupBy(F.coalesce("status", F.lit("active"))).count().collect() if ads else []
-        valid = {kind: n for kind, (n, _) in by_type.items()}
+        valid = counts.by_type
         if checked.by_type.get("impression"):
             valid["impression"] = checked.by_type["impression"]
         summary = GraphSummary(
@@ -186,8 +192,8 @@ def _build(
             events={
                 "read": checked.read,
                 "valid": sum(valid.values()),
-                "duplicates": sum(checked.by_type.values()) - sum(valid.values()),
-                "opened_views": sum(opened for _, opened in by_type.values()),
+                "duplicates": counts.duplicates,
+                "opened_views": counts.opened_views,
                 "left_out": checked.left_out,
                 "by_type": dict(sorted(valid.items())),
             },
@@ -197,19 +203,19 @@ def _build(
                 "ads": ads.refused if ads else {},
             },
             nodes=n_nodes,
-            tail=n_tail or 0,
+            tail=n_tail,
             edges=n_edges,
-            transitions={row[0]: row[1] for row in pairs},
-            sessions=spark.read.parquet(join(out, "full", "sessions")).count(),
-            holdout_sessions=spark.read.parquet(join(out, "holdout")).count(),
-            capped=capped,
+            transitions={row[0]: row[1] for row in kinds},
+            sessions=sum(n_lists.values()),
+            holdout_sessions=n_lists.get(True, 0),
+            capped=counts.capped,
             ads={
                 "total": sum(row[1] for row in statuses),
                 "by_status": {row[0]: row[1] for row in statuses},
             },
             seconds=clock.seconds,
         )
-        measured = figures.measure(code_edges, n_nodes, n_edges, config.report)
+        measured = figures.measure(raw.where("full > 0"), n_nodes, n_edges, config.report)
     write_text(join(out, "report.html"), report.render(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:
@@ -217,104 +223,14 @@ def _build(
     return summary
 
 
-def _log(
-    checked: tables.Events, codes: "DataFrame", catalogue: "DataFrame | None", config: GraphConfig, out: str
-) -> _Log:
-    most = config.strong_click.max_session_items
-    codes = _kept(codes, out, f"{STAGING}/codes")
-    clean = _kept(events.clean(checked.usable, codes, checked.columns, most), out, f"{STAGING}/clean")
-    checked.rows.unpersist()
-    baskets = transitions.baskets(clean, config.co_purchase)
-    pairs = transitions.strong_clicks(clean, config.strong_click)
-    pairs = pairs.unionByName(transitions.co_purchases(baskets, config.co_purchase))
-    lists = sessions.browse_sessions(clean, most).unionByName(sessions.basket_sessions(baskets))
-    return _Log(
-        clean,
-        codes,
-        _kept(pairs, out, f"{STAGING}/transitions"),
-        _kept(lists, out, "full/sessions"),
-        catalogue.select("item_id") if catalogue is not None else None,
-        checked.columns,
-    )
-
-
-def _write_graph(
-    spark: "SparkSession",
-    source: _Log,
-    out: str,
-    name: str,
-    config: GraphConfig,
-    as_of_day: int,
-    clock: _Clock,
-    done: float,
-    capped: dict[str, int] | None,
-) -> tuple[dict[str, int], "DataFrame"]:
-    """Writes nodes, edges, transitions and sessions; returns the number of edges by type, and the raw edges."""
-    with clock.stage(f"{name}: nodes, transitions, sessions", done):
-        linked = None
-        if "source_item_id" in source.columns:
-            pages = source.clean.where("source is not null").select(F.col("source").alias("item"))
-            linked = pages.distinct().join(source.codes, "item").select("item_id")
-        table = nodes.nodes(
-            source.clean,
-            source.catalogue,
-            linked,
-            as_of_day=as_of_day,
-            half_life_days=config.popularity_half_life_days,
-            tail_max_events=config.tail.max_events,
-        )
-        _write(table, out, f"{name}/nodes")
-        pairs = edges.named(source.transitions.drop("day"), source.codes)
-        _write(pairs.select("session", "time", "src", "dst", "steps", "kind"), out, f"{name}/transitions")
-        if name != "full":
-            _write(source.sessions, out, f"{name}/sessions")
-
-    with clock.stage(f"{name}: swing", done + 0.08):
-        user_item = swing.user_items(source.clean, config.swing)
-        kept = swing.capped(user_item, config.swing)
-        if capped is not None:
-            user_item, kept = user_item.persist(), kept.persist()
-            capped["swing_user_items"] = user_item.count() - kept.count()
-        lists = swing.user_lists(kept, config.swing).persist(StorageLevel.MEMORY_AND_DISK)
-        entries = lists.agg(F.sum(F.size("list"))).collect()[0][0] or 0
-        buckets = swing.buckets_for(entries, spark.sparkContext.defaultParallelism)
-        scored = swing.score(lists, config.swing, buckets).persist(StorageLevel.MEMORY_AND_DISK)
-        scored.count()
-
-    with clock.stage(f"{name}: edges", done + 0.2):
-        clicks = strong_click.weigh(strong_click.daily(source.transitions), as_of_day, config.strong_click)
-        together = clicks.where("false")
-        if "query" in source.columns:
-            found = co_search.capped(co_search.searches(source.clean), config.co_search)
-            if capped is not None:
-                found = found.persist()
-                capped["co_search_items"] = found.where("not is_kept").count()
-            together = co_search.weigh(co_search.daily(found.where("is_kept")), as_of_day, config.co_search)
-        raw = edges.assemble(
-            edges.within_quota(clicks, config.strong_click.quota),
-            scored,
-            edges.within_quota(together, config.co_search.quota),
-        ).persist(StorageLevel.MEMORY_AND_DISK)
-        total = F.sum(F.col("raw").cast("decimal(38,0)"))
-        sums = raw.groupBy("edge_type").agg(total, F.count(F.lit(1))).collect()
-        totals = {row[0]: (int(row[1]), int(row[2])) for row in sums}
-        _write(edges.weighted(raw, edges.scales(totals, ONE), source.codes), out, f"{name}/edges")
-    return {kind: totals.get(kind, (0, 0))[1] for kind in edges.EDGE_TYPES}, raw
-
-
-def _count_types(clean: "DataFrame") -> "list[tuple[str, int, int]]":
-    opened = F.sum((~F.col("counted") & F.col("type").isin(*events.ITEM_TYPES)).cast("int"))
-    return [tuple(row) for row in clean.groupBy("type").agg(F.count(F.lit(1)), opened).collect()]
-
-
-def _cap_counts(source: _Log, config: GraphConfig) -> dict[str, int]:
-    """How many rows each cap cut, in the whole log."""
-    most = config.strong_click.max_session_items
-    beyond = F.sum((F.col("opened") & (F.col("position") > most)).cast("bigint"))
-    opened = source.clean.agg(beyond).collect()[0][0] or 0
-    cut = F.sum(F.col("all_items") - F.size("basket"))
-    bought = transitions.baskets(source.clean, config.co_purchase).agg(cut).collect()[0][0] or 0
-    return {"session_items": int(opened), "basket_items": int(bought)}
+def _count_nodes(spark: "SparkSession", out: str, names: "DataFrame") -> tuple[int, int]:
+    """The items of the graph, and those of them that are tail."""
+    twice = names.groupBy("item").agg(F.collect_list("item_id").alias("ids")).where("size(ids) > 1").first()
+    if twice is not None:
+        raise GraphInputError(f"the item ids {twice['ids']} have the same 64-bit hash; rename one of them")
+    table = spark.read.parquet(join(out, "full", "nodes"))
+    n, tail = table.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
+    return n, tail or 0
 
 
 def _kept(frame: "DataFrame", out: str, folder: str) -> "DataFrame":

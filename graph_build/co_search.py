@@ -1,55 +1,123 @@
 """Co-search edges: items that the same user opened after the same search on the same day."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from graph_build.config import CoSearchConfig
-from graph_build.decay import decayed
+from graph_build.decay import AsOf, decayed
+from graph_build.sessions import HoldOut, by_batch, is_held
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-
-def searches(events: "DataFrame") -> "DataFrame":
-    """Clean events → (day, user, search, item, item_id): what each search of a user led to, each item once."""
-    return (
-        events.where(F.col("search").isNotNull() & F.col("type").isin("view", "click"))
-        .select("day", "user", "search", "item", "item_id")
-        .distinct()
-    )
+FOUND = "day int, search bigint, item bigint, code tinyint"
+PAIRS = "day int, low bigint, high bigint, full boolean, fit boolean, cut bigint"
 
 
-def capped(found: "DataFrame", config: CoSearchConfig) -> "DataFrame":
-    """At most `max_items_per_search` items a search, chosen by a seeded hash; `is_kept` says which."""
-    chance = F.xxhash64(F.lit(config.seed), "user", "search", "item_id")
-    order = Window.partitionBy("day", "user", "search").orderBy(chance, "item")
-    return found.withColumn("is_kept", F.row_number().over(order) <= config.max_items_per_search)
+def found(rows: "DataFrame", held: HoldOut | None) -> "DataFrame":
+    """Rows of sessions → (day, search, item, code): what each search of a user led to.
+
+    `search` is a hash of the day, the user and the query; the code is that of `swing_lists`, with one level.
+    """
+
+    def flatten(rows: Any) -> Any:
+        import numpy as np
+        import pyarrow as pa
+
+        from graph_build.session_kernel import CLICK, mixed
+
+        opened = (rows.numbers("type") <= CLICK) & rows.flat("search").is_valid().to_numpy(zero_copy_only=False)
+        at = np.flatnonzero(opened)
+        day = rows.column("day")[rows.owner[at]]
+        user = mixed(day.astype(np.int64), rows.numbers("user")[at])
+        code = np.where(rows.column("held").astype(np.bool_)[rows.owner[at]], 1, 17).astype(np.int8)
+        search = mixed(user, rows.numbers("search")[at])
+        return pa.table({"day": day, "search": search, "item": rows.numbers("item")[at], "code": code})
+
+    needed = rows.select("day", "user", "item", "search", "type", is_held(held).alias("held"))
+    return needed.mapInArrow(by_batch(flatten), FOUND)
 
 
-def daily(kept: "DataFrame") -> "DataFrame":
-    """Capped searches → (day, src, dst, count int64): in how many searches of the day both were opened, both ways."""
-    lists = kept.groupBy("day", "user", "search").agg(F.collect_list("item").alias("items")).where("size(items) > 1")
-    return (
-        lists.select("day", "items", F.explode("items").alias("src"))
-        .select("day", "src", F.explode("items").alias("dst"))
-        .where("src != dst")
-        .groupBy("day", "src", "dst")
-        .agg(F.count(F.lit(1)).alias("count"))
-    )
+def pairs(found: "DataFrame", config: CoSearchConfig) -> "DataFrame":
+    """What searches led to → (day, low, high, full, fit): each pair of a search, at most a cap of items chosen by hash.
+
+    Rows with `cut` name nothing but how many items the cap cut.
+    """
+    return found.repartition("search").mapInArrow(_pair(config), PAIRS)
 
 
-def weigh(counts: "DataFrame", as_of_day: int, config: CoSearchConfig) -> "DataFrame":
-    """Daily counts → (src, dst, raw int64): Σ decay(day) · count.
+def daily(found: "DataFrame") -> "DataFrame":
+    """`pairs` → (day, low, high, full, fit): in how many searches of the day both were opened, in each graph."""
+    counts = [F.sum(F.col(graph).cast("bigint")).alias(graph) for graph in ("full", "fit")]
+    return found.where("cut is null").groupBy("day", "low", "high").agg(*counts)
+
+
+def weigh(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFrame":
+    """Daily counts → (src, dst, full, fit): Σ decay(day) · count, both ways, in fixed point.
 
     Plain counts, not a cosine: counts add up over days exactly, and one shopper's single search must not outweigh
     what a hundred shoppers did.
     """
-    weight = decayed(F.col("day"), as_of_day, config.half_life_days) * F.col("count")
-    return (
-        counts.select("src", "dst", weight.alias("raw"))
-        .groupBy("src", "dst")
-        .agg(F.sum("raw").alias("raw"))
-        .where("raw > 0")
+    sums = [
+        F.sum(F.col(graph) * decayed(F.col("day"), as_of_day, config.half_life_days)).alias(graph)
+        for graph, as_of_day in as_of._asdict().items()
+    ]
+    both = counts.groupBy("low", "high").agg(*sums)
+    ways = F.array(
+        F.struct(F.col("low").alias("src"), F.col("high").alias("dst")),
+        F.struct(F.col("high").alias("src"), F.col("low").alias("dst")),
     )
+    return both.select(F.explode(ways).alias("way"), "full", "fit").select("way.*", "full", "fit").where("full > 0")
+
+
+def _pair(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    cap, seed = config.max_items_per_search, config.seed
+
+    def pair(batches: Iterator[Any]) -> Iterator[Any]:
+        import numpy as np
+        import pyarrow as pa
+
+        from graph_build.swing_lists import Entries, bounded_stream, levels
+
+        days: dict[str, list[Any]] = {"search": [], "day": []}
+
+        def entries() -> Iterator[Entries]:
+            for batch in batches:
+                search = batch["search"].to_numpy()
+                one, first = np.unique(search, return_index=True)
+                days["search"].append(one)
+                days["day"].append(batch["day"].to_numpy()[first])
+                yield Entries(search, batch["item"].to_numpy(), batch["code"].to_numpy().view(np.uint8))
+
+        kept, cut = bounded_stream(entries(), "user", cap, seed)
+        if len(kept.user) == 0:
+            return
+        known, first = np.unique(np.concatenate(days["search"]), return_index=True)
+        day = np.concatenate(days["day"])[first]
+        # The k-th next entry of the same search, for every k below the cap: all pairs of a list.
+        for step in range(1, min(2 * cap, len(kept.user))):
+            same = np.flatnonzero(kept.user[step:] == kept.user[:-step])
+            if len(same) == 0:
+                break
+            one, other = kept.item[same], kept.item[same + step]
+            code = kept.code[same] & kept.code[same + step]
+            columns = {
+                "day": day[np.searchsorted(known, kept.user[same])],
+                "low": np.minimum(one, other),
+                "high": np.maximum(one, other),
+                "full": levels(code, 0) > 0,
+                "fit": levels(code, 1) > 0,
+                "cut": pa.nulls(len(same), pa.int64()),
+            }
+            yield from pa.table(columns).filter(pa.array(code > 0)).to_batches(100_000)
+        if len(cut.key):
+            blank = {
+                name: pa.nulls(1, kind)
+                for name, kind in (("day", pa.int32()), ("low", pa.int64()), ("high", pa.int64()))
+            }
+            truth = {name: pa.nulls(1, pa.bool_()) for name in ("full", "fit")}
+            yield pa.RecordBatch.from_pydict({**blank, **truth, "cut": pa.array([int((cut.members - cap).sum())])})
+
+    return pair

@@ -1,7 +1,7 @@
 """How much an older day counts, in fixed point, so that sums come out the same in any order."""
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyspark.sql import functions as F
 
@@ -14,6 +14,13 @@ ONE = 1 << 32
 EPOCH = dt.date(1970, 1, 1)
 
 
+class AsOf(NamedTuple):
+    """The last day of the whole graph and of the fit graph, as day numbers: their events weigh one."""
+
+    full: int
+    fit: int
+
+
 def day_number(date: dt.date) -> int:
     """Days since 1970-01-01."""
     return (date - EPOCH).days
@@ -23,3 +30,8 @@ def decayed(day: "Column", as_of_day: int, half_life_days: float, share: "Column
     """round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)), int64: what one event of `day` weighs."""
     age = F.lit(as_of_day) - day
     return F.round(F.lit(float(ONE)) * share * F.pow(F.lit(2.0), -age / F.lit(half_life_days))).cast("bigint")
+
+
+def weight_of_day(day: int, as_of_day: int, half_life_days: float) -> int:
+    """`decayed` of one day, without Spark."""
+    return int(ONE * 2.0 ** ((day - as_of_day) / half_life_days) + 0.5)

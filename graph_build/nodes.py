@@ -4,38 +4,25 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from graph_build.decay import ONE, decayed
+from graph_build.decay import ONE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def nodes(
-    events: "DataFrame",
-    catalogue: "DataFrame | None",
-    linked: "DataFrame | None",
-    *,
-    as_of_day: int,
-    half_life_days: float,
-    tail_max_events: int,
-) -> "DataFrame":
-    """The nodes table, sorted by item_id.
+def nodes(items: "DataFrame", catalogue: "DataFrame | None", graph: str, *, tail_max_events: int) -> "DataFrame":
+    """The nodes table of one graph, sorted by item_id.
 
     Args:
-        events: clean events.
+        items: `sessions.items`; pages that only ever appear as the source of a click are nodes without events.
         catalogue: (item_id), or None when no items table was given.
-        linked: (item_id) of pages that only ever appear as the source of a click; nodes without events of their own.
+        graph: "full" or "fit".
     """
-    counted = events.where("counted")
-    weight = F.sum(decayed(F.col("day"), as_of_day, half_life_days))
-    table = counted.groupBy("item_id").agg(
-        F.count(F.lit(1)).alias("events"),
-        (weight / F.lit(float(ONE))).alias("popularity"),
-        F.min("time").alias("first_seen"),
-        F.max("time").alias("last_seen"),
+    first, last = (F.timestamp_micros(f"{end}_{graph}").alias(f"{end}_seen") for end in ("first", "last"))
+    popularity = F.col(f"popularity_{graph}") / F.lit(float(ONE))
+    table = items.where((F.col(f"events_{graph}") > 0) | (F.col(f"linked_{graph}") > 0)).select(
+        "item_id", F.col(f"events_{graph}").alias("events"), popularity.alias("popularity"), first, last
     )
-    if linked is not None:
-        table = table.join(linked.distinct(), "item_id", "full")
     in_catalogue = F.lit(False)
     if catalogue is not None:
         table = table.join(catalogue.select("item_id", F.lit(True).alias("known")), "item_id", "full")

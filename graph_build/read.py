@@ -1,9 +1,10 @@
 """Reads checked files into Spark under the contract's names and types, one row of the log a row.
 
-Beside the contract's columns every row carries its place in the input (`file_rank`, `file`, `block`, `row`), which
-orders rows that tie in time the same way however Spark splits the files, and `raw`, the row as it was, for quarantine.
+Beside the contract's columns every row carries its place in the input (`file`, `block`, `row`), which orders rows that
+tie in time the same way however Spark splits the files, and `raw`, the row as it was, for quarantine.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from graph_build.errors import GraphInputError
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-PLACE = ("file_rank", "file", "block", "row")
+PLACE = ("file", "block", "row")
 
 SPARK_TYPES: dict[Kind, str] = {
     "id": "string",
@@ -72,7 +73,7 @@ def read(
         reason: why a row is refused, null for a good one, over the contract's columns. Of events, only refused
             rows get `raw`: there are too many of the others.
     """
-    frames = [_read_one(spark, table, source, config, reason, many=len(found) > 1) for source in found]
+    frames = [_read_one(spark, table, source, config, reason) for source in found]
     union = frames[0]
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
@@ -80,7 +81,7 @@ def read(
 
 
 def _read_one(
-    spark: "SparkSession", table: Table, source: Source, config: InputConfig, reason: "Column", *, many: bool
+    spark: "SparkSession", table: Table, source: Source, config: InputConfig, reason: "Column"
 ) -> "DataFrame":
     if source.format == "parquet":
         frame = spark.read.parquet(*source.files)
@@ -94,7 +95,6 @@ def _read_one(
             .csv(list(source.files))
         )
         block, row = F.col("_metadata.file_block_start"), F.monotonically_increasing_id()
-    single = len(source.files) == 1 and not many
     names = mapped(table, config)
     unit = config.events.timestamp_unit if table == "events" else None
     columns = []
@@ -118,15 +118,21 @@ def _read_one(
     placed = frame.select(
         *columns,
         F.struct(*raw).alias("raw_row"),
-        F.lit(source.order).alias("file_rank"),
-        (F.lit("") if single else F.col("_metadata.file_path")).alias("file"),
+        F.regexp_replace("_metadata.file_path", "^file:/+", "/").alias("path"),
         block.alias("block"),
         row.alias("row"),
     )
+    first = source.order << 32
+    files = sorted(re.sub("^file:/+", "/", path) for path in frame.inputFiles())
+    if len(files) == 1:
+        placed = placed.withColumn("file", F.lit(first))
+    else:
+        ranks = spark.createDataFrame([(path, first + n) for n, path in enumerate(files)], "path string, file bigint")
+        placed = placed.join(F.broadcast(ranks), "path", "left")
     return (
         placed.withColumn("reason", reason)
         .withColumn("raw", F.when(F.col("reason").isNotNull(), as_json) if table == "events" else as_json)
-        .drop("raw_row")
+        .drop("raw_row", "path")
     )
 
 

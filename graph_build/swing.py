@@ -1,109 +1,214 @@
 """Swing edges: items that the same pairs of otherwise different users opened (arXiv 2010.05525).
 
-User lists go once to every bucket that holds one of their items; a bucket then scores its items alone.
+Three shuffles: by item, to bound an item's users; by user, to bound a user's items and pack the lists; by bucket of
+items, to score. From the second on the lists travel packed, a few large rows instead of one row an entry. The whole
+graph and the fit graph (without the hold-out sessions) go the same way together.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from graph_build.config import SwingConfig
+from graph_build.sessions import HoldOut, by_batch, is_held
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
-# User-item entries that one bucket may hold: some hundred MB in a Python worker.
-BUCKET_ENTRIES = 2_000_000
+# User-item entries in one bucket, and in one partition on the way there: some hundred MB in a Python worker.
+BUCKET_ENTRIES = 10_000_000
+PARTITION_ENTRIES = 2_000_000
 
-
-def user_items(events: "DataFrame", config: SwingConfig) -> "DataFrame":
-    """Clean events → (user, item, item_id, strength): each pair once, with its strongest behaviour in the window."""
-    kind = F.col("type")
-    strength = (
-        F.when(kind == "purchase", config.purchase_weight)
-        .when(kind == "add_to_cart", config.add_to_cart_weight)
-        .when(kind == "click", config.click_weight)
-        .otherwise(config.view_weight)
-    )
-    return (
-        events.where(F.col("item").isNotNull())
-        .groupBy("user", "item", "item_id")
-        .agg(F.max(strength).alias("strength"))
-    )
+BOUNDED = "user bigint, item bigint, code tinyint, members bigint"
+PACKED = "bucket bigint, payload binary, cut string, key bigint, members bigint"
+SCORED = "one bigint, other bigint, full bigint, fit bigint"
 
 
-def capped(pairs: "DataFrame", config: SwingConfig) -> "DataFrame":
-    """At most `max_item_users` users an item, then `max_user_items` items a user, by a hash of (user, item)."""
-    chance = F.xxhash64(F.lit(config.seed), "user", "item_id")
-    by_item = Window.partitionBy("item").orderBy("chance", "user")
-    by_user = Window.partitionBy("user").orderBy("chance", "item")
-    return (
-        pairs.withColumn("chance", chance)
-        .withColumn("rank", F.row_number().over(by_item))
-        .where(F.col("rank") <= config.max_item_users)
-        .withColumn("rank", F.row_number().over(by_user))
-        .where(F.col("rank") <= config.max_user_items)
-        .select("user", "item", "strength")
-    )
+def strengths(config: SwingConfig) -> list[float]:
+    """The weights of the behaviours in ascending order; an entry's level is its place, from 1."""
+    weights = {config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight}
+    return sorted(weights)
 
 
-def user_lists(pairs: "DataFrame", config: SwingConfig) -> "DataFrame":
-    """Capped pairs → (user, list array<struct<item, strength>> in item order) of users with enough items."""
-    return (
-        pairs.groupBy("user")
-        .agg(F.sort_array(F.collect_list(F.struct("item", "strength"))).alias("list"))
-        .where(F.size("list") >= config.min_user_items)
-    )
+def fixed_point(config: SwingConfig) -> int:
+    """The raw score of 1.0: the largest power of two, up to 2^44, with which no int64 sum overflows."""
+    users, strongest = config.max_item_users, max(strengths(config))
+    heaviest = (config.user_offset + config.min_user_items) ** -config.user_exponent * strongest
+    most = users * (users - 1) / 2 * heaviest**2 / (config.alpha + 2)
+    return 1 << min(44, 62 - math.ceil(math.log2(max(most, 1.0))))
 
 
-def buckets_for(entries: int, parallelism: int) -> int:
-    """How many buckets `entries` user-item pairs are scored in: enough to keep every core busy, each small."""
-    return max(2 * parallelism, -(-entries // BUCKET_ENTRIES))
+def entries(rows: "DataFrame", held: HoldOut | None, config: SwingConfig) -> "DataFrame":
+    """Rows of sessions → (user, item, code tinyint): a row an item event, coded as in `swing_lists`."""
+    places = {weight: place for place, weight in enumerate(strengths(config), 1)}
+    of_type = [
+        places[w] for w in (config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight)
+    ]
 
-
-def score(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
-    """User lists → (src, dst, raw int64): the top-K partners of each item, both ways (Swing is symmetric)."""
-    home = F.transform("list", lambda entry: F.pmod(F.hash(entry["item"]), F.lit(buckets)))
-    spread = lists.select(
-        "user",
-        F.col("list.item").alias("items"),
-        F.col("list.strength").alias("strengths"),
-        home.alias("home"),
-        F.explode(F.array_distinct(home)).alias("bucket"),
-    )
-    both_ways = spread.groupBy("bucket").applyInArrow(_scorer(config), "src bigint, dst bigint, raw bigint")
-    return both_ways.distinct()
-
-
-def _scorer(config: SwingConfig) -> Callable[[Any], Any]:
-    """The function that a worker runs on one bucket; it carries plain numbers only."""
-    settings: dict[str, Any] = {
-        "alpha": config.alpha,
-        "user_offset": config.user_offset,
-        "user_exponent": config.user_exponent,
-        "top_k": config.top_k,
-    }
-
-    def score_bucket(table: "pa.Table") -> "pa.Table":
+    def flatten(rows: Any) -> Any:
         import numpy as np
         import pyarrow as pa
 
-        from graph_build.swing_kernel import swing_top_k
+        level = np.array([*of_type, 0], np.int8)[rows.numbers("type")]
+        code = np.where(rows.column("held").astype(np.bool_)[rows.owner], level, level * 17).astype(np.int8)
+        columns = {"user": rows.flat("user"), "item": rows.flat("item"), "code": pa.array(code)}
+        return pa.table(columns).filter(rows.flat("item").is_valid())
 
-        table = table.sort_by("user").combine_chunks()
-        lists = table["items"].combine_chunks()
-        codes = lists.flatten().to_numpy()
-        indptr = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]).astype(np.int64)
-        home = table["home"].combine_chunks().flatten().to_numpy()
-        known, local = np.unique(codes, return_inverse=True)
-        anchors = np.zeros(len(known), np.bool_)
-        anchors[local[home == table["bucket"][0].as_py()]] = True
-        strength = table["strengths"].combine_chunks().flatten().to_numpy()
-        src, dst, raw = swing_top_k(indptr, local.astype(np.int64), strength, anchors, **settings)
-        ends = np.concatenate([known[src], known[dst]]), np.concatenate([known[dst], known[src]])
-        return pa.table({"src": ends[0], "dst": ends[1], "raw": np.concatenate([raw, raw])})
+    needed = rows.select("user", "item", "type", is_held(held).alias("held"))
+    return needed.mapInArrow(by_batch(flatten), "user bigint, item bigint, code tinyint")
+
+
+def plan(rows: int, cores: int) -> tuple[int, int]:
+    """How many partitions and buckets about `rows` entries go through: enough for every core, each of bounded size."""
+    return max(cores, -(-rows // PARTITION_ENTRIES)), max(cores, -(-rows // BUCKET_ENTRIES))
+
+
+def packed(found: "DataFrame", config: SwingConfig, parts: int, buckets: int) -> "DataFrame":
+    """Entries → packed user lists for each bucket, and a row for each user and item that a cap cut (`cut` not null)."""
+    by_item = found.repartition(parts, "item").mapInArrow(_bound_items(config), BOUNDED)
+    by_user = by_item.repartition(parts, "user")
+    return by_user.mapInArrow(_pack_users(config, _keys(found.sparkSession, buckets)), PACKED)
+
+
+def score(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
+    """Packed lists → (one, other, full, fit): the top-K partners of each item, and their scores in each graph.
+
+    A pair (one < other) stands once, whichever of the two chose the other; int64 in fixed point, 0 where not chosen.
+    """
+    work = lists.where("bucket is not null").select("bucket", "payload").repartition(buckets, "bucket")
+    scored = work.mapInArrow(_scorer(config, buckets), SCORED)
+    # Both ends give the same score.
+    return scored.groupBy("one", "other").agg(F.max("full").alias("full"), F.max("fit").alias("fit"))
+
+
+def cut_counts(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
+    """How many entries each cap cut."""
+    caps = {"item": ("swing_item_users", config.max_item_users), "user": ("swing_user_items", config.max_user_items)}
+    cut = lists.where("cut is not null").groupBy("cut").agg(F.count(F.lit(1)), F.sum("members")).collect()
+    found = {row[0]: (row[1], row[2]) for row in cut}
+    counts = {}
+    for kind, (name, cap) in caps.items():
+        groups, members = found.get(kind, (0, 0))
+        counts[name] = members - cap * groups
+    return counts
+
+
+def directed(pairs: "DataFrame") -> "DataFrame":
+    """Pairs → (src, dst, full, fit), both ways: Swing is symmetric."""
+    ways = F.array(
+        F.struct(F.col("one").alias("src"), F.col("other").alias("dst")),
+        F.struct(F.col("other").alias("src"), F.col("one").alias("dst")),
+    )
+    return pairs.select(F.explode(ways).alias("way"), "full", "fit").select("way.*", "full", "fit")
+
+
+def _keys(spark: "SparkSession", buckets: int) -> list[int]:
+    """For each partition of `repartition(buckets, key)` a key that goes there, so that no two buckets share one."""
+    place = F.expr(f"pmod(hash(id), {buckets})").alias("place")
+    found = spark.range(64 * buckets).select("id", place).groupBy("place").agg(F.min("id")).collect()
+    return [key for _, key in sorted(tuple(row) for row in found)]
+
+
+def _read(batch: "pa.RecordBatch") -> Any:
+    import numpy as np
+
+    from graph_build.swing_lists import Entries
+
+    code = batch["code"].to_numpy().view(np.uint8)
+    return Entries(batch["user"].to_numpy(), batch["item"].to_numpy(), code)
+
+
+def _bound_items(config: SwingConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    cap, seed = config.max_item_users, config.seed
+
+    def bound(batches: Iterator[Any]) -> Iterator[Any]:
+        import numpy as np
+        import pyarrow as pa
+
+        from graph_build.swing_lists import bounded_stream
+
+        kept, cut = bounded_stream(map(_read, batches), "item", cap, seed)
+        n, blank = len(kept.user), pa.nulls
+        columns = {"user": kept.user, "item": kept.item, "code": kept.code.view(np.int8), "members": blank(n, "int64")}
+        yield from pa.table(columns).to_batches(100_000)
+        # A row of a cut item has no code; its key stands as the item, the user only spreads such rows.
+        n = len(cut.key)
+        columns = {"user": cut.key, "item": cut.key, "code": blank(n, "int8"), "members": cut.members}
+        yield from pa.table(columns).to_batches(100_000)
+
+    return bound
+
+
+def _pack_users(config: SwingConfig, keys: list[int]) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    cap, seed = config.max_user_items, config.seed
+
+    def pack(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        from graph_build.swing_lists import Cut, bounded_stream, packed
+
+        schema = pa.schema(
+            [("bucket", "int64"), ("payload", "binary"), ("cut", "string"), ("key", "int64"), ("members", "int64")]
+        )
+
+        def cut_rows(kind: str, cut: Cut) -> pa.RecordBatch:
+            n = len(cut.key)
+            columns = [pa.nulls(n, "int64"), pa.nulls(n, "binary"), pa.repeat(kind, n), cut.key, cut.members]
+            return pa.record_batch([pa.array(c) if not isinstance(c, pa.Array) else c for c in columns], schema=schema)
+
+        cut_items = []
+
+        def entries() -> Iterator[Any]:
+            for batch in batches:
+                told = batch.filter(batch["members"].is_valid())
+                cut_items.append(cut_rows("item", Cut(told["item"].to_numpy(), told["members"].to_numpy())))
+                yield _read(batch.filter(batch["members"].is_null()))
+
+        kept, cut = bounded_stream(entries(), "user", cap, seed)
+        yield from cut_items
+        yield cut_rows("user", cut)
+        for bucket, payload in packed(kept, len(keys)):
+            row = [{"bucket": keys[bucket], "payload": payload}]
+            yield pa.RecordBatch.from_pylist(row, schema=schema)
+
+    return pack
+
+
+def _scorer(config: SwingConfig, buckets: int) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    strength = [0.0, *strengths(config)]
+    formula: dict[str, Any] = {
+        "alpha": config.alpha,
+        "user_offset": config.user_offset,
+        "user_exponent": config.user_exponent,
+    }
+    units = fixed_point(config)
+
+    def score_bucket(batches: Iterator[Any]) -> Iterator[Any]:
+        import numpy as np
+        import pyarrow as pa
+
+        from graph_build.swing_kernel import UserLists, counted, swing_top_k
+        from graph_build.swing_lists import GRAPHS, bucket_of, levels, unpacked
+
+        payloads = [value.as_py() for batch in batches for value in batch["payload"]]
+        if not payloads:
+            return
+        bucket, lists, known = unpacked(payloads)
+        del payloads
+        anchors = bucket_of(known, buckets) == bucket
+        for graph in range(len(GRAPHS)):
+            mine = counted(UserLists(lists.indptr, lists.items, levels(lists.levels, graph)), config.min_user_items)
+            src, dst, raw = swing_top_k(mine, np.array(strength), anchors, top_k=config.top_k, scale=units, **formula)
+            ends = known[src], known[dst]
+            columns = {
+                "one": np.minimum(*ends),
+                "other": np.maximum(*ends),
+                GRAPHS[graph]: raw,
+                GRAPHS[1 - graph]: np.zeros(len(raw), np.int64),
+            }
+            yield from pa.table(columns).select(["one", "other", *GRAPHS]).to_batches(100_000)
 
     return score_bucket

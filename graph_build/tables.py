@@ -1,6 +1,7 @@
 """The three input tables after checking, and what was refused of them."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,14 @@ from graph_build.errors import GraphInputError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-QUARANTINE = ("input", "reason", "row")
+QUARANTINE = "input string, reason string, row string"
 
 
 @dataclass(frozen=True)
 class Events:
-    """Checked events. `rows` holds the refused ones too (`reason` not null); `columns` are those that the input has."""
+    """Checked events. `rows` holds the refused ones too (`reason` not null); `as_of`: time of the last valid one."""
 
     rows: "DataFrame"
-    columns: list[str]
     read: int
     left_out: int
     by_type: dict[str, int]
@@ -33,7 +33,7 @@ class Events:
     @property
     def usable(self) -> "DataFrame":
         """The rows that the graph is built from."""
-        return self.rows.where("reason is null and not left_out and type != 'impression'")
+        return events.usable(self.rows)
 
     @property
     def quarantine(self) -> "DataFrame":
@@ -58,36 +58,34 @@ def checked_events(spark: "SparkSession", sources: list[Source], config: GraphCo
     """
     columns = read.present("events", sources, config.input)
     raw = read.read(spark, "events", sources, config.input, events.reason(date))
-    rows = events.checked(raw, columns, exclude_ad_events=config.input.events.exclude_ad_events).persist(
-        StorageLevel.MEMORY_AND_DISK
-    )
-    counts = rows.groupBy("reason", "type", "left_out").agg(F.count(F.lit(1)), F.max("time"), F.max("raw")).collect()
+    rows = events.checked(raw, columns, exclude_ad_events=config.input.events.exclude_ad_events)
+    kind = F.when(F.col("reason").isNull(), F.col("event_type"))
+    counts = rows.groupBy("reason", kind, "left_out").agg(F.count(F.lit(1)), F.max("time")).collect()
     total = sum(row[3] for row in counts)
     refused: dict[str, int] = {}
-    example: dict[str, str] = {}
     by_type: dict[str, int] = {}
     left_out = 0
-    last: list[dt.datetime] = []
-    for reason, kind, is_left_out, n, time, sample in counts:
+    last = 0
+    for reason, kind, is_left_out, n, time in counts:
         if reason is not None:
             refused[reason] = refused.get(reason, 0) + n
-            example[reason] = sample
         elif is_left_out:
             left_out += n
         else:
             by_type[kind] = by_type.get(kind, 0) + n
-            last.append(time.astimezone(dt.UTC))
+            last = max(last, time)
     files = ", ".join(file for source in sources for file in source.files[:3])
     if total == 0:
         raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")
-    _check_share("events", files, total, refused, example, config)
+    _check_share("events", files, total, refused, lambda reason: _example(rows, reason), config)
     if not any(by_type.get(kind) for kind in events.ITEM_TYPES):
         raise GraphInputError(
             f"{files}: none of {total} events can be used: {_counted(refused) or 'none is of an item'}"
             f"{f', {left_out} of our own ads left out' if left_out else ''}; expected valid events of the types "
             f"{', '.join(events.ITEM_TYPES)}{f' up to the end of {date}' if date else ''}"
         )
-    return Events(rows, columns, total, left_out, by_type, refused, max(last))
+    as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
+    return Events(rows, total, left_out, by_type, refused, as_of)
 
 
 def checked_items(spark: "SparkSession", sources: list[Source], config: GraphConfig) -> Checked:
@@ -120,12 +118,13 @@ def _refusals(
     if total == 0:
         raise GraphInputError(f"{files}: the {table} table is empty (0 rows); leave it out, or give one with rows")
     bad = {reason: n for reason, n in refused.items() if reason not in kept}
-    _check_share(table, files, total, bad, {reason: raw for reason, _, raw in counts if reason}, config)
+    example = {reason: raw for reason, _, raw in counts if reason}
+    _check_share(table, files, total, bad, lambda reason: example[reason], config)
     return refused
 
 
 def _check_share(
-    table: str, files: str, total: int, refused: dict[str, int], example: dict[str, str], config: GraphConfig
+    table: str, files: str, total: int, refused: dict[str, int], example: Callable[[str], str], config: GraphConfig
 ) -> None:
     """Rows after the end of --date are no fault of the log, and do not count."""
     faults = {reason: n for reason, n in refused.items() if reason != events.AFTER_DATE}
@@ -141,8 +140,13 @@ def _check_share(
     }.get(worst, "")
     raise GraphInputError(
         f"{files}: {bad} of {judged} {table} rows are bad ({_counted(faults)}), more than "
-        f"input.max_bad_share = {config.input.max_bad_share:g} allows; e.g. {worst}: {example.get(worst)}{hint}"
+        f"input.max_bad_share = {config.input.max_bad_share:g} allows; e.g. {worst}: {example(worst)}{hint}"
     )
+
+
+def _example(rows: "DataFrame", reason: str) -> str:
+    found: str = rows.where(F.col("reason") == reason).select("raw").first()[0]  # type: ignore[index]
+    return found
 
 
 def _counted(refused: dict[str, int]) -> str:

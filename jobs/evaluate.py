@@ -93,7 +93,7 @@ def evaluate_version(
     )
     rankers: dict[str, Ranker] = {"LightSAGE": EmbeddingRanker(catalogue, index.edges, config.retrieval)}
     if options.baselines:
-        rankers |= counting_peers(version / "graph" / "full", catalogue, index.edges)
+        rankers |= counting_peers(version / "graph", catalogue, index.edges)
     rows = []
     for done, (model, ranker) in enumerate(rankers.items()):
         report(model, done / len(rankers))
@@ -179,7 +179,8 @@ def holdout_score(graph: Path, config: Config) -> "Callable[[Ranker], float] | N
     nodes = pq.read_table(graph / "fit" / "nodes", columns=["item_id", "events"]).sort_by("item_id")
     item_ids = np.array(nodes["item_id"].to_pylist(), dtype=object)
     events = nodes["events"].to_numpy().astype(np.int64)
-    table = pq.read_table(graph / "holdout", columns=["session", "kind", "items", "times"])
+    held = pc.field("held")
+    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"], filters=held)
     table = _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
     for protocol in ("item", "basket"):
         sessions = sessions_from_graph(table, KIND[protocol])

@@ -112,11 +112,11 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "Train
 
     graph, items = folder / "graph", folder / "graph" / "tables" / "items"
     with progress.stage("train: choose steps") as report:
-        fit = load_graph(graph / "fit", items)
+        fit = load_graph(graph, "fit", items)
         validate = served_validation(graph, config)
         chosen = train(fit, config.model, validate=validate, progress=report).record
     with progress.stage("train: all events") as report:
-        full = load_graph(graph / "full", items)
+        full = load_graph(graph, "full", items)
         trained = train(full, config.model, steps=chosen.steps, schedule_steps=chosen.schedule_steps, progress=report)
         save_model(folder / "model", trained, config.model)
         trained.embeddings.save(folder / "embeddings")

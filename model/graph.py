@@ -5,6 +5,7 @@ Row i is the i-th item in the order of item_id; every array below is aligned to 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -79,12 +80,13 @@ def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np
     return table[encoded.indices.to_numpy()]
 
 
-def load_graph(graph: Path, items: Path | None) -> ItemGraph:
-    """Read `full/` or `fit/` of an item graph, and `tables/items` when there is a catalogue.
+def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> ItemGraph:
+    """Read the whole item graph, or the one without the hold-out, and `tables/items` when there is a catalogue.
 
     Raises:
         ModelInputError: a table is missing, or an edge names an item that is no node.
     """
+    graph = root / part
     nodes = _read(graph / "nodes", ["item_id", "events", "is_tail"]).sort_by("item_id")
     item_ids = nodes["item_id"].combine_chunks()
     if len(item_ids) == 0:
@@ -97,7 +99,9 @@ def load_graph(graph: Path, items: Path | None) -> ItemGraph:
         raise ModelInputError(
             f"{graph / 'edges'} has the edge_type {stray!r}, not one of {', '.join(EDGE_TYPES)}; rebuild the graph"
         )
-    moves = _read(graph / "transitions", ["src", "dst", "steps"])
+    moves = _read(root / "transitions", ["src", "dst", "steps", "held"])
+    if part == "fit":
+        moves = moves.filter(pc.invert(moves["held"]))
     pairs = np.stack(
         [_codes(moves["src"], item_ids, "transitions"), _codes(moves["dst"], item_ids, "transitions")], axis=1
     )

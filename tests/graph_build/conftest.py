@@ -79,18 +79,40 @@ def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def cleaned(checked: Callable[..., Any]) -> Callable[..., Any]:
-    """Rows or a path → (clean events, item codes): what every step of the graph starts from."""
-    from graph_build import events
+def put_together(checked: Callable[..., Any]) -> Callable[..., Any]:
+    """Rows or a path → rows of sessions: what every step of the graph starts from."""
+    from graph_build import sessions
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None) -> Any:
         config = config or GraphConfig()
-        found = checked(rows, config)
-        codes = events.item_codes(found.usable).persist()
-        clean = events.clean(found.usable, codes, found.columns, config.strong_click.max_session_items)
-        return clean.persist(), codes
+        return sessions.session_rows(checked(rows, config).usable, config, 1).persist()
 
     return run
+
+
+def events_of(rows: Any) -> list[dict[str, Any]]:
+    """The events of rows of sessions, in order: session, n, item_id, search, and the flags by name."""
+    from graph_build import session_kernel
+
+    names = ("COUNTED", "OPENED", "LISTED", "LEFT", "WITHIN")
+    return [
+        {"session": row["session"], "n": n, "item_id": item_id, "search": search}
+        | {name.lower(): bool(flags & getattr(session_kernel, name)) for name in names}
+        for row in rows.collect()
+        for n, (item_id, search, flags) in enumerate(zip(row["item_id"], row["search"], row["flags"], strict=True), 1)
+    ]
+
+
+def item_names(rows: Any) -> Any:
+    """(item, item_id) of rows of sessions."""
+    from pyspark.sql import functions as F
+
+    pairs = [
+        F.explode(F.arrays_zip(F.col(a).alias("item"), F.col(b).alias("item_id"))).alias("z")
+        for a, b in (("item", "item_id"), ("source", "source_id"))
+    ]
+    both = rows.select(pairs[0]).union(rows.select(pairs[1])).select("z.item", "z.item_id")
+    return both.where("item is not null").distinct()
 
 
 @pytest.fixture

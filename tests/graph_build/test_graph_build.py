@@ -16,13 +16,6 @@ import pytest
 from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
 
 TIME = pa.timestamp("us", tz="UTC")
-SESSIONS = {
-    "session": pa.int64(),
-    "start": TIME,
-    "kind": pa.string(),
-    "items": pa.list_(pa.string()),
-    "times": pa.list_(TIME),
-}
 GRAPH = {
     "nodes": {
         "item_id": pa.string(),
@@ -34,6 +27,8 @@ GRAPH = {
         "in_catalogue": pa.bool_(),
     },
     "edges": {"src": pa.string(), "dst": pa.string(), "edge_type": pa.string(), "weight": pa.float64()},
+}
+TRAINING = {
     "transitions": {
         "session": pa.int64(),
         "time": TIME,
@@ -41,8 +36,16 @@ GRAPH = {
         "dst": pa.string(),
         "steps": pa.int32(),
         "kind": pa.string(),
+        "held": pa.bool_(),
     },
-    "sessions": SESSIONS,
+    "sessions": {
+        "session": pa.int64(),
+        "start": TIME,
+        "kind": pa.string(),
+        "items": pa.list_(pa.string()),
+        "times": pa.list_(TIME),
+        "held": pa.bool_(),
+    },
 }
 ADS = {
     "ad_id": pa.string(),
@@ -104,7 +107,8 @@ def test_every_table_has_the_columns_that_are_agreed(one: tuple[Any, Path]) -> N
     for graph in ("full", "fit"):
         for name, expected in GRAPH.items():
             assert columns(out / graph / name) == expected, (graph, name)
-    assert columns(out / "holdout") == SESSIONS
+    for name, expected in TRAINING.items():
+        assert columns(out / name) == expected, name
     assert columns(out / "tables" / "ads") == ADS
     assert columns(out / "quarantine") == dict.fromkeys(["input", "reason", "row"], pa.string())
 
@@ -132,17 +136,17 @@ def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
 
 def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], built: Callable[..., Any]) -> None:
     summary, out = one
-    held = {row["session"] for row in table(out / "holdout")}
-    whole = {row["session"] for row in table(out / "full" / "sessions")}
-    rest = {row["session"] for row in table(out / "fit" / "sessions")}
+    held = [row for row in table(out / "sessions") if row["held"]]
+    rest = [row for row in table(out / "sessions") if not row["held"]]
     assert held
-    assert held | rest == whole
-    assert not held & rest
+    assert not {row["session"] for row in held} & {row["session"] for row in rest}
     assert summary.holdout_sessions == len(held)
-    last = max(row["start"] for row in table(out / "fit" / "sessions"))
-    assert all(row["start"] >= last for row in table(out / "holdout"))
+    last = max(row["start"] for row in rest)
+    assert all(row["start"] >= last for row in held)
+    kept_pairs = {row["session"] for row in table(out / "transitions") if not row["held"]}
+    assert kept_pairs <= {row["session"] for row in rest}
 
-    kept_starts = {(row["start"], row["items"][0]) for row in table(out / "fit" / "sessions")}
+    kept_starts = {(row["start"], row["items"][0]) for row in rest}
     by_session: dict[str, list[dict[str, Any]]] = {}
     for row in log_rows():
         by_session.setdefault(row["session_id"], []).append(row)
@@ -154,7 +158,7 @@ def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], b
     ]
     pq.write_table(pa.table({"item_id": ["i1", "new"]}), out.parent / "items2.parquet")
     _, alone = built(kept, items=str(out.parent / "items2.parquet"), holdout_share=0.0)
-    for name in ("nodes", "edges", "transitions", "sessions"):
+    for name in GRAPH:
         assert in_any_order(out / "fit" / name) == in_any_order(alone / "full" / name), name
 
 
@@ -181,6 +185,8 @@ def test_the_same_log_in_other_splits_gives_the_same_graph(
     for graph in ("full", "fit"):
         for name in GRAPH:
             assert in_any_order(out / graph / name) == in_any_order(other / graph / name), (graph, name)
+    for name in TRAINING:
+        assert in_any_order(out / name) == in_any_order(other / name), name
 
 
 def test_the_report_stands_alone_and_shows_the_counts(one: tuple[Any, Path]) -> None:

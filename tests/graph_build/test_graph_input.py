@@ -12,11 +12,12 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 import pytest
 
+from graph_build import sessions
 from graph_build.config import GraphConfig
 from graph_build.contract import local_sources
 from graph_build.errors import GraphInputError
 
-from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
+from .conftest import at, event, events_of, table, write_events  # type: ignore[import-not-found]
 
 GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
 
@@ -145,7 +146,7 @@ def test_bad_events_are_quarantined_with_their_reason_and_no_raw_user(built: Cal
     assert any(json.loads(line)["event_type"] == "teleport" for line in lines)
 
 
-def test_duplicates_collapse_as_agreed(cleaned: Callable[..., Any]) -> None:
+def test_duplicates_collapse_as_agreed(put_together: Callable[..., Any]) -> None:
     rows = [
         event("a", at(1), "view", "i", event_id="1"),
         event("a", at(1), "view", "i", event_id="1"),
@@ -161,17 +162,23 @@ def test_duplicates_collapse_as_agreed(cleaned: Callable[..., Any]) -> None:
         event("c", at(1), "click", "i", request_id="r"),
         event("c", at(2), "click", "i"),
     ]
-    clean, _ = cleaned(rows)
-    kept = Counter(row["n"] for row in clean.collect())
-    assert sum(kept.values()) == 2 + 3 + 3
-    searched = clean.where("search is not null").select("item_id").collect()
-    assert [row["item_id"] for row in searched] == ["i"]
+    together = put_together(rows)
+    kept = events_of(together)
+    assert len(kept) == 2 + 3 + 3
+    assert [event["item_id"] for event in kept if event["search"] is not None] == ["i"]
+    assert sessions.counts(together).duplicates == 3
 
 
-def test_file_order_settles_equal_times_whatever_the_splits(cleaned: Callable[..., Any]) -> None:
+def test_file_order_settles_equal_times_whatever_the_splits(put_together: Callable[..., Any]) -> None:
     rows = [event("s", at(1), "view", item) for item in "qwertyuiop"]
-    clean, _ = cleaned(rows)
-    assert "".join(row["item_id"] for row in clean.orderBy("n").collect()) == "qwertyuiop"
+    assert "".join(event["item_id"] for event in events_of(put_together(rows))) == "qwertyuiop"
+
+
+def test_the_names_of_files_settle_equal_times_between_them(put_together: Callable[..., Any], tmp_path: Path) -> None:
+    folder = tmp_path / "in two parts"
+    for name, items in (("b c.parquet", "yuiop"), ("a.parquet", "qwert")):
+        write_events(folder / name, [event("s", at(1), "view", item) for item in items])
+    assert "".join(event["item_id"] for event in events_of(put_together(str(folder)))) == "qwertyuiop"
 
 
 def test_the_job_stops_past_the_share_of_bad_rows_but_late_rows_are_no_fault(checked: Callable[..., Any]) -> None:
@@ -193,11 +200,11 @@ def test_no_events_and_nothing_usable_are_errors_that_leave_nothing_behind(
         checked([event("s", at(1), "search", query="x")])
 
 
-def test_a_session_is_cut_at_midnight_utc(cleaned: Callable[..., Any]) -> None:
+def test_a_session_is_cut_at_midnight_utc(put_together: Callable[..., Any]) -> None:
     rows = [event("s", at(1439), "view", "a"), event("s", at(1441), "view", "b"), event("s", at(1442), "view", "c")]
-    clean, _ = cleaned(rows)
-    assert Counter(row["session"] for row in clean.collect()).most_common()[0][1] == 2
-    assert sorted((row["item_id"], row["n"]) for row in clean.collect()) == [("a", 1), ("b", 1), ("c", 2)]
+    found = events_of(put_together(rows))
+    assert sorted(Counter(event["session"] for event in found).values()) == [1, 2]
+    assert sorted((event["item_id"], event["n"]) for event in found) == [("a", 1), ("b", 1), ("c", 2)]
 
 
 def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
@@ -214,7 +221,7 @@ def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
     for n, (time, settings) in enumerate(times):
         pq.write_table(pa.table({**columns, "timestamp": time}), tmp_path / f"t{n}.parquet")
         rows = checked(str(tmp_path / f"t{n}.parquet"), config(events=settings)).rows
-        got = rows.selectExpr("item_id", "unix_micros(time)").orderBy("time").collect()
+        got = rows.select("item_id", "time").orderBy("time").collect()
         assert [tuple(row) for row in got] == [
             ("10", seconds * 1_000_000),
             ("9007199254740993", (seconds + 60) * 1_000_000),

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from graph_build import co_search, edges, sessions, strong_click, transitions
+from graph_build import co_search, edges, sessions, strong_click
 from graph_build.config import CoPurchaseConfig, CoSearchConfig, GraphConfig, StrongClickConfig
-from graph_build.decay import ONE, day_number
+from graph_build.decay import ONE, AsOf, day_number
 from graph_build.query import normalise_query
 
-from .conftest import at, event  # type: ignore[import-not-found]
+from .conftest import at, event, events_of, item_names  # type: ignore[import-not-found]
 
 Rows = list[dict[str, Any]]
 OPENS = ("view", "click")
@@ -93,20 +93,27 @@ def slow_pairs(rows: Rows, config: StrongClickConfig) -> Counter[Any]:
     return found
 
 
-def named(frame: Any, codes: Any) -> Rows:
-    return [row.asDict(recursive=True) for row in edges.named(frame, codes).collect()]
+def named(frame: Any, rows: Any) -> Rows:
+    return [row.asDict(recursive=True) for row in edges.named(frame, item_names(rows)).collect()]
+
+
+def whole(clicks: Any) -> Any:
+    """Strong clicks as counts of a graph without a hold-out."""
+    return clicks.selectExpr("day", "src", "dst", "steps", "1L as full", "1L as fit")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_strong_clicks_equal_their_slow_twin(cleaned: Callable[..., Any], seed: int) -> None:
+def test_strong_clicks_equal_their_slow_twin(put_together: Callable[..., Any], seed: int) -> None:
     rows = random_log(seed)
     config = StrongClickConfig(max_steps=3)
-    clean, codes = cleaned(rows)
-    got = Counter(
-        (row["src"], row["dst"], row["steps"], row["time"].replace(tzinfo=dt.UTC))
-        for row in named(transitions.strong_clicks(clean, config).withColumn("time", utc("time")), codes)
-    )
+    found = strong_pairs(put_together(rows), config)
+    got = Counter((row["src"], row["dst"], row["steps"], row["time"].replace(tzinfo=dt.UTC)) for row in found)
     assert got == slow_pairs(rows, config)
+
+
+def strong_pairs(together: Any, config: StrongClickConfig) -> Rows:
+    pairs = sessions.transitions(together, config, CoPurchaseConfig()).where("kind = 'strong_click'")
+    return [row.asDict() for row in pairs.withColumn("time", utc("time")).collect()]
 
 
 def utc(column: str) -> Any:
@@ -116,23 +123,35 @@ def utc(column: str) -> Any:
 
 
 @pytest.mark.parametrize("seed", [3])
-def test_strong_click_weights_are_exact_sums_of_decayed_counts(cleaned: Callable[..., Any], seed: int) -> None:
+def test_strong_click_weights_are_exact_sums_of_decayed_counts(put_together: Callable[..., Any], seed: int) -> None:
     rows = random_log(seed)
-    config = StrongClickConfig(half_life_days=1.0, backward=0.25)
-    clean, codes = cleaned(rows)
+    config = GraphConfig(strong_click=StrongClickConfig(half_life_days=1.0, backward=0.25))
+    together = put_together(rows)
+    begins = at(600, day=1)
+    held = sessions.HoldOut(round(begins.timestamp() * 1_000_000), -(2**63))
     last = at(0, day=2).date()
-    pairs = transitions.strong_clicks(clean, config)
-    got = strong_click.weigh(strong_click.daily(pairs), day_number(last), config)
+    as_of = AsOf(day_number(last), day_number(last) - 1)
+    counts = strong_click.daily(together, held, config)
+    got = named(strong_click.weigh(counts, as_of, config.strong_click), together)
+    expected = {"full": slow_weights(rows, config.strong_click, last)}
+    kept = [row for mine in by_session(rows).values() if mine[0]["timestamp"] < begins for row in mine]
+    expected["fit"] = slow_weights(kept, config.strong_click, last - dt.timedelta(days=1))
+    assert 0 < len(kept) < len(rows)
+    for graph, weights in expected.items():
+        assert {(row["src"], row["dst"]): row[graph] for row in got if row[graph]} == weights
+
+
+def slow_weights(rows: Rows, config: StrongClickConfig, last: dt.date) -> dict[tuple[str, str], int]:
     expected: dict[tuple[str, str], int] = defaultdict(int)
     for (src, dst, steps, time), n in slow_pairs(rows, config).items():
         keep = 0.5 ** (last - time.date()).days
         expected[src, dst] += n * round(ONE * keep / steps)
-        expected[dst, src] += n * round(ONE * keep * 0.25 / steps)
-    assert {(row["src"], row["dst"]): row["raw"] for row in named(got, codes)} == expected
+        expected[dst, src] += n * round(ONE * keep * config.backward / steps)
+    return expected
 
 
 @pytest.mark.parametrize("seed", [4])
-def test_co_search_counts_equal_their_slow_twin(cleaned: Callable[..., Any], seed: int) -> None:
+def test_co_search_counts_equal_their_slow_twin(put_together: Callable[..., Any], seed: int) -> None:
     rows = random_log(seed)
     groups: dict[Any, set[str]] = defaultdict(set)
     for (_, day), mine in by_session(rows).items():
@@ -146,25 +165,27 @@ def test_co_search_counts_equal_their_slow_twin(cleaned: Callable[..., Any], see
     expected = Counter(
         (day, *pair) for (day, _, _), items in groups.items() for pair in itertools.permutations(items, 2)
     )
-    clean, codes = cleaned(rows)
-    kept = co_search.capped(co_search.searches(clean), CoSearchConfig()).where("is_kept")
+    together = put_together(rows)
+    counted = co_search.daily(co_search.pairs(co_search.found(together, None), CoSearchConfig()))
     got = Counter()
-    for row in named(co_search.daily(kept), codes):
-        got[dt.date(1970, 1, 1) + dt.timedelta(days=row["day"]), row["src"], row["dst"]] += row["count"]
+    for row in named(counted.withColumnsRenamed({"low": "src", "high": "dst"}), together):
+        assert row["full"] == row["fit"]
+        for pair in ((row["src"], row["dst"]), (row["dst"], row["src"])):
+            got[dt.date(1970, 1, 1) + dt.timedelta(days=row["day"]), *pair] += row["full"]
     assert got == expected
 
 
-def test_a_search_counts_at_most_its_cap(cleaned: Callable[..., Any]) -> None:
+def test_a_search_counts_at_most_its_cap(put_together: Callable[..., Any]) -> None:
     rows = [event("s", at(1), "search", query="x")]
     rows += [event("s", at(2 + i), "view", f"i{i}") for i in range(8)]
-    clean, _ = cleaned(rows)
-    found = co_search.capped(co_search.searches(clean), CoSearchConfig(max_items_per_search=3))
-    assert found.where("is_kept").count() == 3
-    assert co_search.daily(found.where("is_kept")).count() == 6
+    found = co_search.found(put_together(rows), None)
+    pairs = co_search.pairs(found, CoSearchConfig(max_items_per_search=3))
+    assert co_search.daily(pairs).count() == 3
+    assert pairs.agg({"cut": "sum"}).collect()[0][0] == 5
 
 
 @pytest.mark.parametrize("seed", [5])
-def test_sessions_list_what_was_opened_or_bought(cleaned: Callable[..., Any], seed: int) -> None:
+def test_sessions_list_what_was_opened_or_bought(put_together: Callable[..., Any], seed: int) -> None:
     rows = random_log(seed)
     expected = []
     for mine in by_session(rows).values():
@@ -174,13 +195,12 @@ def test_sessions_list_what_was_opened_or_bought(cleaned: Callable[..., Any], se
             expected.append(("browse", [item for item, _ in itertools.groupby(opened)]))
         elif bought:
             expected.append(("basket", list(dict.fromkeys(bought))))
-    clean, _ = cleaned(rows)
-    baskets = transitions.baskets(clean, CoPurchaseConfig())
-    both = sessions.browse_sessions(clean, 200).unionByName(sessions.basket_sessions(baskets))
-    assert sorted((row["kind"], row["items"]) for row in both.collect()) == sorted(expected)
+    lists = sessions.lists(put_together(rows), CoPurchaseConfig()).collect()
+    assert sorted((row["kind"], row["items"]) for row in lists) == sorted(expected)
+    assert all(len(row["times"]) == len(row["items"]) and row["times"] == sorted(row["times"]) for row in lists)
 
 
-def test_each_item_of_a_basket_meets_a_bounded_number_of_others_equally(cleaned: Callable[..., Any]) -> None:
+def test_each_item_of_a_basket_meets_a_bounded_number_of_others_equally(put_together: Callable[..., Any]) -> None:
     rows = [event("big", at(1), "purchase", f"i{i}") for i in range(10)]
     rows += [event("pair", at(1), "purchase", item) for item in ("x", "y", "x")]
     rows += [
@@ -189,22 +209,30 @@ def test_each_item_of_a_basket_meets_a_bounded_number_of_others_equally(cleaned:
         event("seen", at(2), "view", "i2"),
     ]
     rows += [event("seen", at(3), "purchase", "i1"), event("seen", at(3), "purchase", "i2")]
-    clean, codes = cleaned(rows)
-    found = named(transitions.co_purchases(transitions.baskets(clean, CoPurchaseConfig()), CoPurchaseConfig()), codes)
+    pairs = sessions.transitions(put_together(rows), StrongClickConfig(), CoPurchaseConfig())
+    found = pairs.where("kind = 'co_purchase'").collect()
     assert Counter(row["src"] for row in found if row["src"].startswith("i")) == {f"i{i}": 3 for i in range(10)}
     assert Counter(row["dst"] for row in found if row["dst"].startswith("i")) == {f"i{i}": 3 for i in range(10)}
     assert {(row["src"], row["dst"]) for row in found if row["src"] in "xyz"} == {("x", "y"), ("y", "x")}
     assert all(row["src"] != row["dst"] for row in found)
 
 
-def test_bot_like_sessions_are_cut_at_their_cap(cleaned: Callable[..., Any]) -> None:
+def test_bot_like_sessions_are_cut_at_their_cap(put_together: Callable[..., Any]) -> None:
     config = GraphConfig(strong_click=StrongClickConfig(max_session_items=4, max_steps=1))
-    clean, codes = cleaned([event("bot", at(i / 60), "view", f"i{i}") for i in range(9)], config)
-    pairs = named(transitions.strong_clicks(clean, config.strong_click), codes)
+    together = put_together([event("bot", at(i / 60), "view", f"i{i}") for i in range(9)], config)
+    pairs = strong_pairs(together, config.strong_click)
     assert {(row["src"], row["dst"]) for row in pairs} == {("i0", "i1"), ("i1", "i2"), ("i2", "i3")}
+    assert sessions.counts(together).capped["session_items"] == 5
 
 
-def test_logged_sources_silence_the_guesses_of_their_session(cleaned: Callable[..., Any]) -> None:
+def test_bots_that_log_their_sources_are_cut_too(put_together: Callable[..., Any]) -> None:
+    config = GraphConfig(strong_click=StrongClickConfig(max_session_items=4))
+    rows = [event("bot", at(i / 60), "click", f"i{i}", source_item_id="home") for i in range(9)]
+    pairs = strong_pairs(put_together(rows, config), config.strong_click)
+    assert {(row["src"], row["dst"]) for row in pairs} == {("home", f"i{i}") for i in range(4)}
+
+
+def test_logged_sources_silence_the_guesses_of_their_session(put_together: Callable[..., Any]) -> None:
     rows = [
         event("s", at(1), "view", "a"),
         event("s", at(2), "view", "b"),
@@ -212,28 +240,38 @@ def test_logged_sources_silence_the_guesses_of_their_session(cleaned: Callable[.
         event("t", at(1), "view", "a"),
         event("t", at(2), "view", "b"),
     ]
-    clean, codes = cleaned(rows)
-    pairs = named(transitions.strong_clicks(clean, StrongClickConfig()), codes)
+    pairs = strong_pairs(put_together(rows), StrongClickConfig())
     assert sorted((row["src"], row["dst"], row["steps"]) for row in pairs) == [("a", "b", 1), ("a", "c", 1)]
 
 
-def test_a_click_and_the_view_that_it_opens_count_once(cleaned: Callable[..., Any]) -> None:
+def test_a_click_and_the_view_that_it_opens_count_once(put_together: Callable[..., Any]) -> None:
     rows = [
         event("s", at(1), "click", "a"),
         event("s", at(1.1), "view", "a"),
         event("s", at(2), "view", "a"),
         event("s", at(3), "view", "b"),
     ]
-    clean, _ = cleaned(rows)
-    counted = [row["counted"] for row in clean.orderBy("n").collect()]
+    counted = [event["counted"] for event in events_of(put_together(rows))]
     assert counted == [True, False, True, True]
 
 
-def test_quota_keeps_what_is_strong_for_either_end(spark: Any) -> None:
-    rows = [(0, j, 100 - j) for j in range(1, 6)] + [(7, 5, 1000), (7, 4, 1000)]
-    kept = edges.within_quota(spark.createDataFrame(rows, "src bigint, dst bigint, raw bigint"), 1)
-    # 0 → 1 is the best out of 0; 2 and 3 have no other way in; 7 → 4 wins 7's tie by the smaller item, and is 4's best
-    assert {(row["src"], row["dst"]) for row in kept.collect()} == {(0, 1), (0, 2), (0, 3), (7, 4), (7, 5)}
+@pytest.mark.parametrize("seed", range(3))
+def test_quota_keeps_what_is_strong_for_either_end(spark: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    pairs = {(rng.randrange(12), rng.randrange(12)) for _ in range(70)}
+    rows = [(a, b, rng.randrange(4), rng.randrange(4)) for a, b in sorted(pairs) if a != b]
+    frame = spark.createDataFrame(rows, "src bigint, dst bigint, full bigint, fit bigint")
+    for quota in (1, 3):
+        expected: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+        for graph in (0, 1):
+            edges_of_it = [(row[0], row[1], row[2 + graph]) for row in rows if row[2 + graph]]
+            for end in (0, 1):
+                for node in range(12):
+                    mine = sorted((e for e in edges_of_it if e[end] == node), key=lambda e: (-e[2], e[1 - end]))
+                    for src, dst, raw in mine[:quota]:
+                        expected[src, dst][graph] = raw
+        kept = edges.within_quota(frame, quota).where("full > 0 or fit > 0").collect()
+        assert {(row["src"], row["dst"]): [row["full"], row["fit"]] for row in kept} == expected
 
 
 def test_scales_bring_every_type_to_the_mean_of_the_strong_clicks() -> None:
@@ -244,19 +282,24 @@ def test_scales_bring_every_type_to_the_mean_of_the_strong_clicks() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_hold_out_is_the_last_sessions_that_reach_the_share(cleaned: Callable[..., Any], share: float) -> None:
+def test_hold_out_is_the_last_sessions_that_reach_the_share(put_together: Callable[..., Any], share: float) -> None:
     rng = random.Random(8)
     rows = []
     for s in range(40):
         start = at(rng.choice([0, 0, 0, 30, 30.5]), day=rng.randrange(3))
         rows += [event(f"s{s}", start + dt.timedelta(seconds=i), "view", f"i{i}") for i in range(rng.randrange(1, 6))]
-    clean, _ = cleaned(rows)
-    sizes: dict[Any, int] = Counter()
-    for row in clean.selectExpr("session", "unix_micros(min(time) over (partition by session)) start").collect():
-        sizes[row["start"], row["session"]] += 1
+    together = put_together(rows)
+    sizes = {(row["start"], row["session"]): row["counted"] for row in together.collect()}
     expected, total = set(), 0
     for key in sorted(sizes, reverse=True):
         if total < share * len(rows):
             expected.add(key[1])
             total += sizes[key]
-    assert {row["session"] for row in sessions.held_out(clean, share).collect()} == expected
+    held = sessions.is_held(sessions.hold_out(together, share))
+    assert {row["session"] for row in together.where(held).collect()} == expected
+
+
+def test_the_hold_out_never_takes_every_session(put_together: Callable[..., Any]) -> None:
+    together = put_together([event("s", at(i), "view", f"i{i}") for i in range(5)])
+    assert sessions.hold_out(together, 0.9) is None
+    assert sessions.hold_out(together, 0.0) is None

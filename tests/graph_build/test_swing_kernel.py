@@ -7,21 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph_build.swing_kernel import swing_top_k
+from graph_build.swing_kernel import UserLists, counted, swing_top_k
 
-Baskets = list[dict[int, float]]
+Baskets = list[dict[int, int]]  # the strengths are those of the same levels
+
+
+STRENGTHS = np.array([0.0, 1.0, 2.0, 3.0])
+SCALE = 1 << 40
 
 
 def run(users: Baskets, n: int, *, top_k: int = 1000, anchors: list[int] | None = None, **settings: float) -> dict:
     lists = [sorted(user) for user in users]
     indptr = np.concatenate([[0], np.cumsum([len(items) for items in lists])]).astype(np.int64)
-    items = np.array([item for user in lists for item in user], np.int64)
-    strength = np.array([user[item] for user in users for item in sorted(user)], np.float64)
+    items = np.array([item for user in lists for item in user], np.int32)
+    levels = np.array([user[item] for user in users for item in sorted(user)], np.uint8)
     chosen = np.zeros(n, np.bool_)
     chosen[list(range(n)) if anchors is None else anchors] = True
-    options = {"alpha": 1.0, "user_offset": 0.0, "user_exponent": 0.5} | settings
-    src, dst, score = swing_top_k(indptr, items, strength, chosen, top_k=top_k, **options)
-    return {(int(i), int(j)): s / 2**32 for i, j, s in zip(src, dst, score, strict=True)}
+    options = {"alpha": 1.0, "user_offset": 0.0, "user_exponent": 0.5, "scale": SCALE} | settings
+    users_items = UserLists(indptr, items, levels)
+    src, dst, score = swing_top_k(users_items, STRENGTHS, chosen, top_k=top_k, **options)
+    return {(int(i), int(j)): s / SCALE for i, j, s in zip(src, dst, score, strict=True)}
 
 
 def brute_force(users: Baskets, alpha: float, offset: float, exponent: float) -> dict[tuple[int, int], float]:
@@ -43,7 +48,7 @@ def test_flink_golden_vectors() -> None:
     assert scores[12, 13] == pytest.approx(0.09134833828228624, abs=1e-9)
 
 
-user = st.dictionaries(st.integers(0, 7), st.sampled_from([1.0, 2.0, 3.0]), min_size=2, max_size=6)
+user = st.dictionaries(st.integers(0, 7), st.sampled_from([1, 2, 3]), min_size=2, max_size=6)
 
 
 @given(st.lists(user, max_size=12), st.sampled_from([0.0, 1.0, 5.0]), st.sampled_from([0.0, 0.3, 0.5]))
@@ -51,7 +56,7 @@ def test_kernel_equals_brute_force(users: Baskets, alpha: float, exponent: float
     expected = brute_force(users, alpha, 2.0, exponent)
     got = run(users, 8, alpha=alpha, user_offset=2.0, user_exponent=exponent)
     assert got.keys() == expected.keys()
-    assert got == pytest.approx(expected, abs=1e-8)
+    assert got == pytest.approx(expected, abs=1e-9)
 
 
 @given(st.lists(user, max_size=12), st.integers(1, 3), st.randoms())
@@ -75,3 +80,13 @@ def test_only_anchors_are_scored() -> None:
 
 def test_users_who_share_one_item_alone_say_nothing() -> None:
     assert run([{0: 1, 1: 1}, {0: 1, 2: 1}], 3) == {}
+
+
+def test_entries_of_level_zero_and_users_left_with_too_few_drop_out() -> None:
+    lists = UserLists(
+        np.array([0, 3, 5, 7]), np.array([1, 4, 6, 1, 2, 4, 6], np.int32), np.array([1, 0, 2, 1, 0, 3, 1], np.uint8)
+    )
+    kept = counted(lists, 2)
+    assert kept.indptr.tolist() == [0, 2, 4]
+    assert kept.items.tolist() == [1, 6, 4, 6]
+    assert kept.levels.tolist() == [1, 2, 3, 1]

@@ -1,0 +1,288 @@
+"""Swing in Spark beside a DataFrame-only form, a naive self-join, and the bare kernel in one process as the limit.
+
+    python benchmarks/swing.py [--edges 250000 2500000 25000000] [--output docs/benchmarks/swing.md]
+
+Every form reads the same seeded power-law log of user-item edges from parquet, applies the same caps, keeps the top
+partners of each item, and writes them to parquet. All run in one Spark session on local[2] that a small log has
+warmed up; its start-up is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS.
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from _measure import Cost, Meter
+
+from graph_build import swing
+from graph_build.config import SwingConfig
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+CONFIG = SwingConfig()
+SMALL, MEDIUM = 250_000, 2_500_000
+CODE = 1  # views, in the whole graph alone
+Scores = dict[tuple[int, int], float]
+
+
+def main() -> int:
+    """Run every form at every size it is meant for; say what it cost and whether the forms agree."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--edges", nargs="+", type=int, default=[SMALL, MEDIUM, 10 * MEDIUM])
+    options.add_argument("--output", type=Path)
+    chosen = options.parse_args()
+    from graph_build.spark import session_for_one_build
+
+    costs: dict[tuple[str, int], Cost] = {}
+    entries: dict[int, int] = {}
+    agree: list[str] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="lightsage-swing-") as scratch,
+        session_for_one_build(master="local[2]") as spark,
+    ):
+        folder = Path(scratch)
+        warm_up = write_log(folder / "warm-up.parquet", 20_000)
+        for form in FORMS:
+            FORMS[form][0](spark, warm_up, folder / "warm-up" / form)
+        for edges in chosen.edges:
+            path = write_log(folder / f"{edges}.parquet", edges)
+            entries[edges] = pq.read_metadata(path).num_rows
+            found: dict[str, Scores] = {}
+            for form, (run, most) in FORMS.items():
+                if most is not None and edges > most:
+                    continue
+                print(f"{edges:,} edges, {form} …", file=sys.stderr, flush=True)
+                with Meter() as meter:
+                    run(spark, path, folder / str(edges) / form)
+                costs[form, edges] = meter.cost
+                print(f"  {meter.cost}", file=sys.stderr, flush=True)
+                if edges <= SMALL:
+                    found[form] = read_scores(folder / str(edges) / form)
+            agree += [agreement(edges, found)] if found else []
+    page = render(costs, entries, agree)
+    if chosen.output:
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        chosen.output.write_text(page, encoding="utf-8")
+    print(page)
+    return 0
+
+
+def write_log(path: Path, edges: int, seed: int = 0) -> Path:
+    """About `edges` distinct user-item edges: a power law over users and over items, some beyond either cap."""
+    rng = np.random.default_rng(seed)
+    users, items = edges // 12, edges // 50
+    degree = np.minimum(rng.zipf(1.6, users) + 2, 1000)
+    degree = (degree * (1.15 * edges / degree.sum())).astype(np.int64) + 1
+    user = np.repeat(np.arange(users), degree)
+    share = np.cumsum(np.arange(1, items + 1) ** -0.8)
+    item = np.searchsorted(share / share[-1], rng.random(len(user)))
+    pair = np.unique(user * items + item)
+    pair = pair[rng.permutation(len(pair))[:edges]]
+    scatter = np.int64(-7046029254386353131)  # ids are hashes: they have no order of their own
+    columns = {"user": pair // items * scatter, "item": pair % items * scatter}
+    pq.write_table(pa.table(columns), path, row_group_size=1_000_000)
+    return path
+
+
+# The forms
+
+
+def ours(spark: "SparkSession", log: Path, out: Path) -> None:
+    """What the graph build runs."""
+    from pyspark.sql import functions as F
+
+    found = spark.read.parquet(str(log)).withColumn("code", F.lit(CODE).cast("tinyint"))
+    parts, buckets = swing.plan(pq.read_metadata(log).num_rows, spark.sparkContext.defaultParallelism)
+    lists = swing.packed(found, CONFIG, parts, buckets)
+    swing.score(lists, CONFIG, buckets).where("graph = 0").write.parquet(str(out))
+
+
+def bare(spark: "SparkSession", log: Path, out: Path) -> None:
+    """The same caps and the same kernel on plain arrays, in this process and no other."""
+    from graph_build import swing_kernel, swing_lists
+
+    table = pq.read_table(log)
+    code = np.full(len(table), CODE, np.uint8)
+    found = swing_lists.Entries(table["user"].to_numpy(), table["item"].to_numpy(), code)
+    found, _ = swing_lists.bounded(found, "item", CONFIG.max_item_users, CONFIG.seed)
+    found, _ = swing_lists.bounded(found, "user", CONFIG.max_user_items, CONFIG.seed)
+    _, lists, known = swing_lists.unpacked([payload for _, payload in swing_lists.packed(found, 1)])
+    src, dst, raw = swing_kernel.swing_top_k(
+        swing_kernel.counted(lists, CONFIG.min_user_items),
+        np.array([0.0, *swing.strengths(CONFIG)]),
+        np.ones(len(known), np.bool_),
+        alpha=CONFIG.alpha,
+        user_offset=CONFIG.user_offset,
+        user_exponent=CONFIG.user_exponent,
+        top_k=CONFIG.top_k,
+        scale=swing.fixed_point(CONFIG),
+    )
+    out.mkdir(parents=True)
+    pq.write_table(pa.table({"one": known[src], "other": known[dst], "raw": raw}), out / "part.parquet")
+
+
+def dataframe_only(spark: "SparkSession", log: Path, out: Path) -> None:
+    """Swing in SQL functions alone, as one would write it with care.
+
+    User pairs come from the items, not from a join; those that share one item are dropped before anything is scored.
+    """
+    from pyspark.sql import functions as F
+
+    kept = capped(spark.read.parquet(str(log))).persist()
+    size = F.count(F.lit(1))
+    weight = F.pow(CONFIG.user_offset + size, F.lit(-CONFIG.user_exponent))
+    users = kept.groupBy("user").agg(size.alias("n"), weight.alias("w")).where("n > 1")
+    weighted = kept.join(users, "user")
+    item_users = weighted.groupBy("item").agg(F.sort_array(F.collect_list(F.struct("user", "w"))).alias("users"))
+    pairs = (
+        item_users.where(F.size("users") > 1)
+        .select("item", "users", F.posexplode("users").alias("at", "u"))
+        .select("item", "u", F.explode(F.slice("users", F.col("at") + 2, F.size("users"))).alias("v"))
+        .select(
+            "item", F.col("u.user").alias("a"), F.col("v.user").alias("b"), (F.col("u.w") * F.col("v.w")).alias("w")
+        )
+        .groupBy("a", "b")
+        .agg(F.collect_list("item").alias("items"), F.first("w").alias("w"))
+        .where(F.size("items") > 1)
+    )
+    scored = (
+        pairs.select("items", (F.col("w") / (CONFIG.alpha + F.size("items"))).alias("score"))
+        .select("items", "score", F.explode("items").alias("one"))
+        .select("one", "score", F.explode("items").alias("other"))
+        .where("one != other")
+        .groupBy("one", "other")
+        .agg(F.sum("score").alias("score"))
+    )
+    top_k(scored).write.parquet(str(out))
+    kept.unpersist()
+
+
+def self_join(spark: "SparkSession", log: Path, out: Path) -> None:
+    """The formula, written down as joins of the edges with themselves."""
+    from pyspark.sql import functions as F
+
+    kept = capped(spark.read.parquet(str(log))).persist()
+    sizes = kept.groupBy("user").agg(F.count(F.lit(1)).alias("n")).where("n > 1")
+    one = kept.join(sizes, "user").select(F.col("user").alias("a"), "item", F.col("n").alias("n_a"))
+    other = kept.join(sizes, "user").select(F.col("user").alias("b"), "item", F.col("n").alias("n_b"))
+    met = one.join(other, "item").where("a < b").persist()
+    common = met.groupBy("a", "b").agg(F.count(F.lit(1)).alias("common"))
+    left = met.select("a", "b", "n_a", "n_b", F.col("item").alias("one"))
+    right = met.select("a", "b", F.col("item").alias("other"))
+    weight = F.pow(
+        (CONFIG.user_offset + F.col("n_a")) * (CONFIG.user_offset + F.col("n_b")), F.lit(-CONFIG.user_exponent)
+    )
+    scored = (
+        left.join(right, ["a", "b"])
+        .where("one != other")
+        .join(common, ["a", "b"])
+        .groupBy("one", "other")
+        .agg(F.sum(weight / (CONFIG.alpha + F.col("common"))).alias("score"))
+    )
+    top_k(scored).write.parquet(str(out))
+    met.unpersist()
+    kept.unpersist()
+
+
+FORMS: dict[str, tuple[Callable[["SparkSession", Path, Path], None], int | None]] = {
+    "LightSAGE": (ours, None),
+    "DataFrame only": (dataframe_only, MEDIUM),
+    "self-join": (self_join, SMALL),
+    "bare kernel": (bare, None),
+}
+
+
+def capped(edges: "DataFrame") -> "DataFrame":
+    """The caps of `swing_lists.bounded`, in SQL."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    edges.sparkSession.conf.set("spark.sql.ansi.enabled", "false")  # the hash wraps around
+    signed = F.col("chance").bitwiseXOR(F.lit(-(2**63)))  # orders as the unsigned hash does
+    by_item = Window.partitionBy("item").orderBy(signed)
+    by_user = Window.partitionBy("user").orderBy(signed)
+    chance = mixed(F.col("user").bitwiseXOR(mixed(F.col("item") + F.lit(CONFIG.seed))))
+    return (
+        edges.withColumn("chance", chance)
+        .withColumn("rank", F.row_number().over(by_item))
+        .where(F.col("rank") <= CONFIG.max_item_users)
+        .withColumn("rank", F.row_number().over(by_user))
+        .where(F.col("rank") <= CONFIG.max_user_items)
+        .select("user", "item")
+    )
+
+
+def mixed(x: "Column") -> "Column":
+    """The finaliser of SplitMix64 on signed 64-bit integers."""
+    from pyspark.sql import functions as F
+
+    x = x + F.lit(0x9E3779B97F4A7C15 - 2**64)
+    x = x.bitwiseXOR(F.shiftrightunsigned(x, 30)) * F.lit(0xBF58476D1CE4E5B9 - 2**64)
+    x = x.bitwiseXOR(F.shiftrightunsigned(x, 27)) * F.lit(0x94D049BB133111EB - 2**64)
+    return x.bitwiseXOR(F.shiftrightunsigned(x, 31))
+
+
+def top_k(scored: "DataFrame") -> "DataFrame":
+    """The best partners of each item."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    best = Window.partitionBy("one").orderBy(F.desc("score"), "other")
+    return scored.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= CONFIG.top_k).drop("rank")
+
+
+# What came out
+
+
+def read_scores(folder: Path) -> Scores:
+    """Pairs (smaller item first) and their scores."""
+    table = pq.read_table(folder)
+    score = table["score"] if "score" in table.column_names else table["raw"].to_numpy() / swing.fixed_point(CONFIG)
+    ends = np.sort(np.stack([table["one"].to_numpy(), table["other"].to_numpy()]), axis=0).tolist()
+    return dict(zip(zip(*ends, strict=True), np.asarray(score).tolist(), strict=True))
+
+
+def agreement(edges: int, found: dict[str, Scores]) -> str:
+    """How far the forms are from each other: scores of pairs that all keep, and pairs that only some keep.
+
+    Which of several equal partners is the last of the top differs where sums of floats round differently.
+    """
+    shared = set.intersection(*(set(scores) for scores in found.values()))
+    apart = max(max(s[pair] for s in found.values()) - min(s[pair] for s in found.values()) for pair in shared)
+    most = max(len(scores) for scores in found.values())
+    return f"{edges:,} edges: {len(shared):,} of {most:,} pairs kept by all forms, scores at most {apart:.1e} apart"
+
+
+def render(costs: dict[tuple[str, int], Cost], entries: dict[int, int], agree: list[str]) -> str:
+    """The page."""
+    lines = [
+        "# Swing",
+        "",
+        *(__doc__ or "").strip().splitlines()[4:],
+        "",
+        "| edges | form | CPU s | wall s | JVM GiB | Python GiB | together GiB | CPU beside ours |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for (form, edges), cost in costs.items():
+        ratio = cost.cpu / costs["LightSAGE", edges].cpu
+        figures = (
+            f"{cost.cpu:.1f} | {cost.wall:.1f} | {cost.jvm:.1f} | {cost.python:.1f} | {cost.total:.1f} | {ratio:.2f}"
+        )
+        lines.append(f"| {entries[edges]:,} | {form} | {figures} |")
+    lines += ["", *agree]
+    sizes = sorted(entries)
+    for small, large in itertools.pairwise(sizes):
+        growth = costs["LightSAGE", large].cpu / costs["LightSAGE", small].cpu
+        lines.append(f"{large / small:.0f}x the edges, {small:,} to {large:,}, cost {growth:.1f}x the CPU.")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""A seeded event log of any size for the benchmarks: sessions that stay within a corner of a long-tailed catalogue."""
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+FIRST_DAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+DAY = 86_400_000_000
+CHUNK = 1_000_000  # events in one file
+TYPES = pa.array(["view", "click", "add_to_cart", "purchase", "search"])
+
+
+def write_log(folder: Path, events: int, *, days: int = 7, seed: int = 0, skew: bool = False) -> Path:
+    """About `events` events over `days` days in parquet files; 50 events an item and 10 a user.
+
+    With `skew`, the last day has in addition an item that a tenth of the sessions open, a bot with 200,000 clicks,
+    and a query that opens 50,000 items.
+    """
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    items, users = max(events // 50, 1000), max(events // 10, 100)
+    rank = rng.permutation(items)  # which item is how popular has nothing to do with which corner it is in
+    share = np.cumsum(np.arange(1, items + 1) ** -0.9)
+    share /= share[-1]
+    done = 0
+    while done < events:
+        wanted = min(CHUNK, events - done)
+        table = _sessions(rng, wanted, items, users, days, rank, share, f"{done // CHUNK}")
+        pq.write_table(table, folder / f"part-{done // CHUNK:04d}.parquet")
+        done += wanted
+    if skew:
+        pq.write_table(_skewed(rng, events, items, days), folder / "part-skew.parquet")
+    return folder
+
+
+def _sessions(
+    rng: np.random.Generator,
+    events: int,
+    items: int,
+    users: int,
+    days: int,
+    rank: np.ndarray,
+    share: np.ndarray,
+    name: str,
+) -> pa.Table:
+    lengths = np.minimum(rng.geometric(0.18, events // 4), 60)
+    lengths = lengths[: np.searchsorted(np.cumsum(lengths), events) + 1]
+    session = np.repeat(np.arange(len(lengths)), lengths)[:events]
+    n = len(session)
+    # A session wanders near its first item: corners of 200 items, left with one step in five.
+    start = rank[np.searchsorted(share, rng.random(len(lengths)))]
+    corner = start[session] // 200 * 200
+    inside = corner + np.minimum((200 * rng.random(n) ** 2).astype(np.int64), 199)
+    item = np.where(rng.random(n) < 0.8, inside, rank[np.searchsorted(share, rng.random(n))])
+    item = np.minimum(item, items - 1)
+    kind = rng.choice(5, n, p=[0.62, 0.2, 0.06, 0.04, 0.08])
+    day = rng.integers(0, days, len(lengths))
+    begin = rng.integers(0, DAY - 3_600_000_000, len(lengths))
+    first = np.concatenate([[0], np.cumsum(lengths)])[session]
+    time = (day * DAY + begin)[session] + (np.arange(n) - first) * 20_000_000 + rng.integers(0, 15_000_000, n)
+    search = kind == 4
+    query = pa.array(corner // 200).cast(pa.string())
+    logged = (rng.random(len(lengths)) < 0.3)[session] & (kind == 1)
+    before = np.concatenate([item[:1], item[:-1]])
+    return _table(
+        f"s{name}-",
+        session,
+        time,
+        kind,
+        item,
+        search,
+        query,
+        logged,
+        before,
+        (rng.integers(0, users, len(lengths)))[session],
+    )
+
+
+def _skewed(rng: np.random.Generator, events: int, items: int, days: int) -> pa.Table:
+    """What a bad day adds: the star item, the bot, the query that opens everything."""
+    last = (days - 1) * DAY
+    star = events // 10
+    visitors = np.repeat(np.arange(star // 2), 2)
+    item = np.where(np.arange(len(visitors)) % 2 == 0, 0, rng.integers(0, items, len(visitors)))
+    bot, opened = np.full(200_000, star), rng.integers(0, items, 200_000)
+    flood, found = np.full(50_000, star + 1), rng.permutation(max(items, 50_000))[:50_000] % items
+    session = np.concatenate([visitors, bot, flood])
+    item = np.concatenate([item, opened, found])
+    n = len(session)
+    time = last + np.arange(n) * (DAY // n)
+    kind = np.where(session == star + 1, 0, 1)
+    nothing = np.zeros(n, np.bool_)
+    query = pa.array(np.where(session == star + 1, "everything", None), pa.string())
+    kind[len(visitors) + len(bot)] = 4
+    table = _table("skew-", session, time, kind, item, kind == 4, query, nothing, item, session)
+    return table.set_column(table.schema.get_field_index("query"), "query", query)
+
+
+def _table(
+    name: str, session: np.ndarray, time: np.ndarray, kind: np.ndarray, item: np.ndarray, search: np.ndarray,
+    query: pa.Array, logged: np.ndarray, before: np.ndarray, user: np.ndarray,
+) -> pa.Table:  # fmt: skip
+    def named(prefix: str, numbers: np.ndarray, missing: np.ndarray) -> pa.Array:
+        text = pc.binary_join_element_wise(prefix, pa.array(numbers).cast(pa.string()), "")
+        return pc.if_else(pa.array(missing), None, text)
+
+    none = np.zeros(len(session), np.bool_)
+    origin = int(FIRST_DAY.timestamp() * 1_000_000)
+    return pa.table(
+        {
+            "session_id": named(name, session, none),
+            "timestamp": pa.array(origin + time).cast(pa.timestamp("us", "UTC")),
+            "event_type": TYPES.take(pa.array(kind)),
+            "item_id": named("item-", item, search),
+            "user_id": named("u", user, none),
+            "source_item_id": named("item-", before, ~logged),
+            "query": pc.if_else(pa.array(search), query, None),
+        }
+    )

@@ -101,7 +101,7 @@ def ours(spark: "SparkSession", log: Path, out: Path) -> None:
     found = spark.read.parquet(str(log)).withColumn("code", F.lit(CODE).cast("tinyint"))
     parts, buckets = swing.plan(pq.read_metadata(log).num_rows, spark.sparkContext.defaultParallelism)
     lists = swing.packed(found, CONFIG, parts, buckets)
-    swing.score(lists, CONFIG, buckets).where("graph = 0").write.parquet(str(out))
+    swing.score(lists, CONFIG, buckets).select("low", "high", "full_up").write.parquet(str(out))
 
 
 def bare(spark: "SparkSession", log: Path, out: Path) -> None:
@@ -125,7 +125,7 @@ def bare(spark: "SparkSession", log: Path, out: Path) -> None:
         scale=swing.fixed_point(CONFIG),
     )
     out.mkdir(parents=True)
-    pq.write_table(pa.table({"one": known[src], "other": known[dst], "raw": raw}), out / "part.parquet")
+    pq.write_table(pa.table({"low": known[src], "high": known[dst], "full_up": raw}), out / "part.parquet")
 
 
 def dataframe_only(spark: "SparkSession", log: Path, out: Path) -> None:
@@ -244,9 +244,10 @@ def top_k(scored: "DataFrame") -> "DataFrame":
 def read_scores(folder: Path) -> Scores:
     """Pairs (smaller item first) and their scores."""
     table = pq.read_table(folder)
-    score = table["score"] if "score" in table.column_names else table["raw"].to_numpy() / swing.fixed_point(CONFIG)
-    ends = np.sort(np.stack([table["one"].to_numpy(), table["other"].to_numpy()]), axis=0).tolist()
-    return dict(zip(zip(*ends, strict=True), np.asarray(score).tolist(), strict=True))
+    one, other, score = table.columns
+    score = score.to_numpy() / (swing.fixed_point(CONFIG) if "full_up" in table.column_names else 1)
+    ends = np.sort(np.stack([one.to_numpy(), other.to_numpy()]), axis=0).tolist()
+    return dict(zip(zip(*ends, strict=True), score.tolist(), strict=True))
 
 
 def agreement(edges: int, found: dict[str, Scores]) -> str:

@@ -156,7 +156,7 @@ def _build(
         parts, buckets = swing.plan(n_events, spark.sparkContext.defaultParallelism)
         packed = swing.packed(swing.entries(rows, held, config.swing), config.swing, parts, buckets)
         packed = packed.persist(StorageLevel.DISK_ONLY)
-        similar = _kept(swing.directed(swing.score(packed, config.swing, buckets)), out, f"{STAGING}/swing")
+        similar = _kept(swing.score(packed, config.swing, buckets), out, f"{STAGING}/swing")
         counts.capped |= swing.cut_counts(packed, config.swing)
 
     with clock.stage("strong clicks", 0.6):
@@ -174,9 +174,9 @@ def _build(
     with clock.stage("edges", 0.8):
         raw = edges.assemble(clicks, similar, together)
         totals = edges.totals(raw)
+        named = _kept(edges.named(raw, names.select("item", "item_id")), out, f"{STAGING}/edges")
         for graph in edges.GRAPHS:
-            factors = edges.scales(totals[graph], ONE)
-            _write(edges.weighted(raw, graph, factors, names), out, f"{graph}/edges")
+            _write(edges.weighted(named, graph, edges.scales(totals[graph], ONE)), out, f"{graph}/edges")
         n_edges = {kind: totals["full"].get(kind, (0, 0))[1] for kind in edges.EDGE_TYPES}
 
     with clock.stage("report", 0.9):
@@ -215,7 +215,7 @@ def _build(
             },
             seconds=clock.seconds,
         )
-        measured = figures.measure(raw.where("full > 0"), n_nodes, n_edges, config.report)
+        measured = figures.measure(raw, n_nodes, n_edges, config.report)
     write_text(join(out, "report.html"), report.render(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from graph_build.config import CoSearchConfig
 from graph_build.decay import AsOf, decayed
+from graph_build.edges import symmetric
 from graph_build.sessions import HoldOut, by_batch, is_held
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def daily(found: "DataFrame") -> "DataFrame":
 
 
 def weigh(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFrame":
-    """Daily counts → (src, dst, full, fit): Σ decay(day) · count, both ways, in fixed point.
+    """Daily counts → pairs (`edges`): Σ decay(day) · count, the same both ways.
 
     Plain counts, not a cosine: counts add up over days exactly, and one shopper's single search must not outweigh
     what a hundred shoppers did.
@@ -64,12 +65,7 @@ def weigh(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFram
         F.sum(F.col(graph) * decayed(F.col("day"), as_of_day, config.half_life_days)).alias(graph)
         for graph, as_of_day in as_of._asdict().items()
     ]
-    both = counts.groupBy("low", "high").agg(*sums)
-    ways = F.array(
-        F.struct(F.col("low").alias("src"), F.col("high").alias("dst")),
-        F.struct(F.col("high").alias("src"), F.col("low").alias("dst")),
-    )
-    return both.select(F.explode(ways).alias("way"), "full", "fit").select("way.*", "full", "fit").where("full > 0")
+    return symmetric(counts.groupBy("low", "high").agg(*sums)).where("full_up > 0")
 
 
 def _pair(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:

@@ -42,21 +42,24 @@ class Figures:
     notes: list[str]
 
 
-def measure(edges: "DataFrame", nodes: int, counts: dict[str, int], config: ReportConfig) -> Figures:
-    """Measures (src, dst, edge_type) edges of integer codes among `nodes` items, edges counted by type in `counts`."""
+def measure(pairs: "DataFrame", nodes: int, counts: dict[str, int], config: ReportConfig) -> Figures:
+    """Measures the whole graph: typed pairs (`edges`) among `nodes` items, edges counted by type in `counts`."""
     total = sum(counts.values())
+    up, down = F.col("full_up") > 0, F.col("full_down") > 0
+    here = pairs.where(up | down)
     if total > config.max_component_edges:
         note = (
             f"Components and density after each step are left out: {total:,} edges are more than "
             f"report.max_component_edges = {config.max_component_edges:,}."
         )
-        return Figures([], _degrees_in_spark(edges), [note])
+        return Figures([], _degrees_in_spark(here), [note])
     number = F.array_position(F.array(*[F.lit(kind) for kind in EDGE_TYPES]), F.col("edge_type")).cast("int")
-    table = edges.select("src", "dst", number.alias("kind")).toArrow()
+    table = here.select("low", "high", number.alias("kind"), up.alias("up"), down.alias("down")).toArrow()
     kinds = table["kind"].to_numpy()
-    codes = np.concatenate([table["src"].to_numpy(), table["dst"].to_numpy()])
+    codes = np.concatenate([table["low"].to_numpy(), table["high"].to_numpy()])
     dense = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-    src, dst = dense[: len(kinds)], dense[len(kinds) :]
+    low, high = dense[: len(kinds)], dense[len(kinds) :]
+    ways = np.stack([table["up"].to_numpy(), table["down"].to_numpy()])
     steps: list[Step] = []
     degrees: dict[str, list[tuple[int, int]]] = {}
     notes: list[str] = []
@@ -66,9 +69,10 @@ def measure(edges: "DataFrame", nodes: int, counts: dict[str, int], config: Repo
         if not mine.any():
             continue
         sofar |= mine
-        steps.append(_step(kind, src[sofar], dst[sofar], nodes, config))
-        a, b = _neighbours(src[mine], dst[mine])
-        degrees[kind] = _at_least(np.bincount(np.bincount(np.concatenate([a, b]))))
+        src = np.concatenate([low[sofar & ways[0]], high[sofar & ways[1]]])
+        dst = np.concatenate([high[sofar & ways[0]], low[sofar & ways[1]]])
+        steps.append(_step(kind, src, dst, nodes, config))
+        degrees[kind] = _at_least(np.bincount(np.bincount(np.concatenate([low[mine], high[mine]]))))
     if any(step.clustering is None for step in steps):
         notes.append(
             "Clustering and cores are left out of steps with more than "
@@ -129,10 +133,9 @@ def _at_least(items_by_degree: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [(mark, int(tail[mark])) for mark in marks if mark >= 1]
 
 
-def _degrees_in_spark(edges: "DataFrame") -> dict[str, list[tuple[int, int]]]:
-    ends = edges.select("edge_type", F.col("src").alias("a"), F.col("dst").alias("b"))
-    both = ends.union(edges.select("edge_type", "dst", "src")).distinct()
-    degree = both.groupBy("edge_type", "a").agg(F.count(F.lit(1)).alias("degree"))
+def _degrees_in_spark(pairs: "DataFrame") -> dict[str, list[tuple[int, int]]]:
+    ends = pairs.select("edge_type", F.explode(F.array("low", "high")).alias("node"))
+    degree = ends.groupBy("edge_type", "node").agg(F.count(F.lit(1)).alias("degree"))
     power = F.floor(F.log2("degree")).cast("int")
     rows = degree.groupBy("edge_type", power.alias("power")).agg(F.count(F.lit(1))).collect()
     found: dict[str, list[tuple[int, int]]] = {}

@@ -21,13 +21,13 @@ def daily(rows: "DataFrame", held: HoldOut | None, config: GraphConfig) -> "Data
 
 
 def weigh(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) -> "DataFrame":
-    """Counts → (src, dst, full, fit): Σ decay(day) · count / steps, and `backward` of it for dst → src.
+    """Counts → pairs (`edges`): Σ decay(day) · count / steps, and `backward` of it for dst → src.
 
     Args:
         counts: day, src, dst, steps, full and fit, the counts in the whole graph and without the hold-out.
 
     Returns:
-        raw weights as int64 in fixed point (2^32 = one click of the as-of day), `fit` 0 where there is no such edge.
+        In units of 2^-32 of a click of the as-of day.
     """
     share = 1.0 / F.col("steps")
     # Both directions in one row, so that each pair of items is shuffled once.
@@ -40,15 +40,4 @@ def weigh(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) -> "DataF
         weights.append(F.when(forward, ahead).otherwise(back).alias(f"{graph}_up"))
         weights.append(F.when(forward, back).otherwise(ahead).alias(f"{graph}_down"))
     sums = [F.sum(f"{graph}_{way}").alias(f"{graph}_{way}") for graph in as_of._fields for way in ("up", "down")]
-    return directed(counts.select(low, high, *weights).groupBy("low", "high").agg(*sums))
-
-
-def directed(both: "DataFrame") -> "DataFrame":
-    """(low, high, full_up, full_down, fit_up, fit_down) → (src, dst, full, fit), a row a direction that weighs."""
-    ways = F.array(
-        F.struct(F.col("low").alias("src"), F.col("high").alias("dst"), F.col("full_up").alias("full"),
-                 F.col("fit_up").alias("fit")),
-        F.struct(F.col("high").alias("src"), F.col("low").alias("dst"), F.col("full_down").alias("full"),
-                 F.col("fit_down").alias("fit")),
-    )  # fmt: skip
-    return both.select(F.inline(ways)).where("full > 0")
+    return counts.select(low, high, *weights).groupBy("low", "high").agg(*sums).where("full_up > 0 or full_down > 0")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from graph_build.config import SwingConfig
+from graph_build.edges import symmetric
 from graph_build.sessions import HoldOut, by_batch, is_held
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PARTITION_ENTRIES = 2_000_000
 
 BOUNDED = "user bigint, item bigint, code tinyint, members bigint"
 PACKED = "bucket bigint, payload binary, cut string, key bigint, members bigint"
-SCORED = "one bigint, other bigint, full bigint, fit bigint"
+SCORED = "low bigint, high bigint, full bigint, fit bigint"
 
 
 def strengths(config: SwingConfig) -> list[float]:
@@ -74,14 +75,14 @@ def packed(found: "DataFrame", config: SwingConfig, parts: int, buckets: int) ->
 
 
 def score(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
-    """Packed lists → (one, other, full, fit): the top-K partners of each item, and their scores in each graph.
+    """Packed lists → pairs (`edges`): the top-K partners of each item, whichever of the two chose the other.
 
-    A pair (one < other) stands once, whichever of the two chose the other; int64 in fixed point, 0 where not chosen.
+    The score is the same both ways; its unit is `fixed_point`.
     """
     work = lists.where("bucket is not null").select("bucket", "payload").repartition(buckets, "bucket")
     scored = work.mapInArrow(_scorer(config, buckets), SCORED)
     # Both ends give the same score.
-    return scored.groupBy("one", "other").agg(F.max("full").alias("full"), F.max("fit").alias("fit"))
+    return symmetric(scored.groupBy("low", "high").agg(F.max("full").alias("full"), F.max("fit").alias("fit")))
 
 
 def cut_counts(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
@@ -94,15 +95,6 @@ def cut_counts(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
         groups, members = found.get(kind, (0, 0))
         counts[name] = members - cap * groups
     return counts
-
-
-def directed(pairs: "DataFrame") -> "DataFrame":
-    """Pairs → (src, dst, full, fit), both ways: Swing is symmetric."""
-    ways = F.array(
-        F.struct(F.col("one").alias("src"), F.col("other").alias("dst")),
-        F.struct(F.col("other").alias("src"), F.col("one").alias("dst")),
-    )
-    return pairs.select(F.explode(ways).alias("way"), "full", "fit").select("way.*", "full", "fit")
 
 
 def _keys(spark: "SparkSession", buckets: int) -> list[int]:
@@ -204,11 +196,11 @@ def _scorer(config: SwingConfig, buckets: int) -> Callable[[Iterator[Any]], Iter
             src, dst, raw = swing_top_k(mine, np.array(strength), anchors, top_k=config.top_k, scale=units, **formula)
             ends = known[src], known[dst]
             columns = {
-                "one": np.minimum(*ends),
-                "other": np.maximum(*ends),
+                "low": np.minimum(*ends),
+                "high": np.maximum(*ends),
                 GRAPHS[graph]: raw,
                 GRAPHS[1 - graph]: np.zeros(len(raw), np.int64),
             }
-            yield from pa.table(columns).select(["one", "other", *GRAPHS]).to_batches(100_000)
+            yield from pa.table(columns).select(["low", "high", *GRAPHS]).to_batches(100_000)
 
     return score_bucket

@@ -97,9 +97,14 @@ def named(frame: Any, rows: Any) -> Rows:
     return [row.asDict(recursive=True) for row in edges.named(frame, item_names(rows)).collect()]
 
 
-def whole(clicks: Any) -> Any:
-    """Strong clicks as counts of a graph without a hold-out."""
-    return clicks.selectExpr("day", "src", "dst", "steps", "1L as full", "1L as fit")
+def directed(frame: Any, rows: Any, graph: str) -> dict[tuple[str, str], int]:
+    """Pairs → (src, dst) → raw weight."""
+    found = {}
+    for row in named(frame, rows):
+        for src, dst, way in ((row["low_id"], row["high_id"], "up"), (row["high_id"], row["low_id"], "down")):
+            if row[f"{graph}_{way}"]:
+                found[src, dst] = row[f"{graph}_{way}"]
+    return found
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -132,13 +137,13 @@ def test_strong_click_weights_are_exact_sums_of_decayed_counts(put_together: Cal
     last = at(0, day=2).date()
     as_of = AsOf(day_number(last), day_number(last) - 1)
     counts = strong_click.daily(together, held, config)
-    got = named(strong_click.weigh(counts, as_of, config.strong_click), together)
+    weighed = strong_click.weigh(counts, as_of, config.strong_click)
     expected = {"full": slow_weights(rows, config.strong_click, last)}
     kept = [row for mine in by_session(rows).values() if mine[0]["timestamp"] < begins for row in mine]
     expected["fit"] = slow_weights(kept, config.strong_click, last - dt.timedelta(days=1))
     assert 0 < len(kept) < len(rows)
     for graph, weights in expected.items():
-        assert {(row["src"], row["dst"]): row[graph] for row in got if row[graph]} == weights
+        assert directed(weighed, together, graph) == weights
 
 
 def slow_weights(rows: Rows, config: StrongClickConfig, last: dt.date) -> dict[tuple[str, str], int]:
@@ -168,9 +173,9 @@ def test_co_search_counts_equal_their_slow_twin(put_together: Callable[..., Any]
     together = put_together(rows)
     counted = co_search.daily(co_search.pairs(co_search.found(together, None), CoSearchConfig()))
     got = Counter()
-    for row in named(counted.withColumnsRenamed({"low": "src", "high": "dst"}), together):
+    for row in named(counted, together):
         assert row["full"] == row["fit"]
-        for pair in ((row["src"], row["dst"]), (row["dst"], row["src"])):
+        for pair in ((row["low_id"], row["high_id"]), (row["high_id"], row["low_id"])):
             got[dt.date(1970, 1, 1) + dt.timedelta(days=row["day"]), *pair] += row["full"]
     assert got == expected
 
@@ -259,19 +264,25 @@ def test_a_click_and_the_view_that_it_opens_count_once(put_together: Callable[..
 def test_quota_keeps_what_is_strong_for_either_end(spark: Any, seed: int) -> None:
     rng = random.Random(seed)
     pairs = {(rng.randrange(12), rng.randrange(12)) for _ in range(70)}
-    rows = [(a, b, rng.randrange(4), rng.randrange(4)) for a, b in sorted(pairs) if a != b]
-    frame = spark.createDataFrame(rows, "src bigint, dst bigint, full bigint, fit bigint")
+    rows = [(a, b, *(rng.randrange(4) for _ in range(4))) for a, b in sorted(pairs) if a < b]
+    frame = spark.createDataFrame(
+        rows, "low bigint, high bigint, full_up bigint, full_down bigint, fit_up bigint, fit_down bigint"
+    )
     for quota in (1, 3):
-        expected: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+        expected: set[tuple[int, int, int, int]] = set()
         for graph in (0, 1):
-            edges_of_it = [(row[0], row[1], row[2 + graph]) for row in rows if row[2 + graph]]
-            for end in (0, 1):
-                for node in range(12):
-                    mine = sorted((e for e in edges_of_it if e[end] == node), key=lambda e: (-e[2], e[1 - end]))
-                    for src, dst, raw in mine[:quota]:
-                        expected[src, dst][graph] = raw
-        kept = edges.within_quota(frame, quota).where("full > 0 or fit > 0").collect()
-        assert {(row["src"], row["dst"]): [row["full"], row["fit"]] for row in kept} == expected
+            of_it = [(row[0], row[1], row[2 + 2 * graph]) for row in rows]
+            of_it += [(row[1], row[0], row[3 + 2 * graph]) for row in rows]
+            for end, node in itertools.product((0, 1), range(12)):
+                mine = [edge for edge in of_it if edge[end] == node and edge[2]]
+                best = sorted(mine, key=lambda edge: (-edge[2], edge[1 - end]))[:quota]
+                expected |= {(graph, *edge) for edge in best}
+        kept = set()
+        for row in edges.within_quota(frame, quota).collect():
+            low, high, *raw = row
+            for graph in (0, 1):
+                kept |= {(graph, low, high, raw[2 * graph]), (graph, high, low, raw[2 * graph + 1])}
+        assert {edge for edge in kept if edge[3]} == expected
 
 
 def test_scales_bring_every_type_to_the_mean_of_the_strong_clicks() -> None:

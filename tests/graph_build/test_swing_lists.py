@@ -115,6 +115,6 @@ def test_swing_in_spark_equals_brute_force_in_both_graphs(spark: Any, buckets: i
     columns = [given.user.tolist(), given.item.tolist(), given.code.tolist()]
     frame = spark.createDataFrame(list(zip(*columns, strict=True)), "user bigint, item bigint, code tinyint")
     scored = swing.score(swing.packed(frame, config, 2, buckets), config, buckets).collect()
-    for graph, name in enumerate(("full", "fit")):
-        got = {(row["one"], row["other"]): row[name] / swing.fixed_point(config) for row in scored if row[name]}
+    for graph, name in enumerate(("full_up", "fit_down")):
+        got = {(row["low"], row["high"]): row[name] / swing.fixed_point(config) for row in scored if row[name]}
         assert got == pytest.approx({pair: s for pair, s in expected[graph].items() if pair[0] < pair[1]}, abs=1e-9)

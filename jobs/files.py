@@ -6,7 +6,6 @@ import os
 import uuid
 from pathlib import Path
 
-from jobs.errors import CorruptVersionError
 from jobs.manifest import FileRecord
 
 
@@ -24,14 +23,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check(path: Path, expected: FileRecord, verify: bool) -> None:
-    """Raise CorruptVersionError unless the size, and with `verify` the content, is as recorded."""
+def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
+    """What is wrong with the file: not there, not of the recorded size or, with `verify`, not of that content."""
     if not path.is_file():
-        raise CorruptVersionError(f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)")
+        return f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)"
     if path.stat().st_size != expected.bytes:
-        raise CorruptVersionError(f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}")
+        return f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}"
     if verify and (found := sha256(path)) != expected.sha256:
-        raise CorruptVersionError(f"{path} has SHA-256 {found}, the manifest says {expected.sha256}")
+        return f"{path} has SHA-256 {found}, the manifest says {expected.sha256}"
+    return None
 
 
 def write_whole(path: Path, content: bytes) -> None:

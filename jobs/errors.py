@@ -13,6 +13,10 @@ class TableError(JobError):
     """A queries or test events file does not fit its contract."""
 
 
+class OutputError(JobError):
+    """The file to write cannot be written."""
+
+
 class StoreError(RuntimeError):
     """A workspace cannot do what it was asked for."""
 

@@ -6,6 +6,7 @@ import os
 import uuid
 from pathlib import Path
 
+from jobs.errors import OutputError
 from jobs.manifest import FileRecord
 
 
@@ -32,6 +33,23 @@ def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
     if verify and (found := sha256(path)) != expected.sha256:
         return f"{path} has SHA-256 {found}, the manifest says {expected.sha256}"
     return None
+
+
+def check_output(path: Path, suffix: str = "") -> None:
+    """Find out before the work whether a file can be written there.
+
+    Raises:
+        OutputError: the path does not end in `suffix`, is a folder, or its folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise OutputError(f"--output {path} is a folder; give a file in it, e.g. {path / ('out' + suffix)}")
+    if suffix and path.suffix != suffix:
+        raise OutputError(f"--output {path}: the name must end in {suffix}, as that is what is written")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir():
+        raise OutputError(f"--output {path}: {folder} is a file, expected a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"--output {path}: the folder {folder} cannot be written to; choose another")
 
 
 def write_whole(path: Path, content: bytes) -> None:

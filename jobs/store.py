@@ -86,7 +86,10 @@ class Workspace:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        self._fs, root = url_to_fs(self.uri)
+        try:
+            self._fs, root = url_to_fs(self.uri)
+        except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
+            raise StoreError(f"workspace {self.uri} cannot be used: {error}") from error
         self._root: str = root.rstrip("/")
         self._is_local = "file" in self._fs.protocol
         self._owner: lock.Owner | None = None
@@ -158,7 +161,8 @@ class Workspace:
         path = Path(self._path("versions", name)) if self._is_local else self._fetched(name)
         wrong = _first_damage(path, needed, verify)
         if wrong and not self._is_local:
-            shutil.rmtree(path)  # the copy may be what is damaged, or older than the version that replaced a damaged one
+            # The copy may be what is damaged, or older than the version that replaced a damaged one.
+            shutil.rmtree(path)
             wrong = _first_damage(self._fetched(name), needed, verify)
         if wrong:
             raise self._corrupt(wrong)

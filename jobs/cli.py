@@ -267,10 +267,13 @@ def _log_to_stderr(*, verbose: bool) -> None:
     for room in ("jobs", "graph_build", "model", "retrieval"):
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
     if not verbose:
-        # Libraries log a Ctrl-C with its traceback and raise it as well; py4j does so on the root logger, and logs
-        # that the JVM went with it. What it raises, Spark's session turns into one line.
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)
-        handler.addFilter(lambda record: not (record.exc_info and _is_interrupt(record.exc_info[1])))
+        handler.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not a traceback of Ctrl-C, nor what py4j logs on the root logger of a JVM that ends: both are raised as well."""
+    interrupted = record.exc_info and _is_interrupt(record.exc_info[1])
+    return not interrupted and "py4j" not in Path(record.pathname).parts
 
 
 def _say(line: str) -> None:

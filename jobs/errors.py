@@ -34,7 +34,11 @@ class NoVersionError(StoreError):
 
 
 class CorruptVersionError(StoreError):
-    """A file of a version, or `current`, is missing, cut off or changed."""
+    """A file of a version, or `current`, is missing, cut off or changed: `wrong` names it."""
+
+    def __init__(self, wrong: str, way_out: str) -> None:
+        super().__init__(f"{wrong}. {way_out}")
+        self.wrong = wrong
 
 
 class FormatVersionError(StoreError):

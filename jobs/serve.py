@@ -33,6 +33,7 @@ def serve(uri: str, config_path: Path | None, *, host: str, port: int, at: str |
 
     config, workspace = load_config(config_path), Workspace(uri)
     sockets = bind(host, port)  # before the work
+    # The checksums take a third of the time that reading the index takes (measured on 0.2 GB), and name the damage.
     version = workspace.open(verify=True, parts=("index",))
     index = read_index(version.path / "index")
     snapshot = Snapshot(version.name, index.as_of, Retriever.of(index, config.retrieval))

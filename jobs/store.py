@@ -112,8 +112,8 @@ class Workspace:
             version = None
         if not isinstance(version, str):
             raise CorruptVersionError(
-                f'{path} is not {{"version": "<name>"}}: run `lightsage run` again, which publishes what is there '
-                "already, or write it by hand"
+                f'{path} is not {{"version": "<name>"}}',
+                "Run `lightsage run` again, which publishes what is there already, or write it by hand",
             )
         return version
 
@@ -131,7 +131,7 @@ class Workspace:
                 if self.open(name, verify=True).manifest.fingerprint == fingerprint:
                     return name
             except CorruptVersionError as error:
-                logger.warning("version %s is damaged and counts as not there, it is built again: %s", name, error)
+                logger.warning("version %s counts as not there and is built again: %s", name, error.wrong)
         return None
 
     def open(self, version: str | None = None, verify: bool = False, parts: tuple[str, ...] = ()) -> Version:
@@ -263,8 +263,9 @@ class Workspace:
 
     def _corrupt(self, wrong: str) -> CorruptVersionError:
         return CorruptVersionError(
-            f"{wrong}. Run `lightsage run` again to build it anew, or go back to another version: write "
-            f'{{"version": "<name>"}} into {self._path("current")}'
+            wrong,
+            "Run `lightsage run` again to build it anew, or go back to another version: write "
+            f'{{"version": "<name>"}} into {self._path("current")}',
         )
 
     def _path(self, *parts: str) -> str:

@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether it began with Ctrl-C: Spark's JVM gets the signal too, and what is cleaned up may fail on that."""
+    """Whether it began with Ctrl-C: cleaning up after one may fail in its turn, Spark's most of all."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

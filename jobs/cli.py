@@ -1,11 +1,12 @@
 """The command line: `lightsage run | retrieve | serve | evaluate | demo`. Each command loads only what it needs.
 
 Exit codes: 0 done, 1 something failed that is not the user's doing, 2 the input or the command line is wrong,
-3 the workspace is busy.
+3 the workspace is busy, 130 interrupted.
 """
 
 import argparse
 import datetime as dt
+import errno
 import logging
 import os
 import sys
@@ -18,7 +19,23 @@ from rich.logging import RichHandler
 
 log = logging.getLogger("jobs")
 
-OK, FAILED, WRONG_INPUT, BUSY = 0, 1, 2, 3
+OK, FAILED, WRONG_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
+
+# The flags that take a path, and what is wrong with a path that the user gave and can give another of.
+_PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output")
+_UNUSABLE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOSPC,
+    errno.EDQUOT,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="answer over HTTP")
     _workspace(serve)
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000, help="0 = any free one")
+    serve.add_argument("--port", type=_port, default=8000, help="0 = any free one")
     serve.add_argument("--at", metavar="TIME|as-of", help="serve as of that time instead of now")
     serve.set_defaults(call=_serve)
 
@@ -84,20 +101,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr(verbose=options.verbose)
     try:
         code: int = options.call(options)
-    except KeyboardInterrupt:
-        log.error("interrupted; what was served before still is")
-        return 130
-    except Exception as error:
-        known = _exit_code(error)
+    except (KeyboardInterrupt, Exception) as error:
+        # Only these two write a version, and so could have left one half-written.
+        kept = "; what was served before still is" if options.command in ("run", "demo") else ""
+        if _is_interrupt(error):
+            log.error("interrupted%s", kept)
+            return INTERRUPTED
+        known, said = _expected(error, options)
         if known is None or options.verbose:
-            log.exception("unexpected error; what was served before still is")
+            log.error("unexpected error%s", kept, exc_info=error)
         if known is not None:
-            log.error("%s", error)
+            log.error("%s", said)
         return FAILED if known is None else known
     return code
 
 
-def _exit_code(error: Exception) -> int | None:
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it began with Ctrl-C: cleaning up after one may fail in its turn, Spark's most of all."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _expected(error: BaseException, options: argparse.Namespace) -> tuple[int | None, str]:
+    """(exit code, message) of an error that is the user's to mend or was raised on purpose, (None, "") of another."""
+    if isinstance(error, OSError) and (unusable := _unusable_path(error, options)):
+        return WRONG_INPUT, unusable
+    return _exit_code(error), str(error)
+
+
+def _unusable_path(error: OSError, options: argparse.Namespace) -> str | None:
+    """What to say when the error is about a path that the user gave."""
+    if error.filename is None or error.errno not in _UNUSABLE:
+        return None
+    path = Path(os.fsdecode(error.filename)).absolute()
+    for flag in _PATHS:
+        value = getattr(options, flag, None)
+        for given in value if isinstance(value, list) else [value] if value else []:
+            mine = Path(given).absolute()
+            # The command met something inside what was given, or could not make a folder above it.
+            if path.is_relative_to(mine) or mine.is_relative_to(path):
+                where = "" if path == mine else f" ({path})"
+                return f"--{flag} {given} cannot be used: {error.strerror}{where}"
+    return None
+
+
+def _exit_code(error: BaseException) -> int | None:
     """The code of an error that was raised on purpose, None for any other."""
     from graph_build.errors import SparkJobError
     from jobs.errors import JobError, StoreError, WorkspaceBusyError
@@ -132,7 +181,7 @@ def _retrieve(options: argparse.Namespace) -> int:
     from jobs.progress import StageProgress
     from jobs.retrieve import retrieve
 
-    version, config = _version(options)
+    version, config = _version(options, "index")
     at = as_time(options.at) if options.at else None
     written = retrieve(
         version.path / "index",
@@ -157,10 +206,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from jobs.evaluate import EvaluateOptions, evaluate_version, write_report
+    from jobs.files import check_output
     from jobs.progress import StageProgress
     from jobs.show import print_quality
 
-    version, config = _version(options)
+    if options.output:
+        check_output(options.output)
+    version, config = _version(options, "index", *(["graph/full"] if options.baselines else []))
     wanted = EvaluateOptions(
         options.protocol, options.ads_only, options.include_current, options.allow_overlap, options.baselines
     )
@@ -178,11 +230,11 @@ def _demo(options: argparse.Namespace) -> int:
     return demo(options.directory, small=options.small)
 
 
-def _version(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _version(options: argparse.Namespace, *parts: str):  # type: ignore[no-untyped-def]
     from jobs.config import load_config
     from jobs.store import Workspace
 
-    return Workspace(options.workspace).open(), load_config(options.config)
+    return Workspace(options.workspace).open(verify=True, parts=parts), load_config(options.config)
 
 
 def _workspace(command: argparse.ArgumentParser) -> None:
@@ -197,6 +249,12 @@ def _date(value: str) -> dt.date:
         raise argparse.ArgumentTypeError(f"{value!r} is no date, expected YYYY-MM-DD") from None
 
 
+def _port(value: str) -> int:
+    if value.isdecimal() and int(value) <= 65_535:
+        return int(value)
+    raise argparse.ArgumentTypeError(f"{value!r} is no port, expected 0 to 65535 (0 = any free one)")
+
+
 def _log_to_stderr(*, verbose: bool) -> None:
     console = Console(stderr=True)
     handler: logging.Handler
@@ -208,6 +266,14 @@ def _log_to_stderr(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for room in ("jobs", "graph_build", "model", "retrieval"):
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
+    if not verbose:
+        handler.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not a traceback of Ctrl-C, nor what py4j logs on the root logger of a JVM that ends: both are raised as well."""
+    interrupted = record.exc_info and _is_interrupt(record.exc_info[1])
+    return not interrupted and "py4j" not in Path(record.pathname).parts
 
 
 def _say(line: str) -> None:

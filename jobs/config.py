@@ -5,6 +5,8 @@ build.
 """
 
 import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +63,38 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError(f"{path} does not exist; --config takes a TOML file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is no readable TOML file: {error}") from error
-    if "input" in content:
-        content.setdefault("graph", {})["input"] = content.pop("input")
+    if "input" in content and isinstance(content.get("graph", {}), dict):
+        content["graph"] = content.get("graph", {}) | {"input": content.pop("input")}
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {_key(e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        lines = [f"  {_key(e['loc'])}: {_problem(e)}" for e in error.errors()]
         raise ConfigError("\n".join([f"{path} is not a valid configuration:", *lines])) from error
 
 
 def _key(location: tuple[int | str, ...]) -> str:
     parts = [str(part) for part in location]
     return ".".join(parts[1:] if parts[:2] == ["graph", "input"] else parts)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    if error["type"] != "extra_forbidden":
+        return f"{error['msg']} (got {error['input']!r})"
+    *section, name = error["loc"]
+    known = _known_keys(section)
+    close = get_close_matches(str(name), known, n=1)
+    meant = f", did you mean {close[0]!r}?" if close else "."
+    return f"unknown key{meant} Known here: {', '.join(known)}"
+
+
+def _known_keys(section: list[int | str]) -> list[str]:
+    """The keys that a section may have, where a user writes them."""
+    model: Any = Config
+    for part in section:
+        model = model.model_fields[part].annotation
+    names = list(model.model_fields)
+    if model is Config:
+        names.append("input")
+    elif model is GraphConfig:
+        names.remove("input")
+    return names

@@ -13,6 +13,10 @@ class TableError(JobError):
     """A queries or test events file does not fit its contract."""
 
 
+class OutputError(JobError):
+    """The file to write cannot be written."""
+
+
 class StoreError(RuntimeError):
     """A workspace cannot do what it was asked for."""
 
@@ -30,7 +34,11 @@ class NoVersionError(StoreError):
 
 
 class CorruptVersionError(StoreError):
-    """A file of a version, or `current`, is missing, cut off or changed."""
+    """A file of a version, or `current`, is missing, cut off or changed: `wrong` names it."""
+
+    def __init__(self, wrong: str, way_out: str) -> None:
+        super().__init__(f"{wrong}. {way_out}")
+        self.wrong = wrong
 
 
 class FormatVersionError(StoreError):

@@ -6,7 +6,7 @@ import os
 import uuid
 from pathlib import Path
 
-from jobs.errors import CorruptVersionError
+from jobs.errors import OutputError
 from jobs.manifest import FileRecord
 
 
@@ -24,14 +24,32 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check(path: Path, expected: FileRecord, verify: bool) -> None:
-    """Raise CorruptVersionError unless the size, and with `verify` the content, is as recorded."""
+def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
+    """What is wrong with the file: not there, not of the recorded size or, with `verify`, not of that content."""
     if not path.is_file():
-        raise CorruptVersionError(f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)")
+        return f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)"
     if path.stat().st_size != expected.bytes:
-        raise CorruptVersionError(f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}")
+        return f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}"
     if verify and (found := sha256(path)) != expected.sha256:
-        raise CorruptVersionError(f"{path} has SHA-256 {found}, the manifest says {expected.sha256}")
+        return f"{path} has SHA-256 {found}, the manifest says {expected.sha256}"
+    return None
+
+
+def check_output(path: Path, suffix: str = "") -> None:
+    """Find out before the work whether a file can be written there.
+
+    Raises:
+        OutputError: the path does not end in `suffix`, is a folder, or its folder cannot be made or written to.
+    """
+    if path.is_dir():
+        raise OutputError(f"--output {path} is a folder; give a file in it, e.g. {path / ('out' + suffix)}")
+    if suffix and path.suffix != suffix:
+        raise OutputError(f"--output {path}: the name must end in {suffix}, as that is what is written")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir():
+        raise OutputError(f"--output {path}: {folder} is a file, expected a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"--output {path}: the folder {folder} cannot be written to; choose another")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.files import check_output
 from jobs.progress import StageProgress
 from jobs.tables import read_table
 
@@ -39,14 +40,17 @@ def retrieve(
     """Answer every query of a parquet or CSV table.
 
     Raises:
-        TableError, RequestError: the queries do not fit their contract; nothing is written.
+        OutputError: the output cannot be written; nothing was done.
+        TableError, QueriesError, RequestError: the queries do not fit their contract; nothing is written.
     """
     from retrieval.batch import SCHEMA, retrieve_tables
     from retrieval.index import read_index
+    from retrieval.query_table import conform_queries
     from retrieval.retriever import Retriever
 
+    check_output(output, ".parquet")
     with progress.stage("retrieve") as report:
-        table = read_table(queries)
+        table = conform_queries(read_table(queries), queries)
         retriever = Retriever.of(read_index(index), config)
         answers = retrieve_tables(
             retriever, table, k, at=at, all_items=all_items, include_current=include_current, progress=report

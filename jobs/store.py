@@ -30,7 +30,7 @@ from jobs.errors import (
     WorkspaceBusyError,
     WorkspaceFullError,
 )
-from jobs.files import check, flush, is_disk_full, record, write_whole
+from jobs.files import damage, flush, is_disk_full, record, write_whole
 from jobs.manifest import (
     FORMAT_VERSION,
     FileRecord,
@@ -86,7 +86,10 @@ class Workspace:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        self._fs, root = url_to_fs(self.uri)
+        try:
+            self._fs, root = url_to_fs(self.uri)
+        except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
+            raise StoreError(f"workspace {self.uri} cannot be used: {error}") from error
         self._root: str = root.rstrip("/")
         self._is_local = "file" in self._fs.protocol
         self._owner: lock.Owner | None = None
@@ -108,7 +111,10 @@ class Workspace:
         except (ValueError, KeyError, TypeError):
             version = None
         if not isinstance(version, str):
-            raise CorruptVersionError(f'{path} is not {{"version": "<name>"}}: publish again, or write it by hand')
+            raise CorruptVersionError(
+                f'{path} is not {{"version": "<name>"}}',
+                "Run `lightsage run` again, which publishes what is there already, or write it by hand",
+            )
         return version
 
     def versions(self) -> list[str]:
@@ -117,18 +123,24 @@ class Workspace:
         return sorted(name for name in names if self._fs.exists(self._path("versions", name, MANIFEST)))
 
     def find(self, fingerprint: str) -> str | None:
-        """Return the version built from this fingerprint, if there is one."""
+        """Return the version built from this fingerprint, if there is one whose every file is as it was published."""
         for name in reversed(self.versions()):
-            if name.endswith(f"-{fingerprint[:8]}") and self._manifest(name).fingerprint == fingerprint:
-                return name
+            if not name.endswith(f"-{fingerprint[:8]}"):
+                continue
+            try:
+                if self.open(name, verify=True).manifest.fingerprint == fingerprint:
+                    return name
+            except CorruptVersionError as error:
+                logger.warning("version %s counts as not there and is built again: %s", name, error.wrong)
         return None
 
-    def open(self, version: str | None = None, verify: bool = False) -> Version:
+    def open(self, version: str | None = None, verify: bool = False, parts: tuple[str, ...] = ()) -> Version:
         """Return a version, by default the current one, after checking that its files are there in full size.
 
         Args:
             version: Its name.
-            verify: Also read every file and compare its SHA-256.
+            verify: Also read the files and compare their SHA-256.
+            parts: The folders in it that are needed, e.g. `index`; the others are not checked. Empty = all.
 
         Raises:
             NoVersionError: There is no such version.
@@ -141,9 +153,19 @@ class Workspace:
                 f"workspace {self.uri} has no version {name!r}; it has {', '.join(self.versions()) or 'none'}"
             )
         manifest = self._manifest(name)
+        needed = {
+            file: expected
+            for file, expected in manifest.files.items()
+            if not parts or file.startswith(tuple(f"{part}/" for part in parts))
+        }
         path = Path(self._path("versions", name)) if self._is_local else self._fetched(name)
-        for file, expected in manifest.files.items():
-            check(path / file, expected, verify)
+        wrong = _first_damage(path, needed, verify)
+        if wrong and not self._is_local:
+            # The copy may be what is damaged, or older than the version that replaced a damaged one.
+            shutil.rmtree(path)
+            wrong = _first_damage(self._fetched(name), needed, verify)
+        if wrong:
+            raise self._corrupt(wrong)
         return Version(path, manifest)
 
     # Writers
@@ -198,13 +220,13 @@ class Workspace:
     def publish(self, staged: Path, manifest: Manifest) -> Version:
         """Make the staged folder the version `manifest.version`, and the current one.
 
-        The manifest gets size and SHA-256 of every staged file.
+        The manifest gets size and SHA-256 of every staged file. A damaged version of the same name is replaced.
 
         Raises:
-            StoreError: The version is there already (versions never change), or the lock is lost.
+            StoreError: The version is there already and whole (versions never change), or the lock is lost.
         """
         self._require_lock("publish")
-        if manifest.version in self.versions():
+        if self._is_whole(manifest.version):
             raise StoreError(
                 f"workspace {self.uri} has a version {manifest.version} already, and versions never change"
             )
@@ -230,7 +252,21 @@ class Workspace:
         self._put_current(version)
         return found
 
+    def _is_whole(self, name: str) -> bool:
+        try:
+            self.open(name, verify=True)
+        except (NoVersionError, CorruptVersionError):
+            return False
+        return True
+
     # Paths and files
+
+    def _corrupt(self, wrong: str) -> CorruptVersionError:
+        return CorruptVersionError(
+            wrong,
+            "Run `lightsage run` again to build it anew, or go back to another version: write "
+            f'{{"version": "<name>"}} into {self._path("current")}',
+        )
 
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
@@ -244,9 +280,9 @@ class Workspace:
             content = json.loads(self._fs.cat_file(path))
             found = content["format_version"]
         except FileNotFoundError:
-            raise CorruptVersionError(f"{path} is missing, so version {name} was never completed") from None
+            raise self._corrupt(f"{path} is missing, so version {name} was never completed") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise CorruptVersionError(f"{path} is no manifest ({type(error).__name__}: {error})") from error
+            raise self._corrupt(f"{path} is no manifest ({type(error).__name__}: {error})") from error
         if found != FORMAT_VERSION:
             raise FormatVersionError(
                 f"{path} has format version {found!r}, this code reads {FORMAT_VERSION}: "
@@ -255,9 +291,9 @@ class Workspace:
         try:
             manifest = Manifest.model_validate(content)
         except ValidationError as error:
-            raise CorruptVersionError(f"{path} is no valid manifest: {error}") from error
+            raise self._corrupt(f"{path} is no valid manifest: {error}") from error
         if manifest.version != name:
-            raise CorruptVersionError(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
+            raise self._corrupt(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
         return manifest
 
     def _require_lock(self, action: str) -> None:
@@ -273,12 +309,17 @@ class Workspace:
 
     def _put_version(self, staged: Path, name: str) -> None:
         target = self._path("versions", name)
-        if self._fs.exists(target):  # a folder without a manifest is no version
-            self._fs.rm(target, recursive=True)
         if self._is_local:
+            if self._fs.exists(target):  # damaged, or without a manifest and so no version
+                # Moved away in one step, so that no reader ever meets a mixture; what stays of it is swept.
+                aside = Path(self._path("staging", f"damaged-{uuid.uuid4().hex[:8]}"))
+                Path(target).replace(aside)
+                shutil.rmtree(aside, ignore_errors=True)
             staged.replace(target)
             flush(Path(target).parent)
             return
+        if self._fs.exists(target):
+            self._fs.rm(target, recursive=True)
         paths = [path for path in staged.rglob("*") if path.is_file() and path != staged / MANIFEST]
         for path in [*paths, staged / MANIFEST]:
             self._fs.put_file(str(path), f"{target}/{path.relative_to(staged).as_posix()}")
@@ -300,3 +341,7 @@ class Workspace:
             self._fs.get(self._path("versions", name) + "/", f"{scratch}/", recursive=True)
             scratch.replace(folder)
         return folder
+
+
+def _first_damage(folder: Path, expected: dict[str, FileRecord], verify: bool) -> str | None:
+    return next((wrong for file, record in expected.items() if (wrong := damage(folder / file, record, verify))), None)

@@ -21,6 +21,9 @@ _EVER = np.iinfo(np.int64)
 # A mask, its rows and its winners are kept for so many (stretch of time, country).
 _CACHED = 32
 
+COUNTRY_PATTERN = "^[A-Za-z]{2}$"
+A_COUNTRY = "expected two letters, an ISO 3166 alpha-2 country code, e.g. DE"
+
 SCHEMA = pa.schema(
     [
         ("ad_id", pa.string()),
@@ -131,6 +134,10 @@ class Ads:
             if out:
                 allowed &= ~np.isin(codes, out)
         return self._winners(allowed)
+
+    def in_flight(self, at: int) -> int:
+        """How many ads are active at `at` (µs), in whatever country."""
+        return int(np.count_nonzero(self._active & (self._starts <= at) & (self._ends > at)))
 
     def items_ending_after(self, at: int) -> Rows:
         """Rows (ascending int64) of the items with an ad that ends after `at` (µs)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,19 +13,22 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
 
 from . import schemas
+from .ads import microseconds
 from .config import ServeConfig
 from .errors import RequestError
 from .measure import Measured, Metrics
 from .problem import of_field, of_validation, problem
+from .published import Published
 from .retriever import Result, Retriever
 
-_log = logging.getLogger(__name__)
 _SCHEMA_AT = "#/components/schemas/{model}"
 
 
@@ -40,7 +43,7 @@ class Snapshot:
 
 def create_app(
     load: Callable[[], Snapshot],
-    current_version: Callable[[], str | None],
+    current_version: Callable[[], str],
     config: ServeConfig | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
@@ -55,15 +58,21 @@ def create_app(
     metrics = Metrics()
     model = schemas.limited(config)
     loaded: list[Snapshot] = []
+    published = Published(current_version)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         snapshot = load()
         loaded.append(snapshot)
         metrics.as_of.labels(snapshot.version).set(snapshot.as_of.timestamp())
+        watching = asyncio.create_task(published.watch(snapshot.version, config.current_check_seconds))
         yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
 
-    app = FastAPI(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan)
+    # The pages of /docs come from here and not from a CDN: servers and their users are often without internet.
+    app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
     app.add_middleware(Measured, metrics=metrics)
     documented: dict[int | str, dict[str, Any]] = {
         422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}
@@ -146,12 +155,17 @@ def create_app(
             {
                 "version": snapshot.version,
                 "as_of": snapshot.as_of,
-                "current_version": _published(current_version),
+                "current_version": await asyncio.to_thread(published.look, snapshot.version),
                 "items": retriever.catalogue.n_rows,
                 "ads": None if retriever.ads is None else len(retriever.ads),
+                "ads_in_flight": None if retriever.ads is None else retriever.ads.in_flight(microseconds(clock())),
                 "index": "exact" if retriever.ann is None else retriever.ann.kind,
             }
         )
+
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
@@ -221,14 +235,6 @@ async def _body(request: Request, limit: int) -> bytes | None:
         if len(raw) > limit:
             return None
     return bytes(raw)
-
-
-def _published(current_version: Callable[[], str | None]) -> str | None:
-    try:
-        return current_version()
-    except Exception:  # a workspace that is away for a moment must not fail what is loaded
-        _log.warning("the published version cannot be read", exc_info=True)
-        return None
 
 
 def _json(content: dict[str, Any]) -> Response:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from .ads import microseconds
 from .errors import RequestError
 from .exact import Rows
+from .query_table import conform_queries
 from .ranking import Queries
 from .retriever import EMBEDDING, FALLBACK, Retriever, Scope
 
@@ -61,16 +62,30 @@ def retrieve_tables(
     """Tables in `SCHEMA`, queries in their order and each best first; some thousand queries a table.
 
     Args:
-        queries: query_id string, item_ids list<string> (most recent last), optional at timestamp, country string.
+        queries: as `conform_queries` takes them.
         at: the time for queries without one of their own; None = the as-of time.
 
     Raises:
-        RequestError: k below 1, a column missing or of another type, a query without an id.
+        RequestError: k below 1.
+        QueriesError: the queries do not fit their contract.
     """
     if k < 1:
         raise RequestError("k", f"got {k}, expected at least 1")
-    queries = _conform(queries)
+    queries = conform_queries(queries)
+    queries = queries.set_column(2, "at", queries["at"].cast(pa.int64()))
     default = microseconds(at or retriever.as_of)
+    return _tables(retriever, queries, k, default, all_items, include_current, progress)
+
+
+def _tables(
+    retriever: Retriever,
+    queries: pa.Table,
+    k: int,
+    default: int,
+    all_items: bool,
+    include_current: bool,
+    progress: Callable[[str, float], None] | None,
+) -> Iterator[pa.Table]:
     ids = queries["query_id"].combine_chunks()
     for start in range(0, max(1, len(ids)), _CHUNK_QUERIES):
         part = queries.slice(start, _CHUNK_QUERIES)
@@ -84,30 +99,6 @@ def retrieve_tables(
         yield _table(retriever, answers, ids.slice(start, _CHUNK_QUERIES))
         if progress:
             progress("queries", min(1.0, (start + len(part)) / max(1, len(ids))))
-
-
-def _conform(queries: pa.Table) -> pa.Table:
-    columns = {}
-    types = (
-        ("query_id", pa.string()),
-        ("item_ids", pa.list_(pa.string())),
-        ("at", pa.timestamp("us", "UTC")),
-        ("country", pa.string()),
-    )
-    for name, kind in types:
-        if name not in queries.column_names:
-            if name in ("query_id", "item_ids"):
-                raise RequestError(name, f"the column is missing from the queries, got {queries.column_names}")
-            columns[name] = pa.nulls(queries.num_rows, kind)
-            continue
-        try:
-            columns[name] = queries[name].cast(kind)
-        except pa.ArrowException as error:
-            raise RequestError(name, f"the column has type {queries[name].type}, expected {kind}") from error
-    if columns["query_id"].null_count:
-        raise RequestError("query_id", f"{columns['query_id'].null_count} queries have none")
-    columns["at"] = columns["at"].cast(pa.int64())
-    return pa.table(columns)
 
 
 def _answer(

@@ -50,5 +50,7 @@ class ServeConfig(BaseModel):
     max_body_bytes: int = Field(default=1_000_000, ge=1)
     max_age_hours: float | None = Field(default=None, gt=0.0)
     """`/readyz` fails once the served version's as-of time is older than this; None = any age will do."""
+    current_check_seconds: float = Field(default=10.0, gt=0.0)
+    """How often a server looks whether another version was published, which it then logs."""
     shutdown_seconds: int = Field(default=10, ge=0)
     """How long running requests may take to end after the signal to stop."""

@@ -19,6 +19,14 @@ class EvaluationError(RetrievalError):
     """Sessions or events that a protocol cannot be measured on."""
 
 
+class AddressError(RetrievalError):
+    """A host or port that a server cannot listen on."""
+
+
+class QueriesError(RetrievalError):
+    """A table of queries that does not fit its contract; the message names its file, column and, if one, row."""
+
+
 class RequestError(RetrievalError):
     """A request that cannot be answered; `field` is the request's key that is at fault."""
 

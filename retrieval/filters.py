@@ -18,7 +18,7 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    category: str | None = Field(None, description="This category, or any below it (levels split by ' > ')")
+    category: str | None = Field(None, description="This category or any below it, in any case (levels split by ' > ')")
     price_min: float | None = Field(None, description="Lowest price; an item without a price does not pass")
     price_max: float | None = Field(None, description="Highest price; an item without a price does not pass")
     exclude_advertisers: list[str] = []
@@ -38,6 +38,8 @@ class ItemFilter:
         self._categories: pa.DictionaryArray | None = None
         if "category" in attributes.column_names:
             self._categories = pc.dictionary_encode(attributes["category"].combine_chunks())
+            names = self._categories.dictionary.to_pylist()
+            self._folded = pa.array([None if name is None else name.casefold() for name in names], pa.string())
         self._price = None
         if "price" in attributes.column_names:
             self._price = pc.fill_null(attributes["price"].cast(pa.float64()), float("nan")).to_numpy()
@@ -51,7 +53,7 @@ class ItemFilter:
         """
         passing: Mask | None = None
         if filters.category is not None:
-            passing = self._in_category(filters.category)
+            passing = self._in_category(filters.category.casefold())
         low, high = filters.price_min, filters.price_max
         if low is None and high is None:
             return passing
@@ -71,7 +73,7 @@ class ItemFilter:
     def _category_mask(self, category: str) -> Mask:
         if self._categories is None:
             raise RequestError("filters.category", "this catalogue has no categories; leave the filter out")
-        names = self._categories.dictionary
+        names = self._folded
         below = pc.starts_with(names, f"{category} > ")
         matching = pc.fill_null(pc.or_(pc.equal(names, category), below), False)
         codes = pc.fill_null(self._categories.indices, len(names)).to_numpy(zero_copy_only=False)

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
+from .ads import A_COUNTRY, COUNTRY_PATTERN
 from .config import ServeConfig
 from .filters import Filters
 
 
-def _utc(at: datetime) -> datetime:
+def _time(value: Any, read: ValidatorFunctionWrapHandler) -> datetime:
+    try:
+        at: datetime = read(value)
+    except ValidationError:
+        said = f"got {_short(value)}, expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z"
+        raise PydanticCustomError("time", "{said}", {"said": said}) from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-Time = Annotated[datetime, AfterValidator(_utc)]
+def _country(value: str) -> str:
+    if not re.fullmatch(COUNTRY_PATTERN, value):
+        raise PydanticCustomError("country", "{said}", {"said": f"got {_short(value)}, {A_COUNTRY}"})
+    return value
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= 60 else f"{said[:60]}…"
+
+
+Time = Annotated[datetime, WrapValidator(_time)]
+# The pattern is for the documentation; the validator says it in words.
+Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
 class RetrieveRequest(BaseModel):
@@ -26,7 +56,7 @@ class RetrieveRequest(BaseModel):
     items: list[str] = Field(description="The items viewed, most recent last")
     k: int = Field(20, ge=1, description="How many results")
     at: Time | None = Field(None, description="When ads must be active (no zone = UTC); default: the server's time")
-    country: str | None = Field(None, pattern="^[A-Za-z]{2}$", description="ISO 3166 alpha-2")
+    country: Country | None = Field(None, description="ISO 3166 alpha-2; without one, no ad with a country limit")
     filters: Filters = Filters()
     exclude: list[str] = Field([], description="Items that must not be returned")
     min_score: float | None = Field(None, description="Results below this score are left out")
@@ -90,6 +120,7 @@ class VersionResponse(BaseModel):
     current_version: str | None
     items: int
     ads: int | None
+    ads_in_flight: int | None = Field(description="Ads that are active at the server's time, in whatever country")
     index: str
 
 

@@ -71,6 +71,12 @@ def test_the_other_pages_answer(url, path):
         assert answer.status == 200
 
 
+def test_the_version_says_how_many_ads_are_in_flight_at_the_serving_time(url):
+    with urllib.request.urlopen(f"{url}/v1/version", timeout=10) as answer:
+        found = json.load(answer)
+    assert 0 < found["ads_in_flight"] < found["ads"]
+
+
 def test_neighbours_of_an_item(url, shop):
     item = popular(shop)[0]
     with urllib.request.urlopen(f"{url}/v1/items/{item}/neighbors?k=5", timeout=10) as answer:

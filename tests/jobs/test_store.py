@@ -132,8 +132,53 @@ def damage(version: Path, how: str) -> None:
 def test_a_damaged_version_is_refused_by_the_name_of_the_file(workspace: Workspace, how: str, names: str) -> None:
     publish(workspace)
     damage(workspace.open().path, how)
-    with pytest.raises(CorruptVersionError, match=names):
+    with pytest.raises(CorruptVersionError, match=names) as caught:
         workspace.open(verify=True)
+    assert "Run `lightsage run` again to build it anew, or go back to another version" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["file missing", "file cut off", "file changed", "manifest cut off"])
+def test_a_damaged_version_is_not_found_again_and_gives_way_to_the_new_build(
+    workspace: Workspace, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = publish(workspace)
+    damage(workspace.open().path, how)
+    with caplog.at_level(logging.WARNING):
+        assert workspace.find("0" * 32) is None
+    assert "counts as not there and is built again" in caplog.text
+    assert ("manifest.json" if how == "manifest cut off" else "vectors.faiss") in caplog.text
+    assert publish(workspace, "vectors, again") == name
+    assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors, again"
+    assert workspace.find("0" * 32) == name
+    assert list((tmp_path / "ws" / "staging").iterdir()) == []
+
+
+def test_a_damaged_local_copy_of_a_version_elsewhere_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    workspace = Workspace(f"memory://{tmp_path.name}")
+    publish(workspace)
+    damage(workspace.open().path, "file cut off")  # the copy
+    assert (workspace.open().path / "index" / "vectors.faiss").read_text() == "vectors"
+    workspace._fs.pipe_file(f"{tmp_path.name}/versions/{workspace.current()}/index/vectors.faiss", b"VECTORS")
+    assert workspace.find("0" * 32) == workspace.current(), "the copy is whole"
+    damage(workspace.open().path, "file cut off")
+    assert workspace.find("0" * 32) is None
+    publish(workspace, "vectors, again")
+    assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors, again"
+
+
+def test_only_the_folders_that_are_needed_are_checked(workspace: Workspace) -> None:
+    with workspace.lock(), workspace.stage() as staged:
+        for part in ("index", "embeddings"):
+            (staged / part).mkdir()
+            (staged / part / "item.npy").write_text(part)
+        version = workspace.publish(staged, manifest())
+    (version.path / "embeddings" / "item.npy").write_text("damaged")
+    assert workspace.open(verify=True, parts=("index",)).name == version.name
+    with pytest.raises(CorruptVersionError, match="embeddings"):
+        workspace.open(verify=True, parts=("index", "embeddings"))
 
 
 def test_another_format_version_is_refused_naming_both(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -118,6 +119,54 @@ def test_queries_without_their_columns(refused, shop, tmp_path):
     base = ["retrieve", "--workspace", shop.workspace, "--k", 3, "--output", tmp_path / "out.parquet"]
     assert "query_id" in refused(*base, "--queries", asked)
     assert "does not exist" in refused(*base, "--queries", tmp_path / "nowhere.parquet")
+
+
+def test_a_mistyped_column_of_the_queries_is_named_with_its_file(refused, shop, tmp_path):
+    asked = tmp_path / "q.parquet"
+    pq.write_table(pa.table({"query_id": ["q"], "item_ids": [["i1"]], "contry": ["DE"]}), asked)
+    said = refused(
+        "retrieve", "--workspace", shop.workspace, "--queries", asked, "--k", 3, "--output", tmp_path / "out.parquet"
+    )
+    assert f"{asked}: unknown column 'contry', expected query_id, item_ids, at, country" in said
+    assert list(tmp_path.iterdir()) == [asked]
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(refused, shop, tmp_path):
+    (tmp_path / "file").touch()
+    for output, why in (
+        (tmp_path / "out.csv", "must end in .parquet"),
+        (tmp_path, "is a folder; give a file in it"),
+        (tmp_path / "file" / "out.parquet", "file is a file, expected a folder"),
+    ):
+        said = refused(
+            "retrieve", "--workspace", shop.workspace, "--queries", "no-queries", "--k", 3, "--output", output
+        )
+        assert f"--output {output}" in said
+        assert why in said
+    said = refused("evaluate", "--workspace", shop.workspace, "--events", "no-events", "--output", tmp_path)
+    assert "is a folder" in said
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_damage_is_refused_with_the_way_out_but_only_where_it_is_read(refused, shop, tmp_path):
+    workspace = tmp_path / "workspace"
+    shutil.copytree(shop.workspace, workspace)
+    asked = tmp_path / "q.parquet"
+    pq.write_table(pa.table({"query_id": ["q"], "item_ids": [["i1"]]}), asked)
+    ask = ["retrieve", "--workspace", workspace, "--queries", asked, "--k", 3, "--output", tmp_path / "out.parquet"]
+    version = workspace / "versions" / shop.version.name
+    flip_a_byte(version / "embeddings" / "item.npy")
+    assert main([str(part) for part in ask]) == 0
+    flip_a_byte(version / "index" / "item.npy")
+    for command in (ask, ["serve", "--workspace", workspace, "--port", 0]):
+        said = refused(*command)
+        assert f"{version / 'index' / 'item.npy'} has SHA-256" in said
+        assert "Run `lightsage run` again to build it anew" in said
 
 
 def test_two_runs_at_once_in_one_workspace(shop, tmp_path, capsys):

@@ -16,6 +16,19 @@ IDS = [f"item{row:05d}" for row in range(10)]
 ROW_OF = {item: row for row, item in enumerate(IDS)}
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(0, 40), st.integers(-13, 13))
+def test_ads_in_flight_are_those_active_then_in_whatever_country(
+    world: SimpleNamespace, seed: int, n: int, half_hours: int
+) -> None:
+    # Each ad on an item of its own, so that every active one wins in one of the countries.
+    rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
+    row_of = {row["item_id"]: place for place, row in enumerate(rows)}
+    at = world.AS_OF + timedelta(minutes=30 * half_hours)
+    active = {item for country in ("DE", "FR", "US") for item in world.slow_winners(rows, set(row_of), at, country)}
+    assert Ads(world.ads_table(rows), row_of).in_flight(microseconds(at)) == len(active)
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     st.integers(0, 10_000),

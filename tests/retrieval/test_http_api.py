@@ -1,5 +1,6 @@
 """The HTTP API as a client meets it: a real server on a real socket."""
 
+import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from retrieval.ads import Ads
+from retrieval.ads import Ads, microseconds
 from retrieval.api import Snapshot, create_app
 from retrieval.config import ServeConfig
 from retrieval.retriever import Retriever
@@ -136,12 +137,34 @@ def test_k_beyond_what_exists_returns_what_exists(client, world, retriever) -> N
         ({"items": ["a"], "exclude": ["x"] * 6}, "exclude"),
         ({"items": ["a"], "at": "tomorrow"}, "at"),
         ({"items": ["a"], "country": "Germany"}, "country"),
+        ({"items": ["a"], "country": ""}, "country"),
+        ({"items": ["a"], "country": 3}, "country"),
     ],
 )
 def test_a_wrong_field_is_named(client, body, field) -> None:
     response = client.post("/v1/retrieve", json=body)
     is_problem(response, 422, field)
     assert response.json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("at", ["garbage", "2026-13-01", True, "x" * 999])
+def test_a_wrong_time_is_answered_with_an_example_of_a_right_one(client, at) -> None:
+    is_problem(ask(client, items=["a"], at=at), 422, "at: got ", "expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z")
+
+
+def test_a_wrong_country_is_answered_in_words(client) -> None:
+    response = ask(client, items=["a"], country="D{said}")
+    is_problem(response, 422, "country: got 'D{said}', expected two letters, an ISO 3166 alpha-2 country code, e.g. DE")
+
+
+def test_the_category_filter_takes_any_case_and_stops_at_a_level(client) -> None:
+    def found(category: str) -> list[dict]:
+        return ask(client, items=["item00001"], k=50, filters={"category": category}).json()["results"]
+
+    assert found("Shoes")
+    assert found("sHOES") == found("Shoes")
+    assert found("shoes > RUNNING") == found("Shoes > Running") != found("Shoes")
+    assert found("shoe") == []
 
 
 def test_what_is_not_json_or_too_large_or_not_there_is_a_problem_too(client) -> None:
@@ -165,10 +188,12 @@ def test_neighbors_cover_the_whole_catalogue(client, retriever) -> None:
     is_problem(client.get("/v1/items/item00004/neighbors?k=x"), 422, "k")
 
 
-def test_operations_see_version_health_and_metrics(client, world) -> None:
+def test_operations_see_version_health_and_metrics(client, world, retriever) -> None:
     version = client.get("/v1/version").json()
     assert (version["version"], version["current_version"], version["items"]) == ("v1", "published", 60)
     assert version["as_of"] == world.AS_OF.isoformat()
+    now = microseconds(world.AS_OF + timedelta(hours=1))
+    assert 0 < version["ads_in_flight"] == retriever.ads.in_flight(now) < version["ads"]
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").json() == {"status": "ready", "version": "v1"}
     ask(client, items=["item00001"])
@@ -179,7 +204,15 @@ def test_operations_see_version_health_and_metrics(client, world) -> None:
 
 
 def test_the_documentation_states_the_request_and_its_limits(client) -> None:
-    assert client.get("/docs").status_code == 200
+    page = client.get("/docs")
+    assert page.status_code == 200
+    scripts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert scripts
+    for script in scripts:
+        assert script.startswith("/"), "it must show without internet"
+        assert client.get(script).status_code == 200
+    root = client.get("/")
+    assert (root.status_code, root.headers["location"]) == (307, "/docs")
     schema = client.get("/openapi.json").json()
     body = schema["paths"]["/v1/retrieve"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     request = schema["components"]["schemas"][body["$ref"].rsplit("/", 1)[1]]

@@ -1,0 +1,47 @@
+"""The one TOML file: what it says wrongly is named, with what it could have said."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.config import load_config
+from jobs.errors import ConfigError
+
+
+@pytest.fixture
+def said(tmp_path: Path):
+    def load(text: str) -> str:
+        path = tmp_path / "c.toml"
+        path.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_config(path)
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[model.loss]\ntemprature = 1", ("model.loss.temprature: unknown key, did you mean 'temperature'?",)),
+        ("[retreival]", ("retreival: unknown key, did you mean 'retrieval'?", "validation, input", "graph, model")),
+        ("[inptu.events]", ("inptu: unknown key, did you mean 'input'?",)),
+        ("[input.event]", ("  input.event: unknown key, did you mean 'events'?", "items, ads, max_bad_share")),
+        ("[graph.input.event]", ("  input.event: unknown key",)),
+        ("[graph]\nzzzz = 1", ("graph.zzzz: unknown key. Known here: strong_click",)),
+        ("[serve]\nmax_k = 0", ("serve.max_k", "greater than or equal to 1", "(got 0)")),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_and_all_there_are(said, text: str, words: tuple[str, ...]) -> None:
+    message = said(text)
+    for word in words:
+        assert word in message
+
+
+def test_the_input_is_not_offered_where_nobody_writes_it(said) -> None:
+    assert "input" not in said("[graph]\nzzzz = 1").partition("Known here")[2]
+
+
+def test_a_room_that_is_no_table_is_an_error_too(said) -> None:
+    assert "graph" in said("graph = 3\n[input.events]\ntimestamp_unit = 'ms'")

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from graph_build import co_search, edges, events, figures, nodes, read, report, sessions, strong_click, swing, tables
 from graph_build.config import GraphConfig
 from graph_build.decay import ONE
+from graph_build.doubts import doubts
 from graph_build.errors import GraphInputError
 from graph_build.files import join, remove_folder, write_text
 from graph_build.spark import QUERY_SETTINGS
@@ -133,6 +134,9 @@ def _build(
             table = nodes.nodes(names, catalogue, graph, tail_max_events=config.tail.max_events)
             _write(table, out, f"{graph}/nodes")
         n_nodes, n_tail = _count_nodes(spark, out, names)
+        doubtful = doubts(rows, spark.read.parquet(join(out, "full", "nodes")), has_catalogue=items is not None)
+        for doubt in doubtful:
+            log.warning(doubt)
 
     with clock.stage("ads", 0.35):
         known = spark.read.parquet(join(out, "full", "nodes")).select("item_id") if items else None
@@ -209,6 +213,7 @@ def _build(
             sessions=sum(n_lists.values()),
             holdout_sessions=n_lists.get(True, 0),
             capped=counts.capped,
+            doubts=doubtful,
             ads={
                 "total": sum(row[1] for row in statuses),
                 "by_status": {row[0]: row[1] for row in statuses},

@@ -23,21 +23,22 @@ AD_COLUMNS = (
     "bid",
     "version",
 )
-# The item stays, without the embedding: every item of the catalogue is embedded. The row is counted all the same.
+# The item stays, without the value: every item of the catalogue is embedded. The row is counted all the same.
 KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension")
+KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
+KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE
 
 
 def item_reason() -> "Column":
     """Why an item row is refused (null: it is not)."""
-    price = F.col("price")
-    infinite = F.isnan(price) | (F.abs(price) == float("inf"))
-    return F.when(F.col("item_id").isNull(), "item_missing").when(infinite, "price_not_finite")
+    return F.when(F.col("item_id").isNull(), "item_missing")
 
 
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
     """Item rows with a final `reason`: identical rows collapse, of conflicting ones the first in file order stays.
 
-    An embedding that holds NaN or infinity, or whose length is not the commonest one, is taken off its item.
+    A price that is no finite number is taken off its item, and so is an embedding that holds NaN or infinity, or whose
+    length is not the commonest one; the `reason` then is one of KEPT.
     """
     content = [name for name in columns if name in rows.columns]
     same = Window.partitionBy("item_id", F.col("reason").isNull())
@@ -51,6 +52,9 @@ def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
         .withColumn("reason", F.coalesce("reason", F.when(F.col("rank") > 1, "duplicate_item_id")))
         .drop("content", "rank", "is_copy")
     )
+    infinite = F.isnan("price") | (F.abs("price") == float("inf"))
+    rows = rows.withColumn("reason", F.coalesce("reason", "unreadable", F.when(infinite, KEPT_WITHOUT_PRICE[0])))
+    rows = rows.withColumn("price", F.when(~infinite, F.col("price")))
     if "embedding" not in columns:
         return rows
     size = F.size("embedding")
@@ -60,19 +64,15 @@ def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
     broken = F.exists("embedding", lambda x: x.isNull() | F.isnan(x) | (F.abs(x) == float("inf")))
     fault = F.when(broken, KEPT_WITHOUT_EMBEDDING[0]).when(size != dimension, KEPT_WITHOUT_EMBEDDING[1])
     fault = F.when(F.col("embedding").isNotNull(), fault)
-    return rows.withColumn("reason", F.coalesce("reason", fault))
+    rows = rows.withColumn("fault", fault).withColumn("reason", F.coalesce("reason", "fault"))
+    return rows.withColumn("embedding", F.when(F.col("fault").isNull(), F.col("embedding"))).drop("fault")
 
 
 def items_table(checked: "DataFrame", columns: list[str], features: tuple[str, ...]) -> "DataFrame":
     """The catalogue: item_id, the optional columns that the input has, and the configured features."""
-    kept = checked.where(F.col("reason").isNull() | F.col("reason").isin(*KEPT_WITHOUT_EMBEDDING))
+    kept = checked.where(F.col("reason").isNull() | F.col("reason").isin(*KEPT))
     known = [name for name in column_kinds("items") if name in columns]
-    picked = [
-        F.when(F.col("reason").isNull(), F.col("embedding")).alias("embedding") if name == "embedding" else F.col(name)
-        for name in known
-    ]
-    extra = [name for name in features if name not in known]
-    return kept.select(*picked, *extra)
+    return kept.select(*known, *[name for name in features if name not in known])
 
 
 def ad_reason() -> "Column":
@@ -83,6 +83,9 @@ def ad_reason() -> "Column":
         .when(F.col("campaign_id").isNull(), "campaign_missing")
         .when(F.col("ends_at") < F.col("starts_at"), "ends_before_start")
         .when(F.isnan("bid") | (F.abs(F.col("bid")) == float("inf")), "bid_not_finite")
+        # A date that cannot be read must not come to mean "for ever", nor a country "everywhere".
+        .when(F.col("unreadable").isNotNull(), F.col("unreadable"))
+        .when(F.exists("countries", lambda code: ~F.trim(code).rlike("^([A-Za-z]{2})?$")), "country_invalid")
     )
 
 

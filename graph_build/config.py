@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+EventType = Literal["impression", "view", "click", "add_to_cart", "purchase", "search"]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,9 +18,11 @@ class TableInput(_Section):
 
 
 class EventsInput(TableInput):
-    """Events: `timestamp_unit` is needed only where times are integers since 1970."""
+    """Events: `timestamp_unit` is needed only where times are integers since 1970; `types` maps the log's own event
+    types to the contract's, in any case ("detail" = "view")."""
 
     timestamp_unit: Literal["s", "ms", "us"] | None = None
+    types: dict[str, EventType] = Field(default_factory=dict)
     exclude_ad_events: bool = False
 
 

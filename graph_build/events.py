@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from graph_build.config import EventsInput, EventType
 from graph_build.read import PLACE
 
 if TYPE_CHECKING:
@@ -15,9 +16,22 @@ TYPES = ("impression", *ITEM_TYPES, "search")
 AFTER_DATE = "after_date"
 
 
-def reason(date: dt.date | None) -> "Column":
-    """Why an event is refused (null: it is not). The first that applies is given."""
-    kind = F.lower(F.col("event_type"))
+def event_type(types: dict[str, EventType]) -> "Column":
+    """The contract's event type, in lower case, of the log's own; `types` maps those that have another name."""
+    own = F.lower(F.col("event_type"))
+    named: Column = own
+    for name, kind in types.items():
+        named = F.when(own == name.lower(), kind).otherwise(named)
+    return named
+
+
+def reason(date: dt.date | None, types: dict[str, EventType], now: dt.datetime) -> "Column":
+    """Why an event is refused (null: it is not). The first that applies is given.
+
+    Args:
+        now: nothing happens more than a day after it; one wrong clock would make all else old.
+    """
+    kind = event_type(types)
     late: Column = F.lit(False)
     if date is not None:
         late = F.col("timestamp") >= F.lit(dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), dt.UTC))
@@ -28,24 +42,25 @@ def reason(date: dt.date | None) -> "Column":
         .when((kind == "search") & F.col("query").isNull(), "query_missing")
         .when((kind != "search") & F.col("item_id").isNull(), "item_missing")
         .when(late, AFTER_DATE)
+        .when(F.col("timestamp") > F.lit(now + dt.timedelta(days=1)), "time_in_future")
     )
 
 
-def checked(rows: "DataFrame", columns: list[str], *, exclude_ad_events: bool) -> "DataFrame":
+def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "DataFrame":
     """Events under the names that the rest uses; a row with a `reason` is refused, one with `left_out` unused.
 
     Args:
         rows: `read` of events, with `reason` and `raw`.
         columns: the contract columns that the input has.
     """
-    kind = F.lower(F.col("event_type"))
+    kind = event_type(config.types)
     day = F.unix_date(F.to_date("timestamp"))
     content = [name for name in columns if name not in ("event_type", "event_id")]
     item_id = F.when(kind != "search", F.col("item_id"))
     return rows.select(
         "reason",
         "raw",
-        (F.lit(exclude_ad_events) & F.col("ad_id").isNotNull()).alias("left_out"),
+        (F.lit(config.exclude_ad_events) & F.col("ad_id").isNotNull()).alias("left_out"),
         kind.alias("event_type"),
         F.xxhash64("session_id", day).alias("session"),
         F.xxhash64(F.coalesce("user_id", "session_id")).alias("user"),

@@ -67,7 +67,8 @@ def read(
 ) -> "DataFrame":
     """All rows of the sources: the contract's columns (null where absent), the row's place, `reason` and `raw`.
 
-    A value that does not parse (CSV) becomes null; ids and texts that are blank become null.
+    A value that does not parse becomes null, and `unreadable` names the first such column of an item or an ad; ids and
+    texts that are blank become null.
 
     Args:
         reason: why a row is refused, null for a good one, over the contract's columns. Of events, only refused
@@ -97,11 +98,15 @@ def _read_one(
         block, row = F.col("_metadata.file_block_start"), F.monotonically_increasing_id()
     names = mapped(table, config)
     unit = config.events.timestamp_unit if table == "events" else None
-    columns = []
+    columns, unreadable = [], []
     for name, kind in column_kinds(table).items():
         own = names[name]
         if own in source.types and not pa.types.is_null(source.types[own]):
-            value = _value(F.col(f"`{own}`"), kind, source.types[own], unit)
+            given = F.col(f"`{own}`")
+            value = _value(given, kind, source.types[own], unit)
+            if table != "events" and kind in ("time", "number", "integer") and not _is_plain(source.types[own], kind):
+                there = F.trim(given.cast("string")) != ""
+                unreadable.append(F.when(there & value.isNull(), f"{name}_unreadable"))
         else:
             value = F.lit(None).cast(SPARK_TYPES[kind])
         columns.append(value.alias(name))
@@ -117,6 +122,7 @@ def _read_one(
     as_json = F.to_json(F.col("raw_row"))
     placed = frame.select(
         *columns,
+        (F.coalesce(*unreadable) if unreadable else F.lit(None).cast("string")).alias("unreadable"),
         F.struct(*raw).alias("raw_row"),
         F.regexp_replace("_metadata.file_path", "^file:/+", "/").alias("path"),
         block.alias("block"),
@@ -134,6 +140,13 @@ def _read_one(
         .withColumn("raw", F.when(F.col("reason").isNotNull(), as_json) if table == "events" else as_json)
         .drop("raw_row", "path")
     )
+
+
+def _is_plain(found: pa.DataType, kind: Kind) -> bool:
+    """Whether every value of the type can be read as the kind."""
+    if kind == "time":
+        return bool(pa.types.is_timestamp(found) or pa.types.is_date(found))
+    return bool(pa.types.is_integer(found) or (kind == "number" and pa.types.is_floating(found)))
 
 
 def _value(column: "Column", kind: Kind, found: pa.DataType, unit: str | None) -> "Column":

@@ -53,6 +53,11 @@ def render(summary: GraphSummary, figures: Figures) -> str:
                 "held out": summary.holdout_sessions,
             }
         ),
+        *(
+            [_section("Doubts", "", "".join(f"<p>{escape(doubt)}</p>" for doubt in summary.doubts))]
+            if summary.doubts
+            else []
+        ),
         _section(
             "Events",
             f"{summary.events['read']:,} rows read, {summary.events['valid']:,} used; "

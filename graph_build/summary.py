@@ -19,6 +19,7 @@ class GraphSummary:
         edges: type → edges. transitions: kind → pairs.
         capped: rule → rows that it cut.
         ads: total, by_status {status: ads}.
+        doubts: what looks wrong with the log, in sentences.
         seconds: stage → wall time.
     """
 
@@ -33,6 +34,7 @@ class GraphSummary:
     holdout_sessions: int
     capped: dict[str, int]
     ads: dict[str, Any]
+    doubts: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -57,8 +57,9 @@ def checked_events(spark: "SparkSession", sources: list[Source], config: GraphCo
         GraphInputError: no row, no usable row, or more than `max_bad_share` of them refused.
     """
     columns = read.present("events", sources, config.input)
-    raw = read.read(spark, "events", sources, config.input, events.reason(date))
-    rows = events.checked(raw, columns, exclude_ad_events=config.input.events.exclude_ad_events)
+    why = events.reason(date, config.input.events.types, dt.datetime.now(dt.UTC))
+    raw = read.read(spark, "events", sources, config.input, why)
+    rows = events.checked(raw, columns, config.input.events)
     kind = F.when(F.col("reason").isNull(), F.col("event_type"))
     counts = rows.groupBy("reason", kind, "left_out").agg(F.count(F.lit(1)), F.max("time")).collect()
     total = sum(row[3] for row in counts)
@@ -93,7 +94,7 @@ def checked_items(spark: "SparkSession", sources: list[Source], config: GraphCon
     columns = read.present("items", sources, config.input)
     raw = read.read(spark, "items", sources, config.input, catalogue.item_reason())
     rows = catalogue.items(raw, columns).persist(StorageLevel.MEMORY_AND_DISK)
-    refused = _refusals("items", sources, rows, config, catalogue.KEPT_WITHOUT_EMBEDDING)
+    refused = _refusals("items", sources, rows, config, catalogue.KEPT)
     table = catalogue.items_table(rows, columns, config.input.items.features)
     return Checked(table, _quarantined("items", rows.where("reason is not null")), refused)
 
@@ -136,7 +137,7 @@ def _check_share(
     hint = {
         "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers with "
         "[input.events] timestamp_unit set",
-        "type_unknown": f"; event types are {', '.join(events.TYPES)}",
+        "type_unknown": f"; event types are {', '.join(events.TYPES)}; name yours under [input.events.types]",
     }.get(worst, "")
     raise GraphInputError(
         f"{files}: {bad} of {judged} {table} rows are bad ({_counted(faults)}), more than "

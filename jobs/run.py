@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.config import Config
+from jobs.errors import ConfigError
 from jobs.progress import StageProgress
 from jobs.store import Manifest, Version, Workspace, code_version, describe_inputs, fingerprint, version_name
 
@@ -44,6 +45,7 @@ def run(
     Raises:
         GraphInputError, ModelError, RetrievalError, StoreError: nothing was published, what was served still is.
     """
+    _check_features(inputs, config)
     with progress.stage("read") as report:
         report("checksums of the input", 0.0)
         described = describe_inputs(inputs.by_role())
@@ -79,6 +81,21 @@ def run(
             return workspace.publish(folder, manifest)
 
 
+def _check_features(inputs: RunInputs, config: Config) -> None:
+    """What the model is told to read must have been kept by the graph build; said before the first is built."""
+    from graph_build.contract import OPTIONAL
+
+    kept = {*OPTIONAL["items"], *config.graph.input.items.features}
+    for name in config.model.features.columns:
+        if inputs.items is None:
+            raise ConfigError(f"model.features.columns names {name!r}, but there is no items table; give --items")
+        if name not in kept:
+            raise ConfigError(
+                f"model.features.columns names {name!r}, which the graph build does not keep; "
+                f"add it to [input.items] features (now: {', '.join(config.graph.input.items.features) or 'none'})"
+            )
+
+
 def build_graph(
     inputs: RunInputs, folder: Path, config: Config, date: dt.date | None, progress: StageProgress
 ) -> "GraphSummary":
@@ -98,9 +115,12 @@ def build_graph(
                 holdout_share=config.validation.share,
                 progress=report,
             )
-    refused = sum(n for reasons in summary.quarantined.values() for n in reasons.values())
     edges = ", ".join(f"{n:,} {kind}" for kind, n in summary.edges.items())
-    log.info("%s items, edges: %s; %s rows in quarantine", f"{summary.nodes:,}", edges, f"{refused:,}")
+    log.info("%s items, edges: %s", f"{summary.nodes:,}", edges)
+    for table, reasons in summary.quarantined.items():
+        if reasons:
+            said = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items()))
+            log.warning("rows of %s in quarantine: %s (graph/quarantine has each of them)", table, said)
     return summary
 
 

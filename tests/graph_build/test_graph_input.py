@@ -228,6 +228,32 @@ def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
         ]
 
 
+def test_event_types_of_other_names_are_mapped(checked: Callable[..., Any]) -> None:
+    rows = [event("s", at(1), "PageView", "a"), event("s", at(2), "click", "b"), event("s", at(3), "buy", "b")]
+    found = checked(rows, config(events={"types": {"pageview": "view", "Buy": "purchase"}}))
+    assert found.by_type == {"view": 1, "click": 1, "purchase": 1}
+    assert [row["type"] for row in found.usable.orderBy("time").select("type").collect()] == [0, 1, 3]
+    with pytest.raises(ValueError, match="buy"):
+        config(events={"types": {"x": "buy"}})
+
+
+def test_an_event_of_tomorrow_does_not_make_the_others_old(checked: Callable[..., Any]) -> None:
+    now = dt.datetime.now(dt.UTC)
+    found = checked([*GOOD, event("s", now + dt.timedelta(days=2), "view", "a")])
+    assert found.refused == {"time_in_future": 1}
+    assert found.as_of == at(3)
+
+
+def test_what_looks_wrong_is_said(built: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [event(f"s{s}", at(0), "view", f"{i}") for s in range(150) for i in range(3)]
+    rows += [event("late", at(0, day=40), "view", "1")]
+    items = parquet(tmp_path / "items.parquet", [{"item_id": f"000{i}"} for i in range(3)])
+    summary, out = built(rows, items=items)
+    for doubt, part in zip(summary.doubts, ("2026-04-11", "same time", "'0', '1', '2'"), strict=True):
+        assert part in doubt
+        assert part.replace("'", "&#x27;") in (out / "report.html").read_text()
+
+
 def test_events_of_our_own_ads_can_be_left_out(checked: Callable[..., Any]) -> None:
     rows = [*GOOD, event("s", at(5), "click", "ad-item", ad_id="7")]
     found = checked(rows, config(events={"exclude_ad_events": True}))
@@ -290,7 +316,7 @@ def test_items_with_doubts_are_settled_and_counted(spark: Any, tmp_path: Path) -
             {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
             {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
             {"item_id": "a", "price": 2.0, "embedding": [1.0, 2.0], "colour": "red"},
-            {"item_id": "b", "price": nan, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "b", "price": nan, "embedding": [1.0, 3.0], "colour": "red"},
             {"item_id": "c", "price": 1.0, "embedding": [nan, 2.0], "colour": "blue"},
             {"item_id": "d", "price": 1.0, "embedding": [1.0], "colour": None},
             {"item_id": None, "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
@@ -301,6 +327,7 @@ def test_items_with_doubts_are_settled_and_counted(spark: Any, tmp_path: Path) -
     rows = {row["item_id"]: row for row in map(as_dict, found.table.collect())}
     assert rows == {
         "a": {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+        "b": {"item_id": "b", "price": None, "embedding": [1.0, 3.0], "colour": "red"},
         "c": {"item_id": "c", "price": 1.0, "embedding": None, "colour": "blue"},
         "d": {"item_id": "d", "price": 1.0, "embedding": None, "colour": None},
         "e": {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
@@ -311,6 +338,31 @@ def test_items_with_doubts_are_settled_and_counted(spark: Any, tmp_path: Path) -
         "embedding_not_finite": 1,
         "embedding_dimension": 1,
         "item_missing": 1,
+    }
+
+
+def test_prices_that_cannot_be_read_are_counted_and_their_items_stay(spark: Any, tmp_path: Path) -> None:
+    rows = [{"item_id": "a", "price": "12,50"}, {"item_id": "b", "price": " "}, {"item_id": "c", "price": "3"}]
+    found = settled(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={}))
+    assert {row["item_id"]: row["price"] for row in found.table.collect()} == {"a": None, "b": None, "c": 3.0}
+    assert found.refused == {"price_unreadable": 1}
+
+
+def test_an_ad_whose_limits_cannot_be_read_is_refused_not_limitless(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "ads.csv"
+    path.write_text(
+        "ad_id,item_id,campaign_id,starts_at,ends_at,countries,bid,version\n"
+        "1,x,c,2026-01-01,2026-02-01,DE;fr,0.5,3\n"
+        "2,x,c,soon,,,,\n3,x,c,,31.12.2025,,,\n4,x,c,,,Germany,,\n5,x,c,,,,cheap,\n6,x,c,,,,,x\n7,x,c,,,,,\n"
+    )
+    found = settled(spark, "ads", str(path), config(max_bad_share=1.0))
+    assert {row["ad_id"] for row in found.table.collect()} == {"1", "7"}
+    assert found.refused == {
+        "starts_at_unreadable": 1,
+        "ends_at_unreadable": 1,
+        "country_invalid": 1,
+        "bid_unreadable": 1,
+        "version_unreadable": 1,
     }
 
 

@@ -96,6 +96,18 @@ def test_unknown_configuration_key_is_named(refused, workspace, tmp_path):
     assert "model.loss.temprature" in said
 
 
+@pytest.mark.parametrize("given", ["no items", "not kept"])
+def test_features_that_the_graph_would_not_keep_are_named_before_it_is_built(refused, workspace, tmp_path, given):
+    config, items = tmp_path / "c.toml", tmp_path / "items.parquet"
+    config.write_text('[model.features]\ncolumns = ["season"]\n')
+    pq.write_table(pa.table({"item_id": ["i1"], "season": ["spring"]}), items)
+    more = [] if given == "no items" else ["--items", items]
+    base = ["run", "--events", events(tmp_path / "e.parquet"), "--workspace", workspace, "--config", config]
+    said = refused(*base, *more)
+    assert "'season'" in said
+    assert ("--items" if given == "no items" else "[input.items] features") in said
+
+
 def test_no_published_version(refused, workspace, tmp_path):
     for command in (
         ["retrieve", "--queries", "q.parquet", "--k", 5, "--output", tmp_path / "o.parquet"],

@@ -1,6 +1,6 @@
 """Sessions in Spark: from checked events to one row a session, and from those rows to what the graph is made of.
 
-A row holds the events of a session in parallel lists (`session_arrow.ROWS`), so that everything later is local to a
+A row holds the events of a session in parallel lists (`session_assembly.ROWS`), so that everything later is local to a
 row: no shuffle by session, and any split of the files will do.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Events in one partition while sessions are put together: some hundred MB in a Python worker.
 PARTITION_EVENTS = 1_000_000
 
-# The columns of `session_arrow.ROWS`.
+# The columns of `session_assembly.ROWS`.
 ROWS = """session bigint, day int, start bigint, browsed boolean, logged boolean, counted int, cut int, duplicates int,
 of_type array<int>, time array<bigint>, type array<tinyint>, user array<bigint>, item array<bigint>,
 item_id array<string>, source array<bigint>, source_id array<string>, search array<bigint>, segment array<int>,
@@ -65,7 +65,7 @@ def session_rows(usable: "DataFrame", config: GraphConfig, events: int) -> "Data
     def assemble(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
-        from graph_build.session_arrow import assembled
+        from graph_build.session_assembly import assembled
 
         held = list(batches)
         if held:

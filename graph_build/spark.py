@@ -112,6 +112,9 @@ def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g
     except (PySparkException, Py4JError, ConnectionError) as error:
         # Spark's own exceptions ask the JVM for their text, which is gone by the time that anybody prints them.
         raise _readable(error) from None
+    except KeyboardInterrupt:
+        _end_starting()
+        raise
     finally:
         if found is None:
             _end_session()
@@ -134,6 +137,19 @@ def _end_session() -> None:
             process.stdin.close()
         process.wait(timeout=30)
         SparkContext._gateway = SparkContext._jvm = None
+
+
+def _end_starting() -> None:
+    """End a JVM that was interrupted before it could be spoken to: nothing else would."""
+    from pyspark import SparkContext
+
+    if SparkContext._gateway is None:
+        with suppress(ImportError):
+            import psutil
+
+            for child in psutil.Process().children():
+                if child.name() == "java":
+                    child.kill()
 
 
 def _readable(error: Exception) -> SparkJobError:

@@ -37,6 +37,12 @@ class GraphSummary:
     doubts: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, text: str) -> "GraphSummary":
+        """What `to_json` wrote."""
+        content = json.loads(text)
+        return cls(**(content | {"as_of": dt.datetime.fromisoformat(content["as_of"])}))
+
     def to_json(self) -> str:
         """As written to `summary.json`; the time in ISO 8601 with its offset."""
         return json.dumps(dataclasses.asdict(self) | {"as_of": self.as_of.isoformat()}, indent=2)

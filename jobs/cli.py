@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="build and publish a version: graph, train, embed, index")
-    run.add_argument("--events", nargs="+", action="extend", required=True, metavar="PATH", help="files or folders")
+    run.add_argument("--events", nargs="+", action="extend", metavar="PATH", help="files or folders")
+    run.add_argument("--graph", metavar="PATH", help="instead of the tables: a graph that was built on a cluster")
     run.add_argument("--items", metavar="PATH", help="the catalogue")
     run.add_argument("--ads", metavar="PATH", help="without it every item counts as advertised")
     _workspace(run)
@@ -164,11 +165,17 @@ def _exit_code(error: BaseException) -> int | None:
 
 def _run(options: argparse.Namespace) -> int:
     from jobs.config import load_config
+    from jobs.errors import InputNotFoundError
     from jobs.progress import StageProgress
     from jobs.run import RunInputs, run
     from jobs.store import Workspace
 
-    inputs = RunInputs(tuple(options.events), options.items, options.ads)
+    tables = (options.events, options.items, options.ads, options.date)
+    if options.graph is not None and any(given is not None for given in tables):
+        raise InputNotFoundError("--graph stands for --events, --items, --ads and --date: give it alone")
+    if options.graph is None and options.events is None:
+        raise InputNotFoundError("give --events, or the --graph that was built from them")
+    inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph)
     config = load_config(options.config)
     version = run(inputs, Workspace(options.workspace), config, date=options.date, progress=StageProgress())
     _say(f"published {version.name} in {options.workspace}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.config import Config
-from jobs.errors import ConfigError
+from jobs.errors import ConfigError, InputNotFoundError
 from jobs.progress import StageProgress
 from jobs.store import Manifest, Version, Workspace, code_version, describe_inputs, fingerprint, version_name
 
@@ -25,16 +25,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Paths or URIs of the three input tables."""
+    """Paths or URIs of the three input tables, or of a graph that was built from them elsewhere."""
 
-    events: tuple[str, ...]
+    events: tuple[str, ...] = ()
     items: str | None = None
     ads: str | None = None
+    graph: str | None = None
 
     def by_role(self) -> dict[str, list[str]]:
         """The paths that were given, by input."""
-        tables = {"items": self.items, "ads": self.ads}
-        return {"events": list(self.events)} | {role: [path] for role, path in tables.items() if path is not None}
+        single = {"items": self.items, "ads": self.ads, "graph": self.graph}
+        found = {"events": list(self.events)} if self.events else {}
+        return found | {role: [path] for role, path in single.items() if path is not None}
 
 
 def run(
@@ -57,7 +59,10 @@ def run(
             log.info("nothing changed since version %s: it is published again, not built again", known)
             return workspace.promote(known)
         with workspace.stage() as folder:
-            summary = build_graph(inputs, folder / "graph", config, date, progress)
+            if inputs.graph is None:
+                summary = build_graph(inputs, folder / "graph", config, date, progress)
+            else:
+                summary = take_graph(inputs.graph, folder / "graph", progress)
             record = train_model(folder, config, progress)
             meta = index_version(folder, summary.as_of, config, progress)
             manifest = Manifest(
@@ -87,7 +92,7 @@ def _check_features(inputs: RunInputs, config: Config) -> None:
 
     kept = {*OPTIONAL["items"], *config.graph.input.items.features}
     for name in config.model.features.columns:
-        if inputs.items is None:
+        if inputs.items is None and inputs.graph is None:
             raise ConfigError(f"model.features.columns names {name!r}, but there is no items table; give --items")
         if name not in kept:
             raise ConfigError(
@@ -122,6 +127,20 @@ def build_graph(
             said = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items()))
             log.warning("rows of %s in quarantine: %s (graph/quarantine has each of them)", table, said)
     return summary
+
+
+def take_graph(uri: str, folder: Path, progress: StageProgress) -> "GraphSummary":
+    """Copy a graph that `python -m graph_build` or `spark-submit` wrote; it is the version's own from then on."""
+    from fsspec.core import url_to_fs
+
+    from graph_build.summary import GraphSummary
+
+    with progress.stage("graph: copy"):
+        files, root = url_to_fs(uri)
+        if not files.isfile(f"{root}/summary.json"):
+            raise InputNotFoundError(f"{uri} holds no summary.json: it is no item graph, or one that was not finished")
+        files.get(f"{root.rstrip('/')}/", f"{folder}/", recursive=True)
+    return GraphSummary.from_json((folder / "summary.json").read_text(encoding="utf-8"))
 
 
 def train_model(folder: Path, config: Config, progress: StageProgress) -> "TrainingRecord":

@@ -76,8 +76,9 @@ def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np
     if column.num_chunks == 0 or len(column) == 0:
         return np.empty(0, np.int32)
     encoded = column.combine_chunks()
-    table = rows_of(encoded.dictionary, item_ids, what)
-    return table[encoded.indices.to_numpy()]
+    used, place = np.unique(encoded.indices.to_numpy(), return_inverse=True)
+    # A filter leaves values in the dictionary that no row has any more.
+    return rows_of(encoded.dictionary.take(pa.array(used)), item_ids, what)[place]
 
 
 def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> ItemGraph:

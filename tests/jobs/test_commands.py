@@ -60,6 +60,18 @@ def test_the_same_run_again_is_recognised_and_not_built_twice(shop, capsys):
     assert "nothing changed" in capsys.readouterr().err
 
 
+def test_a_graph_that_was_built_elsewhere_is_gone_on_from(shop, tmp_path, capsys):
+    workspace = tmp_path / "workspace"
+    assert main(["run", "--graph", str(shop.version / "graph"), "--workspace", str(workspace)]) == 0
+    (version,) = (workspace / "versions").iterdir()
+    for name in ("graph/summary.json", "embeddings/item_ids.parquet"):
+        assert (version / name).read_bytes() == (shop.version / name).read_bytes()
+    assert main(["run", "--graph", str(tmp_path), "--workspace", str(workspace)]) == 2
+    assert "holds no summary.json" in capsys.readouterr().err
+    assert main(["run", "--graph", "g", "--events", "e", "--workspace", str(workspace)]) == 2
+    assert main(["run", "--workspace", str(workspace)]) == 2
+
+
 def test_retrieve_writes_ranked_eligible_rows(shop, known, tmp_path):
     asked = queries(
         tmp_path / "q.parquet",

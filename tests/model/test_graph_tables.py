@@ -56,9 +56,11 @@ def test_rows_follow_the_item_ids_whatever_the_order_of_the_files(folder: Path) 
 
 def test_the_fit_graph_has_no_pair_of_the_hold_out(folder: Path) -> None:
     shutil.copytree(folder / "full", folder / "fit")
-    write(folder / "transitions", MOVES, {**MOVES, "src": ["b"], "dst": ["a"], "held": [True]})
-    assert load_graph(folder, "full", None).pairs.tolist() == [[0, 1], [1, 0]]
-    assert load_graph(folder, "fit", None).pairs.tolist() == [[0, 1]]
+    write(folder / "fit" / "nodes", {name: values[1:] for name, values in NODES.items()})
+    steps = pa.array([1, 1], pa.int32())
+    write(folder / "transitions", {"src": ["a", "c"], "dst": ["b", "a"], "steps": steps, "held": [False, True]})
+    assert load_graph(folder, "full", None).pairs.tolist() == [[0, 1], [2, 0]]
+    assert load_graph(folder, "fit", None).pairs.tolist() == [[0, 1]], "c is known to the hold-out alone"
 
 
 @pytest.mark.parametrize("given", [True, False])

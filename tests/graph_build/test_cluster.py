@@ -1,0 +1,141 @@
+"""The graph build through spark-submit on a real standalone cluster on this host, also when a worker dies under it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import event, write_events  # type: ignore[import-not-found]
+
+pytestmark = pytest.mark.slow
+
+ROOM = Path(__file__).resolve().parents[2] / "graph_build"
+
+
+def environment() -> dict[str, str]:
+    from graph_build.java import java_home
+
+    home = java_home()
+    settings = {"PYSPARK_PYTHON": sys.executable, "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": "127.0.0.1"}
+    if home is not None:
+        settings["JAVA_HOME"] = str(home)
+    return os.environ | settings
+
+
+def spark_class(*arguments: str) -> subprocess.Popen[str]:
+    import pyspark
+
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), *arguments]
+    return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def told(process: "subprocess.Popen[str]", pattern: str) -> str:
+    """What the first line of the log that matches says."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(pattern, line):
+            return found[1]
+    raise AssertionError("".join(said[-20:]))
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[Any]]]:
+    """The master's address and two workers of one core and one executor each."""
+    deploy = "org.apache.spark.deploy"
+    running = [spark_class(f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")]
+    try:
+        url = told(running[0], r"Starting Spark master at (spark://\S+)")
+        for n in range(2):
+            folder = str(tmp_path / f"worker-{n}")
+            size = ["--cores", "1", "--memory", "1g", "--work-dir", folder, "--webui-port", "0", "--host", "127.0.0.1"]
+            running.append(spark_class(f"{deploy}.worker.Worker", *size, url))
+            told(running[-1], r"Successfully (registered) with master")
+        yield url, running[1:]
+    finally:
+        for process in running:
+            if process.poll() is None:
+                kill(process)
+
+
+def submit(url: str, tmp_path: Path, log: str, out: Path) -> "subprocess.Popen[str]":
+    import pyspark
+
+    rooms = tmp_path / "rooms.zip"
+    with zipfile.ZipFile(rooms, "w") as archive:
+        for path in ROOM.glob("*.*"):
+            archive.write(path, f"graph_build/{path.name}")
+    # The application is copied out of the repository, so that only the zip can be where its modules come from.
+    job = Path(shutil.copy(ROOM / "__main__.py", tmp_path / "job.py"))
+    settings = {
+        "spark.executor.memory": "700m",
+        "spark.driver.memory": "1g",
+        "spark.task.maxFailures": "8",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "4",
+    }
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", url, "--py-files", str(rooms)]
+    for name, value in settings.items():
+        command += ["--conf", f"{name}={value}"]
+    command += [str(job), "--events", log, "--out", str(out)]
+    return subprocess.Popen(
+        command, env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def content(folder: Path) -> dict[str, list[str]]:
+    tables = ("full/nodes", "full/edges", "fit/nodes", "fit/edges", "transitions", "sessions")
+    return {
+        name: sorted(json.dumps(row, default=str, sort_keys=True) for row in pq.read_table(folder / name).to_pylist())
+        for name in tables
+    }
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["all workers live", "a worker dies"])
+def test_a_cluster_builds_the_same_graph(cluster: Any, built: Any, tmp_path: Path, dies: bool) -> None:
+    import random
+
+    from .conftest import at  # type: ignore[import-not-found]
+
+    rng = random.Random(5)
+    rows = [
+        event(
+            f"s{s}",
+            at(s % 1400 + i, day=s % 3),
+            rng.choice(["view", "click"]),
+            f"i{rng.randrange(60)}",
+            query="q" if i == 2 else None,
+        )
+        for s in range(800)
+        for i in range(rng.randrange(2, 7))
+    ]
+    log = write_events(tmp_path / "log.parquet", rows)
+    url, workers = cluster
+    job = submit(url, tmp_path, log, tmp_path / "out")
+    if dies:
+        while job.poll() is None and not list((tmp_path / "out").glob("_staging/*")):
+            time.sleep(0.2)
+        assert job.poll() is None, job.communicate()[1][-3000:]
+        kill(workers[0])
+    said, complaint = job.communicate(timeout=300)
+    assert job.returncode == 0, complaint[-3000:]
+    assert json.loads(said)["events"]["read"] == len(rows)
+    _, here = built(log)
+    assert content(tmp_path / "out") == content(here)

@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import co_search, edges, events, figures, nodes, read, report, sessions, strong_click, swing, tables
+from graph_build import (
+    co_search,
+    edges,
+    figures,
+    nodes,
+    read,
+    report,
+    sessions,
+    source_log,
+    strong_click,
+    swing,
+    tables,
+)
 from graph_build.config import GraphConfig
 from graph_build.decay import ONE
 from graph_build.doubts import doubts
@@ -38,11 +50,15 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Paths of the three tables: files or folders, parquet or CSV. Several events paths are one log."""
+    """Paths of the three tables: files or folders, parquet or CSV. Several events paths are one log.
 
-    events: list[str]
+    Instead of events, `days` names a store of days (`graph_build.days`).
+    """
+
+    events: list[str] = field(default_factory=list)
     items: str | None = None
     ads: str | None = None
+    days: str | None = None
 
 
 @dataclass
@@ -86,7 +102,7 @@ def build_graphs(
     """
     if not 0 <= holdout_share < 1:
         raise GraphInputError(f"holdout_share is {holdout_share}, expected a share in [0, 1)")
-    if not inputs.events:
+    if not inputs.events and inputs.days is None:
         raise GraphInputError("no events were given; expected at least one path")
     for name, value in QUERY_SETTINGS.items():
         spark.conf.set(name, value)
@@ -109,17 +125,20 @@ def _build(
 ) -> GraphSummary:
     with clock.stage("check", 0.0):
         found = {
-            "events": read.sources(spark, "events", inputs.events, config.input),
             "items": read.sources(spark, "items", [inputs.items] if inputs.items else [], config.input),
             "ads": read.sources(spark, "ads", [inputs.ads] if inputs.ads else [], config.input),
         }
-        checked = tables.checked_events(spark, found["events"], config, date)
+        checked = None if inputs.days else source_log.check(spark, inputs.events, config, date)
         items = tables.checked_items(spark, found["items"], config) if inputs.items else None
 
     with clock.stage("sessions", 0.1):
-        n_events = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
-        rows = _kept(sessions.session_rows(checked.usable, config, n_events), out, f"{STAGING}/sessions")
+        if checked is None:
+            source = source_log.from_store(spark, inputs.days or "", config, date)
+        else:
+            source = source_log.put_together(checked, join(out, f"{STAGING}/sessions"), config)
+        rows = source.rows
         counts = sessions.counts(rows)
+        n_events = sum(counts.by_type.values())
         held = sessions.hold_out(rows, holdout_share)
         as_of = sessions.last_days(rows, held)
 
@@ -143,7 +162,9 @@ def _build(
         ads = tables.checked_ads(spark, found["ads"], config, known) if inputs.ads else None
         if ads is not None:
             _write(ads.table, out, "tables/ads")
-        refused = [part.quarantine for part in (checked, items, ads) if part is not None and part.refused]
+        refused = [part.quarantine for part in (items, ads) if part is not None and part.refused]
+        if source.quarantine is not None:
+            refused.append(source.quarantine)
         none = spark.createDataFrame([], tables.QUARANTINE)
         _write(reduce(lambda one, other: one.union(other), refused, none), out, "quarantine")
 
@@ -164,13 +185,14 @@ def _build(
         counts.capped |= swing.cut_counts(packed, config.swing)
 
     with clock.stage("strong clicks", 0.6):
-        daily = strong_click.daily(rows, held, config)
-        clicks = _kept(strong_click.weigh(daily, as_of, config.strong_click), out, f"{STAGING}/strong_click")
+        clicks = _kept(
+            strong_click.weigh(source.clicks(held, config), as_of, config.strong_click), out, f"{STAGING}/strong_click"
+        )
         clicks = _kept(edges.within_quota(clicks, config.strong_click.quota), out, f"{STAGING}/strong_click_kept")
 
     with clock.stage("co-search", 0.75):
-        searched = co_search.pairs(co_search.found(rows, held), config.co_search).persist(StorageLevel.DISK_ONLY)
-        together = co_search.weigh(co_search.daily(searched), as_of, config.co_search)
+        searched, together = source.searches(held, config)
+        together = co_search.weigh(together, as_of, config.co_search)
         together = _kept(together, out, f"{STAGING}/co_search")
         together = _kept(edges.within_quota(together, config.co_search.quota), out, f"{STAGING}/co_search_kept")
         counts.capped["co_search_items"] = searched.agg(F.sum("cut")).collect()[0][0] or 0
@@ -189,20 +211,20 @@ def _build(
         n_lists = {row[0]: row[1] for row in listed}
         statuses = ads.table.groupBy(F.coalesce("status", F.lit("active"))).count().collect() if ads else []
         valid = counts.by_type
-        if checked.by_type.get("impression"):
-            valid["impression"] = checked.by_type["impression"]
+        if source.impressions:
+            valid["impression"] = source.impressions
         summary = GraphSummary(
-            as_of=checked.as_of,
+            as_of=source.as_of,
             events={
-                "read": checked.read,
+                "read": sum(valid.values()) + counts.duplicates if source.read is None else source.read,
                 "valid": sum(valid.values()),
                 "duplicates": counts.duplicates,
                 "opened_views": counts.opened_views,
-                "left_out": checked.left_out,
+                "left_out": source.left_out,
                 "by_type": dict(sorted(valid.items())),
             },
             quarantined={
-                "events": checked.refused,
+                "events": source.refused,
                 "items": items.refused if items else {},
                 "ads": ads.refused if ads else {},
             },

@@ -122,3 +122,4 @@ class GraphConfig(_Section):
     tail: TailConfig = TailConfig()
     report: ReportConfig = ReportConfig()
     popularity_half_life_days: float = Field(default=30.0, gt=0)
+    window_days: int | None = Field(default=None, ge=1, description="days of stored logs that a build reads; all")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ITEM_TYPES = ("view", "click", "add_to_cart", "purchase")
 TYPES = ("impression", *ITEM_TYPES, "search")
 AFTER_DATE = "after_date"
+OTHER_DAY = "other_day"
 
 
 def event_type(types: dict[str, EventType]) -> "Column":
@@ -25,16 +26,23 @@ def event_type(types: dict[str, EventType]) -> "Column":
     return named
 
 
-def reason(date: dt.date | None, types: dict[str, EventType], now: dt.datetime) -> "Column":
+def reason(
+    date: dt.date | None, types: dict[str, EventType], now: dt.datetime, days: list[dt.date] | None = None
+) -> "Column":
     """Why an event is refused (null: it is not). The first that applies is given.
 
     Args:
+        date: the last day that is used.
+        days: the only days that are used.
         now: nothing happens more than a day after it; one wrong clock would make all else old.
     """
     kind = event_type(types)
     late: Column = F.lit(False)
     if date is not None:
         late = F.col("timestamp") >= F.lit(dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), dt.UTC))
+    other: Column = F.lit(False)
+    if days is not None:
+        other = ~F.to_date("timestamp").isin(days)
     return (
         F.when(F.col("session_id").isNull(), "session_missing")
         .when(F.col("timestamp").isNull(), "time_invalid")
@@ -42,6 +50,7 @@ def reason(date: dt.date | None, types: dict[str, EventType], now: dt.datetime) 
         .when((kind == "search") & F.col("query").isNull(), "query_missing")
         .when((kind != "search") & F.col("item_id").isNull(), "item_missing")
         .when(late, AFTER_DATE)
+        .when(other, OTHER_DAY)
         .when(F.col("timestamp") > F.lit(now + dt.timedelta(days=1)), "time_in_future")
     )
 

@@ -16,12 +16,25 @@ def write_text(path: str, text: str) -> None:
     if is_local(path):
         target = Path(local_path(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        scratch = target.with_name(f".{target.name}.part")
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(target)
         return
     import fsspec
 
     with fsspec.open(path, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def read_text(path: str) -> str | None:
+    """A whole UTF-8 file; None when it is not there."""
+    if is_local(path):
+        target = Path(local_path(path))
+        return target.read_text(encoding="utf-8") if target.exists() else None
+    import fsspec
+
+    files, name = fsspec.core.url_to_fs(path)
+    return files.cat_file(name).decode() if files.exists(name) else None
 
 
 def remove_folder(path: str) -> None:

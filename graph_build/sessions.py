@@ -48,6 +48,11 @@ class HoldOut:
     start: int
     session: int
 
+    @property
+    def day(self) -> int:
+        """The day number of the first of them."""
+        return self.start // 86_400_000_000
+
 
 def is_held(held: HoldOut | None) -> "Column":
     """Whether a row of sessions is held out."""

@@ -50,14 +50,20 @@ class Checked:
     refused: dict[str, int]
 
 
-def checked_events(spark: "SparkSession", sources: list[Source], config: GraphConfig, date: dt.date | None) -> Events:
-    """Reads the events once.
+def checked_events(
+    spark: "SparkSession",
+    sources: list[Source],
+    config: GraphConfig,
+    date: dt.date | None,
+    days: list[dt.date] | None = None,
+) -> Events:
+    """Reads the events once; of those after `date`, or of other days than `days`, none is used.
 
     Raises:
         GraphInputError: no row, no usable row, or more than `max_bad_share` of them refused.
     """
     columns = read.present("events", sources, config.input)
-    why = events.reason(date, config.input.events.types, dt.datetime.now(dt.UTC))
+    why = events.reason(date, config.input.events.types, dt.datetime.now(dt.UTC), days)
     raw = read.read(spark, "events", sources, config.input, why)
     rows = events.checked(raw, columns, config.input.events)
     kind = F.when(F.col("reason").isNull(), F.col("event_type"))
@@ -127,9 +133,10 @@ def _refusals(
 def _check_share(
     table: str, files: str, total: int, refused: dict[str, int], example: Callable[[str], str], config: GraphConfig
 ) -> None:
-    """Rows after the end of --date are no fault of the log, and do not count."""
-    faults = {reason: n for reason, n in refused.items() if reason != events.AFTER_DATE}
-    judged = total - refused.get(events.AFTER_DATE, 0)
+    """Rows of days that were not asked for are no fault of the log, and do not count."""
+    unasked = {events.AFTER_DATE, events.OTHER_DAY}
+    faults = {reason: n for reason, n in refused.items() if reason not in unasked}
+    judged = total - sum(n for reason, n in refused.items() if reason in unasked)
     bad = sum(faults.values())
     if not bad or bad <= config.input.max_bad_share * judged:
         return

@@ -52,12 +52,30 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="build and publish a version: graph, train, embed, index")
     run.add_argument("--events", nargs="+", action="extend", metavar="PATH", help="files or folders")
+    run.add_argument("--stored-days", action="store_true", help="instead of --events: the days that were ingested")
     run.add_argument("--graph", metavar="PATH", help="instead of the tables: a graph that was built on a cluster")
     run.add_argument("--items", metavar="PATH", help="the catalogue")
     run.add_argument("--ads", metavar="PATH", help="without it every item counts as advertised")
     _workspace(run)
     run.add_argument("--date", type=_date, metavar="YYYY-MM-DD", help="last day used; default: the last event's")
     run.set_defaults(call=_run)
+
+    ingest = commands.add_parser("ingest", help="keep whole days of events for nightly builds (run --stored-days)")
+    ingest.add_argument("--events", nargs="+", action="extend", required=True, metavar="PATH", help="files or folders")
+    ingest.add_argument(
+        "--day",
+        type=_date,
+        action="append",
+        metavar="YYYY-MM-DD",
+        help="a day that they hold wholly; default: all found",
+    )
+    _workspace(ingest)
+    ingest.set_defaults(call=_ingest)
+
+    forget = commands.add_parser("forget", help="delete users from the days that are kept")
+    forget.add_argument("--user", nargs="+", action="extend", required=True, metavar="ID", help="as in user_id")
+    _workspace(forget)
+    forget.set_defaults(call=_forget)
 
     retrieve = commands.add_parser("retrieve", help="answer a table of queries")
     _workspace(retrieve)
@@ -165,21 +183,46 @@ def _exit_code(error: BaseException) -> int | None:
 
 def _run(options: argparse.Namespace) -> int:
     from jobs.config import load_config
+    from jobs.days import days_of
     from jobs.errors import InputNotFoundError
     from jobs.progress import StageProgress
     from jobs.run import RunInputs, run
     from jobs.store import Workspace
 
-    tables = (options.events, options.items, options.ads, options.date)
+    tables = (options.events, options.items, options.ads, options.date, options.stored_days or None)
     if options.graph is not None and any(given is not None for given in tables):
-        raise InputNotFoundError("--graph stands for --events, --items, --ads and --date: give it alone")
-    if options.graph is None and options.events is None:
-        raise InputNotFoundError("give --events, or the --graph that was built from them")
-    inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph)
+        raise InputNotFoundError("--graph stands for events, --items, --ads and --date: give it alone")
+    if options.graph is None and (options.events is not None) == options.stored_days:
+        raise InputNotFoundError("give either --events, or --stored-days, or a --graph that was built from events")
+    days = days_of(Workspace(options.workspace)) if options.stored_days else None
+    inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
     config = load_config(options.config)
     version = run(inputs, Workspace(options.workspace), config, date=options.date, progress=StageProgress())
     _say(f"published {version.name} in {options.workspace}")
     _say(f"graph report: {version.path / 'graph' / 'report.html'}")
+    return OK
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from jobs.config import load_config
+    from jobs.days import ingest
+    from jobs.progress import StageProgress
+    from jobs.store import Workspace
+
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    days = ingest(options.events, workspace, config, days=options.day, progress=StageProgress())
+    _say(f"stored {', '.join(map(str, days))} in {options.workspace}")
+    return OK
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from jobs.config import load_config
+    from jobs.days import forget
+    from jobs.progress import StageProgress
+    from jobs.store import Workspace
+
+    gone = forget(options.user, Workspace(options.workspace), load_config(options.config), progress=StageProgress())
+    _say(f"{gone:,} sessions deleted from the stored days of {options.workspace}")
     return OK
 
 

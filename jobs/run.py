@@ -25,17 +25,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Paths or URIs of the three input tables, or of a graph that was built from them elsewhere."""
+    """Paths or URIs of the three input tables, or of a graph that was built from them elsewhere.
+
+    `days`: a store of days instead of events.
+    """
 
     events: tuple[str, ...] = ()
     items: str | None = None
     ads: str | None = None
     graph: str | None = None
+    days: str | None = None
 
     def by_role(self) -> dict[str, list[str]]:
         """The paths that were given, by input."""
         single = {"items": self.items, "ads": self.ads, "graph": self.graph}
         found = {"events": list(self.events)} if self.events else {}
+        if self.days is not None:
+            found["days"] = [f"{self.days}/days.json"]  # names another folder whenever a day changes
         return found | {role: [path] for role, path in single.items() if path is not None}
 
 
@@ -113,7 +119,7 @@ def build_graph(
         with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
             summary = build_graphs(
                 spark,
-                GraphInputs(list(inputs.events), inputs.items, inputs.ads),
+                GraphInputs(list(inputs.events), inputs.items, inputs.ads, inputs.days),
                 str(folder),
                 config.graph,
                 date=date,

@@ -60,6 +60,24 @@ def test_the_same_run_again_is_recognised_and_not_built_twice(shop, capsys):
     assert "nothing changed" in capsys.readouterr().err
 
 
+def test_nights_from_stored_days_end_in_the_version_that_all_events_give(shop, tmp_path, capsys):
+    workspace = tmp_path / "workspace"
+    items = ["--items", str(shop.files.items), "--ads", str(shop.files.ads)]
+    assert main(["run", "--stored-days", "--workspace", str(workspace), *items]) == 2
+    assert "days.json" in capsys.readouterr().err
+    assert main(["ingest", "--events", str(shop.files.events), "--workspace", str(workspace)]) == 0
+    assert "stored 2026-03-02, " in capsys.readouterr().out
+    assert main(["run", "--stored-days", "--workspace", str(workspace), *items]) == 0
+    (version,) = (workspace / "versions").iterdir()
+    there, here = (json.loads((v / "graph" / "summary.json").read_text()) for v in (shop.version, version))
+    assert {name: there[name] for name in ("edges", "nodes", "tail", "transitions", "sessions", "as_of")} == {
+        name: here[name] for name in ("edges", "nodes", "tail", "transitions", "sessions", "as_of")
+    }
+    assert main(["forget", "--user", "nobody", "--workspace", str(workspace)]) == 0
+    assert "0 sessions deleted" in capsys.readouterr().out
+    assert main(["run", "--stored-days", "--events", "e", "--workspace", str(workspace)]) == 2
+
+
 def test_a_graph_that_was_built_elsewhere_is_gone_on_from(shop, tmp_path, capsys):
     workspace = tmp_path / "workspace"
     assert main(["run", "--graph", str(shop.version / "graph"), "--workspace", str(workspace)]) == 0

@@ -6,10 +6,10 @@ from html import escape
 from graph_build.figures import Figures
 from graph_build.summary import GraphSummary
 
-_COLOURS = {"strong_click": "var(--a)", "swing": "var(--b)", "co_search": "var(--c)"}
-_LABELS = {"strong_click": "strong click", "swing": "Swing", "co_search": "co-search"}
+COLOURS = {"strong_click": "var(--a)", "swing": "var(--b)", "co_search": "var(--c)"}
+LABELS = {"strong_click": "strong click", "swing": "Swing", "co_search": "co-search"}
 
-_STYLE = """
+STYLE = """
 :root { --bg:#fbfaf7; --fg:#23262b; --soft:#6a7078; --line:#dedbd3; --card:#fff;
   --a:#2f6db5; --b:#c9622a; --c:#3c8d5a }
 @media (prefers-color-scheme: dark) {
@@ -73,7 +73,7 @@ def render(summary: GraphSummary, figures: Figures) -> str:
         _section(
             "Edges",
             "Kept within each type's quota.",
-            _bars({_LABELS[kind]: n for kind, n in summary.edges.items()}),
+            _bars({LABELS[kind]: n for kind, n in summary.edges.items()}),
         ),
         _section(
             "Before and after each densification",
@@ -101,7 +101,7 @@ def render(summary: GraphSummary, figures: Figures) -> str:
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Item graph, {summary.as_of:%Y-%m-%d}</title><style>{_STYLE}</style>"
+        f"<title>Item graph, {summary.as_of:%Y-%m-%d}</title><style>{STYLE}</style>"
         f"<body>{''.join(parts)}</body></html>"
     )
 
@@ -138,7 +138,7 @@ def _steps(figures: Figures) -> str:
     head = ["edges", "pairs", "density", "components", "largest", "items alone", "clustering", "deepest core"]
     rows = [
         [
-            ("+ " if number else "") + _LABELS[step.added],
+            ("+ " if number else "") + LABELS[step.added],
             f"{step.pairs:,}",
             f"{step.density:.2e}",
             f"{step.components:,}",
@@ -182,13 +182,13 @@ def _degree_plot(degrees: dict[str, list[tuple[int, int]]], nodes: int) -> str:
     for row, (kind, points) in enumerate(degrees.items()):
         line = " ".join(f"{x(degree):.1f},{y(n / nodes):.1f}" for degree, n in points)
         dots = "".join(
-            f'<circle cx="{x(degree):.1f}" cy="{y(n / nodes):.1f}" r="3" fill="{_COLOURS[kind]}"/>'
+            f'<circle cx="{x(degree):.1f}" cy="{y(n / nodes):.1f}" r="3" fill="{COLOURS[kind]}"/>'
             for degree, n in points
         )
         legend = height - bottom - 16 - 20 * (len(degrees) - 1 - row)
         marks.append(
-            f'<polyline points="{line}" fill="none" stroke="{_COLOURS[kind]}" stroke-width="2"/>{dots}'
-            f'<circle cx="{left + 14}" cy="{legend - 4}" r="4" fill="{_COLOURS[kind]}"/>'
-            f'<text x="{left + 24}" y="{legend}">{_LABELS[kind]}</text>'
+            f'<polyline points="{line}" fill="none" stroke="{COLOURS[kind]}" stroke-width="2"/>{dots}'
+            f'<circle cx="{left + 14}" cy="{legend - 4}" r="4" fill="{COLOURS[kind]}"/>'
+            f'<text x="{left + 24}" y="{legend}">{LABELS[kind]}</text>'
         )
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Degree distribution">{"".join(marks)}</svg>'

@@ -77,6 +77,15 @@ def parser() -> argparse.ArgumentParser:
     _workspace(forget)
     forget.set_defaults(call=_forget)
 
+    graph = commands.add_parser("graph", help="look into the item graph").add_subparsers(required=True, metavar="show")
+    show = graph.add_parser("show", help="draw an item and its neighbours")
+    show.add_argument("item", metavar="ITEM")
+    _workspace(show)
+    show.add_argument("--neighbours", type=int, default=30, metavar="N", help="the strongest N (default 30)")
+    show.add_argument("--output", type=Path, metavar="PAGE.html", help="default: ego-ITEM.html")
+    show.add_argument("--gexf", type=Path, metavar="FILE.gexf", help="also for Gephi and its like")
+    show.set_defaults(call=_graph_show)
+
     retrieve = commands.add_parser("retrieve", help="answer a table of queries")
     _workspace(retrieve)
     retrieve.add_argument("--queries", required=True, metavar="Q.parquet", help="query_id, item_ids, [at], [country]")
@@ -223,6 +232,21 @@ def _forget(options: argparse.Namespace) -> int:
 
     gone = forget(options.user, Workspace(options.workspace), load_config(options.config), progress=StageProgress())
     _say(f"{gone:,} sessions deleted from the stored days of {options.workspace}")
+    return OK
+
+
+def _graph_show(options: argparse.Namespace) -> int:
+    from graph_build.ego import ego_network, render, write_gexf
+    from jobs.store import Workspace
+
+    version = Workspace(options.workspace).open(parts=("graph/full", "graph/tables"))
+    network = ego_network(version.path / "graph", options.item, options.neighbours)
+    page = options.output or Path(f"ego-{''.join(c if c.isalnum() or c in '-_.' else '_' for c in options.item)}.html")
+    page.write_text(render(network), encoding="utf-8")
+    _say(f"{len(network) - 1} neighbours, {network.number_of_edges()} edges: {page}")
+    if options.gexf:
+        write_gexf(network, options.gexf)
+        _say(f"GEXF: {options.gexf}")
     return OK
 
 

@@ -90,6 +90,16 @@ def test_a_graph_that_was_built_elsewhere_is_gone_on_from(shop, tmp_path, capsys
     assert main(["run", "--workspace", str(workspace)]) == 2
 
 
+def test_an_items_neighbourhood_is_drawn(shop, known, tmp_path, capsys):
+    page, gexf = tmp_path / "ego.html", tmp_path / "ego.gexf"
+    base = ["--workspace", str(shop.workspace), "--output", str(page), "--gexf", str(gexf)]
+    assert main(["graph", "show", known[0], *base]) == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert gexf.exists()
+    assert main(["graph", "show", "nobody", *base]) == 2
+    assert "'nobody'" in capsys.readouterr().err
+
+
 def test_retrieve_writes_ranked_eligible_rows(shop, known, tmp_path):
     asked = queries(
         tmp_path / "q.parquet",

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--holdout-share", type=float, default=0.1)
     chosen = options.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
 
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.config import GraphConfig

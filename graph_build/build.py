@@ -143,10 +143,12 @@ def _build(
         as_of = sessions.last_days(rows, held)
 
     with clock.stage("nodes", 0.3):
-        catalogue = None
+        catalogue = categories = None
         if items is not None:
             _write(items.table, out, "tables/items")
             catalogue = items.table.select("item_id")
+            if "category" in items.table.columns:
+                categories = items.table.select("item_id", "category")
         counted = sessions.items(rows, held, as_of, config.popularity_half_life_days)
         names = _kept(counted, out, f"{STAGING}/items")
         for graph in edges.GRAPHS:
@@ -242,7 +244,7 @@ def _build(
             },
             seconds=clock.seconds,
         )
-        measured = figures.measure(raw, n_nodes, n_edges, config.report)
+        measured = figures.measure(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
     write_text(join(out, "report.html"), report.render(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:

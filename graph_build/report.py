@@ -2,8 +2,10 @@
 
 import math
 from html import escape
+from itertools import zip_longest
 
 from graph_build.figures import Figures
+from graph_build.mixing import Mixing
 from graph_build.summary import GraphSummary
 
 COLOURS = {"strong_click": "var(--a)", "swing": "var(--b)", "co_search": "var(--c)"}
@@ -17,7 +19,7 @@ STYLE = """
     --a:#6ea8ea; --b:#ee9560; --c:#74c794 }
 }
 * { box-sizing:border-box }
-body { margin:0 auto; padding:2.5rem 1.25rem; max-width:62rem; background:var(--bg); color:var(--fg);
+body { margin:0 auto; padding:2.5rem 1.25rem; max-width:70rem; background:var(--bg); color:var(--fg);
   font:15px/1.5 system-ui,sans-serif }
 h1 { font-size:1.6rem; margin:0 } h2 { font-size:1.05rem; margin:2.2rem 0 .6rem }
 p { color:var(--soft); margin:.3rem 0; max-width:46rem }
@@ -77,8 +79,9 @@ def render(summary: GraphSummary, figures: Figures) -> str:
         ),
         _section(
             "Before and after each densification",
-            "Each row adds one edge type to those above it. Components and shares take the edges as undirected and "
-            "count every item; clustering is the chance that two neighbours of an item are neighbours.",
+            "Each row adds one edge type to those above it. Reachable: the share of all items that an item leads to "
+            "along edges, on average. Components and the other shares take the edges as undirected and count every "
+            "item; clustering is the chance that two neighbours of an item are neighbours.",
             _steps(figures) + "".join(f"<p>{escape(note)}</p>" for note in figures.notes),
         ),
         _section(
@@ -86,6 +89,12 @@ def render(summary: GraphSummary, figures: Figures) -> str:
             "Share of all items with at least so many neighbours, by edge type; both axes logarithmic.",
             _degree_plot(figures.degrees, summary.nodes),
         ),
+        _section(
+            "Hubs",
+            "The items with most neighbours, by edge type.",
+            _hubs(figures.hubs) if figures.hubs else "<p>None.</p>",
+        ),
+        *([_mixing(figures.mixing)] if figures.mixing else []),
         _section(
             "Cut by caps",
             "Bot-like sessions, very popular items and very busy users are cut before they are counted.",
@@ -135,12 +144,15 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _steps(figures: Figures) -> str:
     if not figures.steps:
         return ""
-    head = ["edges", "pairs", "density", "components", "largest", "items alone", "clustering", "deepest core"]
+    head = ["edges", "pairs", "density", "both ways", "reachable", "components", "largest", "items alone"]
+    head += ["clustering", "deepest core"]
     rows = [
         [
             ("+ " if number else "") + LABELS[step.added],
             f"{step.pairs:,}",
             f"{step.density:.2e}",
+            f"{step.reciprocity:.1%}",
+            f"{step.reachable:.1%}",
             f"{step.components:,}",
             f"{step.largest_share:.1%}",
             f"{step.alone_share:.1%}",
@@ -150,6 +162,35 @@ def _steps(figures: Figures) -> str:
         for number, step in enumerate(figures.steps)
     ]
     return _table(head, rows)
+
+
+def _hubs(hubs: dict[str, list[tuple[str, int]]]) -> str:
+    columns = [[f"{item} ({degree:,})" for item, degree in found] for found in hubs.values()]
+    rows = [list(row) for row in zip_longest(*columns, fillvalue="")]
+    return _table([LABELS[kind] for kind in hubs], rows)
+
+
+def _mixing(mixing: Mixing) -> str:
+    """Rows: of the neighbours of a category's items, the share in each category; darker is more."""
+    cell, left, top = 34, 190, 14
+    size = len(mixing.categories)
+    marks = []
+    for i, (name, row) in enumerate(zip(mixing.categories, mixing.counts, strict=True)):
+        y = top + i * cell
+        marks.append(f'<text x="{left - 8}" y="{y + 21}" text-anchor="end">{escape(name[:26])}</text>')
+        for j, n in enumerate(row):
+            share = n / sum(row) if sum(row) else 0.0
+            title = f"{escape(name)} → {escape(mixing.categories[j])}: {share:.1%}"
+            marks.append(
+                f'<rect x="{left + j * cell}" y="{y}" width="{cell - 2}" height="{cell - 2}" rx="3" fill="var(--a)" '
+                f'fill-opacity="{0.04 + 0.96 * share:.2f}"><title>{title}</title></rect>'
+            )
+    width, height = left + size * cell + 10, top + size * cell + 10
+    text = (
+        f"{mixing.within:.0%} of {mixing.pairs:,} pairs stay within one top-level category; by chance it would be "
+        f"{mixing.expected:.0%}. Each row shows where a category's neighbours are, columns in the order of the rows."
+    )
+    return _section("Categories", text, f'<svg viewBox="0 0 {width} {height}">{"".join(marks)}</svg>')
 
 
 def _degree_plot(degrees: dict[str, list[tuple[int, int]]], nodes: int) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FALLBACK = "fallback"
 EMBEDDING = "embedding"
+# A coarse code may rank the best row behind a few others: so many at least are looked at exactly.
+LEAST_SHORTLIST = 32
 _SCOPES = 32
 
 
@@ -211,7 +213,7 @@ class Retriever:
         vectors = self.ranker.vectors(queries)
         _, direct, _ = self.ranker.direct_tail(queries)
         # Each direct tail row may stand in the shortlist with a score that it does not keep.
-        breadth = math.ceil(n * self.config.shortlist_factor) + len(direct)
+        breadth = max(math.ceil(n * self.config.shortlist_factor), LEAST_SHORTLIST) + len(direct)
         found = self.ann.search(vectors, breadth, selection)[0]
         eligible_direct = direct[scope.mask[direct]]
         rows = np.unique(np.concatenate([found, eligible_direct, outside]))

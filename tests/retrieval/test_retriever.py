@@ -93,6 +93,15 @@ def slow_retrieve(world, catalogue, edge_rows, rows, views, k, at, country, filt
     return out[:k]
 
 
+def test_one_result_is_the_best_although_the_codes_are_coarse(world, catalogue, edges) -> None:
+    retriever = make(world, "ivf_sq8", catalogue, edges, None)
+    shoes = Filters(category="Shoes")
+    for row in range(N):
+        name = catalogue.item_ids[row]
+        want = slow_retrieve(world, catalogue, world.edge_rows(N), None, [row], 1, world.AS_OF, None, shoes, [], None)
+        assert [(r.item_id, r.ad_id) for r in retriever.retrieve([name], 1, filters=shoes).results] == want
+
+
 @pytest.mark.parametrize("kind", CONFIGS)
 @settings(deadline=None, max_examples=60)
 @given(

@@ -17,7 +17,6 @@ Keys = NDArray[np.int64]
 Codes = NDArray[np.uint8]
 
 GRAPHS = ("full", "fit")
-MOST_LEVELS = 15
 # Rows that are held before they are bounded again: some hundred MB in a Python worker.
 HELD_ROWS = 4_000_000
 

@@ -14,11 +14,16 @@ CHUNK = 1_000_000  # events in one file
 TYPES = pa.array(["view", "click", "add_to_cart", "purchase", "search"])
 
 
+# Of a bad day: the users who click the star item, the clicks of a bot, the items that one query opens.
+STAR_USERS, BOT_CLICKS, FLOOD_ITEMS = 1_000_000, 200_000, 50_000
+BAD_EVENTS = 2 * STAR_USERS + BOT_CLICKS + FLOOD_ITEMS + 1
+
+
 def write_log(folder: Path, events: int, *, days: int = 7, seed: int = 0, skew: bool = False) -> Path:
     """About `events` events over `days` days in parquet files; 50 events an item and 10 a user.
 
-    With `skew`, the last day has in addition an item that a tenth of the sessions open, a bot with 200,000 clicks,
-    and a query that opens 50,000 items.
+    With `skew`, BAD_EVENTS of them are those of a bad last day: a million users click one item (and another), a bot
+    clicks 200,000 times, half of it in one session, and a query opens 50,000 items.
     """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -26,14 +31,14 @@ def write_log(folder: Path, events: int, *, days: int = 7, seed: int = 0, skew: 
     rank = rng.permutation(items)  # which item is how popular has nothing to do with which corner it is in
     share = np.cumsum(np.arange(1, items + 1) ** -0.9)
     share /= share[-1]
-    done = 0
-    while done < events:
-        wanted = min(CHUNK, events - done)
+    done, ordinary = 0, events - BAD_EVENTS if skew else events
+    while done < ordinary:
+        wanted = min(CHUNK, ordinary - done)
         table = _sessions(rng, wanted, items, users, days, rank, share, f"{done // CHUNK}")
         pq.write_table(table, folder / f"part-{done // CHUNK:04d}.parquet")
         done += wanted
     if skew:
-        pq.write_table(_skewed(rng, events, items, days), folder / "part-skew.parquet")
+        pq.write_table(_skewed(rng, items, days), folder / "part-skew.parquet")
     return folder
 
 
@@ -80,24 +85,26 @@ def _sessions(
     )
 
 
-def _skewed(rng: np.random.Generator, events: int, items: int, days: int) -> pa.Table:
-    """What a bad day adds: the star item, the bot, the query that opens everything."""
-    last = (days - 1) * DAY
-    star = events // 10
-    visitors = np.repeat(np.arange(star // 2), 2)
-    item = np.where(np.arange(len(visitors)) % 2 == 0, 0, rng.integers(0, items, len(visitors)))
-    bot, opened = np.full(200_000, star), rng.integers(0, items, 200_000)
-    flood, found = np.full(50_000, star + 1), rng.permutation(max(items, 50_000))[:50_000] % items
-    session = np.concatenate([visitors, bot, flood])
-    item = np.concatenate([item, opened, found])
-    n = len(session)
-    time = last + np.arange(n) * (DAY // n)
-    kind = np.where(session == star + 1, 0, 1)
-    nothing = np.zeros(n, np.bool_)
-    query = pa.array(np.where(session == star + 1, "everything", None), pa.string())
-    kind[len(visitors) + len(bot)] = 4
-    table = _table("skew-", session, time, kind, item, kind == 4, query, nothing, item, session)
-    return table.set_column(table.schema.get_field_index("query"), "query", query)
+def _skewed(rng: np.random.Generator, items: int, days: int) -> pa.Table:
+    """The events of a bad day, a user a row of `who`: fans of the star item, the bot, the one who searches."""
+    bot, searcher = STAR_USERS, STAR_USERS + 1
+    who = np.concatenate([np.repeat(np.arange(STAR_USERS), 2), np.full(BOT_CLICKS, bot)])
+    who = np.append(who, np.full(FLOOD_ITEMS + 1, searcher))
+    n = len(who)
+    item = rng.integers(0, items, n)
+    item[: 2 * STAR_USERS : 2] = 0
+    item[-FLOOD_ITEMS:] = rng.permutation(max(items, FLOOD_ITEMS))[:FLOOD_ITEMS] % items
+    # The bot's first half is one session; the rest of it, and the flood, come in sessions of a hundred.
+    session = who.copy()
+    short = np.flatnonzero(who >= bot)[BOT_CLICKS // 2 :]
+    session[short] = searcher + 1 + np.arange(len(short)) // 100
+    kind = np.where(who == searcher, 0, 1)
+    search = np.zeros(n, np.bool_)
+    search[-FLOOD_ITEMS - 1 :: 100] = True  # each of its sessions searches again
+    kind[search] = 4
+    time = (days - 1) * DAY + np.arange(n) * (DAY // n)
+    query = pa.array(np.where(search, "everything", None), pa.string())
+    return _table("skew-", session, time, kind, item, search, query, np.zeros(n, np.bool_), item, who)
 
 
 def _table(

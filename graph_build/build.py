@@ -17,6 +17,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from graph_build import (
+    capped,
     co_search,
     edges,
     figures,
@@ -34,7 +35,7 @@ from graph_build.decay import ONE
 from graph_build.doubts import doubts
 from graph_build.errors import GraphInputError
 from graph_build.files import join, remove_folder, write_text
-from graph_build.spark import QUERY_SETTINGS
+from graph_build.spark import QUERY_SETTINGS, make_room
 from graph_build.summary import GraphSummary
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def _build(
         rows = source.rows
         counts = sessions.counts(rows)
         n_events = sum(counts.by_type.values())
+        make_room(spark, n_events)
         held = sessions.hold_out(rows, holdout_share)
         as_of = sessions.last_days(rows, held)
 
@@ -185,6 +187,7 @@ def _build(
         packed = packed.persist(StorageLevel.DISK_ONLY)
         similar = _kept(swing.score(packed, config.swing, buckets), out, f"{STAGING}/swing")
         counts.capped |= swing.cut_counts(packed, config.swing)
+        most_cut = capped.in_window(swing.most_cut(packed, capped.SHOWN), names)
 
     with clock.stage("strong clicks", 0.6):
         clicks = _kept(
@@ -197,7 +200,8 @@ def _build(
         together = co_search.weigh(together, as_of, config.co_search)
         together = _kept(together, out, f"{STAGING}/co_search")
         together = _kept(edges.within_quota(together, config.co_search.quota), out, f"{STAGING}/co_search_kept")
-        counts.capped["co_search_items"] = searched.agg(F.sum("cut")).collect()[0][0] or 0
+        counts.capped["co_search_items"] = source.cut_searches(searched, config)
+        most_cut += source.most_cut(searched, config, counts.capped)
 
     with clock.stage("edges", 0.8):
         raw = edges.assemble(clicks, similar, together)
@@ -237,6 +241,7 @@ def _build(
             sessions=sum(n_lists.values()),
             holdout_sessions=n_lists.get(True, 0),
             capped=counts.capped,
+            most_cut=capped.by_rule(most_cut),
             doubts=doubtful,
             ads={
                 "total": sum(row[1] for row in statuses),

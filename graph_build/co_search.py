@@ -13,29 +13,27 @@ from graph_build.sessions import HoldOut, by_batch, is_held
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-FOUND = "day int, search bigint, item bigint, code tinyint"
-PAIRS = "day int, low bigint, high bigint, full boolean, fit boolean, cut bigint"
+FOUND = "day int, user bigint, search bigint, item bigint, code tinyint"
+PAIRS = "day int, low bigint, high bigint, full boolean, fit boolean, members bigint"
 
 
 def found(rows: "DataFrame", held: HoldOut | None) -> "DataFrame":
-    """Rows of sessions → (day, search, item, code): what each search of a user led to.
+    """Rows of sessions → (day, user, search, item, code): what each search of a user led to.
 
-    `search` is a hash of the day, the user and the query; the code is that of `swing_lists`, with one level.
+    `search` is a hash of the query; the code is that of `swing_lists`, with one level.
     """
 
     def flatten(rows: Any) -> Any:
         import numpy as np
         import pyarrow as pa
 
-        from graph_build.session_kernel import CLICK, mixed
+        from graph_build.session_kernel import CLICK
 
         opened = (rows.numbers("type") <= CLICK) & rows.flat("search").is_valid().to_numpy(zero_copy_only=False)
         at = np.flatnonzero(opened)
-        day = rows.column("day")[rows.owner[at]]
-        user = mixed(day.astype(np.int64), rows.numbers("user")[at])
         code = np.where(rows.column("held").astype(np.bool_)[rows.owner[at]], 1, 17).astype(np.int8)
-        search = mixed(user, rows.numbers("search")[at])
-        return pa.table({"day": day, "search": search, "item": rows.numbers("item")[at], "code": code})
+        of_event = {name: rows.numbers(name)[at] for name in ("user", "search", "item")}
+        return pa.table({"day": rows.column("day")[rows.owner[at]], **of_event, "code": code})
 
     needed = rows.select("day", "user", "item", "search", "type", is_held(held).alias("held"))
     return needed.mapInArrow(by_batch(flatten), FOUND)
@@ -44,15 +42,22 @@ def found(rows: "DataFrame", held: HoldOut | None) -> "DataFrame":
 def pairs(found: "DataFrame", config: CoSearchConfig) -> "DataFrame":
     """What searches led to → (day, low, high, full, fit): each pair of a search, at most a cap of items chosen by hash.
 
-    Rows with `cut` name nothing but how many items the cap cut.
+    A row with `members` is no pair but a search that the cap cut, and how many items it had: its user stands as low,
+    its query as high.
     """
-    return found.repartition("search").mapInArrow(_pair(config), PAIRS)
+    return found.repartition("day", "user", "search").mapInArrow(_pair(config), PAIRS)
+
+
+def cut_items(pairs: "DataFrame", config: CoSearchConfig) -> int:
+    """How many items of searches the cap cut."""
+    cut = pairs.agg(F.sum(F.col("members") - config.max_items_per_search)).collect()[0][0]
+    return cut or 0
 
 
 def daily(found: "DataFrame") -> "DataFrame":
     """`pairs` → (day, low, high, full, fit): in how many searches of the day both were opened, in each graph."""
     counts = [F.sum(F.col(graph).cast("bigint")).alias(graph) for graph in ("full", "fit")]
-    return found.where("cut is null").groupBy("day", "low", "high").agg(*counts)
+    return found.where("members is null").groupBy("day", "low", "high").agg(*counts)
 
 
 def weigh(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFrame":
@@ -75,23 +80,26 @@ def _pair(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
         import numpy as np
         import pyarrow as pa
 
+        from graph_build.session_kernel import mixed
         from graph_build.swing_lists import Entries, bounded_stream, levels
 
-        days: dict[str, list[Any]] = {"search": [], "day": []}
+        # What the key of a group, one hash, stands for.
+        keys: list[tuple[Any, ...]] = []
 
         def entries() -> Iterator[Entries]:
             for batch in batches:
-                search = batch["search"].to_numpy()
-                one, first = np.unique(search, return_index=True)
-                days["search"].append(one)
-                days["day"].append(batch["day"].to_numpy()[first])
-                yield Entries(search, batch["item"].to_numpy(), batch["code"].to_numpy().view(np.uint8))
+                parts = [batch[name].to_numpy() for name in ("day", "user", "search")]
+                key = mixed(mixed(parts[0].astype(np.int64), parts[1]), parts[2])
+                one, first = np.unique(key, return_index=True)
+                keys.append((one, *(part[first] for part in parts)))
+                yield Entries(key, batch["item"].to_numpy(), batch["code"].to_numpy().view(np.uint8))
 
         kept, cut = bounded_stream(entries(), "user", cap, seed)
         if len(kept.user) == 0:
             return
-        known, first = np.unique(np.concatenate(days["search"]), return_index=True)
-        day = np.concatenate(days["day"])[first]
+        known, day, user, search = (np.concatenate(parts) for parts in zip(*keys, strict=True))
+        known, first = np.unique(known, return_index=True)
+        day, user, search = day[first], user[first], search[first]
         # The k-th next entry of the same search, for every k below the cap: all pairs of a list.
         for step in range(1, min(2 * cap, len(kept.user))):
             same = np.flatnonzero(kept.user[step:] == kept.user[:-step])
@@ -105,15 +113,12 @@ def _pair(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
                 "high": np.maximum(one, other),
                 "full": levels(code, 0) > 0,
                 "fit": levels(code, 1) > 0,
-                "cut": pa.nulls(len(same), pa.int64()),
+                "members": pa.nulls(len(same), pa.int64()),
             }
             yield from pa.table(columns).filter(pa.array(code > 0)).to_batches(100_000)
-        if len(cut.key):
-            blank = {
-                name: pa.nulls(1, kind)
-                for name, kind in (("day", pa.int32()), ("low", pa.int64()), ("high", pa.int64()))
-            }
-            truth = {name: pa.nulls(1, pa.bool_()) for name in ("full", "fit")}
-            yield pa.RecordBatch.from_pydict({**blank, **truth, "cut": pa.array([int((cut.members - cap).sum())])})
+        place = np.searchsorted(known, cut.key)
+        told = {"day": day[place], "low": user[place], "high": search[place]}
+        neither = {graph: pa.nulls(len(place), pa.bool_()) for graph in ("full", "fit")}
+        yield pa.RecordBatch.from_pydict({**told, **neither, "members": cut.members})
 
     return pair

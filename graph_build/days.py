@@ -9,11 +9,13 @@ import datetime as dt
 import json
 import uuid
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import co_search, events, read, sessions, strong_click, tables
+from graph_build import capped, co_search, events, read, sessions, strong_click, tables
 from graph_build.config import GraphConfig
 from graph_build.decay import EPOCH, day_number
 from graph_build.errors import GraphInputError
@@ -22,18 +24,24 @@ from graph_build.files import join, read_text, remove_folder, write_text
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-FORMAT = 1
+FORMAT = 2
 CLICKS = "day int, src bigint, dst bigint, steps int, count bigint"
 SEARCHES = "day int, low bigint, high bigint, count bigint"
 
 
 @dataclass(frozen=True)
 class Day:
-    """A stored day: where it is, its valid events, and the time of the last one (microseconds)."""
+    """A stored day: where it is, its item events, the time of the last one (microseconds), and what the caps cut.
+
+    `cut_searches` are items of searches, `most_cut` what `capped.in_days` found.
+    """
 
     folder: str
     events: int
     last: int
+    impressions: int
+    cut_searches: int
+    most_cut: list[capped.Capped]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,11 @@ class Stored:
         early = [day for day in self.days if day_number(day) < before]
         found = self._read(spark, name, schema, early)
         return found.withColumnRenamed("count", "full").withColumn("fit", F.col("full"))
+
+    @property
+    def most_cut(self) -> list[capped.Capped]:
+        """What the caps of each day cut most."""
+        return [capped.Capped(*one) for day in self.days.values() for one in day.most_cut]
 
     def _read(self, spark: "SparkSession", name: str, schema: str, days: list[dt.date]) -> "DataFrame":
         if not days:
@@ -140,7 +153,7 @@ def ingest(
         rows = _written(sessions.session_rows(checked.usable, config, n), root, f"{name}/all", sessions.ROWS)
         if checked.refused:
             checked.quarantine.write.parquet(join(root, name, "quarantine"))
-        new = _store(rows, root, name, config)
+        new = _store(rows, root, name, config, _impressions(checked), checked.usable)
         remove_folder(join(root, name, "all"))
         if days is not None and (empty := sorted(set(days) - set(new))):
             raise GraphInputError(f"{', '.join(paths)}: no valid event of {', '.join(map(str, empty))}")
@@ -164,27 +177,52 @@ def forget(spark: "SparkSession", user_ids: list[str], root: str, config: GraphC
         return 0
     name = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     left = Stored(root, {day: place.days[day] for day in touched}, True).rows(spark).where(~theirs)
-    new = _store(left, root, name, config)
+    shown = {day_number(day): place.days[day].impressions for day in touched}
+    new = _store(left, root, name, config, shown)
     gone = {day: None for day in touched if day not in new}
     _replace(root, content, {**new, **gone}, config)
     return sum(touched.values())
 
 
-def _store(rows: "DataFrame", root: str, name: str, config: GraphConfig) -> dict[dt.date, Day]:
-    """Writes rows and aggregates of each of their days into folders of its own."""
+def _impressions(checked: tables.Events) -> dict[int, int]:
+    """Day number → impressions."""
+    if not checked.by_type.get("impression"):
+        return {}
+    shown = checked.rows.where("reason is null and not left_out and event_type = 'impression'")
+    return {row[0]: row[1] for row in shown.groupBy("day").count().collect()}
+
+
+def _store(
+    rows: "DataFrame",
+    root: str,
+    name: str,
+    config: GraphConfig,
+    impressions: dict[int, int],
+    usable: "DataFrame | None" = None,
+) -> dict[dt.date, Day]:
+    """Writes rows and aggregates of each of their days into folders of its own.
+
+    Args:
+        usable: the events that the rows come from, where what the caps cut can be looked up by name.
+    """
     last = F.max(F.element_at("time", -1))
-    facts = rows.groupBy("day").agg(F.sum("counted"), last).collect()
+    cut = [F.sum(F.when(kind, F.col("cut"))) for kind in (F.col("browsed"), ~F.col("browsed"))]
+    facts = rows.groupBy("day").agg(F.sum("counted"), last, *cut).collect()
     new = {}
-    for number, counted, at in sorted(tuple(row) for row in facts):
+    for number, counted, at, of_sessions, of_baskets in sorted((tuple(row) for row in facts), key=itemgetter(0)):
         day = EPOCH + dt.timedelta(days=number)
         folder = f"{name}/{day}"
         mine = _written(rows.where(F.col("day") == number), root, f"{folder}/sessions", sessions.ROWS)
         clicks = strong_click.daily(mine, None, config).groupBy("day", "src", "dst", "steps")
         _written(clicks.agg(F.sum("full").alias("count")), root, f"{folder}/clicks", CLICKS)
-        pairs = co_search.daily(co_search.pairs(co_search.found(mine, None), config.co_search))
-        searches = pairs.select("day", "low", "high", F.col("full").alias("count"))
+        pairs = co_search.pairs(co_search.found(mine, None), config.co_search).persist(StorageLevel.DISK_ONLY)
+        searches = co_search.daily(pairs).select("day", "low", "high", F.col("full").alias("count"))
         _written(searches, root, f"{folder}/searches", SEARCHES)
-        new[day] = Day(folder, int(counted), int(at))
+        of_searches = co_search.cut_items(pairs, config.co_search)
+        by_rule = {"session_items": of_sessions, "basket_items": of_baskets, "co_search_items": of_searches}
+        most = capped.in_days(mine, pairs, usable, config, by_rule)
+        pairs.unpersist()
+        new[day] = Day(folder, int(counted), int(at), impressions.get(number, 0), of_searches, most)
     return new
 
 

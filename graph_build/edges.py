@@ -17,6 +17,8 @@ GRAPHS = ("full", "fit")
 WAYS = ("up", "down")
 RAW = tuple(f"{graph}_{way}" for graph in GRAPHS for way in WAYS)
 PAIRS = ("low", "high", *RAW)
+# Rows that are sent whole to every worker; some ten MB.
+MOST_BROADCAST = 200_000
 LEAST = "node bigint, " + ", ".join(
     f"{graph}_{way} bigint, {graph}_{way}_last bigint" for graph in GRAPHS for way in ("out", "into")
 )
@@ -37,16 +39,23 @@ def within_quota(pairs: "DataFrame", quota: int) -> "DataFrame":
         pairs: read more than once.
     """
     neighbours = ends(pairs).groupBy("node").agg(F.count(F.lit(1)).alias("n")).where(F.col("n") > quota)
-    wide = F.broadcast(neighbours.select("node"))
-    ranked = ends(pairs).join(wide, "node").repartition("node").mapInArrow(_least_kept(quota), LEAST)
-    limits = ranked.persist()
+    wide, joined = _joinable(neighbours.select("node"))
+    ranked = ends(pairs).join(joined, "node").repartition("node").mapInArrow(_least_kept(quota), LEAST)
+    limits, joined = _joinable(ranked)
+    wide.unpersist()
     marked = pairs
     for end in ("low", "high"):
         columns = [F.col(name).alias(f"{end}_{name}") for name in limits.columns if name != "node"]
-        side = limits.select(F.col("node").alias(end), *columns, F.lit(True).alias(f"{end}_wide"))
-        marked = marked.join(F.broadcast(side), end, "left")
+        side = joined.select(F.col("node").alias(end), *columns, F.lit(True).alias(f"{end}_wide"))
+        marked = marked.join(side, end, "left")
     kept = [_kept(graph, way).alias(f"{graph}_{way}") for graph in GRAPHS for way in WAYS]
     return marked.select("low", "high", *kept).where(" or ".join(f"{name} > 0" for name in RAW))
+
+
+def _joinable(few: "DataFrame") -> "tuple[DataFrame, DataFrame]":
+    """The rows, computed once, and the same as a join should take them: broadcast when they are few indeed."""
+    held = few.persist()
+    return held, F.broadcast(held) if held.count() <= MOST_BROADCAST else held
 
 
 def ends(pairs: "DataFrame") -> "DataFrame":

@@ -72,6 +72,7 @@ def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "Data
         (F.lit(config.exclude_ad_events) & F.col("ad_id").isNotNull()).alias("left_out"),
         kind.alias("event_type"),
         F.xxhash64("session_id", day).alias("session"),
+        "session_id",
         F.xxhash64(F.coalesce("user_id", "session_id")).alias("user"),
         day.alias("day"),
         F.unix_micros("timestamp").alias("time"),

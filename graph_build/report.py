@@ -9,6 +9,13 @@ from graph_build.mixing import Mixing
 from graph_build.summary import GraphSummary
 
 COLOURS = {"strong_click": "var(--a)", "swing": "var(--b)", "co_search": "var(--c)"}
+RULES = {
+    "session_items": "items of sessions",
+    "basket_items": "items of baskets",
+    "co_search_items": "items of searches",
+    "swing_item_users": "users of items (Swing)",
+    "swing_user_items": "items of users (Swing)",
+}
 LABELS = {"strong_click": "strong click", "swing": "Swing", "co_search": "co-search"}
 
 STYLE = """
@@ -97,8 +104,9 @@ def render(summary: GraphSummary, figures: Figures) -> str:
         *([_mixing(figures.mixing)] if figures.mixing else []),
         _section(
             "Cut by caps",
-            "Bot-like sessions, very popular items and very busy users are cut before they are counted.",
-            _bars({rule.replace("_", " "): n for rule, n in summary.capped.items()}),
+            "Bot-like sessions, very popular items and very busy users are cut before they are counted. Below, what "
+            "was cut most, with its size before; users by the hash xxhash64(user_id).",
+            _bars({RULES[rule]: n for rule, n in summary.capped.items()}) + _most_cut(summary.most_cut),
         ),
     ]
     if summary.ads["total"]:
@@ -168,6 +176,13 @@ def _hubs(hubs: dict[str, list[tuple[str, int]]]) -> str:
     columns = [[f"{item} ({degree:,})" for item, degree in found] for found in hubs.values()]
     rows = [list(row) for row in zip_longest(*columns, fillvalue="")]
     return _table([LABELS[kind] for kind in hubs], rows)
+
+
+def _most_cut(most_cut: dict[str, dict[str, int]]) -> str:
+    rules = {rule: names for rule, names in most_cut.items() if names}
+    columns = [[f"{name} ({had:,})" for name, had in names.items()] for names in rules.values()]
+    rows = [list(row) for row in zip_longest(*columns, fillvalue="")]
+    return _table([RULES[rule] for rule in rules], rows) if rows else ""
 
 
 def _mixing(mixing: Mixing) -> str:

@@ -57,7 +57,7 @@ def assembled(events: pa.Table, max_items: int, max_basket: int) -> Iterator[pa.
     session = _column(events, "session")
     starts = np.flatnonzero(np.concatenate([[True], session[1:] != session[:-1]]))
     offsets = np.append(starts, len(session))
-    item, (query, has_query) = _column(events, "item"), _searched(_chunk(events, "query"))
+    item, (query, has_query) = _column(events, "item"), searched(_chunk(events, "query"))
     kind = _column(events, "type").astype(np.int8)
     has_source, has_item = events["source"].is_valid().to_numpy(), events["item"].is_valid().to_numpy()
     flags, segment, search, has_search, browsed, logged, counted = kernel.describe(
@@ -101,8 +101,8 @@ def assembled(events: pa.Table, max_items: int, max_basket: int) -> Iterator[pa.
     yield from table.to_batches(BATCH_SESSIONS)
 
 
-def _searched(queries: pa.Array) -> tuple[Ints, Flags]:
-    """A hash of each normalised query, and whether there is one."""
+def searched(queries: pa.Array) -> tuple[Ints, Flags]:
+    """A hash of each query, normalised, and whether there is one."""
     texts = queries.dictionary_encode()
     normal = [normalise_query(text) for text in texts.dictionary.to_pylist()]
     # The last place stands for rows without a query.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import co_search, events, read, sessions, strong_click, tables
+from graph_build import capped, co_search, events, read, sessions, strong_click, tables
 from graph_build.config import GraphConfig
 from graph_build.days import CLICKS, SEARCHES, Stored, stored
 from graph_build.decay import day_number
@@ -27,6 +27,7 @@ class Log:
     impressions: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     quarantine: "DataFrame | None" = None
+    usable: "DataFrame | None" = None
     stored: Stored | None = None
 
     def clicks(self, held: sessions.HoldOut | None, config: GraphConfig) -> "DataFrame":
@@ -41,6 +42,18 @@ class Log:
         pairs = co_search.pairs(co_search.found(rows, held), config.co_search).persist(StorageLevel.DISK_ONLY)
         late = co_search.daily(pairs)
         return pairs, late if early is None else late.unionByName(early)
+
+    def cut_searches(self, pairs: "DataFrame", config: GraphConfig) -> int:
+        """How many items of searches the cap cut."""
+        if self.stored is not None and self.stored.matches:
+            return sum(day.cut_searches for day in self.stored.days.values())
+        return co_search.cut_items(pairs, config.co_search)
+
+    def most_cut(self, pairs: "DataFrame", config: GraphConfig, cut: dict[str, int]) -> list[capped.Capped]:
+        """What the caps of a day cut most, by name. `cut`: rule → how much."""
+        if self.stored is not None:
+            return self.stored.most_cut
+        return capped.in_days(self.rows, pairs, self.usable, config, cut)
 
     def _split(self, held: sessions.HoldOut | None, name: str, schema: str) -> "tuple[DataFrame, DataFrame | None]":
         """The rows that must be counted again, and the counts of the days before them."""
@@ -73,10 +86,12 @@ def put_together(checked: tables.Events, folder: str, config: GraphConfig) -> Lo
         checked.by_type.get("impression", 0),
         checked.refused,
         checked.quarantine if checked.refused else None,
+        usable,
     )
 
 
 def from_store(spark: "SparkSession", root: str, config: GraphConfig, date: dt.date | None) -> Log:
     """The stored days up to `date`. Raises GraphInputError when there are none."""
     found = stored(root, config, date)
-    return Log(found.rows(spark), found.as_of, stored=found)
+    impressions = sum(day.impressions for day in found.days.values())
+    return Log(found.rows(spark), found.as_of, impressions=impressions, stored=found)

@@ -24,6 +24,9 @@ QUERY_SETTINGS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
+# Events whose edges go through one partition of a shuffle: some hundred MB.
+SHUFFLE_EVENTS = 1_000_000
+
 LONGEST_CAUSE = 500  # characters; a plan or a row may be in it
 
 
@@ -172,6 +175,12 @@ def _readable(error: Exception) -> SparkJobError:
     readable = SparkJobError(f"Spark failed: {cause or type(error).__name__}{advice}")
     readable.add_note(said)
     return readable
+
+
+def make_room(spark: "SparkSession", events: int) -> None:
+    """Raises the bound of the partitions after a shuffle to what so many events need; what fits is joined again."""
+    name = "spark.sql.shuffle.partitions"
+    spark.conf.set(name, str(max(int(spark.conf.get(name) or 0), -(-events // SHUFFLE_EVENTS))))
 
 
 def _with_query_settings(spark: "SparkSession") -> "SparkSession":

@@ -17,7 +17,8 @@ class GraphSummary:
             our own ads, when they are excluded), by_type {type: valid events}.
         quarantined: input → reason → rows.
         edges: type → edges. transitions: kind → pairs.
-        capped: rule → rows that it cut.
+        capped: rule → rows that it cut. most_cut: rule → the groups that it cut most → members before the cut.
+            Items, sessions and searches are named as in the log, users by `xxhash64(user_id)`.
         ads: total, by_status {status: ads}.
         doubts: what looks wrong with the log, in sentences.
         seconds: stage → wall time.
@@ -34,6 +35,7 @@ class GraphSummary:
     holdout_sessions: int
     capped: dict[str, int]
     ads: dict[str, Any]
+    most_cut: dict[str, dict[str, int]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

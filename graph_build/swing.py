@@ -97,6 +97,15 @@ def cut_counts(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
     return counts
 
 
+def most_cut(lists: "DataFrame", most: int) -> dict[str, list[tuple[int, int]]]:
+    """By cap, the (key, members) of the items and the users that it cut most."""
+    named = {}
+    for kind, rule in (("item", "swing_item_users"), ("user", "swing_user_items")):
+        cut = lists.where(F.col("cut") == kind).orderBy(F.desc("members"), "key").limit(most)
+        named[rule] = [(row["key"], row["members"]) for row in cut.select("key", "members").collect()]
+    return named
+
+
 def _keys(spark: "SparkSession", buckets: int) -> list[int]:
     """For each partition of `repartition(buckets, key)` a key that goes there, so that no two buckets share one."""
     place = F.expr(f"pmod(hash(id), {buckets})").alias("place")

@@ -1,5 +1,6 @@
 """What a block of work costs with all its processes: wall and CPU seconds, and the peak memory of JVM and Python."""
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from types import TracebackType
 import psutil
 
 SAMPLE_SECONDS = 0.25
+MEMORY_SAMPLES = 4  # PSS is dear to read: every fourth time
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Cost:
 class Meter:
     """Measures its block; `cost` is there when the block has ended.
 
-    CPU of a process that ended is counted by the parent that waited for it, so that none is lost or counted twice.
+    CPU is summed over all processes that were seen, as they were last seen: Spark's workers end unwaited for, so that
+    nobody else would count them. What the measuring itself spends is taken off.
     """
 
     cost: Cost
@@ -32,44 +35,51 @@ class Meter:
     def __enter__(self) -> "Meter":
         self._stop = threading.Event()
         self._peak = [0.0, 0.0, 0.0]
+        self._spent: dict[psutil.Process, float] = {}
+        self._own = 0.0
+        self._look()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._began, self._before = time.perf_counter(), sum(self._spent.values())
         self._thread.start()
-        self._began, self._cpu = time.perf_counter(), _cpu_seconds()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        wall, cpu = time.perf_counter() - self._began, _cpu_seconds() - self._cpu
+        wall = time.perf_counter() - self._began
         self._stop.set()
         self._thread.join()
-        self.cost = Cost(wall, cpu, *self._peak)
+        self.cost = Cost(wall, sum(self._spent.values()) - self._before - self._own, *self._peak)
+
+    def cpu(self) -> float:
+        """CPU seconds so far; in the block, what the measuring itself spends is still among them."""
+        self._look()
+        return sum(self._spent.copy().values()) - self._before
 
     def _watch(self) -> None:
-        while True:
-            jvm, python = _memory_gib()
-            self._peak = [max(old, new) for old, new in zip(self._peak, (jvm, python, jvm + python), strict=True)]
-            if self._stop.wait(SAMPLE_SECONDS):
+        for sample in itertools.count():
+            stopped = self._stop.wait(SAMPLE_SECONDS)
+            family = self._look()
+            if stopped or sample % MEMORY_SAMPLES == 0:
+                jvm, python = _memory_gib(family)
+                self._peak = [max(old, new) for old, new in zip(self._peak, (jvm, python, jvm + python), strict=True)]
+            if stopped:
+                self._own = time.thread_time()
                 return
 
-
-def _family() -> list[psutil.Process]:
-    this = psutil.Process()
-    return [this, *this.children(recursive=True)]
-
-
-def _cpu_seconds() -> float:
-    total = 0.0
-    for process in _family():
-        try:
-            spent = process.cpu_times()
-        except psutil.Error:
-            continue  # it ended while we looked
-        total += spent.user + spent.system + spent.children_user + spent.children_system
-    return total
+    def _look(self) -> list[psutil.Process]:
+        this = psutil.Process()
+        family = [this, *this.children(recursive=True)]
+        for process in family:
+            try:
+                times = process.cpu_times()
+            except psutil.Error:
+                continue  # it ended while we looked
+            self._spent[process] = times.user + times.system
+        return family
 
 
-def _memory_gib() -> tuple[float, float]:
+def _memory_gib(family: list[psutil.Process]) -> tuple[float, float]:
     jvm = python = 0
-    for process in _family():
+    for process in family:
         try:
             pss = process.memory_full_info().pss
             if process.name() == "java":

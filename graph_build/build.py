@@ -31,6 +31,7 @@ from graph_build import (
     tables,
 )
 from graph_build.config import GraphConfig
+from graph_build.contract import Table, mixed_ids
 from graph_build.decay import ONE
 from graph_build.doubts import doubts
 from graph_build.errors import GraphInputError
@@ -125,11 +126,14 @@ def _build(
     clock: _Clock,
 ) -> GraphSummary:
     with clock.stage("check", 0.0):
-        found = {
-            "items": read.sources(spark, "items", [inputs.items] if inputs.items else [], config.input),
-            "ads": read.sources(spark, "ads", [inputs.ads] if inputs.ads else [], config.input),
+        paths: dict[Table, list[str]] = {
+            "events": inputs.events if inputs.days is None else [],
+            "items": [inputs.items] if inputs.items else [],
+            "ads": [inputs.ads] if inputs.ads else [],
         }
-        checked = None if inputs.days else source_log.check(spark, inputs.events, config, date)
+        found = {table: read.sources(spark, table, given, config.input) for table, given in paths.items()}
+        doubtful = [doubt for table in found for doubt in mixed_ids(table, found[table], config.input)]
+        checked = None if inputs.days else tables.checked_events(spark, found["events"], config, date)
         items = tables.checked_items(spark, found["items"], config) if inputs.items else None
 
     with clock.stage("sessions", 0.1):
@@ -157,7 +161,7 @@ def _build(
             table = nodes.nodes(names, catalogue, graph, tail_max_events=config.tail.max_events)
             _write(table, out, f"{graph}/nodes")
         n_nodes, n_tail = _count_nodes(spark, out, names)
-        doubtful = doubts(rows, spark.read.parquet(join(out, "full", "nodes")), has_catalogue=items is not None)
+        doubtful += doubts(rows, spark.read.parquet(join(out, "full", "nodes")), has_catalogue=items is not None)
         for doubt in doubtful:
             log.warning(doubt)
 

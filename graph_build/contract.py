@@ -123,6 +123,25 @@ def local_sources(table: Table, paths: list[str], config: InputConfig) -> list[S
     ]
 
 
+def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[str]:
+    """One sentence for each id column that is text in one file and whole numbers in another."""
+    names, found = mapped(table, config), []
+    for name, kind in column_kinds(table).items():
+        first: dict[bool, tuple[str, pa.DataType]] = {}
+        for source in sources:
+            own = source.types.get(names[name])
+            # What CSV calls text may be numbers.
+            if kind == "id" and source.format == "parquet" and own is not None and not pa.types.is_null(own):
+                first.setdefault(pa.types.is_integer(own), (source.files[0], own))
+        if len(first) == 2:
+            (text, text_type), (whole, whole_type) = first[False], first[True]
+            found.append(
+                f"column {names[name]!r} of {table} is {text_type} in {text} and {whole_type} in {whole}; they are "
+                f"compared as text, so that 7 is '7' but neither '007' nor 'item-7': are these the same ids?"
+            )
+    return found
+
+
 def is_local(path: str) -> bool:
     """Whether a path lies in this host's file system (a bare path or a `file:` URI)."""
     return "://" not in path or path.startswith("file:")

@@ -7,6 +7,7 @@ nothing. Users are hashes here as everywhere; `forget` deletes one.
 
 import datetime as dt
 import json
+import logging
 import uuid
 from dataclasses import dataclass
 from operator import itemgetter
@@ -17,12 +18,15 @@ from pyspark.sql import functions as F
 
 from graph_build import capped, co_search, events, read, sessions, strong_click, tables
 from graph_build.config import GraphConfig
+from graph_build.contract import mixed_ids
 from graph_build.decay import EPOCH, day_number
 from graph_build.errors import GraphInputError
 from graph_build.files import join, read_text, remove_folder, write_text
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2
 CLICKS = "day int, src bigint, dst bigint, steps int, count bigint"
@@ -146,6 +150,8 @@ def ingest(
             "a store has one configuration: use another, or set it back"
         )
     found = read.sources(spark, "events", paths, config.input)
+    for doubt in mixed_ids("events", found, config.input):
+        log.warning(doubt)
     checked = tables.checked_events(spark, found, config, None, days)
     n = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
     name = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"

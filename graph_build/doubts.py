@@ -15,6 +15,7 @@ LEAST_OVERLAP = 0.1
 LONGEST_GAP_DAYS = 7
 LEAST_LAST_DAY = 0.01
 MOST_TIES = 0.9
+MOST_ALONE = 0.99
 
 
 def doubts(rows: "DataFrame", nodes: "DataFrame", *, has_catalogue: bool) -> list[str]:
@@ -24,7 +25,7 @@ def doubts(rows: "DataFrame", nodes: "DataFrame", *, has_catalogue: bool) -> lis
         rows: rows of sessions.
         nodes: the nodes of the whole graph.
     """
-    found = [_last_day(rows), _order(rows), _strangers(nodes) if has_catalogue else None]
+    found = [_last_day(rows), _order(rows), _alone(rows), _strangers(nodes) if has_catalogue else None]
     return [doubt for doubt in found if doubt is not None]
 
 
@@ -52,6 +53,16 @@ def _order(rows: "DataFrame") -> str | None:
     return (
         f"in {same:,} of {n:,} sessions all events have the same time, and are taken in the order of the file; "
         "if that is not the order in which they happened, give finer times or a `sequence`"
+    )
+
+
+def _alone(rows: "DataFrame") -> str | None:
+    n, alone = rows.agg(F.count(F.lit(1)), F.sum((F.col("counted") < 2).cast("bigint"))).collect()[0]
+    if alone <= MOST_ALONE * n:
+        return None
+    return (
+        f"{alone:,} of {n:,} sessions hold at most one item event, so hardly anyone leaves one item for another; "
+        "is session_id a new one for every event?"
     )
 
 

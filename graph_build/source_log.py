@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import capped, co_search, events, read, sessions, strong_click, tables
+from graph_build import capped, co_search, events, sessions, strong_click, tables
 from graph_build.config import GraphConfig
 from graph_build.days import CLICKS, SEARCHES, Stored, stored
 from graph_build.decay import day_number
@@ -62,11 +62,6 @@ class Log:
         first = held.day if held else day_number(max(self.stored.days)) + 1
         early = self.stored.aggregates(self.rows.sparkSession, name, schema, first)
         return self.rows.where(F.col("day") >= first), early
-
-
-def check(spark: "SparkSession", paths: list[str], config: GraphConfig, date: dt.date | None) -> tables.Events:
-    """`tables.checked_events` of the files behind `paths`."""
-    return tables.checked_events(spark, read.sources(spark, "events", paths, config.input), config, date)
 
 
 def put_together(checked: tables.Events, folder: str, config: GraphConfig) -> Log:

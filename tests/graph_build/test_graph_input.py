@@ -237,23 +237,6 @@ def test_event_types_of_other_names_are_mapped(checked: Callable[..., Any]) -> N
         config(events={"types": {"x": "buy"}})
 
 
-def test_an_event_of_tomorrow_does_not_make_the_others_old(checked: Callable[..., Any]) -> None:
-    now = dt.datetime.now(dt.UTC)
-    found = checked([*GOOD, event("s", now + dt.timedelta(days=2), "view", "a")])
-    assert found.refused == {"time_in_future": 1}
-    assert found.as_of == at(3)
-
-
-def test_what_looks_wrong_is_said(built: Callable[..., Any], tmp_path: Path) -> None:
-    rows = [event(f"s{s}", at(0), "view", f"{i}") for s in range(150) for i in range(3)]
-    rows += [event("late", at(0, day=40), "view", "1")]
-    items = parquet(tmp_path / "items.parquet", [{"item_id": f"000{i}"} for i in range(3)])
-    summary, out = built(rows, items=items)
-    for doubt, part in zip(summary.doubts, ("2026-04-11", "same time", "'0', '1', '2'"), strict=True):
-        assert part in doubt
-        assert part.replace("'", "&#x27;") in (out / "report.html").read_text()
-
-
 def test_events_of_our_own_ads_can_be_left_out(checked: Callable[..., Any]) -> None:
     rows = [*GOOD, event("s", at(5), "click", "ad-item", ad_id="7")]
     found = checked(rows, config(events={"exclude_ad_events": True}))

@@ -19,26 +19,30 @@ STAR_USERS, BOT_CLICKS, FLOOD_ITEMS = 1_000_000, 200_000, 50_000
 BAD_EVENTS = 2 * STAR_USERS + BOT_CLICKS + FLOOD_ITEMS + 1
 
 
-def write_log(folder: Path, events: int, *, days: int = 7, seed: int = 0, skew: bool = False) -> Path:
-    """About `events` events over `days` days in parquet files; 50 events an item and 10 a user.
+def write_log(
+    folder: Path, events: int, *, days: int = 7, first: int = 0, shop: int | None = None, skew: bool = False
+) -> Path:
+    """About `events` events over `days` days from the `first` in parquet files; 50 events an item and 10 a user.
 
-    With `skew`, BAD_EVENTS of them are those of a bad last day: a million users click one item (and another), a bot
-    clicks 200,000 times, half of it in one session, and a query opens 50,000 items.
+    With `shop`, the items and users of so many events instead. With `skew`, BAD_EVENTS of the events are those of a
+    bad last day: a million users click one item (and another), a bot clicks 200,000 times, half of it in one session,
+    and a query opens 50,000 items.
     """
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    items, users = max(events // 50, 1000), max(events // 10, 100)
-    rank = rng.permutation(items)  # which item is how popular has nothing to do with which corner it is in
+    rng = np.random.default_rng(first)
+    items, users = max((shop or events) // 50, 1000), max((shop or events) // 10, 100)
+    # Which item is how popular has nothing to do with which corner it is in.
+    rank = np.random.default_rng(0).permutation(items)
     share = np.cumsum(np.arange(1, items + 1) ** -0.9)
     share /= share[-1]
     done, ordinary = 0, events - BAD_EVENTS if skew else events
     while done < ordinary:
         wanted = min(CHUNK, ordinary - done)
-        table = _sessions(rng, wanted, items, users, days, rank, share, f"{done // CHUNK}")
+        table = _sessions(rng, wanted, items, users, (first, first + days), rank, share, f"{done // CHUNK}")
         pq.write_table(table, folder / f"part-{done // CHUNK:04d}.parquet")
         done += wanted
     if skew:
-        pq.write_table(_skewed(rng, items, days), folder / "part-skew.parquet")
+        pq.write_table(_skewed(rng, items, first + days - 1), folder / "part-skew.parquet")
     return folder
 
 
@@ -47,7 +51,7 @@ def _sessions(
     events: int,
     items: int,
     users: int,
-    days: int,
+    days: tuple[int, int],
     rank: np.ndarray,
     share: np.ndarray,
     name: str,
@@ -63,7 +67,7 @@ def _sessions(
     item = np.where(rng.random(n) < 0.8, inside, rank[np.searchsorted(share, rng.random(n))])
     item = np.minimum(item, items - 1)
     kind = rng.choice(5, n, p=[0.62, 0.2, 0.06, 0.04, 0.08])
-    day = rng.integers(0, days, len(lengths))
+    day = rng.integers(*days, len(lengths))
     begin = rng.integers(0, DAY - 3_600_000_000, len(lengths))
     first = np.concatenate([[0], np.cumsum(lengths)])[session]
     time = (day * DAY + begin)[session] + (np.arange(n) - first) * 20_000_000 + rng.integers(0, 15_000_000, n)
@@ -85,7 +89,7 @@ def _sessions(
     )
 
 
-def _skewed(rng: np.random.Generator, items: int, days: int) -> pa.Table:
+def _skewed(rng: np.random.Generator, items: int, day: int) -> pa.Table:
     """The events of a bad day, a user a row of `who`: fans of the star item, the bot, the one who searches."""
     bot, searcher = STAR_USERS, STAR_USERS + 1
     who = np.concatenate([np.repeat(np.arange(STAR_USERS), 2), np.full(BOT_CLICKS, bot)])
@@ -102,7 +106,7 @@ def _skewed(rng: np.random.Generator, items: int, days: int) -> pa.Table:
     search = np.zeros(n, np.bool_)
     search[-FLOOD_ITEMS - 1 :: 100] = True  # each of its sessions searches again
     kind[search] = 4
-    time = (days - 1) * DAY + np.arange(n) * (DAY // n)
+    time = day * DAY + np.arange(n) * (DAY // n)
     query = pa.array(np.where(search, "everything", None), pa.string())
     return _table("skew-", session, time, kind, item, search, query, np.zeros(n, np.bool_), item, who)
 

@@ -75,7 +75,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[Any]]]:
                 kill(process)
 
 
-def submit(url: str, tmp_path: Path, log: str, out: Path) -> "subprocess.Popen[str]":
+def submit(url: str, tmp_path: Path, log: str, out: Path, *options: str, **more: str) -> "subprocess.Popen[str]":
     import pyspark
 
     rooms = tmp_path / "rooms.zip"
@@ -90,11 +90,11 @@ def submit(url: str, tmp_path: Path, log: str, out: Path) -> "subprocess.Popen[s
         "spark.task.maxFailures": "8",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "4",
-    }
+    } | {name.replace("_", "."): value for name, value in more.items()}
     command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", url, "--py-files", str(rooms)]
     for name, value in settings.items():
         command += ["--conf", f"{name}={value}"]
-    command += [str(job), "--events", log, "--out", str(out)]
+    command += [str(job), "--events", log, "--out", str(out), *options]
     return subprocess.Popen(
         command, env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -139,3 +139,33 @@ def test_a_cluster_builds_the_same_graph(cluster: Any, built: Any, tmp_path: Pat
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["events"]["read"] == len(rows)
     _, here = built(log)
     assert content(tmp_path / "out") == content(here)
+
+
+def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_path: Path) -> None:
+    """800,000 events of 200,000 items and as many users; no job may bring more than 2 MiB to a driver of 512 MiB."""
+    import numpy as np
+    import pyarrow as pa
+
+    rng, n, items = np.random.default_rng(0), 800_000, 200_000
+    session = np.sort(rng.integers(0, n // 4, n))
+    time = 1_772_409_600_000_000 + session * 400_000 + np.arange(n) % 1000 * 1_000_000
+    item = (session * 7 + rng.integers(0, 20, n) ** 2) % items
+    columns = {
+        "session_id": pa.array(session).cast(pa.string()),
+        "timestamp": pa.array(time).cast(pa.timestamp("us", "UTC")),
+        "event_type": pa.array(["view", "click"]).take(pa.array(rng.integers(0, 2, n))),
+        "item_id": pa.array(item).cast(pa.string()),
+        "query": pa.array(np.where(rng.random(n) < 0.2, "q", None), pa.string()),
+    }
+    log = tmp_path / "log.parquet"
+    pq.write_table(pa.table(columns), log)
+    config = tmp_path / "shop.toml"
+    # Up to this size the report draws components on the driver: a bound that is set, not one that grows.
+    config.write_text("[graph.report]\nmax_component_edges = 0\nmax_networkx_edges = 0\n")
+    limits = {"spark_driver_memory": "512m", "spark_driver_maxResultSize": "2m"}
+    job = submit(cluster[0], tmp_path, str(log), tmp_path / "out", "--config", str(config), **limits)
+    said, complaint = job.communicate(timeout=600)
+    assert job.returncode == 0, said[-3000:] + complaint[-3000:]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["nodes"] > 190_000
+    assert sum(summary["edges"].values()) > 1_000_000

@@ -1,0 +1,56 @@
+"""Each peer's settings, chosen on the hold-out within a budget; what was tried is kept with what was chosen."""
+
+import itertools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import PEERS, Params, Peer
+from shop import Shop
+
+from retrieval.evaluate import evaluate, hit_rates
+from retrieval.pairs import Pairs
+from retrieval.ranking import Ranker
+
+TRIALS = 20
+CPU_SECONDS = 20 * 60
+
+
+def score(ranker: Ranker, pairs: Pairs, protocol: str) -> float:
+    """What LightSAGE's own training stops by: the mean of HR@20 and HR@100, of baskets that of recall."""
+    if protocol == "basket":
+        rows = evaluate("", ranker, pairs, protocol=protocol, samples=1)
+        return float(np.mean([row["value"] for row in rows if (row["metric"], row["slice"]) == ("recall", "all")]))
+    return float(np.mean(hit_rates(ranker, pairs, (20, 100))))
+
+
+def trials(peer: Peer, seed: int = 0) -> list[Params]:
+    """The first settings, then others of the grid in random order; at most TRIALS."""
+    grid = [dict(zip(peer.space, values, strict=True)) for values in itertools.product(*peer.space.values())]
+    order = np.random.default_rng(seed).permutation(len(grid))
+    others = [grid[place] for place in order if grid[place] != peer.first]
+    return [peer.first, *others][:TRIALS]
+
+
+def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:
+    """Peer → {params, score, tried}; written after every peer, so that a run that was ended goes on."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for peer in PEERS:
+        if peer.name not in names or peer.name in found:
+            continue
+        tried, began = [], time.process_time()
+        for params in trials(peer):
+            start = time.process_time()
+            value = score(peer.fit(shop.fit, params, 0), shop.holdout, shop.protocol)
+            tried.append({"params": params, "score": round(value, 5), "cpu": round(time.process_time() - start, 1)})
+            print(f"{shop.name} {peer.name} {len(tried)} {params} {value:.4f}", file=sys.stderr, flush=True)
+            if time.process_time() - began > CPU_SECONDS:
+                break
+        best = max(tried, key=lambda one: one["score"])
+        found[peer.name] = {"params": best["params"], "score": best["score"], "tried": tried}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found

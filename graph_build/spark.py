@@ -74,7 +74,6 @@ def spark_session(
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
-            "spark.log.level": "ERROR",
             "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
             "spark.executorEnv.OMP_NUM_THREADS": "1",
             "spark.executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
@@ -91,8 +90,6 @@ def spark_session(
     if master is not None:
         builder = builder.master(master)
     spark = builder.getOrCreate()
-    if not submitted:
-        spark.sparkContext.setLogLevel("ERROR")
     return _with_query_settings(spark)
 
 

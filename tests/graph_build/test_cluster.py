@@ -163,6 +163,8 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     # Up to this size the report draws components on the driver: a bound that is set, not one that grows.
     config.write_text("[graph.report]\nmax_component_edges = 0\nmax_networkx_edges = 0\n")
     limits = {"spark_driver_memory": "512m", "spark_driver_maxResultSize": "2m"}
+    # Spark itself sends tables below this (10 MB by default) through the driver to every worker: a bound, too.
+    limits["spark_sql_autoBroadcastJoinThreshold"] = "500k"
     job = submit(cluster[0], tmp_path, str(log), tmp_path / "out", "--config", str(config), **limits)
     said, complaint = job.communicate(timeout=600)
     assert job.returncode == 0, said[-3000:] + complaint[-3000:]

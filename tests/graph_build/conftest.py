@@ -36,8 +36,11 @@ def spark() -> Iterator[Any]:
     from graph_build.spark import spark_session
 
     # Tests are over before the optimising compiler has earned its keep.
-    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"
+    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
     session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
+    # Nor has generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
     yield session
     session.stop()
 

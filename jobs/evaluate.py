@@ -23,6 +23,7 @@ from jobs.tables import read_events
 if TYPE_CHECKING:
     from model.embeddings import Embeddings
     from retrieval.catalogue import Catalogue
+    from retrieval.config import ScoreWeights
     from retrieval.edges import Edges
     from retrieval.ranking import Ranker
 
@@ -139,76 +140,24 @@ def counting_peers(graph: Path, catalogue: "Catalogue", edges: "Edges") -> "dict
     }
 
 
-def catalogue_of(embeddings: "Embeddings", graph: Path) -> "Catalogue":
+def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights") -> "Catalogue":
     """A catalogue to rank, from embeddings in memory and a graph's nodes."""
     from retrieval.catalogue import Catalogue
+    from retrieval.weights import item_bias
 
     nodes = pq.read_table(graph / "nodes", columns=["item_id", "events", "popularity"]).sort_by("item_id")
+    events = nodes["events"].to_numpy().astype(np.int64)
     return Catalogue(
         item_ids=np.array(embeddings.item_ids.to_pylist(), dtype=object),
         query=embeddings.query,
         item=embeddings.item,
         tail_rows=embeddings.tail_rows,
         item_own=embeddings.item_own,
-        events=nodes["events"].to_numpy().astype(np.int64),
+        events=events,
         popularity=nodes["popularity"].to_numpy().astype(np.float64),
+        bias=item_bias(embeddings.prior, events, weights),
         attributes=pa.table({"item_id": embeddings.item_ids}),
     )
-
-
-def read_edges(graph: Path) -> "Callable[[Catalogue], Edges]":
-    """A graph's edges, aligned to a catalogue on first use and kept."""
-    from retrieval.edges import Edges
-
-    kept: list[Edges] = []
-
-    def edges(catalogue: "Catalogue") -> Edges:
-        if not kept:
-            kept.append(Edges.from_table(pq.read_table(graph / "edges"), catalogue.item_ids))
-        return kept[0]
-
-    return edges
-
-
-def holdout_score(graph: Path, config: Config) -> "Callable[[Ranker], float] | None":
-    """How a ranker of `fit/` does on the hold-out: mean of HR@20 and HR@100, or of basket recall; None without one."""
-    from retrieval.evaluate import evaluate, hit_rates
-    from retrieval.pairs import pairs_of
-    from retrieval.sessions import sessions_from_graph
-
-    nodes = pq.read_table(graph / "fit" / "nodes", columns=["item_id", "events"]).sort_by("item_id")
-    item_ids = np.array(nodes["item_id"].to_pylist(), dtype=object)
-    events = nodes["events"].to_numpy().astype(np.int64)
-    held = pc.field("held")
-    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"], filters=held)
-    table = _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
-    for protocol in ("item", "basket"):
-        sessions = sessions_from_graph(table, KIND[protocol])
-        if not len(sessions):
-            continue
-        pairs = pairs_of(protocol, sessions, item_ids, events)
-        if len(pairs):
-            break
-    else:
-        return None
-
-    def score(ranker: "Ranker") -> float:
-        if protocol == "basket":
-            rows = evaluate("", ranker, pairs, protocol=protocol, samples=1)
-            values = [row["value"] for row in rows if row["metric"] == "recall" and row["slice"] == "all"]
-            return float(np.mean(values))
-        return float(np.mean(hit_rates(ranker, pairs, (20, 100))))
-
-    return score
-
-
-def _sample(table: pa.Table, config: Config) -> pa.Table:
-    table = table.sort_by("session")
-    most = config.validation.max_sessions
-    if len(table) <= most:
-        return table
-    chosen = np.random.default_rng(config.model.train.seed).choice(len(table), most, replace=False)
-    return table.take(pa.array(np.sort(chosen)))
 
 
 def as_time(value: str) -> dt.datetime:

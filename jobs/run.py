@@ -5,7 +5,6 @@ Everything is built into a staging folder; what is served changes only when all 
 
 import datetime as dt
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from jobs.store import Manifest, Version, Workspace, code_version, describe_inpu
 
 if TYPE_CHECKING:
     from graph_build.summary import GraphSummary
-    from model.embeddings import Embeddings
     from model.trainer import TrainingRecord
+    from retrieval.config import ScoreWeights
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +68,8 @@ def run(
                 summary = build_graph(inputs, folder / "graph", config, date, progress)
             else:
                 summary = take_graph(inputs.graph, folder / "graph", progress)
-            record = train_model(folder, config, progress)
-            meta = index_version(folder, summary.as_of, config, progress)
+            record, weights = train_model(folder, config, progress)
+            meta = index_version(folder, summary.as_of, config, weights, progress)
             manifest = Manifest(
                 version=version_name(summary.as_of, mark),
                 fingerprint=mark,
@@ -78,7 +77,11 @@ def run(
                 config=settings,
                 inputs=described,
                 code_version=code,
-                metrics={"validation": _validation(record), "index_recall_at_100": meta["recall_at_100"]},
+                metrics={
+                    "validation": _validation(record),
+                    "score_weights": weights.model_dump(),
+                    "index_recall_at_100": meta["recall_at_100"],
+                },
                 summary={
                     "events": summary.events,
                     "quarantined": summary.quarantined,
@@ -149,8 +152,13 @@ def take_graph(uri: str, folder: Path, progress: StageProgress) -> "GraphSummary
     return GraphSummary.from_json((folder / "summary.json").read_text(encoding="utf-8"))
 
 
-def train_model(folder: Path, config: Config, progress: StageProgress) -> "TrainingRecord":
-    """Choose the number of steps on the hold-out, then fit everything with it; returns the record of the choice."""
+def train_model(folder: Path, config: Config, progress: StageProgress) -> "tuple[TrainingRecord, ScoreWeights]":
+    """Choose the number of steps and the score's weights on the hold-out, then fit everything with them.
+
+    Returns:
+        The record of the choice, and the weights.
+    """
+    from jobs.validation import HoldOut
     from model.artefact import save_model
     from model.graph import load_graph
     from model.trainer import train
@@ -158,39 +166,24 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "Train
     graph, items = folder / "graph", folder / "graph" / "tables" / "items"
     with progress.stage("train: choose steps") as report:
         fit = load_graph(graph, "fit", items)
-        validate = served_validation(graph, config)
-        chosen = train(fit, config.model, validate=validate, progress=report).record
+        holdout = HoldOut.of(graph, config)
+        fitted = train(fit, config.model, validate=holdout.rate if holdout else None, progress=report)
+        chosen, weights = fitted.record, config.retrieval.weights()
+        if holdout is not None:
+            report("weights of the score", 1.0)
+            weights = holdout.weights(fitted.embeddings)
+            log.info("weights of the score: prior %g, direct edges %g", weights.prior, weights.direct)
     with progress.stage("train: all events") as report:
         full = load_graph(graph, "full", items)
         trained = train(full, config.model, steps=chosen.steps, schedule_steps=chosen.schedule_steps, progress=report)
         save_model(folder / "model", trained, config.model)
         trained.embeddings.save(folder / "embeddings")
-    return chosen
+    return chosen, weights
 
 
-def served_validation(graph: Path, config: Config) -> Callable[["Embeddings"], float] | None:
-    """A score for embeddings of `fit/`: how well the served rule finds what the hold-out sessions opened next.
-
-    Returns:
-        The mean of HR@20 and HR@100 (of basket recall where no session browses), or None without a hold-out.
-    """
-    from jobs.evaluate import catalogue_of, holdout_score, read_edges
-    from retrieval.ranking import EmbeddingRanker
-
-    score = holdout_score(graph, config)
-    if score is None:
-        log.warning("no hold-out session has two items: the full number of steps is trained, unchecked")
-        return None
-    edges = read_edges(graph / "fit")
-
-    def validate(embeddings: "Embeddings") -> float:
-        catalogue = catalogue_of(embeddings, graph / "fit")
-        return score(EmbeddingRanker(catalogue, edges(catalogue), config.retrieval))
-
-    return validate
-
-
-def index_version(folder: Path, as_of: dt.datetime, config: Config, progress: StageProgress) -> dict[str, Any]:
+def index_version(
+    folder: Path, as_of: dt.datetime, config: Config, weights: "ScoreWeights", progress: StageProgress
+) -> dict[str, Any]:
     """Build the index folder from the embeddings, the graph's edges and the ads."""
     import pyarrow.parquet as pq
 
@@ -202,8 +195,9 @@ def index_version(folder: Path, as_of: dt.datetime, config: Config, progress: St
     items, ads = graph / "tables" / "items", graph / "tables" / "ads"
     with progress.stage("index") as report:
         nodes = pq.read_table(graph / "full" / "nodes")
-        catalogue = read_catalogue(folder / "embeddings", nodes, pq.read_table(items) if items.exists() else None)
-        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids)
+        listed = pq.read_table(items) if items.exists() else None
+        catalogue = read_catalogue(folder / "embeddings", nodes, listed, weights)
+        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, weights.direct)
         return build_index(
             folder / "index",
             catalogue,

@@ -15,7 +15,7 @@ from model.features import FittedFeatures, Vocabulary
 from model.network import LightSAGE
 from model.trainer import Trained, TrainingRecord
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _REMEDY = "train again"
 
 
@@ -69,7 +69,8 @@ def load_model(directory: Path) -> ModelArtefact:
     with reading(directory / "weights.safetensors", _REMEDY):
         weights = load_file(directory / "weights.safetensors")
         network_weights = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
-        network = LightSAGE(len(network_weights["table"]), len(network_weights["content"]), config.dim, config.dropout)
+        rows, dense = len(network_weights["table"]), len(network_weights["content"])
+        network = LightSAGE(rows, dense, config.dim, config.dropout, config.members)
         network.load_state_dict(network_weights)
         title_basis = weights["features.title_basis"].numpy()
         title_idf = weights["features.title_idf"].numpy()

@@ -36,6 +36,13 @@ class TailConfig(_Section):
     group_size: int = Field(2, ge=1, description="the most items that share one mean")
 
 
+class PriorConfig(_Section):
+    """How demand has moved within the training window."""
+
+    half_life_days: float = Field(1.0, gt=0, description="an event this old counts half in the recent demand")
+    pseudo_count: float = Field(1.0, gt=0, description="recent events that are imagined to go on as before")
+
+
 class LossConfig(_Section):
     """Sampled softmax."""
 
@@ -62,10 +69,12 @@ class TrainConfig(_Section):
 class ModelConfig(_Section):
     """All of the model room's settings."""
 
-    dim: int = Field(64, ge=2)
+    dim: int = Field(128, ge=2, description="of the embeddings, all members together")
+    members: int = Field(4, ge=1, description="networks side by side, each on its share of the dimensions")
     dropout: float = Field(0.1, ge=0, lt=1)
     features: FeatureConfig = FeatureConfig()
     propagation: PropagationConfig = PropagationConfig()
     tail: TailConfig = TailConfig()
     loss: LossConfig = LossConfig()
+    prior: PriorConfig = PriorConfig()
     train: TrainConfig = TrainConfig()

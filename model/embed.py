@@ -13,12 +13,12 @@ from model.network import LightSAGE, Role
 _CHUNK = 65_536
 
 
-def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput) -> Embeddings:
+def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: NDArray[np.float32]) -> Embeddings:
     """Embed every item, cold ones included.
 
     `query` and `item` see a tail item as in training, by its group's mean; `item_own` puts the tail item's own features
     in the self slot, for candidates that have a kept edge from the item being viewed. The neighbour average is the same
-    in all roles: it always reads the training rows.
+    in all roles: it always reads the training rows. `prior` (N,) float32 is passed on.
     """
     network.eval()
     tail = np.flatnonzero((graph.is_tail) & ~graph.is_cold)
@@ -33,6 +33,7 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput) -> Embedd
             item=_head(network, own, average, "item"),
             tail_rows=tail.astype(np.int64),
             item_own=_head(network, table[rows], average[rows], "item"),
+            prior=prior,
         )
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from model.codec import read_versioned, reading
 from model.errors import ModelFormatError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _REMEDY = "embed again"
-_ARRAYS = ("query", "item", "tail_rows", "item_own")
+_ARRAYS = ("query", "item", "tail_rows", "item_own", "prior")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Embeddings:
         query: (N, D) float32: the item as what is being looked at; item: (N, D) float32: the item as a candidate
         tail_rows: (T,) int64 ascending: rows of tail items with at least one event
         item_own: (T, D) float32: those as candidates with their own features, not their group's mean
+        prior: (N,) float32: log of how much more each item is in demand lately (`model.prior`)
     """
 
     item_ids: pa.Array
@@ -33,6 +34,7 @@ class Embeddings:
     item: NDArray[np.float32]
     tail_rows: NDArray[np.int64]
     item_own: NDArray[np.float32]
+    prior: NDArray[np.float32]
 
     def save(self, directory: Path) -> None:
         """Write the folder; `meta.json` comes last."""
@@ -59,7 +61,12 @@ class Embeddings:
         for name in _ARRAYS:
             with reading(directory / f"{name}.npy", _REMEDY):
                 arrays[name] = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        shapes = {"query": (rows, dim), "item": (rows, dim), "item_own": (arrays["tail_rows"].size, dim)}
+        shapes = {
+            "query": (rows, dim),
+            "item": (rows, dim),
+            "item_own": (arrays["tail_rows"].size, dim),
+            "prior": (rows,),
+        }
         for name, want in shapes.items():
             if arrays[name].shape != want:
                 raise ModelFormatError(

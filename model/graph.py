@@ -25,7 +25,8 @@ class ItemGraph:
     Shapes:
         item_ids: (N,) strings, sorted; events: (N,) int64; is_tail: (N,) bool
         edges: src, dst (E,) int32 rows, edge_type (E,) uint8 index into EDGE_TYPES, weight (E,) float32
-        pairs: (P, 2) int32 rows (query, target); pair_steps: (P,) int32
+        pairs: (P, 2) int32 rows (query, target); pair_steps: (P,) int32; pair_age: (P,) float32
+            days before the latest pair
         items: the catalogue table, any row order, column item_id at least
     """
 
@@ -38,6 +39,7 @@ class ItemGraph:
     weight: NDArray[np.float32]
     pairs: NDArray[np.int32]
     pair_steps: NDArray[np.int32]
+    pair_age: NDArray[np.float32]
     items: pa.Table
 
     @property
@@ -81,6 +83,12 @@ def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np
     return rows_of(encoded.dictionary.take(pa.array(used)), item_ids, what)[place]
 
 
+def _age(times: pa.ChunkedArray) -> NDArray[np.float32]:
+    """(P,) float32 days before the latest."""
+    at = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    return ((at.max() - at) / 86_400e6).astype(np.float32) if len(at) else np.empty(0, np.float32)
+
+
 def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> ItemGraph:
     """Read the whole item graph, or the one without the hold-out, and `tables/items` when there is a catalogue.
 
@@ -100,7 +108,7 @@ def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> 
         raise ModelInputError(
             f"{graph / 'edges'} has the edge_type {stray!r}, not one of {', '.join(EDGE_TYPES)}; rebuild the graph"
         )
-    moves = _read(root / "transitions", ["src", "dst", "steps", "held"])
+    moves = _read(root / "transitions", ["time", "src", "dst", "steps", "held"])
     if part == "fit":
         moves = moves.filter(pc.invert(moves["held"]))
     pairs = np.stack(
@@ -117,5 +125,6 @@ def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> 
         weight=edges["weight"].to_numpy().astype(np.float32),
         pairs=pairs,
         pair_steps=moves["steps"].to_numpy().astype(np.int32),
+        pair_age=_age(moves["time"]),
         items=catalogue,
     )

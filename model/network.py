@@ -4,6 +4,7 @@ After "LightSAGE: Graph Neural Networks for Large Scale Item Retrieval in Shopee
 2023, arXiv 2310.19394).
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -31,19 +32,13 @@ class LightSAGE(nn.Module):
         features: (R, D); forward: (B, D), (B, D) → (B, D), L2-normalised
     """
 
-    def __init__(self, table_rows: int, dense_dim: int, dim: int, dropout: float = 0.0) -> None:
+    def __init__(self, table_rows: int, dense_dim: int, dim: int, dropout: float = 0.0, members: int = 1) -> None:
         super().__init__()
+        self.members = members
         self.table = nn.Parameter(torch.randn(table_rows, dim) * 0.1)
         self.content = nn.Parameter(torch.randn(dense_dim, dim) * 0.1)
         self.dropout = dropout
-        self.heads = nn.ModuleDict({role: nn.Linear(2 * dim, dim) for role in ("query", "item")})
-        for head in self.heads.values():
-            assert isinstance(head, nn.Linear)
-            with torch.no_grad():
-                start = torch.cat([torch.eye(dim), torch.eye(dim)], dim=1)
-                head.weight.copy_(start + 0.02 * torch.randn(dim, 2 * dim))
-                # Not zero: an item without a single feature still needs a direction.
-                head.bias.normal_(std=1e-3)
+        self.heads = nn.ModuleDict({role: Head(dim // members, members) for role in ("query", "item")})
 
     def features(self, columns: Tensor, offsets: Tensor, values: Tensor, dense: Tensor) -> Tensor:
         """s: weighted sums of table rows, given as bags, plus the projected fixed content.
@@ -57,5 +52,23 @@ class LightSAGE(nn.Module):
 
     def forward(self, own: Tensor, average: Tensor, role: Role) -> Tensor:
         """Embeddings of one role from self features and neighbour averages."""
-        both = F.dropout(torch.cat([own, average], dim=1), self.dropout, self.training)
-        return F.normalize(self.heads[role](both), dim=1)
+        split = (len(own), self.members, -1)
+        both = torch.cat([own.view(split), average.view(split)], dim=2)
+        both = F.dropout(both, self.dropout, self.training)
+        out = F.normalize(self.heads[role](both), dim=2)
+        return out.reshape(len(own), -1) / math.sqrt(self.members)
+
+
+class Head(nn.Module):
+    """The linear maps of one role, one for each member; they start as the plain sum of self and neighbour average."""
+
+    def __init__(self, width: int, members: int) -> None:
+        super().__init__()
+        start = torch.cat([torch.eye(width), torch.eye(width)])
+        self.weight = nn.Parameter(start + 0.02 * torch.randn(members, 2 * width, width))
+        # Not zero: an item without a single feature still needs a direction.
+        self.bias = nn.Parameter(1e-3 * torch.randn(members, width))
+
+    def forward(self, both: Tensor) -> Tensor:
+        """(B, M, 2d) → (B, M, d)."""
+        return torch.einsum("bmi,mio->bmo", both, self.weight) + self.bias

@@ -23,6 +23,7 @@ from model.features import FittedFeatures, fit_features
 from model.graph import ItemGraph
 from model.loss import expected_counts, sampled_softmax
 from model.network import LightSAGE
+from model.prior import prior_shift
 from model.propagation import Neighbourhood, in_neighbours
 from model.tail import group_tail
 
@@ -80,7 +81,8 @@ def train(
     Raises:
         ModelInputError: the graph has no training pairs.
     """
-    pairs = graph.pairs[graph.pair_steps <= config.train.max_steps_apart].astype(np.int64)
+    near = graph.pair_steps <= config.train.max_steps_apart
+    pairs = graph.pairs[near].astype(np.int64)
     if len(pairs) == 0:
         raise ModelInputError(
             f"the graph has no transitions to train on: {len(graph.pairs)} in all, none of at most "
@@ -90,12 +92,14 @@ def train(
     torch.set_num_threads(config.train.threads or os.cpu_count() or 1)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
-        return _train(graph, pairs, config, validate, steps, schedule_steps, progress)
+        prior = prior_shift(pairs[:, 1], graph.pair_age[near], graph.num_items, config.prior)
+        return _train(graph, pairs, prior, config, validate, steps, schedule_steps, progress)
 
 
 def _train(
     graph: ItemGraph,
     pairs: NDArray[np.int64],
+    prior: NDArray[np.float32],
     config: ModelConfig,
     validate: Validate | None,
     steps: int | None,
@@ -110,7 +114,7 @@ def _train(
     neighbours = in_neighbours(graph, config.propagation)
     groups = group_tail(graph, matrix, neighbours, config.tail, options.seed)
     encoder = encoder_input(graph, matrix, neighbours, groups)
-    network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout)
+    network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout, config.members)
     if groups.count:
         # The ids of a group's members only ever move together: started at zero, they are one shared id.
         with torch.no_grad():
@@ -144,7 +148,7 @@ def _train(
         if step % every == 0 or step == last:
             score = None
             if validate:
-                score = validate(embed(graph, network, encoder))
+                score = validate(embed(graph, network, encoder, prior))
                 _keep_best(best, score, step, network)
             curve.append((step, float(np.mean(losses)), score))
             losses.clear()
@@ -159,7 +163,7 @@ def _train(
     record = TrainingRecord(
         best.step or last, schedule, len(pairs), tuple(curve), round(time.perf_counter() - began, 3)
     )
-    return Trained(network.eval(), features, encoder, embed(graph, network, encoder), record)
+    return Trained(network.eval(), features, encoder, embed(graph, network, encoder, prior), record)
 
 
 def _keep_best(best: _Best, score: float, step: int, network: LightSAGE) -> None:
@@ -214,15 +218,17 @@ class _Batches:
         total = torch.cat([total[: 2 * b] - torch.cat([to_query, to_target]), total[2 * b :]])
         average = neighbour_average(sums, total)
         counts = expected_counts(self._target_share, items[b:], b, len(random))
-        return sampled_softmax(
-            network(own[:b], average[:b], "query"),
-            network(own[b:], average[b:], "item"),
-            items[:b],
-            items[b:],
-            counts,
-            self._loss.temperature,
-            self._loss.logq,
-        )
+        # A member's part of a vector has length 1/√M: its cosines are M times the products.
+        temperature = self._loss.temperature / network.members
+        losses = [
+            sampled_softmax(query, item, items[:b], items[b:], counts, temperature, self._loss.logq)
+            for query, item in zip(
+                network(own[:b], average[:b], "query").chunk(network.members, dim=1),
+                network(own[b:], average[b:], "item").chunk(network.members, dim=1),
+                strict=True,
+            )
+        ]
+        return torch.stack(losses).mean()
 
 
 def item_slots(network: LightSAGE, encoder: EncoderInput, items: Tensor) -> tuple[Tensor, Tensor]:

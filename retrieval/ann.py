@@ -53,6 +53,8 @@ class Ann:
         if k == 0:
             return [np.zeros(0, np.int64)] * len(queries)
         parameters = self._parameters(selection)
+        if self.index.d > queries.shape[1]:
+            queries = with_bias(queries, np.ones(len(queries), np.float32))
         _, found = self.index.search(np.ascontiguousarray(queries), k, params=parameters)
         return [self.rows[line[line >= 0]] for line in found]
 
@@ -81,13 +83,36 @@ class Selection:
         self.selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(self._bits))
 
 
-def build(item: Floats, query: Floats, rows: Rows, config: RetrievalConfig, progress: Progress | None = None) -> Ann:
+def with_bias(vectors: Floats, bias: Floats) -> Floats:
+    """(n, D') float32: the bias as one more dimension, so that an inner product contains it.
+
+    D' is a multiple of 16, at which FAISS reads 8-bit codes without a slow rest.
+    """
+    n, dim = vectors.shape
+    wider = np.zeros((n, -(-(dim + 1) // 16) * 16), np.float32)
+    wider[:, :dim], wider[:, dim] = vectors, bias
+    return wider
+
+
+def build(
+    item: Floats,
+    query: Floats,
+    rows: Rows,
+    config: RetrievalConfig,
+    progress: Progress | None = None,
+    *,
+    bias: Floats | None = None,
+) -> Ann:
     """Index the given rows (ascending int64) of item (N, D) by inner product, tuned on a sample of query (N, D).
+
+    `bias` (N,) float32 is added to every inner product with the item.
 
     Up to `config.exact_below` rows it is flat. Beyond that, inverted lists of 8-bit vectors; nprobe is about the
     smallest whose recall@100 on the sample reaches `config.target_recall`; both are kept with the index.
     """
     report = progress or (lambda _message, _share: None)
+    if bias is not None and bias.any():
+        item, query = with_bias(item, bias), with_bias(query, np.ones(len(query), np.float32))
     dim = item.shape[1]
     if len(rows) <= config.exact_below:
         flat = faiss.IndexFlatIP(dim)

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .config import ScoreWeights
 from .errors import CatalogueError
 from .exact import Floats, Rows
+from .weights import item_bias
 
 ATTRIBUTES = ("category", "brand", "price", "title")
 _NORM_TOLERANCE = 1e-3
@@ -28,7 +30,8 @@ class Catalogue:
 
     Shapes: item_ids (N,) str objects, sorted, unique; query, item (N, D) float32, L2-normalised, may be memory-mapped;
     tail_rows (T,) int64, ascending: the items with their own vectors in item_own (T, D) float32; events (N,) int64;
-    popularity (N,) float64 ≥ 0; attributes: a table of N rows with any of category, brand, price, title.
+    popularity (N,) float64 ≥ 0; bias (N,) float32, finite: added to each of the item's scores as a
+    candidate; attributes: a table of N rows with any of category, brand, price, title.
 
     Raises:
         CatalogueError: shapes that do not fit, ids that repeat or are not sorted, vectors that are not finite (the
@@ -42,6 +45,7 @@ class Catalogue:
     item_own: Floats
     events: Rows
     popularity: NDArray[np.float64]
+    bias: Floats
     attributes: pa.Table
 
     def __post_init__(self) -> None:
@@ -55,6 +59,7 @@ class Catalogue:
             "item_own": (self.item_own.shape, (len(self.tail_rows), dim)),
             "events": (self.events.shape, (n,)),
             "popularity": (self.popularity.shape, (n,)),
+            "bias": (self.bias.shape, (n,)),
             "attributes": ((self.attributes.num_rows,), (n,)),
         }
         for name, (got, expected) in shapes.items():
@@ -63,6 +68,8 @@ class Catalogue:
         for name in ("query", "item", "item_own"):
             if getattr(self, name).dtype != np.float32:
                 raise CatalogueError(f"{name} must be float32, got {getattr(self, name).dtype}")
+        if len(bad := np.flatnonzero(~np.isfinite(self.bias))):
+            raise CatalogueError(f"bias: that of item {self.item_ids[bad[0]]!r} is not finite; embed again")
         self._check_ids()
         if len(self.tail_rows) and (
             self.tail_rows[0] < 0 or self.tail_rows[-1] >= n or np.any(np.diff(self.tail_rows) <= 0)
@@ -121,7 +128,9 @@ def lookup(item_ids: Sequence[str] | NDArray[np.object_], values: pa.Array) -> t
     return pc.fill_null(index, 0).to_numpy(zero_copy_only=False).astype(np.int64), known
 
 
-def read_catalogue(embeddings: Path, nodes: pa.Table, items: pa.Table | None = None) -> Catalogue:
+def read_catalogue(
+    embeddings: Path, nodes: pa.Table, items: pa.Table | None = None, weights: ScoreWeights | None = None
+) -> Catalogue:
     """The catalogue of a version: its embeddings folder, the graph's `nodes` and, if given, the checked item table.
 
     Vectors stay memory-mapped. An item without a node has no events; display attributes come from `items`.
@@ -131,20 +140,23 @@ def read_catalogue(embeddings: Path, nodes: pa.Table, items: pa.Table | None = N
     """
     import pyarrow.parquet as pq
 
-    arrays = {name: load_array(embeddings / f"{name}.npy") for name in ("query", "item", "tail_rows", "item_own")}
+    names = ("query", "item", "tail_rows", "item_own", "prior")
+    arrays = {name: load_array(embeddings / f"{name}.npy") for name in names}
     path = embeddings / "item_ids.parquet"
     try:
         ids = pq.read_table(path, columns=["item_id"])["item_id"].combine_chunks()
     except (OSError, pa.ArrowException) as error:
         raise CatalogueError(f"{path}: not readable as a parquet column item_id ({error}); embed again") from error
+    events = _aligned(nodes, ids, "events", 0).astype(np.int64)
     return Catalogue(
         item_ids=np.array(ids.to_pylist(), dtype=object),
         query=arrays["query"],
         item=arrays["item"],
         tail_rows=np.asarray(arrays["tail_rows"]),
         item_own=arrays["item_own"],
-        events=_aligned(nodes, ids, "events", 0).astype(np.int64),
+        events=events,
         popularity=_aligned(nodes, ids, "popularity", 0.0).astype(np.float64),
+        bias=item_bias(arrays["prior"], events, weights or ScoreWeights()),
         attributes=_attributes(items, ids),
     )
 

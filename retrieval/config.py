@@ -9,6 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
+class ScoreWeights(BaseModel):
+    """Weights of the terms of a score, which `retrieval.weights` writes out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prior: float = Field(default=0.05, ge=0.0)
+    """At a softmax temperature T, a weight of T corrects for the shift of demand wholly."""
+    direct: float = Field(default=0.05, ge=0.0)
+    popularity: float = 0.0
+
+
 class RetrievalConfig(BaseModel):
     """How candidates are found and ranked."""
 
@@ -28,11 +39,22 @@ class RetrievalConfig(BaseModel):
     """How many of a query's most recent items count."""
     recency_weight: Share = 0.5
     """An item's weight in the query relative to the next more recent one; 1 weighs all alike."""
+    prior_weight: float | None = Field(default=None, ge=0.0)
+    """How much the recent shift of demand counts in a score; None = chosen on the hold-out."""
+    direct_weight: float | None = Field(default=None, ge=0.0)
+    """How much a strong-click edge from a viewed item counts in a score; None = chosen on the hold-out."""
+    popularity_weight: float = 0.0
+    """How much log(1 + events) is taken off a score: the dial between head (below 0) and tail (above)."""
     long_tail: bool = True
     """Whether a tail item with an edge from a viewed item is scored by its own vector (role `item_own`)."""
     train_rows_per_list: int = Field(default=64, ge=1)
     """Rows per inverted list on which the coarse quantizer is trained."""
     seed: int = 0
+
+    def weights(self) -> ScoreWeights:
+        """The weights of the score's terms: as given, else their defaults."""
+        given = {"prior": self.prior_weight, "direct": self.direct_weight, "popularity": self.popularity_weight}
+        return ScoreWeights(**{name: value for name, value in given.items() if value is not None})
 
 
 class ServeConfig(BaseModel):

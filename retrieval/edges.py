@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from .errors import CatalogueError
 from .exact import Rows
 
+_STRONG_CLICK = "strong_click"
+
 
 @dataclass(frozen=True, eq=False)
 class Edges:
     """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
 
     Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
+    `direct_weight`: what log(1 + weight) of a strong-click edge adds to the score of where it leads.
     """
 
     indptr: NDArray[np.int64]
@@ -26,6 +29,7 @@ class Edges:
     type: NDArray[np.uint8]
     weight: NDArray[np.float32]
     type_names: tuple[str, ...]
+    direct_weight: float = 0.0
 
     def __post_init__(self) -> None:
         n_edges = len(self.dst)
@@ -58,7 +62,9 @@ class Edges:
         )
 
     @classmethod
-    def from_table(cls, table: pa.Table, item_ids: Sequence[str] | NDArray[np.object_]) -> Edges:
+    def from_table(
+        cls, table: pa.Table, item_ids: Sequence[str] | NDArray[np.object_], direct_weight: float = 0.0
+    ) -> Edges:
         """Edges of a table (src, dst, edge_type, weight); ends outside item_ids are an error.
 
         Raises:
@@ -88,6 +94,7 @@ class Edges:
             kind[order].astype(np.uint8),
             table["weight"].to_numpy()[order].astype(np.float32),
             tuple(names),
+            direct_weight,
         )
 
     def positions(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -97,6 +104,13 @@ class Edges:
         source = np.repeat(np.arange(len(rows)), counts)
         offset = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
         return source, np.repeat(starts, counts) + offset
+
+    def bonus(self, edge: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What each of some edges adds to the score of where it leads: (n,) float32, 0 for all but strong clicks."""
+        if _STRONG_CLICK not in self.type_names:
+            return np.zeros(len(edge), np.float32)
+        strong = self.type[edge] == self.type_names.index(_STRONG_CLICK)
+        return np.where(strong, np.float32(self.direct_weight) * np.log1p(self.weight[edge]), np.float32(0))
 
     def neighbours(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
         """Destination, type and weight of every edge out of `rows`, in the order of `rows`."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .ann import Ann, Progress
 
 _log = logging.getLogger(__name__)
-FORMAT = 1
-_ARRAYS = ("query", "item", "tail_rows", "item_own")
+FORMAT = 2
+_ARRAYS = ("query", "item", "tail_rows", "item_own", "bias")
 _EDGE_ARRAYS = ("indptr", "dst", "type", "weight", "type_names")
 
 
@@ -67,7 +67,7 @@ def build_index(
     all_rows = np.arange(catalogue.n_rows, dtype=np.int64)
     advertised = None if ads is None else Ads(ads, catalogue.row_of)
     rows = all_rows if advertised is None else advertised.items_ending_after(microseconds(as_of))
-    built = faiss_index.build(catalogue.item, catalogue.query, rows, config, progress)
+    built = faiss_index.build(catalogue.item, catalogue.query, rows, config, progress, bias=catalogue.bias)
 
     folder.mkdir(parents=True, exist_ok=True)
     built.write(folder / "vectors.faiss")
@@ -93,6 +93,7 @@ def build_index(
         "parameters": built.parameters,
         "indexed": len(rows),
         "recall_at_100": built.recall,
+        "direct_weight": edges.direct_weight,
         "has_ads": ads is not None,
         "ads": None if advertised is None else _ads_summary(advertised),
         "options": config.model_dump(),
@@ -113,7 +114,7 @@ def read_index(folder: Path) -> Index:
     try:
         catalogue = _read_catalogue(folder)
         rows = np.asarray(load_array(folder / "indexed_rows.npy"))
-        edges = _read_edges(folder / "edges.npz")
+        edges = _read_edges(folder / "edges.npz", meta["direct_weight"])
         ads = Ads(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
     except IndexFolderError:
         raise
@@ -155,7 +156,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
             f"{path}: format version {version}, this code reads {FORMAT}; build the index again or serve it with "
             "the code that built it"
         )
-    needed = ("rows", "dim", "as_of", "kind", "parameters", "indexed", "recall_at_100", "has_ads")
+    needed = ("rows", "dim", "as_of", "kind", "parameters", "indexed", "recall_at_100", "direct_weight", "has_ads")
     missing = [name for name in needed if name not in meta]
     if missing:
         raise IndexFolderError(f"{path}: {', '.join(missing)} missing; build the index again")
@@ -171,6 +172,7 @@ def _read_catalogue(folder: Path) -> Catalogue:
         item=arrays["item"],
         tail_rows=np.asarray(arrays["tail_rows"]),
         item_own=arrays["item_own"],
+        bias=arrays["bias"],
         events=items["events"].to_numpy(),
         popularity=items["popularity"].to_numpy(),
         attributes=items.drop_columns(["events", "popularity"]),
@@ -184,10 +186,10 @@ def _read_table(path: Path) -> pa.Table:
         raise IndexFolderError(f"{path}: not readable as parquet ({error}); build the index again") from error
 
 
-def _read_edges(path: Path) -> Edges:
+def _read_edges(path: Path, direct_weight: float) -> Edges:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             indptr, dst, kind, weight, names = (arrays[name] for name in _EDGE_ARRAYS)
     except Exception as error:  # a damaged zip surfaces as any of a dozen errors
         raise IndexFolderError(f"{path}: not readable as edges ({error}); build the index again") from error
-    return Edges(indptr, dst, kind, weight, tuple(names.tolist()))
+    return Edges(indptr, dst, kind, weight, tuple(names.tolist()), direct_weight)

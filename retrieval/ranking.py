@@ -72,10 +72,10 @@ class Ranker(Protocol):
 
 
 class EmbeddingRanker:
-    """Ranks by inner product, exactly, with the long-tail rule at inference.
+    """Ranks exactly by the score of `retrieval.weights`, with the long-tail rule at inference.
 
     A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
-    its own, unaveraged vector (`item_own`).
+    its own, unaveraged vector (`item_own`). Of several viewed items' direct edges each counts as its item does.
     """
 
     def __init__(self, catalogue: Catalogue, edges: Edges, config: RetrievalConfig | None = None) -> None:
@@ -87,25 +87,25 @@ class EmbeddingRanker:
         """Query vectors (n, D) float32, L2-normalised: the recent items' vectors, weighted geometrically by recency."""
         if len(queries.rows) == len(queries):
             return self.catalogue.query[queries.rows]
-        ends = np.repeat(queries.offsets[1:], np.diff(queries.offsets))
-        age = ends - 1 - np.arange(len(queries.rows))
-        weight = np.power(self.config.recency_weight, age).astype(np.float32)
-        seen = self.catalogue.query[queries.rows] * weight[:, None]
+        seen = self.catalogue.query[queries.rows] * self._weights(queries)[:, None]
         mean = np.add.reduceat(seen, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)
         # Views that cancel out say nothing together: the latest then speaks alone.
         latest = self.catalogue.query[queries.last]
         return np.where(norm > 1e-6, mean / np.maximum(norm, 1e-6), latest).astype(np.float32)
 
-    def direct_tail(self, queries: Queries) -> tuple[Rows, Rows, Rows]:
-        """(query, row, line in item_own) of the tail rows with an edge from a viewed item, each (T,) int64."""
-        if not self.config.long_tail:
-            none = np.zeros(0, np.int64)
-            return none, none, none
+    def _weights(self, queries: Queries) -> Floats:
+        """(V,) float32: what each viewed row counts, 1 for the most recent."""
+        ends = np.repeat(queries.offsets[1:], np.diff(queries.offsets))
+        age = ends - 1 - np.arange(len(queries.rows))
+        return np.power(self.config.recency_weight, age).astype(np.float32)
+
+    def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
+        """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item."""
         source, edge = self.edges.positions(queries.rows)
-        rows = self.edges.dst[edge].astype(np.int64)
-        position, slot = self.catalogue.tail_slots(rows)
-        return queries.query[source[position]], rows[position], slot
+        weight = self._weights(queries)
+        weight /= np.add.reduceat(weight, queries.offsets[:-1])[queries.query]
+        return queries.query[source], self.edges.dst[edge].astype(np.int64), self.edges.bonus(edge) * weight[source]
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
         """See `Ranker`."""
@@ -131,10 +131,16 @@ class EmbeddingRanker:
         recent = queries.recent(self.config.recent_items)
         vectors = self.vectors(recent)
         score = np.matmul(vectors, candidates.T, out=out)
-        query, direct, slot = self.direct_tail(recent)
-        own = np.einsum("td,td->t", vectors[query], self.catalogue.item_own[slot])
-        kept, column = columns(np.arange(len(query)), direct, rows)
-        score[query[kept], column] = own[kept]
+        query, direct, bonus = self.direct(recent)
+        if self.config.long_tail:
+            tail, slot = self.catalogue.tail_slots(direct)
+            own = np.einsum("td,td->t", vectors[query[tail]], self.catalogue.item_own[slot])
+            kept, column = columns(np.arange(len(tail)), direct[tail], rows)
+            score[query[tail][kept], column] = own[kept]
+        score += self.catalogue.bias if rows is None else self.catalogue.bias[rows]
+        strong = np.flatnonzero(bonus)
+        kept, column = columns(strong, direct[strong], rows)
+        np.add.at(score, (query[kept], column), bonus[kept])
         return score
 
 

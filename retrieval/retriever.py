@@ -75,8 +75,8 @@ class Scope:
 class Retriever:
     """Answers requests over one version.
 
-    Retrieval equals brute force over the `item` matrix with the viewed items' direct tail rows replaced by `item_own`,
-    up to the recall of the index; it is exact without an index, for few eligible rows and for times before `as_of`.
+    Retrieval equals brute force by the score of `retrieval.ranking`, up to the recall of the index; it is exact without
+    an index, for few eligible rows and for times before `as_of`.
     """
 
     def __init__(
@@ -211,8 +211,8 @@ class Retriever:
         assert self.ann is not None
         selection, outside = self._selection_of(scope)
         vectors = self.ranker.vectors(queries)
-        _, direct, _ = self.ranker.direct_tail(queries)
-        # Each direct tail row may stand in the shortlist with a score that it does not keep.
+        direct = np.unique(self.ranker.direct(queries)[1])
+        # Each direct row may stand in the shortlist with a score that it does not keep.
         breadth = max(math.ceil(n * self.config.shortlist_factor), LEAST_SHORTLIST) + len(direct)
         found = self.ann.search(vectors, breadth, selection)[0]
         eligible_direct = direct[scope.mask[direct]]

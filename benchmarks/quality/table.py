@@ -3,20 +3,21 @@
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from peers import PEERS
 from shop import Shop, Split
-from tune import score
 
 from jobs.config import Config
+from jobs.evaluate import catalogue_of
+from jobs.validation import HoldOut
 from model.config import ModelConfig
 from model.trainer import train
 from retrieval import metrics
-from retrieval.catalogue import Catalogue
+from retrieval.config import ScoreWeights
 from retrieval.evaluate import TAIL_EVENTS
 from retrieval.pairs import Pairs
 from retrieval.ranking import EmbeddingRanker, Ranker
@@ -68,28 +69,19 @@ def measured(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterab
 def lightsage(shop: Shop, config: ModelConfig, seed: int) -> Ranker:
     """The released way: steps chosen on the hold-out, then everything is fitted with them."""
     config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
-    chosen = train(
-        shop.fit.graph, config, validate=lambda found: score(ranker_of(found, shop.fit), shop.holdout, shop.protocol)
-    ).record
+    holdout = HoldOut.of(shop.root, Config())
+    assert holdout is not None
+    fitted = train(shop.fit.graph, config, validate=holdout.rate)
+    chosen, weights = fitted.record, holdout.weights(fitted.embeddings)
+    print(f"{shop.name} {chosen.steps} of {chosen.schedule_steps} steps, {weights!r}", file=sys.stderr, flush=True)
     trained = train(shop.full.graph, config, steps=chosen.steps, schedule_steps=chosen.schedule_steps)
-    return ranker_of(trained.embeddings, shop.full)
+    return ranker_of(trained.embeddings, shop.full, weights)
 
 
-def ranker_of(embeddings: Any, split: Split) -> EmbeddingRanker:
+def ranker_of(embeddings: Any, split: Split, weights: ScoreWeights) -> EmbeddingRanker:
     """Embeddings of a split, ranked as they are served."""
-    import pyarrow as pa
-
-    catalogue = Catalogue(
-        item_ids=split.item_ids,
-        query=embeddings.query,
-        item=embeddings.item,
-        tail_rows=embeddings.tail_rows,
-        item_own=embeddings.item_own,
-        events=split.events,
-        popularity=split.popularity,
-        attributes=pa.table({"item_id": embeddings.item_ids}),
-    )
-    return EmbeddingRanker(catalogue, split.edges, Config().retrieval)
+    catalogue = catalogue_of(embeddings, split.root / split.name, weights)
+    return EmbeddingRanker(catalogue, replace(split.edges, direct_weight=weights.direct), Config().retrieval)
 
 
 def render(shop: Shop, found: list[Measured]) -> str:

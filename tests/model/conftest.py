@@ -44,6 +44,7 @@ def make_graph() -> MakeGraph:
         tail: Sequence[int] = (),
         items: pa.Table | None = None,
         steps: Sequence[int] | None = None,
+        ages: Sequence[float] | None = None,
     ) -> ItemGraph:
         ids = pa.array([f"i{i:03}" for i in range(n)])
         return ItemGraph(
@@ -56,6 +57,7 @@ def make_graph() -> MakeGraph:
             weight=np.array([e[3] for e in edges], np.float32),
             pairs=np.array(pairs, np.int32).reshape(-1, 2),
             pair_steps=np.array([1] * len(pairs) if steps is None else steps, np.int32),
+            pair_age=np.array([0.0] * len(pairs) if ages is None else ages, np.float32),
             items=pa.table({"item_id": ids}) if items is None else items,
         )
 
@@ -103,10 +105,14 @@ class Scene:
         return np.sum(rows, axis=0) if rows else np.zeros(trained.shape[1])
 
     def head(self, own: NDArray[np.float64], average: NDArray[np.float64], role: str) -> NDArray[np.float64]:
-        """(D,) one embedding."""
+        """(D,) one embedding: each member's unit vector by its own weights, and all of them of length 1 together."""
         weight, bias = (p.detach().numpy().astype(np.float64) for p in self.network.heads[role].parameters())
-        out = weight @ np.concatenate([own, average]) + bias
-        return np.asarray(out / np.linalg.norm(out))
+        parts = []
+        for member in range(len(weight)):
+            mine = slice(member * weight.shape[2], (member + 1) * weight.shape[2])
+            out = np.concatenate([own[mine], average[mine]]) @ weight[member] + bias[member]
+            parts.append(out / np.linalg.norm(out))
+        return np.concatenate(parts) / np.sqrt(len(parts))
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +137,7 @@ def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
         encoder = encoder_input(graph, features, neighbours, groups)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = LightSAGE(5, 3, 4).eval()
+            network = LightSAGE(5, 3, 4, members=2).eval()
         return Scene(graph, features, neighbours, groups, encoder, network)
 
     return make
@@ -139,19 +145,16 @@ def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
 
 @pytest.fixture(scope="session")
 def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
-    """A model whose weights count up in steps of 1/100: what the committed fixtures of format version 1 hold."""
+    """A model whose weights count up in steps of 1/100: what the committed fixtures hold."""
     config = ModelConfig.model_validate(
         {
-            "dim": 2,
+            "dim": 4,
+            "members": 2,
             "dropout": 0.25,
             "features": {"title_hash_bits": 8, "title_dim": 1},
-            # What the defaults were when the fixtures were written.
-            "train": {"max_epochs": 3.0},
-            "tail": {"group_size": 4},
-            "loss": {"temperature": 0.1},
         }
     )
-    network = LightSAGE(table_rows=5, dense_dim=3, dim=2, dropout=0.25)
+    network = LightSAGE(table_rows=5, dense_dim=3, dim=4, dropout=0.25, members=2)
     with torch.no_grad():
         for weight in network.state_dict().values():
             weight.copy_((torch.arange(weight.numel()) / 100).reshape(weight.shape))
@@ -169,4 +172,4 @@ def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
     neighbours = in_neighbours(graph, config.propagation)
     encoder = encoder_input(graph, matrix, neighbours, TailGroups(np.array([2]), np.array([0]), 1))
     record = TrainingRecord(7, 9, 11, ((3, 1.5, None), (7, 1.25, 0.5)), 0.125)
-    return Trained(network, features, encoder, embed(graph, network, encoder), record), config
+    return Trained(network, features, encoder, embed(graph, network, encoder, np.zeros(3, np.float32)), record), config

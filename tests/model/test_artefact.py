@@ -44,9 +44,14 @@ def test_a_model_comes_back_as_it_was(folder: Path, known_model: Known) -> None:
     assert_equal(folder, known_model)
 
 
-def test_a_folder_of_format_version_1_stays_readable(known_model: Known) -> None:
+def test_a_folder_of_format_version_2_stays_readable(known_model: Known) -> None:
     """Never write the fixture anew: an old folder is read, or the format version rises and this one is refused."""
-    assert_equal(FIXTURES / "model_v1", known_model)
+    assert_equal(FIXTURES / "model_v2", known_model)
+
+
+def test_a_folder_of_format_version_1_is_refused() -> None:
+    with pytest.raises(ModelFormatError, match="format version 1, this code reads 2: train again"):
+        load_model(FIXTURES / "model_v1")
 
 
 def test_another_format_version_names_both(folder: Path) -> None:

@@ -40,21 +40,27 @@ def loss_of(batches: _Batches, s: Any) -> float:
 
 
 def slow_batch_loss(s: Any, logq: str) -> float:
-    """Recompute each pair's two averages from the graph without the pair's edge, in either direction."""
+    """Recompute each pair's two averages from the graph without the pair's edge, in either direction.
+
+    Every member has a loss of its own, over the cosines of its part of the vectors.
+    """
     trained = s.trained()
     queries, targets = (s.graph.pairs[:, side].tolist() for side in (0, 1))
     pairs = list(zip(queries, targets, strict=True))
     z_query = [s.head(trained[q], s.average(q, without=t), "query") for q, t in pairs]
     z_item = [s.head(trained[t], s.average(t, without=q), "item") for q, t in pairs]
+    members = s.network.members
     losses = []
-    for i, (query, target) in enumerate(pairs):
-        total = 0.0
-        for j, other in enumerate(targets):
-            if j != i and other in (query, target):
-                continue
-            count = targets.count(other) if logq == "negatives" and j != i else 1
-            total += np.exp(z_query[i] @ z_item[j] / 0.5) / count
-        losses.append(np.log(total) - z_query[i] @ z_item[i] / 0.5)
+    for part in np.split(np.arange(len(z_query[0])), members):
+        cosine = members * np.array(z_query)[:, part] @ np.array(z_item)[:, part].T
+        for i, (query, target) in enumerate(pairs):
+            total = 0.0
+            for j, other in enumerate(targets):
+                if j != i and other in (query, target):
+                    continue
+                count = targets.count(other) if logq == "negatives" and j != i else 1
+                total += np.exp(cosine[i, j] / 0.5) / count
+            losses.append(np.log(total) - cosine[i, i] / 0.5)
     return float(np.mean(losses))
 
 

@@ -15,7 +15,7 @@ from model.embed import embed
 @given(seed=st.integers(0, 10_000), tail=st.booleans())
 def test_roles_equal_the_rule_written_as_loops(scene: Callable[..., Any], seed: int, tail: bool) -> None:
     s = scene(seed, tail)
-    found = embed(s.graph, s.network, s.encoder)
+    found = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     own, trained = s.own(), s.trained()
     items = range(s.graph.num_items)
     np.testing.assert_allclose(found.query, [s.head(trained[i], s.average(i), "query") for i in items], atol=1e-4)
@@ -25,7 +25,7 @@ def test_roles_equal_the_rule_written_as_loops(scene: Callable[..., Any], seed: 
 
 def test_the_tail_rows_are_the_tail_items_with_events(scene: Callable[..., Any]) -> None:
     s = scene(0)
-    found = embed(s.graph, s.network, s.encoder)
+    found = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     assert found.tail_rows.tolist() == [1, 2], "not the cold item, whose own features are in `item` already"
     assert found.tail_rows.dtype == np.int64
     assert found.item_ids.equals(s.graph.item_ids)
@@ -34,20 +34,20 @@ def test_the_tail_rows_are_the_tail_items_with_events(scene: Callable[..., Any])
 
 def test_a_tail_items_own_vector_is_not_its_groups(scene: Callable[..., Any]) -> None:
     s = scene(1)
-    found = embed(s.graph, s.network, s.encoder)
+    found = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     assert not np.allclose(found.item[found.tail_rows], found.item_own, atol=1e-3)
 
 
 def test_switched_off_a_tail_item_has_one_vector_as_a_candidate(scene: Callable[..., Any]) -> None:
     s = scene(2, tail_enabled=False)
-    found = embed(s.graph, s.network, s.encoder)
+    found = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     np.testing.assert_allclose(found.item[found.tail_rows], found.item_own, rtol=1e-6)
 
 
 def test_chunks_make_no_difference(scene: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     s = scene(3)
-    whole = embed(s.graph, s.network, s.encoder)
+    whole = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     monkeypatch.setattr("model.embed._CHUNK", 2)
-    parts = embed(s.graph, s.network, s.encoder)
+    parts = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     for name in ("query", "item", "item_own"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)

@@ -14,18 +14,19 @@ from model.errors import ModelFormatError
 from model.trainer import Trained
 
 FIXTURES = Path(__file__).parent / "fixtures"
-ARRAYS = ("query", "item", "tail_rows", "item_own")
+ARRAYS = ("query", "item", "tail_rows", "item_own", "prior")
 FILES = ("meta.json", "item_ids.parquet", *(f"{name}.npy" for name in ARRAYS))
 
 
 def counted() -> Embeddings:
-    """Three items of two numbers that count up: what the committed fixture of format version 1 holds."""
+    """Three items of two numbers that count up: what the committed fixture of format version 2 holds."""
     return Embeddings(
         item_ids=pa.array(["a", "b", "ö"]),
         query=np.arange(6, dtype=np.float32).reshape(3, 2),
         item=np.arange(6, 12, dtype=np.float32).reshape(3, 2),
         tail_rows=np.array([0, 2], np.int64),
         item_own=np.arange(12, 16, dtype=np.float32).reshape(2, 2),
+        prior=np.arange(16, 19, dtype=np.float32),
     )
 
 
@@ -52,7 +53,7 @@ def test_embeddings_come_back_as_they_were_and_memory_mapped(folder: Path) -> No
 
 def test_the_folder_holds_the_files_of_the_contract_readable_by_numpy_and_parquet_alone(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
-    assert json.loads((folder / "meta.json").read_text()) == {"format_version": 1, "rows": 3, "dim": 2}
+    assert json.loads((folder / "meta.json").read_text()) == {"format_version": 2, "rows": 3, "dim": 2}
     assert pq.read_table(folder / "item_ids.parquet").column_names == ["item_id"]
     assert np.load(folder / "item_own.npy", allow_pickle=False).dtype == np.float32
 
@@ -76,9 +77,14 @@ def test_those_of_a_model_come_back(tmp_path: Path, known_model: tuple[Trained, 
     assert_equal(Embeddings.load(tmp_path), known_model[0].embeddings)
 
 
-def test_a_folder_of_format_version_1_stays_readable() -> None:
+def test_a_folder_of_format_version_2_stays_readable() -> None:
     """Never write the fixture anew: an old folder is read, or the format version rises and this one is refused."""
-    assert_equal(Embeddings.load(FIXTURES / "embeddings_v1"), counted())
+    assert_equal(Embeddings.load(FIXTURES / "embeddings_v2"), counted())
+
+
+def test_a_folder_of_format_version_1_is_refused() -> None:
+    with pytest.raises(ModelFormatError, match="format version 1, this code reads 2: embed again"):
+        Embeddings.load(FIXTURES / "embeddings_v1")
 
 
 def test_another_format_version_names_both(folder: Path) -> None:

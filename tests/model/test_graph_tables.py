@@ -1,5 +1,6 @@
 """Reading the item graph's tables: rows follow item_id, and what is missing or strange is named."""
 
+import datetime as dt
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ def write(folder: Path, *parts: dict[str, Any]) -> None:
 
 NODES = {"item_id": ["c", "a", "b"], "events": [0, 7, 2], "is_tail": [True, False, True], "popularity": [0.0, 7.0, 2.0]}
 EDGES = {"src": ["b"], "dst": ["a"], "edge_type": ["co_search"], "weight": [0.5]}
-MOVES = {"src": ["a"], "dst": ["b"], "steps": pa.array([1], pa.int32()), "kind": ["strong_click"], "held": [False]}
+TIME = pa.array([dt.datetime(2026, 3, 2, tzinfo=dt.UTC)])
+MOVES = {
+    "time": TIME,
+    "src": ["a"],
+    "dst": ["b"],
+    "steps": pa.array([1], pa.int32()),
+    "kind": ["strong_click"],
+    "held": [False],
+}
 
 
 @pytest.fixture
@@ -58,7 +67,11 @@ def test_the_fit_graph_has_no_pair_of_the_hold_out(folder: Path) -> None:
     shutil.copytree(folder / "full", folder / "fit")
     write(folder / "fit" / "nodes", {name: values[1:] for name, values in NODES.items()})
     steps = pa.array([1, 1], pa.int32())
-    write(folder / "transitions", {"src": ["a", "c"], "dst": ["b", "a"], "steps": steps, "held": [False, True]})
+    times = pa.array([dt.datetime(2026, 3, day, tzinfo=dt.UTC) for day in (1, 2)])
+    write(
+        folder / "transitions",
+        {"time": times, "src": ["a", "c"], "dst": ["b", "a"], "steps": steps, "held": [False, True]},
+    )
     assert load_graph(folder, "full", None).pairs.tolist() == [[0, 1], [2, 0]]
     assert load_graph(folder, "fit", None).pairs.tolist() == [[0, 1]], "c is known to the hold-out alone"
 
@@ -75,7 +88,10 @@ def test_a_graph_without_edges_or_transitions_is_read(folder: Path) -> None:
         folder / "full" / "edges", {"src": none, "dst": none, "edge_type": none, "weight": pa.array([], pa.float64())}
     )
     held = pa.array([], pa.bool_())
-    write(folder / "transitions", {"src": none, "dst": none, "steps": pa.array([], pa.int32()), "held": held})
+    write(
+        folder / "transitions",
+        {"time": TIME[:0], "src": none, "dst": none, "steps": pa.array([], pa.int32()), "held": held},
+    )
     graph = load_graph(folder, "full", None)
     assert (len(graph.src), graph.pairs.shape, len(graph.pair_steps)) == (0, (0, 2), 0)
 

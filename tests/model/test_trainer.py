@@ -70,6 +70,7 @@ def test_two_communities_are_told_apart(make_graph: MakeGraph) -> None:
         from_pairs(make_graph, 20, pairs[:40]),
         pairs=np.array(pairs, np.int32),
         pair_steps=np.ones(len(pairs), np.int32),
+        pair_age=np.zeros(len(pairs), np.float32),
     )
     top = ranked(train(graph, config_of()).embeddings)[:, :9]
     assert (top % 2 == np.arange(20)[:, None] % 2).all()

@@ -15,6 +15,7 @@ from retrieval.filters import NO_FILTERS, Filters
 
 AS_OF = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TYPES = ("co_search", "strong_click", "swing")
+DIRECT = 0.2
 Row = dict[str, Any]
 
 
@@ -35,6 +36,7 @@ def small_catalogue(n: int = 60, dim: int = 8, seed: int = 0) -> Catalogue:
         item_own=unit(generator, len(tail), dim),
         events=generator.integers(0, 9, n),
         popularity=generator.random(n).round(1),
+        bias=(0.3 * generator.normal(size=n)).astype(np.float32),
         attributes=pa.table(
             {
                 "item_id": [f"item{row:05d}" for row in range(n)],
@@ -64,7 +66,7 @@ def edge_table(rows: list[tuple[int, int, str]]) -> pa.Table:
 
 
 def small_edges(catalogue: Catalogue, seed: int = 0) -> Edges:
-    return Edges.from_table(edge_table(edge_rows(catalogue.n_rows, seed)), catalogue.item_ids)
+    return Edges.from_table(edge_table(edge_rows(catalogue.n_rows, seed)), catalogue.item_ids, DIRECT)
 
 
 def random_ads(n_items: int, n_ads: int, seed: int) -> list[Row]:
@@ -127,7 +129,7 @@ def slow_winners(
 def slow_scores(
     catalogue: Catalogue, edges: list[tuple[int, int, str]], views: list[int], weight: float = 0.5
 ) -> np.ndarray:
-    """Brute force over `item` with the viewed items' direct tail rows replaced by `item_own`."""
+    """Brute force over `item` with the viewed items' direct tail rows replaced by `item_own`, bias and bonus added."""
     mean = np.zeros(catalogue.dim)
     for age, row in enumerate(reversed(views)):
         mean += weight**age * catalogue.query[row]
@@ -137,7 +139,13 @@ def slow_scores(
     for a, b, _ in edges:
         if a in views and b in slot:
             matrix[b] = catalogue.item_own[slot[b]]
-    return matrix @ mean
+    score = matrix @ mean + catalogue.bias
+    counted = [weight**age for age in reversed(range(len(views)))]
+    for at, (a, b, kind) in enumerate(edges):
+        for row, share in zip(views, counted, strict=True):
+            if row == a and kind == "strong_click":
+                score[b] += share / sum(counted) * DIRECT * np.log1p(1.0 + at % 3)
+    return np.asarray(score)
 
 
 @pytest.fixture(scope="session")

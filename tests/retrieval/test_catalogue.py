@@ -55,6 +55,7 @@ def test_shapes_that_do_not_fit_are_named(catalogue: Catalogue) -> None:
 def write_embeddings(folder: Path, catalogue: Catalogue) -> None:
     for name in ("query", "item", "tail_rows", "item_own"):
         np.save(folder / f"{name}.npy", getattr(catalogue, name))
+    np.save(folder / "prior.npy", 20 * catalogue.bias)
     pq.write_table(pa.table({"item_id": pa.array(catalogue.item_ids, pa.string())}), folder / "item_ids.parquet")
 
 

@@ -119,7 +119,7 @@ def edit_meta(folder: Path, change: Callable[[dict], None]) -> None:
 
 def test_another_format_names_both_versions(folder: Path) -> None:
     edit_meta(folder, lambda meta: meta.update(format=99))
-    with pytest.raises(IndexFolderError, match=r"meta\.json: format version 99, this code reads 1"):
+    with pytest.raises(IndexFolderError, match=r"meta\.json: format version 99, this code reads 2"):
         read_index(folder)
 
 

@@ -213,7 +213,9 @@ def test_all_items_ignores_the_ads(world, catalogue, edges) -> None:
 def test_the_long_tail_rule_is_a_switch(world, catalogue, edges) -> None:
     off = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=RetrievalConfig(long_tail=False))
     got = [result.item_id for result in off.retrieve(["item00003"], N).results]
-    score = catalogue.item @ catalogue.query[3]
+    score = catalogue.item @ catalogue.query[3] + catalogue.bias
+    for dst, kind, weight in zip(*edges.neighbours(np.array([3])), strict=True):
+        score[dst] += 0.2 * np.log1p(weight) if edges.type_names[kind] == "strong_click" else 0.0
     want = [catalogue.item_ids[row] for row in np.argsort(-score, kind="stable") if row != 3]
     assert got == want
     assert got != [

@@ -175,7 +175,7 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "tuple
             log.info("weights of the score: prior %g, direct edges %g", weights.prior, weights.direct)
     with progress.stage("train: all events") as report:
         full = load_graph(graph, "full", items)
-        trained = train(full, config.model, steps=chosen.steps, schedule_steps=chosen.schedule_steps, progress=report)
+        trained = train(full, config.model, share=chosen.share, progress=report)
         save_model(folder / "model", trained, config.model)
         trained.embeddings.save(folder / "embeddings")
     return chosen, weights

@@ -60,7 +60,7 @@ class TrainConfig(_Section):
     evaluations_per_epoch: int = Field(2, ge=1)
     patience: int = Field(2, ge=1, description="evaluations without a better one before training stops")
     table_lr: float = Field(0.01, gt=0)
-    network_lr: float = Field(0.003, gt=0)
+    network_lr: float = Field(0.001, gt=0)
     max_steps_apart: int = Field(1, ge=1, description="train on pairs at most this many steps apart")
     seed: int = 0
     threads: int = Field(0, ge=0, description="torch threads; 0 = as many as cores")
@@ -69,9 +69,9 @@ class TrainConfig(_Section):
 class ModelConfig(_Section):
     """All of the model room's settings."""
 
-    dim: int = Field(128, ge=2, description="of the embeddings, all members together")
+    dim: int = Field(192, ge=2, description="of the embeddings, all members together")
     members: int = Field(4, ge=1, description="networks side by side, each on its share of the dimensions")
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
     features: FeatureConfig = FeatureConfig()
     propagation: PropagationConfig = PropagationConfig()
     tail: TailConfig = TailConfig()

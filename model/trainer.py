@@ -43,6 +43,11 @@ class TrainingRecord:
     curve: tuple[tuple[int, float, float | None], ...]
     seconds: float
 
+    @property
+    def share(self) -> float:
+        """The share of the schedule after which the weights were best."""
+        return self.steps / self.schedule_steps
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -68,15 +73,14 @@ def train(
     config: ModelConfig,
     *,
     validate: Validate | None = None,
-    steps: int | None = None,
-    schedule_steps: int | None = None,
+    share: float | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Fit LightSAGE on the graph's training pairs.
 
     With `validate`, training stops after `patience` evaluations without a better score, and the best weights are kept.
-    Without, it runs `steps` steps of a schedule of `schedule_steps`: the refit on everything, with the step count that
-    validation chose. The global random state of torch is left as it was.
+    Without, it runs the given `share` of its schedule, or all of it: the refit on everything makes as many passes over
+    its pairs as validation chose. The global random state of torch is left as it was.
 
     Raises:
         ModelInputError: the graph has no training pairs.
@@ -93,7 +97,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
         prior = prior_shift(pairs[:, 1], graph.pair_age[near], graph.num_items, config.prior)
-        return _train(graph, pairs, prior, config, validate, steps, schedule_steps, progress)
+        return _train(graph, pairs, prior, config, validate, share, progress)
 
 
 def _train(
@@ -102,8 +106,7 @@ def _train(
     prior: NDArray[np.float32],
     config: ModelConfig,
     validate: Validate | None,
-    steps: int | None,
-    schedule_steps: int | None,
+    share: float | None,
     progress: Progress | None,
 ) -> Trained:
     began = time.perf_counter()
@@ -122,8 +125,8 @@ def _train(
 
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
-    schedule = schedule_steps or max(1, round(per_epoch * options.max_epochs))
-    last = min(schedule, steps) if steps is not None else schedule
+    schedule = max(1, round(per_epoch * options.max_epochs))
+    last = schedule if share is None else max(1, min(schedule, round(share * schedule)))
     every = max(1, per_epoch // options.evaluations_per_epoch)
     batches = _Batches(pairs, batch, graph.num_items, config, neighbours)
     optimiser = torch.optim.Adam(

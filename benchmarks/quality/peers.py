@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import networks
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -191,6 +192,25 @@ def _content(split: Split, params: Params, seed: int) -> Ranker:
     return VectorRanker(np.hstack([vectors, ones]), np.hstack([vectors, popular]))
 
 
+def _network(kind: str) -> Callable[[Split, Params, int], Ranker]:
+    def fitted(split: Split, params: Params, seed: int) -> Ranker:
+        vectors = networks.fit(kind, split.graph, params, seed)
+        return VectorRanker(vectors, vectors)
+
+    return fitted
+
+
+_LAYERED = {
+    "dim": [64, 128],
+    "layers": [1, 2],
+    "fanout": [5, 10, 20],
+    "top_k": [10, 30],
+    "dropout": [0.0, 0.1, 0.2],
+    "epochs": [1, 2, 3],
+    "lr": [0.001, 0.003, 0.01],
+}
+_LAYERED_FIRST = {"dim": 64, "layers": 2, "fanout": 10, "top_k": 30, "dropout": 0.1, "epochs": 2, "lr": 0.003}
+
 PEERS = (
     Peer("popularity", lambda split, _, __: Popularity(split.popularity)),
     Peer("transitions", lambda split, _, __: Transitions(split.sessions)),
@@ -257,4 +277,14 @@ PEERS = (
         {"dense": [0.5, 1.0, 2.0], "popularity": [0.0, 0.01, 0.03, 0.1]},
         {"dense": 1.0, "popularity": 0.0},
     ),
+    # Ablations of our own layers: on our graph, with our features, loss and negatives.
+    Peer("GraphSAGE", _network("GraphSAGE"), _LAYERED, _LAYERED_FIRST, random=True),
+    Peer(
+        "LightGCN",
+        _network("LightGCN"),
+        _LAYERED | {"layers": [1, 2, 3], "lr": [0.003]},
+        _LAYERED_FIRST,
+        random=True,
+    ),
+    Peer("PinSage", _network("PinSage"), _LAYERED, _LAYERED_FIRST, random=True),
 )

@@ -74,7 +74,7 @@ def lightsage(shop: Shop, config: ModelConfig, seed: int) -> Ranker:
     fitted = train(shop.fit.graph, config, validate=holdout.rate)
     chosen, weights = fitted.record, holdout.weights(fitted.embeddings)
     print(f"{shop.name} {chosen.steps} of {chosen.schedule_steps} steps, {weights!r}", file=sys.stderr, flush=True)
-    trained = train(shop.full.graph, config, steps=chosen.steps, schedule_steps=chosen.schedule_steps)
+    trained = train(shop.full.graph, config, share=chosen.share)
     return ranker_of(trained.embeddings, shop.full, weights)
 
 

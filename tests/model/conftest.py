@@ -152,6 +152,8 @@ def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
             "members": 2,
             "dropout": 0.25,
             "features": {"title_hash_bits": 8, "title_dim": 1},
+            # What the defaults were when the fixtures were written.
+            "train": {"network_lr": 0.003},
         }
     )
     network = LightSAGE(table_rows=5, dense_dim=3, dim=4, dropout=0.25, members=2)

@@ -130,15 +130,10 @@ def test_early_stop_returns_the_best_weights_after_patience_worse_or_equal_evalu
     assert trained.record.steps == curve[1][0] < curve[3][0] < trained.record.schedule_steps
 
 
-def test_a_refit_with_the_chosen_steps_walks_the_same_path(make_graph: MakeGraph) -> None:
+def test_a_refit_with_the_chosen_share_walks_the_same_path(make_graph: MakeGraph) -> None:
     """On the same graph the refit ends exactly where the early stop chose to: same schedule, same batches."""
     script, chosen = early_stopped(make_graph)
-    again = train(
-        small_graph(make_graph),
-        config_of(),
-        steps=chosen.record.steps,
-        schedule_steps=chosen.record.schedule_steps,
-    )
+    again = train(small_graph(make_graph), config_of(), share=chosen.record.share)
     assert same(again.embeddings, script.seen[1])
     assert (again.record.steps, again.record.schedule_steps) == (chosen.record.steps, chosen.record.schedule_steps)
 
@@ -154,8 +149,22 @@ def test_without_validation_the_whole_schedule_is_trained(make_graph: MakeGraph)
 
 def test_another_schedule_is_another_model(make_graph: MakeGraph) -> None:
     graph = small_graph(make_graph)
-    short, long = (train(graph, config_of(), steps=10, schedule_steps=n).embeddings for n in (10, 1000))
-    assert not same(short, long)
+    short, long = (
+        train(graph, config_of(train={"max_epochs": epochs}), share=share) for epochs, share in ((4, 1.0), (40, 0.1))
+    )
+    assert short.record.steps == long.record.steps == 12
+    assert not same(short.embeddings, long.embeddings)
+
+
+def test_a_refit_on_more_pairs_makes_as_many_passes(make_graph: MakeGraph) -> None:
+    graph = small_graph(make_graph)
+    twice = dataclasses.replace(
+        graph,
+        pairs=np.tile(graph.pairs, (2, 1)),
+        pair_steps=np.tile(graph.pair_steps, 2),
+        pair_age=np.tile(graph.pair_age, 2),
+    )
+    assert [train(g, config_of(), share=0.5).record.steps for g in (graph, twice)] == [15, 30]
 
 
 def test_the_same_seed_gives_identical_embeddings_and_another_seed_others(make_graph: MakeGraph) -> None:

@@ -79,8 +79,7 @@ class HoldOut:
 
         weights = weights or self.config.retrieval.weights()
         catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
-        edges = replace(self._edges, direct_weight=weights.direct)
-        return self.score(EmbeddingRanker(catalogue, edges, self.config.retrieval))
+        return self.score(EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval))
 
     def weights(self, embeddings: "Embeddings") -> "ScoreWeights":
         """The weights of the score's terms with which embeddings of `fit/` do best, one term after the other."""
@@ -90,6 +89,10 @@ class HoldOut:
                 tried = [best.model_copy(update={name: value}) for value in values]
                 best = max(tried, key=lambda one: self.rate(embeddings, one))
         return best
+
+    def edges(self, weights: "ScoreWeights") -> "Edges":
+        """The edges of `fit/`, with the weight of the direct ones."""
+        return replace(self._edges, direct_weight=weights.direct)
 
     @cached_property
     def _edges(self) -> "Edges":

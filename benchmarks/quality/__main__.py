@@ -1,6 +1,7 @@
 """LightSAGE beside its peers on one shop: each tuned on the hold-out, then measured once on the test.
 
     python benchmarks/quality --name yoochoose --events TRAIN --items ITEMS --test TEST --work DIR [--tune] [--seeds 3]
+        [--output TABLE.md] [--frontier PICTURE.png]
 
 `--tune` chooses the peers' settings within 20 trials or 20 CPU-minutes each and writes benchmarks/tuned/NAME.json,
 which the table then uses. The item graph is built into DIR once.
@@ -11,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from frontier import frontier
 from peers import PEERS
 from shop import Shop
 from table import measured, render
@@ -32,6 +34,7 @@ def main() -> int:
     options.add_argument("--models", nargs="+", default=[*(peer.name for peer in PEERS), "LightSAGE"])
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--output", type=Path)
+    options.add_argument("--frontier", type=Path, help="draw overall against tail hits into this .png")
     chosen = options.parse_args()
     root = chosen.work / "graph"
     if not (root / "summary.json").exists():
@@ -42,7 +45,10 @@ def main() -> int:
         tune(shop, tuned, chosen.models)
         return 0
     settings = json.loads(tuned.read_text(encoding="utf-8")) if tuned.exists() else {}
-    page = render(shop, measured(shop, settings, chosen.models, range(chosen.seeds)))
+    found = measured(shop, settings, chosen.models, range(chosen.seeds))
+    page = render(shop, found)
+    if chosen.frontier:
+        page += frontier(shop, found, chosen.frontier)
     if chosen.output:
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_text(page, encoding="utf-8")

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,19 @@ from jobs.config import Config
 from jobs.evaluate import catalogue_of
 from jobs.validation import HoldOut
 from model.config import ModelConfig
+from model.embeddings import Embeddings
 from model.trainer import train
 from retrieval import metrics
 from retrieval.config import ScoreWeights
 from retrieval.evaluate import TAIL_EVENTS
+from retrieval.exact import TopK
 from retrieval.pairs import Pairs
 from retrieval.ranking import EmbeddingRanker, Ranker
 
 OURS = "LightSAGE"
 CUTS = (20, 100)
+# Popularity weights of the frontier: from the head to the tail.
+DIAL = (-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,14 @@ class Measured:
     Args:
         places: (seeds, P) int64, the place of every pair's target, 0 where it is not among the first 100.
         coverage: share of the catalogue in the first 20, by seed. cpu: training seconds, by seed.
+        dial: of our model, (P,) places of the first seed by popularity weight.
     """
 
     model: str
     places: NDArray[np.int64]
     coverage: list[float]
     cpu: list[float]
+    dial: dict[float, NDArray[np.int64]] = field(default_factory=dict)
 
 
 def measured(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterable[int]) -> list[Measured]:
@@ -47,27 +53,38 @@ def measured(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterab
     known = {peer.name: peer for peer in PEERS}
     for name in models:
         places, coverage, cpu = [], [], []
+        dial: dict[float, NDArray[np.int64]] = {}
         peer = known.get(name)
         for seed in seeds if peer is None or peer.random else (0,):
             began = time.process_time()
             if peer is None:
-                ranker = lightsage(shop, ModelConfig(), seed)
+                embeddings, weights = lightsage(shop, ModelConfig(), seed)
+                ranker: Ranker = ranker_of(embeddings, shop.full, weights)
             else:
                 ranker = peer.fit(shop.full, tuned.get(name, {}).get("params", peer.first), seed)
             cpu.append(time.process_time() - began)
-            lists = ranker.rank(shop.test.queries, max(CUTS), include_current=shop.test.include_current)
-            place = np.zeros(len(shop.test), np.int64)
-            asked = shop.test.findable
-            place[asked] = metrics.places(lists, shop.test.query[asked], shop.test.target[asked])
+            place, lists = placed(ranker, shop.test)
             places.append(place)
+            if peer is None and not dial:
+                for popularity in DIAL:
+                    turned = weights.model_copy(update={"popularity": popularity})
+                    dial[popularity] = placed(ranker_of(embeddings, shop.full, turned), shop.test)[0]
             coverage.append(metrics.coverage(lists, 20, shop.test.n_items))
             print(f"{shop.name} {name} seed {seed}: {metrics.hits(place, 20).mean():.4f}", file=sys.stderr, flush=True)
-        found.append(Measured(name, np.array(places), coverage, cpu))
+        found.append(Measured(name, np.array(places), coverage, cpu, dial))
     return found
 
 
-def lightsage(shop: Shop, config: ModelConfig, seed: int) -> Ranker:
-    """The released way: steps chosen on the hold-out, then everything is fitted with them."""
+def placed(ranker: Ranker, pairs: Pairs) -> tuple[NDArray[np.int64], TopK]:
+    """(P,) the place of every pair's target, 0 where it is not found, and the lists."""
+    lists = ranker.rank(pairs.queries, max(CUTS), include_current=pairs.include_current)
+    place = np.zeros(len(pairs), np.int64)
+    place[pairs.findable] = metrics.places(lists, pairs.query[pairs.findable], pairs.target[pairs.findable])
+    return place, lists
+
+
+def lightsage(shop: Shop, config: ModelConfig, seed: int) -> tuple[Embeddings, ScoreWeights]:
+    """The released way: steps and the score's weights chosen on the hold-out, then everything is fitted with them."""
     config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
     holdout = HoldOut.of(shop.root, Config())
     assert holdout is not None
@@ -75,10 +92,10 @@ def lightsage(shop: Shop, config: ModelConfig, seed: int) -> Ranker:
     chosen, weights = fitted.record, holdout.weights(fitted.embeddings)
     print(f"{shop.name} {chosen.steps} of {chosen.schedule_steps} steps, {weights!r}", file=sys.stderr, flush=True)
     trained = train(shop.full.graph, config, share=chosen.share)
-    return ranker_of(trained.embeddings, shop.full, weights)
+    return trained.embeddings, weights
 
 
-def ranker_of(embeddings: Any, split: Split, weights: ScoreWeights) -> EmbeddingRanker:
+def ranker_of(embeddings: Embeddings, split: Split, weights: ScoreWeights) -> EmbeddingRanker:
     """Embeddings of a split, ranked as they are served."""
     catalogue = catalogue_of(embeddings, split.root / split.name, weights)
     return EmbeddingRanker(catalogue, replace(split.edges, direct_weight=weights.direct), Config().retrieval)

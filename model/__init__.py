@@ -1,1 +1,7 @@
 """The model room: item graph and item features in, LightSAGE embeddings of the whole catalogue out (torch + PyG)."""
+
+import os
+
+# A gradient of the feature table is a fresh hundred MB every step; in huge pages it costs a fraction of the page faults.
+# torch reads this once, at its first large allocation.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -32,26 +32,27 @@ def sampled_softmax(
     counts: Tensor,
     temperature: float,
     logq: LogQ = "negatives",
+    members: int = 1,
 ) -> Tensor:
-    """Mean loss of a batch.
+    """Mean loss of a batch over all members, each with a softmax of its own over the cosines of its part.
 
     Args:
-        query: (B, D); candidate: (B + M, D), the first B are the targets in order; both L2-normalised
-        query_rows: (B,) int64; candidate_rows: (B + M,) int64 item rows: a negative that is the query itself or its
+        query: (B, D); candidate: (B + K, D), the first B are the targets in order; of each member's D / M dimensions
+            the length is 1/√M, as LightSAGE gives them
+        query_rows: (B,) int64; candidate_rows: (B + K,) int64 item rows: a negative that is the query itself or its
             target is an accidental hit, and masked
-        counts: (B + M,) float32 of `expected_counts`
+        counts: (B + K,) float32 of `expected_counts`
         temperature: T > 0
         logq: which logits are corrected
     Returns:
         scalar
     """
     b = len(query)
-    logits = query @ candidate.T / temperature
     diagonal = torch.arange(b)
-    positive = logits[diagonal, diagonal]
-    if logq != "none":
-        logits = logits - counts.log()
     hit = (candidate_rows[None, :] == candidate_rows[:b, None]) | (candidate_rows[None, :] == query_rows[:, None])
-    logits = logits.masked_fill(hit, -torch.inf)
-    logits = logits.index_put((diagonal, diagonal), positive - counts[:b].log() if logq == "all" else positive)
-    return F.cross_entropy(logits, diagonal)
+    correction = torch.zeros(b, len(candidate)) if logq == "none" else (-counts.log()).repeat(b, 1)
+    correction.masked_fill_(hit, -torch.inf)
+    correction[diagonal, diagonal] = -counts[:b].log() if logq == "all" else 0.0
+    parts = [vectors.view(len(vectors), members, -1).transpose(0, 1) for vectors in (query, candidate)]
+    logits = torch.baddbmm(correction, parts[0], parts[1].transpose(1, 2), alpha=members / temperature)
+    return F.cross_entropy(logits.flatten(0, 1), diagonal.repeat(members))

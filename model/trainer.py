@@ -221,17 +221,16 @@ class _Batches:
         total = torch.cat([total[: 2 * b] - torch.cat([to_query, to_target]), total[2 * b :]])
         average = neighbour_average(sums, total)
         counts = expected_counts(self._target_share, items[b:], b, len(random))
-        # A member's part of a vector has length 1/√M: its cosines are M times the products.
-        temperature = self._loss.temperature / network.members
-        losses = [
-            sampled_softmax(query, item, items[:b], items[b:], counts, temperature, self._loss.logq)
-            for query, item in zip(
-                network(own[:b], average[:b], "query").chunk(network.members, dim=1),
-                network(own[b:], average[b:], "item").chunk(network.members, dim=1),
-                strict=True,
-            )
-        ]
-        return torch.stack(losses).mean()
+        return sampled_softmax(
+            network(own[:b], average[:b], "query"),
+            network(own[b:], average[b:], "item"),
+            items[:b],
+            items[b:],
+            counts,
+            self._loss.temperature,
+            self._loss.logq,
+            network.members,
+        )
 
 
 def item_slots(network: LightSAGE, encoder: EncoderInput, items: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,6 +78,8 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
+    if error["type"] == "value_error":  # a check of our own, which says what it found
+        return str(error["ctx"]["error"])
     if error["type"] != "extra_forbidden":
         return f"{error['msg']} (got {error['input']!r})"
     *section, name = error["loc"]

@@ -2,6 +2,6 @@
 
 import os
 
-# A gradient of the feature table is a fresh hundred MB every step; in huge pages it costs a fraction of the page faults.
-# torch reads this once, at its first large allocation.
+# The gradient of the feature table is a fresh hundred MB every step, most of whose cost are page faults: huge pages
+# spare them. torch reads this once, at its first large allocation.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

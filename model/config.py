@@ -1,8 +1,8 @@
 """Configuration of the model room: what the [model] section of the TOML file may say."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Section(BaseModel):
@@ -47,7 +47,7 @@ class LossConfig(_Section):
     """Sampled softmax."""
 
     temperature: float = Field(0.05, gt=0)
-    random_negatives: int = Field(1024, ge=0)
+    random_negatives: int = Field(512, ge=0)
     logq: Literal["negatives", "all", "none"] = "negatives"
 
 
@@ -56,7 +56,7 @@ class TrainConfig(_Section):
 
     batch_size: int = Field(1024, ge=2)
     max_epochs: float = Field(2.0, gt=0)
-    max_pairs_per_epoch: int = Field(600_000, ge=1)
+    max_pairs_per_epoch: int = Field(500_000, ge=1)
     evaluations_per_epoch: int = Field(2, ge=1)
     patience: int = Field(2, ge=1, description="evaluations without a better one before training stops")
     table_lr: float = Field(0.01, gt=0)
@@ -78,3 +78,9 @@ class ModelConfig(_Section):
     loss: LossConfig = LossConfig()
     prior: PriorConfig = PriorConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _whole_shares(self) -> Self:
+        if self.dim % self.members:
+            raise ValueError(f"dim = {self.dim} cannot be shared among members = {self.members}: it must be a multiple")
+        return self

@@ -26,8 +26,10 @@ class LightSAGE(nn.Module):
     Args:
         table_rows: V, rows of the trainable table (ids first, then feature levels)
         dense_dim: F, size of the fixed content block; 0 without one
-        dim: D, size of features and embeddings alike
+        dim: D, size of features and embeddings alike, a multiple of M
         dropout: share of the network's inputs dropped in training
+        members: M networks side by side, each with heads of its own on D / M of the dimensions; an embedding is theirs
+            one after the other, so that its inner products are the means of the members' cosines
     Shapes:
         features: (R, D); forward: (B, D), (B, D) → (B, D), L2-normalised
     """

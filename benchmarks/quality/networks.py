@@ -230,7 +230,7 @@ class Fitted:
         )
         return own + self.dense[rows] @ self.content if self.dense.shape[1] else own
 
-    def step(self, chosen: NDArray[np.int64], rate: float, negatives: int = 1024, temperature: float = 0.05) -> float:
+    def step(self, chosen: NDArray[np.int64], rate: float, negatives: int = 512, temperature: float = 0.05) -> float:
         """One batch of training pairs, with the learning rates at `rate` of their start."""
         for group, start in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = start * rate

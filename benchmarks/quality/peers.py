@@ -34,6 +34,7 @@ class Peer:
     space: dict[str, list[Any]] = field(default_factory=dict)
     first: Params = field(default_factory=dict)
     random: bool = False
+    trials: int = 20
 
 
 class VectorRanker:
@@ -201,7 +202,7 @@ def _network(kind: str) -> Callable[[Split, Params, int], Ranker]:
 
 
 _LAYERED = {
-    "dim": [64, 128],
+    "dim": [64, 128, 192],
     "layers": [1, 2],
     "fanout": [5, 10, 20],
     "top_k": [10, 30],
@@ -274,17 +275,18 @@ PEERS = (
     Peer(
         "content",
         _content,
-        {"dense": [0.5, 1.0, 2.0], "popularity": [0.0, 0.01, 0.03, 0.1]},
+        {"dense": [0.5, 1.0, 2.0], "popularity": [0.0, 0.01, 0.03, 0.1, 0.3]},
         {"dense": 1.0, "popularity": 0.0},
     ),
     # Ablations of our own layers: on our graph, with our features, loss and negatives.
-    Peer("GraphSAGE", _network("GraphSAGE"), _LAYERED, _LAYERED_FIRST, random=True),
+    Peer("GraphSAGE", _network("GraphSAGE"), _LAYERED, _LAYERED_FIRST, random=True, trials=8),
     Peer(
         "LightGCN",
         _network("LightGCN"),
         _LAYERED | {"layers": [1, 2, 3], "lr": [0.003]},
         _LAYERED_FIRST,
         random=True,
+        trials=8,
     ),
-    Peer("PinSage", _network("PinSage"), _LAYERED, _LAYERED_FIRST, random=True),
+    Peer("PinSage", _network("PinSage"), _LAYERED, _LAYERED_FIRST, random=True, trials=8),
 )

@@ -15,7 +15,6 @@ from retrieval.evaluate import evaluate, hit_rates
 from retrieval.pairs import Pairs
 from retrieval.ranking import Ranker
 
-TRIALS = 20
 CPU_SECONDS = 20 * 60
 
 
@@ -28,11 +27,11 @@ def score(ranker: Ranker, pairs: Pairs, protocol: str) -> float:
 
 
 def trials(peer: Peer, seed: int = 0) -> list[Params]:
-    """The first settings, then others of the grid in random order; at most TRIALS."""
+    """The first settings, then others of the grid in random order."""
     grid = [dict(zip(peer.space, values, strict=True)) for values in itertools.product(*peer.space.values())]
     order = np.random.default_rng(seed).permutation(len(grid))
     others = [grid[place] for place in order if grid[place] != peer.first]
-    return [peer.first, *others][:TRIALS]
+    return [peer.first, *others][: peer.trials]
 
 
 def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:

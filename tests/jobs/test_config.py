@@ -31,6 +31,7 @@ def said(tmp_path: Path):
         ("[graph.input.event]", ("  input.event: unknown key",)),
         ("[graph]\nzzzz = 1", ("graph.zzzz: unknown key. Known here: strong_click",)),
         ("[serve]\nmax_k = 0", ("serve.max_k", "greater than or equal to 1", "(got 0)")),
+        ("[model]\ndim = 100\nmembers = 3", ("model: dim = 100 cannot be shared among members = 3",)),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_and_all_there_are(said, text: str, words: tuple[str, ...]) -> None:

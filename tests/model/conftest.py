@@ -153,7 +153,8 @@ def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
             "dropout": 0.25,
             "features": {"title_hash_bits": 8, "title_dim": 1},
             # What the defaults were when the fixtures were written.
-            "train": {"network_lr": 0.003},
+            "loss": {"random_negatives": 1024},
+            "train": {"network_lr": 0.003, "max_pairs_per_epoch": 600_000},
         }
     )
     network = LightSAGE(table_rows=5, dense_dim=3, dim=4, dropout=0.25, members=2)

@@ -85,7 +85,7 @@ def test_a_cut_off_weights_file_is_named(folder: Path) -> None:
 
 def test_weights_of_another_shape_than_configured_are_refused(folder: Path) -> None:
     model = json.loads((folder / "model.json").read_text())
-    model["config"]["dim"] = 3
+    model["config"]["dim"] = 6
     (folder / "model.json").write_text(json.dumps(model))
     with pytest.raises(ModelFormatError, match=r"(?s)weights.safetensors can't be read .*size mismatch"):
         load_model(folder)

@@ -133,3 +133,37 @@ def test_masked_hits_leave_finite_gradients() -> None:
     assert query.grad is not None
     assert torch.isfinite(query.grad).all()
     assert torch.equal(query.grad[1], torch.zeros(3)), "a query with no negative left has nothing to learn"
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("logq", get_args(LogQ))
+def test_value_and_gradients_equal_plain_cross_entropy(logq: LogQ, members: int) -> None:
+    """Each member's softmax written out over its cosines, with autograd's own gradients."""
+    generator = torch.Generator().manual_seed(members)
+    rows = torch.tensor([5, 6, 7, 8]), torch.tensor([1, 2, 5, 1, 9, 6, 3])
+    counts = torch.rand(7, generator=generator) + 0.1
+    raw = [torch.randn(n, members, 4, generator=generator) for n in (4, 7)]
+    fast, slow = ([part.clone().requires_grad_() for part in raw] for _ in range(2))
+    query, candidate = (torch.nn.functional.normalize(part, dim=2) for part in fast)
+    vectors = [part.reshape(len(part), -1) / math.sqrt(members) for part in (query, candidate)]
+    found = sampled_softmax(*vectors, *rows, counts, TEMPERATURE, logq, members)
+    found.backward()  # type: ignore[no-untyped-call]
+
+    query, candidate = (torch.nn.functional.normalize(part, dim=2) for part in slow)
+    losses = []
+    for member in range(members):
+        for i in range(4):
+            logits = []
+            for j in range(7):
+                corrected = logq == "all" or (logq == "negatives" and j != i)
+                if j == i or rows[1][j] not in (rows[0][i], rows[1][i]):
+                    cosine = query[i, member] @ candidate[j, member]
+                    logits.append(cosine / TEMPERATURE - (counts[j].log() if corrected else 0))
+                if j == i:
+                    positive = logits[-1]
+            losses.append(torch.logsumexp(torch.stack(logits), 0) - positive)
+    expected = torch.stack(losses).mean()
+    expected.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(fast, slow, strict=True):
+        torch.testing.assert_close(a.grad, b.grad)

@@ -5,7 +5,7 @@ Training stops by it, and the weights of the score's terms are chosen by it.
 
 import logging
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,23 @@ from jobs.config import Config
 from jobs.evaluate import KIND, catalogue_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from model.embeddings import Embeddings
     from retrieval.config import ScoreWeights
     from retrieval.edges import Edges
     from retrieval.pairs import Pairs
-    from retrieval.ranking import Ranker
+
+    Score = Callable[[ScoreWeights], float]
 
 log = logging.getLogger(__name__)
 
-# Fractions of nothing to twice what theory and the usual catalogue ask for.
-PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
+# What is tried: from nothing, past what theory asks for (0.05), to demand that moves on as it has lately moved.
+PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2)
 DIRECT = (0.0, 0.025, 0.05, 0.1)
+POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
+# The share of the best score that must be left as the dial is turned towards the tail.
+KEPT = 0.998
 
 
 @dataclass(frozen=True)
@@ -63,32 +69,32 @@ class HoldOut:
         log.warning("no hold-out session has two items: what is chosen on it elsewhere takes its default here")
         return None
 
-    def score(self, ranker: "Ranker") -> float:
-        """The mean of HR@20 and HR@100, or of basket recall."""
-        from retrieval.evaluate import evaluate, hit_rates
-
-        if self.protocol == "basket":
-            rows = evaluate("", ranker, self.pairs, protocol="basket", samples=1)
-            values = [row["value"] for row in rows if row["metric"] == "recall" and row["slice"] == "all"]
-            return float(np.mean(values))
-        return float(np.mean(hit_rates(ranker, self.pairs, (20, 100))))
-
     def rate(self, embeddings: "Embeddings", weights: "ScoreWeights | None" = None) -> float:
-        """The score of embeddings of `fit/`, ranked as they are served."""
+        """The mean of HR@20 and HR@100, or of basket recall, of embeddings of `fit/` ranked as they are served."""
+        from retrieval.evaluate import choice_score
         from retrieval.ranking import EmbeddingRanker
 
         weights = weights or self.config.retrieval.weights()
         catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
-        return self.score(EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval))
+        ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
+        return choice_score(ranker, self.pairs, self.protocol)
 
     def weights(self, embeddings: "Embeddings") -> "ScoreWeights":
-        """The weights of the score's terms with which embeddings of `fit/` do best, one term after the other."""
+        """The weights of the score's terms for embeddings of `fit/`, one term after the other.
+
+        The shift of demand and the direct edges: those that do best. Popularity: the largest that keeps all but 0.2% of
+        the best score, so that the tail is given what the rest will not miss.
+        """
         given, best = self.config.retrieval, self.config.retrieval.weights()
+
+        @cache
+        def score(weights: "ScoreWeights") -> float:
+            return self.rate(embeddings, weights)
+
         for name, fixed, values in (("prior", given.prior_weight, PRIOR), ("direct", given.direct_weight, DIRECT)):
             if fixed is None:
-                tried = [best.model_copy(update={name: value}) for value in values]
-                best = max(tried, key=lambda one: self.rate(embeddings, one))
-        return best
+                best = _climb(score, best, name, values)
+        return _turn(score, best) if given.popularity_weight is None else best
 
     def edges(self, weights: "ScoreWeights") -> "Edges":
         """The edges of `fit/`, with the weight of the direct ones."""
@@ -101,6 +107,32 @@ class HoldOut:
         nodes = pq.read_table(self.graph / "fit" / "nodes", columns=["item_id"]).sort_by("item_id")
         item_ids = np.array(nodes["item_id"].to_pylist(), dtype=object)
         return Edges.from_table(pq.read_table(self.graph / "fit" / "edges"), item_ids)
+
+
+def _climb(score: "Score", start: "ScoreWeights", name: str, values: tuple[float, ...]) -> "ScoreWeights":
+    """From where the term stands upwards, or else downwards, for as long as the score rises."""
+    at = getattr(start, name)
+    for way in ([v for v in values if v > at], [v for v in reversed(values) if v < at]):
+        best = start
+        for value in way:
+            tried = start.model_copy(update={name: value})
+            if score(tried) <= score(best):
+                break
+            best = tried
+        if best != start:
+            return best
+    return start
+
+
+def _turn(score: "Score", start: "ScoreWeights") -> "ScoreWeights":
+    """Up the dial for as long as the score keeps its share of the best."""
+    chosen, best = start, score(start)
+    for value in POPULARITY:
+        tried = start.model_copy(update={"popularity": value})
+        if score(tried) < KEPT * best:
+            break
+        chosen, best = tried, max(best, score(tried))
+    return chosen
 
 
 def _sample(table: pa.Table, config: Config) -> pa.Table:

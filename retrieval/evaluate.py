@@ -5,7 +5,7 @@ Rows of the report: {model, slice, metric, k, value, low, high, n}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .exact import Mask, Rows, TopK
 from .pairs import Pairs, pairs_of
 from .ranking import Queries, Ranker
 
-__all__ = ["Pairs", "evaluate", "hit_rates", "pairs_of"]
+__all__ = ["Pairs", "choice_score", "evaluate", "pairs_of"]
 
 TAIL_EVENTS = 5
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
@@ -26,13 +26,13 @@ _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
 Floats = NDArray[np.float64]
 
 
-def hit_rates(ranker: Ranker, pairs: Pairs, cuts: Sequence[int]) -> list[float]:
-    """HR@k over all pairs for each k, from one ranking: what validation during training asks for. 0 without pairs."""
-    if not len(pairs):
-        return [0.0] * len(cuts)
-    found = ranker.rank(pairs.queries, max(cuts), include_current=pairs.include_current)
-    place = _places(found, pairs)
-    return [float(metrics.hits(place, k).mean()) for k in cuts]
+def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> float:
+    """What choices are made by: the mean of HR@20 and HR@100, of baskets that of recall@20 and recall@100."""
+    name = "recall" if protocol == "basket" else "HR"
+    found = ranker.rank(pairs.queries, max(_CUTS[name]), include_current=pairs.include_current)
+    place, every = _places(found, pairs), np.ones(len(pairs), bool)
+    parts = [_grouped(name, place, pairs, every, k) for k in _CUTS[name]]
+    return float(np.mean([sums.sum() / counts.sum() for sums, counts in parts]))
 
 
 def evaluate(

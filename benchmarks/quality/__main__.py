@@ -3,7 +3,7 @@
     python benchmarks/quality --name yoochoose --events TRAIN --items ITEMS --test TEST --work DIR [--tune] [--seeds 3]
         [--output TABLE.md] [--frontier PICTURE.png]
 
-`--tune` chooses the peers' settings within 20 trials (the networks: 8) or 20 CPU-minutes each and writes
+`--tune` chooses the peers' settings within 20 trials (the networks: 6) or 20 CPU-minutes each and writes
 benchmarks/tuned/NAME.json, which the table then uses. The item graph is built into DIR once.
 """
 

@@ -279,14 +279,14 @@ PEERS = (
         {"dense": 1.0, "popularity": 0.0},
     ),
     # Ablations of our own layers: on our graph, with our features, loss and negatives.
-    Peer("GraphSAGE", _network("GraphSAGE"), _LAYERED, _LAYERED_FIRST, random=True, trials=8),
+    Peer("GraphSAGE", _network("GraphSAGE"), _LAYERED, _LAYERED_FIRST, random=True, trials=6),
     Peer(
         "LightGCN",
         _network("LightGCN"),
         _LAYERED | {"layers": [1, 2, 3], "lr": [0.003]},
         _LAYERED_FIRST,
         random=True,
-        trials=8,
+        trials=6,
     ),
-    Peer("PinSage", _network("PinSage"), _LAYERED, _LAYERED_FIRST, random=True, trials=8),
+    Peer("PinSage", _network("PinSage"), _LAYERED, _LAYERED_FIRST, random=True, trials=6),
 )

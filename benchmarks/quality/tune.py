@@ -11,19 +11,9 @@ import numpy as np
 from peers import PEERS, Params, Peer
 from shop import Shop
 
-from retrieval.evaluate import evaluate, hit_rates
-from retrieval.pairs import Pairs
-from retrieval.ranking import Ranker
+from retrieval.evaluate import choice_score
 
 CPU_SECONDS = 20 * 60
-
-
-def score(ranker: Ranker, pairs: Pairs, protocol: str) -> float:
-    """What LightSAGE's own training stops by: the mean of HR@20 and HR@100, of baskets that of recall."""
-    if protocol == "basket":
-        rows = evaluate("", ranker, pairs, protocol=protocol, samples=1)
-        return float(np.mean([row["value"] for row in rows if (row["metric"], row["slice"]) == ("recall", "all")]))
-    return float(np.mean(hit_rates(ranker, pairs, (20, 100))))
 
 
 def trials(peer: Peer, seed: int = 0) -> list[Params]:
@@ -43,7 +33,7 @@ def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:
         tried, began = [], time.process_time()
         for params in trials(peer):
             start = time.process_time()
-            value = score(peer.fit(shop.fit, params, 0), shop.holdout, shop.protocol)
+            value = choice_score(peer.fit(shop.fit, params, 0), shop.holdout, shop.protocol)
             tried.append({"params": params, "score": round(value, 5), "cpu": round(time.process_time() - start, 1)})
             print(f"{shop.name} {peer.name} {len(tried)} {params} {value:.4f}", file=sys.stderr, flush=True)
             if time.process_time() - began > CPU_SECONDS:

@@ -8,19 +8,29 @@ GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. Nothing he
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from jobs.config import Config
 from jobs.evaluate import catalogue_of
 from jobs.validation import HoldOut
-from model.config import ModelConfig
+from model.config import ModelConfig, PropagationConfig, TailConfig
+from model.embed import embed
 from model.embeddings import Embeddings
-from model.graph import ItemGraph, load_graph
+from model.encoder_input import encoder_input
+from model.graph import EDGE_TYPES, ItemGraph, load_graph
+from model.network import LightSAGE
+from model.propagation import Neighbourhood, in_neighbours
+from model.tail import TailGroups, group_tail
 from model.trainer import train
+from retrieval.config import ScoreWeights
 from retrieval.evaluate import evaluate
 from retrieval.ranking import EmbeddingRanker
 
@@ -30,12 +40,24 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """One change of the released model: of its configuration, of how it is ranked, or of what it is given."""
+    """One change of the released model: of its configuration, of how it is ranked, of what it is given, or of its code.
+
+    `code`: what stands for a name of the model's modules while it trains. `averaged`: whether tail items are averaged
+    when they are embedded, where that differs from training. `needs`: the edge type without which it changes nothing.
+    """
 
     name: str
     model: Settings = field(default_factory=dict)
     retrieval: Settings = field(default_factory=dict)
     graph: Callable[[ItemGraph], ItemGraph] | None = None
+    code: Settings = field(default_factory=dict)
+    averaged: bool | None = None
+    needs: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the network is another one than the released."""
+        return bool(self.model or self.graph or self.code or self.averaged is not None)
 
 
 def without(*columns: str) -> Callable[[ItemGraph], ItemGraph]:
@@ -52,6 +74,40 @@ def unweighted(graph: ItemGraph) -> ItemGraph:
     return replace(graph, weight=np.ones_like(graph.weight))
 
 
+def two_hops(graph: ItemGraph, config: PropagationConfig) -> Neighbourhood:
+    """The neighbours' neighbours beside the neighbours, each hop with half of the weight; as many kept."""
+    near = in_neighbours(graph, config)
+    n = graph.num_items
+    hop = sp.csr_array((near.weight, near.neighbour, near.indptr), shape=(n, n))
+    hop = sp.diags_array(1 / np.maximum(near.total, 1e-12)) @ hop
+    both = (hop + hop @ hop).tocoo()
+    kept = both.coords[0] != both.coords[1]
+    src, dst = both.coords[1][kept].astype(np.int32), both.coords[0][kept].astype(np.int32)
+    kind = np.full(len(src), EDGE_TYPES.index("strong_click"), graph.edge_type.dtype)
+    joined = replace(graph, src=src, dst=dst, edge_type=kind, weight=both.data[kept].astype(np.float32))
+    return in_neighbours(joined, config.model_copy(update={"strong_click": 1.0}))
+
+
+class OneProjection(LightSAGE):
+    """Both roles share one head."""
+
+    def __init__(self, *shape: Any) -> None:
+        super().__init__(*shape)
+        self.heads["item"] = self.heads["query"]
+
+
+def at_random(graph: ItemGraph, features: Any, neighbours: Neighbourhood, config: TailConfig, seed: int) -> TailGroups:
+    """Tail groups of strangers."""
+    rows = np.flatnonzero(graph.is_tail)
+    count = -(-len(rows) // config.group_size)
+    return TailGroups(rows, np.random.default_rng(seed).permutation(len(rows)) % max(1, count), count)
+
+
+def no_own_edge(self: Neighbourhood, dst: NDArray[np.integer], src: NDArray[np.integer]) -> NDArray[np.float32]:
+    """As if the pair that is trained had no edge of its own."""
+    return np.zeros(len(dst), np.float32)
+
+
 def shares(**kept: float) -> Settings:
     """Only these edge types are averaged over."""
     return {"propagation": {"strong_click": 0.0, "swing": 0.0, "co_search": 0.0} | kept}
@@ -62,20 +118,20 @@ CHANGES = (
     Change("no hop", shares()),
     Change("strong click alone", shares(strong_click=1.0)),
     Change("Swing alone", shares(swing=1.0)),
-    Change("co-search alone", shares(co_search=1.0)),
+    Change("co-search alone", shares(co_search=1.0), needs="co_search"),
     Change("without Swing", {"propagation": {"swing": 0.0}}),
-    Change("without co-search", {"propagation": {"co_search": 0.0}}),
+    Change("without co-search", {"propagation": {"co_search": 0.0}}, needs="co_search"),
     Change("all types alike", shares(strong_click=1.0, swing=1.0, co_search=1.0)),
     Change("edges unweighted", graph=unweighted),
-    Change("10 neighbours", {"propagation": {"top_k": 10}}),
+    Change("two hops", code={"model.trainer.in_neighbours": two_hops}),
     Change("100 neighbours", {"propagation": {"top_k": 100}}),
     Change("heads fixed at their start", {"train": {"network_lr": 1e-9}}),
-    Change("heads learn 3 times as fast", {"train": {"network_lr": 0.003}}),
+    Change("one projection for both roles", code={"model.trainer.LightSAGE": OneProjection}),
+    Change("a pair reads its own edge", code={"model.propagation.Neighbourhood.edge_weights": no_own_edge}),
     Change("logQ everywhere", {"loss": {"logq": "all"}}),
     Change("no logQ", {"loss": {"logq": "none"}}),
     Change("in-batch negatives alone", {"loss": {"random_negatives": 0}}),
     Change("4096 random negatives", {"loss": {"random_negatives": 4096}}),
-    Change("temperature .03", {"loss": {"temperature": 0.03}}),
     Change("temperature .1", {"loss": {"temperature": 0.1}}),
     Change("no dropout", {"dropout": 0.0}),
     Change("no id table", {"features": {"id_min_events": 10**9}}),
@@ -84,17 +140,18 @@ CHANGES = (
     Change("without brand", graph=without("brand")),
     Change("without price", graph=without("price")),
     Change("without title", graph=without("title")),
-    Change("tail averaged in training alone", retrieval={"long_tail": False}),
+    Change("tail averaged in training alone", averaged=False),
+    Change("tail averaged at inference alone", {"tail": {"enabled": False}}, averaged=True),
     Change("tail averaged nowhere", {"tail": {"enabled": False}}),
+    Change("tail averaged for direct neighbours too", retrieval={"long_tail": False}),
     Change("groups of 4", {"tail": {"group_size": 4}}),
     Change("groups of 16", {"tail": {"group_size": 16}}),
+    Change("groups of 2 at random", code={"model.trainer.group_tail": at_random}),
     Change("one member", {"members": 1}),
-    Change("one member of 64", {"members": 1, "dim": 64}),
-    Change("2 members", {"members": 2}),
-    Change("8 members", {"members": 8}),
     Change("pairs up to 3 steps apart", {"train": {"max_steps_apart": 3}}),
     Change("no shift of demand", retrieval={"prior_weight": 0.0}),
     Change("no bonus of direct edges", retrieval={"direct_weight": 0.0}),
+    Change("dial at 0", retrieval={"popularity_weight": 0.0}),
 )
 
 
@@ -118,39 +175,65 @@ def main() -> int:
 
 
 def ablated(name: str, root: Path, changes: list[Change], seeds: int) -> dict[str, list[list[float]]]:
-    """Change → (seeds, CELLS) hits on the hold-out; what changes nothing in this shop is left out."""
+    """Change → (seeds, CELLS) hits on the hold-out; what changes nothing in this shop is left out.
+
+    The score's weights are those of the released model, so that a change is judged by what it does itself.
+    """
     items = root / "tables" / "items"
     graph = load_graph(root, "fit", items if items.exists() else None)
     found: dict[str, list[list[float]]] = {}
-    kept: dict[int, Embeddings] = {}
+    released: dict[int, tuple[Embeddings, ScoreWeights]] = {}
     for change in changes:
         given = change.graph(graph) if change.graph else graph
-        if (
-            change.graph is not None
-            and given.items.column_names == graph.items.column_names
-            and not (given.weight != graph.weight).any()
-        ):
+        if change.graph is not None and same(given, graph):
+            continue
+        if change.needs and not (graph.edge_type == EDGE_TYPES.index(change.needs)).any():
             continue
         config = Config.model_validate({"retrieval": change.retrieval})
         holdout = HoldOut.of(root, config)
         assert holdout is not None
         for seed in range(seeds):
-            embeddings = kept.get(seed)
-            if change.model or change.graph or embeddings is None:
-                settings = change.model | {"train": change.model.get("train", {}) | {"seed": seed}}
-                embeddings = train(given, ModelConfig.model_validate(settings), validate=holdout.rate).embeddings
-            if change.name == "released":
-                kept[seed] = embeddings
-            found.setdefault(change.name, []).append(cells(holdout, embeddings, config))
+            if seed not in released:
+                embeddings = trained(graph, CHANGES[0], seed)
+                released[seed] = embeddings, holdout.weights(embeddings)
+            embeddings = trained(given, change, seed) if change.trains else released[seed][0]
+            weights = released[seed][1].model_copy(update=fixed(change.retrieval))
+            found.setdefault(change.name, []).append(cells(holdout, embeddings, weights))
         print(name, change.name, np.round(np.mean(found[change.name], axis=0), 4).tolist(), file=sys.stderr, flush=True)
     return found
 
 
-def cells(holdout: HoldOut, embeddings: Embeddings, config: Config) -> list[float]:
-    """The CELLS, with the weights of the score chosen anew."""
-    weights = holdout.weights(embeddings)
+def same(one: ItemGraph, other: ItemGraph) -> bool:
+    """Whether neither catalogue nor weights differ."""
+    return one.items.column_names == other.items.column_names and np.array_equal(one.weight, other.weight)
+
+
+def fixed(retrieval: Settings) -> Settings:
+    """The score's weights among some settings of retrieval, by the names that ScoreWeights has for them."""
+    return {name.removesuffix("_weight"): value for name, value in retrieval.items() if name.endswith("_weight")}
+
+
+def trained(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
+    """Embeddings after the whole schedule."""
+    settings = change.model | {"train": change.model.get("train", {}) | {"seed": seed}}
+    config = ModelConfig.model_validate(settings)
+    with ExitStack() as stack:
+        for target, stand_in in change.code.items():
+            stack.enter_context(patch(target, stand_in))
+        model = train(graph, config)
+        if change.averaged is None:
+            return model.embeddings
+        matrix = model.features.transform(graph.items, graph.item_ids, graph.events >= config.features.id_min_events)
+        neighbours = in_neighbours(graph, config.propagation)
+        tail = config.tail.model_copy(update={"enabled": change.averaged})
+        encoder = encoder_input(graph, matrix, neighbours, group_tail(graph, matrix, neighbours, tail, seed))
+        return embed(graph, model.network, encoder, model.embeddings.prior)
+
+
+def cells(holdout: HoldOut, embeddings: Embeddings, weights: ScoreWeights) -> list[float]:
+    """The CELLS."""
     catalogue = catalogue_of(embeddings, holdout.graph / "fit", weights)
-    ranker = EmbeddingRanker(catalogue, holdout.edges(weights), config.retrieval)
+    ranker = EmbeddingRanker(catalogue, holdout.edges(weights), holdout.config.retrieval)
     rows = evaluate("", ranker, holdout.pairs, samples=1)
     values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}
     return [float("nan") if values.get(cell) is None else values[cell] for cell in CELLS]

@@ -59,7 +59,7 @@ class TrainConfig(_Section):
     max_pairs_per_epoch: int = Field(500_000, ge=1)
     evaluations_per_epoch: int = Field(2, ge=1)
     patience: int = Field(2, ge=1, description="evaluations without a better one before training stops")
-    table_lr: float = Field(0.01, gt=0)
+    table_lr: float = Field(0.01, ge=0, description="0 = the features are fixed, from a factorisation of the graph")
     network_lr: float = Field(0.001, gt=0)
     max_steps_apart: int = Field(1, ge=1, description="train on pairs at most this many steps apart")
     seed: int = 0
@@ -71,7 +71,7 @@ class ModelConfig(_Section):
 
     dim: int = Field(192, ge=2, description="of the embeddings, all members together")
     members: int = Field(4, ge=1, description="networks side by side, each on its share of the dimensions")
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, le=0.99)
     features: FeatureConfig = FeatureConfig()
     propagation: PropagationConfig = PropagationConfig()
     tail: TailConfig = TailConfig()

@@ -23,7 +23,7 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
     network.eval()
     tail = np.flatnonzero((graph.is_tail) & ~graph.is_cold)
     with torch.no_grad():
-        table = torch.cat([_rows(network, encoder, a) for a in range(0, encoder.num_rows, _CHUNK)])
+        table = row_features(network, encoder)
         average = propagate_all(encoder, table)
         own = table[encoder.train_row]
         rows = torch.from_numpy(tail)
@@ -35,6 +35,11 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
             item_own=_head(network, table[rows], average[rows], "item"),
             prior=prior,
         )
+
+
+def row_features(network: LightSAGE, encoder: EncoderInput) -> Tensor:
+    """(R, D) features of all rows, without gradients' memory when called under `no_grad`."""
+    return torch.cat([_rows(network, encoder, a) for a in range(0, encoder.num_rows, _CHUNK)])
 
 
 def _rows(network: LightSAGE, encoder: EncoderInput, start: int) -> Tensor:

@@ -105,6 +105,11 @@ def neighbour_average(sums: Tensor, total: Tensor) -> Tensor:
     return torch.where(total[:, None] > 1e-4, sums / total.clamp(min=1e-4)[:, None], 0.0)
 
 
+def propagate_sums(encoder: EncoderInput, table: Tensor) -> Tensor:
+    """(N, D) weighted sums over the neighbours of the whole catalogue from (R, D) row features."""
+    return propagate(encoder.indptr, encoder.neighbour, encoder.weight, table)
+
+
 def propagate_all(encoder: EncoderInput, table: Tensor) -> Tensor:
     """(N, D) neighbour averages of the whole catalogue from (R, D) row features."""
-    return neighbour_average(propagate(encoder.indptr, encoder.neighbour, encoder.weight, table), encoder.total)
+    return neighbour_average(propagate_sums(encoder, table), encoder.total)

@@ -27,7 +27,7 @@ class LightSAGE(nn.Module):
         table_rows: V, rows of the trainable table (ids first, then feature levels)
         dense_dim: F, size of the fixed content block; 0 without one
         dim: D, size of features and embeddings alike, a multiple of M
-        dropout: share of the network's inputs dropped in training
+        dropout: share of the network's inputs dropped in training, to the nearest 1/256
         members: M networks side by side, each with heads of its own on D / M of the dimensions; an embedding is theirs
             one after the other, so that its inner products are the means of the members' cosines
     Shapes:
@@ -41,6 +41,11 @@ class LightSAGE(nn.Module):
         self.content = nn.Parameter(torch.randn(dense_dim, dim) * 0.1)
         self.dropout = dropout
         self.heads = nn.ModuleDict({role: Head(dim // members, members) for role in ("query", "item")})
+
+    def fix(self, table: Tensor, content: Tensor) -> None:
+        """Give features their values for good: only the heads learn from here on."""
+        for weight, value in ((self.table, table), (self.content, content)):
+            weight.requires_grad_(False).copy_(value)
 
     def features(self, columns: Tensor, offsets: Tensor, values: Tensor, dense: Tensor) -> Tensor:
         """s: weighted sums of table rows, given as bags, plus the projected fixed content.
@@ -56,9 +61,18 @@ class LightSAGE(nn.Module):
         """Embeddings of one role from self features and neighbour averages."""
         split = (len(own), self.members, -1)
         both = torch.cat([own.view(split), average.view(split)], dim=2)
-        both = F.dropout(both, self.dropout, self.training)
+        if self.training and self.dropout:
+            both = both.mul_(_kept(both.shape, self.dropout))
         out = F.normalize(self.heads[role](both), dim=2)
         return out.reshape(len(own), -1) / math.sqrt(self.members)
+
+
+def _kept(shape: torch.Size, dropout: float) -> Tensor:
+    """Dropout's mask over its share of survivors: a byte of the generator decides, an eighth of the usual draws."""
+    limit = round(256 * dropout)
+    draws = torch.empty(-(-shape.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.uint8)[: shape.numel()].view(shape) >= limit
+    return kept.to(torch.float32).mul_(256 / (256 - limit))
 
 
 class Head(nn.Module):

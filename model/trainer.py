@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.batches import Batches, computed_slots, learned_slots
 from model.config import ModelConfig
 from model.embed import embed
 from model.embeddings import Embeddings
-from model.encoder_input import EncoderInput, encoder_input, neighbour_average, ragged
+from model.encoder_input import EncoderInput, encoder_input
 from model.errors import ModelInputError
+from model.factorise import factorised_table
 from model.features import FittedFeatures, fit_features
 from model.graph import ItemGraph
-from model.loss import expected_counts, sampled_softmax
 from model.network import LightSAGE
 from model.prior import prior_shift
-from model.propagation import Neighbourhood, in_neighbours
+from model.propagation import in_neighbours
 from model.tail import group_tail
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,10 @@ def _train(
     groups = group_tail(graph, matrix, neighbours, config.tail, options.seed)
     encoder = encoder_input(graph, matrix, neighbours, groups)
     network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout, config.members)
-    if groups.count:
+    fixed = options.table_lr == 0
+    if fixed:
+        network.fix(*factorised_table(matrix, neighbours, config.dim, options.seed))
+    elif groups.count:
         # The ids of a group's members only ever move together: started at zero, they are one shared id.
         with torch.no_grad():
             network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[with_id]))] = 0.0
@@ -128,19 +132,17 @@ def _train(
     schedule = max(1, round(per_epoch * options.max_epochs))
     last = schedule if share is None else max(1, min(schedule, round(share * schedule)))
     every = max(1, per_epoch // options.evaluations_per_epoch)
-    batches = _Batches(pairs, batch, graph.num_items, config, neighbours)
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [network.table, network.content], "lr": options.table_lr},
-            {"params": network.heads.parameters(), "lr": options.network_lr},
-        ],
-        fused=True,
-    )
+    slots = computed_slots(network, encoder) if fixed else learned_slots(network, encoder)
+    batches = Batches(pairs, batch, graph.num_items, config, neighbours)
+    learning = [{"params": network.heads.parameters(), "lr": options.network_lr}]
+    if not fixed:
+        learning.append({"params": [network.table, network.content], "lr": options.table_lr})
+    optimiser = torch.optim.Adam(learning, fused=True)
     decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / schedule))
     best, curve, losses = _Best(), [], []
     for step in range(1, last + 1):
         network.train()
-        loss = batches.loss(network, encoder)
+        loss = batches.loss(network, slots, encoder.total)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -175,82 +177,3 @@ def _keep_best(best: _Best, score: float, step: int, network: LightSAGE) -> None
         best.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
     else:
         best.misses += 1
-
-
-class _Batches:
-    """Shuffled training pairs with random negatives, and the loss of each batch."""
-
-    def __init__(
-        self,
-        pairs: NDArray[np.int64],
-        size: int,
-        num_items: int,
-        config: ModelConfig,
-        neighbours: Neighbourhood,
-    ) -> None:
-        self._pairs, self._size, self._num_items = pairs, size, num_items
-        self._loss, self._neighbours = config.loss, neighbours
-        self._rng = np.random.default_rng(config.train.seed)
-        share = np.bincount(pairs[:, 1], minlength=num_items) / len(pairs)
-        self._target_share = torch.from_numpy(share.astype(np.float32))
-        # Weight of each pair's own edge in both directions, to be taken out of its averages.
-        self._forward = neighbours.edge_weights(pairs[:, 1], pairs[:, 0])
-        self._backward = neighbours.edge_weights(pairs[:, 0], pairs[:, 1])
-        self._order = self._rng.permutation(len(pairs))
-        self._at = 0
-
-    def _next(self) -> NDArray[np.int64]:
-        if self._at + self._size > len(self._order):
-            self._order, self._at = self._rng.permutation(len(self._pairs)), 0
-        self._at += self._size
-        return self._order[self._at - self._size : self._at]
-
-    def loss(self, network: LightSAGE, encoder: EncoderInput) -> Tensor:
-        chosen = self._next()
-        b = len(chosen)
-        queries, targets = self._pairs[chosen].T
-        random = self._rng.integers(0, self._num_items, self._loss.random_negatives)
-        items = torch.from_numpy(np.concatenate([queries, targets, random]))
-        own, sums = item_slots(network, encoder, items)
-        # The target edge must not be read by the pair that it trains: (Σ − w·x) / (W − w).
-        to_query = torch.from_numpy(self._backward[chosen])
-        to_target = torch.from_numpy(self._forward[chosen])
-        read = torch.cat([to_query[:, None] * own[b : 2 * b], to_target[:, None] * own[:b]])
-        sums = torch.cat([sums[: 2 * b] - read, sums[2 * b :]])
-        total = encoder.total[items]
-        total = torch.cat([total[: 2 * b] - torch.cat([to_query, to_target]), total[2 * b :]])
-        average = neighbour_average(sums, total)
-        counts = expected_counts(self._target_share, items[b:], b, len(random))
-        return sampled_softmax(
-            network(own[:b], average[:b], "query"),
-            network(own[b:], average[b:], "item"),
-            items[:b],
-            items[b:],
-            counts,
-            self._loss.temperature,
-            self._loss.logq,
-            network.members,
-        )
-
-
-def item_slots(network: LightSAGE, encoder: EncoderInput, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Self features and weighted neighbour sums of some items, by features of the distinct rows that they need.
-
-    Args:
-        items: (B,) int64
-    Returns:
-        own: (B, D) features of the items' training rows; sums: (B, D), not yet divided by the total weight
-    """
-    edges, edge_offsets = ragged(encoder.indptr, items)
-    own_rows, neighbour_rows = encoder.train_row[items], encoder.neighbour[edges]
-    local = torch.zeros(encoder.num_rows, dtype=torch.int64)
-    local[own_rows] = 1
-    local[neighbour_rows] = 1
-    rows = local.nonzero().squeeze(1)
-    local[rows] = torch.arange(len(rows))
-    entries, offsets = ragged(encoder.offsets, rows)
-    table = network.features(encoder.columns[entries], offsets, encoder.values[entries], encoder.dense[rows])
-    sums = torch.nn.functional.embedding_bag(
-        local[neighbour_rows], table, edge_offsets, mode="sum", per_sample_weights=encoder.weight[edges]
-    )
-    return table[local[own_rows]], sums

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.batches import Batches, computed_slots, learned_slots
 from model.config import ModelConfig
 from model.propagation import Neighbourhood
-from model.trainer import _Batches, item_slots
 
 
 @settings(max_examples=60, deadline=None)
@@ -21,22 +21,24 @@ def test_item_slots_equal_dense_matrices(scene: Callable[..., Any], seed: int, t
     s = scene(seed, tail)
     items = data.draw(st.lists(st.integers(0, s.graph.num_items - 1), min_size=1, max_size=12))
     with torch.no_grad():
-        own, sums = item_slots(s.network, s.encoder, torch.tensor(items))
+        own, sums = learned_slots(s.network, s.encoder)(torch.tensor(items))
+        computed = computed_slots(s.network, s.encoder)(torch.tensor(items))
+    torch.testing.assert_close(computed, (own, sums))
     trained = s.trained()
     np.testing.assert_allclose(own, trained[items], atol=1e-5)
     np.testing.assert_allclose(sums, [float(s.encoder.total[i]) * s.average(i) for i in items], atol=1e-5)
 
 
-def whole_batch(s: Any, logq: str) -> _Batches:
+def whole_batch(s: Any, logq: str) -> Batches:
     """All pairs as one batch without random negatives, so that no draw and no order matters."""
     config = ModelConfig.model_validate({"loss": {"random_negatives": 0, "logq": logq, "temperature": 0.5}})
     pairs = s.graph.pairs.astype(np.int64)
-    return _Batches(pairs, len(pairs), s.graph.num_items, config, s.neighbours)
+    return Batches(pairs, len(pairs), s.graph.num_items, config, s.neighbours)
 
 
-def loss_of(batches: _Batches, s: Any) -> float:
+def loss_of(batches: Batches, s: Any) -> float:
     with torch.no_grad():
-        return float(batches.loss(s.network, s.encoder))
+        return float(batches.loss(s.network, learned_slots(s.network, s.encoder), s.encoder.total))
 
 
 def slow_batch_loss(s: Any, logq: str) -> float:
@@ -83,7 +85,7 @@ def test_the_oracle_would_see_a_leak(scene: Callable[..., Any]) -> None:
 
 def test_batches_cover_every_pair_once_before_any_comes_again() -> None:
     pairs = np.array([[i, i + 10] for i in range(10)])
-    batches = _Batches(pairs, 5, 20, ModelConfig(), _no_neighbours(20))
+    batches = Batches(pairs, 5, 20, ModelConfig(), _no_neighbours(20))
     for _ in range(3):
         epoch = np.concatenate([batches._next(), batches._next()])
         assert sorted(epoch.tolist()) == list(range(10))

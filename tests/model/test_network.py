@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from model.network import LightSAGE, Role
+from model.network import LightSAGE, Role, _kept
 
 
 @pytest.fixture
@@ -45,3 +45,19 @@ def test_dropout_acts_in_training_alone(network: LightSAGE) -> None:
     with torch.no_grad(), torch.random.fork_rng():
         assert not torch.equal(network.train()(own, own, "query"), network(own, own, "query"))
         assert torch.equal(network.eval()(own, own, "query"), network(own, own, "query"))
+
+
+@pytest.mark.parametrize("dropout", [0.004, 0.2, 0.5, 0.99])
+def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        mask = _kept(torch.Size((1000, 5, 21)), dropout)
+    assert len(mask.unique()) == 2
+    expected = round(256 * dropout) / 256
+    assert (mask == 0).float().mean() == pytest.approx(expected, abs=0.005)
+    # Of the 8 places that one draw decides, and of the columns, none is dropped more often than another.
+    for view in (mask.reshape(-1, 8), mask.reshape(-1, 21)):
+        torch.testing.assert_close(
+            (view == 0).float().mean(0), torch.full((view.shape[1],), expected), atol=0.03, rtol=0
+        )
+    assert mask.max() * (1 - expected) == pytest.approx(1)

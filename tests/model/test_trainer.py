@@ -214,3 +214,10 @@ def test_transitions_that_are_all_too_far_apart_are_counted_in_the_error(make_gr
 def test_a_loss_that_blows_up_is_an_error_that_names_the_setting(make_graph: MakeGraph) -> None:
     with pytest.raises(ModelInputError, match=r"the loss became nan at step \d+: lower \[model.train\] table_lr"):
         train(small_graph(make_graph), config_of(train={"table_lr": 1e38}))
+
+
+def test_with_a_fixed_table_the_heads_alone_learn(make_graph: MakeGraph) -> None:
+    graph = small_graph(make_graph)
+    short, long = (train(graph, config_of(train={"table_lr": 0, "max_epochs": n})).network for n in (1, 8))
+    assert torch.equal(short.table, long.table)
+    assert not torch.equal(short.heads["query"].weight, long.heads["query"].weight)

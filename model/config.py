@@ -34,6 +34,7 @@ class TailConfig(_Section):
 
     enabled: bool = True
     group_size: int = Field(2, ge=1, description="the most items that share one mean")
+    at_inference: bool = Field(False, description="whether items are embedded by their group's mean too")
 
 
 class PriorConfig(_Section):

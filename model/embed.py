@@ -16,9 +16,9 @@ _CHUNK = 65_536
 def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: NDArray[np.float32]) -> Embeddings:
     """Embed every item, cold ones included.
 
-    `query` and `item` see a tail item as in training, by its group's mean; `item_own` puts the tail item's own features
-    in the self slot, for candidates that have a kept edge from the item being viewed. The neighbour average is the same
-    in all roles: it always reads the training rows. `prior` (N,) float32 is passed on.
+    `query` and `item` see a tail item by the row that the encoder's input gives it: its group's mean as in training, or
+    its own. `item_own` puts its own features in the self slot, for candidates that have a kept edge from the item being
+    viewed. The neighbour average is the same in all roles: it reads those same rows. `prior` (N,) is passed on.
     """
     network.eval()
     tail = np.flatnonzero((graph.is_tail) & ~graph.is_cold)

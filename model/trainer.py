@@ -26,7 +26,7 @@ from model.graph import ItemGraph
 from model.network import LightSAGE
 from model.prior import prior_shift
 from model.propagation import in_neighbours
-from model.tail import group_tail
+from model.tail import group_tail, no_groups
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ def _train(
     neighbours = in_neighbours(graph, config.propagation)
     groups = group_tail(graph, matrix, neighbours, config.tail, options.seed)
     encoder = encoder_input(graph, matrix, neighbours, groups)
+    served = encoder if config.tail.at_inference else encoder_input(graph, matrix, neighbours, no_groups())
     network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout, config.members)
     fixed = options.table_lr == 0
     if fixed:
@@ -153,7 +154,7 @@ def _train(
         if step % every == 0 or step == last:
             score = None
             if validate:
-                score = validate(embed(graph, network, encoder, prior))
+                score = validate(embed(graph, network, served, prior))
                 _keep_best(best, score, step, network)
             curve.append((step, float(np.mean(losses)), score))
             losses.clear()
@@ -168,7 +169,7 @@ def _train(
     record = TrainingRecord(
         best.step or last, schedule, len(pairs), tuple(curve), round(time.perf_counter() - began, 3)
     )
-    return Trained(network.eval(), features, encoder, embed(graph, network, encoder, prior), record)
+    return Trained(network.eval(), features, served, embed(graph, network, served, prior), record)
 
 
 def _keep_best(best: _Best, score: float, step: int, network: LightSAGE) -> None:

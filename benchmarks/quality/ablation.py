@@ -43,7 +43,7 @@ class Change:
     """One change of the released model: of its configuration, of how it is ranked, of what it is given, or of its code.
 
     `code`: what stands for a name of the model's modules while it trains. `averaged`: whether tail items are averaged
-    when they are embedded, where that differs from training. `needs`: the edge type without which it changes nothing.
+    when they are embedded though not in training. `needs`: the edge type without which it changes nothing.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Change:
     retrieval: Settings = field(default_factory=dict)
     graph: Callable[[ItemGraph], ItemGraph] | None = None
     code: Settings = field(default_factory=dict)
-    averaged: bool | None = None
+    averaged: bool = False
     needs: str = ""
 
     @property
     def trains(self) -> bool:
         """Whether the network is another one than the released."""
-        return bool(self.model or self.graph or self.code or self.averaged is not None)
+        return bool(self.model or self.graph or self.code or self.averaged)
 
 
 def without(*columns: str) -> Callable[[ItemGraph], ItemGraph]:
@@ -140,10 +140,9 @@ CHANGES = (
     Change("without brand", graph=without("brand")),
     Change("without price", graph=without("price")),
     Change("without title", graph=without("title")),
-    Change("tail averaged in training alone", averaged=False),
+    Change("tail averaged at inference too", {"tail": {"at_inference": True}}),
     Change("tail averaged at inference alone", {"tail": {"enabled": False}}, averaged=True),
     Change("tail averaged nowhere", {"tail": {"enabled": False}}),
-    Change("tail averaged for direct neighbours too", retrieval={"long_tail": False}),
     Change("groups of 4", {"tail": {"group_size": 4}}),
     Change("groups of 16", {"tail": {"group_size": 16}}),
     Change("groups of 2 at random", code={"model.trainer.group_tail": at_random}),
@@ -221,11 +220,11 @@ def trained(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
         for target, stand_in in change.code.items():
             stack.enter_context(patch(target, stand_in))
         model = train(graph, config)
-        if change.averaged is None:
+        if not change.averaged:
             return model.embeddings
         matrix = model.features.transform(graph.items, graph.item_ids, graph.events >= config.features.id_min_events)
         neighbours = in_neighbours(graph, config.propagation)
-        tail = config.tail.model_copy(update={"enabled": change.averaged})
+        tail = config.tail.model_copy(update={"enabled": True})
         encoder = encoder_input(graph, matrix, neighbours, group_tail(graph, matrix, neighbours, tail, seed))
         return embed(graph, model.network, encoder, model.embeddings.prior)
 

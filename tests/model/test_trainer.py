@@ -194,9 +194,12 @@ def test_progress_rises_to_one(make_graph: MakeGraph) -> None:
 def test_the_tail_switch_gives_candidates_of_one_group_a_vector_of_their_own(make_graph: MakeGraph) -> None:
     brands = pa.table({"item_id": [f"i{i:03}" for i in range(13)], "brand": [*"xy" * 6, "x"]})
     graph = dataclasses.replace(small_graph(make_graph), items=brands)
-    on, off = (train(graph, config_of(tail={"enabled": enabled})).embeddings for enabled in (True, False))
-    assert np.allclose(off.item[off.tail_rows], off.item_own, atol=1e-5)
+    settings = ({"at_inference": True}, {"at_inference": False}, {"enabled": False, "at_inference": True})
+    on, training, off = (train(graph, config_of(tail=tail)).embeddings for tail in settings)
     assert not np.allclose(on.item[on.tail_rows], on.item_own, atol=1e-3)
+    for own in (training, off):
+        assert np.allclose(own.item[own.tail_rows], own.item_own, atol=1e-5)
+    assert not np.allclose(training.item, off.item, atol=1e-3), "training alone makes a difference"
 
 
 def test_no_transitions_is_an_error_that_says_what_to_check(make_graph: MakeGraph) -> None:

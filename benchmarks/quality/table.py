@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from peers import PEERS
+from peers import PEERS, VectorRanker
 from shop import Shop, Split
 
 from jobs.config import Config
@@ -25,9 +25,11 @@ from retrieval.pairs import Pairs
 from retrieval.ranking import EmbeddingRanker, Ranker
 
 OURS = "LightSAGE"
+# The same embeddings, ranked as the other networks' are.
+ALONE = "LightSAGE, cosine alone"
 CUTS = (20, 100)
 # Popularity weights of the frontier: from the head to the tail.
-DIAL = (-0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
+DIAL = (-0.02, 0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def measured(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterab
     for name in models:
         places, coverage, cpu = [], [], []
         dial: dict[float, NDArray[np.int64]] = {}
+        alone: list[NDArray[np.int64]] = []
+        shown: list[float] = []
         peer = known.get(name)
         for seed in seeds if peer is None or peer.random else (0,):
             began = time.process_time()
@@ -65,12 +69,18 @@ def measured(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterab
             cpu.append(time.process_time() - began)
             place, lists = placed(ranker, shop.test)
             places.append(place)
+            if peer is None:
+                place_alone, lists_alone = placed(VectorRanker(embeddings.query, embeddings.item), shop.test)
+                alone.append(place_alone)
+                shown.append(metrics.coverage(lists_alone, 20, shop.test.n_items))
             if peer is None and not dial:
                 for popularity in DIAL:
                     turned = weights.model_copy(update={"popularity": popularity})
                     dial[popularity] = placed(ranker_of(embeddings, shop.full, turned), shop.test)[0]
             coverage.append(metrics.coverage(lists, 20, shop.test.n_items))
             print(f"{shop.name} {name} seed {seed}: {metrics.hits(place, 20).mean():.4f}", file=sys.stderr, flush=True)
+        if alone:
+            found.append(Measured(ALONE, np.array(alone), shown, cpu))
         found.append(Measured(name, np.array(places), coverage, cpu, dial))
     return found
 
@@ -116,9 +126,9 @@ def render(shop: Shop, found: list[Measured]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in found:
-        columns = [_spread([float(value(place, metric, k)[slices[part]].mean()) for place in one.places])
+        columns = [spread([float(value(place, metric, k)[slices[part]].mean()) for place in one.places])
                    if slices[part].any() else "–" for part, metric, k in cells]  # fmt: skip
-        columns += [_spread(one.coverage), f"{np.mean(one.cpu):.0f}"]
+        columns += [spread(one.coverage), f"{np.mean(one.cpu):.0f}"]
         lines.append(f"| {one.model} | {' | '.join(columns)} |")
     ours = next((one for one in found if one.model == OURS), None)
     if ours is not None:
@@ -159,5 +169,6 @@ def difference(ours: Measured, peer: Measured, pairs: Pairs, chosen: NDArray[np.
     return f"{ahead.mean():+.3f} ({low[0]:+.3f} to {high[0]:+.3f})"
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Mean ± standard deviation."""
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")

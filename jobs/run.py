@@ -172,7 +172,10 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "tuple
         if holdout is not None:
             report("weights of the score", 1.0)
             weights = holdout.weights(fitted.embeddings)
-            log.info("weights of the score: prior %g, direct edges %g", weights.prior, weights.direct)
+            log.info(
+                "weights of the score: prior %g, direct edges %g, popularity %g",
+                *(weights.prior, weights.direct, weights.popularity),
+            )
     with progress.stage("train: all events") as report:
         full = load_graph(graph, "full", items)
         trained = train(full, config.model, share=chosen.share, progress=report)

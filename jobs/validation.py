@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What is tried: from nothing, past what theory asks for (0.05), to demand that moves on as it has lately moved.
-PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2)
+# What is tried: from nothing, past what theory asks for (0.05), to demand that moves once more as it has lately moved.
+PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
 DIRECT = (0.0, 0.025, 0.05, 0.1)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
 # The share of the best score that must be left as the dial is turned towards the tail.

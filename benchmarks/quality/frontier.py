@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from shop import Shop
-from table import OURS, Measured, slices_of
+from table import ALONE, OURS, Measured, slices_of
 
 from retrieval import metrics
 
@@ -27,7 +27,10 @@ def frontier(shop: Shop, found: list[Measured], path: Path) -> str:
     points = {one.model: tuple(np.mean([at(place) for place in one.places], axis=0)) for one in found}
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     axes.plot(line[:, 0], line[:, 1], "-o", ms=3, color="tab:red", label=f"{OURS}, its popularity weight turned")
+    axes.margins(x=0.12)
     for model, (x, y) in points.items():
+        if model == ALONE:
+            continue  # it lies where ours does
         axes.scatter(x, y, color="tab:red" if model == OURS else "tab:blue", s=60 if model == OURS else 25, zorder=3)
         axes.annotate(model, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set(xlabel="HR@100, all pairs", ylabel="HR@100, tail targets", title=shop.name)

@@ -1,22 +1,18 @@
 """The table of a shop that logs baskets: recall of each basket's other items, on all items and on ads in flight."""
 
 import sys
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from peers import PEERS
 from shop import KIND, Shop
-from table import lightsage, ranker_of, spread
+from table import fits, spread
 
 from jobs.tables import read_events
-from model.config import ModelConfig
 from retrieval.ads import Ads
 from retrieval.evaluate import evaluate
 from retrieval.pairs import pairs_of
-from retrieval.ranking import Ranker
 from retrieval.sessions import sessions_from_table
 
 CELLS = (("all", 20), ("all", 100), ("tail", 100), ("cold", 100), ("ads", 20), ("ads", 100))
@@ -24,7 +20,6 @@ CELLS = (("all", 20), ("all", 100), ("tail", 100), ("cold", 100), ("ads", 20), (
 
 def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterable[int]) -> str:
     """Fit every model on everything, read the test once for each seed, and print."""
-    known = {peer.name: peer for peer in PEERS}
     sessions = sessions_from_table(read_events([str(shop.test_events)], {}, None), KIND["basket"])
     row_of = {item: row for row, item in enumerate(shop.full.item_ids)}
     ads = Ads(pq.read_table(shop.root / "tables" / "ads"), row_of)
@@ -42,15 +37,8 @@ def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: It
     for name in models:
         runs: list[dict[tuple[str, int], dict[str, Any]]] = []
         cpu = []
-        peer = known.get(name)
-        for seed in seeds if peer is None or peer.random else (0,):
-            began = time.process_time()
-            if peer is None:
-                embeddings, weights = lightsage(shop, ModelConfig(), seed)
-                ranker: Ranker = ranker_of(embeddings, shop.full, weights)
-            else:
-                ranker = peer.fit(shop.full, tuned.get(name, {}).get("params", peer.first), seed)
-            cpu.append(time.process_time() - began)
+        for seed, ranker, spent, _ in fits(shop, tuned, name, seeds):
+            cpu.append(spent)
             rows = evaluate(name, ranker, shop.test, protocol="basket")
             rows += evaluate(name, ranker, of_ads, protocol="basket", ads=ads)
             runs.append({(row["slice"], row["k"]): row for row in rows if row["metric"] == "recall"})

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,36 +49,44 @@ class Measured:
     dial: dict[float, NDArray[np.int64]] = field(default_factory=dict)
 
 
+def fits(
+    shop: Shop, tuned: dict[str, Any], name: str, seeds: Iterable[int]
+) -> Iterator[tuple[int, Ranker, float, tuple[Embeddings, ScoreWeights] | None]]:
+    """(seed, ranker, training CPU seconds, what ours consists of), fitted on everything."""
+    peer = {peer.name: peer for peer in PEERS}.get(name)
+    for seed in seeds if peer is None or peer.random else (0,):
+        began = time.process_time()
+        if peer is None:
+            ours = lightsage(shop, ModelConfig(), seed)
+            yield seed, ranker_of(ours[0], shop.full, ours[1]), time.process_time() - began, ours
+        else:
+            ranker = peer.fit(shop.full, tuned.get(name, {}).get("params", peer.first), seed)
+            yield seed, ranker, time.process_time() - began, None
+
+
 def measured(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterable[int]) -> list[Measured]:
     """Fit every model on everything and read the test once for each seed."""
     found = []
-    known = {peer.name: peer for peer in PEERS}
     for name in models:
         places, coverage, cpu = [], [], []
         dial: dict[float, NDArray[np.int64]] = {}
         alone: list[NDArray[np.int64]] = []
         shown: list[float] = []
-        peer = known.get(name)
-        for seed in seeds if peer is None or peer.random else (0,):
-            began = time.process_time()
-            if peer is None:
-                embeddings, weights = lightsage(shop, ModelConfig(), seed)
-                ranker: Ranker = ranker_of(embeddings, shop.full, weights)
-            else:
-                ranker = peer.fit(shop.full, tuned.get(name, {}).get("params", peer.first), seed)
-            cpu.append(time.process_time() - began)
+        for seed, ranker, spent, ours in fits(shop, tuned, name, seeds):
+            cpu.append(spent)
             place, lists = placed(ranker, shop.test)
             places.append(place)
-            if peer is None:
-                place_alone, lists_alone = placed(VectorRanker(embeddings.query, embeddings.item), shop.test)
-                alone.append(place_alone)
-                shown.append(metrics.coverage(lists_alone, 20, shop.test.n_items))
-            if peer is None and not dial:
-                for popularity in DIAL:
-                    turned = weights.model_copy(update={"popularity": popularity})
-                    dial[popularity] = placed(ranker_of(embeddings, shop.full, turned), shop.test)[0]
             coverage.append(metrics.coverage(lists, 20, shop.test.n_items))
             print(f"{shop.name} {name} seed {seed}: {metrics.hits(place, 20).mean():.4f}", file=sys.stderr, flush=True)
+            if ours is None:
+                continue
+            embeddings, weights = ours
+            place, lists = placed(VectorRanker(embeddings.query, embeddings.item), shop.test)
+            alone.append(place)
+            shown.append(metrics.coverage(lists, 20, shop.test.n_items))
+            for popularity in () if dial else DIAL:
+                turned = weights.model_copy(update={"popularity": popularity})
+                dial[popularity] = placed(ranker_of(embeddings, shop.full, turned), shop.test)[0]
         if alone:
             found.append(Measured(ALONE, np.array(alone), shown, cpu))
         found.append(Measured(name, np.array(places), coverage, cpu, dial))

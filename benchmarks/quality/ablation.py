@@ -1,8 +1,10 @@
 """What each part of the method is worth: one change at a time, measured on the hold-outs of several shops.
 
     python benchmarks/quality/ablation.py --graph yoochoose=GRAPH --graph rees46=GRAPH [--seeds 2] [--output TABLE.md]
+        [--other-graph "yoochoose: edges without decay=GRAPH" …]
 
-GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. Nothing here reads a test.
+GRAPH is a folder that `benchmarks/quality` or `lightsage run` built; the other graphs are built from the same events
+with another `[graph]` configuration, and stand as changes of their own. Nothing here reads a test.
 """
 
 import argparse
@@ -42,14 +44,16 @@ Settings = dict[str, Any]
 class Change:
     """One change of the released model: of its configuration, of how it is ranked, of what it is given, or of its code.
 
-    `code`: what stands for a name of the model's modules while it trains. `averaged`: whether tail items are averaged
-    when they are embedded though not in training. `needs`: the edge type without which it changes nothing.
+    `root`: another graph of the same events. `code`: what stands for a name of the model's modules while it trains.
+    `averaged`: whether tail items are averaged when they are embedded though not in training. `needs`: the edge type
+    without which it changes nothing.
     """
 
     name: str
     model: Settings = field(default_factory=dict)
     retrieval: Settings = field(default_factory=dict)
     graph: Callable[[ItemGraph], ItemGraph] | None = None
+    root: Path | None = None
     code: Settings = field(default_factory=dict)
     averaged: bool = False
     needs: str = ""
@@ -57,7 +61,7 @@ class Change:
     @property
     def trains(self) -> bool:
         """Whether the network is another one than the released."""
-        return bool(self.model or self.graph or self.code or self.averaged)
+        return bool(self.model or self.graph or self.root or self.code or self.averaged)
 
 
 def without(*columns: str) -> Callable[[ItemGraph], ItemGraph]:
@@ -134,6 +138,7 @@ CHANGES = (
     Change("4096 random negatives", {"loss": {"random_negatives": 4096}}),
     Change("temperature .1", {"loss": {"temperature": 0.1}}),
     Change("no dropout", {"dropout": 0.0}),
+    Change("id table fixed at a factorisation", {"train": {"table_lr": 0.0}}),
     Change("no id table", {"features": {"id_min_events": 10**9}}),
     Change("id table alone", graph=without("category", "brand", "price", "title", "embedding")),
     Change("without category", graph=without("category")),
@@ -158,6 +163,7 @@ def main() -> int:
     """Measure the changes and print a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
+    options.add_argument("--other-graph", action="append", default=[], metavar="NAME: CHANGE=GRAPH")
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--changes", nargs="+", default=[change.name for change in CHANGES])
     options.add_argument("--output", type=Path)
@@ -166,7 +172,10 @@ def main() -> int:
     tables = []
     for named in chosen.graph:
         name, _, root = named.partition("=")
-        tables.append(table(name, ablated(name, Path(root), changes, chosen.seeds)))
+        shop = f"{name}: "
+        others = [text.removeprefix(shop).split("=", 1) for text in chosen.other_graph if text.startswith(shop)]
+        given = [*changes, *(Change(change, root=Path(other)) for change, other in others)]
+        tables.append(table(name, ablated(name, Path(root), given, chosen.seeds)))
         if chosen.output:
             chosen.output.write_text("\n".join(tables), encoding="utf-8")
     print("\n".join(tables))
@@ -178,28 +187,33 @@ def ablated(name: str, root: Path, changes: list[Change], seeds: int) -> dict[st
 
     The score's weights are those of the released model, so that a change is judged by what it does itself.
     """
-    items = root / "tables" / "items"
-    graph = load_graph(root, "fit", items if items.exists() else None)
+    graph = fit_graph(root)
     found: dict[str, list[list[float]]] = {}
     released: dict[int, tuple[Embeddings, ScoreWeights]] = {}
     for change in changes:
-        given = change.graph(graph) if change.graph else graph
+        given = fit_graph(change.root) if change.root else change.graph(graph) if change.graph else graph
         if change.graph is not None and same(given, graph):
             continue
         if change.needs and not (graph.edge_type == EDGE_TYPES.index(change.needs)).any():
             continue
         config = Config.model_validate({"retrieval": change.retrieval})
-        holdout = HoldOut.of(root, config)
+        holdout = HoldOut.of(change.root or root, config)
         assert holdout is not None
         for seed in range(seeds):
             if seed not in released:
                 embeddings = trained(graph, CHANGES[0], seed)
-                released[seed] = embeddings, holdout.weights(embeddings)
+                released[seed] = embeddings, holdout.weights(embeddings)  # the first change is the released model
             embeddings = trained(given, change, seed) if change.trains else released[seed][0]
             weights = released[seed][1].model_copy(update=fixed(change.retrieval))
             found.setdefault(change.name, []).append(cells(holdout, embeddings, weights))
         print(name, change.name, np.round(np.mean(found[change.name], axis=0), 4).tolist(), file=sys.stderr, flush=True)
     return found
+
+
+def fit_graph(root: Path) -> ItemGraph:
+    """The graph of the fit, with the catalogue if there is one."""
+    items = root / "tables" / "items"
+    return load_graph(root, "fit", items if items.exists() else None)
 
 
 def same(one: ItemGraph, other: ItemGraph) -> bool:

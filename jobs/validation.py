@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from model.embeddings import Embeddings
     from retrieval.config import ScoreWeights
     from retrieval.edges import Edges
+    from retrieval.evaluate import Choice
     from retrieval.pairs import Pairs
 
     Score = Callable[[ScoreWeights], float]
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 # What is tried: from nothing, past what theory asks for (0.05), to demand that moves once more as it has lately moved.
 PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
-DIRECT = (0.0, 0.025, 0.05, 0.1)
+DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
 # The share of the best score that must be left as the dial is turned towards the tail.
 KEPT = 0.998
@@ -69,12 +70,15 @@ class HoldOut:
         log.warning("no hold-out session has two items: what is chosen on it elsewhere takes its default here")
         return None
 
-    def rate(self, embeddings: "Embeddings", weights: "ScoreWeights | None" = None) -> float:
-        """The mean of HR@20 and HR@100, or of basket recall, of embeddings of `fit/` ranked as they are served."""
+    def rate(self, embeddings: "Embeddings") -> float:
+        """The hits of embeddings of `fit/` ranked as they are served, with the configured weights or their defaults."""
+        return self.choice(embeddings, self.config.retrieval.weights()).hits
+
+    def choice(self, embeddings: "Embeddings", weights: "ScoreWeights") -> "Choice":
+        """What embeddings of `fit/` and weights are chosen by."""
         from retrieval.evaluate import choice_score
         from retrieval.ranking import EmbeddingRanker
 
-        weights = weights or self.config.retrieval.weights()
         catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
         ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
         return choice_score(ranker, self.pairs, self.protocol)
@@ -82,19 +86,24 @@ class HoldOut:
     def weights(self, embeddings: "Embeddings") -> "ScoreWeights":
         """The weights of the score's terms for embeddings of `fit/`, one term after the other.
 
-        The shift of demand and the direct edges: those that do best. Popularity: the largest that keeps all but 0.2% of
-        the best score, so that the tail is given what the rest will not miss.
+        The shift of demand and the direct edges: those that do best. Direct edges decide the first places, which hits
+        hardly show, so that MRR counts there too. Popularity: the largest that keeps all but 0.2% of the best score, so
+        that the tail is given what the rest will not miss.
         """
         given, best = self.config.retrieval, self.config.retrieval.weights()
 
         @cache
-        def score(weights: "ScoreWeights") -> float:
-            return self.rate(embeddings, weights)
+        def choice(weights: "ScoreWeights") -> "Choice":
+            return self.choice(embeddings, weights)
 
-        for name, fixed, values in (("prior", given.prior_weight, PRIOR), ("direct", given.direct_weight, DIRECT)):
-            if fixed is None:
-                best = _climb(score, best, name, values)
-        return _turn(score, best) if given.popularity_weight is None else best
+        def hits(weights: "ScoreWeights") -> float:
+            return choice(weights).hits
+
+        if given.prior_weight is None:
+            best = _climb(hits, best, "prior", PRIOR)
+        if given.direct_weight is None:
+            best = _climb(lambda weights: choice(weights).with_first_places, best, "direct", DIRECT)
+        return _turn(hits, best) if given.popularity_weight is None else best
 
     def edges(self, weights: "ScoreWeights") -> "Edges":
         """The edges of `fit/`, with the weight of the direct ones."""

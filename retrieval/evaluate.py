@@ -6,7 +6,7 @@ Rows of the report: {model, slice, metric, k, value, low, high, n}.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from .exact import Mask, Rows, TopK
 from .pairs import Pairs, pairs_of
 from .ranking import Queries, Ranker
 
-__all__ = ["Pairs", "choice_score", "evaluate", "pairs_of"]
+__all__ = ["Choice", "Pairs", "choice_score", "evaluate", "pairs_of"]
 
 TAIL_EVENTS = 5
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
@@ -26,13 +26,26 @@ _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
 Floats = NDArray[np.float64]
 
 
-def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> float:
-    """What choices are made by: the mean of HR@20 and HR@100, of baskets that of recall@20 and recall@100."""
+class Choice(NamedTuple):
+    """What choices are made by, from one ranking.
+
+    hits: the mean of HR@20 and HR@100, of baskets that of recall@20 and recall@100. with_first_places: MRR@20 is a
+    third part of the mean; baskets have no order to find, so that it is the same there.
+    """
+
+    hits: float
+    with_first_places: float
+
+
+def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> Choice:
+    """How well a ranker does where something is to be chosen."""
     name = "recall" if protocol == "basket" else "HR"
     found = ranker.rank(pairs.queries, max(_CUTS[name]), include_current=pairs.include_current)
     place, every = _places(found, pairs), np.ones(len(pairs), bool)
-    parts = [_grouped(name, place, pairs, every, k) for k in _CUTS[name]]
-    return float(np.mean([sums.sum() / counts.sum() for sums, counts in parts]))
+    cells = [(name, k) for k in _CUTS[name]] + ([] if name == "recall" else [("MRR", 20)])
+    parts = [_grouped(metric, place, pairs, every, k) for metric, k in cells]
+    means = [float(sums.sum() / counts.sum()) for sums, counts in parts]
+    return Choice(float(np.mean(means[:2])), float(np.mean(means)))
 
 
 def evaluate(

@@ -33,7 +33,7 @@ def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:
         tried, began = [], time.process_time()
         for params in trials(peer):
             start = time.process_time()
-            value = choice_score(peer.fit(shop.fit, params, 0), shop.holdout, shop.protocol)
+            value = choice_score(peer.fit(shop.fit, params, 0), shop.holdout, shop.protocol).hits
             tried.append({"params": params, "score": round(value, 5), "cpu": round(time.process_time() - start, 1)})
             print(f"{shop.name} {peer.name} {len(tried)} {params} {value:.4f}", file=sys.stderr, flush=True)
             if time.process_time() - began > CPU_SECONDS:

@@ -12,14 +12,15 @@ from jobs.config import Config
 from jobs.validation import DIRECT, PRIOR, HoldOut
 from model.embeddings import Embeddings
 from retrieval.config import ScoreWeights
+from retrieval.evaluate import Choice
 from tests.jobs.conftest import Shop
 
 Score = Callable[[ScoreWeights], float]
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, score: Score, **given: float) -> ScoreWeights:
-    """What is chosen where the hold-out scores as `score` says."""
-    monkeypatch.setattr(HoldOut, "rate", lambda self, embeddings, weights: score(weights))
+def chosen(monkeypatch: pytest.MonkeyPatch, score: Score, first: Score | None = None, **given: float) -> ScoreWeights:
+    """What is chosen where the hold-out's hits are what `score` says, and those with first places `first`."""
+    monkeypatch.setattr(HoldOut, "choice", lambda self, _, weights: Choice(score(weights), (first or score)(weights)))
     config = Config.model_validate({"retrieval": given})
     return HoldOut(Path(), config, cast(Any, None), "item").weights(cast(Embeddings, None))
 
@@ -31,6 +32,11 @@ def test_the_best_prior_and_direct_weights_are_found_wherever_they_are(
 ) -> None:
     found = chosen(monkeypatch, lambda w: 1 - abs(w.prior - prior) - 2 * abs(w.direct - direct) - w.popularity)
     assert (found.prior, found.direct, found.popularity) == (prior, direct, 0.0)
+
+
+def test_first_places_count_for_direct_edges_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = chosen(monkeypatch, lambda w: 1 - w.prior - w.direct - w.popularity, lambda w: w.direct)
+    assert found == ScoreWeights(prior=0.0, direct=DIRECT[-1], popularity=0.0)
 
 
 def test_what_is_given_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,6 +66,7 @@ def test_the_hold_out_is_answered_as_it_is_served(shop: Shop) -> None:
     tail = np.zeros(0, np.int64)
     embeddings = Embeddings(ids, vectors, vectors, tail, vectors[:0], np.zeros(len(ids), np.float32))
     by_chance = 60 / len(ids)
-    direct = holdout.rate(embeddings, ScoreWeights(direct=1.0))
-    assert holdout.rate(embeddings, ScoreWeights(direct=0.0)) < 3 * by_chance < direct
+    direct = holdout.choice(embeddings, ScoreWeights(direct=1.0)).hits
+    assert holdout.choice(embeddings, ScoreWeights(direct=0.0)).hits < 3 * by_chance < direct
+    assert holdout.rate(embeddings) == holdout.choice(embeddings, ScoreWeights()).hits
     assert holdout.weights(embeddings).direct == DIRECT[-1], "random vectors know nothing, the edges much"

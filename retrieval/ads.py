@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import count
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +23,9 @@ _log = logging.getLogger(__name__)
 _EVER = np.iinfo(np.int64)
 # A mask, its rows and its winners are kept for so many (stretch of time, country).
 _CACHED = 32
+# The columns of the ads in the order of the search: by item, the winner first.
+_ARRAYS = ("ad_ids", "item_rows", "bid", "campaign", "advertiser", "starts", "ends", "active", "place")
+_UNNAMED = count(-1, -1)
 
 COUNTRY_PATTERN = "^[A-Za-z]{2}$"
 A_COUNTRY = "expected two letters, an ISO 3166 alpha-2 country code, e.g. DE"
@@ -60,7 +66,7 @@ class Eligible:
 
 
 class Ads:
-    """The ads table, searchable by time, country, advertiser and campaign.
+    """The ads table, searchable by time, country, advertiser and campaign; it never changes, `replaced` makes another.
 
     Eligible at t: (starts_at null or ≤ t) and (ends_at null or > t), status null or "active", and the request's
     country among `countries` (case-folded), or no limit; a request without a country gets only ads without a limit.
@@ -68,7 +74,7 @@ class Ads:
     highest version counts (null = 0), and of equal versions the last.
     """
 
-    def __init__(self, table: pa.Table, row_of: dict[str, int]) -> None:
+    def __init__(self, table: pa.Table, row_of: dict[str, int], *, quiet: bool = False) -> None:
         """Take an ads table in `SCHEMA`'s columns; `row_of` gives the catalogue row of an item_id.
 
         Raises:
@@ -77,31 +83,85 @@ class Ads:
         table = conform(table)
         self.by_status: dict[str, int] = dict(Counter(table["status"].fill_null("(null)").to_pylist()))
         table = _newest(table)
+        self.table = table
+        self._row_of = row_of
         known = [item in row_of for item in table["item_id"].to_pylist()]
         self.unknown_items = len(known) - sum(known)
-        if self.unknown_items:
+        if self.unknown_items and not quiet:
             _log.warning("%d ads are for items that the catalogue does not have", self.unknown_items)
         table = table.filter(pa.array(known, pa.bool_()))
         item = np.array([row_of[item] for item in table["item_id"].to_pylist()], np.int64)
         bid = table["bid"].fill_null(0.0).to_numpy()
         ids = np.array(table["ad_id"].to_pylist(), dtype=object)
         order = np.array(sorted(range(len(ids)), key=lambda ad: (item[ad], -bid[ad], ids[ad])), np.int64)
-        self.table = table.take(pa.array(order))
-        self.ad_ids: list[str] = ids[order].tolist()
+        table = table.take(pa.array(order))
+        self.ad_ids: NDArray[np.object_] = ids[order]
         self.item_rows: Rows = item[order]
+        self.bid: NDArray[np.float64] = bid[order]
         self.campaign: NDArray[np.int64]
-        self.campaign, self.campaigns = _codes(self.table["campaign_id"])
-        self.advertiser, self.advertisers = _codes(self.table["advertiser_id"])
-        self._starts = _times(self.table["starts_at"], _EVER.min)
-        self._ends = _times(self.table["ends_at"], _EVER.max)
-        self._active = pc.fill_null(pc.equal(self.table["status"], "active"), True).to_numpy()
-        places = [frozenset(c.casefold() for c in some or () if c) for some in self.table["countries"].to_pylist()]
-        self._places = sorted(set(places), key=sorted)
-        code = {place: number for number, place in enumerate(self._places)}
-        self._place = np.array([code[place] for place in places], np.int64)
-        bounds = np.concatenate([self._starts, self._ends])
-        self._bounds = np.unique(bounds[(bounds != _EVER.min) & (bounds != _EVER.max)])
+        self.campaign, self.campaigns = _codes(table["campaign_id"])
+        self.advertiser, self.advertisers = _codes(table["advertiser_id"])
+        self.starts = _times(table["starts_at"], _EVER.min)
+        self.ends = _times(table["ends_at"], _EVER.max)
+        self.active = pc.fill_null(pc.equal(table["status"], "active"), True).to_numpy()
+        places = [frozenset(c.casefold() for c in some or () if c) for some in table["countries"].to_pylist()]
+        self.places = sorted(set(places), key=sorted)
+        code = {place: number for number, place in enumerate(self.places)}
+        self.place = np.array([code[place] for place in places], np.int64)
+        self._bounds = _instants(self.starts, self.ends)
+        self._moved: dict[str, int] = {}
         self._cached = lru_cache(maxsize=_CACHED)(self._eligible_at)
+
+    def replaced(self, rows: list[dict[str, Any]]) -> Ads:
+        """With other rows for some ads, and with further ads: by ad_id, whatever their versions.
+
+        Costs a copy of the arrays. `table`, `by_status` and `unknown_items` stay those of the table that was read.
+        """
+        changed = Ads(pa.Table.from_pylist(rows, schema=SCHEMA), self._row_of, quiet=True)
+        new = copy(self)
+        kept = np.ones(len(self), bool)
+        kept[[slot for row in rows if (slot := self.slot(row["ad_id"])) is not None]] = False
+        for name in _ARRAYS:
+            setattr(new, name, getattr(self, name)[kept])
+        at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
+        new.places = list(dict.fromkeys([*self.places, *changed.places]))
+        changed.place = np.array([new.places.index(place) for place in changed.places], np.int64)[changed.place]
+        new.campaigns, changed.campaign = _joined(self.campaigns, changed.campaigns, changed.campaign)
+        new.advertisers, changed.advertiser = _joined(self.advertisers, changed.advertisers, changed.advertiser)
+        for name in _ARRAYS:
+            setattr(new, name, np.insert(getattr(new, name), at, getattr(changed, name)))
+        item_rows = changed.item_rows.tolist()
+        new._moved = (
+            self._moved | {row["ad_id"]: -1 for row in rows} | dict(zip(changed.ad_ids, item_rows, strict=True))
+        )
+        new._bounds = np.union1d(self._bounds, changed._bounds)
+        new._cached = lru_cache(maxsize=_CACHED)(new._eligible_at)
+        return new
+
+    def slot(self, ad_id: str) -> int | None:
+        """Where an ad stands in the arrays; None if it is not there, or its item is not in the catalogue."""
+        row = self._moved.get(ad_id)
+        if row is None:
+            line = self._line_of.get(ad_id)
+            row = -1 if line is None else self._row_of.get(self.table["item_id"][line].as_py(), -1)
+        low, high = np.searchsorted(self.item_rows, [row, row + 1])
+        found = np.flatnonzero(self.ad_ids[low:high] == ad_id)
+        return int(low + found[0]) if len(found) else None
+
+    def row(self, ad_id: str) -> dict[str, Any] | None:
+        """An ad's row of the table that was read, by column."""
+        place = self._line_of.get(ad_id)
+        return None if place is None else self.table.slice(place, 1).to_pylist()[0]
+
+    @cached_property
+    def _line_of(self) -> dict[str, int]:
+        return {ad: line for line, ad in enumerate(self.table["ad_id"].to_pylist())}
+
+    def _insertion(self, other: Ads, ad: int) -> int:
+        """Before which slot an ad of another table belongs."""
+        low, high = np.searchsorted(self.item_rows, [other.item_rows[ad], other.item_rows[ad] + 1]).tolist()
+        key = (-other.bid[ad], other.ad_ids[ad])
+        return int(low + sum((-self.bid[slot], self.ad_ids[slot]) < key for slot in range(low, high)))
 
     def __len__(self) -> int:
         return len(self.ad_ids)
@@ -137,22 +197,22 @@ class Ads:
 
     def in_flight(self, at: int) -> int:
         """How many ads are active at `at` (µs), in whatever country."""
-        return int(np.count_nonzero(self._active & (self._starts <= at) & (self._ends > at)))
+        return int(np.count_nonzero(self.active & (self.starts <= at) & (self.ends > at)))
 
     def items_ending_after(self, at: int) -> Rows:
         """Rows (ascending int64) of the items with an ad that ends after `at` (µs)."""
-        return np.unique(self.item_rows[self._ends > at])
+        return np.unique(self.item_rows[self.ends > at])
 
     def _known_country(self, country: str | None) -> str | None:
         # A country that no ad names is as good as none, and must not fill the cache.
         folded = None if country is None else country.casefold()
-        return folded if any(folded in place for place in self._places) else None
+        return folded if any(folded in place for place in self.places) else None
 
     def _eligible_at(self, interval: int, country: str | None) -> tuple[Mask, Eligible]:
         # Any instant of the stretch will do; its first is the boundary itself.
         at = self._bounds[interval - 1] if interval else _EVER.min + 1
-        here = np.array([not place or country in place for place in self._places], bool)
-        allowed = self._active & (self._starts <= at) & (self._ends > at) & here[self._place]
+        here = np.array([not place or country in place for place in self.places], bool)
+        allowed = self.active & (self.starts <= at) & (self.ends > at) & here[self.place]
         return allowed, self._winners(allowed)
 
     def _winners(self, allowed: Mask) -> Eligible:
@@ -195,12 +255,28 @@ def _newest(table: pa.Table) -> pa.Table:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """(code per ad (A,), code by name); an ad without a name has a code of its own that no name has."""
+    """(code per ad (A,), code by name); an ad without a name has a negative code that no other ad has."""
     names: dict[str, int] = {}
-    unnamed = len(column)
-    values = column.to_pylist()
-    codes = [unnamed + ad if value is None else names.setdefault(value, len(names)) for ad, value in enumerate(values)]
+    codes = [next(_UNNAMED) if value is None else names.setdefault(value, len(names)) for value in column.to_pylist()]
     return np.array(codes, np.int64), names
+
+
+def _joined(
+    names: dict[str, int], others: dict[str, int], codes: NDArray[np.int64]
+) -> tuple[dict[str, int], NDArray[np.int64]]:
+    """(codes by all names, the codes of the others' ads as numbered there)."""
+    every = names | {name: len(names) + new for new, name in enumerate(name for name in others if name not in names)}
+    translated = np.array([every[name] for name in others], np.int64)
+    named = codes >= 0
+    joined = codes.copy()
+    joined[named] = translated[codes[named]]
+    return every, joined
+
+
+def _instants(starts: Rows, ends: Rows) -> Rows:
+    """All times at which anything starts or ends, ascending."""
+    bounds = np.concatenate([starts, ends])
+    return np.unique(bounds[(bounds != _EVER.min) & (bounds != _EVER.max)])
 
 
 def _times(column: pa.ChunkedArray, missing: int) -> Rows:

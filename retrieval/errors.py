@@ -23,6 +23,10 @@ class AddressError(RetrievalError):
     """A host or port that a server cannot listen on."""
 
 
+class ChangeLogError(RetrievalError):
+    """A log of live changes that cannot be read or written; the message names the file."""
+
+
 class QueriesError(RetrievalError):
     """A table of queries that does not fit its contract; the message names its file, column and, if one, row."""
 

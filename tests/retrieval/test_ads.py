@@ -99,3 +99,42 @@ def test_one_stretch_of_time_shares_one_answer(world: SimpleNamespace) -> None:
 def test_times_with_a_zone_are_converted(world: SimpleNamespace) -> None:
     at = datetime.fromisoformat("2024-05-01T14:00:00+02:00")
     assert microseconds(at) == microseconds(world.AS_OF) == microseconds(datetime(2024, 5, 1, 12))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 10_000), st.integers(0, 30), st.integers(0, 12), st.integers(-13, 13))
+def test_ads_with_rows_replaced_are_those_of_a_table_with_these_rows(
+    world: SimpleNamespace, seed: int, n: int, more: int, half_hours: int
+) -> None:
+    at = world.AS_OF + timedelta(minutes=30 * half_hours)
+    newest = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, n, seed)}
+    ads = Ads(world.ads_table(list(newest.values())), ROW_OF)
+    for turn in range(3):
+        changes = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, more, seed + turn + 1)}
+        before = ads.eligible(microseconds(at), "DE").rows.tolist()
+        new = ads.replaced(list(changes.values()))
+        assert ads.eligible(microseconds(at), "DE").rows.tolist() == before, "the ads that were are as they were"
+        newest |= changes
+        ads, whole = new, Ads(world.ads_table(list(newest.values())), ROW_OF)
+        assert ads.ad_ids.tolist() == whole.ad_ids.tolist()
+        assert ads.in_flight(microseconds(at)) == whole.in_flight(microseconds(at))
+        for country in (None, "DE", "us"):
+            got, wanted = (one.eligible(microseconds(at), country) for one in (ads, whole))
+            assert (got.rows.tolist(), got.ads.tolist()) == (wanted.rows.tolist(), wanted.ads.tolist())
+            got, wanted = (one.eligible_without(microseconds(at), country, ["x"], ["c1", "c7"]) for one in (ads, whole))
+            assert (got.rows.tolist(), got.ads.tolist()) == (wanted.rows.tolist(), wanted.ads.tolist())
+        for code, names in (("campaign", "campaigns"), ("advertiser", "advertisers")):
+            called = [
+                [
+                    {number: name for name, number in getattr(one, names).items()}.get(c)
+                    for c in getattr(one, code).tolist()
+                ]
+                for one in (ads, whole)
+            ]
+            assert called[0] == called[1]
+            unnamed = [c for c in getattr(ads, code).tolist() if c < 0]
+            assert len(set(unnamed)) == len(unnamed), "who has no name shares no cap"
+        for slot, ad in enumerate(ads.ad_ids):
+            assert ads.slot(ad) == slot
+    assert ads.slot("nobody") is None
+    assert ads.row("nobody") is None

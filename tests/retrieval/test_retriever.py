@@ -52,9 +52,9 @@ def make(
         indexed = np.arange(N) if ads is None else ads.items_ending_after(microseconds(world.AS_OF))
     built = None
     if kind == "flat":
-        built = faiss_index.build(catalogue.item, catalogue.query, indexed, RetrievalConfig())
+        built = faiss_index.build(catalogue.item, catalogue.query, indexed, RetrievalConfig(), bias=catalogue.bias)
     elif kind == "ivf_sq8" and len(indexed) >= 8:
-        built = faiss_index.build(catalogue.item, catalogue.query, indexed, config)
+        built = faiss_index.build(catalogue.item, catalogue.query, indexed, config, bias=catalogue.bias)
         built.parameters["nprobe"] = built.parameters["nlist"]
     return Retriever(catalogue, edges, ads, built, as_of=world.AS_OF, config=config)
 

@@ -101,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=_port, default=8000, help="0 = any free one")
     serve.add_argument("--at", metavar="TIME|as-of", help="serve as of that time instead of now")
+    serve.add_argument("--changes", type=Path, metavar="FILE", help="live changes of ads; default: in the workspace")
     serve.set_defaults(call=_serve)
 
     evaluate = commands.add_parser("evaluate", help="measure a version on later events")
@@ -275,7 +276,8 @@ def _retrieve(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from jobs.serve import serve
 
-    return serve(options.workspace, options.config, host=options.host, port=options.port, at=options.at)
+    where = {"host": options.host, "port": options.port}
+    return serve(options.workspace, options.config, **where, at=options.at, changes=options.changes)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

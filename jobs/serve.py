@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,46 +13,70 @@ from jobs.store import Workspace
 if TYPE_CHECKING:
     from retrieval.ads import Ads
     from retrieval.api import Snapshot
+    from retrieval.change_log import ChangeLog
 
 log = logging.getLogger(__name__)
 
 
-def serve(uri: str, config_path: Path | None, *, host: str, port: int, at: str | None) -> int:
+def serve(
+    uri: str, config_path: Path | None, *, host: str, port: int, at: str | None, changes: Path | None = None
+) -> int:
     """Serve until a signal says stop; returns the exit code.
 
     Args:
         at: the time of requests that name none: None = now, "as-of" = the version's as-of time, else an ISO time.
+        changes: the SQLite file of the live changes; None = `changes.sqlite` in the workspace.
 
     Raises:
         AddressError: nothing can listen on that host and port.
         NoVersionError, CorruptVersionError, IndexFolderError: there is nothing to serve.
+        ChangeLogError: the live changes cannot be read.
     """
-    from retrieval.api import Snapshot, create_app
+    from retrieval.api import Snapshot, Tokens, create_app
     from retrieval.index import read_index
     from retrieval.retriever import Retriever
     from retrieval.server import bind, create_server
 
     config, workspace = load_config(config_path), Workspace(uri)
     sockets = bind(host, port)  # before the work
-    # The checksums take a third of the time that reading the index takes (measured on 0.2 GB), and name the damage.
-    version = workspace.open(verify=True, parts=("index",))
-    index = read_index(version.path / "index")
-    snapshot = Snapshot(version.name, index.as_of, Retriever.of(index, config.retrieval))
-    fixed = None if at is None else index.as_of if at == "as-of" else as_time(at)
+    fixed = None if at in (None, "as-of") else as_time(str(at))
+
+    def clock(as_of: dt.datetime) -> dt.datetime:
+        return fixed or (as_of if at == "as-of" else dt.datetime.now(dt.UTC))
 
     def load() -> "Snapshot":
-        return snapshot
+        # The checksums take a third of the time that reading the index takes (measured on 0.2 GB), and name the damage.
+        version = workspace.open(verify=True, parts=("index",))
+        index = read_index(version.path / "index")
+        log.info("version %s, as of %s", version.name, index.as_of.isoformat())
+        if index.ads is not None:
+            _say_in_flight(index.ads, clock(index.as_of), index.as_of)
+        return Snapshot(version.name, index.as_of, Retriever.of(index, config.retrieval))
 
-    def clock() -> dt.datetime:
-        return fixed or dt.datetime.now(dt.UTC)
-
-    app = create_app(load, workspace.current, config.serve, clock)
+    first = [load()]  # what is wrong with it must be said before a server starts
+    tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN") or None, os.environ.get("LIGHTSAGE_READ_TOKEN") or None)
+    app = create_app(
+        lambda: first.pop() if first else load(),
+        workspace.current,
+        config.serve,
+        clock,
+        _change_log(changes or workspace.local("changes.sqlite"), uri),
+        tokens,
+    )
     server = create_server(app, host=host, port=port, config=config.serve)
-    log.info("version %s, as of %s", version.name, index.as_of.isoformat())
-    if index.ads is not None:
-        _say_in_flight(index.ads, clock(), index.as_of)
     server.run(sockets)
     return 0 if server.started else 1
+
+
+def _change_log(path: Path | None, uri: str) -> "ChangeLog":
+    from retrieval.change_log import MemoryChangeLog, SqliteChangeLog
+
+    if path is None:
+        log.warning(
+            "workspace %s is remote: live changes end with this server; keep them in a file with --changes", uri
+        )
+        return MemoryChangeLog()
+    return SqliteChangeLog(path)
 
 
 def _say_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:

@@ -168,6 +168,10 @@ class Workspace:
             raise self._corrupt(wrong)
         return Version(path, manifest)
 
+    def local(self, name: str) -> Path | None:
+        """A path beside the versions, for what belongs to the workspace and to no version; None where it is remote."""
+        return Path(self._path(name)) if self._is_local else None
+
     # Writers
 
     @contextlib.contextmanager

@@ -4,104 +4,93 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
 from . import schemas
 from .ads import microseconds
+from .change_log import ChangeLog, MemoryChangeLog
+from .change_routes import change_routes
 from .config import ServeConfig
-from .errors import RequestError
+from .errors import ChangeLogError, RequestError
+from .guard import Guard, Tokens
 from .measure import Measured, Metrics
-from .problem import of_field, of_validation, problem
-from .published import Published
-from .retriever import Result, Retriever
+from .problem import json_response, of_field, of_validation, problem
+from .retriever import Result
+from .served import Served, Snapshot
 
-_SCHEMA_AT = "#/components/schemas/{model}"
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A version, ready to answer."""
-
-    version: str
-    as_of: datetime
-    retriever: Retriever
+__all__ = ["Snapshot", "Tokens", "create_app"]
 
 
 def create_app(
     load: Callable[[], Snapshot],
     current_version: Callable[[], str],
     config: ServeConfig | None = None,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Callable[[datetime], datetime] = lambda _as_of: datetime.now(UTC),
+    log: ChangeLog | None = None,
+    tokens: Tokens | None = None,
 ) -> FastAPI:
     """The application.
 
     Args:
-        load: opens the version to serve; called once, before the first request is taken.
+        load: opens the published version; called before the first request is taken, and when another is published.
         current_version: the name of the version that is published now.
-        clock: the time that requests without `at` are answered for: now, or a fixed time.
+        clock: the time that requests without `at` are answered for, given the as-of time of what is served: now, that
+            time, or a fixed one.
+        log: where live changes are kept; by default in memory, until the server ends.
     """
     config = config or ServeConfig()
     metrics = Metrics()
     model = schemas.limited(config)
-    loaded: list[Snapshot] = []
-    published = Published(current_version)
+    served = Served(load, current_version, log or MemoryChangeLog(), config, metrics, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        snapshot = load()
-        loaded.append(snapshot)
-        metrics.as_of.labels(snapshot.version).set(snapshot.as_of.timestamp())
-        watching = asyncio.create_task(published.watch(snapshot.version, config.current_check_seconds))
-        yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        async with served.running():
+            yield
 
     # The pages of /docs come from here and not from a CDN: servers and their users are often without internet.
     app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
+    app.add_middleware(Guard, config=config, tokens=tokens or Tokens(), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics)
     documented: dict[int | str, dict[str, Any]] = {
         422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}
     }
-    body = {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": _SCHEMA_AT.format(model=model.__name__)}}},
-    }
+
+    async def body(request: Request) -> bytes | Response:
+        return await _body(request, config)
 
     @app.post(
         "/v1/retrieve",
         response_model=None,
         responses={200: {"model": schemas.RetrieveResponse}, **documented},
-        openapi_extra={"requestBody": body},
+        openapi_extra=schemas.body_of(model),
     )
     async def retrieve(request: Request) -> Response:
         """The ads to show next to what a shopper looks at."""
-        raw = await _body(request, config.max_body_bytes)
-        if raw is None:
-            return problem(413, f"the body is larger than {config.max_body_bytes} bytes")
+        raw = await body(request)
+        if isinstance(raw, Response):
+            return raw
         try:
             asked = model.model_validate_json(raw)
         except ValidationError as error:
             return of_validation(error)
-        snapshot = loaded[0]
+        snapshot = served.snapshot
         response = snapshot.retriever.retrieve(
             asked.items,
             asked.k,
-            at=asked.at or clock(),
+            at=asked.at or clock(snapshot.as_of),
             country=asked.country,
             filters=asked.filters,
             exclude=asked.exclude,
@@ -113,7 +102,7 @@ def create_app(
             metrics.fallbacks.inc()
         if len(response.results) < asked.k:
             metrics.short.inc()
-        return _json(
+        return json_response(
             {
                 "version": snapshot.version,
                 "asked": asked.k,
@@ -132,11 +121,11 @@ def create_app(
         """The items nearest to an item in the whole catalogue, advertised or not, and why."""
         if not 1 <= k <= config.max_k:
             return of_field("k", f"got {k}, expected 1 to {config.max_k}")
-        snapshot = loaded[0]
+        snapshot = served.snapshot
         if item_id not in snapshot.retriever.catalogue.row_of:
             return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
         results = snapshot.retriever.retrieve([item_id], k, all_items=True).results
-        return _json(
+        return json_response(
             {
                 "version": snapshot.version,
                 "item_id": item_id,
@@ -149,16 +138,20 @@ def create_app(
     @app.get("/v1/version", response_model=None, responses={200: {"model": schemas.VersionResponse}})
     async def version() -> Response:
         """What is served, and what is published."""
-        snapshot = loaded[0]
+        snapshot = served.snapshot
         retriever = snapshot.retriever
-        return _json(
+        return json_response(
             {
                 "version": snapshot.version,
                 "as_of": snapshot.as_of,
-                "current_version": await asyncio.to_thread(published.look, snapshot.version),
+                "current_version": await served.published(),
+                "refused": None if served.refused is None else served.refused._asdict(),
+                "changes_sequence": served.sequence,
                 "items": retriever.catalogue.n_rows,
                 "ads": None if retriever.ads is None else len(retriever.ads),
-                "ads_in_flight": None if retriever.ads is None else retriever.ads.in_flight(microseconds(clock())),
+                "ads_in_flight": None
+                if retriever.ads is None
+                else retriever.ads.in_flight(microseconds(clock(snapshot.as_of))),
                 "index": "exact" if retriever.ann is None else retriever.ann.kind,
             }
         )
@@ -170,28 +163,31 @@ def create_app(
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
         """The process lives."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     @app.get("/readyz", response_model=None)
     async def readyz() -> Response:
         """An index is loaded, and fresh."""
-        if not loaded:
+        if not served.ready:
             return problem(503, "no version is loaded yet")
-        snapshot = loaded[0]
+        snapshot = served.snapshot
         limit = config.max_age_hours
-        age = clock() - snapshot.as_of
+        age = clock(snapshot.as_of) - snapshot.as_of
         if limit is not None and age > timedelta(hours=limit):
             return problem(
                 503, f"version {snapshot.version} is {age.total_seconds() / 3600:.1f} h old, the limit is {limit} h"
             )
-        return _json({"status": "ready", "version": snapshot.version})
+        refused = None if served.refused is None else served.refused._asdict()
+        return json_response({"status": "ready", "version": snapshot.version, "refused": refused})
 
     @app.get("/metrics", response_model=None, include_in_schema=False)
     async def prometheus() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    routes, models = change_routes(served, config, body)
+    app.include_router(routes)
     _describe_errors(app)
-    _describe_schema(app, model)
+    _describe_schema(app, [model, *models])
     return app
 
 
@@ -201,6 +197,10 @@ def _describe_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> Response:
         return of_field(error.field, error.message)
+
+    @app.exception_handler(ChangeLogError)
+    async def not_written(_: Request, error: ChangeLogError) -> Response:
+        return problem(507, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -213,13 +213,15 @@ def _describe_errors(app: FastAPI) -> None:
         return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
-def _describe_schema(app: FastAPI, model: type[schemas.RetrieveRequest]) -> None:
-    """Document the request body, which FastAPI does not see as it is read raw."""
+def _describe_schema(app: FastAPI, models: list[type[BaseModel]]) -> None:
+    """Document the request bodies, which FastAPI does not see as they are read raw."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            _, definitions = models_json_schema([(model, "validation")], ref_template=_SCHEMA_AT)
+            _, definitions = models_json_schema(
+                [(model, "validation") for model in models], ref_template=schemas.SCHEMA_AT
+            )
             schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
             app.openapi_schema = schema
         return app.openapi_schema
@@ -227,18 +229,18 @@ def _describe_schema(app: FastAPI, model: type[schemas.RetrieveRequest]) -> None
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-async def _body(request: Request, limit: int) -> bytes | None:
-    """The body, None if it is larger than the limit; it is never read further than that."""
+async def _body(request: Request, config: ServeConfig) -> bytes | Response:
+    """The body, or what to answer if it is larger or slower than the limits; it is never read further than that."""
     raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > limit:
-            return None
+    try:
+        async with asyncio.timeout(config.body_seconds):
+            async for part in request.stream():
+                raw += part
+                if len(raw) > config.max_body_bytes:
+                    return problem(413, f"the body is larger than {config.max_body_bytes} bytes")
+    except TimeoutError:
+        return problem(408, f"the body did not arrive within {config.body_seconds:g} s")
     return bytes(raw)
-
-
-def _json(content: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
 
 
 def _results(results: list[Result]) -> list[dict[str, Any]]:

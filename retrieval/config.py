@@ -76,6 +76,16 @@ class ServeConfig(BaseModel):
     max_age_hours: float | None = Field(default=None, gt=0.0)
     """`/readyz` fails once the served version's as-of time is older than this; None = any age will do."""
     current_check_seconds: float = Field(default=10.0, gt=0.0)
-    """How often a server looks whether another version was published, which it then logs."""
+    """How often a server looks whether another version was published, which it then serves."""
+    retry_refused_seconds: float = Field(default=300.0, ge=0.0)
+    """How long a published version that could not be loaded is left alone before it is tried again."""
+    changes_poll_seconds: float = Field(default=1.0, gt=0.0)
+    """How often a server looks for changes that others have written to the log of live changes."""
+    max_changes: int = Field(default=1000, ge=1)
+    """Most live changes in a request, or in a page of the log."""
+    max_in_flight: int = Field(default=64, ge=1)
+    """Requests taken at once; further ones are told to come back later (503)."""
+    body_seconds: float = Field(default=10.0, gt=0.0)
+    """How long a request's body may take to arrive."""
     shutdown_seconds: int = Field(default=10, ge=0)
     """How long running requests may take to end after the signal to stop."""

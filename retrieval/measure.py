@@ -28,6 +28,18 @@ class Metrics:
         self.fallbacks = Counter("lightsage_fallbacks", "Requests with nothing known", registry=self.registry)
         self.short = Counter("lightsage_short_lists", "Requests with fewer than k results", registry=self.registry)
         self.unknown = Counter("lightsage_unknown_items", "Unknown items in requests", registry=self.registry)
+        self.turned_away = Counter(
+            "lightsage_turned_away", "Requests refused because too many were being answered", registry=self.registry
+        )
+        self.reloads = Counter(
+            "lightsage_reloads", "Published versions that were served, or refused", ["outcome"], registry=self.registry
+        )
+        self.refused = Gauge(
+            "lightsage_version_refused", "1 while the published version cannot be served", registry=self.registry
+        )
+        self.changes = Gauge(
+            "lightsage_changes_sequence", "Last entry of the log of live changes that counts", registry=self.registry
+        )
         self.as_of = Gauge(
             "lightsage_as_of_timestamp_seconds", "As-of time served", ["version"], registry=self.registry
         )

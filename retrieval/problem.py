@@ -26,6 +26,11 @@ def problem(
     return Response(orjson.dumps(body), status, media_type="application/problem+json", headers=dict(headers or {}))
 
 
+def json_response(content: dict[str, Any]) -> Response:
+    """A JSON response, serialised once and checked by nobody again."""
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
 def of_field(field: str, message: str) -> Response:
     """422 for one field."""
     return problem(422, f"{field}: {message}", [{"field": field, "message": message}])

@@ -107,6 +107,12 @@ class Retriever:
         """The retriever of an index folder that was read."""
         return cls(index.catalogue, index.edges, index.ads, index.ann, as_of=index.as_of, config=config)
 
+    def use(self, ads: Ads) -> None:
+        """Answer with other ads from now on; not while a request is answered."""
+        self.ads = ads
+        self._scope_of.cache_clear()
+        self._selection_of.cache_clear()
+
     def retrieve(
         self,
         items: Sequence[str],

@@ -22,6 +22,8 @@ from .ads import A_COUNTRY, COUNTRY_PATTERN
 from .config import ServeConfig
 from .filters import Filters
 
+SCHEMA_AT = "#/components/schemas/{model}"
+
 
 def _time(value: Any, read: ValidatorFunctionWrapHandler) -> datetime:
     try:
@@ -61,6 +63,12 @@ class RetrieveRequest(BaseModel):
     exclude: list[str] = Field([], description="Items that must not be returned")
     min_score: float | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The documentation of a route whose body is read raw."""
+    schema = {"$ref": SCHEMA_AT.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def limited(config: ServeConfig) -> type[RetrieveRequest]:
@@ -117,11 +125,47 @@ class VersionResponse(BaseModel):
 
     version: str
     as_of: datetime
-    current_version: str | None
+    current_version: str | None = Field(description="The published version; null when it cannot be read")
+    refused: dict[str, str] | None = Field(description="The published version that cannot be served, and why")
+    changes_sequence: int = Field(description="The last entry of the log of live changes that counts here")
     items: int
     ads: int | None
     ads_in_flight: int | None = Field(description="Ads that are active at the server's time, in whatever country")
     index: str
+
+
+class ChangeOutcome(BaseModel):
+    """What became of a change."""
+
+    ad_id: str | None
+    campaign_id: str | None
+    version: int
+    outcome: str = Field(
+        description="applied; repeated: known already; superseded: newer is known; waiting: until its item is known"
+    )
+    why: str
+
+
+class ChangesResponse(BaseModel):
+    """What became of the changes, in their order."""
+
+    sequence: int = Field(description="The last entry of the log that counts here")
+    changes: list[ChangeOutcome]
+
+
+class LogEntry(BaseModel):
+    """A change as it stands in the log."""
+
+    sequence: int
+    received_at: datetime
+    change: dict[str, Any]
+
+
+class LogResponse(BaseModel):
+    """A page of the log."""
+
+    sequence: int = Field(description="What to ask after next")
+    changes: list[LogEntry]
 
 
 class ProblemBody(BaseModel):

@@ -26,13 +26,14 @@ class Broken:
     """A retriever with a bug, to see what a client gets to see."""
 
     catalogue = SimpleNamespace(row_of={})
+    ads = None
 
     def retrieve(self, *_: object, **__: object) -> None:
         raise RuntimeError("a secret of the implementation")
 
 
 def serve(snapshot: Snapshot, config: ServeConfig, now) -> Iterator[httpx.Client]:
-    app = create_app(lambda: snapshot, lambda: "published", config, clock=lambda: now)
+    app = create_app(lambda: snapshot, lambda: "published", config, clock=lambda _: now)
     listening = threading.Event()
     urls: list[str] = []
 
@@ -195,7 +196,7 @@ def test_operations_see_version_health_and_metrics(client, world, retriever) -> 
     now = microseconds(world.AS_OF + timedelta(hours=1))
     assert 0 < version["ads_in_flight"] == retriever.ads.in_flight(now) < version["ads"]
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").json() == {"status": "ready", "version": "v1"}
+    assert client.get("/readyz").json() == {"status": "ready", "version": "v1", "refused": None}
     ask(client, items=["item00001"])
     text = client.get("/metrics").text
     assert 'lightsage_requests_total{endpoint="/v1/retrieve",status="200"}' in text

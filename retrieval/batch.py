@@ -15,7 +15,8 @@ from .errors import RequestError
 from .exact import Rows
 from .query_table import conform_queries
 from .ranking import Queries
-from .retriever import EMBEDDING, FALLBACK, Retriever, Scope
+from .retriever import EMBEDDING, FALLBACK, Retriever
+from .scope import Scope
 
 SCHEMA = pa.schema(
     [

@@ -27,6 +27,8 @@ class RetrievalConfig(BaseModel):
 
     exact_below: int = Field(default=30_000, ge=0)
     """Rows up to which an exact scan answers a request, and up to which a flat index is built."""
+    scope_cache_bytes: int = Field(default=256_000_000, ge=0)
+    """Memory for the vectors of small eligible sets, which stay the same until an ad starts, ends or changes."""
     batch_exact_below: int = Field(default=500_000, ge=0)
     """Rows up to which a batch of queries is answered by one matrix product instead of by the index."""
     target_recall: Share = 0.97

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,9 +18,10 @@ from .catalogue import Catalogue
 from .config import RetrievalConfig
 from .edges import Edges
 from .errors import RequestError
-from .exact import Floats, Mask, Rows
+from .exact import Floats, Rows
 from .filters import NO_FILTERS, Filters, ItemFilter
 from .ranking import EmbeddingRanker, Queries
+from .scope import Scope, ScopeVectors
 
 if TYPE_CHECKING:
     from .ann import Ann, Selection
@@ -51,27 +52,6 @@ class Response:
     fallback: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Scope:
-    """The rows (E,) that a request may return, ascending, and their winning ads (E,), or None without ads."""
-
-    rows: Rows
-    ads: Rows | None
-    n_rows: int
-
-    @cached_property
-    def mask(self) -> Mask:
-        """(N,) bool."""
-        mask = np.zeros(self.n_rows, bool)
-        mask[self.rows] = True
-        return mask
-
-    def within(self, passing: Mask) -> Scope:
-        """Only the rows that pass (N,) bool."""
-        kept = passing[self.rows]
-        return Scope(self.rows[kept], None if self.ads is None else self.ads[kept], self.n_rows)
-
-
 class Retriever:
     """Answers requests over one version.
 
@@ -98,9 +78,11 @@ class Retriever:
         self._as_of = microseconds(as_of)
         self._item_filter = ItemFilter(catalogue.attributes)
         everything = np.arange(catalogue.n_rows, dtype=np.int64)
-        self._everything = Scope(everything, None, catalogue.n_rows)
+        self._everything = Scope(everything, None, catalogue.n_rows, lasting=True)
         self._scope_of = lru_cache(maxsize=_SCOPES)(self._new_scope)
         self._selection_of = lru_cache(maxsize=_SCOPES)(self._new_selection)
+        self._scope_in = lru_cache(maxsize=_SCOPES)(self._new_scope_in)
+        self._vectors = ScopeVectors(catalogue.item, self.config.scope_cache_bytes)
 
     @classmethod
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
@@ -112,6 +94,8 @@ class Retriever:
         self.ads = ads
         self._scope_of.cache_clear()
         self._selection_of.cache_clear()
+        self._scope_in.cache_clear()
+        self._vectors.clear()
 
     def retrieve(
         self,
@@ -163,9 +147,13 @@ class Retriever:
             scope = self._everything
         elif filters.exclude_advertisers or filters.exclude_campaigns:
             without = (filters.exclude_advertisers, filters.exclude_campaigns)
-            scope = self._new_scope(self.ads.eligible_without(at, country, *without))
+            eligible = self.ads.eligible_without(at, country, *without)
+            scope = Scope(eligible.rows, eligible.ads, self.catalogue.n_rows)
         else:
             scope = self._scope_of(self.ads.eligible(at, country))
+        if filters.category is not None and scope.lasting:
+            scope = self._scope_in(scope, filters.category.casefold())
+            filters = filters.model_copy(update={"category": None})
         passing = self._item_filter.mask(filters)
         return scope if passing is None else scope.within(passing)
 
@@ -174,7 +162,12 @@ class Retriever:
         return scope.rows[np.argsort(-self.catalogue.popularity[scope.rows], kind="stable")]
 
     def _new_scope(self, eligible: Eligible) -> Scope:
-        return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows)
+        return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows, lasting=True)
+
+    def _new_scope_in(self, scope: Scope, category: str) -> Scope:
+        passing = self._item_filter.mask(Filters(category=category))
+        assert passing is not None
+        return scope.within(passing, lasting=True)
 
     def _new_selection(self, scope: Scope) -> tuple[Selection, Rows]:
         """(what the index may return, the eligible rows that it does not hold)."""
@@ -203,8 +196,7 @@ class Retriever:
                 picked, complete = self._pick(rows, score, k, scope, filters, left_out, min_score)
                 if complete:
                     return picked
-        candidates = self.catalogue.item if scope is self._everything else self.catalogue.item[scope.rows]
-        scores = self.ranker.scores(queries, candidates, scope.rows)
+        scores = self.ranker.scores(queries, self._vectors.of(scope), scope.rows)
         while True:
             found = exact.top_k(scores, wanted, scope.rows)
             picked, complete = self._pick(found.rows, found.scores, k, scope, filters, left_out, min_score)
@@ -215,7 +207,7 @@ class Retriever:
     def _shortlist(self, queries: Queries, n: int, scope: Scope) -> tuple[Rows, Floats]:
         """About the n best of the scope by the index, ranked exactly, with the direct tail by its own vectors."""
         assert self.ann is not None
-        selection, outside = self._selection_of(scope)
+        selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
         vectors = self.ranker.vectors(queries)
         direct = np.unique(self.ranker.direct(queries)[1])
         # Each direct row may stand in the shortlist with a score that it does not keep.

@@ -71,6 +71,26 @@ class Ranker(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One query, prepared: its vector (D,), and the rows (d,) with an edge from a viewed item, with their scores (d,).
+
+    rows: int64, ascending, distinct. All else scores item · vector + bias.
+    """
+
+    vector: Floats
+    rows: Rows
+    scores: Floats
+
+    def over(self, candidates: Floats, bias: Floats, rows: Rows) -> Floats:
+        """Scores (E,) float32 of rows (E,), ascending, with their vectors (E, D) and biases (E,)."""
+        score = candidates @ self.vector
+        score += bias
+        kept, column = columns(np.arange(len(self.rows)), self.rows, rows)
+        score[column] = self.scores[kept]
+        return score
+
+
 class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.weights`, with the long-tail rule at inference.
 
@@ -99,6 +119,21 @@ class EmbeddingRanker:
         ends = np.repeat(queries.offsets[1:], np.diff(queries.offsets))
         age = ends - 1 - np.arange(len(queries.rows))
         return np.power(self.config.recency_weight, age).astype(np.float32)
+
+    def ask(self, views: Rows) -> Asked:
+        """One query: `scores` of the same, for who asks once and wants it soon. `views` (V,) int64, not empty."""
+        views = views[-self.config.recent_items :]
+        queries = Queries(views, np.array([0, len(views)], np.int64))
+        vector = self.vectors(queries)[0]
+        _, direct, bonus = self.direct(queries)
+        rows, which = np.unique(direct, return_inverse=True)
+        scores = self.catalogue.item[rows] @ vector
+        if self.config.long_tail:
+            tail, slot = self.catalogue.tail_slots(rows)
+            scores[tail] = self.catalogue.item_own[slot] @ vector
+        scores += self.catalogue.bias[rows]
+        scores += np.bincount(which, bonus, len(rows)).astype(np.float32)
+        return Asked(vector, rows, scores)
 
     def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
         """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item."""

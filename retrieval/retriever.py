@@ -20,7 +20,7 @@ from .edges import Edges
 from .errors import RequestError
 from .exact import Floats, Rows
 from .filters import NO_FILTERS, Filters, ItemFilter
-from .ranking import EmbeddingRanker, Queries
+from .ranking import Asked, EmbeddingRanker
 from .scope import Scope, ScopeVectors
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Retriever:
         self._scope_of = lru_cache(maxsize=_SCOPES)(self._new_scope)
         self._selection_of = lru_cache(maxsize=_SCOPES)(self._new_selection)
         self._scope_in = lru_cache(maxsize=_SCOPES)(self._new_scope_in)
-        self._vectors = ScopeVectors(catalogue.item, self.config.scope_cache_bytes)
+        self._vectors = ScopeVectors(catalogue.item, catalogue.bias, self.config.scope_cache_bytes)
 
     @classmethod
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
@@ -135,10 +135,10 @@ class Retriever:
             picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
             return Response([Result(*line, FALLBACK) for line in self._named(picked, scope)], unknown, True)
         views = np.array(known[-self.config.recent_items :], np.int64)
-        queries = Queries(views, np.array([0, len(views)], np.int64))
-        picked = self._search(queries, k, scope, filters, left_out, min_score, before=time < self._as_of)
+        asked = self.ranker.ask(views)
+        picked = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
         lines = self._named(picked, scope)
-        why = self._reasons(queries, [row for row, _ in picked]) if reasons else [EMBEDDING] * len(picked)
+        why = self._reasons(views, [row for row, _ in picked]) if reasons else [EMBEDDING] * len(picked)
         return Response([Result(*line, reason) for line, reason in zip(lines, why, strict=True)], unknown)
 
     def scope(self, at: int, country: str | None, filters: Filters = NO_FILTERS, *, all_items: bool = False) -> Scope:
@@ -169,16 +169,17 @@ class Retriever:
         assert passing is not None
         return scope.within(passing, lasting=True)
 
-    def _new_selection(self, scope: Scope) -> tuple[Selection, Rows]:
-        """(what the index may return, the eligible rows that it does not hold)."""
+    def _new_selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
+        """(what the index may return, None for all of it; the eligible rows that it does not hold)."""
         assert self.ann is not None
         held = np.zeros(self.catalogue.n_rows, bool)
         held[self.ann.rows] = True
-        return self.ann.selection(scope.mask), scope.rows[~held[scope.rows]]
+        selection = self.ann.selection(scope.mask)
+        return None if selection.n_rows == len(self.ann.rows) else selection, scope.rows[~held[scope.rows]]
 
     def _search(
         self,
-        queries: Queries,
+        asked: Asked,
         k: int,
         scope: Scope,
         filters: Filters,
@@ -192,31 +193,35 @@ class Retriever:
         few = len(scope.rows) <= max(self.config.exact_below, wanted)
         if self.ann is not None and not few and not before:
             for breadth in (wanted, 8 * wanted):
-                rows, score = self._shortlist(queries, breadth, scope)
+                rows, score = self._shortlist(asked, breadth, scope)
                 picked, complete = self._pick(rows, score, k, scope, filters, left_out, min_score)
                 if complete:
                     return picked
-        scores = self.ranker.scores(queries, self._vectors.of(scope), scope.rows)
+        scores = asked.over(*self._vectors.of(scope), scope.rows)
         while True:
-            found = exact.top_k(scores, wanted, scope.rows)
+            found = exact.top_k(scores[None], wanted, scope.rows)
             picked, complete = self._pick(found.rows, found.scores, k, scope, filters, left_out, min_score)
             if complete or wanted >= len(scope.rows):
                 return picked
             wanted *= 8
 
-    def _shortlist(self, queries: Queries, n: int, scope: Scope) -> tuple[Rows, Floats]:
+    def _shortlist(self, asked: Asked, n: int, scope: Scope) -> tuple[Rows, Floats]:
         """About the n best of the scope by the index, ranked exactly, with the direct tail by its own vectors."""
         assert self.ann is not None
         selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
-        vectors = self.ranker.vectors(queries)
-        direct = np.unique(self.ranker.direct(queries)[1])
         # Each direct row may stand in the shortlist with a score that it does not keep.
-        breadth = max(math.ceil(n * self.config.shortlist_factor), LEAST_SHORTLIST) + len(direct)
-        found = self.ann.search(vectors, breadth, selection)[0]
-        eligible_direct = direct[scope.mask[direct]]
-        rows = np.unique(np.concatenate([found, eligible_direct, outside]))
-        best = exact.top_k(self.ranker.scores(queries, self.catalogue.item[rows], rows), n, rows)
-        return best.rows, best.scores
+        breadth = max(math.ceil(n * self.config.shortlist_factor), LEAST_SHORTLIST) + len(asked.rows)
+        found = self.ann.search(asked.vector[None], breadth, selection)[0]
+        direct = scope.mask[asked.rows]
+        rows = np.concatenate([found, outside, asked.rows[direct]])
+        score = self.catalogue.item[rows] @ asked.vector
+        score += self.catalogue.bias[rows]
+        # Direct rows count once, and with their own scores.
+        score[np.isin(rows, asked.rows)] = -np.inf
+        score[len(rows) - np.count_nonzero(direct) :] = asked.scores[direct]
+        best = np.lexsort((rows, -score))[:n]
+        best = best[score[best] > -np.inf]
+        return rows[best], score[best]
 
     def _pick(
         self,
@@ -265,8 +270,8 @@ class Retriever:
         ad_ids = self.ads.ad_ids
         return [(item_ids[row], ad_ids[ad], score) for (row, score), ad in zip(picked, ads.tolist(), strict=True)]
 
-    def _reasons(self, queries: Queries, rows: list[int]) -> list[str]:
+    def _reasons(self, views: Rows, rows: list[int]) -> list[str]:
         results = np.array(rows, np.int64)
         edges = self.ranker.edges
-        types = edges.types_between(queries.rows, queries.query, results, np.zeros(len(results), np.int64))
+        types = edges.types_between(views, np.zeros(len(views), np.int64), results, np.zeros(len(results), np.int64))
         return [edges.names(kind) or EMBEDDING for kind in types.tolist()]

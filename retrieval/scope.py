@@ -37,29 +37,36 @@ class Scope:
 
 
 class ScopeVectors:
-    """The vectors of scopes, gathered from the catalogue's; those of lasting scopes are kept, within `limit` bytes."""
+    """Vectors and biases of scopes, gathered from the catalogue; of lasting ones they are kept, within `limit` bytes.
 
-    def __init__(self, matrix: Floats, limit: int) -> None:
-        self._matrix, self._limit = matrix, limit
-        self._kept: OrderedDict[Scope, Floats] = OrderedDict()
+    Shapes: matrix (N, D), bias (N,) float32.
+    """
+
+    def __init__(self, matrix: Floats, bias: Floats, limit: int) -> None:
+        self._matrix, self._bias, self._limit = matrix, bias, limit
+        self._kept: OrderedDict[Scope, tuple[Floats, Floats]] = OrderedDict()
         self._bytes = 0
 
-    def of(self, scope: Scope) -> Floats:
-        """(E, D) float32."""
+    def of(self, scope: Scope) -> tuple[Floats, Floats]:
+        """(E, D) and (E,) float32."""
         if len(scope.rows) == len(self._matrix):
-            return self._matrix
+            return self._matrix, self._bias
         if scope in self._kept:
             self._kept.move_to_end(scope)
             return self._kept[scope]
-        vectors = self._matrix[scope.rows]
-        if scope.lasting and vectors.nbytes <= self._limit:
-            self._kept[scope] = vectors
-            self._bytes += vectors.nbytes
+        gathered = self._matrix[scope.rows], self._bias[scope.rows]
+        if scope.lasting and _nbytes(gathered) <= self._limit:
+            self._kept[scope] = gathered
+            self._bytes += _nbytes(gathered)
             while self._bytes > self._limit:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return vectors
+                self._bytes -= _nbytes(self._kept.popitem(last=False)[1])
+        return gathered
 
     def clear(self) -> None:
         """Forget all scopes."""
         self._kept.clear()
         self._bytes = 0
+
+
+def _nbytes(gathered: tuple[Floats, Floats]) -> int:
+    return sum(one.nbytes for one in gathered)

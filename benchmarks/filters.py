@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from retrieval import ann as faiss_index
 from retrieval.ads import Ads, microseconds
+from retrieval.ann_build import build
 from retrieval.catalogue import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.edges import Edges
@@ -42,8 +43,8 @@ def main() -> int:
     ads = Ads(ads_table(catalogue), catalogue.row_of)
     config = RetrievalConfig()
     began = time.perf_counter()
-    built = faiss_index.build(catalogue.item, catalogue.query, np.arange(chosen.rows, dtype=np.int64), config)
-    say(f"{built.kind} {built.parameters} recall {built.recall:.3f} in {time.perf_counter() - began:.0f} s")
+    built, tried = build(catalogue.item, catalogue.query, np.arange(chosen.rows, dtype=np.int64), config)
+    say(f"{tried}\nin {time.perf_counter() - began:.0f} s")
     hnsw = faiss.IndexHNSWSQ(chosen.dim, faiss.ScalarQuantizer.QT_8bit, 16, faiss.METRIC_INNER_PRODUCT)
     began = time.perf_counter()
     hnsw.train(catalogue.item[:: max(1, chosen.rows // 100_000)])

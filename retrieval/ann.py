@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,8 @@ import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from . import exact
-from .config import RetrievalConfig
 from .errors import IndexFolderError
 from .exact import Floats, Mask, Rows
-
-_log = logging.getLogger(__name__)
-_RECALL_AT = 100
-_ADD_ROWS = 65_536
-
-Progress = Callable[[str, float], None]
 
 
 def use_threads(threads: int) -> None:
@@ -38,8 +28,9 @@ def use_threads(threads: int) -> None:
 class Ann:
     """An approximate index over `rows` (I,) int64, ascending; its ids are positions in `rows`.
 
-    kind: "flat" (exact) or "ivf_sq8"; parameters: nlist and nprobe of the latter; recall: recall@100 against exact
-    search, measured when it was built.
+    kind: "flat" (exact), or inverted lists of 8-bit vectors ("ivf_sq8") or of product-quantised ones ("ivf_pq4");
+    parameters: of the latter nlist, nprobe, and shortlist: how many times k rows are to be asked for, then ranked
+    exactly; recall: recall@100 of that against exact search, measured when it was built.
     """
 
     index: Any
@@ -47,6 +38,11 @@ class Ann:
     kind: str
     parameters: dict[str, int]
     recall: float
+
+    @property
+    def shortlist(self) -> int:
+        """How many times the wanted rows a search should be asked for, as its own order is but about right."""
+        return self.parameters.get("shortlist", 3)
 
     def selection(self, eligible: Mask) -> Selection:
         """Which of the indexed rows a search may return; `eligible` (N,) bool over all rows of the catalogue."""
@@ -97,79 +93,6 @@ def with_bias(vectors: Floats, bias: Floats) -> Floats:
     wider = np.zeros((n, -(-(dim + 1) // 16) * 16), np.float32)
     wider[:, :dim], wider[:, dim] = vectors, bias
     return wider
-
-
-def build(
-    item: Floats,
-    query: Floats,
-    rows: Rows,
-    config: RetrievalConfig,
-    progress: Progress | None = None,
-    *,
-    bias: Floats | None = None,
-) -> Ann:
-    """Index the given rows (ascending int64) of item (N, D) by inner product, tuned on a sample of query (N, D).
-
-    `bias` (N,) float32 is added to every inner product with the item.
-
-    Up to `config.exact_below` rows it is flat. Beyond that, inverted lists of 8-bit vectors; nprobe is about the
-    smallest whose recall@100 on the sample reaches `config.target_recall`; both are kept with the index.
-    """
-    report = progress or (lambda _message, _share: None)
-    if bias is not None and bias.any():
-        item, query = with_bias(item, bias), with_bias(query, np.ones(len(query), np.float32))
-    dim = item.shape[1]
-    if len(rows) <= config.exact_below:
-        flat = faiss.IndexFlatIP(dim)
-        flat.add(np.ascontiguousarray(item[rows]))
-        return Ann(flat, rows, "flat", {}, 1.0)
-    generator = np.random.default_rng(config.seed)
-    nlist = min(len(rows), 4 * round(math.sqrt(len(rows))))
-    training = min(len(rows), nlist * config.train_rows_per_list)
-    sample = np.sort(generator.choice(rows, training, replace=False))
-    index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dim), dim, nlist, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
-    report(f"training {nlist} inverted lists", 0.1)
-    index.train(np.ascontiguousarray(item[sample]))
-    for start in range(0, len(rows), _ADD_ROWS):
-        index.add(np.ascontiguousarray(item[rows[start : start + _ADD_ROWS]]))
-        report("adding vectors", 0.2 + 0.5 * start / len(rows))
-    probes = np.sort(generator.choice(len(query), min(config.tuning_queries, len(query)), replace=False))
-    nprobe, recall = _tune(index, item, np.ascontiguousarray(query[probes]), rows, nlist, config)
-    report(f"nprobe {nprobe} of {nlist}, recall@{_RECALL_AT} {recall:.3f}", 1.0)
-    return Ann(index, rows, "ivf_sq8", {"nlist": nlist, "nprobe": nprobe}, recall)
-
-
-def _tune(
-    index: Any, item: Floats, queries: Floats, rows: Rows, nlist: int, config: RetrievalConfig
-) -> tuple[int, float]:
-    k = min(_RECALL_AT, len(rows))
-    truth = exact.search(queries, item, k, rows).rows.reshape(len(queries), k)
-    # The shortlist is ranked exactly afterwards, so that only what it misses counts.
-    shortlist = min(len(rows), math.ceil(k * config.shortlist_factor))
-
-    def recall(nprobe: int) -> float:
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe)  # type: ignore[call-arg]
-        _, found = index.search(queries, shortlist, params=parameters)
-        hits = sum(np.isin(want, rows[got[got >= 0]]).sum() for want, got in zip(truth, found, strict=True))
-        return float(hits) / truth.size
-
-    # Doubling finds a number that is enough, halving the gap the smallest within a sixteenth.
-    enough, short = 1, 0
-    while (reached := recall(enough)) < config.target_recall and enough < nlist:
-        enough, short = min(2 * enough, nlist), enough
-    if reached < config.target_recall:
-        _log.warning("recall@%d is %.3f with every list probed, below %.3f", k, reached, config.target_recall)
-        return enough, reached
-    while enough - short > max(1, enough // 16):
-        middle = (enough + short) // 2
-        got = recall(middle)
-        if got >= config.target_recall:
-            enough, reached = middle, got
-        else:
-            short = middle
-    return enough, reached
 
 
 def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: float) -> Ann:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,8 +35,8 @@ class RetrievalConfig(BaseModel):
     """Recall@100 against exact search at which the tuning of nprobe stops."""
     tuning_queries: int = Field(default=500, ge=1)
     """Catalogue query vectors on which the index is tuned and its recall is measured."""
-    shortlist_factor: float = Field(default=3.0, ge=1.0)
-    """The index is asked for this many times k rows, which are then ranked exactly."""
+    index_kinds: tuple[Literal["ivf_sq8", "ivf_pq4"], ...] = Field(default=("ivf_sq8", "ivf_pq4"), min_length=1)
+    """What is built and compared beyond `exact_below` rows: inverted lists of 8-bit, of product-quantised vectors."""
     recent_items: int = Field(default=10, ge=1)
     """How many of a query's most recent items count."""
     recency_weight: Share = 0.5

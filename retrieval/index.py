@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,8 @@ from .edges import Edges
 from .errors import CatalogueError, IndexFolderError
 
 if TYPE_CHECKING:
-    from .ann import Ann, Progress
+    from .ann import Ann
+    from .ann_build import Progress
 
 _log = logging.getLogger(__name__)
 FORMAT = 2
@@ -58,7 +59,7 @@ def build_index(
     Raises:
         CatalogueError: edges or ads do not fit the catalogue.
     """
-    from . import ann as faiss_index
+    from .ann_build import build
 
     config = config or RetrievalConfig()
     if edges.n_rows != catalogue.n_rows:
@@ -67,7 +68,9 @@ def build_index(
     all_rows = np.arange(catalogue.n_rows, dtype=np.int64)
     advertised = None if ads is None else Ads(ads, catalogue.row_of)
     rows = all_rows if advertised is None else advertised.items_ending_after(microseconds(as_of))
-    built = faiss_index.build(catalogue.item, catalogue.query, rows, config, progress, bias=catalogue.bias)
+    built, tried = build(
+        catalogue.item, catalogue.query, rows, config, progress, bias=catalogue.bias, events=catalogue.events
+    )
 
     folder.mkdir(parents=True, exist_ok=True)
     built.write(folder / "vectors.faiss")
@@ -93,6 +96,7 @@ def build_index(
         "parameters": built.parameters,
         "indexed": len(rows),
         "recall_at_100": built.recall,
+        "tried": [asdict(tuned) for tuned in tried],
         "direct_weight": edges.direct_weight,
         "has_ads": ads is not None,
         "ads": None if advertised is None else _ads_summary(advertised),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -210,7 +209,7 @@ class Retriever:
         assert self.ann is not None
         selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
         # Each direct row may stand in the shortlist with a score that it does not keep.
-        breadth = max(math.ceil(n * self.config.shortlist_factor), LEAST_SHORTLIST) + len(asked.rows)
+        breadth = max(n * self.ann.shortlist, LEAST_SHORTLIST) + len(asked.rows)
         found = self.ann.search(asked.vector[None], breadth, selection)[0]
         direct = scope.mask[asked.rows]
         rows = np.concatenate([found, outside, asked.rows[direct]])

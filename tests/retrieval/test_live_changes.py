@@ -52,7 +52,21 @@ def entries(some: list[Change]) -> list[Entry]:
 
 
 def told(rows: list[dict[str, Any]], some: list[Change]) -> list[dict[str, Any]]:
-    """The rule in its own words: for every field of every ad the highest version, of equal ones the last."""
+    """The rule in its own words: for every field of every ad the highest version, of equal ones the last.
+
+    What merely says again what its ad or campaign was last told was not said.
+    """
+    last: dict[tuple[str | None, str | None, str], tuple[int, Any]] = {}
+    spoken: list[tuple[int, Change, dict[str, Any]]] = []
+    for place, change in enumerate(some, start=1):
+        news = {}
+        for name, value in change.values().items():
+            about = (change.ad_id, None if change.ad_id else change.campaign_id, name)
+            if last.get(about) != (change.version, value):
+                news[name] = value
+                if about not in last or change.version >= last[about][0]:
+                    last[about] = (change.version, value)
+        spoken.append((place, change, news))
     newest: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["ad_id"] not in newest or (row["version"] or 0) >= (newest[row["ad_id"]]["version"] or 0):
@@ -60,11 +74,11 @@ def told(rows: list[dict[str, Any]], some: list[Change]) -> list[dict[str, Any]]
 
     def best(ad: str, name: str, campaign: str | None) -> Any:
         said = [(newest[ad]["version"] or 0, 0, newest[ad][name])] if ad in newest else []
-        for place, change in enumerate(some, start=1):
-            if name in change.values() and (
+        for place, change, news in spoken:
+            if name in news and (
                 change.ad_id == ad or (change.ad_id is None and campaign is not None and change.campaign_id == campaign)
             ):
-                said.append((change.version, place, change.values()[name]))
+                said.append((change.version, place, news[name]))
         return max(said, key=lambda one: one[:2])[2] if said else None
 
     found = []

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
-from rich.logging import RichHandler
+
+from jobs.logs import is_interrupt, log_to_stderr
 
 log = logging.getLogger("jobs")
 
 OK, FAILED, WRONG_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
 
 # The flags that take a path, and what is wrong with a path that the user gave and can give another of.
-_PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output")
+_PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output", "changes")
 _UNUSABLE = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     """All commands with their flags."""
     top = _Parser(prog="lightsage", description="From raw click logs to filtered ads over HTTP.")
     top.add_argument("--verbose", action="store_true", help="log details, and show the traceback of an error")
+    top.add_argument("--log", choices=("plain", "json"), default="plain", help="log lines where there is no terminal")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="build and publish a version: graph, train, embed, index")
@@ -127,13 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Read when torch and faiss are first imported: threads that wait by spinning starve each other on a busy host.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = parser().parse_args(arguments)
-    _log_to_stderr(verbose=options.verbose)
+    log_to_stderr(verbose=options.verbose, lines=options.log)
     try:
         code: int = options.call(options)
     except (KeyboardInterrupt, Exception) as error:
         # Only these two write a version, and so could have left one half-written.
         kept = "; what was served before still is" if options.command in ("run", "demo") else ""
-        if _is_interrupt(error):
+        if is_interrupt(error):
             log.error("interrupted%s", kept)
             return INTERRUPTED
         known, said = _expected(error, options)
@@ -143,13 +145,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.error("%s", said)
         return FAILED if known is None else known
     return code
-
-
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether it began with Ctrl-C: cleaning up after one may fail in its turn, Spark's most of all."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _expected(error: BaseException, options: argparse.Namespace) -> tuple[int | None, str]:
@@ -329,27 +324,6 @@ def _port(value: str) -> int:
     if value.isdecimal() and int(value) <= 65_535:
         return int(value)
     raise argparse.ArgumentTypeError(f"{value!r} is no port, expected 0 to 65535 (0 = any free one)")
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    console = Console(stderr=True)
-    handler: logging.Handler
-    if console.is_terminal:
-        handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for room in ("jobs", "graph_build", "model", "retrieval"):
-        logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
-    if not verbose:
-        handler.addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not a traceback of Ctrl-C, nor what py4j logs on the root logger of a JVM that ends: both are raised as well."""
-    interrupted = record.exc_info and _is_interrupt(record.exc_info[1])
-    return not interrupted and "py4j" not in Path(record.pathname).parts
 
 
 def _say(line: str) -> None:

@@ -63,7 +63,7 @@ def create_app(
     # The pages of /docs come from here and not from a CDN: servers and their users are often without internet.
     app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
     app.add_middleware(Guard, config=config, tokens=tokens or Tokens(), metrics=metrics)
-    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Measured, metrics=metrics, slow_seconds=config.slow_seconds)
     documented: dict[int | str, dict[str, Any]] = {
         422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}
     }
@@ -97,11 +97,7 @@ def create_app(
             min_score=asked.min_score,
             include_current=asked.include_current,
         )
-        metrics.unknown.inc(len(response.unknown_items))
-        if response.fallback:
-            metrics.fallbacks.inc()
-        if len(response.results) < asked.k:
-            metrics.short.inc()
+        metrics.count(response, asked.k)
         return json_response(
             {
                 "version": snapshot.version,
@@ -182,6 +178,9 @@ def create_app(
 
     @app.get("/metrics", response_model=None, include_in_schema=False)
     async def prometheus() -> Response:
+        if served.ready and served.snapshot.retriever.ads is not None:
+            at = microseconds(clock(served.snapshot.as_of))
+            metrics.in_flight.set(served.snapshot.retriever.ads.in_flight(at))
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     routes, models = change_routes(served, config, body)

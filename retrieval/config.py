@@ -87,6 +87,8 @@ class ServeConfig(BaseModel):
     """Most live changes in a request, or in a page of the log."""
     max_in_flight: int = Field(default=64, ge=1)
     """Requests taken at once; further ones are told to come back later (503)."""
+    slow_seconds: float = Field(default=0.5, gt=0.0)
+    """A request that takes longer is logged."""
     body_seconds: float = Field(default=10.0, gt=0.0)
     """How long a request's body may take to arrive."""
     shutdown_seconds: int = Field(default=10, ge=0)

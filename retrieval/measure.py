@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import random
+import re
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problem import problem
+from .retriever import Response
 
 _log = logging.getLogger(__name__)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+_STAGE_SECONDS = (0.0001, 0.0002, 0.0005, *_SECONDS[1:])
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+STAGES = ("eligibility", "search", "reasons")
 
 
 class Metrics:
@@ -25,6 +31,23 @@ class Metrics:
         self.seconds = Histogram(
             "lightsage_request_seconds", "Time per request", ["endpoint"], buckets=_SECONDS, registry=self.registry
         )
+        stages = Histogram(
+            "lightsage_stage_seconds",
+            "Time of retrieval by stage",
+            ["stage"],
+            buckets=_STAGE_SECONDS,
+            registry=self.registry,
+        )
+        self.stages = [stages.labels(stage) for stage in STAGES]
+        self.plans = Counter(
+            "lightsage_plans",
+            "Retrievals by how they were answered: index or exact scan",
+            ["plan"],
+            registry=self.registry,
+        )
+        self.asked = Counter("lightsage_asked_results", "Results asked for (k)", registry=self.registry)
+        self.returned = Counter("lightsage_returned_results", "Results returned", registry=self.registry)
+        self.in_flight = Gauge("lightsage_ads_in_flight", "Ads that are active now", registry=self.registry)
         self.fallbacks = Counter("lightsage_fallbacks", "Requests with nothing known", registry=self.registry)
         self.short = Counter("lightsage_short_lists", "Requests with fewer than k results", registry=self.registry)
         self.unknown = Counter("lightsage_unknown_items", "Unknown items in requests", registry=self.registry)
@@ -44,13 +67,28 @@ class Metrics:
             "lightsage_as_of_timestamp_seconds", "As-of time served", ["version"], registry=self.registry
         )
 
+    def count(self, response: Response, k: int) -> None:
+        """One answered retrieval."""
+        for stage, seconds in zip(self.stages, response.seconds, strict=True):
+            stage.observe(seconds)
+        self.plans.labels(response.plan).inc()
+        self.asked.inc(k)
+        self.returned.inc(len(response.results))
+        if response.unknown_items:
+            self.unknown.inc(len(response.unknown_items))
+        if response.fallback:
+            self.fallbacks.inc()
+        if len(response.results) < k:
+            self.short.inc()
+
 
 class Measured:
     """An ASGI layer around the app; Starlette's own middleware class would cost as much as a small search."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, slow_seconds: float) -> None:
         self._app = app
         self._metrics = metrics
+        self._slow_seconds = slow_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, and note endpoint, status and time of an HTTP request; what raises becomes a problem."""
@@ -59,22 +97,36 @@ class Measured:
             return
         start = time.perf_counter()
         status = 0
+        ident = _ident(scope)
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", ident.encode("latin-1"))]
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         except Exception:
-            _log.exception("a request to %s failed", scope["path"])
+            _log.exception("a request to %s failed", scope["path"], extra={"request_id": ident})
             # Answered here and not raised on: the server would log it again and drop the client's connection.
             if not status:
                 await problem(500, "the server failed on this request; its log says why")(scope, receive, watch)
         finally:
             # The route's pattern, not the path: one series an endpoint.
             endpoint = getattr(scope.get("route"), "path", "unknown")
+            seconds = time.perf_counter() - start
             self._metrics.requests.labels(endpoint, status).inc()
-            self._metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)
+            self._metrics.seconds.labels(endpoint).observe(seconds)
+            if seconds > self._slow_seconds:
+                more = {"request_id": ident, "endpoint": endpoint, "status": status, "seconds": round(seconds, 4)}
+                _log.warning("%s %s took %.3f s", scope["method"], scope["path"], seconds, extra=more)
+
+
+def _ident(scope: Scope) -> str:
+    """The client's X-Request-ID, or one made here; it stands in the answer and in every line about the request."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(sent := value.decode("latin-1")):
+            return sent
+    return f"{random.getrandbits(64):016x}"

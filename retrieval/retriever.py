@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,11 +45,17 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Response:
-    """Results, best first; `fallback` says that nothing in the request was known, so that they are merely popular."""
+    """Results, best first; `fallback` says that nothing in the request was known, so that they are merely popular.
+
+    plan: how they were found: "index", "index, widened" (it had to be asked for more), "exact" or "popular"; seconds:
+    what was spent on eligibility, search and reasons.
+    """
 
     results: list[Result]
     unknown_items: list[str] = field(default_factory=list)
     fallback: bool = False
+    plan: str = "exact"
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class Retriever:
@@ -122,8 +129,10 @@ class Retriever:
         """
         if k < 1:
             raise RequestError("k", f"got {k}, expected at least 1")
+        began = perf_counter()
         time = self._as_of if at is None else microseconds(at)
         scope = self.scope(time, country, filters, all_items=all_items)
+        eligible = perf_counter()
         known, unknown = self.catalogue.rows(items)
         left_out = set(self.catalogue.rows(exclude)[0])
         if not include_current and items:
@@ -132,13 +141,16 @@ class Retriever:
             popular = self.popular(scope)
             none = np.zeros(len(popular), np.float32)
             picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
-            return Response([Result(*line, FALLBACK) for line in self._named(picked, scope)], unknown, True)
+            results = [Result(*line, FALLBACK) for line in self._named(picked, scope)]
+            return Response(results, unknown, True, "popular", (eligible - began, perf_counter() - eligible, 0.0))
         views = np.array(known[-self.config.recent_items :], np.int64)
         asked = self.ranker.ask(views)
-        picked = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
+        picked, plan = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
+        found = perf_counter()
         lines = self._named(picked, scope)
         why = self._reasons(views, [row for row, _ in picked]) if reasons else [EMBEDDING] * len(picked)
-        return Response([Result(*line, reason) for line, reason in zip(lines, why, strict=True)], unknown)
+        results = [Result(*line, reason) for line, reason in zip(lines, why, strict=True)]
+        return Response(results, unknown, False, plan, (eligible - began, found - eligible, perf_counter() - found))
 
     def scope(self, at: int, country: str | None, filters: Filters = NO_FILTERS, *, all_items: bool = False) -> Scope:
         """What may be returned at `at` (µs since 1970, UTC); the same object again while nothing changes."""
@@ -186,22 +198,22 @@ class Retriever:
         min_score: float | None,
         *,
         before: bool,
-    ) -> list[tuple[int, float]]:
-        """Rows and scores of the k best, by the index while it can fill the list, else exactly."""
+    ) -> tuple[list[tuple[int, float]], str]:
+        """Rows and scores of the k best, by the index while it can fill the list, else exactly; and which it was."""
         wanted = k + len(left_out)
         few = len(scope.rows) <= max(self.config.exact_below, wanted)
         if self.ann is not None and not few and not before:
-            for breadth in (wanted, 8 * wanted):
+            for breadth, plan in ((wanted, "index"), (8 * wanted, "index, widened")):
                 rows, score = self._shortlist(asked, breadth, scope)
                 picked, complete = self._pick(rows, score, k, scope, filters, left_out, min_score)
                 if complete:
-                    return picked
+                    return picked, plan
         scores = asked.over(*self._vectors.of(scope), scope.rows)
         while True:
             found = exact.top_k(scores[None], wanted, scope.rows)
             picked, complete = self._pick(found.rows, found.scores, k, scope, filters, left_out, min_score)
             if complete or wanted >= len(scope.rows):
-                return picked
+                return picked, "exact"
             wanted *= 8
 
     def _shortlist(self, asked: Asked, n: int, scope: Scope) -> tuple[Rows, Floats]:

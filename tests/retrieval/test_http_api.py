@@ -202,6 +202,31 @@ def test_operations_see_version_health_and_metrics(client, world, retriever) -> 
     assert 'lightsage_requests_total{endpoint="/v1/retrieve",status="200"}' in text
     assert 'lightsage_request_seconds_count{endpoint="/v1/retrieve"}' in text
     assert 'version="v1"' in text
+    assert 'lightsage_plans_total{plan="exact"}' in text
+    assert 'lightsage_stage_seconds_count{stage="search"}' in text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values["lightsage_asked_results_total"]) >= float(values["lightsage_returned_results_total"]) > 0
+    assert float(values["lightsage_ads_in_flight"]) == retriever.ads.in_flight(now)
+
+
+def test_a_request_keeps_its_id_or_gets_one(client) -> None:
+    given = client.get("/healthz", headers={"X-Request-ID": "page-17"})
+    assert given.headers["x-request-id"] == "page-17"
+    made = [client.get("/healthz", headers=more).headers["x-request-id"] for more in ({}, {"X-Request-ID": "a b"})]
+    assert all(re.fullmatch("[0-9a-f]{16}", ident) for ident in made)
+    assert made[0] != made[1]
+
+
+def test_a_slow_or_failed_request_is_a_line_that_names_its_id(world, retriever, caplog) -> None:
+    config = ServeConfig(slow_seconds=1e-6)
+    for client in serve(Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF):
+        client.post("/v1/retrieve", json={"items": []}, headers={"X-Request-ID": "slow-1"})
+    (slow,) = [record for record in caplog.records if getattr(record, "request_id", "") == "slow-1"]
+    assert (slow.levelname, slow.endpoint, slow.status) == ("WARNING", "/v1/retrieve", 200)
+    for client in serve(Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
+        assert client.post("/v1/retrieve", json={"items": ["x"]}, headers={"X-Request-ID": "bad-1"}).status_code == 500
+    (bad,) = [record for record in caplog.records if getattr(record, "request_id", "") == "bad-1"]
+    assert bad.exc_info is not None
 
 
 def test_the_documentation_states_the_request_and_its_limits(client) -> None:

@@ -1,0 +1,29 @@
+"""Log lines that a machine reads."""
+
+import json
+import logging
+
+from jobs.logs import JsonLines
+
+
+def test_a_line_is_one_json_object_with_what_extra_says_and_the_traceback() -> None:
+    record = logging.makeLogRecord(
+        {"name": "retrieval.measure", "levelname": "WARNING", "msg": "%s took\n%.1f s", "args": ("/v1/retrieve", 2.0)}
+    )
+    record.request_id, record.seconds = "abc", 2.0
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    found = json.loads(line)
+    assert found.pop("time").endswith("+00:00")
+    assert found == {
+        "level": "WARNING",
+        "logger": "retrieval.measure",
+        "message": "/v1/retrieve took\n2.0 s",
+        "request_id": "abc",
+        "seconds": 2.0,
+    }
+    try:
+        raise ValueError("wrong")
+    except ValueError as error:
+        record.exc_info = (ValueError, error, error.__traceback__)
+    assert "ValueError: wrong" in json.loads(JsonLines().format(record))["traceback"]

@@ -110,6 +110,7 @@ class Ads:
         self.place = np.array([code[place] for place in places], np.int64)
         self._bounds = _instants(self.starts, self.ends)
         self._moved: dict[str, int] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
         self._cached = lru_cache(maxsize=_CACHED)(self._eligible_at)
 
     def replaced(self, rows: list[dict[str, Any]]) -> Ads:
@@ -131,6 +132,7 @@ class Ads:
         for name in _ARRAYS:
             setattr(new, name, np.insert(getattr(new, name), at, getattr(changed, name)))
         item_rows = changed.item_rows.tolist()
+        new._rows = self._rows | {row["ad_id"]: row for row in rows}
         new._moved = (
             self._moved | {row["ad_id"]: -1 for row in rows} | dict(zip(changed.ad_ids, item_rows, strict=True))
         )
@@ -148,8 +150,15 @@ class Ads:
         found = np.flatnonzero(self.ad_ids[low:high] == ad_id)
         return int(low + found[0]) if len(found) else None
 
+    def of_item(self, row: int) -> list[str]:
+        """The ads of an item by its catalogue row, the one that wins first, whatever their state."""
+        low, high = np.searchsorted(self.item_rows, [row, row + 1]).tolist()
+        return list(self.ad_ids[low:high].tolist())
+
     def row(self, ad_id: str) -> dict[str, Any] | None:
-        """An ad's row of the table that was read, by column."""
+        """An ad's row by column, of the table or as it was replaced."""
+        if ad_id in self._rows:
+            return self._rows[ad_id]
         place = self._line_of.get(ad_id)
         return None if place is None else self.table.slice(place, 1).to_pylist()[0]
 

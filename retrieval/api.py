@@ -16,7 +16,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
 
 from . import schemas
 from .ads import microseconds
@@ -26,6 +25,7 @@ from .config import ServeConfig
 from .errors import ChangeLogError, RequestError
 from .guard import Guard, Tokens
 from .measure import Measured, Metrics
+from .page_routes import page_routes
 from .problem import json_response, of_field, of_validation, problem
 from .retriever import Result
 from .served import Served, Snapshot
@@ -152,10 +152,6 @@ def create_app(
             }
         )
 
-    @app.get("/", include_in_schema=False)
-    async def root(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
-
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
         """The process lives."""
@@ -183,10 +179,12 @@ def create_app(
             metrics.in_flight.set(served.snapshot.retriever.ads.in_flight(at))
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    routes, models = change_routes(served, config, body)
-    app.include_router(routes)
+    changing, change_models = change_routes(served, config, body)
+    explaining, page_models = page_routes(served, config, body, model, clock)
+    app.include_router(changing)
+    app.include_router(explaining)
     _describe_errors(app)
-    _describe_schema(app, [model, *models])
+    _describe_schema(app, [model, *change_models, *page_models])
     return app
 
 

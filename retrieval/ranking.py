@@ -135,6 +135,12 @@ class EmbeddingRanker:
         scores += np.bincount(which, bonus, len(rows)).astype(np.float32)
         return Asked(vector, rows, scores)
 
+    def bonus(self, views: list[int], row: int) -> float:
+        """What direct edges from viewed rows add to the score of a row."""
+        recent = np.array(views[-self.config.recent_items :], np.int64)
+        _, direct, bonus = self.direct(Queries(recent, np.array([0, len(recent)], np.int64)))
+        return float(bonus[direct == row].sum())
+
     def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
         """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item."""
         source, edge = self.edges.positions(queries.rows)

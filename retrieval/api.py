@@ -64,9 +64,6 @@ def create_app(
     app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
     app.add_middleware(Guard, config=config, tokens=tokens or Tokens(), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics, slow_seconds=config.slow_seconds)
-    documented: dict[int | str, dict[str, Any]] = {
-        422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"}
-    }
 
     async def body(request: Request) -> bytes | Response:
         return await _body(request, config)
@@ -74,7 +71,10 @@ def create_app(
     @app.post(
         "/v1/retrieve",
         response_model=None,
-        responses={200: {"model": schemas.RetrieveResponse}, **documented},
+        responses={
+            200: {"model": schemas.RetrieveResponse},
+            **schemas.problems(400, 401, 408, 413, 422, 503),
+        },
         openapi_extra=schemas.body_of(model),
     )
     async def retrieve(request: Request) -> Response:
@@ -111,7 +111,7 @@ def create_app(
     @app.get(
         "/v1/items/{item_id:path}/neighbors",
         response_model=None,
-        responses={200: {"model": schemas.NeighborsResponse}, 404: {"model": schemas.ProblemBody}, **documented},
+        responses={200: {"model": schemas.NeighborsResponse}, **schemas.problems(401, 404, 422, 503)},
     )
     async def neighbors(item_id: str, k: int = config.default_k) -> Response:
         """The items nearest to an item in the whole catalogue, advertised or not, and why."""
@@ -131,7 +131,11 @@ def create_app(
             }
         )
 
-    @app.get("/v1/version", response_model=None, responses={200: {"model": schemas.VersionResponse}})
+    @app.get(
+        "/v1/version",
+        response_model=None,
+        responses={200: {"model": schemas.VersionResponse}, **schemas.problems(401, 503)},
+    )
     async def version() -> Response:
         """What is served, and what is published."""
         snapshot = served.snapshot
@@ -157,7 +161,7 @@ def create_app(
         """The process lives."""
         return json_response({"status": "ok"})
 
-    @app.get("/readyz", response_model=None)
+    @app.get("/readyz", response_model=None, responses=schemas.problems(503))
     async def readyz() -> Response:
         """An index is loaded, and fresh."""
         if not served.ready:
@@ -184,7 +188,7 @@ def create_app(
     app.include_router(changing)
     app.include_router(explaining)
     _describe_errors(app)
-    _describe_schema(app, [model, *change_models, *page_models])
+    _describe_schema(app, [model, *change_models, *page_models, schemas.ProblemBody])
     return app
 
 

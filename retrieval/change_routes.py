@@ -32,10 +32,7 @@ def change_routes(served: Served, config: ServeConfig, body: Body) -> tuple[APIR
     batch = create_model("ChangeBatch", __base__=ChangeBatch, changes=(many, ...))
     answers: dict[int | str, dict[str, Any]] = {
         200: {"model": schemas.ChangesResponse},
-        401: {"model": schemas.ProblemBody},
-        403: {"model": schemas.ProblemBody, "description": "The server has no write token"},
-        422: {"model": schemas.ProblemBody, "description": "A field is wrong; it is named"},
-        507: {"model": schemas.ProblemBody, "description": "The log cannot be written; nothing was changed"},
+        **schemas.problems(400, 401, 403, 408, 413, 422, 503, 507),
     }
 
     @router.post("/v1/changes", response_model=None, responses=answers, openapi_extra=schemas.body_of(batch))
@@ -90,7 +87,11 @@ def change_routes(served: Served, config: ServeConfig, body: Body) -> tuple[APIR
         ]
         return json_response({"sequence": served.sequence, "changes": lines})
 
-    @router.get("/v1/changes", response_model=None, responses={200: {"model": schemas.LogResponse}})
+    @router.get(
+        "/v1/changes",
+        response_model=None,
+        responses={200: {"model": schemas.LogResponse}, **schemas.problems(401, 422, 503)},
+    )
     async def log(
         after: int = Query(0, ge=0, lt=2**63),
         limit: int = Query(min(100, config.max_changes), ge=1, le=config.max_changes),

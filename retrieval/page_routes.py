@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, ValidationError, create_model
@@ -42,7 +41,6 @@ def page_routes(
         __base__=request_model,
         expected=(str | None, Field(None, min_length=1, max_length=longest, description="An item or ad to look for")),
     )
-    answers: dict[int | str, dict[str, Any]] = {422: {"model": schemas.ProblemBody}}
 
     def static(name: str) -> Callable[[], Awaitable[Response]]:
         path = _FOLDER / name
@@ -58,7 +56,7 @@ def page_routes(
     router.get("/page.css", include_in_schema=False)(static("page.css"))
     router.get("/page.js", include_in_schema=False)(static("page.js"))
 
-    @router.get("/v1/items", response_model=None, responses=answers)
+    @router.get("/v1/items", response_model=None, responses=schemas.problems(401, 422, 503))
     async def complete(
         q: str = Query(min_length=1, max_length=longest), limit: int = Query(10, ge=1, le=50)
     ) -> Response:
@@ -67,7 +65,7 @@ def page_routes(
         found = await asyncio.to_thread(explain.completions, retriever, q, limit)
         return json_response({"version": served.snapshot.version, "items": found})
 
-    @router.get("/v1/items/{item_id:path}/graph", response_model=None, responses={404: {"model": schemas.ProblemBody}})
+    @router.get("/v1/items/{item_id:path}/graph", response_model=None, responses=schemas.problems(401, 404, 422, 503))
     async def graph(item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:
         """An item, its strongest neighbours in the item graph, and the edges among them."""
         snapshot = served.snapshot
@@ -77,7 +75,12 @@ def page_routes(
         found = await asyncio.to_thread(explain.ego, snapshot.retriever, row, neighbours)
         return json_response({"version": snapshot.version, "item_id": item_id} | found)
 
-    @router.post("/v1/explain", response_model=None, responses=answers, openapi_extra=schemas.body_of(model))
+    @router.post(
+        "/v1/explain",
+        response_model=None,
+        responses=schemas.problems(400, 401, 408, 413, 422, 503),
+        openapi_extra=schemas.body_of(model),
+    )
     async def why(request: Request) -> Response:
         """The results of `/v1/retrieve` for the same body, with what they are made of; and why `expected` is not there.
 

@@ -23,6 +23,18 @@ from .config import ServeConfig
 from .filters import Filters
 
 SCHEMA_AT = "#/components/schemas/{model}"
+_PROBLEMS = {
+    400: "The body is not JSON",
+    401: "A bearer token is needed",
+    403: "The server takes no changes: it has no write token",
+    404: "The item is not in the catalogue",
+    408: "The body did not arrive in time",
+    413: "The body is too large",
+    422: "A field is wrong; it is named",
+    500: "The server failed on this request",
+    503: "Too many requests are being answered, or nothing fresh is served",
+    507: "The log of changes cannot be written; nothing was changed",
+}
 
 
 def _time(value: Any, read: ValidatorFunctionWrapHandler) -> datetime:
@@ -63,6 +75,15 @@ class RetrieveRequest(BaseModel):
     exclude: list[str] = Field([], description="Items that must not be returned")
     min_score: float | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a route's errors: RFC 9457 problem details."""
+    schema = {"$ref": SCHEMA_AT.format(model="ProblemBody")}
+    return {
+        status: {"description": _PROBLEMS[status], "content": {"application/problem+json": {"schema": schema}}}
+        for status in statuses
+    }
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -140,10 +140,8 @@ async function ask() {
   message.textContent = "…";
   let answer, graph;
   try {
-    [answer, graph] = await Promise.all([
-      call("v1/explain", body),
-      call(`v1/items/${encodeURIComponent(id)}/graph`).catch(() => null),
-    ]);
+    answer = await call("v1/explain", body);
+    graph = answer.unknown_items.length ? null : await call(`v1/items/${encodeURIComponent(id)}/graph`);
   } catch (error) {
     if (mine === latest) message.textContent = error.message;
     return;

@@ -1,16 +1,18 @@
 """`lightsage retrieve`: a table of queries in, a table of ads out, written whole or not at all."""
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.files import check_output
 from jobs.progress import StageProgress
-from jobs.tables import read_table
+from jobs.tables import stream_table
 
 if TYPE_CHECKING:
     from retrieval.config import RetrievalConfig
@@ -50,11 +52,18 @@ def retrieve(
 
     check_output(output, ".parquet")
     with progress.stage("retrieve") as report:
-        table = conform_queries(read_table(queries), queries)
+        total, tables = stream_table(queries)
         retriever = Retriever.of(read_index(index), config)
-        answers = retrieve_tables(
-            retriever, table, k, at=at, all_items=all_items, include_current=include_current, progress=report
-        )
+        read = 0
+
+        def checked() -> Iterator[pa.Table]:
+            nonlocal read
+            for table in tables:
+                yield conform_queries(table, queries, before=read)
+                read += len(table)
+                report("queries", min(1.0, read / max(1, total)))
+
+        answers = retrieve_tables(retriever, checked(), k, at=at, all_items=all_items, include_current=include_current)
         output.parent.mkdir(parents=True, exist_ok=True)
         scratch = output.with_name(output.name + ".part")
         rows, fallen = 0, 0
@@ -68,4 +77,4 @@ def retrieve(
             scratch.replace(output)
         finally:
             scratch.unlink(missing_ok=True)
-    return Written(len(table), rows, fallen)
+    return Written(read, rows, fallen)

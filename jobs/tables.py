@@ -1,7 +1,7 @@
 """Small tables that commands read without Spark: test events and queries. Problems name the file, column and row."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +29,35 @@ def read_table(path: str) -> pa.Table:
         return ds.dataset(path, format="parquet", partitioning="hive").to_table()
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{path} is not readable as parquet or CSV: {error}") from error
+
+
+def stream_table(path: str, rows: int = 65_536) -> tuple[int, Iterator[pa.Table]]:
+    """(rows in all, tables of at most so many rows) of parquet, read as they are asked for; of CSV, one table.
+
+    Raises:
+        TableError: as `read_table`; of a file that is damaged further on, when that is reached.
+    """
+    if not Path(path).exists() or not _is_parquet(Path(path)):
+        table = read_table(path)
+        return len(table), iter([table])
+    try:
+        data = ds.dataset(path, format="parquet", partitioning="hive")
+        total = data.count_rows()
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path} is not readable as parquet or CSV: {error}") from error
+
+    def tables() -> Iterator[pa.Table]:
+        try:
+            for batch in data.to_batches(batch_size=rows):
+                yield pa.Table.from_batches([batch])
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"{path} is not readable to its end: {error}") from error
+
+    return total, tables() if total else iter([data.schema.empty_table()])
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.endswith(".parquet") if path.is_file() else not glob.glob(f"{path}/**/*.csv*", recursive=True)
 
 
 def read_events(paths: Sequence[str], columns: Mapping[str, str], timestamp_unit: str | None = None) -> pa.Table:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from .ads import microseconds
+from .ann import use_threads
 from .errors import RequestError
-from .exact import Rows
+from .exact import Rows, TopK
 from .query_table import conform_queries
 from .ranking import Queries
 from .retriever import EMBEDDING, FALLBACK, Retriever
@@ -28,7 +31,9 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-_CHUNK_QUERIES = 8192
+_CHUNK_QUERIES = 2048
+# Vectors of shortlists gathered at once.
+_GATHERED_ROWS = 60_000
 
 
 @dataclass(frozen=True)
@@ -52,54 +57,68 @@ class _Answers:
 
 def retrieve_tables(
     retriever: Retriever,
-    queries: pa.Table,
+    queries: pa.Table | Iterable[pa.Table],
     k: int,
     *,
     at: datetime | None = None,
     all_items: bool = False,
     include_current: bool = False,
-    progress: Callable[[str, float], None] | None = None,
+    threads: int | None = None,
 ) -> Iterator[pa.Table]:
     """Tables in `SCHEMA`, queries in their order and each best first; some thousand queries a table.
+
+    Tables of queries are read as they are needed, and a few of them are answered at once, each by a thread.
 
     Args:
         queries: as `conform_queries` takes them.
         at: the time for queries without one of their own; None = the as-of time.
+        threads: None = one a core.
 
     Raises:
         RequestError: k below 1.
-        QueriesError: the queries do not fit their contract.
+        QueriesError: the queries do not fit their contract; later tables are checked when they are read.
     """
     if k < 1:
         raise RequestError("k", f"got {k}, expected at least 1")
-    queries = conform_queries(queries)
-    queries = queries.set_column(2, "at", queries["at"].cast(pa.int64()))
+    tables: Iterable[pa.Table] = [conform_queries(queries)] if isinstance(queries, pa.Table) else queries
     default = microseconds(at or retriever.as_of)
-    return _tables(retriever, queries, k, default, all_items, include_current, progress)
+    threads = threads or os.cpu_count() or 1
 
-
-def _tables(
-    retriever: Retriever,
-    queries: pa.Table,
-    k: int,
-    default: int,
-    all_items: bool,
-    include_current: bool,
-    progress: Callable[[str, float], None] | None,
-) -> Iterator[pa.Table]:
-    ids = queries["query_id"].combine_chunks()
-    for start in range(0, max(1, len(ids)), _CHUNK_QUERIES):
-        part = queries.slice(start, _CHUNK_QUERIES)
+    def answered(part: pa.Table) -> pa.Table:
+        # FAISS counts its threads by who asks.
+        use_threads(1)
         asked = [
             _Query(items or [], default if time is None else time, country)
             for items, time, country in zip(
-                part["item_ids"].to_pylist(), part["at"].to_pylist(), part["country"].to_pylist(), strict=True
+                part["item_ids"].to_pylist(),
+                part["at"].cast(pa.int64()).to_pylist(),
+                part["country"].to_pylist(),
+                strict=True,
             )
         ]
         answers = _answer(retriever, asked, k, all_items=all_items, include_current=include_current)
-        yield _table(retriever, answers, ids.slice(start, _CHUNK_QUERIES))
-        if progress:
-            progress("queries", min(1.0, (start + len(part)) / max(1, len(ids))))
+        return _table(retriever, answers, part["query_id"].combine_chunks())
+
+    return _in_order(answered, _parts(tables), threads)
+
+
+def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    for table in tables:
+        conformed = conform_queries(table)
+        for start in range(0, max(1, len(conformed)), _CHUNK_QUERIES):
+            yield conformed.slice(start, _CHUNK_QUERIES)
+
+
+def _in_order(answered: Callable[[pa.Table], pa.Table], parts: Iterator[pa.Table], threads: int) -> Iterator[pa.Table]:
+    """What `answered` makes of the parts, with so many threads and never more than twice as many parts in memory."""
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[pa.Table]] = deque()
+        for part in parts:
+            ahead.append(pool.submit(answered, part))
+            if len(ahead) >= 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _answer(
@@ -127,21 +146,65 @@ def _answer(
             lists = [views[number] for number in known]
             answers.append(_ranked(retriever, known, lists, k, scope, include_current=keep))
         elif known:
-            for number in known:
+            alone = known
+            if retriever.ann is not None and asked[numbers[0]].at >= microseconds(retriever.as_of):
+                found, alone = _by_index(retriever, known, views, k, scope, include_current=keep)
+                answers.append(found)
+            for number in alone:
                 query = asked[number]
                 time = datetime.fromtimestamp(query.at / 1e6, UTC)
                 answers.append(_single(retriever, number, query, time, k, all_items=all_items, keep=keep))
     return answers
 
 
+def _by_index(
+    retriever: Retriever, numbers: list[int], views: list[list[int]], k: int, scope: Scope, *, include_current: bool
+) -> tuple[_Answers, list[int]]:
+    """(the answers of the queries whose lists the index fills, the numbers of the others)."""
+    wanted = k if include_current else k + 1
+    step = max(1, _GATHERED_ROWS // (wanted * 3))
+    answers, short = [], []
+    for start in range(0, len(numbers), step):
+        part = numbers[start : start + step]
+        queries = _queries([views[number] for number in part])
+        found = retriever.shortlisted(queries, k, scope, include_current=include_current)
+        full = np.diff(found.offsets) >= min(k, len(scope.rows))
+        short += [number for number, there in zip(part, full.tolist(), strict=True) if not there]
+        kept = np.repeat(full, np.diff(found.offsets))
+        offsets = np.concatenate([[0], np.cumsum(np.diff(found.offsets)[full])]).astype(np.int64)
+        which = np.flatnonzero(full)
+        lists = TopK(offsets, found.rows[kept], found.scores[kept])
+        asked = _queries([views[part[at]] for at in which.tolist()])
+        answers.append(_listed(retriever, [part[at] for at in which.tolist()], asked, lists, scope))
+    return _joined(answers), short
+
+
+def _joined(parts: list[_Answers]) -> _Answers:
+    return _Answers(
+        np.concatenate([part.query for part in parts]),
+        np.concatenate([part.place for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        [ad for part in parts for ad in part.ads],
+        np.concatenate([part.scores for part in parts]),
+        [reason for part in parts for reason in part.reasons],
+    )
+
+
+def _queries(views: list[list[int]]) -> Queries:
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in views])]).astype(np.int64)
+    return Queries(np.array([row for rows in views for row in rows], np.int64), offsets)
+
+
 def _ranked(
     retriever: Retriever, numbers: list[int], views: list[list[int]], k: int, scope: Scope, *, include_current: bool
 ) -> _Answers:
-    counts = [len(rows) for rows in views]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    queries = Queries(np.array([row for rows in views for row in rows], np.int64), offsets)
+    queries = _queries(views)
     rows = None if len(scope.rows) == retriever.catalogue.n_rows else scope.rows
     found = retriever.ranker.rank_rows(queries, k, rows, include_current=include_current)
+    return _listed(retriever, numbers, queries, found, scope)
+
+
+def _listed(retriever: Retriever, numbers: list[int], queries: Queries, found: TopK, scope: Scope) -> _Answers:
     listed = np.diff(found.offsets)
     local = np.repeat(np.arange(len(numbers)), listed)
     recent = queries.recent(retriever.config.recent_items)

@@ -20,13 +20,14 @@ QUERIES = pa.schema(
 )
 
 
-def conform_queries(queries: pa.Table, source: str = "the queries") -> pa.Table:
+def conform_queries(queries: pa.Table, source: str = "the queries", *, before: int = 0) -> pa.Table:
     """The queries in `QUERIES`; `at` and `country` are optional, integers are taken as ids.
 
     `at` may be ISO 8601 text too; what carries no offset is UTC.
 
     Args:
         source: what messages call the table, e.g. its file.
+        before: rows of the source that come before this part of it.
 
     Raises:
         QueriesError: a column is missing, unknown or of another type, a query has no id, a country is none.
@@ -45,11 +46,15 @@ def conform_queries(queries: pa.Table, source: str = "the queries") -> pa.Table:
             continue
         columns[field.name] = _column(queries[field.name], field, source)
     if columns["query_id"].null_count:
-        raise QueriesError(f"{source}: column 'query_id': {columns['query_id'].null_count} queries have none")
+        first = before + pc.index(pc.is_null(columns["query_id"]), True).as_py() + 1
+        missing = columns["query_id"].null_count
+        raise QueriesError(f"{source}: column 'query_id', row {first}: {missing} queries have none")
     country = columns["country"]
     wrong = pc.index(pc.fill_null(pc.match_substring_regex(country, COUNTRY_PATTERN), True), False).as_py()
     if wrong >= 0:
-        raise QueriesError(f"{source}: column 'country', row {wrong + 1}: got {country[wrong].as_py()!r}, {A_COUNTRY}")
+        raise QueriesError(
+            f"{source}: column 'country', row {before + wrong + 1}: got {country[wrong].as_py()!r}, {A_COUNTRY}"
+        )
     return pa.table(columns, schema=QUERIES)
 
 

@@ -167,6 +167,32 @@ class EmbeddingRanker:
             parts.append(exact.top_k(score, k, rows))
         return exact.concatenate(parts)
 
+    def shortlists(self, queries: Queries, query: Rows, rows: Rows, k: int) -> TopK:
+        """The k best of each query among its own shortlist, by the same scores; queries need not have any.
+
+        Shapes: query, rows (S,) int64: which query each shortlisted row belongs to; no pair twice.
+        """
+        recent = queries.recent(self.config.recent_items)
+        vectors = self.vectors(recent)
+        n_rows = self.catalogue.n_rows
+        score = np.einsum("sd,sd->s", vectors[query], self.catalogue.item[rows])
+        of, direct, bonus = self.direct(recent)
+        pairs, which = np.unique(of * n_rows + direct, return_inverse=True)
+        added = np.bincount(which, bonus, len(pairs)).astype(np.float32)
+        here, at = columns(np.arange(len(query)), query * n_rows + rows, pairs)
+        if self.config.long_tail:
+            tail, slot = self.catalogue.tail_slots(rows[here])
+            own = np.einsum("td,td->t", vectors[query[here[tail]]], self.catalogue.item_own[slot])
+            score[here[tail]] = own
+        score += self.catalogue.bias[rows]
+        score[here] += added[at]
+        order = np.lexsort((rows, -score, query))
+        counts = np.bincount(query, minlength=len(queries))
+        place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        order = order[place < k]
+        offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, k))]).astype(np.int64)
+        return TopK(offsets, rows[order], score[order])
+
     def scores(self, queries: Queries, candidates: Floats, rows: Rows | None, *, out: Floats | None = None) -> Floats:
         """Scores (n, len(candidates)) float32 of candidates = item[rows] under the long-tail rule."""
         recent = queries.recent(self.config.recent_items)

@@ -17,10 +17,10 @@ from .ads import Ads, Eligible, microseconds
 from .catalogue import Catalogue
 from .config import RetrievalConfig
 from .edges import Edges
-from .errors import RequestError
-from .exact import Floats, Rows
+from .errors import RequestError, RetrievalError
+from .exact import Floats, Rows, TopK
 from .filters import NO_FILTERS, Filters, ItemFilter
-from .ranking import Asked, EmbeddingRanker
+from .ranking import Asked, EmbeddingRanker, Queries
 from .scope import Scope, ScopeVectors
 
 if TYPE_CHECKING:
@@ -233,6 +233,39 @@ class Retriever:
         best = np.lexsort((rows, -score))[:n]
         best = best[score[best] > -np.inf]
         return rows[best], score[best]
+
+    def shortlisted(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
+        """The k best of each query by the index; a list is shorter where the index finds no more.
+
+        Raises:
+            RetrievalError: there is no index.
+        """
+        if self.ann is None:
+            raise RetrievalError("there is no index to search; rank exactly")
+        selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
+        recent = queries.recent(self.config.recent_items)
+        query, direct, _ = self.ranker.direct(recent)
+        allowed = scope.mask[direct]
+        wanted = k if include_current else k + 1
+        breadth = max(wanted * self.ann.shortlist, LEAST_SHORTLIST) + (
+            int(np.bincount(query).max()) if len(query) else 0
+        )
+        found = self.ann.search(self.ranker.vectors(recent), breadth, selection)
+        n_rows = self.catalogue.n_rows
+        pairs = np.unique(
+            np.concatenate(
+                [
+                    np.repeat(np.arange(len(found)), [len(rows) for rows in found]) * n_rows + np.concatenate(found),
+                    query[allowed] * n_rows + direct[allowed],
+                    np.repeat(np.arange(len(queries)), len(outside)) * n_rows + np.tile(outside, len(queries)),
+                ]
+            )
+        )
+        of, rows = np.divmod(pairs, n_rows)
+        if not include_current:
+            kept = rows != queries.last[of]
+            of, rows = of[kept], rows[kept]
+        return self.ranker.shortlists(queries, of, rows, k)
 
     def _pick(
         self,

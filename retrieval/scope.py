@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,26 +47,29 @@ class ScopeVectors:
         self._matrix, self._bias, self._limit = matrix, bias, limit
         self._kept: OrderedDict[Scope, tuple[Floats, Floats]] = OrderedDict()
         self._bytes = 0
+        self._lock = threading.Lock()
 
     def of(self, scope: Scope) -> tuple[Floats, Floats]:
         """(E, D) and (E,) float32."""
         if len(scope.rows) == len(self._matrix):
             return self._matrix, self._bias
-        if scope in self._kept:
-            self._kept.move_to_end(scope)
-            return self._kept[scope]
-        gathered = self._matrix[scope.rows], self._bias[scope.rows]
-        if scope.lasting and _nbytes(gathered) <= self._limit:
-            self._kept[scope] = gathered
-            self._bytes += _nbytes(gathered)
-            while self._bytes > self._limit:
-                self._bytes -= _nbytes(self._kept.popitem(last=False)[1])
-        return gathered
+        with self._lock:
+            if scope in self._kept:
+                self._kept.move_to_end(scope)
+                return self._kept[scope]
+            gathered = self._matrix[scope.rows], self._bias[scope.rows]
+            if scope.lasting and _nbytes(gathered) <= self._limit:
+                self._kept[scope] = gathered
+                self._bytes += _nbytes(gathered)
+                while self._bytes > self._limit:
+                    self._bytes -= _nbytes(self._kept.popitem(last=False)[1])
+            return gathered
 
     def clear(self) -> None:
         """Forget all scopes."""
-        self._kept.clear()
-        self._bytes = 0
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
 
 
 def _nbytes(gathered: tuple[Floats, Floats]) -> int:

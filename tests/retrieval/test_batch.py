@@ -3,11 +3,13 @@
 from datetime import timedelta
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from retrieval import batch
 from retrieval.ads import Ads
+from retrieval.ann_build import build
 from retrieval.batch import SCHEMA, retrieve_tables
 from retrieval.config import RetrievalConfig
 from retrieval.errors import QueriesError, RequestError
@@ -41,17 +43,24 @@ def queries(world: SimpleNamespace) -> pa.Table:
 
 @pytest.mark.parametrize("all_items", [False, True])
 @pytest.mark.parametrize("include_current", [False, True])
-@pytest.mark.parametrize("batch_exact_below", [0, 1000])
+@pytest.mark.parametrize("way", ["one product", "one by one", "index"])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_every_query_is_answered_as_alone(
-    world, catalogue, edges, queries, all_items, include_current, batch_exact_below, monkeypatch
+    world, catalogue, edges, queries, all_items, include_current, way, threads, monkeypatch
 ) -> None:
-    monkeypatch.setattr(batch, "_CHUNK_QUERIES", 16)
-    ads = Ads(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of)
-    config = RetrievalConfig(batch_exact_below=batch_exact_below)
-    retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF, config=config)
+    monkeypatch.setattr(batch, "_GATHERED_ROWS", 100)
+    ads = Ads(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
+    config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
+    # Half of the rows are indexed, so that the others have to be looked at beside it.
+    rows = np.arange(0, 60, 2)
+    everything = RetrievalConfig(exact_below=60)
+    ann = build(catalogue.item, catalogue.query, rows, everything, bias=catalogue.bias)[0] if way == "index" else None
+    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
     default = world.AS_OF + timedelta(hours=1)
     switches = {"all_items": all_items, "include_current": include_current}
-    tables = list(retrieve_tables(retriever, queries, 9, at=default, **switches))
+    streamed = iter([queries.slice(0, 30), queries.slice(30)]) if threads > 1 else queries
+    monkeypatch.setattr(batch, "_CHUNK_QUERIES", 15)
+    tables = list(retrieve_tables(retriever, streamed, 9, at=default, threads=threads, **switches))
     assert [table.schema for table in tables] == [SCHEMA] * 3
     got = pa.concat_tables(tables).to_pylist()
     want = []

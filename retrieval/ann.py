@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,17 @@ def use_threads(threads: int) -> None:
     """
     faiss.omp_set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
+
+
+@contextmanager
+def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each search and multiply on their own, which takes all cores without waiting for one another."""
+    # FAISS counts its threads by who asks, BLAS for the whole process.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
+    ):
+        yield pool
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faiss
@@ -51,8 +51,8 @@ def build(
 ) -> tuple[Ann, list[Tuned]]:
     """(an index over the given rows of item, and what was tried).
 
-    Up to `config.exact_below` rows it is flat. Beyond that, of `config.index_kinds` the one with the least CPU at
-    `config.target_recall`, recall@100 against exact search. Both are measured on a sample of the items' query vectors,
+    Up to `config.exact_below` rows it is flat. Beyond that, of `config.index_kinds` the first, unless another one costs a
+    fifth less CPU at `config.target_recall`, recall@100 against exact search. Both are measured on a sample of the items' query vectors,
     drawn by their `events`: so requests come.
 
     Shapes: item, query (N, D) float32; rows (I,) int64, ascending; bias (N,) float32, added to every inner product with
@@ -61,7 +61,7 @@ def build(
     report = progress or (lambda _message, _share: None)
     if bias is not None and bias.any():
         item, query = with_bias(item, bias), with_bias(query, np.ones(len(query), np.float32))
-    dim = item.shape[1]
+    dim, target = item.shape[1], config.target_recall
     if len(rows) <= max(config.exact_below, _FEWEST):
         flat = faiss.IndexFlatIP(dim)
         flat.add(np.ascontiguousarray(item[rows]))
@@ -84,9 +84,13 @@ def build(
             report(f"adding vectors, {kind}", (place + 0.3 + 0.4 * start / len(rows)) / len(config.index_kinds))
         found.append((index, tuning.of(kind, index, nlist)))
         report(_said(found[-1][1]), (place + 1) / len(config.index_kinds))
-    index, best = min(found, key=lambda one: _order(one[1], config.target_recall))
-    if best.recall < config.target_recall:
-        _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, config.target_recall)
+    index, best = found[0]
+    for other, tuned in found[1:]:
+        # A fifth at least must be saved: timing is noisy, and the same input should give the same index.
+        if _order(replace(tuned, microseconds=1.25 * tuned.microseconds), target) < _order(best, target):
+            index, best = other, tuned
+    if best.recall < target:
+        _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, target)
     return Ann(index, rows, best.kind, best.parameters, best.recall), [tuned for _, tuned in found]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from .ads import microseconds
-from .ann import use_threads
 from .errors import RequestError
 from .exact import Rows, TopK
 from .query_table import conform_queries
@@ -85,8 +84,6 @@ def retrieve_tables(
     threads = threads or os.cpu_count() or 1
 
     def answered(part: pa.Table) -> pa.Table:
-        # FAISS counts its threads by who asks.
-        use_threads(1)
         asked = [
             _Query(items or [], default if time is None else time, country)
             for items, time, country in zip(
@@ -111,7 +108,9 @@ def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _in_order(answered: Callable[[pa.Table], pa.Table], parts: Iterator[pa.Table], threads: int) -> Iterator[pa.Table]:
     """What `answered` makes of the parts, with so many threads and never more than twice as many parts in memory."""
-    with ThreadPoolExecutor(threads) as pool:
+    from .ann import workers
+
+    with workers(threads) as pool:
         ahead: deque[Future[pa.Table]] = deque()
         for part in parts:
             ahead.append(pool.submit(answered, part))

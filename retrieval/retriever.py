@@ -247,9 +247,8 @@ class Retriever:
         query, direct, _ = self.ranker.direct(recent)
         allowed = scope.mask[direct]
         wanted = k if include_current else k + 1
-        breadth = max(wanted * self.ann.shortlist, LEAST_SHORTLIST) + (
-            int(np.bincount(query).max()) if len(query) else 0
-        )
+        most_direct = int(np.bincount(query).max()) if len(query) else 0
+        breadth = max(wanted * self.ann.shortlist, LEAST_SHORTLIST) + most_direct
         found = self.ann.search(self.ranker.vectors(recent), breadth, selection)
         n_rows = self.catalogue.n_rows
         pairs = np.unique(

@@ -24,7 +24,7 @@ from retrieval.retriever import Retriever
 def built(tmp_path_factory, world: SimpleNamespace, catalogue: Catalogue, edges: Edges) -> Path:
     folder = tmp_path_factory.mktemp("built") / "index"
     ads = world.ads_table(world.random_ads(60, 120, 3))
-    config = RetrievalConfig(exact_below=5, target_recall=1.0, train_rows_per_list=2)
+    config = RetrievalConfig(exact_below=5, target_recall=1.0, train_rows_per_list=2, index_kinds=("ivf_sq8",))
     build_index(folder, catalogue, edges, ads, as_of=world.AS_OF, config=config)
     return folder
 
@@ -71,7 +71,9 @@ def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace
     rows = np.arange(0, 4000, 2)
     built, tried = build(catalogue.item, catalogue.query, rows, config)
     assert [one.kind for one in tried] == ["ivf_sq8", "ivf_pq4"]
-    assert built.kind == min((one for one in tried if one.recall >= 0.9), key=lambda one: one.microseconds).kind
+    first, other = tried
+    assert all(one.recall >= 0.9 for one in tried)
+    assert built.kind == (other if 1.25 * other.microseconds < first.microseconds else first).kind
     assert 0.9 <= built.recall <= 1.0
     assert 1 < built.parameters["nprobe"] < built.parameters["nlist"]
     # The recall that is kept is what a search through the public surface finds.

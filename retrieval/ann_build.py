@@ -51,9 +51,9 @@ def build(
 ) -> tuple[Ann, list[Tuned]]:
     """(an index over the given rows of item, and what was tried).
 
-    Up to `config.exact_below` rows it is flat. Beyond that, of `config.index_kinds` the first, unless another one costs a
-    fifth less CPU at `config.target_recall`, recall@100 against exact search. Both are measured on a sample of the items' query vectors,
-    drawn by their `events`: so requests come.
+    Up to `config.exact_below` rows it is flat. Beyond that, of `config.index_kinds` the first, unless another one costs
+    a fifth less CPU at `config.target_recall`, recall@100 against exact search. Both are measured on a sample of the
+    items' query vectors, drawn by their `events`: so requests come.
 
     Shapes: item, query (N, D) float32; rows (I,) int64, ascending; bias (N,) float32, added to every inner product with
     the item; events (N,) int64.

@@ -96,6 +96,7 @@ def create_app(
             exclude=asked.exclude,
             min_score=asked.min_score,
             include_current=asked.include_current,
+            reasons=asked.reasons,
         )
         metrics.count(response, asked.k)
         return json_response(

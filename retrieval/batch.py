@@ -245,7 +245,7 @@ def _single(
         np.array([retriever.catalogue.row_of[result.item_id] for result in results], np.int64),
         [result.ad_id for result in results],
         np.array([result.score for result in results], np.float32),
-        [result.reason for result in results],
+        [result.reason or EMBEDDING for result in results],
     )
 
 

@@ -40,7 +40,7 @@ class Result(NamedTuple):
     item_id: str
     ad_id: str | None
     score: float
-    reason: str
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Retriever:
         picked, plan = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
         found = perf_counter()
         lines = self._named(picked, scope)
-        why = self._reasons(views, [row for row, _ in picked]) if reasons else [EMBEDDING] * len(picked)
+        why = self._reasons(views, [row for row, _ in picked]) if reasons else [None] * len(picked)
         results = [Result(*line, reason) for line, reason in zip(lines, why, strict=True)]
         return Response(results, unknown, False, plan, (eligible - began, found - eligible, perf_counter() - found))
 
@@ -313,7 +313,7 @@ class Retriever:
         ad_ids = self.ads.ad_ids
         return [(item_ids[row], ad_ids[ad], score) for (row, score), ad in zip(picked, ads.tolist(), strict=True)]
 
-    def _reasons(self, views: Rows, rows: list[int]) -> list[str]:
+    def _reasons(self, views: Rows, rows: list[int]) -> list[str | None]:
         results = np.array(rows, np.int64)
         edges = self.ranker.edges
         types = edges.types_between(views, np.zeros(len(views), np.int64), results, np.zeros(len(results), np.int64))

@@ -75,6 +75,7 @@ class RetrieveRequest(BaseModel):
     exclude: list[str] = Field([], description="Items that must not be returned")
     min_score: float | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
+    reasons: bool = Field(True, description="Whether to say why each result is there; null otherwise")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -118,7 +119,7 @@ class ResultBody(BaseModel):
     item_id: str
     ad_id: str | None
     score: float = Field(description="Compares only within one response")
-    reason: str = Field(description="Edge types from a viewed item, joined by +; or embedding; or fallback")
+    reason: str | None = Field(description="Edge types from a viewed item, joined by +; or embedding; or fallback")
 
 
 class RetrieveResponse(BaseModel):

@@ -1,0 +1,252 @@
+"""The API under load over real sockets: CPU a request beyond the search itself, latencies, a soak with reloads.
+
+    python benchmarks/load.py [--rows 1000000] [--connections 16] [--seconds 60] [--soak MINUTES] [--output TABLE.md]
+
+A generated catalogue with a million advertised items (64 dimensions, 30 edges an item, ads that run in some countries)
+is served by `lightsage`'s own server in a process of its own; clients keep connections open and wait for each answer.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow as pa
+from filters import AS_OF, generated
+
+from retrieval.ads import microseconds
+from retrieval.ann import Ann, use_threads
+from retrieval.api import Snapshot, Tokens, create_app
+from retrieval.catalogue import Catalogue
+from retrieval.change_log import SqliteChangeLog
+from retrieval.config import ServeConfig
+from retrieval.edges import Edges
+from retrieval.index import build_index, read_index
+from retrieval.retriever import Retriever
+from retrieval.server import create_server
+
+K = 20
+TOKEN = "load"
+
+
+def main() -> int:
+    """Build or read the index, serve it, load it, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rows", type=int, default=1_000_000)
+    options.add_argument("--work", type=Path, default=Path("/tmp/lightsage-load"), help="the index is kept there")
+    options.add_argument("--connections", type=int, default=16)
+    options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="then, with reloads and changes")
+    options.add_argument("--output", type=Path)
+    chosen = options.parse_args()
+    folder = chosen.work / f"index-{chosen.rows}"
+    if not (folder / "meta.json").exists():
+        catalogue = generated(chosen.rows, 64)
+        build_index(folder, catalogue, edges(chosen.rows), ads(catalogue), as_of=AS_OF, progress=say_progress)
+    parent, child = get_context("spawn").Pipe()
+    given = (folder, chosen.work / "changes.sqlite", child)
+    server = get_context("spawn").Process(target=serve, args=given, daemon=True)
+    server.start()
+    url = parent.recv()
+    process = psutil.Process(server.pid)
+    items = [f"i{row:07d}" for row in np.random.default_rng(5).integers(0, chosen.rows, 5000)]
+    bodies = [json.dumps({"items": [item], "k": K, "country": "AB", "reasons": False}).encode() for item in items]
+    parent.send(("search", items))
+    search = parent.recv()
+    lines = [
+        "# The API under load",
+        "",
+        f"{chosen.rows:,} items, k = {K}, a tenth of the ads eligible, reasons off.",
+        "",
+    ]
+    lines += table(asyncio.run(loaded(url, bodies, chosen.connections, chosen.seconds, process)), search)
+    if chosen.soak:
+        lines += ["", *soaked(url, bodies, chosen, process, parent)]
+    page = "\n".join(lines) + "\n"
+    if chosen.output:
+        chosen.output.write_text(page, encoding="utf-8")
+    print(page)
+    server.terminate()
+    return 0
+
+
+def edges(n: int, per_item: int = 30) -> Edges:
+    """Edges of three types to items nearby."""
+    rng = np.random.default_rng(3)
+    indptr = np.arange(0, n * per_item + 1, per_item, dtype=np.int64)
+    dst = (np.repeat(np.arange(n), per_item) + rng.integers(1, 400, n * per_item)) % n
+    kind = np.tile(np.arange(per_item) % 3, n)
+    return Edges(indptr, dst.astype(np.int32), kind.astype(np.uint8), rng.random(n * per_item, np.float32),
+                 ("co_search", "strong_click", "swing"), 0.05)  # fmt: skip
+
+
+def ads(catalogue: Catalogue) -> pa.Table:
+    """An ad an item: a tenth of them runs in AB, all in AA."""
+    draw = np.random.default_rng(2).random(catalogue.n_rows)
+    ids = pa.array(catalogue.item_ids, pa.string())
+    countries = pa.array([["AA", "AB"] if one < 0.1 else ["AA"] for one in draw.tolist()])
+    campaigns = pa.array([f"c{row % 1000}" for row in range(catalogue.n_rows)])
+    return pa.table({"ad_id": ids, "item_id": ids, "campaign_id": campaigns, "countries": countries})
+
+
+def serve(folder: Path, changes: Path, pipe: Connection) -> None:
+    """The server's process: as `lightsage serve` runs it, plus a door for what is measured inside."""
+    changes.unlink(missing_ok=True)
+    name = ["v0"]
+
+    def load() -> Snapshot:
+        index = read_index(folder)
+        return Snapshot(name[0], index.as_of, Retriever.of(index))
+
+    first = load()
+    retriever, ann = first.retriever, first.retriever.ann
+    kept = [first]
+    app = create_app(
+        lambda: kept.pop() if kept else load(),
+        lambda: name[0],
+        ServeConfig(current_check_seconds=1.0),
+        lambda as_of: as_of,
+        SqliteChangeLog(changes),
+        Tokens(write=TOKEN),
+    )
+    server = create_server(app, port=0, on_listening=pipe.send)
+
+    def listen() -> None:
+        while True:
+            asked, what = pipe.recv()
+            if asked == "search":
+                pipe.send(search_alone(retriever, ann, what))
+            else:
+                name[0] = what
+
+    del first
+    threading.Thread(target=listen, daemon=True).start()
+    server.run()
+
+
+def search_alone(retriever: Retriever, ann: Ann | None, items: list[str]) -> tuple[str, float]:
+    """(what is searched, CPU µs): the FAISS search of a request and nothing else."""
+    assert ann is not None
+    use_threads(1)
+    scope = retriever.scope(microseconds(AS_OF), "AB")
+    selection = ann.selection(scope.mask)
+    vectors = retriever.catalogue.query[[retriever.catalogue.row_of[item] for item in items[:1000]]]
+    wanted = (K + 1) * ann.shortlist + 30
+    for _ in range(2):
+        began = time.thread_time()
+        for vector in vectors:
+            ann.search(vector[None], wanted, selection)
+        spent = (time.thread_time() - began) / len(vectors)
+    return f"{ann.kind}, {ann.parameters}, recall@100 {ann.recall:.3f}", 1e6 * spent
+
+
+async def client(url: str, bodies: list[bytes], until: float, taken: list[float], wrong: list[int], seed: int) -> None:
+    """One connection that asks as soon as it is answered."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    draw = random.Random(seed)
+    head = f"POST /v1/retrieve HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: "
+    while (began := time.perf_counter()) < until:
+        body = draw.choice(bodies)
+        writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
+        header = await reader.readuntil(b"\r\n\r\n")
+        length = int(header.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        taken.append(time.perf_counter() - began)
+        if not header.startswith(b"HTTP/1.1 200"):
+            wrong.append(int(header.split()[1]))
+    writer.close()
+
+
+async def loaded(
+    url: str, bodies: list[bytes], connections: int, seconds: float, process: psutil.Process
+) -> dict[str, float]:
+    """Latencies, and CPU of the server a request."""
+    await asyncio.gather(*(client(url, bodies, time.perf_counter() + 3, [], [], n) for n in range(connections)))
+    taken, wrong = list[float](), list[int]()
+    before, began = sum(process.cpu_times()[:2]), time.perf_counter()
+    until = began + seconds
+    await asyncio.gather(*(client(url, bodies, until, taken, wrong, n) for n in range(connections)))
+    wall, cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - before
+    p50, p99 = np.percentile(taken, [50, 99])
+    return {
+        "connections": connections,
+        "seconds": wall,
+        "requests": len(taken),
+        "rate": len(taken) / wall,
+        "p50": 1e3 * p50,
+        "p99": 1e3 * p99,
+        "cpu": 1e6 * cpu / len(taken),
+        "wrong": len(wrong),
+    }
+
+
+def table(found: dict[str, float], search: tuple[str, float]) -> list[str]:
+    """Markdown."""
+    kind, alone = search
+    return [
+        f"Index: {kind}.",
+        "",
+        "| connections | seconds | requests/s | p50 ms | p99 ms | not 200 | CPU µs a request | search | beyond it |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {found['connections']} | {found['seconds']:.0f} | {found['rate']:,.0f} | {found['p50']:.1f} "
+        f"| {found['p99']:.1f} | {found['wrong']} | {found['cpu']:.0f} | {alone:.0f} | {found['cpu'] - alone:.0f} |",
+    ]
+
+
+def soaked(
+    url: str, bodies: list[bytes], chosen: argparse.Namespace, process: psutil.Process, pipe: Connection
+) -> list[str]:
+    """Minutes of load with a reload every 30 seconds and a change every second: failures, and memory by minute."""
+    stop = threading.Event()
+    memory, changed, reloads = list[str](), [0, 0], [0]
+
+    def disturb() -> None:
+        headers, draw = {"Authorization": f"Bearer {TOKEN}"}, random.Random(0)
+        with httpx.Client(base_url=url, timeout=30, headers=headers) as own:
+            second = 0
+            while not stop.wait(1.0):
+                second += 1
+                status = "paused" if second % 2 else "active"
+                body = {"version": second, "status": status}
+                answer = own.patch(f"/v1/ads/i{draw.randrange(chosen.rows):07d}", json=body)
+                changed[0] += 1
+                changed[1] += answer.status_code != 200
+                if second % 30 == 0:
+                    reloads[0] += 1
+                    pipe.send(("publish", f"v{reloads[0]}"))
+                if second % 60 == 10:
+                    held = process.memory_full_info()
+                    memory.append(f"{held.uss / 2**30:.2f}")
+
+    threading.Thread(target=disturb, daemon=True).start()
+    found = asyncio.run(loaded(url, bodies, chosen.connections, 60 * chosen.soak, process))
+    stop.set()
+    served = httpx.get(f"{url}/v1/version").json()["version"]
+    return [
+        f"Soak of {chosen.soak:g} minutes: {reloads[0]} reloads (served at the end: {served}), {changed[0]} live "
+        f"changes ({changed[1]} refused), {found['requests']:,} requests, {found['wrong']} not answered with 200, "
+        f"p99 {found['p99']:.1f} ms. Private memory by minute, GiB: {', '.join(memory)}.",
+    ]
+
+
+def say_progress(message: str, share: float) -> None:
+    """To the terminal."""
+    print(f"{share:4.0%} {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    assert datetime.now(UTC) > AS_OF
+    sys.exit(main())

@@ -35,6 +35,7 @@ def serve(
     from retrieval.api import Snapshot, Tokens, create_app
     from retrieval.index import read_index
     from retrieval.retriever import Retriever
+    from retrieval.served import warm
     from retrieval.server import bind, create_server
 
     config, workspace = load_config(config_path), Workspace(uri)
@@ -54,6 +55,7 @@ def serve(
         return Snapshot(version.name, index.as_of, Retriever.of(index, config.retrieval))
 
     first = [load()]  # what is wrong with it must be said before a server starts
+    warm(first[0].retriever, clock(first[0].as_of))
     tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN") or None, os.environ.get("LIGHTSAGE_READ_TOKEN") or None)
     app = create_app(
         lambda: first.pop() if first else load(),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Ann:
     kind: str
     parameters: dict[str, int]
     recall: float
+    _own: threading.local = field(default_factory=threading.local, repr=False)
+    _kept: dict[int, Any] = field(default_factory=dict, repr=False)
 
     @property
     def shortlist(self) -> int:
@@ -73,6 +76,25 @@ class Ann:
         _, found = self.index.search(np.ascontiguousarray(queries), k, params=parameters)
         return [self.rows[line[line >= 0]] for line in found]
 
+    def search_one(self, vector: Floats, k: int, selection: Selection | None = None) -> Rows:
+        """The same for one query (D,), for who wants it soon: what can be prepared is kept."""
+        k = min(k, len(self.rows))
+        if k == 0:
+            return np.zeros(0, np.int64)
+        query = getattr(self._own, "query", None)
+        if query is None:
+            query = self._own.query = with_bias(np.zeros((1, len(vector)), np.float32), np.ones(1, np.float32))
+            if self.index.d == len(vector):
+                query = self._own.query = np.zeros((1, len(vector)), np.float32)
+        query[0, : len(vector)] = vector
+        held = self._kept if selection is None else selection.kept
+        key = self.parameters.get("nprobe", 0)
+        if key not in held:
+            held[key] = self._parameters(selection)
+        _, found = self.index.search(query, k, params=held[key])
+        line = found[0]
+        return self.rows[line if line[-1] >= 0 else line[line >= 0]]
+
     def _parameters(self, selection: Selection | None) -> Any:
         selector = {} if selection is None else {"sel": selection.selector}
         if self.kind == "flat":
@@ -93,6 +115,8 @@ class Selection:
 
     def __init__(self, mask: Mask) -> None:
         self.n_rows = int(mask.sum())
+        self.kept: dict[int, Any] = {}
+        """FAISS's parameters with this selector, by nprobe."""
         # FAISS owns neither the bits nor the selector: both must live as long as a search that uses them.
         self._bits = np.packbits(mask, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(self._bits))

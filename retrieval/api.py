@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope
 
 from . import schemas
 from .ads import microseconds
@@ -24,6 +24,7 @@ from .change_routes import change_routes
 from .config import ServeConfig
 from .errors import ChangeLogError, RequestError
 from .guard import Guard, Tokens
+from .hot import Shortcut, read_body
 from .measure import Measured, Metrics
 from .page_routes import page_routes
 from .problem import json_response, of_field, of_validation, problem
@@ -62,11 +63,46 @@ def create_app(
 
     # The pages of /docs come from here and not from a CDN: servers and their users are often without internet.
     app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
+    app.add_middleware(Shortcut, path="/v1/retrieve", answer=lambda scope, receive: retrieved(scope, receive))
     app.add_middleware(Guard, config=config, tokens=tokens or Tokens(), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics, slow_seconds=config.slow_seconds)
 
     async def body(request: Request) -> bytes | Response:
-        return await _body(request, config)
+        return await read_body(request.receive, config)
+
+    async def retrieved(_: Scope, receive: Receive) -> Response:
+        raw = await read_body(receive, config)
+        if isinstance(raw, Response):
+            return raw
+        try:
+            asked = model.model_validate_json(raw)
+        except ValidationError as error:
+            return of_validation(error)
+        snapshot = served.snapshot
+        try:
+            response = snapshot.retriever.retrieve(
+                asked.items,
+                asked.k,
+                at=asked.at or clock(snapshot.as_of),
+                country=asked.country,
+                filters=asked.filters,
+                exclude=asked.exclude,
+                min_score=asked.min_score,
+                include_current=asked.include_current,
+                reasons=asked.reasons,
+            )
+        except RequestError as error:
+            return of_field(error.field, error.message)
+        metrics.count(response, asked.k)
+        return json_response(
+            {
+                "version": snapshot.version,
+                "asked": asked.k,
+                "returned": len(response.results),
+                "unknown_items": response.unknown_items,
+                "results": _results(response.results),
+            }
+        )
 
     @app.post(
         "/v1/retrieve",
@@ -79,35 +115,7 @@ def create_app(
     )
     async def retrieve(request: Request) -> Response:
         """The ads to show next to what a shopper looks at."""
-        raw = await body(request)
-        if isinstance(raw, Response):
-            return raw
-        try:
-            asked = model.model_validate_json(raw)
-        except ValidationError as error:
-            return of_validation(error)
-        snapshot = served.snapshot
-        response = snapshot.retriever.retrieve(
-            asked.items,
-            asked.k,
-            at=asked.at or clock(snapshot.as_of),
-            country=asked.country,
-            filters=asked.filters,
-            exclude=asked.exclude,
-            min_score=asked.min_score,
-            include_current=asked.include_current,
-            reasons=asked.reasons,
-        )
-        metrics.count(response, asked.k)
-        return json_response(
-            {
-                "version": snapshot.version,
-                "asked": asked.k,
-                "returned": len(response.results),
-                "unknown_items": response.unknown_items,
-                "results": _results(response.results),
-            }
-        )
+        return await retrieved(request.scope, request.receive)
 
     @app.get(
         "/v1/items/{item_id:path}/neighbors",
@@ -229,20 +237,6 @@ def _describe_schema(app: FastAPI, models: list[type[BaseModel]]) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-async def _body(request: Request, config: ServeConfig) -> bytes | Response:
-    """The body, or what to answer if it is larger or slower than the limits; it is never read further than that."""
-    raw = bytearray()
-    try:
-        async with asyncio.timeout(config.body_seconds):
-            async for part in request.stream():
-                raw += part
-                if len(raw) > config.max_body_bytes:
-                    return problem(413, f"the body is larger than {config.max_body_bytes} bytes")
-    except TimeoutError:
-        return problem(408, f"the body did not arrive within {config.body_seconds:g} s")
-    return bytes(raw)
 
 
 def _results(results: list[Result]) -> list[dict[str, Any]]:

@@ -112,6 +112,13 @@ class Catalogue:
                 known.append(row)
         return known, unknown
 
+    @cached_property
+    def slot_of(self) -> NDArray[np.int32]:
+        """(N,) the line of each item in item_own, -1 for items that have none."""
+        slots = np.full(self.n_rows, -1, np.int32)
+        slots[self.tail_rows] = np.arange(len(self.tail_rows), dtype=np.int32)
+        return slots
+
     def tail_slots(self, rows: Rows) -> tuple[Rows, Rows]:
         """(positions in `rows` of the tail items, their lines in item_own), both int64."""
         if not len(self.tail_rows):
@@ -168,7 +175,8 @@ def load_array(path: Path) -> NDArray[Any]:
         CatalogueError: the file is missing or damaged.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        # As a plain view: memmap's own class makes every later operation on a few rows dearer than the rows.
+        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (OSError, ValueError, EOFError) as error:
         raise CatalogueError(f"{path}: not readable as a numpy array ({error}); build it again") from error
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from .changes import Change
 from .errors import ChangeLogError
 
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 15.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, received_at TEXT NOT NULL, change TEXT NOT NULL

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import exact
 from .catalogue import Catalogue
@@ -75,18 +76,18 @@ class Ranker(Protocol):
 class Asked:
     """One query, prepared: its vector (D,), and the rows (d,) with an edge from a viewed item, with their scores (d,).
 
-    rows: int64, ascending, distinct. All else scores item · vector + bias.
+    rows: ascending, distinct. All else scores item · vector + bias.
     """
 
     vector: Floats
-    rows: Rows
+    rows: NDArray[np.int32] | Rows
     scores: Floats
 
     def over(self, candidates: Floats, bias: Floats, rows: Rows) -> Floats:
         """Scores (E,) float32 of rows (E,), ascending, with their vectors (E, D) and biases (E,)."""
         score = candidates @ self.vector
         score += bias
-        kept, column = columns(np.arange(len(self.rows)), self.rows, rows)
+        kept, column = columns(np.arange(len(self.rows)), self.rows.astype(np.int64), rows)
         score[column] = self.scores[kept]
         return score
 
@@ -122,17 +123,27 @@ class EmbeddingRanker:
 
     def ask(self, views: Rows) -> Asked:
         """One query: `scores` of the same, for who asks once and wants it soon. `views` (V,) int64, not empty."""
-        views = views[-self.config.recent_items :]
-        queries = Queries(views, np.array([0, len(views)], np.int64))
-        vector = self.vectors(queries)[0]
-        _, direct, bonus = self.direct(queries)
-        rows, which = np.unique(direct, return_inverse=True)
-        scores = self.catalogue.item[rows] @ vector
-        if self.config.long_tail:
-            tail, slot = self.catalogue.tail_slots(rows)
-            scores[tail] = self.catalogue.item_own[slot] @ vector
-        scores += self.catalogue.bias[rows]
-        scores += np.bincount(which, bonus, len(rows)).astype(np.float32)
+        # Few operations: on arrays of this size each costs more than what it computes.
+        catalogue, views = self.catalogue, views[-self.config.recent_items :]
+        if len(views) == 1:
+            view = int(views[0])
+            vector = catalogue.query[view]
+            indptr, joined, bonuses = self.edges.joined
+            span = slice(indptr[view], indptr[view + 1])
+            rows, bonus = joined[span], bonuses[span]
+        else:
+            queries = Queries(views, np.array([0, len(views)], np.int64))
+            vector = self.vectors(queries)[0]
+            _, direct, every = self.direct(queries)
+            rows, which = np.unique(direct, return_inverse=True)
+            bonus = np.bincount(which, every, len(rows)).astype(np.float32)
+        scores = catalogue.item[rows] @ vector
+        if self.config.long_tail and len(catalogue.tail_rows):
+            slot = catalogue.slot_of[rows]
+            tail = slot >= 0
+            scores[tail] = catalogue.item_own[slot[tail]] @ vector
+        scores += catalogue.bias[rows]
+        scores += bonus
         return Asked(vector, rows, scores)
 
     def bonus(self, views: list[int], row: int) -> float:

@@ -222,16 +222,19 @@ class Retriever:
         selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
         # Each direct row may stand in the shortlist with a score that it does not keep.
         breadth = max(n * self.ann.shortlist, LEAST_SHORTLIST) + len(asked.rows)
-        found = self.ann.search(asked.vector[None], breadth, selection)[0]
+        rows = self.ann.search_one(asked.vector, breadth, selection)
+        if len(outside):
+            rows = np.concatenate([rows, outside])
         direct = scope.mask[asked.rows]
-        rows = np.concatenate([found, outside, asked.rows[direct]])
+        if len(asked.rows):
+            # Direct rows count once, and with their own scores.
+            place = np.searchsorted(asked.rows, rows)
+            place[place == len(asked.rows)] = 0
+            rows = rows[asked.rows[place] != rows]
         score = self.catalogue.item[rows] @ asked.vector
         score += self.catalogue.bias[rows]
-        # Direct rows count once, and with their own scores.
-        score[np.isin(rows, asked.rows)] = -np.inf
-        score[len(rows) - np.count_nonzero(direct) :] = asked.scores[direct]
+        rows, score = np.concatenate([rows, asked.rows[direct]]), np.concatenate([score, asked.scores[direct]])
         best = np.lexsort((rows, -score))[:n]
-        best = best[score[best] > -np.inf]
         return rows[best], score[best]
 
     def shortlisted(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
@@ -306,12 +309,12 @@ class Retriever:
         return int(scope.ads[np.searchsorted(scope.rows, row)])
 
     def _named(self, picked: list[tuple[int, float]], scope: Scope) -> list[tuple[str, str | None, float]]:
-        item_ids = self.catalogue.item_ids
-        if self.ads is None or scope.ads is None:
-            return [(item_ids[row], None, score) for row, score in picked]
-        ads = scope.ads[np.searchsorted(scope.rows, [row for row, _ in picked])]
-        ad_ids = self.ads.ad_ids
-        return [(item_ids[row], ad_ids[ad], score) for (row, score), ad in zip(picked, ads.tolist(), strict=True)]
+        rows = np.array([row for row, _ in picked], np.int64)
+        ads: list[str | None] = [None] * len(picked)
+        if self.ads is not None and scope.ads is not None:
+            ads = self.ads.ad_ids[scope.ads[np.searchsorted(scope.rows, rows)]].tolist()
+        items = self.catalogue.item_ids[rows].tolist()
+        return [(item, ad, score) for item, ad, (_, score) in zip(items, ads, picked, strict=True)]
 
     def _reasons(self, views: Rows, rows: list[int]) -> list[str | None]:
         results = np.array(rows, np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import (
@@ -93,6 +94,10 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+def _same(value: Filters) -> Filters:
+    return value
+
+
 def limited(config: ServeConfig) -> type[RetrieveRequest]:
     """The request with a server's limits, so that its documentation states them."""
     ident = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
@@ -107,7 +112,8 @@ def limited(config: ServeConfig) -> type[RetrieveRequest]:
         __base__=RetrieveRequest,
         items=(items, ...),
         k=(int, Field(config.default_k, ge=1, le=config.max_k, description="How many results")),
-        filters=(filters, filters()),
+        # By a factory: pydantic would copy a default, and deeply, at every request.
+        filters=(filters, Field(default_factory=partial(_same, filters()))),
         exclude=(names, []),
     )
 

@@ -69,7 +69,7 @@ def test_reading_aligns_nodes_and_items_by_id(catalogue: Catalogue, tmp_path: Pa
     assert read.attributes.column_names == ["item_id", "title"]
     titles = read.attributes["title"].to_pylist()
     assert (titles[1], titles[2], titles[59]) == ("first", None, "last")
-    assert isinstance(read.item, np.memmap)
+    assert isinstance(read.item.base, np.memmap)
 
 
 def test_a_damaged_embedding_file_is_named(catalogue: Catalogue, tmp_path: Path, world: SimpleNamespace) -> None:

@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import time
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -67,11 +68,16 @@ class Metrics:
             "lightsage_as_of_timestamp_seconds", "As-of time served", ["version"], registry=self.registry
         )
 
+        # What labels lead to is kept: finding it again costs as much as the counting.
+        self.request = cache(self.requests.labels)
+        self.time = cache(self.seconds.labels)
+        self._plan = cache(self.plans.labels)
+
     def count(self, response: Response, k: int) -> None:
         """One answered retrieval."""
         for stage, seconds in zip(self.stages, response.seconds, strict=True):
             stage.observe(seconds)
-        self.plans.labels(response.plan).inc()
+        self._plan(response.plan).inc()
         self.asked.inc(k)
         self.returned.inc(len(response.results))
         if response.unknown_items:
@@ -117,8 +123,8 @@ class Measured:
             # The route's pattern, not the path: one series an endpoint.
             endpoint = getattr(scope.get("route"), "path", "unknown")
             seconds = time.perf_counter() - start
-            self._metrics.requests.labels(endpoint, status).inc()
-            self._metrics.seconds.labels(endpoint).observe(seconds)
+            self._metrics.request(endpoint, status).inc()
+            self._metrics.time(endpoint).observe(seconds)
             if seconds > self._slow_seconds:
                 more = {"request_id": ident, "endpoint": endpoint, "status": status, "seconds": round(seconds, 4)}
                 _log.warning("%s %s took %.3f s", scope["method"], scope["path"], seconds, extra=more)

@@ -283,6 +283,10 @@ class Retriever:
         advertiser_cap, campaign_cap = filters.max_per_advertiser, filters.max_per_campaign
         shown: Counter[tuple[str, int]] = Counter()
         capped = self.ads is not None and scope.ads is not None and (advertiser_cap or campaign_cap)
+        if not capped and min_score is None:
+            lines = zip(rows.tolist(), scores.tolist(), strict=True)
+            kept = [line for line in lines if line[0] not in left_out][:k]
+            return kept, len(kept) == k
         picked: list[tuple[int, float]] = []
         for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
             if min_score is not None and score < min_score:

@@ -140,7 +140,8 @@ def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: 
         IndexFolderError: the file is missing, damaged, or holds another number of vectors.
     """
     try:
-        index = faiss.read_index(str(path))
+        # Mapped and searched in place: versions share pages with the cache, and two of them fit side by side.
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise IndexFolderError(f"{path}: not readable as a FAISS index; build the index again") from error
     if index.ntotal != len(rows):

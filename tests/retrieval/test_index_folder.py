@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -159,3 +160,21 @@ def test_ads_that_all_ended_leave_an_empty_index_that_still_answers(tmp_path: Pa
     assert retriever.retrieve(["item00001"], 5).results == []
     before = retriever.retrieve(["item00001"], 5, at=world.AS_OF - timedelta(hours=1)).results
     assert [(result.item_id, result.ad_id) for result in before] == [("item00005", "a")]
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq4"])
+def test_every_kind_of_index_is_mapped_and_finds_what_it_found_when_it_was_built(tmp_path: Path, world, kind) -> None:
+    catalogue = world.small_catalogue(3000, 16, seed=9)
+    config = (
+        RetrievalConfig(exact_below=5000) if kind == "flat" else RetrievalConfig(exact_below=0, index_kinds=(kind,))
+    )
+    build_index(tmp_path, catalogue, Edges.empty(3000), None, as_of=world.AS_OF, config=config)
+    index = read_index(tmp_path)
+    assert index.ann.kind == kind
+    fresh, _ = build(
+        catalogue.item, catalogue.query, index.ann.rows, config, bias=catalogue.bias, events=catalogue.events
+    )
+    for query in catalogue.query[:20]:
+        assert index.ann.search_one(query, 50).tolist() == fresh.search(query[None], 50)[0].tolist()
+    if sys.platform == "linux":
+        assert str(tmp_path / "vectors.faiss") in Path("/proc/self/maps").read_text()

@@ -32,12 +32,14 @@ class Batches:
         num_items: int,
         config: ModelConfig,
         neighbours: Neighbourhood,
+        device: torch.device | None = None,
     ) -> None:
+        self._device = device
         self._pairs, self._size, self._num_items = pairs, size, num_items
         self._loss, self._neighbours = config.loss, neighbours
         self._rng = np.random.default_rng(config.train.seed)
         share = np.bincount(pairs[:, 1], minlength=num_items) / len(pairs)
-        self._target_share = torch.from_numpy(share.astype(np.float32))
+        self._target_share = torch.from_numpy(share.astype(np.float32)).to(device)
         # Weight of each pair's own edge in both directions, to be taken out of its averages.
         self._forward = neighbours.edge_weights(pairs[:, 1], pairs[:, 0])
         self._backward = neighbours.edge_weights(pairs[:, 0], pairs[:, 1])
@@ -56,11 +58,11 @@ class Batches:
         b = len(chosen)
         queries, targets = self._pairs[chosen].T
         random = self._rng.integers(0, self._num_items, self._loss.random_negatives)
-        items = torch.from_numpy(np.concatenate([queries, targets, random]))
+        items = torch.from_numpy(np.concatenate([queries, targets, random])).to(self._device)
         own, sums = slots(items)
         # The target edge must not be read by the pair that it trains: (Σ − w·x) / (W − w).
-        to_query = torch.from_numpy(self._backward[chosen])
-        to_target = torch.from_numpy(self._forward[chosen])
+        to_query = torch.from_numpy(self._backward[chosen]).to(self._device)
+        to_target = torch.from_numpy(self._forward[chosen]).to(self._device)
         read = torch.cat([to_query[:, None] * own[b : 2 * b], to_target[:, None] * own[:b]])
         sums = torch.cat([sums[: 2 * b] - read, sums[2 * b :]])
         total = total_weight[items]
@@ -85,11 +87,11 @@ def learned_slots(network: LightSAGE, encoder: EncoderInput) -> Slots:
     def slots(items: Tensor) -> tuple[Tensor, Tensor]:
         edges, edge_offsets = ragged(encoder.indptr, items)
         own_rows, neighbour_rows = encoder.train_row[items], encoder.neighbour[edges]
-        local = torch.zeros(encoder.num_rows, dtype=torch.int64)
+        local = torch.zeros(encoder.num_rows, dtype=torch.int64, device=items.device)
         local[own_rows] = 1
         local[neighbour_rows] = 1
         rows = local.nonzero().squeeze(1)
-        local[rows] = torch.arange(len(rows))
+        local[rows] = torch.arange(len(rows), device=items.device)
         entries, offsets = ragged(encoder.offsets, rows)
         table = network.features(encoder.columns[entries], offsets, encoder.values[entries], encoder.dense[rows])
         sums = torch.nn.functional.embedding_bag(

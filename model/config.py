@@ -65,6 +65,7 @@ class TrainConfig(_Section):
     max_steps_apart: int = Field(1, ge=1, description="train on pairs at most this many steps apart")
     seed: int = 0
     threads: int = Field(0, ge=0, description="torch threads; 0 = as many as cores")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = a GPU if torch finds one")
 
 
 class ModelConfig(_Section):

@@ -26,7 +26,7 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
         table = row_features(network, encoder)
         average = propagate_all(encoder, table)
         own = table[encoder.train_row]
-        rows = torch.from_numpy(tail)
+        rows = torch.from_numpy(tail).to(table.device)
         return Embeddings(
             item_ids=graph.item_ids,
             query=_head(network, own, average, "query"),
@@ -53,5 +53,5 @@ def _rows(network: LightSAGE, encoder: EncoderInput, start: int) -> Tensor:
 def _head(network: LightSAGE, own: Tensor, average: Tensor, role: Role) -> NDArray[np.float32]:
     out = np.empty(own.shape, np.float32)
     for a in range(0, len(own), _CHUNK):
-        out[a : a + _CHUNK] = network(own[a : a + _CHUNK], average[a : a + _CHUNK], role).numpy()
+        out[a : a + _CHUNK] = network(own[a : a + _CHUNK], average[a : a + _CHUNK], role).cpu().numpy()
     return out

@@ -4,7 +4,7 @@ Here the long-tail rule for training lives: a tail item's row is its group's mea
 item keeps its own row and takes the group's mean for the average of neighbours that it does not have.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.sparse as sp
@@ -37,6 +37,10 @@ class EncoderInput:
     neighbour: Tensor
     weight: Tensor
     total: Tensor
+
+    def to(self, device: torch.device) -> "EncoderInput":
+        """The same on a device."""
+        return EncoderInput(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     @property
     def num_items(self) -> int:
@@ -96,7 +100,7 @@ def ragged(indptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     start = indptr[rows]
     lengths = indptr[rows + 1] - start
     offsets = lengths.cumsum(0) - lengths
-    positions = torch.arange(int(lengths.sum())) + torch.repeat_interleave(start - offsets, lengths)
+    positions = torch.arange(int(lengths.sum()), device=rows.device) + torch.repeat_interleave(start - offsets, lengths)
     return positions, offsets
 
 

@@ -47,9 +47,9 @@ def sampled_softmax(
         scalar
     """
     b = len(query)
-    diagonal = torch.arange(b)
+    diagonal = torch.arange(b, device=query.device)
     hit = (candidate_rows[None, :] == candidate_rows[:b, None]) | (candidate_rows[None, :] == query_rows[:, None])
-    correction = torch.zeros(b, len(candidate)) if logq == "none" else (-counts.log()).repeat(b, 1)
+    correction = query.new_zeros(b, len(candidate)) if logq == "none" else (-counts.log()).repeat(b, 1)
     correction.masked_fill_(hit, -torch.inf)
     correction[diagonal, diagonal] = -counts[:b].log() if logq == "all" else 0.0
     parts = [vectors.view(len(vectors), members, -1).transpose(0, 1) for vectors in (query, candidate)]

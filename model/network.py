@@ -62,13 +62,15 @@ class LightSAGE(nn.Module):
         split = (len(own), self.members, -1)
         both = torch.cat([own.view(split), average.view(split)], dim=2)
         if self.training and self.dropout:
-            both = both.mul_(_kept(both.shape, self.dropout))
+            both = both.mul_(_kept(both.shape, self.dropout, both.device))
         out = F.normalize(self.heads[role](both), dim=2)
         return out.reshape(len(own), -1) / math.sqrt(self.members)
 
 
-def _kept(shape: torch.Size, dropout: float) -> Tensor:
+def _kept(shape: torch.Size, dropout: float, device: torch.device) -> Tensor:
     """Dropout's mask over its share of survivors: a byte of the generator decides, an eighth of the usual draws."""
+    if device.type != "cpu":
+        return (torch.rand(shape, device=device) >= dropout).to(torch.float32).div_(1 - dropout)
     limit = round(256 * dropout)
     draws = torch.empty(-(-shape.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.uint8)[: shape.numel()].view(shape) >= limit

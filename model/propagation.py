@@ -88,7 +88,7 @@ def propagate(indptr: Tensor, neighbour: Tensor, weight: Tensor, table: Tensor) 
         output: (N, D) float32
     """
     n = len(indptr) - 1
-    owner = torch.repeat_interleave(torch.arange(n), indptr[1:] - indptr[:-1])
+    owner = torch.repeat_interleave(torch.arange(n, device=indptr.device), indptr[1:] - indptr[:-1])
     edges = EdgeIndex(torch.stack([owner, neighbour]), sparse_size=(n, len(table)), sort_order="row")
     with warnings.catch_warnings():
         # torch calls its CSR tensors "beta" once a process; the test compares them with a plain loop.

@@ -119,6 +119,8 @@ def _train(
     groups = group_tail(graph, matrix, neighbours, config.tail, options.seed)
     encoder = encoder_input(graph, matrix, neighbours, groups)
     served = encoder if config.tail.at_inference else encoder_input(graph, matrix, neighbours, no_groups())
+    device = torch.device(_device(options.device))
+    # Drawn on the CPU, so that a seed means the same start everywhere.
     network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout, config.members)
     fixed = options.table_lr == 0
     if fixed:
@@ -128,13 +130,15 @@ def _train(
         with torch.no_grad():
             network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[with_id]))] = 0.0
 
+    network, encoder, on_host = network.to(device), encoder.to(device), served
+    served = encoder if config.tail.at_inference else served.to(device)
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
     schedule = max(1, round(per_epoch * options.max_epochs))
     last = schedule if share is None else max(1, min(schedule, round(share * schedule)))
     every = max(1, per_epoch // options.evaluations_per_epoch)
     slots = computed_slots(network, encoder) if fixed else learned_slots(network, encoder)
-    batches = Batches(pairs, batch, graph.num_items, config, neighbours)
+    batches = Batches(pairs, batch, graph.num_items, config, neighbours, device)
     learning = [{"params": network.heads.parameters(), "lr": options.network_lr}]
     if not fixed:
         learning.append({"params": [network.table, network.content], "lr": options.table_lr})
@@ -169,7 +173,15 @@ def _train(
     record = TrainingRecord(
         best.step or last, schedule, len(pairs), tuple(curve), round(time.perf_counter() - began, 3)
     )
-    return Trained(network.eval(), features, served, embed(graph, network, served, prior), record)
+    embeddings = embed(graph, network, served, prior)
+    return Trained(network.cpu().eval(), features, on_host, embeddings, record)
+
+
+def _device(wanted: str) -> str:
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and found == "cpu":
+        raise ModelInputError("[model.train] device is cuda, but torch finds no GPU; set it to auto or cpu")
+    return found if wanted == "auto" else wanted
 
 
 def _keep_best(best: _Best, score: float, step: int, network: LightSAGE) -> None:

@@ -5,6 +5,8 @@ from typing import get_args
 import pytest
 import torch
 
+from model.errors import ModelInputError
+from model.loss import sampled_softmax
 from model.network import LightSAGE, Role, _kept
 
 
@@ -51,7 +53,7 @@ def test_dropout_acts_in_training_alone(network: LightSAGE) -> None:
 def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        mask = _kept(torch.Size((1000, 5, 21)), dropout)
+        mask = _kept(torch.Size((1000, 5, 21)), dropout, torch.device("cpu"))
     assert len(mask.unique()) == 2
     expected = round(256 * dropout) / 256
     assert (mask == 0).float().mean() == pytest.approx(expected, abs=0.005)
@@ -61,3 +63,34 @@ def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -
             (view == 0).float().mean(0), torch.full((view.shape[1],), expected), atol=0.03, rtol=0
         )
     assert mask.max() * (1 - expected) == pytest.approx(1)
+
+
+def test_a_step_stays_on_the_device_that_it_is_given() -> None:
+    """The device without storage: whatever is made on the CPU on the way would not fit to it."""
+    meta = torch.device("meta")
+    network = LightSAGE(9, 3, 8, dropout=0.2, members=2).to(meta)
+    network.train()
+    own, average = torch.empty(6, 8, device=meta), torch.empty(6, 8, device=meta)
+    items = torch.zeros(6, dtype=torch.int64, device=meta)
+    loss = sampled_softmax(
+        network(own[:2], average[:2], "query"),
+        network(own, average, "item"),
+        items[:2],
+        items,
+        torch.empty(6, device=meta),
+        0.1,
+        members=2,
+    )
+    loss.backward()
+    assert loss.device == network.heads["item"].weight.grad.device == meta
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from model import trainer
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert trainer._device("auto") == trainer._device("cpu") == "cpu"
+    with pytest.raises(ModelInputError, match="device is cuda"):
+        trainer._device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (trainer._device("auto"), trainer._device("cpu")) == ("cuda", "cpu")

@@ -41,7 +41,7 @@ def main() -> int:
     chosen = options.parse_args()
     catalogue = generated(chosen.rows, chosen.dim)
     ads = Ads(ads_table(catalogue), catalogue.row_of)
-    config = RetrievalConfig()
+    config = RetrievalConfig(index_kinds=("ivf_sq8",))
     began = time.perf_counter()
     built, tried = build(catalogue.item, catalogue.query, np.arange(chosen.rows, dtype=np.int64), config)
     say(f"{tried}\nin {time.perf_counter() - began:.0f} s")

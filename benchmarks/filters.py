@@ -53,7 +53,7 @@ def main() -> int:
     faiss_index.use_threads(1)
     retriever = Retriever(catalogue, no_edges(chosen.rows), ads, built, as_of=AS_OF, config=config)
     scopes = {country: retriever.scope(microseconds(AS_OF), country) for country in SHARES}
-    selections = {country: faiss_index.Selection(scope.mask) for country, scope in scopes.items()}
+    selections = {country: built.selection(scope.mask) for country, scope in scopes.items()}
 
     def ours(row: int, country: str) -> np.ndarray:
         found = retriever.retrieve([catalogue.item_ids[row]], K, country=country, reasons=False).results

@@ -132,7 +132,8 @@ class _Tuning:
         for shortlist in _SHORTLISTS[kind]:
             nprobe, recall = self._least_nprobe(index, nlist, shortlist)
             cost = self._microseconds(index, nprobe, shortlist)
-            parameters = {"nlist": nlist, "nprobe": nprobe, "shortlist": shortlist}
+            visited = self._visited(index, nprobe, nlist)
+            parameters = {"nlist": nlist, "nprobe": nprobe, "visited": visited, "shortlist": shortlist}
             settings.append(Tuned(kind, parameters, recall, cost))
         return min(settings, key=lambda tuned: _order(tuned, self._config.target_recall))
 
@@ -152,6 +153,12 @@ class _Tuning:
             else:
                 short = middle
         return enough, reached
+
+    def _visited(self, index: Any, nprobe: int, nlist: int) -> int:
+        """Rows in the lists that are probed, in the mean over the queries."""
+        sizes = np.array([index.invlists.list_size(number) for number in range(nlist)])
+        _, centres = index.quantizer.search(self._queries, nprobe)
+        return math.ceil(sizes[centres].sum() / len(self._queries))
 
     def _recall(self, index: Any, nprobe: int, shortlist: int) -> float:
         # The shortlist is ranked exactly afterwards, so that only what it misses counts.

@@ -202,7 +202,7 @@ class Retriever:
         """Rows and scores of the k best, by the index while it can fill the list, else exactly; and which it was."""
         wanted = k + len(left_out)
         few = len(scope.rows) <= max(self.config.exact_below, wanted)
-        if self.ann is not None and not few and not before:
+        if self.ann is not None and not few and not before and not self._better_exactly(scope):
             for breadth, plan in ((wanted, "index"), (8 * wanted, "index, widened")):
                 rows, score = self._shortlist(asked, breadth, scope)
                 picked, complete = self._pick(rows, score, k, scope, filters, left_out, min_score)
@@ -215,6 +215,12 @@ class Retriever:
             if complete or wanted >= len(scope.rows):
                 return picked, "exact"
             wanted *= 8
+
+    def _better_exactly(self, scope: Scope) -> bool:
+        assert self.ann is not None
+        return self.config.exact_below > 0 and self.ann.exact_is_cheaper(
+            len(scope.rows), gathered=self._vectors.keeps(scope)
+        )
 
     def _shortlist(self, asked: Asked, n: int, scope: Scope) -> tuple[Rows, Floats]:
         """About the n best of the scope by the index, ranked exactly, with the direct tail by its own vectors."""

@@ -65,6 +65,11 @@ class ScopeVectors:
                     self._bytes -= _nbytes(self._kept.popitem(last=False)[1])
             return gathered
 
+    def keeps(self, scope: Scope) -> bool:
+        """Whether the vectors of a scope lie side by side after it was asked for once."""
+        per_row = self._matrix.dtype.itemsize * (self._matrix.shape[1] + 1)
+        return len(scope.rows) == len(self._matrix) or (scope.lasting and len(scope.rows) * per_row <= self._limit)
+
     def clear(self) -> None:
         """Forget all scopes."""
         with self._lock:

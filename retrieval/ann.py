@@ -30,6 +30,10 @@ def use_threads(threads: int) -> None:
     threadpool_limits(threads, user_api="blas")
 
 
+FILTERED_PERCENT = (30, 10, 3)
+"""Shares of eligible rows for which an index is tuned, besides all."""
+
+
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that each search and multiply on their own, which takes all cores without waiting for one another."""
@@ -74,12 +78,27 @@ class Ann:
     def exact_is_cheaper(self, eligible: int, *, gathered: bool) -> bool:
         """Whether so many eligible rows are better scanned, with their vectors side by side or still to be gathered.
 
-        In units of one row scanned side by side a row costs about 6 that has to be fetched, one in a list 1.4, and one
-        that is skipped there 0.25 (measured at 64 and 192 dimensions).
+        In units of skipping a row in a list (10 ns, measured at 64 and 192 dimensions): 64 dimensions cost 1 side by
+        side, 1.4 in a list, and a row that has to be fetched 3 and 2.5 for its every 64.
         """
-        others = len(self.rows) - eligible
-        in_lists = min(self.visited, eligible) * (1.4 + 0.25 * others / max(1, eligible))
-        return eligible * (1.0 if gathered else 6.0) <= in_lists
+        vectors = self.index.d / 64
+        scan = eligible * (vectors if gathered else 3 + 2.5 * vectors)
+        seen = self.needed(eligible)
+        skipped = seen * (len(self.rows) - eligible) / max(1, eligible)
+        return scan <= 1.4 * vectors * seen + skipped
+
+    def needed(self, selected: int) -> int:
+        """How many of so many selected rows a search has to look at, as it was measured for some shares of the rows.
+
+        A neighbourhood of which a tenth is left has its next neighbours further off, among more that are as far.
+        """
+        shares = [(1.0, self.visited)]
+        for percent in FILTERED_PERCENT:
+            if measured := self.parameters.get(f"visited_{percent}"):
+                shares.insert(0, (percent / 100, measured))
+        share = max(selected, 1) / max(1, len(self.rows))
+        at, visited = np.log(np.array(shares, np.float64)).T
+        return min(selected, math.ceil(np.exp(np.interp(math.log(share), at, visited))))
 
     @cached_property
     def list_of(self) -> NDArray[np.int32]:
@@ -133,12 +152,12 @@ class Ann:
         return self.rows[line if line[-1] >= 0 else line[line >= 0]]
 
     def _among(self, query: Floats, k: int, selection: Selection, in_list: Rows) -> Rows:
-        """Positions of the k best selected rows in the nearest lists, as many as hold `visited` selected ones.
+        """Positions of the k best selected rows in the nearest lists, as many as hold the `needed` selected ones.
 
-        However the selected rows lie to the query, as many of them are looked at as without a selection.
+        So many are looked at however they lie to the query, near to it or far.
         """
         nprobe, nlist = self.parameters["nprobe"], self.parameters["nlist"]
-        needed = min(self.visited, selection.n_rows)
+        needed = self.needed(selection.n_rows)
         lists = min(nlist, math.ceil(2 * nprobe * len(self.rows) / max(1, selection.n_rows)))
         while True:
             near, centres = self.index.quantizer.search(query, lists)

@@ -13,13 +13,14 @@ import faiss
 import numpy as np
 
 from . import exact
-from .ann import Ann, with_bias
+from .ann import FILTERED_PERCENT, Ann, Selection, with_bias
 from .config import RetrievalConfig
 from .exact import Floats, Rows
 
 _log = logging.getLogger(__name__)
 _RECALL_AT = 100
 _ADD_ROWS = 65_536
+_FILTERED_QUERIES = 100
 # How many times k rows are ranked exactly. Eight bits lose little, so that more would only cost.
 _SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10)}
 
@@ -91,7 +92,10 @@ def build(
             index, best = other, tuned
     if best.recall < target:
         _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, target)
-    return Ann(index, rows, best.kind, best.parameters, best.recall), [tuned for _, tuned in found]
+    report("tuning for filters", 0.9)
+    filtered = tuning.filtered(Ann(index, rows, best.kind, best.parameters, best.recall), generator)
+    report(_said(best), 1.0)
+    return Ann(index, rows, best.kind, best.parameters | filtered, best.recall), [tuned for _, tuned in found]
 
 
 def _sample(generator: np.random.Generator, n: int, size: int, events: Rows | None) -> Rows:
@@ -136,6 +140,27 @@ class _Tuning:
             parameters = {"nlist": nlist, "nprobe": nprobe, "visited": visited, "shortlist": shortlist}
             settings.append(Tuned(kind, parameters, recall, cost))
         return min(settings, key=lambda tuned: _order(tuned, self._config.target_recall))
+
+    def filtered(self, ann: Ann, generator: np.random.Generator) -> dict[str, int]:
+        """visited_P: how many eligible rows have to be looked at where P per cent are eligible, by chance."""
+        found, visited, queries = {}, ann.visited, self._queries[:_FILTERED_QUERIES]
+        for percent in FILTERED_PERCENT:
+            mask = generator.random(len(self._rows)) < percent / 100
+            eligible = self._rows[mask]
+            if len(eligible) <= max(self._config.exact_below, self._k):
+                break  # fewer are scanned exactly
+            truth = exact.search(queries, self._item, self._k, eligible).rows.reshape(len(queries), self._k)
+            selection = Selection(mask, np.bincount(ann.list_of[mask], minlength=ann.parameters["nlist"]))
+            size = self._k * ann.shortlist
+            while True:
+                tried = replace(ann, parameters=ann.parameters | {f"visited_{percent}": visited})
+                lists = [tried.search_one(query, size, selection) for query in queries]
+                recall = np.mean([np.isin(true, rows).mean() for true, rows in zip(truth, lists, strict=True)])
+                if recall >= self._config.target_recall or visited >= len(eligible):
+                    break
+                visited = min(len(eligible), math.ceil(1.5 * visited))
+            found[f"visited_{percent}"] = visited
+        return found
 
     def _least_nprobe(self, index: Any, nlist: int, shortlist: int) -> tuple[int, float]:
         """About the smallest nprobe that reaches the target, and its recall."""

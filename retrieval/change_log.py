@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -80,12 +81,25 @@ class SqliteChangeLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
-            self._open.execute("PRAGMA journal_mode = WAL")
+            self._set_up()
             # A change that was confirmed must outlive a power cut.
             self._open.execute("PRAGMA synchronous = FULL")
-            self._open.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise self._failed("opened", error) from error
+
+    def _set_up(self) -> None:
+        """Make the table; where another server starts at the same moment SQLite does not wait by itself."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._open.execute("PRAGMA journal_mode = WAL")
+                self._open.executescript(_SCHEMA)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def append(self, changes: Sequence[Change]) -> list[Entry]:
         """See `ChangeLog`."""

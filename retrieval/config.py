@@ -26,7 +26,10 @@ class RetrievalConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     exact_below: int = Field(default=30_000, ge=0)
-    """Rows up to which an exact scan answers a request, and up to which a flat index is built."""
+    """Rows up to which an exact scan answers a request, and up to which a flat index is built; beyond, the cheaper way.
+
+    0 = exact scans only where the index cannot fill a list.
+    """
     scope_cache_bytes: int = Field(default=256_000_000, ge=0)
     """Memory for the vectors of small eligible sets, which stay the same until an ad starts, ends or changes."""
     batch_exact_below: int = Field(default=500_000, ge=0)

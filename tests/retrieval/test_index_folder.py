@@ -178,3 +178,25 @@ def test_every_kind_of_index_is_mapped_and_finds_what_it_found_when_it_was_built
         assert index.ann.search_one(query, 50).tolist() == fresh.search(query[None], 50)[0].tolist()
     if sys.platform == "linux":
         assert str(tmp_path / "vectors.faiss") in Path("/proc/self/maps").read_text()
+
+
+def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
+    """Items in tight clusters: of a cluster of 40 a tenth is eligible, and the rest of the list is far off."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((400, 16))
+    item = centres[np.arange(16_000) % 400] + 0.3 * rng.standard_normal((16_000, 16))
+    item = (item / np.linalg.norm(item, axis=1, keepdims=True)).astype(np.float32)
+    rows = np.arange(16_000)
+    config = RetrievalConfig(exact_below=100, target_recall=0.95, tuning_queries=100)
+    ann, _ = build(item, item, rows, config)
+    visited = [ann.needed(count) for count in (16_000, 4_800, 1_600)]
+    assert visited[1] > ann.visited, "more eligible rows have to be looked at than without a filter"
+    assert all(count <= of for count, of in zip(visited, (16_000, 4_800, 1_600), strict=True))
+    for share in (0.5, 0.3, 0.1):
+        mask = rng.random(16_000) < share
+        eligible = np.flatnonzero(mask)
+        queries = item[rng.choice(16_000, 60, replace=False)]
+        truth = exact.search(queries, item, 100, eligible).rows.reshape(60, 100)
+        found = [ann.search_one(query, 100 * ann.shortlist, ann.selection(mask)) for query in queries]
+        assert all(mask[got].all() for got in found)
+        assert np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)]) > 0.92

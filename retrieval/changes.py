@@ -22,7 +22,10 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LENGTH)]
 
 
 def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} is out of range in UTC") from None
 
 
 Time = Annotated[datetime, AfterValidator(_utc)]

@@ -180,6 +180,7 @@ def test_what_waits_is_shown_once_a_version_knows_its_item(world: SimpleNamespac
         ({"ad_id": "a", "version": 1, "stauts": "paused"}, "stauts"),
         ({"ad_id": "a", "version": 1, "countries": ["Germany"]}, "countries"),
         ({"ad_id": "a", "version": 1, "bid": float("nan")}, "bid"),
+        ({"ad_id": "a", "version": 1, "ends_at": "0001-01-01T00:00:00+05:00"}, "out of range in UTC"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused(body: dict[str, Any], said: str) -> None:

@@ -20,6 +20,9 @@ from threadpoolctl import threadpool_limits
 from .errors import IndexFolderError
 from .exact import Floats, Mask, Rows
 
+FILTERED_PERCENT = (30, 10, 3)
+"""Shares of eligible rows for which an index is tuned, besides all."""
+
 
 def use_threads(threads: int) -> None:
     """Set the threads of FAISS, its OpenMP, and numpy's BLAS: 1 for single queries, more only pays on batches.
@@ -28,10 +31,6 @@ def use_threads(threads: int) -> None:
     """
     faiss.omp_set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
-
-
-FILTERED_PERCENT = (30, 10, 3)
-"""Shares of eligible rows for which an index is tuned, besides all."""
 
 
 @contextmanager
@@ -78,8 +77,8 @@ class Ann:
     def exact_is_cheaper(self, eligible: int, *, gathered: bool) -> bool:
         """Whether so many eligible rows are better scanned, with their vectors side by side or still to be gathered.
 
-        In units of skipping a row in a list (10 ns, measured at 64 and 192 dimensions): 64 dimensions cost 1 side by
-        side, 1.4 in a list, and a row that has to be fetched 3 and 2.5 for its every 64.
+        In units of skipping a row in a list (about 10 ns): 64 dimensions cost 1 side by side, 1.4 in a list, and a row
+        that has to be fetched 3 and 2.5 for its every 64. Fitted to benchmarks/filters.py.
         """
         vectors = self.index.d / 64
         scan = eligible * (vectors if gathered else 3 + 2.5 * vectors)
@@ -137,9 +136,10 @@ class Ann:
             return np.zeros(0, np.int64)
         query = getattr(self._own, "query", None)
         if query is None:
-            query = self._own.query = with_bias(np.zeros((1, len(vector)), np.float32), np.ones(1, np.float32))
-            if self.index.d == len(vector):
-                query = self._own.query = np.zeros((1, len(vector)), np.float32)
+            query = np.zeros((1, len(vector)), np.float32)
+            if self.index.d > len(vector):
+                query = with_bias(query, np.ones(1, np.float32))
+            self._own.query = query
         query[0, : len(vector)] = vector
         if selection is not None and selection.in_list is not None:
             line = self._among(query, k, selection, selection.in_list)

@@ -12,10 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from . import schemas
 from .ads import microseconds
@@ -24,10 +24,10 @@ from .change_routes import change_routes
 from .config import ServeConfig
 from .errors import ChangeLogError, RequestError
 from .guard import Guard, Tokens
-from .hot import Shortcut, read_body
+from .hot import Shortcut, read_model
 from .measure import Measured, Metrics
 from .page_routes import page_routes
-from .problem import json_response, of_field, of_validation, problem
+from .problem import json_response, of_field, problem
 from .retriever import Result
 from .served import Served, Snapshot
 
@@ -63,21 +63,14 @@ def create_app(
 
     # The pages of /docs come from here and not from a CDN: servers and their users are often without internet.
     app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
-    app.add_middleware(Shortcut, path="/v1/retrieve", answer=lambda scope, receive: retrieved(scope, receive))
+    app.add_middleware(Shortcut, path="/v1/retrieve", answer=lambda receive: retrieved(receive))
     app.add_middleware(Guard, config=config, tokens=tokens or Tokens(), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics, slow_seconds=config.slow_seconds)
 
-    async def body(request: Request) -> bytes | Response:
-        return await read_body(request.receive, config)
-
-    async def retrieved(_: Scope, receive: Receive) -> Response:
-        raw = await read_body(receive, config)
-        if isinstance(raw, Response):
-            return raw
-        try:
-            asked = model.model_validate_json(raw)
-        except ValidationError as error:
-            return of_validation(error)
+    async def retrieved(receive: Receive) -> Response:
+        asked = await read_model(receive, config, model)
+        if isinstance(asked, Response):
+            return asked
         snapshot = served.snapshot
         try:
             response = snapshot.retriever.retrieve(
@@ -115,7 +108,7 @@ def create_app(
     )
     async def retrieve(request: Request) -> Response:
         """The ads to show next to what a shopper looks at."""
-        return await retrieved(request.scope, request.receive)
+        return await retrieved(request.receive)
 
     @app.get(
         "/v1/items/{item_id:path}/neighbors",
@@ -192,8 +185,8 @@ def create_app(
             metrics.in_flight.set(served.snapshot.retriever.ads.in_flight(at))
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    changing, change_models = change_routes(served, config, body)
-    explaining, page_models = page_routes(served, config, body, model, clock)
+    changing, change_models = change_routes(served, config)
+    explaining, page_models = page_routes(served, config, model, clock)
     app.include_router(changing)
     app.include_router(explaining)
     _describe_errors(app)

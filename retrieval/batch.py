@@ -69,17 +69,17 @@ def retrieve_tables(
     Tables of queries are read as they are needed, and a few of them are answered at once, each by a thread.
 
     Args:
-        queries: as `conform_queries` takes them.
+        queries: one table as `conform_queries` takes them, or tables that it returned.
         at: the time for queries without one of their own; None = the as-of time.
         threads: None = one a core.
 
     Raises:
         RequestError: k below 1.
-        QueriesError: the queries do not fit their contract; later tables are checked when they are read.
+        QueriesError: the table does not fit its contract.
     """
     if k < 1:
         raise RequestError("k", f"got {k}, expected at least 1")
-    tables: Iterable[pa.Table] = [conform_queries(queries)] if isinstance(queries, pa.Table) else queries
+    tables = [conform_queries(queries)] if isinstance(queries, pa.Table) else queries
     default = microseconds(at or retriever.as_of)
     threads = threads or os.cpu_count() or 1
 
@@ -101,9 +101,8 @@ def retrieve_tables(
 
 def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for table in tables:
-        conformed = conform_queries(table)
-        for start in range(0, max(1, len(conformed)), _CHUNK_QUERIES):
-            yield conformed.slice(start, _CHUNK_QUERIES)
+        for start in range(0, max(1, len(table)), _CHUNK_QUERIES):
+            yield table.slice(start, _CHUNK_QUERIES)
 
 
 def _in_order(answered: Callable[[pa.Table], pa.Table], parts: Iterator[pa.Table], threads: int) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from . import schemas
 from .changes import Change
 from .config import ServeConfig
+from .hot import read_model
 from .problem import json_response, of_validation, problem
 from .served import Served
-
-Body = Callable[[Request], Awaitable[bytes | Response]]
 
 
 class ChangeBatch(BaseModel):
@@ -25,7 +24,7 @@ class ChangeBatch(BaseModel):
     changes: list[Change] = Field(min_length=1)
 
 
-def change_routes(served: Served, config: ServeConfig, body: Body) -> tuple[APIRouter, list[type[BaseModel]]]:
+def change_routes(served: Served, config: ServeConfig) -> tuple[APIRouter, list[type[BaseModel]]]:
     """(the routes, the models of their bodies, which are read raw)."""
     router = APIRouter(tags=["live changes"])
     many = Annotated[list[Change], Field(min_length=1, max_length=config.max_changes)]
@@ -42,14 +41,8 @@ def change_routes(served: Served, config: ServeConfig, body: Body) -> tuple[APIR
         A change counts as soon as this answers. It may be sent again. What the nightly table or another change says
         with a higher `version` stays, whatever arrives later.
         """
-        raw = await body(request)
-        if isinstance(raw, Response):
-            return raw
-        try:
-            asked = batch.model_validate_json(raw)
-        except ValidationError as error:
-            return of_validation(error)
-        return await taken(asked.changes)
+        asked = await read_model(request.receive, config, batch)
+        return asked if isinstance(asked, Response) else await taken(asked.changes)
 
     @router.patch("/v1/ads/{ad_id:path}", response_model=None, responses=answers, openapi_extra=schemas.body_of(Change))
     async def change_ad(ad_id: str, request: Request) -> Response:
@@ -67,12 +60,12 @@ def change_routes(served: Served, config: ServeConfig, body: Body) -> tuple[APIR
         return await one("campaign_id", campaign_id, request)
 
     async def one(name: str, value: str, request: Request) -> Response:
-        raw = await body(request)
-        if isinstance(raw, Response):
-            return raw
+        given = await read_model(request.receive, config, _Object)
+        if isinstance(given, Response):
+            return given
         try:
             # The id stands in the path; a body that names another one is a mistake.
-            asked = Change.model_validate({name: value} | _object(raw))
+            asked = Change.model_validate({name: value} | (given.model_extra or {}))
         except ValidationError as error:
             return of_validation(error)
         if getattr(asked, name) != value or (name == "campaign_id" and asked.ad_id is not None):
@@ -111,11 +104,7 @@ def change_routes(served: Served, config: ServeConfig, body: Body) -> tuple[APIR
     return router, [batch, Change]
 
 
-def _object(raw: bytes) -> dict[str, Any]:
-    """A JSON object; whatever else is said by validation."""
-    found = _Object.model_validate_json(raw)
-    return found.model_extra or {}
-
-
 class _Object(BaseModel):
+    """Any JSON object."""
+
     model_config = ConfigDict(extra="allow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from .ads import microseconds
 from .filters import NO_FILTERS, Filters
-from .retriever import Retriever
+from .retriever import Response, Retriever
 from .scope import Scope
 
 _EGO_NEIGHBOURS = 20
@@ -75,7 +76,33 @@ def completions(retriever: Retriever, text: str, limit: int = _COMPLETIONS) -> l
 
 def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
     """The results of a request with what their scores are made of, and the edges behind them."""
-    response = retriever.retrieve(
+    response = _response(retriever, asked)
+    catalogue, names = retriever.catalogue, retriever.ranker.edges.type_names
+    views = catalogue.rows(asked.items)[0][-retriever.config.recent_items :]
+    bonuses = retriever.ranker.bonuses(views)
+    of = described(retriever, views[-1]) if views else {}
+    edges: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for view in views:
+        for dst, kind, weight in _out(retriever, view):
+            edges[dst].append({"from": catalogue.item_ids[view], "type": names[kind], "weight": weight})
+    lines = []
+    for rank, result in enumerate(response.results, start=1):
+        row = catalogue.row_of[result.item_id]
+        item = described(retriever, row)
+        line: dict[str, Any] = {"rank": rank, **result._asdict(), "item": item}
+        line["shared_category"] = _shared(of.get("category"), item.get("category"))
+        line["edges"] = edges.get(row, [])
+        if not response.fallback:
+            bias, bonus = float(catalogue.bias[row]), bonuses.get(row, 0.0)
+            line["parts"] = {"embedding": result.score - bias - bonus, "demand and popularity": bias, "direct": bonus}
+        if retriever.ads is not None and result.ad_id is not None:
+            line["ad"] = _shown_ad(retriever.ads.row(result.ad_id))
+        lines.append(line)
+    return {"plan": response.plan, "unknown_items": response.unknown_items, "results": lines}
+
+
+def _response(retriever: Retriever, asked: Asked) -> Response:
+    return retriever.retrieve(
         asked.items,
         asked.k,
         at=asked.at,
@@ -85,29 +112,6 @@ def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
         min_score=asked.min_score,
         include_current=asked.include_current,
     )
-    catalogue, edges = retriever.catalogue, retriever.ranker.edges
-    views = catalogue.rows(asked.items)[0][-retriever.config.recent_items :]
-    prepared = retriever.ranker.ask(np.array(views, np.int64)) if views else None
-    of = described(retriever, views[-1]) if views else {}
-    lines = []
-    for rank, result in enumerate(response.results, start=1):
-        row = catalogue.row_of[result.item_id]
-        item = described(retriever, row)
-        line: dict[str, Any] = {"rank": rank, **result._asdict(), "item": item}
-        line["shared_category"] = _shared(of.get("category"), item.get("category"))
-        line["edges"] = [
-            {"from": catalogue.item_ids[view], "type": edges.type_names[kind], "weight": float(weight)}
-            for view in views
-            for dst, kind, weight in _out(retriever, view)
-            if dst == row
-        ]
-        if prepared is not None and not response.fallback:
-            bias, bonus = float(catalogue.bias[row]), retriever.ranker.bonus(views, row)
-            line["parts"] = {"embedding": result.score - bias - bonus, "demand and popularity": bias, "direct": bonus}
-        if retriever.ads is not None and result.ad_id is not None:
-            line["ad"] = _shown_ad(retriever.ads.row(result.ad_id))
-        lines.append(line)
-    return {"plan": response.plan, "unknown_items": response.unknown_items, "results": lines}
 
 
 def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
@@ -135,8 +139,7 @@ def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
         return Missing(expected, False, why)
     scope = retriever.scope(microseconds(asked.at), asked.country, asked.filters)
     score, rank = _rank(retriever, asked, scope, row)
-    response = results(retriever, asked)["results"]
-    if any(line["item_id"] == item for line in response):
+    if any(result.item_id == item for result in _response(retriever, asked).results):
         return Missing(expected, True, [], rank, score)
     if asked.min_score is not None and score < asked.min_score:
         return Missing(expected, False, [f"its score {score:.4f} is below min_score {asked.min_score}"], rank, score)
@@ -161,7 +164,7 @@ def ego(retriever: Retriever, row: int, most: int = _EGO_NEIGHBOURS) -> dict[str
     kept = [row, *sorted(best, key=lambda dst: (-best[dst], dst))[:most]]
     members = set(kept)
     edges = [
-        {"from": at, "to": kept.index(dst), "type": names[kind], "weight": float(weight)}
+        {"from": at, "to": kept.index(dst), "type": names[kind], "weight": weight}
         for at, src in enumerate(kept)
         for dst, kind, weight in _out(retriever, src)
         if dst in members

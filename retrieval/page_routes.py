@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, create_model
 
 from . import explain, schemas
 from .config import ServeConfig
-from .problem import json_response, of_validation, problem
+from .hot import read_model
+from .problem import json_response, problem
 from .served import Served
 
 _FOLDER = Path(__file__).parent / "page"
@@ -29,7 +30,6 @@ _POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ance
 def page_routes(
     served: Served,
     config: ServeConfig,
-    body: Callable[[Request], Awaitable[bytes | Response]],
     request_model: type[schemas.RetrieveRequest],
     clock: Callable[[datetime], datetime],
 ) -> tuple[APIRouter, list[type[schemas.RetrieveRequest]]]:
@@ -86,13 +86,9 @@ def page_routes(
 
         For people who look into one request: it costs many times what the request itself does.
         """
-        raw = await body(request)
-        if isinstance(raw, Response):
-            return raw
-        try:
-            asked = model.model_validate_json(raw)
-        except ValidationError as error:
-            return of_validation(error)
+        asked = await read_model(request.receive, config, model)
+        if isinstance(asked, Response):
+            return asked
         snapshot = served.snapshot
         conditions = explain.Asked(
             asked.items,

@@ -146,11 +146,14 @@ class EmbeddingRanker:
         scores += bonus
         return Asked(vector, rows, scores)
 
-    def bonus(self, views: list[int], row: int) -> float:
-        """What direct edges from viewed rows add to the score of a row."""
+    def bonuses(self, views: list[int]) -> dict[int, float]:
+        """What direct edges from viewed rows, none or some, add to the score of each row that they lead to."""
+        if not views:
+            return {}
         recent = np.array(views[-self.config.recent_items :], np.int64)
         _, direct, bonus = self.direct(Queries(recent, np.array([0, len(recent)], np.int64)))
-        return float(bonus[direct == row].sum())
+        rows, which = np.unique(direct, return_inverse=True)
+        return dict(zip(rows.tolist(), np.bincount(which, bonus, len(rows)).tolist(), strict=True))
 
     def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
         """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item."""

@@ -1,5 +1,8 @@
 """A small random catalogue with tail items, edges and ads, and the slow, obviously right way to answer a request."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -158,6 +161,22 @@ def edges(catalogue: Catalogue) -> Edges:
     return small_edges(catalogue)
 
 
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """The URL of an application on a real socket, until the end of the block."""
+    from retrieval.server import create_server
+
+    listening, urls = threading.Event(), list[str]()
+    server = create_server(app, port=0, on_listening=lambda url: (urls.append(url), listening.set()))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert listening.wait(20)
+    yield urls[0]
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 @pytest.fixture(scope="session")
 def world() -> SimpleNamespace:
     """The helpers above: test modules cannot import one another."""
@@ -171,5 +190,6 @@ def world() -> SimpleNamespace:
         ads_table,
         slow_winners,
         slow_scores,
+        serving,
     )
     return SimpleNamespace(AS_OF=AS_OF, TYPES=TYPES, **{helper.__name__: helper for helper in helpers})

@@ -1,6 +1,5 @@
 """Requests made up from the API's own document: none of them gives a 5xx, a traceback, or an undocumented answer."""
 
-import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ from retrieval.ads import Ads
 from retrieval.api import Snapshot, Tokens, create_app
 from retrieval.config import ServeConfig
 from retrieval.retriever import Retriever
-from retrieval.server import create_server
 
 WRITE = {"Authorization": "Bearer write-secret"}
 
@@ -28,14 +26,8 @@ def api(world: SimpleNamespace, catalogue: Any, edges: Any) -> Iterator[Any]:
     app = create_app(
         lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of, tokens=Tokens(write="write-secret")
     )
-    listening, urls = threading.Event(), list[str]()
-    server = create_server(app, port=0, on_listening=lambda url: (urls.append(url), listening.set()))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert listening.wait(20)
-    yield schemathesis.openapi.from_url(f"{urls[0]}/openapi.json")
-    server.should_exit = True
-    thread.join(20)
+    with world.serving(app) as url:
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json")
 
 
 ROUTES = (

@@ -1,7 +1,6 @@
 """The HTTP API as a client meets it: a real server on a real socket."""
 
 import re
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from retrieval.ads import Ads, microseconds
 from retrieval.api import Snapshot, create_app
 from retrieval.config import ServeConfig
 from retrieval.retriever import Retriever
-from retrieval.server import create_server
 
 
 @pytest.fixture(scope="module")
@@ -32,30 +30,16 @@ class Broken:
         raise RuntimeError("a secret of the implementation")
 
 
-def serve(snapshot: Snapshot, config: ServeConfig, now) -> Iterator[httpx.Client]:
+def serve(world: SimpleNamespace, snapshot: Snapshot, config: ServeConfig, now) -> Iterator[httpx.Client]:
     app = create_app(lambda: snapshot, lambda: "published", config, clock=lambda _: now)
-    listening = threading.Event()
-    urls: list[str] = []
-
-    def on_listening(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    server = create_server(app, port=0, config=config, on_listening=on_listening)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert listening.wait(20)
-    with httpx.Client(base_url=urls[0], timeout=20) as client:
+    with world.serving(app) as url, httpx.Client(base_url=url, timeout=20) as client:
         yield client
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
 def client(world, retriever) -> Iterator[httpx.Client]:
     config = ServeConfig(max_k=50, max_items=5, max_exclude=5, max_body_bytes=5000, max_age_hours=48)
-    yield from serve(Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF + timedelta(hours=1))
+    yield from serve(world, Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF + timedelta(hours=1))
 
 
 def ask(client: httpx.Client, **body: object) -> httpx.Response:
@@ -219,11 +203,11 @@ def test_a_request_keeps_its_id_or_gets_one(client) -> None:
 
 def test_a_slow_or_failed_request_is_a_line_that_names_its_id(world, retriever, caplog) -> None:
     config = ServeConfig(slow_seconds=1e-6)
-    for client in serve(Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF):
+    for client in serve(world, Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF):
         client.post("/v1/retrieve", json={"items": []}, headers={"X-Request-ID": "slow-1"})
     (slow,) = [record for record in caplog.records if getattr(record, "request_id", "") == "slow-1"]
     assert (slow.levelname, slow.endpoint, slow.status) == ("WARNING", "/v1/retrieve", 200)
-    for client in serve(Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
+    for client in serve(world, Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
         assert client.post("/v1/retrieve", json={"items": ["x"]}, headers={"X-Request-ID": "bad-1"}).status_code == 500
     (bad,) = [record for record in caplog.records if getattr(record, "request_id", "") == "bad-1"]
     assert bad.exc_info is not None
@@ -249,14 +233,14 @@ def test_the_documentation_states_the_request_and_its_limits(client) -> None:
 
 def test_an_old_version_is_served_but_not_ready(world, retriever) -> None:
     config = ServeConfig(max_age_hours=2)
-    for client in serve(Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF + timedelta(hours=3)):
+    for client in serve(world, Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF + timedelta(hours=3)):
         is_problem(client.get("/readyz"), 503, "3.0 h old")
         assert client.get("/healthz").status_code == 200
         assert ask(client, items=["item00001"]).status_code == 200
 
 
 def test_a_bug_gives_a_problem_without_a_traceback(world) -> None:
-    for client in serve(Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
+    for client in serve(world, Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
         response = ask(client, items=["item00001"])
         is_problem(response, 500)
         assert "secret" not in response.text

@@ -55,16 +55,8 @@ class Shop:
             log,
             tokens or Tokens(write="write-secret"),
         )
-        listening, urls = threading.Event(), list[str]()
-        server = create_server(app, port=0, on_listening=lambda url: (urls.append(url), listening.set()))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        assert listening.wait(20)
-        with httpx.Client(base_url=urls[0], timeout=20) as client:
+        with self.world.serving(app) as url, httpx.Client(base_url=url, timeout=20) as client:
             yield client
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The page, driven by keyboard and mouse in a real browser against a real server."""
 
 import shutil
-import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +12,6 @@ from retrieval.ads import Ads
 from retrieval.api import Snapshot, create_app
 from retrieval.config import ServeConfig
 from retrieval.retriever import Retriever
-from retrieval.server import create_server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -34,15 +31,9 @@ def url(world: SimpleNamespace) -> Iterator[str]:
     ads = Ads(world.ads_table(rows), catalogue.row_of, quiet=True)
     retriever = Retriever(catalogue, world.small_edges(catalogue), ads, None, as_of=world.AS_OF)
     snapshot = Snapshot("v1", world.AS_OF, retriever)
-    app = create_app(lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of + timedelta(hours=0))
-    listening, urls = threading.Event(), list[str]()
-    server = create_server(app, port=0, on_listening=lambda found: (urls.append(found), listening.set()))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert listening.wait(20)
-    yield urls[0]
-    server.should_exit = True
-    thread.join(20)
+    app = create_app(lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of)
+    with world.serving(app) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from itertools import count
 from typing import Any
@@ -46,11 +46,13 @@ SCHEMA = pa.schema(
 )
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def microseconds(at: datetime) -> int:
     """A time as microseconds since 1970 in UTC; a time without a zone is UTC."""
-    return int(np.datetime64(at.replace(tzinfo=None), "us").astype(np.int64)) - (
-        0 if at.tzinfo is None else round((at.utcoffset() or at - at).total_seconds() * 1e6)
-    )
+    since = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 @dataclass(frozen=True, eq=False)

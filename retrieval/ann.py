@@ -91,13 +91,17 @@ class Ann:
 
         A neighbourhood of which a tenth is left has its next neighbours further off, among more that are as far.
         """
+        share = max(selected, 1) / max(1, len(self.rows))
+        return min(selected, math.ceil(math.exp(np.interp(math.log(share), *self._visited))))
+
+    @cached_property
+    def _visited(self) -> NDArray[np.float64]:
+        """(2, measured shares): the logarithm of the share of eligible rows, ascending, and that of rows to look at."""
         shares = [(1.0, self.visited)]
         for percent in FILTERED_PERCENT:
             if measured := self.parameters.get(f"visited_{percent}"):
                 shares.insert(0, (percent / 100, measured))
-        share = max(selected, 1) / max(1, len(self.rows))
-        at, visited = np.log(np.array(shares, np.float64)).T
-        return min(selected, math.ceil(np.exp(np.interp(math.log(share), at, visited))))
+        return np.log(np.array(shares, np.float64)).T
 
     @cached_property
     def list_of(self) -> NDArray[np.int32]:

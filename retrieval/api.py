@@ -62,7 +62,14 @@ def create_app(
             yield
 
     # The pages of /docs come from here and not from a CDN: servers and their users are often without internet.
-    app = FastAPIOffline(title="LightSAGE Ads Retrieval", version="1", lifespan=lifespan, redoc_url=None)
+    app = FastAPIOffline(
+        title="LightSAGE Ads Retrieval",
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
+        # Asks at each request whether OpenTelemetry is set up.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     app.add_middleware(Shortcut, path="/v1/retrieve", answer=lambda receive: retrieved(receive))
     app.add_middleware(Guard, config=config, tokens=tokens or Tokens(), metrics=metrics)
     app.add_middleware(Measured, metrics=metrics, slow_seconds=config.slow_seconds)

@@ -6,9 +6,14 @@ import logging
 import random
 import re
 import time
+from bisect import bisect_left
+from collections.abc import Iterator
 from functools import cache
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problem import problem
@@ -21,6 +26,33 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 STAGES = ("eligibility", "search", "reasons")
 
 
+class Times(Collector):
+    """A histogram of seconds for each value of a label, for one thread: the library's locks cost more than a count."""
+
+    def __init__(
+        self, name: str, what: str, label: str, bounds: tuple[float, ...], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._what, self._label, self._bounds = name, what, label, bounds
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+        registry.register(self)
+
+    def observe(self, of: str, seconds: float) -> None:
+        """Count one duration."""
+        if of not in self._counts:
+            self._counts[of], self._sums[of] = [0] * (len(self._bounds) + 1), 0.0
+        self._counts[of][bisect_left(self._bounds, seconds)] += 1
+        self._sums[of] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What a scrape reads."""
+        family = HistogramMetricFamily(self._name, self._what, labels=[self._label])
+        edges = [*map(str, self._bounds), "+Inf"]
+        for of, counts in self._counts.items():
+            family.add_metric([of], list(zip(edges, accumulate(counts), strict=True)), self._sums[of])
+        yield family
+
+
 class Metrics:
     """The metrics of one server, in a registry of their own."""
 
@@ -29,17 +61,10 @@ class Metrics:
         self.requests = Counter(
             "lightsage_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=self.registry
         )
-        self.seconds = Histogram(
-            "lightsage_request_seconds", "Time per request", ["endpoint"], buckets=_SECONDS, registry=self.registry
+        self.seconds = Times("lightsage_request_seconds", "Time per request", "endpoint", _SECONDS, self.registry)
+        self.stages = Times(
+            "lightsage_stage_seconds", "Time of retrieval by stage", "stage", _STAGE_SECONDS, self.registry
         )
-        stages = Histogram(
-            "lightsage_stage_seconds",
-            "Time of retrieval by stage",
-            ["stage"],
-            buckets=_STAGE_SECONDS,
-            registry=self.registry,
-        )
-        self.stages = [stages.labels(stage) for stage in STAGES]
         self.plans = Counter(
             "lightsage_plans",
             "Retrievals by how they were answered: index or exact scan",
@@ -70,13 +95,12 @@ class Metrics:
 
         # What labels lead to is kept: finding it again costs as much as the counting.
         self.request = cache(self.requests.labels)
-        self.time = cache(self.seconds.labels)
         self._plan = cache(self.plans.labels)
 
     def count(self, response: Response, k: int) -> None:
         """One answered retrieval."""
-        for stage, seconds in zip(self.stages, response.seconds, strict=True):
-            stage.observe(seconds)
+        for stage, seconds in zip(STAGES, response.seconds, strict=True):
+            self.stages.observe(stage, seconds)
         self._plan(response.plan).inc()
         self.asked.inc(k)
         self.returned.inc(len(response.results))
@@ -124,7 +148,7 @@ class Measured:
             endpoint = getattr(scope.get("route"), "path", "unknown")
             seconds = time.perf_counter() - start
             self._metrics.request(endpoint, status).inc()
-            self._metrics.time(endpoint).observe(seconds)
+            self._metrics.seconds.observe(endpoint, seconds)
             if seconds > self._slow_seconds:
                 more = {"request_id": ident, "endpoint": endpoint, "status": status, "seconds": round(seconds, 4)}
                 _log.warning("%s %s took %.3f s", scope["method"], scope["path"], seconds, extra=more)

@@ -141,15 +141,14 @@ class Retriever:
             popular = self.popular(scope)
             none = np.zeros(len(popular), np.float32)
             picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
-            results = [Result(*line, FALLBACK) for line in self._named(picked, scope)]
+            results = self._named(picked, scope, [FALLBACK] * len(picked))
             return Response(results, unknown, True, "popular", (eligible - began, perf_counter() - eligible, 0.0))
         views = np.array(known[-self.config.recent_items :], np.int64)
         asked = self.ranker.ask(views)
         picked, plan = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
         found = perf_counter()
-        lines = self._named(picked, scope)
         why = self._reasons(views, [row for row, _ in picked]) if reasons else [None] * len(picked)
-        results = [Result(*line, reason) for line, reason in zip(lines, why, strict=True)]
+        results = self._named(picked, scope, why)
         return Response(results, unknown, False, plan, (eligible - began, found - eligible, perf_counter() - found))
 
     def scope(self, at: int, country: str | None, filters: Filters = NO_FILTERS, *, all_items: bool = False) -> Scope:
@@ -318,13 +317,13 @@ class Retriever:
         assert scope.ads is not None
         return int(scope.ads[np.searchsorted(scope.rows, row)])
 
-    def _named(self, picked: list[tuple[int, float]], scope: Scope) -> list[tuple[str, str | None, float]]:
+    def _named(self, picked: list[tuple[int, float]], scope: Scope, why: Sequence[str | None]) -> list[Result]:
         rows = np.array([row for row, _ in picked], np.int64)
         ads: list[str | None] = [None] * len(picked)
         if self.ads is not None and scope.ads is not None:
             ads = self.ads.ad_ids[scope.ads[np.searchsorted(scope.rows, rows)]].tolist()
         items = self.catalogue.item_ids[rows].tolist()
-        return [(item, ad, score) for item, ad, (_, score) in zip(items, ads, picked, strict=True)]
+        return list(map(Result, items, ads, [score for _, score in picked], why))
 
     def _reasons(self, views: Rows, rows: list[int]) -> list[str | None]:
         results = np.array(rows, np.int64)

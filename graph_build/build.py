@@ -89,6 +89,7 @@ def build_graphs(
     *,
     date: dt.date | None = None,
     holdout_share: float = 0.1,
+    holdout_day: dt.date | None = None,
     progress: Progress | None = None,
 ) -> GraphSummary:
     """Writes the item graph of `inputs` into the folder `out` (layout: docs/artefacts.md).
@@ -97,6 +98,7 @@ def build_graphs(
         out: a local path or a URI that Spark can write; created.
         date: events up to the end of this UTC day are used; by default all.
         holdout_share: share of the item events that the last sessions hold out of `fit/`, in [0, 1).
+        holdout_day: instead, the sessions of that UTC day and of later ones are held out.
         progress: called with a stage's name and the share done, in [0, 1].
 
     Raises:
@@ -110,7 +112,7 @@ def build_graphs(
         spark.conf.set(name, value)
     clock = _Clock(progress)
     try:
-        return _build(spark, inputs, out, config, date, holdout_share, clock)
+        return _build(spark, inputs, out, config, date, holdout_share, holdout_day, clock)
     finally:
         spark.catalog.clearCache()  # what the steps share is of no use to anyone after them
         remove_folder(join(out, STAGING))
@@ -123,6 +125,7 @@ def _build(
     config: GraphConfig,
     date: dt.date | None,
     holdout_share: float,
+    holdout_day: dt.date | None,
     clock: _Clock,
 ) -> GraphSummary:
     with clock.stage("check", 0.0):
@@ -145,7 +148,7 @@ def _build(
         counts = sessions.counts(rows)
         n_events = sum(counts.by_type.values())
         make_room(spark, n_events)
-        held = sessions.hold_out(rows, holdout_share)
+        held = sessions.from_day(holdout_day) if holdout_day else sessions.hold_out(rows, holdout_share)
         as_of = sessions.last_days(rows, held)
 
     with clock.stage("nodes", 0.3):

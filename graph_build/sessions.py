@@ -4,6 +4,7 @@ A row holds the events of a session in parallel lists (`session_assembly.ROWS`),
 row: no shuffle by session, and any split of the files will do.
 """
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 
 from graph_build import events
 from graph_build.config import CoPurchaseConfig, GraphConfig, StrongClickConfig
-from graph_build.decay import AsOf, weight_of_day
+from graph_build.decay import AsOf, day_number, weight_of_day
 from graph_build.read import PLACE
 
 if TYPE_CHECKING:
@@ -236,6 +237,11 @@ def hold_out(rows: "DataFrame", share: float) -> HoldOut | None:
         )
         found = after.agg(F.min(F.struct("start", "session"))).collect()[0][0]
     return None if found is None else HoldOut(*found)
+
+
+def from_day(day: dt.date) -> HoldOut:
+    """All sessions that start on a UTC day or later: the days before them are whole, as sessions end at midnight."""
+    return HoldOut(day_number(day) * 86_400_000_000, -(2**63))
 
 
 def last_days(rows: "DataFrame", held: HoldOut | None) -> AsOf:

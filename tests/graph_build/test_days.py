@@ -122,3 +122,18 @@ def test_forgetting_a_user_leaves_what_a_log_without_their_sessions_would_give(
     assert content(nightly(spark, root, tmp_path / "night")) == content(whole)
     assert len(json.loads((Path(root) / "days.json").read_text())["days"]) == 2
     assert len(list(Path(root).glob("*/2026*"))) == 2, "what was replaced is gone from the disk"
+
+
+def test_the_last_day_held_out_leaves_the_graph_of_the_day_before(
+    spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
+) -> None:
+    root = store([*a_day(0), *a_day(1), *a_day(2)])
+    _, before = built([*a_day(0), *a_day(1)])
+    wanted = {name.removeprefix("full/"): rows for name, rows in content(before).items() if name.startswith("full/")}
+    _, logs = built([row for day in range(3) for row in a_day(day)], holdout_day=date_of(2))
+    for out in (nightly(spark, root, tmp_path / "night", holdout_day=date_of(2)), logs):
+        found = content(out)
+        assert {name: found[f"fit/{name}"] for name in wanted} == wanted
+        held = {row["session"] for row in pq.read_table(out / "sessions", filters=[("held", "=", True)]).to_pylist()}
+        assert held
+        assert len(held) < len(pq.read_table(out / "sessions"))

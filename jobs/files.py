@@ -1,16 +1,19 @@
 """Local files that are whole or not there: checksums, replacing in one step, telling a full disk."""
 
+import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.errors import OutputError
+from jobs.errors import OutputError, WorkspaceFullError
 from jobs.manifest import FileRecord
 
 
-def record(path: Path) -> FileRecord:
+def flushed(path: Path) -> FileRecord:
     """Read the file, make sure that it is on the disk, and return its size and SHA-256."""
     digest = sha256(path)
     with path.open("rb") as stream:
@@ -73,6 +76,24 @@ def flush(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Turn a full disk inside the block into an error that says where and what to do.
+
+    Raises:
+        WorkspaceFullError: it ran full; whatever else is raised is raised on.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise WorkspaceFullError(
+            f"no space left while building in {folder}, whose disk has {shutil.disk_usage(folder).free:,} bytes free "
+            f"({error}). Nothing was published, the version before stays current. Free some space and run again"
+        ) from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -30,7 +30,7 @@ from jobs.errors import (
     WorkspaceBusyError,
     WorkspaceFullError,
 )
-from jobs.files import damage, flush, is_disk_full, record, write_whole
+from jobs.files import damage, flush, flushed, full_disk, write_whole
 from jobs.manifest import (
     FORMAT_VERSION,
     FileRecord,
@@ -209,15 +209,8 @@ class Workspace:
         else:
             folder = Path(tempfile.mkdtemp(prefix=f"lightsage-{unique}-"))
         try:
-            yield folder
-        except Exception as error:
-            if not is_disk_full(error):
-                raise
-            raise WorkspaceFullError(
-                f"no space left while building in {folder.parent}, whose disk has "
-                f"{shutil.disk_usage(folder.parent).free:,} bytes free ({error}). "
-                "Nothing was published, the version before stays current. Free some space and run again"
-            ) from error
+            with full_disk(folder.parent):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -235,7 +228,7 @@ class Workspace:
                 f"workspace {self.uri} has a version {manifest.version} already, and versions never change"
             )
         paths = sorted(path for path in staged.rglob("*") if path.is_file())
-        files = {path.relative_to(staged).as_posix(): record(path) for path in paths}
+        files = {path.relative_to(staged).as_posix(): flushed(path) for path in paths}
         complete = manifest.model_copy(update={"files": files})
         write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
         self._require_lock("publish")

@@ -62,6 +62,7 @@ class TrainConfig(_Section):
     patience: int = Field(2, ge=1, description="evaluations without a better one before training stops")
     table_lr: float = Field(0.01, ge=0, description="0 = the features are fixed, from a factorisation of the graph")
     network_lr: float = Field(0.001, gt=0)
+    warm_share: float = Field(0.25, gt=0, le=1, description="of max_epochs, after a warm start")
     max_steps_apart: int = Field(1, ge=1, description="train on pairs at most this many steps apart")
     seed: int = 0
     threads: int = Field(0, ge=0, description="torch threads; 0 = as many as cores")

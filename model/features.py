@@ -86,8 +86,13 @@ class FittedFeatures:
         )
 
 
-def fit_features(items: pa.Table, config: FeatureConfig, seed: int = 0) -> FittedFeatures:
+def fit_features(
+    items: pa.Table, config: FeatureConfig, seed: int = 0, earlier: FittedFeatures | None = None
+) -> FittedFeatures:
     """Learn vocabularies, price buckets and the title basis from the catalogue (no event is read).
+
+    Buckets and title basis are the `earlier` ones, where there are any of the configured size: they have no names by
+    which weights could be joined.
 
     Raises:
         ModelInputError: a configured feature column is not in the items table.
@@ -95,7 +100,7 @@ def fit_features(items: pa.Table, config: FeatureConfig, seed: int = 0) -> Fitte
     vocabularies = []
     for column in dict.fromkeys(("category", "brand", "price", *config.columns)):
         if column in items.column_names:
-            vocabularies.append(_fit_column(items[column], column, config))
+            vocabularies.append(_fit_column(items[column], column, config, earlier))
         elif column in config.columns:
             raise ModelInputError(
                 f"[model.features] columns names {column!r}, "
@@ -104,7 +109,10 @@ def fit_features(items: pa.Table, config: FeatureConfig, seed: int = 0) -> Fitte
     bits = config.title_hash_bits
     basis, idf = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
     if "title" in items.column_names:
-        basis, idf = _fit_titles(title_grams(items["title"], bits), config.title_dim, seed)
+        if earlier is not None and earlier.title_basis.shape == (1 << bits, config.title_dim):
+            basis, idf = earlier.title_basis, earlier.title_idf
+        else:
+            basis, idf = _fit_titles(title_grams(items["title"], bits), config.title_dim, seed)
     dim = 0
     if "embedding" in items.column_names:
         lengths = pc.list_value_length(items["embedding"]).drop_null()
@@ -134,12 +142,17 @@ def _grams(title: str) -> Iterable[str]:
     yield from (f"{a} {b}" for a, b in itertools.pairwise(words))
 
 
-def _fit_column(column: pa.ChunkedArray, name: str, config: FeatureConfig) -> Vocabulary:
+def _fit_column(
+    column: pa.ChunkedArray, name: str, config: FeatureConfig, earlier: FittedFeatures | None
+) -> Vocabulary:
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         numbers = column.drop_null().to_numpy().astype(np.float64)
         numbers = numbers[np.isfinite(numbers)]
         if len(numbers) == 0:
             return Vocabulary(name, "value")
+        for before in earlier.vocabularies if earlier else ():
+            if before.name == name and before.kind == "buckets" and before.size <= config.price_buckets:
+                return before
         inner = np.linspace(0, 1, config.price_buckets + 1)[1:-1]
         return Vocabulary(name, "buckets", bounds=tuple(float(b) for b in np.unique(np.quantile(numbers, inner))))
     kind = "levels" if name == "category" else "value"

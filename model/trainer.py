@@ -8,8 +8,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,6 +29,9 @@ from model.network import LightSAGE
 from model.prior import prior_shift
 from model.propagation import in_neighbours
 from model.tail import group_tail, no_groups
+
+if TYPE_CHECKING:
+    from model.warm import Start
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +80,15 @@ def train(
     *,
     validate: Validate | None = None,
     share: float | None = None,
+    start: "Start | None" = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Fit LightSAGE on the graph's training pairs.
 
     With `validate`, training stops after `patience` evaluations without a better score, and the best weights are kept.
     Without, it runs the given `share` of its schedule, or all of it: the refit on everything makes as many passes over
-    its pairs as validation chose. The global random state of torch is left as it was.
+    its pairs as validation chose. With `start`, weights begin as an earlier model's and the schedule is shorter. The
+    global random state of torch is left as it was.
 
     Raises:
         ModelInputError: the graph has no training pairs.
@@ -98,7 +105,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
         prior = prior_shift(pairs[:, 1], graph.pair_age[near], graph.num_items, config.prior)
-        return _train(graph, pairs, prior, config, validate, share, progress)
+        return _train(graph, pairs, prior, config, validate, share, start, progress)
 
 
 def _train(
@@ -108,11 +115,12 @@ def _train(
     config: ModelConfig,
     validate: Validate | None,
     share: float | None,
+    start: "Start | None",
     progress: Progress | None,
 ) -> Trained:
     began = time.perf_counter()
     options = config.train
-    features = fit_features(graph.items, config.features, options.seed)
+    features = fit_features(graph.items, config.features, options.seed, start.features if start else None)
     with_id = graph.events >= config.features.id_min_events
     matrix = features.transform(graph.items, graph.item_ids, with_id)
     neighbours = in_neighbours(graph, config.propagation)
@@ -129,14 +137,20 @@ def _train(
         # The ids of a group's members only ever move together: started at zero, they are one shared id.
         with torch.no_grad():
             network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[with_id]))] = 0.0
+    warm = start is not None and not fixed and start.fits(network)
+    if start is not None and warm:
+        known = start.give(network, features, graph.item_ids.filter(pa.array(with_id)))
+        log.info("warm start: %.1f%% of the table's rows begin where an earlier model ended", 100 * known)
+    elif start is not None:
+        log.warning("no warm start: the earlier model has another size, or the table is fixed")
 
     network, encoder, on_host = network.to(device), encoder.to(device), served
     served = encoder if config.tail.at_inference else served.to(device)
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
-    schedule = max(1, round(per_epoch * options.max_epochs))
+    schedule = max(1, round(per_epoch * options.max_epochs * (options.warm_share if warm else 1)))
     last = schedule if share is None else max(1, min(schedule, round(share * schedule)))
-    every = max(1, per_epoch // options.evaluations_per_epoch)
+    every = max(1, min(per_epoch // options.evaluations_per_epoch, schedule // 2))
     slots = computed_slots(network, encoder) if fixed else learned_slots(network, encoder)
     batches = Batches(pairs, batch, graph.num_items, config, neighbours, device)
     learning = [{"params": network.heads.parameters(), "lr": options.network_lr}]

@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ SEARCHES = "day int, low bigint, high bigint, count bigint"
 class Day:
     """A stored day: where it is, its item events, the time of the last one (microseconds), and what the caps cut.
 
+    `source` is what its giver said of where it came from, by which the same day given again is recognised.
     `cut_searches` are items of searches, `most_cut` what `capped.in_days` found.
     """
 
@@ -46,6 +47,7 @@ class Day:
     impressions: int
     cut_searches: int
     most_cut: list[capped.Capped]
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,26 @@ def stored(root: str, config: GraphConfig, date: dt.date | None = None) -> Store
     return Stored(root, days, content["settings"]["aggregates"] == mine["aggregates"])
 
 
+def source_of(root: str, day: dt.date) -> str | None:
+    """What was said of where a stored day came from; None if nothing was, or it is not stored."""
+    found: str | None = _content(root)["days"].get(str(day), {}).get("source")
+    return found
+
+
 def ingest(
-    spark: "SparkSession", paths: list[str], root: str, config: GraphConfig, days: list[dt.date] | None = None
+    spark: "SparkSession",
+    paths: list[str],
+    root: str,
+    config: GraphConfig,
+    days: list[dt.date] | None = None,
+    source: str | None = None,
 ) -> dict[dt.date, Day]:
     """Stores whole days of events, each in the place of what was stored of it before.
 
     Args:
         days: the days that the input holds wholly; rows of others are refused as `other_day`. By default every day
             that it has a valid event of.
+        source: kept with each of them.
 
     Returns:
         The days stored. Refused rows stand in the folder's `quarantine/`.
@@ -159,7 +173,8 @@ def ingest(
         rows = _written(sessions.session_rows(checked.usable, config, n), root, f"{name}/all", sessions.ROWS)
         if checked.refused:
             checked.quarantine.write.parquet(join(root, name, "quarantine"))
-        new = _store(rows, root, name, config, _impressions(checked), checked.usable)
+        stored_days = _store(rows, root, name, config, _impressions(checked), checked.usable)
+        new = {day: replace(facts, source=source) for day, facts in stored_days.items()}
         remove_folder(join(root, name, "all"))
         if days is not None and (empty := sorted(set(days) - set(new))):
             raise GraphInputError(f"{', '.join(paths)}: no valid event of {', '.join(map(str, empty))}")

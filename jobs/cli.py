@@ -1,7 +1,7 @@
-"""The command line: `lightsage run | retrieve | serve | evaluate | demo`. Each command loads only what it needs.
+"""The command line: `lightsage COMMAND`. Each command loads only what it needs.
 
 Exit codes: 0 done, 1 something failed that is not the user's doing, 2 the input or the command line is wrong,
-3 the workspace is busy, 130 interrupted.
+3 the workspace is busy, 4 a night did not pass its gates, 130 interrupted.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from jobs.logs import is_interrupt, log_to_stderr
 
 log = logging.getLogger("jobs")
 
-OK, FAILED, WRONG_INPUT, BUSY, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, WRONG_INPUT, BUSY, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 # The flags that take a path, and what is wrong with a path that the user gave and can give another of.
 _PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output", "changes")
@@ -79,6 +79,38 @@ def parser() -> argparse.ArgumentParser:
     _workspace(forget)
     forget.set_defaults(call=_forget)
 
+    night = commands.add_parser(
+        "nightly", help="one night: build, compare with what is published, publish if it passes"
+    )
+    night.add_argument("--date", type=_date, required=True, metavar="YYYY-MM-DD", help="the day that has ended")
+    night.add_argument(
+        "--events",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="logs that hold the date, {date} in a path stands for it; default: it is ingested already",
+    )
+    night.add_argument("--items", metavar="PATH", help="the catalogue")
+    night.add_argument("--ads", metavar="PATH", help="without it every item counts as advertised")
+    _workspace(night)
+    night.add_argument("--force", action="store_true", help="publish against the gates; it is recorded")
+    night.set_defaults(call=_nightly)
+
+    versions = commands.add_parser("versions", help="list what was published")
+    _workspace(versions)
+    versions.set_defaults(call=_versions)
+
+    rollback = commands.add_parser("rollback", help="publish an earlier version again")
+    _workspace(rollback)
+    rollback.add_argument("--to", metavar="VERSION", help="default: the one that the published one came from")
+    rollback.set_defaults(call=_rollback)
+
+    diff = commands.add_parser("diff", help="what changed between two versions")
+    diff.add_argument("one", metavar="A")
+    diff.add_argument("other", metavar="B")
+    _workspace(diff)
+    diff.set_defaults(call=_diff)
+
     graph = commands.add_parser("graph", help="look into the item graph").add_subparsers(required=True, metavar="show")
     show = graph.add_parser("show", help="draw an item and its neighbours")
     show.add_argument("item", metavar="ITEM")
@@ -133,8 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.call(options)
     except (KeyboardInterrupt, Exception) as error:
-        # Only these two write a version, and so could have left one half-written.
-        kept = "; what was served before still is" if options.command in ("run", "demo") else ""
+        # Only these write a version, and so could have left one half-written.
+        kept = "; what was served before still is" if options.command in ("run", "nightly", "demo") else ""
         if is_interrupt(error):
             log.error("interrupted%s", kept)
             return INTERRUPTED
@@ -173,11 +205,13 @@ def _unusable_path(error: OSError, options: argparse.Namespace) -> str | None:
 def _exit_code(error: BaseException) -> int | None:
     """The code of an error that was raised on purpose, None for any other."""
     from graph_build.errors import SparkJobError
-    from jobs.errors import JobError, StoreError, WorkspaceBusyError
+    from jobs.errors import GateError, JobError, StoreError, WorkspaceBusyError, WorkspaceFullError
 
+    if isinstance(error, GateError):
+        return REFUSED
     if isinstance(error, WorkspaceBusyError):
         return BUSY
-    if isinstance(error, SparkJobError):
+    if isinstance(error, SparkJobError | WorkspaceFullError):
         return FAILED
     # The rooms' own errors: their modules are light, and named by the module so that none is imported for nothing.
     rooms = {"graph_build.errors", "model.errors", "retrieval.errors"}
@@ -228,6 +262,49 @@ def _forget(options: argparse.Namespace) -> int:
 
     gone = forget(options.user, Workspace(options.workspace), load_config(options.config), progress=StageProgress())
     _say(f"{gone:,} sessions deleted from the stored days of {options.workspace}")
+    return OK
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    from jobs.config import load_config
+    from jobs.nightly import NightInputs, nightly
+    from jobs.progress import StageProgress
+    from jobs.store import Workspace
+
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads)
+    night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
+    _say(f"{night.outcome} {night.version} in {options.workspace}")
+    _say(f"morning report: {options.workspace}/{night.folder}/report.html")
+    return OK
+
+
+def _versions(options: argparse.Namespace) -> int:
+    from jobs.show import print_versions
+    from jobs.store import Workspace
+    from jobs.versions import listed
+
+    print_versions(listed(Workspace(options.workspace)), Console())
+    return OK
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from jobs.store import Workspace
+    from jobs.versions import rollback
+
+    before, now = rollback(Workspace(options.workspace), options.to)
+    _say(f"published {now} instead of {before}; running servers take it over by themselves")
+    return OK
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from jobs.config import load_config
+    from jobs.show import print_diff
+    from jobs.store import Workspace
+    from jobs.versions import diff
+
+    workspace = Workspace(options.workspace)
+    print_diff(diff(workspace, options.one, options.other, load_config(options.config)), Console())
     return OK
 
 

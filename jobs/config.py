@@ -36,6 +36,26 @@ class ValidationConfig(BaseModel):
     max_sessions: int = Field(5_000, ge=1, description="a seeded sample keeps an evaluation at a few seconds")
 
 
+class NightlyConfig(BaseModel):
+    """What a night may do, and the gates that it must pass before it publishes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    warm_start: bool = Field(True, description="begin with the published version's weights")
+    quality_drop: float = Field(0.05, ge=0, description="HR@100 on the day: how far below the published version's")
+    tail_quality_drop: float = Field(0.15, ge=0, description="the same of tail targets")
+    counting_drop: float = Field(0.1, ge=0, description="how far below the best counting peer's")
+    coverage_drop: float = Field(0.3, ge=0, description="coverage@20: how far below the published version's")
+    alone_rise: float = Field(0.05, ge=0, description="share of items without an edge: how far above the last nights'")
+    size_change: float = Field(0.5, ge=0, description="nodes, edges, sessions: how far outside the last nights' range")
+    mix_change: float = Field(0.1, ge=0, description="share of an edge type: how far outside the last nights' range")
+    overlap: float = Field(0.2, ge=0, le=1, description="least share of the probes' 20 neighbours that stay")
+    probes: int = Field(1000, ge=1, description="items whose neighbours are compared, always the same ones")
+    history: int = Field(14, ge=1, description="published nights that a range is taken from")
+    least_history: int = Field(3, ge=1, description="with fewer there is no range, and its gates pass")
+    keep_versions: int = Field(7, ge=1, description="the newest, beside what is served and what it came from")
+
+
 class Config(BaseModel):
     """Everything that can be set."""
 
@@ -47,6 +67,7 @@ class Config(BaseModel):
     serve: ServeConfig = ServeConfig()
     spark: SparkConfig = SparkConfig()
     validation: ValidationConfig = ValidationConfig()
+    nightly: NightlyConfig = NightlyConfig()
 
 
 def load_config(path: Path | None) -> Config:

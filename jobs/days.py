@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from jobs.config import Config
-from jobs.progress import StageProgress
+from jobs.progress import Report, StageProgress
 from jobs.store import Workspace
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,25 @@ def ingest(
     Raises:
         GraphInputError: the events cannot be used; what was stored before still is.
     """
+    with workspace.lock(), progress.stage("ingest") as report:
+        return store_days(paths, workspace, config, days, report)
+
+
+def store_days(
+    paths: Sequence[str],
+    workspace: Workspace,
+    config: Config,
+    days: list[dt.date] | None,
+    report: Report,
+    source: str | None = None,
+) -> list[dt.date]:
+    """What `ingest` does, in the hands of the workspace's lock. source: by which the same days are recognised."""
     from graph_build import days as store
     from graph_build.spark import session_for_one_build
 
-    with workspace.lock(), progress.stage("ingest") as report:
-        report("starting Spark", 0.0)
-        with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-            new = store.ingest(spark, list(paths), days_of(workspace), config.graph, days)
+    report("starting Spark", 0.0)
+    with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
+        new = store.ingest(spark, list(paths), days_of(workspace), config.graph, days, source)
     for day, found in new.items():
         log.info("%s: %s events stored", day, f"{found.events:,}")
     return list(new)

@@ -17,6 +17,14 @@ class OutputError(JobError):
     """The file to write cannot be written."""
 
 
+class NightError(JobError):
+    """A night cannot be built as it was asked for."""
+
+
+class GateError(RuntimeError):
+    """A night was built, and did not pass its gates: what was published before stays."""
+
+
 class StoreError(RuntimeError):
     """A workspace cannot do what it was asked for."""
 

@@ -119,13 +119,17 @@ def write_report(path: Path, result: dict[str, Any]) -> None:
     scratch.replace(path)
 
 
-def counting_peers(graph: Path, catalogue: "Catalogue", edges: "Edges") -> "dict[str, Ranker]":
-    """The counting baselines, from the same training sessions and graph that the version was built from."""
+def counting_peers(graph: Path, catalogue: "Catalogue", edges: "Edges", *, held: bool = True) -> "dict[str, Ranker]":
+    """The counting baselines, from the same training sessions and graph that the version was built from.
+
+    `held`: whether they count the sessions of the hold-out, too.
+    """
     from retrieval.baselines import ItemKNN, Popularity, Rules, Swing, TrainingSessions, Transitions
     from retrieval.catalogue import lookup
     from retrieval.sessions import sessions_from_graph
 
-    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"])
+    chosen = None if held else ~pc.field("held")
+    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"], filters=chosen)
     sessions = sessions_from_graph(table, "browse")
     if not len(sessions):
         sessions = sessions_from_graph(table, "basket")

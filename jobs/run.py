@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import Config
 from jobs.errors import ConfigError, InputNotFoundError
-from jobs.progress import StageProgress
+from jobs.progress import Report, StageProgress
 from jobs.store import Manifest, Version, Workspace, code_version, describe_inputs, fingerprint, version_name
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(
     Raises:
         GraphInputError, ModelError, RetrievalError, StoreError: nothing was published, what was served still is.
     """
-    _check_features(inputs, config)
+    check_features(inputs, config)
     with progress.stage("read") as report:
         report("checksums of the input", 0.0)
         described = describe_inputs(inputs.by_role())
@@ -65,11 +65,14 @@ def run(
             return workspace.promote(known)
         with workspace.stage() as folder:
             if inputs.graph is None:
-                summary = build_graph(inputs, folder / "graph", config, date, progress)
+                with progress.stage("graph") as report:
+                    summary = build_graph(inputs, folder / "graph", config, date, report)
             else:
                 summary = take_graph(inputs.graph, folder / "graph", progress)
             record, weights = train_model(folder, config, progress)
-            meta = index_version(folder, summary.as_of, config, weights, progress)
+            with progress.stage("index") as report:
+                parts = (folder / "graph", folder / "embeddings", folder / "index")
+                meta = index_version(*parts, summary.as_of, config, weights, report)
             manifest = Manifest(
                 version=version_name(summary.as_of, mark),
                 fingerprint=mark,
@@ -95,7 +98,7 @@ def run(
             return workspace.publish(folder, manifest)
 
 
-def _check_features(inputs: RunInputs, config: Config) -> None:
+def check_features(inputs: RunInputs, config: Config) -> None:
     """What the model is told to read must have been kept by the graph build; said before the first is built."""
     from graph_build.contract import OPTIONAL
 
@@ -111,24 +114,33 @@ def _check_features(inputs: RunInputs, config: Config) -> None:
 
 
 def build_graph(
-    inputs: RunInputs, folder: Path, config: Config, date: dt.date | None, progress: StageProgress
+    inputs: RunInputs,
+    folder: Path,
+    config: Config,
+    date: dt.date | None,
+    report: Report,
+    *,
+    holdout_day: dt.date | None = None,
 ) -> "GraphSummary":
-    """The Spark stage; a session that was started here is ended here, so that its memory is free for training."""
+    """The Spark stage; a session that was started here is ended here, so that its memory is free for training.
+
+    `holdout_day`: held out of `fit/` instead of the configured share.
+    """
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.spark import session_for_one_build
 
-    with progress.stage("graph") as report:
-        report("starting Spark", 0.0)
-        with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-            summary = build_graphs(
-                spark,
-                GraphInputs(list(inputs.events), inputs.items, inputs.ads, inputs.days),
-                str(folder),
-                config.graph,
-                date=date,
-                holdout_share=config.validation.share,
-                progress=report,
-            )
+    report("starting Spark", 0.0)
+    with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
+        summary = build_graphs(
+            spark,
+            GraphInputs(list(inputs.events), inputs.items, inputs.ads, inputs.days),
+            str(folder),
+            config.graph,
+            date=date,
+            holdout_share=config.validation.share,
+            holdout_day=holdout_day,
+            progress=report,
+        )
     edges = ", ".join(f"{n:,} {kind}" for kind, n in summary.edges.items())
     log.info("%s items, edges: %s", f"{summary.nodes:,}", edges)
     for table, reasons in summary.quarantined.items():
@@ -158,34 +170,26 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "tuple
     Returns:
         The record of the choice, and the weights.
     """
-    from jobs.validation import HoldOut
+    from jobs.training import choose, fit_everything
     from model.artefact import save_model
-    from model.graph import load_graph
-    from model.trainer import train
 
-    graph, items = folder / "graph", folder / "graph" / "tables" / "items"
     with progress.stage("train: choose steps") as report:
-        fit = load_graph(graph, "fit", items)
-        holdout = HoldOut.of(graph, config)
-        fitted = train(fit, config.model, validate=holdout.rate if holdout else None, progress=report)
-        chosen, weights = fitted.record, config.retrieval.weights()
-        if holdout is not None:
-            report("weights of the score", 1.0)
-            weights = holdout.weights(fitted.embeddings)
-            log.info(
-                "weights of the score: prior %g, direct edges %g, popularity %g",
-                *(weights.prior, weights.direct, weights.popularity),
-            )
+        chosen = choose(folder / "graph", config, report)
     with progress.stage("train: all events") as report:
-        full = load_graph(graph, "full", items)
-        trained = train(full, config.model, share=chosen.share, progress=report)
+        trained = fit_everything(folder / "graph", config, chosen.record.share, report)
         save_model(folder / "model", trained, config.model)
         trained.embeddings.save(folder / "embeddings")
-    return chosen, weights
+    return chosen.record, chosen.weights
 
 
 def index_version(
-    folder: Path, as_of: dt.datetime, config: Config, weights: "ScoreWeights", progress: StageProgress
+    graph: Path,
+    embeddings: Path,
+    folder: Path,
+    as_of: dt.datetime,
+    config: Config,
+    weights: "ScoreWeights",
+    report: Report,
 ) -> dict[str, Any]:
     """Build the index folder from the embeddings, the graph's edges and the ads."""
     import pyarrow.parquet as pq
@@ -194,22 +198,20 @@ def index_version(
     from retrieval.edges import Edges
     from retrieval.index import build_index
 
-    graph = folder / "graph"
     items, ads = graph / "tables" / "items", graph / "tables" / "ads"
-    with progress.stage("index") as report:
-        nodes = pq.read_table(graph / "full" / "nodes")
-        listed = pq.read_table(items) if items.exists() else None
-        catalogue = read_catalogue(folder / "embeddings", nodes, listed, weights)
-        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, weights.direct)
-        return build_index(
-            folder / "index",
-            catalogue,
-            edges,
-            pq.read_table(ads) if ads.exists() else None,
-            as_of=as_of,
-            config=config.retrieval,
-            progress=report,
-        )
+    nodes = pq.read_table(graph / "full" / "nodes")
+    listed = pq.read_table(items) if items.exists() else None
+    catalogue = read_catalogue(embeddings, nodes, listed, weights)
+    edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, weights.direct)
+    return build_index(
+        folder,
+        catalogue,
+        edges,
+        pq.read_table(ads) if ads.exists() else None,
+        as_of=as_of,
+        config=config.retrieval,
+        progress=report,
+    )
 
 
 def _validation(record: "TrainingRecord") -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """`lightsage serve`: the published version over HTTP, as of now or as of a fixed time."""
 
+import contextlib
 import datetime as dt
+import json
 import logging
 import os
+import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +49,11 @@ def serve(
     def clock(as_of: dt.datetime) -> dt.datetime:
         return fixed or (as_of if at == "as-of" else dt.datetime.now(dt.UTC))
 
+    lease = Lease(workspace)
+
     def load() -> "Snapshot":
         # The checksums take a third of the time that reading the index takes (measured on 0.2 GB), and name the damage.
+        lease.take(workspace.current())
         version = workspace.open(verify=True, parts=("index",))
         index = read_index(version.path / "index")
         log.info("version %s, as of %s", version.name, index.as_of.isoformat())
@@ -59,15 +66,57 @@ def serve(
     tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN") or None, os.environ.get("LIGHTSAGE_READ_TOKEN") or None)
     app = create_app(
         lambda: first.pop() if first else load(),
-        workspace.current,
+        lease.current,
         config.serve,
         clock,
         _change_log(changes or workspace.local("changes.sqlite"), uri),
         tokens,
     )
     server = create_server(app, host=host, port=port, config=config.serve)
-    server.run(sockets)
+    try:
+        server.run(sockets)
+    finally:
+        lease.end()
     return 0 if server.started else 1
+
+
+class Lease:
+    """A note in the workspace that this server serves a version, so that none that is served is deleted.
+
+    Where the workspace cannot be written to there is none: keep enough versions then.
+    """
+
+    RENEW_SECONDS = 3600.0
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._name = f"serving/{socket.gethostname()}-{os.getpid()}.json"
+        self._versions: list[str] = []
+        self._written = 0.0
+
+    def take(self, version: str) -> None:
+        """This version is about to be served; the one before it is until then, or for good if this one is refused."""
+        self._versions = [*self._versions[-1:], version] if version not in self._versions[-1:] else self._versions
+        self._write()
+
+    def current(self) -> str:
+        """The published version's name; now and then the note is renewed."""
+        if time.monotonic() - self._written > self.RENEW_SECONDS:
+            self._write()
+        return self._workspace.current()
+
+    def end(self) -> None:
+        """Nothing is served any more."""
+        with contextlib.suppress(OSError):
+            self._workspace.forget_note(self._name)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        said = {"versions": self._versions, "at": dt.datetime.now(dt.UTC).isoformat()}
+        try:
+            self._workspace.note(self._name, json.dumps(said).encode())
+        except OSError as error:
+            log.debug("no note of what is served: %s", error)
 
 
 def _change_log(path: Path | None, uri: str) -> "ChangeLog":

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.versions import Listed
+
 _COLUMNS = {
     "item": (("all", "HR", 20), ("all", "HR", 100), ("all", "MRR", 20), ("tail", "HR", 100), ("cold", "HR", 100)),
     "basket": (("all", "recall", 20), ("all", "recall", 100), ("tail", "recall", 100), ("cold", "recall", 100)),
@@ -47,3 +49,35 @@ def print_results(title: str, results: Sequence[Mapping[str, Any]], console: Con
     for result in results:
         table.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in result.values()))
     console.print(table)
+
+
+def print_versions(versions: Sequence[Listed], console: Console) -> None:
+    """A row a version, the published one marked."""
+    table = Table()
+    for name in ("", "version", "as of (UTC)", "built (UTC)", "items", "edges", "follows", "remarks"):
+        table.add_column(name, justify="right" if name in {"items", "edges"} else "left")
+    for one in versions:
+        times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (one.as_of, one.created_at))
+        counts = ("" if count is None else f"{count:,}" for count in (one.items, one.edges))
+        remark = one.wrong or (f"forced against: {', '.join(one.forced)}" if one.forced else "")
+        table.add_row("[bold]●[/bold]" if one.current else "", one.name, *times, *counts, one.parent or "", remark)
+    console.print(table)
+
+
+def print_diff(found: Mapping[str, Any], console: Console) -> None:
+    """What changed, the first version's figure and the second's beside each other."""
+    table = Table(title="what changed", title_justify="left")
+    table.add_column("")
+    for name in found["versions"]:
+        table.add_column(name, justify="right")
+    table.add_row("as of", *found["as_of"])
+    for key, pair in (found["settings"] | found["counts"]).items():
+        table.add_row(key, *("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in pair))
+    console.print(table)
+    for kind in ("items", "ads"):
+        n = found[kind]
+        console.print(f"{kind}: {n['both']:,} in both, {n['new']:,} new, {n['gone']:,} gone", highlight=False)
+    if found["neighbours_that_stay"] is not None:
+        console.print(f"of an item's 20 nearest {found['neighbours_that_stay']:.0%} stay", highlight=False)
+    if found["code_changed"]:
+        console.print("the code changed between them", highlight=False)

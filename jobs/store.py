@@ -6,6 +6,7 @@ one that is served. The store knows no room: each room reads and writes its own 
 """
 
 import contextlib
+import datetime as dt
 import hashlib
 import json
 import logging
@@ -172,7 +173,54 @@ class Workspace:
         """A path beside the versions, for what belongs to the workspace and to no version; None where it is remote."""
         return Path(self._path(name)) if self._is_local else None
 
+    def work(self, name: str) -> Path:
+        """A local folder for what is kept between runs and is no version: in a local workspace, else in the cache."""
+        return Path(self._path(name)) if self._is_local else self._cache() / name
+
+    def notes(self, pattern: str) -> dict[str, bytes]:
+        """The small files beside the versions whose path matches, e.g. `nights/*/night.json`: path → content."""
+        found = sorted(self._fs.glob(self._path(pattern)))
+        return {path.removeprefix(f"{self._root}/"): self._fs.cat_file(path) for path in found}
+
+    def served(self, within: dt.timedelta) -> set[str]:
+        """The versions that servers have said, within that time, to serve or to be about to."""
+        found: set[str] = set()
+        for path, content in self.notes("serving/*.json").items():
+            try:
+                said = json.loads(content)
+                if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(said["at"]) <= within:
+                    found.update(map(str, said["versions"]))
+            except (ValueError, KeyError, TypeError) as error:
+                logger.warning("%s says nothing about what is served (%s): delete it", path, error)
+        return found
+
     # Writers
+
+    def note(self, name: str, content: bytes) -> None:
+        """Write a small file beside the versions, whole."""
+        path = self._path(name)
+        if self._is_local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(Path(path), content)
+        else:
+            self._fs.pipe_file(path, content)
+
+    def forget_note(self, name: str) -> None:
+        """Delete a small file, if it is there."""
+        if self._fs.exists(self._path(name)):
+            self._fs.rm_file(self._path(name))
+
+    def remove(self, version: str) -> None:
+        """Delete a version that is not the current one; its manifest goes first, so that no half of it is ever read.
+
+        Raises:
+            StoreError: it is the current one, or the lock is not held.
+        """
+        self._require_lock("remove")
+        if version == self.current():
+            raise StoreError(f"version {version} is current: publish another first")
+        self._fs.rm_file(self._path("versions", version, MANIFEST))
+        self._fs.rm(self._path("versions", version), recursive=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -330,14 +378,17 @@ class Workspace:
 
     def _fetched(self, name: str) -> Path:
         """The version as a local folder, downloaded once."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lightsage"
-        folder = cache / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / name
+        folder = self._cache() / name
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(dir=folder.parent))
             self._fs.get(self._path("versions", name) + "/", f"{scratch}/", recursive=True)
             scratch.replace(folder)
         return folder
+
+    def _cache(self) -> Path:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lightsage"
+        return cache / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
 
 def _first_damage(folder: Path, expected: dict[str, FileRecord], verify: bool) -> str | None:

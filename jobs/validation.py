@@ -48,8 +48,11 @@ class HoldOut:
     protocol: str
 
     @classmethod
-    def of(cls, graph: Path, config: Config) -> "HoldOut | None":
+    def of(cls, graph: Path, config: Config, half: int | None = None) -> "HoldOut | None":
         """The hold-out of a graph folder, a sample where it is large: browsing, or baskets where no session browses.
+
+        Args:
+            half: 0 or 1: only the sessions of that half, by their hash.
 
         Returns:
             None where no held-out session has two items.
@@ -62,6 +65,8 @@ class HoldOut:
         events = nodes["events"].to_numpy().astype(np.int64)
         columns = ["session", "kind", "items", "times"]
         table = pq.read_table(graph / "sessions", columns=columns, filters=pc.field("held"))
+        if half is not None:
+            table = table.filter(pc.equal(pc.bit_wise_and(table["session"], 1), half))
         table = _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
         for protocol in ("item", "basket"):
             sessions = sessions_from_graph(table, KIND[protocol])

@@ -18,7 +18,7 @@ from .exact import Mask, Rows, TopK
 from .pairs import Pairs, pairs_of
 from .ranking import Queries, Ranker
 
-__all__ = ["Choice", "Pairs", "choice_score", "evaluate", "pairs_of"]
+__all__ = ["Choice", "Pairs", "Translated", "choice_score", "evaluate", "pairs_of", "ratios"]
 
 TAIL_EVENTS = 5
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
@@ -107,6 +107,58 @@ def evaluate(
     share = metrics.coverage(found, 20, pairs.n_items)
     report.append(_row(model, "all" if ads is None else "ads", "coverage", 20, share, (None, None), len(found)))
     return report
+
+
+def ratios(first: Ranker, second: Ranker, pairs: Pairs, protocol: str = "item") -> dict[str, tuple[float, ...]]:
+    """How the first ranker's HR@100 (of baskets, recall@100) compares with the second's, on all pairs and on the tail.
+
+    Returns:
+        slice → (ratio, low, high, questions): the interval is bootstrapped over whole sessions, the same for both. A
+        slice in which the second finds nothing has no ratio and is left out.
+    """
+    name = "recall" if protocol == "basket" else "HR"
+    k = max(_CUTS[name])
+    places = [_places(ranker.rank(pairs.queries, k, include_current=pairs.include_current), pairs)
+              for ranker in (first, second)]  # fmt: skip
+    tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
+    found: dict[str, tuple[float, ...]] = {}
+    for part, chosen in (("all", np.ones(len(pairs), bool)), ("tail", tail)):
+        (mine, asked), (theirs, _) = (_grouped(name, place, pairs, chosen, k) for place in places)
+        if theirs.sum():
+            low, high = metrics.bootstrap(mine[:, None], theirs[:, None])
+            found[part] = (float(mine.sum() / theirs.sum()), float(low[0]), float(high[0]), int(asked.sum()))
+    return found
+
+
+class Translated:
+    """A ranker over another version's rows, that answers in these rows.
+
+    Items that only the other version knows take their place in a list, and are never what is looked for.
+
+    Args:
+        other_row: (N,) int64 the other version's row of each item, -1 where it has none; n_other: its items.
+    """
+
+    def __init__(self, ranker: Ranker, other_row: Rows, n_other: int) -> None:
+        self._ranker, self._other_row = ranker, other_row
+        self._row = np.full(n_other, len(other_row), np.int64)
+        known = np.flatnonzero(other_row >= 0)
+        self._row[other_row[known]] = known
+
+    def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
+        """See `ranking.Ranker`; a query without an item that the other version knows has an empty list."""
+        if eligible is not None:
+            raise EvaluationError("eligible rows cannot be translated")
+        rows = self._other_row[queries.rows]
+        known = rows >= 0
+        counts = np.bincount(queries.query[known], minlength=len(queries))
+        asking = np.flatnonzero(counts)
+        offsets = np.concatenate([[0], np.cumsum(counts[asking])]).astype(np.int64)
+        found = self._ranker.rank(Queries(rows[known], offsets), k, include_current=include_current)
+        lengths = np.zeros(len(queries), np.int64)
+        lengths[asking] = np.diff(found.offsets)
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return TopK(ends, self._row[found.rows], found.scores)
 
 
 def _row(

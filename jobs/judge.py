@@ -1,0 +1,96 @@
+"""The judgement of a night: the fit through the day before, on the day, beside what is published and counting peers.
+
+Half of the day's sessions chose when training stops and how the score's terms weigh; the other half judges here.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from jobs.config import Config
+from jobs.evaluate import catalogue_of, counting_peers
+from jobs.progress import Report
+from jobs.training import Chosen
+from jobs.validation import HoldOut
+
+if TYPE_CHECKING:
+    from retrieval.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+CHOOSING, JUDGING = 0, 1
+# The counting peers that are worth their time every night.
+PEERS = ("transitions", "rules", "item-kNN", "popularity")
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found on the day.
+
+    rows: as in REPORT.json, for the fit, the published version and the counting peers. ratios: of the fit's HR@100 to
+    each other's, name → slice → (ratio, low, high, questions).
+    """
+
+    rows: Rows
+    ratios: dict[str, dict[str, tuple[float, ...]]]
+    alone: float
+
+
+def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, report: Report) -> Judgement | None:
+    """Rank the judging half of the hold-out by everything that is compared.
+
+    Args:
+        graph: with `fit/`, whose hold-out is the day; published: the served version's folder, None without one.
+
+    Returns:
+        None where the day has no session to judge by.
+    """
+    from retrieval.evaluate import evaluate, ratios
+    from retrieval.ranking import EmbeddingRanker
+
+    holdout = HoldOut.of(graph, config, JUDGING)
+    catalogue = catalogue_of(chosen.embeddings, graph / "fit", chosen.weights)
+    if holdout is None:
+        return None
+    edges = holdout.edges(chosen.weights)
+    ours = EmbeddingRanker(catalogue, edges, config.retrieval)
+    others: dict[str, Any] = {}
+    if published is not None:
+        others["published"] = _published(published, catalogue, config)
+    peers = counting_peers(graph, catalogue, edges, held=False)
+    others |= {name: peers[name] for name in PEERS}
+    rows = evaluate("fit", ours, holdout.pairs, protocol=holdout.protocol)
+    compared = {}
+    for done, (name, ranker) in enumerate(others.items(), start=1):
+        report(name, done / (len(others) + 1))
+        rows += evaluate(name, ranker, holdout.pairs, protocol=holdout.protocol)
+        compared[name] = ratios(ours, ranker, holdout.pairs, holdout.protocol)
+    return Judgement(rows, compared, alone_share(graph / "full"))
+
+
+def alone_share(graph: Path) -> float:
+    """The share of a graph's items that no edge touches."""
+    nodes = pq.read_table(graph / "nodes", columns=["item_id"])["item_id"]
+    edges = pq.read_table(graph / "edges", columns=["src", "dst"], read_dictionary=["src", "dst"])
+    touched: set[str] = set()
+    for column in edges.columns:
+        touched.update(*(chunk.dictionary.to_pylist() for chunk in column.chunks))
+    return 1 - len(touched) / max(1, len(nodes))
+
+
+def _published(version: Path, catalogue: "Catalogue", config: Config) -> Any:
+    """The served version as a ranker over the fit's rows."""
+    from retrieval.catalogue import lookup
+    from retrieval.evaluate import Translated
+    from retrieval.index import read_index
+    from retrieval.ranking import EmbeddingRanker
+
+    index = read_index(version / "index")
+    ranker = EmbeddingRanker(index.catalogue, index.edges, config.retrieval)
+    rows, known = lookup(index.catalogue.item_ids, catalogue.item_ids)
+    return Translated(ranker, np.where(known, rows, -1), index.catalogue.n_rows)

@@ -1,0 +1,89 @@
+"""Training by way of the hold-out: what is chosen there on `fit/` is then fitted on everything."""
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.config import Config
+from jobs.progress import Report
+
+if TYPE_CHECKING:
+    from model.embeddings import Embeddings
+    from model.trainer import Trained, TrainingRecord
+    from model.warm import Start
+    from retrieval.config import ScoreWeights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the hold-out decided, and the embeddings of `fit/` that it was decided with."""
+
+    record: "TrainingRecord"
+    weights: "ScoreWeights"
+    embeddings: "Embeddings"
+
+    def save(self, folder: Path) -> None:
+        """Write `embeddings/` and `choice.json`."""
+        self.embeddings.save(folder / "embeddings")
+        choice = {"record": dataclasses.asdict(self.record), "weights": self.weights.model_dump()}
+        (folder / "choice.json").write_text(json.dumps(choice, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Chosen":
+        """Read back what `save` wrote."""
+        from model.embeddings import Embeddings
+        from model.trainer import TrainingRecord
+        from retrieval.config import ScoreWeights
+
+        choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
+        record = choice["record"] | {"curve": tuple(tuple(row) for row in choice["record"]["curve"])}
+        weights = ScoreWeights(**choice["weights"])
+        return cls(TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"))
+
+
+def choose(
+    graph: Path, config: Config, report: Report, *, start: "Start | None" = None, half: int | None = None
+) -> Chosen:
+    """Fit `fit/`, and choose on the hold-out when to stop and how the terms of the score weigh.
+
+    Args:
+        start: an earlier model whose weights training begins with.
+        half: 0 or 1: that half of the hold-out's sessions alone, so that the other can judge.
+    """
+    from jobs.validation import HoldOut
+    from model.graph import load_graph
+    from model.trainer import train
+
+    holdout = HoldOut.of(graph, config, half)
+    fitted = train(
+        load_graph(graph, "fit", graph / "tables" / "items"),
+        config.model,
+        validate=holdout.rate if holdout else None,
+        start=start,
+        progress=report,
+    )
+    weights = config.retrieval.weights()
+    if holdout is not None:
+        report("weights of the score", 1.0)
+        weights = holdout.weights(fitted.embeddings)
+        log.info(
+            "weights of the score: prior %g, direct edges %g, popularity %g",
+            *(weights.prior, weights.direct, weights.popularity),
+        )
+    return Chosen(fitted.record, weights, fitted.embeddings)
+
+
+def fit_everything(
+    graph: Path, config: Config, share: float, report: Report, *, start: "Start | None" = None
+) -> "Trained":
+    """Fit `full/` for the share of the schedule that was chosen."""
+    from model.graph import load_graph
+    from model.trainer import train
+
+    full = load_graph(graph, "full", graph / "tables" / "items")
+    return train(full, config.model, share=share, start=start, progress=report)

@@ -1,0 +1,46 @@
+"""Alignment: tonight's space, turned so that it lies on yesterday's as well as a rotation can make it.
+
+A rotation changes no inner product, and so no result; but a query vector of one version then finds its neighbours in
+the other's index, as happens while servers go over from one to the other.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from model.embeddings import Embeddings
+
+Floats = NDArray[np.float32]
+
+
+def rotation(of: Floats, onto: Floats) -> NDArray[np.float64]:
+    """(D, D) orthogonal R with `of` @ R as near to `onto` as can be: orthogonal Procrustes (Schönemann 1966).
+
+        R = U Vᵀ,  U Σ Vᵀ = ofᵀ onto
+
+    Args:
+        of, onto: (n, D), row by row the same thing in both spaces.
+    """
+    left, _, right = np.linalg.svd(of.T.astype(np.float64) @ onto)
+    return left @ right
+
+
+def aligned(embeddings: Embeddings, previous: Embeddings) -> tuple[Embeddings, float] | None:
+    """The embeddings turned onto the previous ones by the items that both have; and the mean cosine of these then.
+
+    Returns:
+        None where the sizes differ or there are fewer shared items than dimensions, which say too little.
+    """
+    dim = embeddings.query.shape[1]
+    place = pc.index_in(embeddings.item_ids, previous.item_ids)
+    shared = np.flatnonzero(~place.is_null().to_numpy(zero_copy_only=False))
+    if previous.query.shape[1] != dim or len(shared) < dim:
+        return None
+    before = place.drop_null().to_numpy()
+    of = np.concatenate([embeddings.query[shared], embeddings.item[shared]])
+    onto = np.concatenate([previous.query[before], previous.item[before]])
+    turn = rotation(of, onto).astype(np.float32)
+    turned = {name: getattr(embeddings, name) @ turn for name in ("query", "item", "item_own")}
+    return replace(embeddings, **turned), float(np.einsum("nd,nd->n", of @ turn, onto).mean())

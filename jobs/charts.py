@@ -7,7 +7,7 @@ from html import escape
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)", "var(--e)")
 Point = tuple[float, float]
 
-WIDTH, HEIGHT = 640, 240
+WIDTH, HEIGHT = 480, 210
 _LEFT, _TOP, _RIGHT, _BOTTOM = 58, 14, 14, 40
 
 
@@ -17,12 +17,14 @@ def lines(
     *,
     ticks: Mapping[float, str] | None = None,
     logarithmic: bool = False,
+    zero: bool = False,
     share: bool = False,
 ) -> str:
     """One line a series over a common x; a series of one point is a dot.
 
     Args:
-        ticks: x → label; by default the first and the last x. logarithmic: both axes. share: y in per cent, from 0.
+        ticks: x → label; by default the first and the last x. logarithmic: both axes. zero: y from 0; share: in per
+            cent, and from 0.
     """
     points = [point for line in series.values() for point in line if all(map(math.isfinite, point))]
     if not points:
@@ -32,7 +34,7 @@ def lines(
         return math.log10(max(value, 1e-12)) if logarithmic else value
 
     xs, ys = ([scale(value) for value in axis] for axis in zip(*points, strict=True))
-    low, high = (0.0 if share else min(ys)), max(ys)
+    low, high = (0.0 if share or zero else min(ys)), max(ys)
     if high - low < 1e-12:
         low, high = low - 0.5 * abs(low) - 1e-9, high + 0.5 * abs(high) + 1e-9
     first, last = min(xs), max(xs)
@@ -74,7 +76,7 @@ def bars(values: Mapping[str, float], title: str, *, unit: str = "") -> str:
         return "<p>Nothing to draw yet.</p>"
     most = max([*values.values(), 1e-12])
     rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{_number(value, False)}{unit}</td>"
+        f"<tr><td>{escape(name)}</td><td>{value:,.4g}{unit}</td>"
         f'<td class="bar"><i style="width:{100 * max(value, 0) / most:.1f}%"></i></td></tr>'
         for name, value in values.items()
     )

@@ -172,24 +172,23 @@ def _gates(night: "NightRecord") -> str:
 
 
 def _quality(night: "NightRecord") -> str:
-    cells = {(row["model"], row["slice"], row["metric"], row["k"]): row for row in night.quality}
-    columns = sorted(
-        {key[1:] for key in cells if key[2] != "coverage"}, key=lambda c: (c[0] != "all", c[0], c[1], c[2])
-    )
+    cells = {(row["model"], row["slice"], row["metric"], row["k"]): row["value"] for row in night.quality}
+    order = {"all": 0, "tail": 1, "cold": 2}
+    columns = sorted({key[1:] for key in cells}, key=lambda c: (c[1] == "coverage", order[c[0]], c[1], c[2]))
     models = list(dict.fromkeys(row["model"] for row in night.quality))
     head = "".join(f"<th>{'' if part == 'all' else part + ' '}{metric}@{k}</th>" for part, metric, k in columns)
     body = ""
     for model in models:
-        row = (cells.get((model, *column), {}).get("value") for column in columns)
-        body += f"<tr><td>{escape(model)}</td>" + "".join(f"<td>{_figure(value)}</td>" for value in row) + "</tr>"
+        row = [cells.get((model, *column)) for column in columns]
+        shown = "".join(f"<td>{'–' if value is None else f'{value:.3f}'}</td>" for value in row)
+        body += f"<tr><td>{escape(model)}</td>{shown}</tr>"
     return f'<div class="scroll"><table><tr><th></th>{head}</tr>{body}</table></div>'
 
 
 def _events(night: "NightRecord") -> str:
     days = {dt.date.fromisoformat(day): n for day, n in night.days.items()}
-    return lines(
-        {"item events": [(day.toordinal(), n) for day, n in days.items()]}, "Events by day", ticks=_dates(days)
-    )
+    points = [(float(day.toordinal()), float(n)) for day, n in days.items()]
+    return lines({"item events": points}, "Events by day", ticks=_dates(days), zero=True)
 
 
 def _by_night(nights: "Sequence[NightRecord]", series: object, *, share: bool = False) -> str:
@@ -199,7 +198,7 @@ def _by_night(nights: "Sequence[NightRecord]", series: object, *, share: bool = 
             if value is not None:
                 found.setdefault(name, []).append((night.date.toordinal(), value))
     days = {dt.date.fromordinal(int(x)): 0 for line in found.values() for x, _ in line}
-    return lines(found, "By night", ticks=_dates(days), share=share)
+    return lines(found, "By night", ticks=_dates(days), zero=True, share=share)
 
 
 def _edges(night: "NightRecord") -> Mapping[str, float]:
@@ -247,4 +246,4 @@ def _count(value: float | None) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

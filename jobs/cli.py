@@ -233,7 +233,7 @@ def _run(options: argparse.Namespace) -> int:
         raise InputNotFoundError("--graph stands for events, --items, --ads and --date: give it alone")
     if options.graph is None and (options.events is not None) == options.stored_days:
         raise InputNotFoundError("give either --events, or --stored-days, or a --graph that was built from events")
-    days = days_of(Workspace(options.workspace)) if options.stored_days else None
+    days = days_of(Workspace(options.workspace), load_config(options.config)) if options.stored_days else None
     inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
     config = load_config(options.config)
     version = run(inputs, Workspace(options.workspace), config, date=options.date, progress=StageProgress())
@@ -284,7 +284,7 @@ def _versions(options: argparse.Namespace) -> int:
     from jobs.store import Workspace
     from jobs.versions import listed
 
-    print_versions(listed(Workspace(options.workspace)), Console())
+    print_versions(listed(Workspace(options.workspace)), _wide())
     return OK
 
 
@@ -304,8 +304,13 @@ def _diff(options: argparse.Namespace) -> int:
     from jobs.versions import diff
 
     workspace = Workspace(options.workspace)
-    print_diff(diff(workspace, options.one, options.other, load_config(options.config)), Console())
+    print_diff(diff(workspace, options.one, options.other, load_config(options.config)), _wide())
     return OK
+
+
+def _wide() -> Console:
+    """Names are not cut where a script may read them."""
+    return Console() if sys.stdout.isatty() else Console(width=240)
 
 
 def _graph_show(options: argparse.Namespace) -> int:

@@ -41,6 +41,7 @@ class NightlyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    days: str | None = Field(None, description="where Spark keeps the days of logs; default: days/ in the workspace")
     warm_start: bool = Field(True, description="begin with the published version's weights")
     quality_drop: float = Field(0.05, ge=0, description="HR@100 on the day: how far below the published version's")
     tail_quality_drop: float = Field(0.15, ge=0, description="the same of tail targets")

@@ -11,9 +11,9 @@ from jobs.store import Workspace
 log = logging.getLogger(__name__)
 
 
-def days_of(workspace: Workspace) -> str:
-    """Where the workspace keeps its days."""
-    return f"{workspace.uri.rstrip('/')}/days"
+def days_of(workspace: Workspace, config: Config) -> str:
+    """Where the days of logs are kept: in the workspace, unless the configuration names another place."""
+    return config.nightly.days or f"{workspace.uri.rstrip('/')}/days"
 
 
 def ingest(
@@ -42,7 +42,7 @@ def store_days(
 
     report("starting Spark", 0.0)
     with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-        new = store.ingest(spark, list(paths), days_of(workspace), config.graph, days, source)
+        new = store.ingest(spark, list(paths), days_of(workspace, config), config.graph, days, source)
     for day, found in new.items():
         log.info("%s: %s events stored", day, f"{found.events:,}")
     return list(new)
@@ -55,4 +55,4 @@ def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, pro
 
     with workspace.lock(), progress.stage("forget"):  # noqa: SIM117
         with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-            return store.forget(spark, list(user_ids), days_of(workspace), config.graph)
+            return store.forget(spark, list(user_ids), days_of(workspace, config), config.graph)

@@ -89,8 +89,13 @@ class _Night:
 
     def build(self) -> None:
         """All stages."""
+        if self.config.nightly.days is None and self.workspace.local("days") is None:
+            raise NightError(
+                f"workspace {self.workspace.uri} is remote, and Spark must be able to read and write the days of logs: "
+                "name a place for them that it can in [nightly] days"
+            )
         parent = self._parent()
-        run = RunInputs((), self.inputs.items, self.inputs.ads, None, days_of(self.workspace))
+        run = RunInputs((), self.inputs.items, self.inputs.ads, None, days_of(self.workspace, self.config))
         check_features(run, self.config)
         self._ingest()
         described = describe_inputs({role: paths for role, paths in run.by_role().items() if role != "days"})
@@ -175,7 +180,7 @@ class _Night:
         paths = [path.replace("{date}", str(day)) for path in self.inputs.events]
         settings = self.config.graph.input.model_dump(mode="json")
         source = fingerprint(describe_inputs({"events": paths}), settings, self.code)
-        if source_of(days_of(self.workspace), day) == source:
+        if source_of(days_of(self.workspace, self.config), day) == source:
             log.info("ingest: the same events are stored already")
             self.stages.reused.append("ingest")
             return
@@ -372,7 +377,7 @@ class _Night:
         """What each stored day up to the date came from; the date must be among them, and another before it."""
         from graph_build.days import stored
 
-        place = stored(days_of(self.workspace), self.config.graph, self.inputs.date)
+        place = stored(days_of(self.workspace, self.config), self.config.graph, self.inputs.date)
         found = {str(day): facts.source or facts.folder for day, facts in sorted(place.days.items())}
         date = str(self.inputs.date)
         self.record.days = {str(day): facts.events for day, facts in sorted(place.days.items())}

@@ -72,11 +72,8 @@ def serve(
         _change_log(changes or workspace.local("changes.sqlite"), uri),
         tokens,
     )
-    server = create_server(app, host=host, port=port, config=config.serve)
-    try:
-        server.run(sockets)
-    finally:
-        lease.end()
+    server = create_server(app, host=host, port=port, config=config.serve, on_stop=lease.end)
+    server.run(sockets)
     return 0 if server.started else 1
 
 

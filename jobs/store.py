@@ -65,6 +65,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+# Versions of a remote workspace that are kept as local copies: the one served, the one loaded beside it, and one more.
+_CACHED = 3
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Workspace:
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
         try:
-            self._fs, root = url_to_fs(self.uri)
+            # Listings change under us: other hosts publish.
+            self._fs, root = url_to_fs(self.uri, use_listings_cache=False)
         except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is not installed
             raise StoreError(f"workspace {self.uri} cannot be used: {error}") from error
         self._root: str = root.rstrip("/")
@@ -159,12 +162,12 @@ class Workspace:
             for file, expected in manifest.files.items()
             if not parts or file.startswith(tuple(f"{part}/" for part in parts))
         }
-        path = Path(self._path("versions", name)) if self._is_local else self._fetched(name)
+        path = Path(self._path("versions", name)) if self._is_local else self._fetched(name, needed)
         wrong = _first_damage(path, needed, verify)
         if wrong and not self._is_local:
             # The copy may be what is damaged, or older than the version that replaced a damaged one.
             shutil.rmtree(path)
-            wrong = _first_damage(self._fetched(name), needed, verify)
+            wrong = _first_damage(self._fetched(name, needed), needed, verify)
         if wrong:
             raise self._corrupt(wrong)
         return Version(path, manifest)
@@ -366,8 +369,8 @@ class Workspace:
         if self._fs.exists(target):
             self._fs.rm(target, recursive=True)
         paths = [path for path in staged.rglob("*") if path.is_file() and path != staged / MANIFEST]
-        for path in [*paths, staged / MANIFEST]:
-            self._fs.put_file(str(path), f"{target}/{path.relative_to(staged).as_posix()}")
+        for part in (paths, [staged / MANIFEST]):
+            self._fs.put([str(path) for path in part], [f"{target}/{path.relative_to(staged)}" for path in part])
 
     def _put_current(self, name: str) -> None:
         content = json.dumps({"version": name}).encode()
@@ -376,14 +379,26 @@ class Workspace:
         else:
             self._fs.pipe_file(self._path("current"), content)
 
-    def _fetched(self, name: str) -> Path:
-        """The version as a local folder, downloaded once."""
-        folder = self._cache() / name
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-            self._fs.get(self._path("versions", name) + "/", f"{scratch}/", recursive=True)
-            scratch.replace(folder)
+    def _fetched(self, name: str, needed: dict[str, FileRecord]) -> Path:
+        """The version as a local folder, with the files that are needed; each is downloaded once.
+
+        The two versions that were used last stay beside it.
+        """
+        folder = self._cache() / "versions" / name
+        missing = [file for file, expected in needed.items() if damage(folder / file, expected, verify=False)]
+        folder.mkdir(parents=True, exist_ok=True)
+        if missing:
+            with tempfile.TemporaryDirectory(dir=self._cache()) as scratch:
+                root = self._path("versions", name) + "/"
+                there = sorted({path.removeprefix(root) for path in self._fs.find(root)}.intersection(missing))
+                sources = [self._path("versions", name, file) for file in there]
+                self._fs.get(sources, [f"{scratch}/{file}" for file in there])
+                for file in there:
+                    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                    (Path(scratch) / file).replace(folder / file)
+        os.utime(folder)
+        for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_CACHED]:
+            shutil.rmtree(old, ignore_errors=True)
         return folder
 
     def _cache(self) -> Path:

@@ -22,9 +22,14 @@ _WAY_OUT = "give another --port (0 = any free one) or --host"
 class Server(uvicorn.Server):
     """uvicorn that says where it listens, as port 0 leaves the choice to the system."""
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_listening: Callable[[str], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
-        self._on_listening = on_listening
+        self._on_listening, self._on_stop = on_listening, on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and report the URL once connections are taken.
@@ -43,6 +48,12 @@ class Server(uvicorn.Server):
         _log.info("listening on %s", url)
         if self._on_listening:
             self._on_listening(url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running requests end; after this the signal that asked for it is raised again, and ends the process."""
+        await super().shutdown(sockets=sockets)
+        if self._on_stop:
+            self._on_stop()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -91,6 +102,7 @@ def create_server(
     port: int = 8000,
     config: ServeConfig | None = None,
     on_listening: Callable[[str], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> Server:
     """A server that is not yet running; `run()` blocks until a signal stops it, and lets running requests end."""
     # A second thread on one query makes it slower, and requests are answered one after the other anyway.
@@ -104,4 +116,4 @@ def create_server(
         server_header=False,
         timeout_graceful_shutdown=(config or ServeConfig()).shutdown_seconds,
     )
-    return Server(settings, on_listening)
+    return Server(settings, on_listening, on_stop)

@@ -307,7 +307,7 @@ class CrashError(BaseException):
     """The process is gone: no handler may repair anything."""
 
 
-@pytest.mark.parametrize("point", ["record", "write_whole", "flush"])
+@pytest.mark.parametrize("point", ["flushed", "write_whole", "flush"])
 @pytest.mark.parametrize("call", [0, 1])
 def test_a_crash_while_publishing_leaves_the_earlier_version_current_or_the_new_one_whole(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, point: str, call: int

@@ -16,7 +16,7 @@ CONSTRAINTS := .ci/constraints.txt
 TORCH_FLAGS = $(if $(TORCH_INDEX),$(if $(filter http% file:%,$(TORCH_INDEX)),--index-url,--find-links) $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up demo test test-all lint bench clean
+.PHONY: help set-up demo test test-all airflow lint bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test: $(STAMP)  ## the fast tests
 test-all: $(STAMP)  ## every test, the slow ones too
 	$(BIN)/python -m pytest $(ARGS)
 
+airflow: $(STAMP)  ## run the nightly DAG once in a real Airflow, in an environment of its own
+	VENV="$(VENV)" .ci/airflow
+
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,4 +78,4 @@ else
 endif
 
 clean:  ## remove the environment and the caches
-	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf "$(VENV)" .venv-airflow .mypy_cache .ruff_cache .pytest_cache .hypothesis

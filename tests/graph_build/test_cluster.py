@@ -26,11 +26,8 @@ ROOM = Path(__file__).resolve().parents[2] / "graph_build"
 def environment() -> dict[str, str]:
     from graph_build.java import java_home
 
-    home = java_home()
     settings = {"PYSPARK_PYTHON": sys.executable, "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": "127.0.0.1"}
-    if home is not None:
-        settings["JAVA_HOME"] = str(home)
-    return os.environ | settings
+    return os.environ | settings | {"JAVA_HOME": str(java_home())}
 
 
 def spark_class(*arguments: str) -> subprocess.Popen[str]:

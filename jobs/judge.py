@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.evaluate import catalogue_of, counting_peers
@@ -38,7 +37,6 @@ class Judgement:
 
     rows: Rows
     ratios: dict[str, dict[str, tuple[float, ...]]]
-    alone: float
 
 
 def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, report: Report) -> Judgement | None:
@@ -70,17 +68,7 @@ def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, r
         report(name, done / (len(others) + 1))
         rows += evaluate(name, ranker, holdout.pairs, protocol=holdout.protocol)
         compared[name] = ratios(ours, ranker, holdout.pairs, holdout.protocol)
-    return Judgement(rows, compared, alone_share(graph / "full"))
-
-
-def alone_share(graph: Path) -> float:
-    """The share of a graph's items that no edge touches."""
-    nodes = pq.read_table(graph / "nodes", columns=["item_id"])["item_id"]
-    edges = pq.read_table(graph / "edges", columns=["src", "dst"], read_dictionary=["src", "dst"])
-    touched: set[str] = set()
-    for column in edges.columns:
-        touched.update(*(chunk.dictionary.to_pylist() for chunk in column.chunks))
-    return 1 - len(touched) / max(1, len(nodes))
+    return Judgement(rows, compared)
 
 
 def _published(version: Path, catalogue: "Catalogue", config: Config) -> Any:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.gates import Gate
-from jobs.judge import alone_share
 from jobs.store import Workspace
 
 if TYPE_CHECKING:
@@ -103,6 +102,18 @@ def records(workspace: Workspace) -> list[NightRecord]:
         except ValidationError as error:
             log.warning("%s cannot be read and is left out: %s", path, error)
     return sorted(found, key=lambda night: night.date)
+
+
+def alone_share(graph: Path) -> float:
+    """The share of a graph's items that no edge touches."""
+    import pyarrow.parquet as pq
+
+    nodes = pq.read_table(graph / "nodes", columns=["item_id"])
+    edges = pq.read_table(graph / "edges", columns=["src", "dst"], read_dictionary=["src", "dst"])
+    touched: set[str] = set()
+    for column in edges.columns:
+        touched.update(*(chunk.dictionary.to_pylist() for chunk in column.chunks))
+    return 1 - len(touched) / max(1, len(nodes))
 
 
 def degrees(graph: Path) -> dict[str, list[tuple[int, int]]]:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import Config
 from jobs.days import days_of
-from jobs.errors import CorruptVersionError, FormatVersionError, GateError, NightError, NoVersionError
+from jobs.errors import GateError, NightError
 from jobs.files import full_disk
 from jobs.gates import Gate, canaries, coverage, failed, quality, sizes
+from jobs.lineage import followed, learned_days
 from jobs.night_record import NightRecord, records
 from jobs.progress import Report, StageProgress
 from jobs.run import RunInputs, build_graph, check_features, index_version
@@ -45,11 +46,6 @@ class NightInputs:
     events: tuple[str, ...] = ()
     items: str | None = None
     ads: str | None = None
-
-    @property
-    def begin(self) -> dt.datetime:
-        """When the date begins."""
-        return dt.datetime.combine(self.date, dt.time(), dt.UTC)
 
 
 def nightly(
@@ -94,13 +90,14 @@ class _Night:
                 f"workspace {self.workspace.uri} is remote, and Spark must be able to read and write the days of logs: "
                 "name a place for them that it can in [nightly] days"
             )
-        parent = self._parent()
+        parent = followed(self.workspace, self.inputs.date, self._doubt, force=self.force)
+        self.record.parent = parent.name if parent else None
         run = RunInputs((), self.inputs.items, self.inputs.ads, None, days_of(self.workspace, self.config))
         check_features(run, self.config)
         self._ingest()
         described = describe_inputs({role: paths for role, paths in run.by_role().items() if role != "days"})
         content = {role: [(file.name, file.checksum) for file in files] for role, files in described.items()}
-        days = self._days()
+        days, self.record.days = learned_days(self.workspace, self.config, self.inputs.date, self._doubt)
         settings: dict[str, Any] = self.config.model_dump(mode="json") | {"date": str(self.inputs.date)}
         settings |= {"days": days, "parent": parent.name if parent else None}
         mark = fingerprint(described, settings, self.code)
@@ -132,42 +129,6 @@ class _Night:
             shutil.rmtree(self.stages.folder, ignore_errors=True)
 
     # Stages
-
-    def _parent(self) -> Version | None:
-        """The version that the night follows: the published one, or where that is of this date or later, its parent.
-
-        It is compared with, and warms the start. One that cannot be read is passed over for the newest before it.
-        """
-        try:
-            name: str | None = self.workspace.current()
-        except NoVersionError:
-            return None
-        except CorruptVersionError as error:
-            self._doubt(f"which version is published cannot be read: {error}")
-            name = next(reversed(self.workspace.versions()), None)
-        while name is not None:
-            try:
-                version = self.workspace.open(name)
-                if version.manifest.as_of < self.inputs.begin:
-                    version = self.workspace.open(name, verify=True)
-                    self.record.parent = version.name
-                    return version
-            except (CorruptVersionError, FormatVersionError, NoVersionError) as error:
-                self._doubt(f"version {name} cannot be read, and is passed over: {error}")
-                name = next((older for older in reversed(self.workspace.versions()) if older < name), None)
-                continue
-            self._refuse_earlier(version)
-            name = version.manifest.config.get("parent")
-        return None
-
-    def _refuse_earlier(self, version: Version) -> None:
-        """A night must not replace a version of a later date."""
-        after = self.inputs.begin + dt.timedelta(days=1)
-        if version.manifest.as_of >= after and not self.force:
-            raise NightError(
-                f"version {version.name} is published, and of {version.manifest.as_of:%Y-%m-%d %H:%M} UTC: "
-                f"the night of {self.inputs.date} would replace it by an earlier one. Give --force if that is wanted"
-            )
 
     def _ingest(self) -> None:
         """Store the date's events, unless the same files are stored already."""
@@ -225,7 +186,7 @@ class _Night:
             (out / "judgement.json").write_text(json.dumps(content), encoding="utf-8")
 
         name = parent.name if parent else None
-        judged = self.stages.run("judge", {"fit": fit.mark, "published": name, "nightly": "1"}, build)
+        judged = self.stages.run("judge", {"fit": fit.mark, "published": name}, build)
         found = json.loads((judged.folder / "judgement.json").read_text(encoding="utf-8"))
         limits, record = self.config.nightly, self.record
         gates = sizes(record.figures, [night.figures for night in self._published_before()], limits)
@@ -326,7 +287,7 @@ class _Night:
     # What stages share
 
     def _doubt(self, said: str) -> None:
-        log.error("%s", said)
+        log.warning("%s", said)
         self.record.doubts.append(said)
 
     def _pass(self, gates: list[Gate]) -> None:
@@ -355,13 +316,13 @@ class _Night:
         except ModelFormatError as error:
             log.warning("no warm start: %s", error)
             return None
-        self.record.warm = True
         return start
 
     def _learning(self, parent: Version | None) -> dict[str, Any]:
         sections = ("model", "retrieval", "validation")
         settings = {name: getattr(self.config, name).model_dump(mode="json") for name in sections}
         warm = parent.name if parent and self.config.nightly.warm_start else None
+        self.record.warm = warm is not None
         return settings | {"warm": warm, "aligned": parent.name if parent else None, "code": self.code}
 
     def _summary(self, graph: Done) -> "GraphSummary":
@@ -372,33 +333,6 @@ class _Night:
     def _published_before(self) -> list[NightRecord]:
         there = [night for night in self.before if night.outcome == "published"]
         return there[-self.config.nightly.history :]
-
-    def _days(self) -> dict[str, str]:
-        """What each stored day up to the date came from; the date must be among them, and another before it."""
-        from graph_build.days import stored
-
-        place = stored(days_of(self.workspace, self.config), self.config.graph, self.inputs.date)
-        found = {str(day): facts.source or facts.folder for day, facts in sorted(place.days.items())}
-        date = str(self.inputs.date)
-        self.record.days = {str(day): facts.events for day, facts in sorted(place.days.items())}
-        if date not in found:
-            raise NightError(
-                f"no events of {date} are stored: give --events that hold them, or `lightsage ingest` them"
-            )
-        if len(found) < 2:
-            raise NightError(
-                f"{date} is the only stored day; a night learns from the days before it: `lightsage ingest` them first"
-            )
-        first = dt.date.fromisoformat(min(found))
-        missing = [
-            str(day)
-            for day in (first + dt.timedelta(days=n) for n in range((self.inputs.date - first).days))
-            if str(day) not in found
-        ]
-        if missing:
-            log.warning("days without events between the first and %s: %s", date, ", ".join(missing))
-            self.record.doubts.append(f"no events are stored of {', '.join(missing)}")
-        return found
 
 
 def _link(source: Path, target: Path) -> None:

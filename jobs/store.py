@@ -156,7 +156,7 @@ class Workspace:
             raise NoVersionError(
                 f"workspace {self.uri} has no version {name!r}; it has {', '.join(self.versions()) or 'none'}"
             )
-        manifest = self._manifest(name)
+        manifest = self.manifest(name)
         needed = {
             file: expected
             for file, expected in manifest.files.items()
@@ -171,6 +171,34 @@ class Workspace:
         if wrong:
             raise self._corrupt(wrong)
         return Version(path, manifest)
+
+    def manifest(self, name: str) -> Manifest:
+        """Return a version's record of itself; its other files are not looked at.
+
+        Raises:
+            FormatVersionError: It was written in another format.
+            CorruptVersionError: It is missing or damaged.
+        """
+        path = self._path("versions", name, MANIFEST)
+        try:
+            content = json.loads(self._fs.cat_file(path))
+            found = content["format_version"]
+        except FileNotFoundError:
+            raise self._corrupt(f"{path} is missing, so version {name} was never completed") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._corrupt(f"{path} is no manifest ({type(error).__name__}: {error})") from error
+        if found != FORMAT_VERSION:
+            raise FormatVersionError(
+                f"{path} has format version {found!r}, this code reads {FORMAT_VERSION}: "
+                "use the release that wrote it, or build the version again with `lightsage run`"
+            )
+        try:
+            manifest = Manifest.model_validate(content)
+        except ValidationError as error:
+            raise self._corrupt(f"{path} is no valid manifest: {error}") from error
+        if manifest.version != name:
+            raise self._corrupt(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
+        return manifest
 
     def local(self, name: str) -> Path | None:
         """A path beside the versions, for what belongs to the workspace and to no version; None where it is remote."""
@@ -321,28 +349,6 @@ class Workspace:
 
     def _ls(self, path: str) -> list[str]:
         return [entry.rstrip("/") for entry in self._fs.ls(path, detail=False)] if self._fs.isdir(path) else []
-
-    def _manifest(self, name: str) -> Manifest:
-        path = self._path("versions", name, MANIFEST)
-        try:
-            content = json.loads(self._fs.cat_file(path))
-            found = content["format_version"]
-        except FileNotFoundError:
-            raise self._corrupt(f"{path} is missing, so version {name} was never completed") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(f"{path} is no manifest ({type(error).__name__}: {error})") from error
-        if found != FORMAT_VERSION:
-            raise FormatVersionError(
-                f"{path} has format version {found!r}, this code reads {FORMAT_VERSION}: "
-                "use the release that wrote it, or build the version again with `lightsage run`"
-            )
-        try:
-            manifest = Manifest.model_validate(content)
-        except ValidationError as error:
-            raise self._corrupt(f"{path} is no valid manifest: {error}") from error
-        if manifest.version != name:
-            raise self._corrupt(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
-        return manifest
 
     def _require_lock(self, action: str) -> None:
         holder = lock.read(self._fs, self._path("lock"))

@@ -302,9 +302,9 @@ def test_a_kill_while_spark_works(published: Night, where: str, first: Night) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["ingest", "graph", *STAGES])
 def test_a_full_disk_in_any_stage(
-    published: Night, stopped: Night, first: Night, stage: str, monkeypatch: pytest.MonkeyPatch
+    first: Night, half: Night, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    night = published if stage in ("ingest", "graph") else stopped
+    night = copy(first if stage in ("ingest", "graph") else half, tmp_path)
     with breaking(monkeypatch, stage, OSError(28, "No space left on device")):
         assert night.run(SECOND) == 1
     assert night.current == first.current

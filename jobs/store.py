@@ -7,10 +7,8 @@ one that is served. The store knows no room: each room reads and writes its own 
 
 import contextlib
 import datetime as dt
-import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import uuid
@@ -22,6 +20,7 @@ from fsspec.core import url_to_fs
 from pydantic import ValidationError
 
 from jobs import lock
+from jobs.copies import cache_of, fetch
 from jobs.errors import (
     CorruptVersionError,
     FormatVersionError,
@@ -65,8 +64,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-# Versions of a remote workspace that are kept as local copies: the one served, the one loaded beside it, and one more.
-_CACHED = 3
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ class Workspace:
 
     def work(self, name: str) -> Path:
         """A local folder for what is kept between runs and is no version: in a local workspace, else in the cache."""
-        return Path(self._path(name)) if self._is_local else self._cache() / name
+        return Path(self._path(name)) if self._is_local else cache_of(self.uri) / name
 
     def notes(self, pattern: str) -> dict[str, bytes]:
         """The small files beside the versions whose path matches, e.g. `nights/*/night.json`: path → content."""
@@ -386,30 +383,10 @@ class Workspace:
             self._fs.pipe_file(self._path("current"), content)
 
     def _fetched(self, name: str, needed: dict[str, FileRecord]) -> Path:
-        """The version as a local folder, with the files that are needed; each is downloaded once.
-
-        The two versions that were used last stay beside it.
-        """
-        folder = self._cache() / "versions" / name
-        missing = [file for file, expected in needed.items() if damage(folder / file, expected, verify=False)]
-        folder.mkdir(parents=True, exist_ok=True)
-        if missing:
-            with tempfile.TemporaryDirectory(dir=self._cache()) as scratch:
-                root = self._path("versions", name) + "/"
-                there = sorted({path.removeprefix(root) for path in self._fs.find(root)}.intersection(missing))
-                sources = [self._path("versions", name, file) for file in there]
-                self._fs.get(sources, [f"{scratch}/{file}" for file in there])
-                for file in there:
-                    (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                    (Path(scratch) / file).replace(folder / file)
-        os.utime(folder)
-        for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_CACHED]:
-            shutil.rmtree(old, ignore_errors=True)
+        """The version as a local folder, with the files that are needed."""
+        folder = cache_of(self.uri) / "versions" / name
+        fetch(self._fs, self._path("versions", name), folder, needed)
         return folder
-
-    def _cache(self) -> Path:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lightsage"
-        return cache / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
 
 def _first_damage(folder: Path, expected: dict[str, FileRecord], verify: bool) -> str | None:

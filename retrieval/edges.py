@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from .errors import CatalogueError
 from .exact import Rows
 
-_STRONG_CLICK = "strong_click"
+# The most telling type first: a shop that logs only purchases has no clicks, and is told by what is bought together.
+_DIRECT = ("strong_click", "swing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,8 @@ class Edges:
     """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
 
     Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
-    `direct_weight`: what log(1 + weight) of a strong-click edge adds to the score of where it leads.
+    `direct_weight`: what log(1 + weight) of a direct edge adds to the score of where it leads. Strong clicks are
+    direct, or where there are none, Swing edges.
     """
 
     indptr: NDArray[np.int64]
@@ -107,11 +109,12 @@ class Edges:
         return source, np.repeat(starts, counts) + offset
 
     def bonus(self, edge: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What each of some edges adds to the score of where it leads: (n,) float32, 0 for all but strong clicks."""
-        if _STRONG_CLICK not in self.type_names:
+        """What each of some edges adds to the score of where it leads: (n,) float32, 0 for all but direct ones."""
+        kind = next((name for name in _DIRECT if name in self.type_names), None)
+        if kind is None:
             return np.zeros(len(edge), np.float32)
-        strong = self.type[edge] == self.type_names.index(_STRONG_CLICK)
-        return np.where(strong, np.float32(self.direct_weight) * np.log1p(self.weight[edge]), np.float32(0))
+        direct = self.type[edge] == self.type_names.index(kind)
+        return np.where(direct, np.float32(self.direct_weight) * np.log1p(self.weight[edge]), np.float32(0))
 
     @cached_property
     def joined(self) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:

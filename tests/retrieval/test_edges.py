@@ -54,3 +54,28 @@ def test_no_edges_are_edges_too(world: SimpleNamespace) -> None:
     edges = Edges.from_table(world.edge_table([]), IDS)
     assert edges.n_rows == 12
     assert len(edges.neighbours(np.arange(12))[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kinds", "direct"),
+    [
+        (("co_search", "strong_click", "swing"), "strong_click"),
+        (("co_search", "swing"), "swing"),
+        (("co_search",), None),
+    ],
+)
+def test_strong_clicks_are_direct_or_where_there_are_none_swing_edges(
+    kinds: tuple[str, ...], direct: str | None
+) -> None:
+    rows = [(0, b + 1, kind, 1.0 + b) for b, kind in enumerate(kinds)]
+    table = pa.table(
+        {
+            "src": [IDS[a] for a, *_ in rows],
+            "dst": [IDS[b] for _, b, *_ in rows],
+            "edge_type": [kind for *_, kind, _ in rows],
+            "weight": [weight for *_, weight in rows],
+        }
+    )
+    edges = Edges.from_table(table, IDS, 0.5)
+    want = [0.5 * np.log1p(weight) if kind == direct else 0.0 for *_, kind, weight in rows]
+    np.testing.assert_allclose(edges.bonus(np.arange(len(rows))), want, rtol=1e-6)

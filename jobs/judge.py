@@ -48,7 +48,7 @@ def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, r
     Returns:
         None where the day has no session to judge by.
     """
-    from retrieval.evaluate import evaluate, ratios
+    from retrieval.evaluate import evaluate, ranked, ratios
     from retrieval.ranking import EmbeddingRanker
 
     holdout = HoldOut.of(graph, config, JUDGING)
@@ -56,7 +56,7 @@ def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, r
     if holdout is None:
         return None
     edges = holdout.edges(chosen.weights)
-    ours = EmbeddingRanker(catalogue, edges, config.retrieval)
+    ours = ranked(EmbeddingRanker(catalogue, edges, config.retrieval), holdout.pairs)
     others: dict[str, Any] = {}
     if published is not None:
         others["published"] = _published(published, catalogue, config)
@@ -66,8 +66,9 @@ def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, r
     compared = {}
     for done, (name, ranker) in enumerate(others.items(), start=1):
         report(name, done / (len(others) + 1))
-        rows += evaluate(name, ranker, holdout.pairs, protocol=holdout.protocol)
-        compared[name] = ratios(ours, ranker, holdout.pairs, holdout.protocol)
+        theirs = ranked(ranker, holdout.pairs)
+        rows += evaluate(name, theirs, holdout.pairs, protocol=holdout.protocol)
+        compared[name] = ratios(ours, theirs, holdout.pairs, holdout.protocol)
     return Judgement(rows, compared)
 
 

@@ -24,8 +24,8 @@ from jobs.gates import Gate, canaries, coverage, failed, quality, sizes
 from jobs.lineage import followed, learned_days
 from jobs.night_record import NightRecord, records
 from jobs.progress import Report, StageProgress
-from jobs.run import RunInputs, build_graph, check_features, index_version
-from jobs.stages import Done, Stages
+from jobs.run import RunInputs, build_graph, check_features, graph_facts, index_version, validation_facts
+from jobs.stages import STAMP, Done, Stages
 from jobs.store import Manifest, Version, Workspace, code_version, describe_inputs, fingerprint, version_name
 
 if TYPE_CHECKING:
@@ -260,18 +260,13 @@ class _Night:
                 inputs=described,
                 code_version=self.code,
                 metrics={
-                    "validation": {"steps": chosen.record.steps, "schedule_steps": chosen.record.schedule_steps},
+                    "validation": validation_facts(chosen.record),
                     "score_weights": chosen.weights.model_dump(),
                     "index_recall_at_100": meta["recall_at_100"],
                     "gates": [gate.model_dump() for gate in self.record.gates],
                     "forced": self.record.forced,
                 },
-                summary={
-                    "events": summary.events,
-                    "nodes": summary.nodes,
-                    "tail": summary.tail,
-                    "edges": summary.edges,
-                },
+                summary=graph_facts(summary) | {"stages": [stage.model_dump() for stage in self.progress.records]},
             )
             version = self.workspace.publish(folder, manifest)
         self.record.outcome, self.record.version = "published", version.name
@@ -338,7 +333,7 @@ class _Night:
 def _link(source: Path, target: Path) -> None:
     """The same files in another folder, without a copy where the disk is the same one; a stage's stamp stays behind."""
     for path in sorted(source.rglob("*")):
-        if path.is_file() and path.name != "stage.json":
+        if path.is_file() and path.name != STAMP:
             place = target / path.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -81,19 +81,11 @@ def run(
                 inputs=described,
                 code_version=code,
                 metrics={
-                    "validation": _validation(record),
+                    "validation": validation_facts(record),
                     "score_weights": weights.model_dump(),
                     "index_recall_at_100": meta["recall_at_100"],
                 },
-                summary={
-                    "events": summary.events,
-                    "quarantined": summary.quarantined,
-                    "nodes": summary.nodes,
-                    "tail": summary.tail,
-                    "edges": summary.edges,
-                    "transitions": summary.transitions,
-                    "stages": [stage.model_dump() for stage in progress.records],
-                },
+                summary=graph_facts(summary) | {"stages": [stage.model_dump() for stage in progress.records]},
             )
             return workspace.publish(folder, manifest)
 
@@ -214,6 +206,13 @@ def index_version(
     )
 
 
-def _validation(record: "TrainingRecord") -> dict[str, Any]:
+def graph_facts(summary: "GraphSummary") -> dict[str, Any]:
+    """What a manifest says of its graph."""
+    names = ("events", "quarantined", "nodes", "tail", "edges", "transitions")
+    return {name: getattr(summary, name) for name in names}
+
+
+def validation_facts(record: "TrainingRecord") -> dict[str, Any]:
+    """What a manifest says of the choice on the hold-out."""
     curve = [{"step": step, "loss": loss, "score": score} for step, loss, score in record.curve]
     return {"steps": record.steps, "schedule_steps": record.schedule_steps, "pairs": record.pairs, "curve": curve}

@@ -1,17 +1,14 @@
 """`lightsage serve`: the published version over HTTP, as of now or as of a fixed time."""
 
-import contextlib
 import datetime as dt
-import json
 import logging
 import os
-import socket
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.config import load_config
 from jobs.evaluate import as_time
+from jobs.lease import Lease
 from jobs.store import Workspace
 
 if TYPE_CHECKING:
@@ -75,45 +72,6 @@ def serve(
     server = create_server(app, host=host, port=port, config=config.serve, on_stop=lease.end)
     server.run(sockets)
     return 0 if server.started else 1
-
-
-class Lease:
-    """A note in the workspace that this server serves a version, so that none that is served is deleted.
-
-    Where the workspace cannot be written to there is none: keep enough versions then.
-    """
-
-    RENEW_SECONDS = 3600.0
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._name = f"serving/{socket.gethostname()}-{os.getpid()}.json"
-        self._versions: list[str] = []
-        self._written = 0.0
-
-    def take(self, version: str) -> None:
-        """This version is about to be served; the one before it is until then, or for good if this one is refused."""
-        self._versions = [*self._versions[-1:], version] if version not in self._versions[-1:] else self._versions
-        self._write()
-
-    def current(self) -> str:
-        """The published version's name; now and then the note is renewed."""
-        if time.monotonic() - self._written > self.RENEW_SECONDS:
-            self._write()
-        return self._workspace.current()
-
-    def end(self) -> None:
-        """Nothing is served any more."""
-        with contextlib.suppress(OSError):
-            self._workspace.forget_note(self._name)
-
-    def _write(self) -> None:
-        self._written = time.monotonic()
-        said = {"versions": self._versions, "at": dt.datetime.now(dt.UTC).isoformat()}
-        try:
-            self._workspace.note(self._name, json.dumps(said).encode())
-        except OSError as error:
-            log.debug("no note of what is served: %s", error)
 
 
 def _change_log(path: Path | None, uri: str) -> "ChangeLog":

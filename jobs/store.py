@@ -6,7 +6,6 @@ one that is served. The store knows no room: each room reads and writes its own 
 """
 
 import contextlib
-import datetime as dt
 import json
 import logging
 import shutil
@@ -209,18 +208,6 @@ class Workspace:
         """The small files beside the versions whose path matches, e.g. `nights/*/night.json`: path → content."""
         found = sorted(self._fs.glob(self._path(pattern)))
         return {path.removeprefix(f"{self._root}/"): self._fs.cat_file(path) for path in found}
-
-    def served(self, within: dt.timedelta) -> set[str]:
-        """The versions that servers have said, within that time, to serve or to be about to."""
-        found: set[str] = set()
-        for path, content in self.notes("serving/*.json").items():
-            try:
-                said = json.loads(content)
-                if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(said["at"]) <= within:
-                    found.update(map(str, said["versions"]))
-            except (ValueError, KeyError, TypeError) as error:
-                logger.warning("%s says nothing about what is served (%s): delete it", path, error)
-        return found
 
     # Writers
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from jobs.config import Config
 from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, StoreError
+from jobs.lease import served
 from jobs.store import Workspace
 
 log = logging.getLogger(__name__)
-
-# A server that says nothing for so long is taken to be gone.
-LEASE_HOURS = 24
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,9 @@ def listed(workspace: Workspace) -> list[Listed]:
     found = []
     for name in workspace.versions():
         try:
-            manifest = workspace.open(name).manifest
+            manifest = workspace.manifest(name)
+            if workspace.local(name):  # elsewhere its files would have to be downloaded
+                workspace.open(name)
         except (CorruptVersionError, FormatVersionError) as error:
             found.append(Listed(name, name == current, wrong=str(error)))
             continue
@@ -76,7 +76,7 @@ def rollback(workspace: Workspace, to: str | None) -> tuple[str, str]:
 
 def _came_from(workspace: Workspace, name: str) -> str:
     try:
-        parent = workspace.open(name).manifest.config.get("parent")
+        parent = workspace.manifest(name).config.get("parent")
     except (CorruptVersionError, FormatVersionError):
         parent = None
     older = [version for version in workspace.versions() if version < name]
@@ -94,9 +94,9 @@ def clear_old(workspace: Workspace, keep: int) -> list[str]:
         The versions deleted. One that cannot be deleted is left, and said.
     """
     current = workspace.current()
-    kept = {current, *workspace.versions()[-keep:], *workspace.served(dt.timedelta(hours=LEASE_HOURS))}
+    kept = {current, *workspace.versions()[-keep:], *served(workspace)}
     try:
-        kept.add(str(workspace.open(current).manifest.config.get("parent")))
+        kept.add(str(workspace.manifest(current).config.get("parent")))
     except StoreError as error:
         log.warning("%s", error)
     removed = []

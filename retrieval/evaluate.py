@@ -18,7 +18,7 @@ from .exact import Mask, Rows, TopK
 from .pairs import Pairs, pairs_of
 from .ranking import Queries, Ranker
 
-__all__ = ["Choice", "Pairs", "Translated", "choice_score", "evaluate", "pairs_of", "ratios"]
+__all__ = ["Choice", "Pairs", "Translated", "choice_score", "evaluate", "pairs_of", "ranked", "ratios"]
 
 TAIL_EVENTS = 5
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
@@ -37,11 +37,24 @@ class Choice(NamedTuple):
     with_first_places: float
 
 
+class Ranked(NamedTuple):
+    """What a ranker answered to some pairs: its lists, and the place of each pair's target, 0 where it has none."""
+
+    found: TopK
+    place: Rows
+
+
+def ranked(ranker: Ranker, pairs: Pairs) -> Ranked:
+    """Rank once, for whoever measures the same answers in several ways."""
+    deepest = max(k for cuts in _CUTS.values() for k in cuts)
+    found = ranker.rank(pairs.queries, deepest, include_current=pairs.include_current)
+    return Ranked(found, _places(found, pairs))
+
+
 def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> Choice:
     """How well a ranker does where something is to be chosen."""
     name = "recall" if protocol == "basket" else "HR"
-    found = ranker.rank(pairs.queries, max(_CUTS[name]), include_current=pairs.include_current)
-    place, every = _places(found, pairs), np.ones(len(pairs), bool)
+    place, every = ranked(ranker, pairs).place, np.ones(len(pairs), bool)
     cells = [(name, k) for k in _CUTS[name]] + ([] if name == "recall" else [("MRR", 20)])
     parts = [_grouped(metric, place, pairs, every, k) for metric, k in cells]
     means = [float(sums.sum() / counts.sum()) for sums, counts in parts]
@@ -50,7 +63,7 @@ def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> Choice
 
 def evaluate(
     model: str,
-    ranker: Ranker,
+    ranker: Ranker | Ranked,
     pairs: Pairs,
     *,
     protocol: str = "item",
@@ -76,10 +89,11 @@ def evaluate(
     names = ("recall",) if protocol == "basket" else ("HR", "MRR")
     deepest = max(k for name in names for k in _CUTS[name])
     if ads is None:
-        found = ranker.rank(pairs.queries, deepest, include_current=pairs.include_current)
-        place = _places(found, pairs)
+        found, place = ranker if isinstance(ranker, Ranked) else ranked(ranker, pairs)
         known_tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
         slices = {"all": np.ones(len(pairs), bool), "tail": known_tail, "cold": pairs.events == 0}
+    elif isinstance(ranker, Ranked):
+        raise EvaluationError("with ads each stretch of time has candidates of its own: give the ranker itself")
     else:
         found, place, within = _rank_ads(ranker, pairs, ads, deepest, progress)
         slices = {"ads": within}
@@ -109,7 +123,7 @@ def evaluate(
     return report
 
 
-def ratios(first: Ranker, second: Ranker, pairs: Pairs, protocol: str = "item") -> dict[str, tuple[float, ...]]:
+def ratios(first: Ranked, second: Ranked, pairs: Pairs, protocol: str = "item") -> dict[str, tuple[float, ...]]:
     """How the first ranker's HR@100 (of baskets, recall@100) compares with the second's, on all pairs and on the tail.
 
     Returns:
@@ -118,12 +132,10 @@ def ratios(first: Ranker, second: Ranker, pairs: Pairs, protocol: str = "item") 
     """
     name = "recall" if protocol == "basket" else "HR"
     k = max(_CUTS[name])
-    places = [_places(ranker.rank(pairs.queries, k, include_current=pairs.include_current), pairs)
-              for ranker in (first, second)]  # fmt: skip
     tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
     found: dict[str, tuple[float, ...]] = {}
     for part, chosen in (("all", np.ones(len(pairs), bool)), ("tail", tail)):
-        (mine, asked), (theirs, _) = (_grouped(name, place, pairs, chosen, k) for place in places)
+        (mine, asked), (theirs, _) = (_grouped(name, place, pairs, chosen, k) for place in (first.place, second.place))
         if theirs.sum():
             low, high = metrics.bootstrap(mine[:, None], theirs[:, None])
             found[part] = (float(mine.sum() / theirs.sum()), float(low[0]), float(high[0]), int(asked.sum()))

@@ -5,7 +5,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -14,6 +13,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.errors import CorruptVersionError, NoVersionError, WorkspaceBusyError
+from jobs.lease import served
 from jobs.store import Manifest, Version, Workspace
 from jobs.versions import clear_old, listed, rollback
 
@@ -76,7 +76,7 @@ def test_versions_are_published_read_rolled_back_and_deleted(uri: str, shop: Any
     with workspace.lock():
         assert clear_old(workspace, 1) == [names[0]]
     assert Workspace(uri).versions() == names[1:]
-    assert workspace.served(timedelta(days=1)) == set()
+    assert served(workspace) == set()
 
 
 def test_only_what_is_needed_is_downloaded_and_checked(uri: str, shop: Any, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_commands_work_on_it_and_a_server_takes_over_what_is_published(
     command = [executable, "serve", "--workspace", uri, "--port", 0, "--at", "as-of", "--config", config]
     with serving(command, tmp_path) as url:
         assert json.loads(urlopen(f"{url}/v1/version").read())["version"] == names[0]
-        assert workspace.served(timedelta(hours=1)) == {names[0]}
+        assert served(workspace) == {names[0]}
         publish(workspace, shop.version, names[1])
         item = workspace.open(parts=("index",)).path / "index" / "items.parquet"
         import pyarrow.parquet as pq
@@ -151,4 +151,4 @@ def test_the_commands_work_on_it_and_a_server_takes_over_what_is_published(
             time.sleep(0.1)
         assert answer["version"] == names[1]
         assert answer["returned"] == 3
-    assert workspace.served(timedelta(hours=1)) == set()
+    assert served(workspace) == set()

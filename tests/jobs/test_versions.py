@@ -10,7 +10,7 @@ import pytest
 from jobs.cli import main
 from jobs.config import Config
 from jobs.errors import NoVersionError, StoreError
-from jobs.serve import Lease
+from jobs.lease import Lease
 from jobs.store import Manifest, Workspace
 from jobs.versions import clear_old, diff, listed, rollback
 

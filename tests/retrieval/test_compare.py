@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import EvaluationError
-from retrieval.evaluate import Translated, evaluate, pairs_of, ratios
+from retrieval.evaluate import Translated, evaluate, pairs_of, ranked, ratios
 from retrieval.exact import TopK
 from retrieval.ranking import EmbeddingRanker, Queries
 from retrieval.sessions import sessions_from_table
@@ -29,7 +29,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     lists = [[0, 1], [2, 3], [4, 5], [0, 6]]
     pairs = pairs_of("item", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
     first, second = Fixed({0: [1, 6], 2: [3]}), Fixed({0: [9, 1], 4: [5]})
-    found = ratios(first, second, pairs)
+    found = ratios(ranked(first, pairs), ranked(second, pairs), pairs)
     assert found["all"][0] == pytest.approx(3 / 2)
     assert found["all"][3] == 4
     assert found["all"][1] <= 3 / 2 <= found["all"][2]
@@ -38,7 +38,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     assert ("tail" in found) == bool(theirs)
     if theirs:
         assert found["tail"][0] == pytest.approx(len(mine) / len(theirs))
-    assert ratios(first, Fixed({}), pairs) == {}
+    assert ratios(ranked(first, pairs), ranked(Fixed({}), pairs), pairs) == {}
 
 
 def test_the_same_ranker_over_other_rows_finds_the_same(catalogue, edges) -> None:

@@ -1,5 +1,6 @@
 """What the caps cut most, by name: bot-like sessions and baskets, floods of a search, busy users, star items."""
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,7 +62,7 @@ def in_days(
 
 
 def in_window(most_cut: dict[str, list[tuple[int, int]]], names: "DataFrame") -> list[Capped]:
-    """The items and users that Swing cut most; a user is named by hash, as everywhere.
+    """The items and the users' days that Swing cut most; a user is named by the hash's first 48 bits, in hex.
 
     Args:
         most_cut: rule → (key, members).
@@ -70,10 +71,17 @@ def in_window(most_cut: dict[str, list[tuple[int, int]]], names: "DataFrame") ->
     items = [key for key, _ in most_cut["swing_item_users"]]
     ids = dict(tuple(row) for row in names.where(F.col("item").isin(items)).select("item", "item_id").collect())
     return [
-        Capped(rule, ids[key] if rule == "swing_item_users" else str(key), members)
+        Capped(rule, ids[key] if rule == "swing_item_users" else _user_on_day(key), members)
         for rule, cut in most_cut.items()
         for key, members in cut
     ]
+
+
+def _user_on_day(key: int) -> str:
+    from graph_build.swing_lists import DAY_BITS
+
+    day = dt.date(1970, 1, 1) + dt.timedelta(days=key % (1 << DAY_BITS))
+    return f"{(key >> DAY_BITS) % (1 << 64 - DAY_BITS):012x} on {day}"
 
 
 def by_rule(found: list[Capped]) -> dict[str, dict[str, int]]:

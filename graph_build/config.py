@@ -55,7 +55,8 @@ class StrongClickConfig(_Section):
 class SwingConfig(_Section):
     """Swing on the user-item graph; w_u = 1 / (user_offset + |I_u|) ** user_exponent.
 
-    The two caps cut the user-item graph before it is scored, by a hash seeded with `seed`.
+    The two caps cut the user-item graph before it is scored, by a hash seeded with `seed`. A user with more than
+    `max_user_items` counts day by day, and of a day's items so many are kept; `max_item_users` counts users' days.
     """
 
     alpha: float = Field(default=1.0, ge=0)

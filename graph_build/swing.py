@@ -43,7 +43,7 @@ def fixed_point(config: SwingConfig) -> int:
 
 
 def entries(rows: "DataFrame", held: HoldOut | None, config: SwingConfig) -> "DataFrame":
-    """Rows of sessions → (user, item, code tinyint): a row an item event, coded as in `swing_lists`."""
+    """Rows of sessions → (user, item, code tinyint): a row an item event, user and code as in `swing_lists`."""
     places = {weight: place for place, weight in enumerate(strengths(config), 1)}
     of_type = [
         places[w] for w in (config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight)
@@ -53,12 +53,15 @@ def entries(rows: "DataFrame", held: HoldOut | None, config: SwingConfig) -> "Da
         import numpy as np
         import pyarrow as pa
 
+        from graph_build.swing_lists import of_day
+
         level = np.array([*of_type, 0], np.int8)[rows.numbers("type")]
         code = np.where(rows.column("held").astype(np.bool_)[rows.owner], level, level * 17).astype(np.int8)
-        columns = {"user": rows.flat("user"), "item": rows.flat("item"), "code": pa.array(code)}
+        user = of_day(rows.numbers("user"), rows.column("day")[rows.owner])
+        columns = {"user": pa.array(user), "item": rows.flat("item"), "code": pa.array(code)}
         return pa.table(columns).filter(rows.flat("item").is_valid())
 
-    needed = rows.select("user", "item", "type", is_held(held).alias("held"))
+    needed = rows.select("user", "day", "item", "type", is_held(held).alias("held"))
     return needed.mapInArrow(by_batch(flatten), "user bigint, item bigint, code tinyint")
 
 
@@ -69,8 +72,10 @@ def plan(rows: int, cores: int) -> tuple[int, int]:
 
 def packed(found: "DataFrame", config: SwingConfig, parts: int, buckets: int) -> "DataFrame":
     """Entries → packed user lists for each bucket, and a row for each user and item that a cap cut (`cut` not null)."""
+    from graph_build.swing_lists import DAY_BITS
+
     by_item = found.repartition(parts, "item").mapInArrow(_bound_items(config), BOUNDED)
-    by_user = by_item.repartition(parts, "user")
+    by_user = by_item.repartition(parts, F.shiftright("user", DAY_BITS))
     return by_user.mapInArrow(_pack_users(config, _keys(found.sparkSession, buckets)), PACKED)
 
 
@@ -98,7 +103,7 @@ def cut_counts(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
 
 
 def most_cut(lists: "DataFrame", most: int) -> dict[str, list[tuple[int, int]]]:
-    """By cap, the (key, members) of the items and the users that it cut most."""
+    """By cap, the (key, members) of the items and the users' days that it cut most."""
     named = {}
     for kind, rule in (("item", "swing_item_users"), ("user", "swing_user_items")):
         cut = lists.where(F.col("cut") == kind).orderBy(F.desc("members"), "key").limit(most)
@@ -149,7 +154,7 @@ def _pack_users(config: SwingConfig, keys: list[int]) -> Callable[[Iterator[Any]
     def pack(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
-        from graph_build.swing_lists import Cut, bounded_stream, packed
+        from graph_build.swing_lists import UNBOUNDED, Cut, bounded_stream, packed, user_lists
 
         schema = pa.schema(
             [("bucket", "int64"), ("payload", "binary"), ("cut", "string"), ("key", "int64"), ("members", "int64")]
@@ -168,7 +173,8 @@ def _pack_users(config: SwingConfig, keys: list[int]) -> Callable[[Iterator[Any]
                 cut_items.append(cut_rows("item", Cut(told["item"].to_numpy(), told["members"].to_numpy())))
                 yield _read(batch.filter(batch["members"].is_null()))
 
-        kept, cut = bounded_stream(entries(), "user", cap, seed)
+        once, _ = bounded_stream(entries(), "user", UNBOUNDED, seed)
+        kept, cut = user_lists(once, cap, seed)
         yield from cut_items
         yield cut_rows("user", cut)
         for bucket, payload in packed(kept, len(keys)):

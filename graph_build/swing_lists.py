@@ -2,10 +2,13 @@
 
 An entry carries one byte: the level of its strength in the whole graph in the low four bits, in the fit graph (without
 the hold-out sessions) in the high four. Level 0: the entry is not in that graph.
+
+A user with more items than the cap counts day by day: what a household bought on one day belongs together, a hundred
+items by chance of all that it bought in a year do not.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +20,9 @@ Keys = NDArray[np.int64]
 Codes = NDArray[np.uint8]
 
 GRAPHS = ("full", "fit")
+# The low bits of a user's key that hold the day.
+DAY_BITS = 16
+UNBOUNDED = 2**63 - 1
 # Rows that are held before they are bounded again: some hundred MB in a Python worker.
 HELD_ROWS = 4_000_000
 
@@ -39,6 +45,16 @@ class Cut(NamedTuple):
 def levels(code: Codes, graph: int) -> Codes:
     """The levels of one graph (its place in GRAPHS)."""
     return (code >> np.uint8(4 * graph)) & np.uint8(15)
+
+
+def of_day(user: Keys, day: NDArray[np.integer[Any]]) -> Keys:
+    """The key of a user's day: the first 48 bits of the user's hash (E,) int64, then the number of the day (E,)."""
+    return whole(user) | (day.astype(np.int64) & ((1 << DAY_BITS) - 1))
+
+
+def whole(user: Keys) -> Keys:
+    """The key of all days of the users whose days, or whose hashes, are given."""
+    return user >> DAY_BITS << DAY_BITS
 
 
 def chance(user: Keys, item: Keys, seed: int) -> NDArray[np.uint64]:
@@ -87,8 +103,7 @@ def bounded_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> 
     dropped: list[Cut] = []
 
     def bound() -> Entries:
-        together = Entries(*(np.concatenate(column) for column in zip(*held, strict=True)))
-        kept, cut = bounded(together, by, cap, seed)
+        kept, cut = bounded(_joined(held), by, cap, seed)
         dropped.append(Cut(cut.key, cut.members - cap))
         return kept
 
@@ -109,13 +124,34 @@ def bounded_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> 
     return kept, Cut(keys, cap + more)
 
 
+def user_lists(entries: Entries, cap: int, seed: int) -> tuple[Entries, Cut]:
+    """Users' days (`of_day`) → the lists that Swing takes for users, `bounded`, and the days that the cap cut.
+
+    A user is one list (`whole`) with at most `cap` items, otherwise a list a day; each graph as if the other did not
+    exist.
+    """
+    everything = whole(entries.user)
+    together, none = bounded(entries._replace(user=everything), "user", UNBOUNDED, seed)
+    parts, busy = [], np.zeros(len(everything), np.bool_)
+    for graph in range(len(GRAPHS)):
+        user, items = np.unique(together.user[levels(together.code, graph) > 0], return_counts=True)
+        many = np.isin(everything, user[items > cap])
+        code = entries.code & np.uint8(15 << 4 * graph)
+        parts.append(Entries(np.where(many, entries.user, everything), entries.item, code))
+        busy |= many
+    if not busy.any():
+        return together, none
+    kept, cut = bounded(_joined([_some(part, busy & (part.code > 0)) for part in parts]), "user", cap, seed)
+    return _joined([_some(together, ~np.isin(together.user, everything[busy])), kept]), cut
+
+
 def bucket_of(item: Keys, buckets: int) -> NDArray[np.int64]:
     """The bucket in which an item is scored."""
     return item % buckets
 
 
 def packed(entries: Entries, buckets: int) -> Iterable[tuple[int, bytes]]:
-    """For each bucket the whole lists of the users who have an item of it; `entries` come in the order of users."""
+    """For each bucket the whole lists of the users who have an item of it; `entries` come a user after the other."""
     if len(entries.user) == 0:
         return
     starts = np.flatnonzero(np.concatenate([[True], entries.user[1:] != entries.user[:-1]]))
@@ -147,6 +183,14 @@ def unpacked(payloads: list[bytes]) -> tuple[int, UserLists, Keys]:
     rank = np.empty(len(known), np.int32)
     rank[order] = np.arange(len(known), dtype=np.int32)
     return bucket, UserLists(indptr, rank[numbered.indices.to_numpy()], np.concatenate(codes)), known[order]
+
+
+def _some(entries: Entries, which: NDArray[np.bool_]) -> Entries:
+    return Entries(entries.user[which], entries.item[which], entries.code[which])
+
+
+def _joined(parts: list[Entries]) -> Entries:
+    return Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

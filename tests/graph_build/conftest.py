@@ -1,7 +1,6 @@
 """One small Spark session for all tests of this room, and short ways to write a log and read a table."""
 
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,15 +32,16 @@ EVENT_SCHEMA = pa.schema(
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    from graph_build.spark import spark_session
+    from graph_build.spark import QUERY_SETTINGS, spark_session
 
-    # Tests are over before the optimising compiler has earned its keep.
-    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
     session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
-    # Nor has generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
+    # Generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
     session.conf.set("spark.sql.codegen.wholeStage", "false")
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    yield session
+    # Plans that adapt: each shuffle is a job of its own, and the partitions are two anyway.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(QUERY_SETTINGS, "spark.sql.adaptive.enabled", "false")
+        yield session
     session.stop()
 
 

@@ -30,7 +30,7 @@ def test_the_star_the_bot_and_the_flood_are_named(spark: Any, built: Callable[..
         ]
     summary, out = built(rows, config=CONFIG)
     bot, searcher = (
-        str(row[0])
+        f"{row[0] >> 16 & 2**48 - 1:012x} on {at(0).date()}"
         for row in spark.createDataFrame([("bot",), ("searcher",)], "id string").selectExpr("xxhash64(id)").collect()
     )
     assert summary.most_cut == {

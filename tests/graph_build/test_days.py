@@ -81,6 +81,7 @@ def test_nights_equal_one_build_of_everything_with_a_late_day_and_a_day_sent_aga
     assert {row["reason"] for row in quarantine} == {"other_day"}
 
 
+@pytest.mark.slow
 def test_settings_may_change_without_the_logs(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_build import swing, swing_lists
 from graph_build.config import SwingConfig
-from graph_build.swing_lists import Entries, bounded, bounded_stream, chance, packed, unpacked
+from graph_build.swing_lists import Entries, bounded, bounded_stream, chance, of_day, packed, unpacked, user_lists
 
 from .test_swing_kernel import brute_force  # type: ignore[import-not-found]
 
@@ -74,6 +74,41 @@ def test_caps_of_a_stream_are_those_of_the_whole(rows: Any, by: str, cap: int, p
     assert as_dict(found) == slow(rows, by, cap, 17)
 
 
+# user, item, level, whether the hold-out leaves it, day
+days = st.lists(
+    st.tuples(st.integers(-3, 3), st.integers(-6, 6), st.integers(1, 3), st.booleans(), st.integers(0, 3)), max_size=60
+)
+
+
+@given(days, st.integers(1, 8))
+def test_a_user_with_more_items_than_the_cap_counts_day_by_day(days: Any, cap: int) -> None:
+    """In each graph as if the other did not exist."""
+    rows = [(user, item, level, level * fit, day) for user, item, level, fit, day in days]
+
+    def key(user: int, day: int) -> int:
+        return int(of_day(np.array([user << 16 | 5]), np.array([day]))[0])
+
+    found, cut = user_lists(entries([(key(user, day), *rest) for user, *rest, day in rows]), cap, 17)
+    expected: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+    lists_of_days: dict[int, set[int]] = defaultdict(set)
+    for graph in (0, 1):
+        mine = [(user, item, both[graph], day) for user, item, *both, day in rows if both[graph]]
+        items = {user: {item for who, item, _, _ in mine if who == user} for user, *_ in mine}
+        daily = {user for user in items if len(items[user]) > cap}
+        as_lists = [(key(u, day) if u in daily else u << 16, i, level, level) for u, i, level, day in mine]
+        for pair, levels in slow(as_lists, "user", cap, 17).items():
+            expected[pair][graph] = levels[graph]
+        for who, item, _, _ in as_lists:
+            lists_of_days[who].add(item)
+    assert as_dict(found) == {pair: tuple(levels) for pair, levels in expected.items()}
+    assert dict(zip(cut.key.tolist(), cut.members.tolist(), strict=True)) == {
+        who: len(items) for who, items in lists_of_days.items() if len(items) > cap
+    }
+    starts = np.flatnonzero(np.diff(found.user, prepend=1)).tolist()  # no key is 1
+    assert len(starts) == len(set(found.user.tolist()))
+
+
+@settings(deadline=None)  # Arrow takes its time at first
 @given(log, st.integers(1, 3))
 def test_packed_lists_come_back_whole_in_every_bucket_of_their_items(rows: Any, buckets: int) -> None:
     found, _ = bounded(entries(rows), "user", 99, 17)
@@ -97,13 +132,15 @@ def test_packed_lists_come_back_whole_in_every_bucket_of_their_items(rows: Any, 
 @pytest.mark.parametrize("buckets", [1, 3])
 def test_swing_in_spark_equals_brute_force_in_both_graphs(spark: Any, buckets: int) -> None:
     rng = random.Random(buckets)
-    config = SwingConfig(max_item_users=9, max_user_items=6)
+    config = SwingConfig(max_item_users=9, max_user_items=4)
     rows = []
     for _ in range(400):
         level = rng.randrange(1, 4)
-        rows.append((rng.randrange(40), rng.randrange(15), level, level if rng.random() < 0.8 else 0))
+        user = int(of_day(np.array([rng.randrange(40) << 40]), np.array([rng.randrange(2)]))[0])
+        rows.append((user, rng.randrange(15), level, level if rng.random() < 0.8 else 0))
     kept = [(*pair, *levels) for pair, levels in slow(rows, "item", 9, config.seed).items()]
-    kept_by_user = slow(kept, "user", 6, config.seed)
+    kept_by_user = as_dict(user_lists(entries(kept), 4, config.seed)[0])
+    assert len({user & 65535 for user, _ in kept_by_user}) == 2
     expected = {}
     for graph in (0, 1):
         users: dict[int, dict[int, int]] = defaultdict(dict)

@@ -25,7 +25,7 @@ def said(tmp_path: Path):
     ("text", "words"),
     [
         ("[model.loss]\ntemprature = 1", ("model.loss.temprature: unknown key, did you mean 'temperature'?",)),
-        ("[retreival]", ("retreival: unknown key, did you mean 'retrieval'?", "validation, input", "graph, model")),
+        ("[retreival]", ("retreival: unknown key, did you mean 'retrieval'?", "nightly, input", "graph, model")),
         ("[inptu.events]", ("inptu: unknown key, did you mean 'input'?",)),
         ("[input.event]", ("  input.event: unknown key, did you mean 'events'?", "items, ads, max_bad_share")),
         ("[graph.input.event]", ("  input.event: unknown key",)),

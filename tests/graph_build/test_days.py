@@ -125,6 +125,7 @@ def test_forgetting_a_user_leaves_what_a_log_without_their_sessions_would_give(
     assert len(list(Path(root).glob("*/2026*"))) == 2, "what was replaced is gone from the disk"
 
 
+@pytest.mark.slow
 def test_the_last_day_held_out_leaves_the_graph_of_the_day_before(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_same_run_again_is_recognised_and_not_built_twice(shop, capsys):
     assert "nothing changed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nights_from_stored_days_end_in_the_version_that_all_events_give(shop, tmp_path, capsys):
     workspace = tmp_path / "workspace"
     items = ["--items", str(shop.files.items), "--ads", str(shop.files.ads)]

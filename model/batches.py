@@ -36,7 +36,7 @@ class Batches:
     ) -> None:
         self._device = device
         self._pairs, self._size, self._num_items = pairs, size, num_items
-        self._loss, self._neighbours = config.loss, neighbours
+        self._loss, self._neighbours, self._prefixes = config.loss, neighbours, config.matryoshka
         self._rng = np.random.default_rng(config.train.seed)
         share = np.bincount(pairs[:, 1], minlength=num_items) / len(pairs)
         self._target_share = torch.from_numpy(share.astype(np.float32)).to(device)
@@ -78,6 +78,7 @@ class Batches:
             self._loss.temperature,
             self._loss.logq,
             network.members,
+            self._prefixes,
         )
 
 

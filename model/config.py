@@ -1,5 +1,6 @@
 """Configuration of the model room: what the [model] section of the TOML file may say."""
 
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,6 +75,7 @@ class ModelConfig(_Section):
 
     dim: int = Field(192, ge=2, description="of the embeddings, all members together")
     members: int = Field(4, ge=1, description="networks side by side, each on its share of the dimensions")
+    matryoshka: tuple[int, ...] = Field((), description="sizes of prefixes that are embeddings, too; with members = 1")
     dropout: float = Field(0.2, ge=0, le=0.99)
     features: FeatureConfig = FeatureConfig()
     propagation: PropagationConfig = PropagationConfig()
@@ -86,4 +88,10 @@ class ModelConfig(_Section):
     def _whole_shares(self) -> Self:
         if self.dim % self.members:
             raise ValueError(f"dim = {self.dim} cannot be shared among members = {self.members}: it must be a multiple")
+        if self.matryoshka and self.members > 1:
+            raise ValueError("matryoshka needs members = 1: the first member alone would be in a prefix")
+        if any(small >= large for small, large in pairwise([0, *self.matryoshka, self.dim])):
+            raise ValueError(
+                f"matryoshka = {list(self.matryoshka)} must ascend from 1, and stay below dim = {self.dim}"
+            )
         return self

@@ -5,10 +5,13 @@ candidate j that is drawn with expected count q_j enters as s_ij / T − log q_j
 2019). With the positive left raw the gradient is the full softmax's to within a percent; correcting it too biases it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from model.matryoshka import nested
 
 LogQ = Literal["negatives", "all", "none"]
 
@@ -32,6 +35,7 @@ def sampled_softmax(
     temperature: float,
     logq: LogQ = "negatives",
     members: int = 1,
+    prefixes: Sequence[int] = (),
 ) -> Tensor:
     """Mean loss of a batch over all members, each with a softmax of its own over the cosines of its part.
 
@@ -43,6 +47,7 @@ def sampled_softmax(
         counts: (B + K,) float32 of `expected_counts`
         temperature: T > 0
         logq: which logits are corrected
+        prefixes: sizes of Matryoshka prefixes, each below D, that have to do as well; with one member alone
     Returns:
         scalar
     """
@@ -52,9 +57,13 @@ def sampled_softmax(
     correction = query.new_zeros(b, len(candidate)) if logq == "none" else (-counts.log()).repeat(b, 1)
     correction.masked_fill_(hit, -torch.inf)
     correction[diagonal, diagonal] = -counts[:b].log() if logq == "all" else 0.0
-    parts = [vectors.view(len(vectors), members, -1).transpose(0, 1) for vectors in (query, candidate)]
-    loss: Tensor = _CrossEntropy.apply(*parts, correction, members / temperature)  # type: ignore[no-untyped-call]
-    return loss
+
+    def loss(query: Tensor, candidate: Tensor) -> Tensor:
+        parts = [vectors.view(len(vectors), members, -1).transpose(0, 1) for vectors in (query, candidate)]
+        found: Tensor = _CrossEntropy.apply(*parts, correction, members / temperature)  # type: ignore[no-untyped-call]
+        return found
+
+    return nested(loss, query, candidate, prefixes)
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -152,6 +152,7 @@ CHANGES = (
     Change("groups of 16", {"tail": {"group_size": 16}}),
     Change("groups of 2 at random", code={"model.trainer.group_tail": at_random}),
     Change("one member", {"members": 1}),
+    Change("Matryoshka", {"members": 1, "dim": 256, "matryoshka": (16, 32, 64, 128)}),
     Change("pairs up to 3 steps apart", {"train": {"max_steps_apart": 3}}),
     Change("no shift of demand", retrieval={"prior_weight": 0.0}),
     Change("no bonus of direct edges", retrieval={"direct_weight": 0.0}),

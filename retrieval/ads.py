@@ -118,29 +118,47 @@ class Ads:
     def replaced(self, rows: list[dict[str, Any]]) -> Ads:
         """With other rows for some ads, and with further ads: by ad_id, whatever their versions.
 
-        Costs a copy of the arrays. `table`, `by_status` and `unknown_items` stay those of the table that was read.
+        Copies the columns that change; all of them where an ad comes, goes, or stands elsewhere in the order. `table`,
+        `by_status` and `unknown_items` stay those of the table that was read.
         """
         changed = Ads(pa.Table.from_pylist(rows, schema=SCHEMA), self._row_of, quiet=True)
         new = copy(self)
-        kept = np.ones(len(self), bool)
-        kept[[slot for row in rows if (slot := self.slot(row["ad_id"])) is not None]] = False
-        for name in _ARRAYS:
-            setattr(new, name, getattr(self, name)[kept])
-        at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
         new.places = list(dict.fromkeys([*self.places, *changed.places]))
         changed.place = np.array([new.places.index(place) for place in changed.places], np.int64)[changed.place]
         new.campaigns, changed.campaign = _joined(self.campaigns, changed.campaigns, changed.campaign)
         new.advertisers, changed.advertiser = _joined(self.advertisers, changed.advertisers, changed.advertiser)
-        for name in _ARRAYS:
-            setattr(new, name, np.insert(getattr(new, name), at, getattr(changed, name)))
+        slots = [slot for row in rows if (slot := self.slot(row["ad_id"])) is not None]
+        if len(slots) == len(rows) == len(changed) and self._in_place(slots, changed):
+            at = np.array([self.slot(ad) for ad in changed.ad_ids], np.int64)
+            for name in _ARRAYS:
+                before, now = getattr(self, name), getattr(changed, name)
+                if (before[at] != now).any():
+                    setattr(new, name, before.copy())
+                    getattr(new, name)[at] = now
+        else:
+            kept = np.ones(len(self), bool)
+            kept[slots] = False
+            for name in _ARRAYS:
+                setattr(new, name, getattr(self, name)[kept])
+            at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
+            for name in _ARRAYS:
+                setattr(new, name, np.insert(getattr(new, name), at, getattr(changed, name)))
         item_rows = changed.item_rows.tolist()
         new._rows = self._rows | {row["ad_id"]: row for row in rows}
         new._moved = (
             self._moved | {row["ad_id"]: -1 for row in rows} | dict(zip(changed.ad_ids, item_rows, strict=True))
         )
-        new._bounds = np.union1d(self._bounds, changed._bounds)
+        place = np.searchsorted(self._bounds, changed._bounds)
+        news = changed._bounds != np.append(self._bounds, _EVER.max)[place]
+        if news.any():
+            new._bounds = np.insert(self._bounds, place[news], changed._bounds[news])
         new._cached = lru_cache(maxsize=_CACHED)(new._eligible_at)
         return new
+
+    def _in_place(self, slots: list[int], changed: Ads) -> bool:
+        """Whether the ads in some slots, changed, have the same places in the order."""
+        keys = {ad: (item, bid) for ad, item, bid in zip(changed.ad_ids, changed.item_rows, changed.bid, strict=True)}
+        return all(keys[self.ad_ids[slot]] == (self.item_rows[slot], self.bid[slot]) for slot in slots)
 
     def slot(self, ad_id: str) -> int | None:
         """Where an ad stands in the arrays; None if it is not there, or its item is not in the catalogue."""

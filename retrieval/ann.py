@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from .errors import IndexFolderError
 from .exact import Floats, Mask, Rows
+from .matryoshka import funnel, shorter
 
 FILTERED_PERCENT = (30, 10, 3)
 """Shares of eligible rows for which an index is tuned, besides all."""
@@ -50,7 +51,9 @@ class Ann:
 
     kind: "flat" (exact), or inverted lists of 8-bit vectors ("ivf_sq8") or of product-quantised ones ("ivf_pq4");
     parameters: of the latter nlist, nprobe, visited: the rows in so many lists, and shortlist: how many times k rows
-    are to be asked for, then ranked exactly; recall: recall@100 of that against exact search, measured at building.
+    are to be asked for, then ranked exactly. Where not all dimensions are indexed (`matryoshka`), prefix: how many are,
+    of dim, and funnel: 1 if the shortlist is to be halved by longer ones. recall: recall@100 of all that against exact
+    search, measured at building.
     """
 
     index: Any
@@ -67,6 +70,11 @@ class Ann:
         return self.parameters.get("shortlist", 3)
 
     @property
+    def prefix(self) -> int:
+        """How many dimensions are indexed; 0 = all."""
+        return self.parameters.get("prefix", 0)
+
+    @property
     def visited(self) -> int:
         """How many rows a search without a selection looks at."""
         if self.kind == "flat":
@@ -80,8 +88,8 @@ class Ann:
         In units of skipping a row in a list (about 10 ns): 64 dimensions cost 1 side by side, 1.4 in a list, and a row
         that has to be fetched 3 and 2.5 for its every 64. Fitted to benchmarks/filters.py.
         """
-        vectors = self.index.d / 64
-        scan = eligible * (vectors if gathered else 3 + 2.5 * vectors)
+        vectors, whole = self.index.d / 64, self.parameters.get("dim", self.index.d) / 64
+        scan = eligible * (whole if gathered else 3 + 2.5 * whole)
         seen = self.needed(eligible)
         skipped = seen * (len(self.rows) - eligible) / max(1, eligible)
         return scan <= 1.4 * vectors * seen + skipped
@@ -128,16 +136,30 @@ class Ann:
         if selection is not None and self.kind != "flat":
             return [self.search_one(query, k, selection) for query in queries]
         parameters = self._parameters(selection)
+        _, found = self.index.search(self.seen(queries), k, params=parameters)
+        return [self.rows[line[line >= 0]] for line in found]
+
+    def seen(self, queries: Floats) -> Floats:
+        """Queries (n, D) as the index takes them: their prefix, where that is indexed, and a one for the bias."""
+        if self.prefix:
+            queries = shorter(queries, self.prefix)
         if self.index.d > queries.shape[1]:
             queries = with_bias(queries, np.ones(len(queries), np.float32))
-        _, found = self.index.search(np.ascontiguousarray(queries), k, params=parameters)
-        return [self.rows[line[line >= 0]] for line in found]
+        return np.ascontiguousarray(queries)
+
+    def narrowed(self, rows: Rows, vector: Floats, item: Floats, bias: Floats, least: int) -> Rows:
+        """What the funnel leaves of a shortlist (S,), at least `least` rows; all of it without one."""
+        if not self.parameters.get("funnel"):
+            return rows
+        return funnel(vector, item, bias, rows, self.prefix, least)
 
     def search_one(self, vector: Floats, k: int, selection: Selection | None = None) -> Rows:
         """The same for one query (D,), for who wants it soon: what can be prepared is kept."""
         k = min(k, len(self.rows))
         if k == 0:
             return np.zeros(0, np.int64)
+        if self.prefix:
+            vector = shorter(vector[None], self.prefix)[0]
         query = getattr(self._own, "query", None)
         if query is None:
             query = np.zeros((1, len(vector)), np.float32)

@@ -16,13 +16,16 @@ from . import exact
 from .ann import FILTERED_PERCENT, Ann, Selection, with_bias
 from .config import RetrievalConfig
 from .exact import Floats, Rows
+from .matryoshka import shorter
 
 _log = logging.getLogger(__name__)
 _RECALL_AT = 100
 _ADD_ROWS = 65_536
 _FILTERED_QUERIES = 100
 # How many times k rows are ranked exactly. Eight bits lose little, so that more would only cost.
-_SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10)}
+_SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10), "flat": (1,)}
+# The same for prefixes, of which as many are needed as their own order is wrong.
+_OF_PREFIXES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 
 # Codes of four bits cannot be learned from fewer vectors.
 _FEWEST = 16
@@ -53,26 +56,32 @@ def build(
     """(an index over the given rows of item, and what was tried).
 
     Up to `config.exact_below` rows it is flat. Beyond that, of `config.index_kinds` the first, unless another one costs
-    a fifth less CPU at `config.target_recall`, recall@100 against exact search. Both are measured on a sample of the
-    items' query vectors, drawn by their `events`: so requests come.
+    a fifth less CPU at `config.target_recall`, recall@100 against exact search; of the first `config.index_prefix`
+    dimensions, if so wished. All is measured on a sample of the items' query vectors, drawn by their `events`: so
+    requests come.
 
     Shapes: item, query (N, D) float32; rows (I,) int64, ascending; bias (N,) float32, added to every inner product with
     the item; events (N,) int64.
     """
     report = progress or (lambda _message, _share: None)
-    if bias is not None and bias.any():
-        item, query = with_bias(item, bias), with_bias(query, np.ones(len(query), np.float32))
-    dim, target = item.shape[1], config.target_recall
+    biased = bias is not None and bool(bias.any())
+    whole = with_bias(item, bias) if bias is not None and biased else item
     if len(rows) <= max(config.exact_below, _FEWEST):
-        flat = faiss.IndexFlatIP(dim)
-        flat.add(np.ascontiguousarray(item[rows]))
+        flat = faiss.IndexFlatIP(whole.shape[1])
+        flat.add(np.ascontiguousarray(whole[rows]))
         return Ann(flat, rows, "flat", {}, 1.0), []
+    indexed, common = whole, {}
+    if config.index_prefix is not None and config.index_prefix < item.shape[1]:
+        common = {"prefix": config.index_prefix, "dim": whole.shape[1], "funnel": int(config.funnel)}
+        indexed = shorter(item, config.index_prefix)
+        indexed = with_bias(indexed, bias) if bias is not None and biased else indexed
+    dim, target = indexed.shape[1], config.target_recall
     generator = np.random.default_rng(config.seed)
     nlist = min(len(rows), 4 * round(math.sqrt(len(rows))))
     training = min(len(rows), nlist * config.train_rows_per_list)
-    sample = np.ascontiguousarray(item[np.sort(generator.choice(rows, training, replace=False))])
+    sample = np.ascontiguousarray(indexed[np.sort(generator.choice(rows, training, replace=False))])
     probes = _sample(generator, len(query), config.tuning_queries, events)
-    tuning = _Tuning(item, np.ascontiguousarray(query[probes]), rows, config)
+    tuning = _Tuning(whole, indexed, np.ascontiguousarray(query[probes]), rows, config)
     report(f"training {nlist} inverted lists", 0.05)
     # One set of lists for all kinds: finding the centres is most of the work.
     centres = faiss.IndexFlatIP(dim)
@@ -81,21 +90,23 @@ def build(
         index = _empty(kind, centres, dim, nlist)
         index.train(sample)
         for start in range(0, len(rows), _ADD_ROWS):
-            index.add(np.ascontiguousarray(item[rows[start : start + _ADD_ROWS]]))
+            index.add(np.ascontiguousarray(indexed[rows[start : start + _ADD_ROWS]]))
             report(f"adding vectors, {kind}", (place + 0.3 + 0.4 * start / len(rows)) / len(config.index_kinds))
-        found.append((index, tuning.of(kind, index, nlist)))
+        lists = {} if kind == "flat" else {"nlist": nlist}
+        found.append(tuning.of(Ann(index, rows, kind, common | lists, 0.0)))
         report(_said(found[-1][1]), (place + 1) / len(config.index_kinds))
-    index, best = found[0]
+    ann, best = found[0]
     for other, tuned in found[1:]:
         # A fifth at least must be saved: timing is noisy, and the same input should give the same index.
         if _order(replace(tuned, microseconds=1.25 * tuned.microseconds), target) < _order(best, target):
-            index, best = other, tuned
+            ann, best = other, tuned
     if best.recall < target:
         _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, target)
-    report("tuning for filters", 0.9)
-    filtered = tuning.filtered(Ann(index, rows, best.kind, best.parameters, best.recall), generator)
+    if ann.kind != "flat":
+        report("tuning for filters", 0.9)
+        ann = replace(ann, parameters=ann.parameters | tuning.filtered(ann, generator))
     report(_said(best), 1.0)
-    return Ann(index, rows, best.kind, best.parameters | filtered, best.recall), [tuned for _, tuned in found]
+    return ann, [tuned for _, tuned in found]
 
 
 def _sample(generator: np.random.Generator, n: int, size: int, events: Rows | None) -> Rows:
@@ -106,6 +117,8 @@ def _sample(generator: np.random.Generator, n: int, size: int, events: Rows | No
 
 def _empty(kind: str, centres: Any, dim: int, nlist: int) -> Any:
     product = faiss.METRIC_INNER_PRODUCT
+    if kind == "flat":
+        return faiss.IndexFlatIP(dim)
     if kind == "ivf_sq8":
         return faiss.IndexIVFScalarQuantizer(centres, dim, nlist, faiss.ScalarQuantizer.QT_8bit, product)
     # Pairs of dimensions in four bits each: codes an eighth of the size, read from registers.
@@ -123,23 +136,42 @@ def _said(tuned: Tuned) -> str:
 
 
 class _Tuning:
-    """Recall and cost on a sample of queries (n, D), as a request is answered: a shortlist, then exact ranking."""
+    """Recall and cost on a sample of queries (n, D), as a request is answered: a shortlist, then exact ranking.
 
-    def __init__(self, item: Floats, queries: Floats, rows: Rows, config: RetrievalConfig) -> None:
-        self._item, self._queries, self._rows, self._config = item, queries, rows, config
+    whole, indexed: (N, ·) the items with all dimensions, and as they are indexed; both with the bias, if there is one.
+    """
+
+    def __init__(self, whole: Floats, indexed: Floats, queries: Floats, rows: Rows, config: RetrievalConfig) -> None:
+        self._whole, self._indexed, self._queries, self._rows, self._config = whole, indexed, queries, rows, config
+        self._asked = queries
+        if whole.shape[1] > queries.shape[1]:
+            self._asked = with_bias(queries, np.ones(len(queries), np.float32))
         self._k = min(_RECALL_AT, len(rows))
-        self._truth = exact.search(queries, item, self._k, rows).rows.reshape(len(queries), self._k)
+        self._truth = exact.search(self._asked, whole, self._k, rows).rows.reshape(len(queries), self._k)
 
-    def of(self, kind: str, index: Any, nlist: int) -> Tuned:
+    def of(self, ann: Ann) -> tuple[Ann, Tuned]:
         """The cheapest setting that reaches the target, else the one of the best recall."""
         settings = []
-        for shortlist in _SHORTLISTS[kind]:
-            nprobe, recall = self._least_nprobe(index, nlist, shortlist)
-            cost = self._microseconds(index, nprobe, shortlist)
-            visited = self._visited(index, nprobe, nlist)
-            parameters = {"nlist": nlist, "nprobe": nprobe, "visited": visited, "shortlist": shortlist}
-            settings.append(Tuned(kind, parameters, recall, cost))
-        return min(settings, key=lambda tuned: _order(tuned, self._config.target_recall))
+        for shortlist in self._shortlists(ann):
+            tried = replace(ann, parameters=ann.parameters | {"shortlist": shortlist})
+            if ann.kind != "flat":
+                tried = self._least_nprobe(tried)
+            tried = replace(tried, recall=self._recall(tried))
+            settings.append((tried, Tuned(ann.kind, tried.parameters, tried.recall, self._microseconds(tried))))
+        return min(settings, key=lambda setting: _order(setting[1], self._config.target_recall))
+
+    def _shortlists(self, ann: Ann) -> tuple[int, ...]:
+        """What is tried; of prefixes the first with which an exact search of them reaches the target, and two more."""
+        if not ann.prefix:
+            return _SHORTLISTS[ann.kind]
+        most = min(len(self._rows), self._k * _OF_PREFIXES[-1])
+        found = exact.search(ann.seen(self._queries), self._indexed, most, self._rows).rows.reshape(-1, most)
+
+        def enough(shortlist: int) -> bool:
+            return self._hits([line[: self._k * shortlist] for line in found]) >= self._config.target_recall
+
+        first = next((n for n, size in enumerate(_OF_PREFIXES) if enough(size)), len(_OF_PREFIXES) - 1)
+        return _OF_PREFIXES[first : first + 3]
 
     def filtered(self, ann: Ann, generator: np.random.Generator) -> dict[str, int]:
         """visited_P: how many eligible rows have to be looked at where P per cent are eligible, by chance."""
@@ -149,7 +181,8 @@ class _Tuning:
             eligible = self._rows[mask]
             if len(eligible) <= max(self._config.exact_below, self._k):
                 break  # fewer are scanned exactly
-            truth = exact.search(queries, self._item, self._k, eligible).rows.reshape(len(queries), self._k)
+            asked = self._asked[: len(queries)]
+            truth = exact.search(asked, self._whole, self._k, eligible).rows.reshape(len(queries), self._k)
             selection = Selection(mask, np.bincount(ann.list_of[mask], minlength=ann.parameters["nlist"]))
             size = self._k * ann.shortlist
             while True:
@@ -162,48 +195,55 @@ class _Tuning:
             found[f"visited_{percent}"] = visited
         return found
 
-    def _least_nprobe(self, index: Any, nlist: int, shortlist: int) -> tuple[int, float]:
-        """About the smallest nprobe that reaches the target, and its recall."""
-        target, enough, short = self._config.target_recall, 1, 0
+    def _least_nprobe(self, ann: Ann) -> Ann:
+        """With about the smallest nprobe that reaches the target."""
+        nlist, target, enough, short = ann.parameters["nlist"], self._config.target_recall, 1, 0
+
+        def probing(nprobe: int) -> Ann:
+            return replace(ann, parameters=ann.parameters | {"nprobe": nprobe})
+
         # Doubling finds a number that is enough, halving the gap the smallest within a sixteenth.
-        while (reached := self._recall(index, enough, shortlist)) < target and enough < nlist:
+        while (reached := self._recall(probing(enough))) < target and enough < nlist:
             enough, short = min(2 * enough, nlist), enough
-        if reached < target:
-            return enough, reached
-        while enough - short > max(1, enough // 16):
+        while reached >= target and enough - short > max(1, enough // 16):
             middle = (enough + short) // 2
-            got = self._recall(index, middle, shortlist)
-            if got >= target:
-                enough, reached = middle, got
+            if self._recall(probing(middle)) >= target:
+                enough = middle
             else:
                 short = middle
-        return enough, reached
+        tried = probing(enough)
+        return replace(tried, parameters=tried.parameters | {"visited": self._visited(tried, enough)})
 
-    def _visited(self, index: Any, nprobe: int, nlist: int) -> int:
+    def _visited(self, ann: Ann, nprobe: int) -> int:
         """Rows in the lists that are probed, in the mean over the queries."""
-        sizes = np.array([index.invlists.list_size(number) for number in range(nlist)])
-        _, centres = index.quantizer.search(self._queries, nprobe)
+        sizes = np.array([ann.index.invlists.list_size(number) for number in range(ann.parameters["nlist"])])
+        _, centres = ann.index.quantizer.search(ann.seen(self._queries), nprobe)
         return math.ceil(sizes[centres].sum() / len(self._queries))
 
-    def _recall(self, index: Any, nprobe: int, shortlist: int) -> float:
+    def _recall(self, ann: Ann) -> float:
         # The shortlist is ranked exactly afterwards, so that only what it misses counts.
-        size = min(len(self._rows), self._k * shortlist)
-        _, found = index.search(self._queries, size, params=faiss.SearchParametersIVF(nprobe=nprobe))  # type: ignore[call-arg]
-        rows = self._rows
-        hits = sum(np.isin(want, rows[got[got >= 0]]).sum() for want, got in zip(self._truth, found, strict=True))
+        lists = ann.search(self._queries, self._k * ann.shortlist)
+        if ann.parameters.get("funnel"):
+            lists = [self._narrowed(ann, rows, query) for rows, query in zip(lists, self._asked, strict=True)]
+        return self._hits(lists)
+
+    def _hits(self, lists: list[Rows]) -> float:
+        hits = sum(np.isin(true, rows).sum() for true, rows in zip(self._truth, lists, strict=True))
         return float(hits) / self._truth.size
 
-    def _microseconds(self, index: Any, nprobe: int, shortlist: int) -> float:
+    def _narrowed(self, ann: Ann, rows: Rows, query: Floats) -> Rows:
+        dim = self._queries.shape[1]
+        bias = self._whole[:, dim] if self._whole.shape[1] > dim else np.zeros(len(self._whole), np.float32)
+        return ann.narrowed(rows, query[:dim], self._whole[:, :dim], bias, 2 * self._k)
+
+    def _microseconds(self, ann: Ann) -> float:
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
-        size = min(len(self._rows), self._k * shortlist)
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe)  # type: ignore[call-arg]
         try:
             began = time.thread_time()
-            for query in self._queries:
-                _, found = index.search(query[None], size, params=parameters)
-                rows = self._rows[found[0][found[0] >= 0]]
-                np.argsort(-np.einsum("nd,d->n", self._item[rows], query))
+            for query, asked in zip(self._queries, self._asked, strict=True):
+                rows = self._narrowed(ann, ann.search_one(query, self._k * ann.shortlist), asked)
+                np.argsort(-np.einsum("nd,d->n", self._whole[rows], asked))
             return 1e6 * (time.thread_time() - began) / len(self._queries)
         finally:
             faiss.omp_set_num_threads(threads)

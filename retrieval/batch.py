@@ -252,7 +252,7 @@ def _ad_ids(retriever: Retriever, scope: Scope, rows: Rows) -> list[str | None]:
     if retriever.ads is None or scope.ads is None:
         return [None] * len(rows)
     ad_ids = retriever.ads.ad_ids
-    return [ad_ids[ad] for ad in scope.ads[np.searchsorted(scope.rows, rows)].tolist()]
+    return [ad_ids[ad] for ad in scope.ads_of(rows).tolist()]
 
 
 def _table(retriever: Retriever, answers: list[_Answers], query_ids: pa.Array) -> pa.Table:

@@ -38,8 +38,14 @@ class RetrievalConfig(BaseModel):
     """Recall@100 against exact search at which the tuning of nprobe stops."""
     tuning_queries: int = Field(default=500, ge=1)
     """Catalogue query vectors on which the index is tuned and its recall is measured."""
-    index_kinds: tuple[Literal["ivf_sq8", "ivf_pq4"], ...] = Field(default=("ivf_sq8", "ivf_pq4"), min_length=1)
-    """What is built and compared beyond `exact_below` rows: inverted lists of 8-bit, of product-quantised vectors."""
+    index_kinds: tuple[Literal["ivf_sq8", "ivf_pq4", "flat"], ...] = Field(default=("ivf_sq8", "ivf_pq4"), min_length=1)
+    """What is built and compared beyond `exact_below` rows: inverted lists of 8-bit, of product-quantised vectors; or
+    all vectors one after the other."""
+    index_prefix: int | None = Field(default=None, ge=1)
+    """Adaptive retrieval: only the first so many dimensions are indexed, of embeddings that were trained for it
+    (`[model] matryoshka`); what is found is ranked by all of them. None = all are indexed."""
+    funnel: bool = False
+    """Whether what an indexed prefix finds is halved by prefixes of doubling size before it is ranked."""
     recent_items: int = Field(default=10, ge=1)
     """How many of a query's most recent items count."""
     recency_weight: Share = 0.5

@@ -6,9 +6,9 @@ Bodies are read raw and checked here, for that route and for all others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from fastapi import Response
 from pydantic import BaseModel, ValidationError
@@ -74,11 +74,31 @@ async def read_body(receive: Receive, config: ServeConfig) -> bytes | Response:
 
 async def _next(receive: Receive, seconds: float) -> Message | None:
     """The next message, None if it does not come in time."""
+    coming = receive().__await__()
+    try:
+        waits_for = next(coming)
+    except StopIteration as arrived:  # most bodies are there already, and need no clock
+        return cast("Message", arrived.value)
     try:
         async with asyncio.timeout(seconds):
-            return await receive()
+            return await _Rest(coming, waits_for)
     except TimeoutError:
         return None
+
+
+class _Rest:
+    """What is left of an awaitable that waits for the first time."""
+
+    def __init__(self, coming: Generator[Any, Any, Message], waits_for: Any) -> None:
+        self._coming, self._waits_for = coming, waits_for
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        try:
+            yield self._waits_for
+        except BaseException as error:
+            self._waits_for = self._coming.throw(error)
+            yield self._waits_for
+        return (yield from self._coming)
 
 
 def _too_large(config: ServeConfig) -> Response:

@@ -7,12 +7,12 @@ import random
 import re
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,26 +53,43 @@ class Times(Collector):
         yield family
 
 
+class Counts(Collector):
+    """A counter for each combination of labels, for one thread, as `Times`."""
+
+    def __init__(self, name: str, what: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
+        self._name, self._what, self._labels = name, what, labels
+        self._counts: defaultdict[tuple[str | int, ...], int] = defaultdict(int, {} if labels else {(): 0})
+        registry.register(self)
+
+    def add(self, n: int, *of: str | int) -> None:
+        """Count n more."""
+        self._counts[of] += n
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What a scrape reads."""
+        family = CounterMetricFamily(self._name, self._what, labels=self._labels)
+        for of, count in self._counts.items():
+            family.add_metric(list(map(str, of)), count)
+        yield family
+
+
 class Metrics:
     """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "lightsage_requests", "Requests by endpoint and status", ["endpoint", "status"], registry=self.registry
+        self.requests = Counts(
+            "lightsage_requests", "Requests by endpoint and status", ("endpoint", "status"), self.registry
         )
         self.seconds = Times("lightsage_request_seconds", "Time per request", "endpoint", _SECONDS, self.registry)
         self.stages = Times(
             "lightsage_stage_seconds", "Time of retrieval by stage", "stage", _STAGE_SECONDS, self.registry
         )
-        self.plans = Counter(
-            "lightsage_plans",
-            "Retrievals by how they were answered: index or exact scan",
-            ["plan"],
-            registry=self.registry,
+        self.plans = Counts(
+            "lightsage_plans", "Retrievals by how they were answered: index or exact scan", ("plan",), self.registry
         )
-        self.asked = Counter("lightsage_asked_results", "Results asked for (k)", registry=self.registry)
-        self.returned = Counter("lightsage_returned_results", "Results returned", registry=self.registry)
+        self.asked = Counts("lightsage_asked_results", "Results asked for (k)", (), self.registry)
+        self.returned = Counts("lightsage_returned_results", "Results returned", (), self.registry)
         self.in_flight = Gauge("lightsage_ads_in_flight", "Ads that are active now", registry=self.registry)
         self.fallbacks = Counter("lightsage_fallbacks", "Requests with nothing known", registry=self.registry)
         self.short = Counter("lightsage_short_lists", "Requests with fewer than k results", registry=self.registry)
@@ -93,17 +110,13 @@ class Metrics:
             "lightsage_as_of_timestamp_seconds", "As-of time served", ["version"], registry=self.registry
         )
 
-        # What labels lead to is kept: finding it again costs as much as the counting.
-        self.request = cache(self.requests.labels)
-        self._plan = cache(self.plans.labels)
-
     def count(self, response: Response, k: int) -> None:
         """One answered retrieval."""
         for stage, seconds in zip(STAGES, response.seconds, strict=True):
             self.stages.observe(stage, seconds)
-        self._plan(response.plan).inc()
-        self.asked.inc(k)
-        self.returned.inc(len(response.results))
+        self.plans.add(1, response.plan)
+        self.asked.add(k)
+        self.returned.add(len(response.results))
         if response.unknown_items:
             self.unknown.inc(len(response.unknown_items))
         if response.fallback:
@@ -147,7 +160,7 @@ class Measured:
             # The route's pattern, not the path: one series an endpoint.
             endpoint = getattr(scope.get("route"), "path", "unknown")
             seconds = time.perf_counter() - start
-            self._metrics.request(endpoint, status).inc()
+            self._metrics.requests.add(1, endpoint, status)
             self._metrics.seconds.observe(endpoint, seconds)
             if seconds > self._slow_seconds:
                 more = {"request_id": ident, "endpoint": endpoint, "status": status, "seconds": round(seconds, 4)}

@@ -87,6 +87,7 @@ class Retriever:
         self._everything = Scope(everything, None, catalogue.n_rows, lasting=True)
         self._scope_of = lru_cache(maxsize=_SCOPES)(self._new_scope)
         self._selection_of = lru_cache(maxsize=_SCOPES)(self._new_selection)
+        self._exactly_of = lru_cache(maxsize=_SCOPES)(self._new_exactly)
         self._scope_in = lru_cache(maxsize=_SCOPES)(self._new_scope_in)
         self._vectors = ScopeVectors(catalogue.item, catalogue.bias, self.config.scope_cache_bytes)
 
@@ -100,6 +101,7 @@ class Retriever:
         self.ads = ads
         self._scope_of.cache_clear()
         self._selection_of.cache_clear()
+        self._exactly_of.cache_clear()
         self._scope_in.cache_clear()
         self._vectors.clear()
 
@@ -216,6 +218,9 @@ class Retriever:
             wanted *= 8
 
     def _better_exactly(self, scope: Scope) -> bool:
+        return self._exactly_of(scope) if scope.lasting else self._new_exactly(scope)
+
+    def _new_exactly(self, scope: Scope) -> bool:
         assert self.ann is not None
         return self.config.exact_below > 0 and self.ann.exact_is_cheaper(
             len(scope.rows), gathered=self._vectors.keeps(scope)
@@ -228,6 +233,7 @@ class Retriever:
         # Each direct row may stand in the shortlist with a score that it does not keep.
         breadth = max(n * self.ann.shortlist, LEAST_SHORTLIST) + len(asked.rows)
         rows = self.ann.search_one(asked.vector, breadth, selection)
+        rows = self.ann.narrowed(rows, asked.vector, self.catalogue.item, self.catalogue.bias, 2 * n + len(asked.rows))
         if len(outside):
             rows = np.concatenate([rows, outside])
         direct = scope.mask[asked.rows]
@@ -314,14 +320,13 @@ class Retriever:
         return picked, False
 
     def _ad(self, row: int, scope: Scope) -> int:
-        assert scope.ads is not None
-        return int(scope.ads[np.searchsorted(scope.rows, row)])
+        return int(scope.ads_of(np.array([row]))[0])
 
     def _named(self, picked: list[tuple[int, float]], scope: Scope, why: Sequence[str | None]) -> list[Result]:
         rows = np.array([row for row, _ in picked], np.int64)
         ads: list[str | None] = [None] * len(picked)
         if self.ads is not None and scope.ads is not None:
-            ads = self.ads.ad_ids[scope.ads[np.searchsorted(scope.rows, rows)]].tolist()
+            ads = self.ads.ad_ids[scope.ads_of(rows)].tolist()
         items = self.catalogue.item_ids[rows].tolist()
         return list(map(Result, items, ads, [score for _, score in picked], why))
 

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from .ads import A_COUNTRY, COUNTRY_PATTERN
 from .config import ServeConfig
-from .filters import Filters
+from .filters import NO_FILTERS, Filters
 
 SCHEMA_AT = "#/components/schemas/{model}"
 _PROBLEMS = {
@@ -72,8 +72,9 @@ class RetrieveRequest(BaseModel):
     k: int = Field(20, ge=1, description="How many results")
     at: Time | None = Field(None, description="When ads must be active (no zone = UTC); default: the server's time")
     country: Country | None = Field(None, description="ISO 3166 alpha-2; without one, no ad with a country limit")
-    filters: Filters = Filters()
-    exclude: list[str] = Field([], description="Items that must not be returned")
+    # Made here, as a plain default would be copied deep for each request.
+    filters: Filters = Field(default_factory=lambda: NO_FILTERS)
+    exclude: list[str] = Field(default_factory=list, description="Items that must not be returned")
     min_score: float | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
     reasons: bool = Field(True, description="Whether to say why each result is there; null otherwise")

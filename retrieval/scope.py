@@ -6,8 +6,10 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .exact import Floats, Mask, Rows
 
@@ -30,6 +32,19 @@ class Scope:
         mask = np.zeros(self.n_rows, bool)
         mask[self.rows] = True
         return mask
+
+    def ads_of(self, rows: Rows) -> NDArray[np.signedinteger[Any]]:
+        """The winning ads (n,) of rows (n,) of the scope, which has ads."""
+        assert self.ads is not None
+        # By halving, each of so many steps would wait for memory.
+        return self._ad_of[rows] if self.lasting else self.ads[np.searchsorted(self.rows, rows)]
+
+    @cached_property
+    def _ad_of(self) -> NDArray[np.int32]:
+        assert self.ads is not None
+        found = np.full(self.n_rows, -1, np.int32)
+        found[self.rows] = self.ads
+        return found
 
     def within(self, passing: Mask, *, lasting: bool = False) -> Scope:
         """Only the rows that pass (N,) bool."""

@@ -114,6 +114,7 @@ def create_server(
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=(config or ServeConfig()).shutdown_seconds,
     )
     return Server(settings, on_listening, on_stop)

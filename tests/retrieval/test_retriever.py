@@ -26,6 +26,8 @@ CONFIGS = {
     "flat": RetrievalConfig(exact_below=0),
     "ivf_sq8": RetrievalConfig(exact_below=0, target_recall=1.0, train_rows_per_list=2, index_kinds=("ivf_sq8",)),
     "ivf_pq4": RetrievalConfig(exact_below=0, target_recall=1.0, train_rows_per_list=2, index_kinds=("ivf_pq4",)),
+    "prefix": RetrievalConfig(exact_below=0, index_kinds=("flat",), index_prefix=4),
+    "funnel": RetrievalConfig(exact_below=0, index_kinds=("flat",), index_prefix=2, funnel=True),
 }
 FILTERS = st.builds(
     Filters,
@@ -54,9 +56,10 @@ def make(
     built = None
     if kind == "flat":
         built, _ = build(catalogue.item, catalogue.query, indexed, RetrievalConfig(), bias=catalogue.bias)
-    elif kind.startswith("ivf") and len(indexed) > 16:
+    elif kind != "none" and len(indexed) > 16:
         built, _ = build(catalogue.item, catalogue.query, indexed, config, bias=catalogue.bias)
-        built.parameters["nprobe"] = built.parameters["nlist"]
+        if built.kind != "flat":
+            built.parameters["nprobe"] = built.parameters["nlist"]
     return Retriever(catalogue, edges, ads, built, as_of=world.AS_OF, config=config)
 
 
@@ -136,7 +139,7 @@ def test_equals_brute_force_with_direct_tail_rows_replaced(
     assert not got.fallback
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq4"])
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq4", "prefix", "funnel"])
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 1000),

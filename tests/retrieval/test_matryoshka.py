@@ -59,7 +59,7 @@ def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_tha
     assert ann.recall == tried[0].recall >= 0.9
     scores = query @ item[rows].T + bias[rows]
     truth = rows[np.argsort(-scores, axis=1)[:, :100]]
-    found = [ann.search_one(vector, 100 * ann.shortlist) for vector in query]
-    found = [ann.narrowed(got, vector, item, bias, 200) for got, vector in zip(found, query, strict=True)]
-    assert all(len(got) < 100 * ann.shortlist for got in found) == halved
+    lists = [ann.search_one(vector, 100 * ann.shortlist) for vector in query]
+    found = [ann.narrowed(got, vector, item, bias, 200) for got, vector in zip(lists, query, strict=True)]
+    assert any(len(got) < len(listed) for got, listed in zip(found, lists, strict=True)) == halved
     assert np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)]) > 0.88

@@ -80,6 +80,7 @@ def main() -> int:
         found = on_a_core(loaded(url, bodies, chosen.connections, chosen.seconds, process, parent))
         lines.append(row(eligible, found))
         print(lines[-1], file=sys.stderr, flush=True)
+    lines.append(row("an empty app", nothing_served(chosen, requests(items, "AA"))))
     lines += ["", f"{chosen.connections} connections, each load held for {chosen.seconds:g} s."]
     if chosen.soak:
         bodies = requests(items, "AB")
@@ -149,6 +150,40 @@ def serve(folder: Path, changes: Path, pipe: Connection) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     server.run()
+
+
+def nothing_served(chosen: argparse.Namespace, bodies: list[bytes]) -> dict[str, Any]:
+    """The same load on the same server with an app that always answers the same: what the socket costs alone."""
+    parent, child = get_context("spawn").Pipe()
+    server = get_context("spawn").Process(target=serve_nothing, args=(child,), daemon=True)
+    server.start()
+    process = psutil.Process(server.pid)
+    found = on_a_core(loaded(parent.recv(), bodies, chosen.connections, 5.0, process, parent))
+    server.terminate()
+    return found
+
+
+def serve_nothing(pipe: Connection) -> None:
+    """A process that answers every request with an answer of the usual size."""
+    result = {"rank": 10, "item_id": "i0000000", "ad_id": "i0000000", "score": 0.123456, "reason": None}
+    answer = json.dumps({"version": "v0", "asked": K, "returned": K, "results": [result] * K}).encode()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        if scope["type"] == "lifespan":
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            return
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def listen() -> None:
+        while pipe.recv():
+            pipe.send({"seconds": 0.0, "searches": time.monotonic(), "index": "", "plan": ""})
+
+    threading.Thread(target=listen, daemon=True).start()
+    create_server(app, port=0, on_listening=pipe.send).run()  # type: ignore[arg-type]
 
 
 def timed() -> dict[str, Any]:

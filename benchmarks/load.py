@@ -75,7 +75,7 @@ def main() -> int:
         "| eligible | index | plan | requests/s | p50 ms | p99 ms | not 200 | CPU µs a request | search | beyond it |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for country, eligible in (("AB", "10%"), ("AA", "100%")):
+    for country, eligible in (("AB", "10%"), ("AC", "60%"), ("AA", "100%")):
         bodies = requests(items, country)
         found = on_a_core(loaded(url, bodies, chosen.connections, chosen.seconds, process, parent))
         lines.append(row(eligible, found))
@@ -109,10 +109,11 @@ def edges(n: int, per_item: int = 30) -> Edges:
 
 
 def ads(catalogue: Catalogue) -> pa.Table:
-    """An ad an item: a tenth of them runs in AB, all in AA."""
+    """An ad an item: a tenth of them runs in AB, six tenths in AC, all in AA."""
     draw = np.random.default_rng(2).random(catalogue.n_rows)
     ids = pa.array(catalogue.item_ids, pa.string())
-    countries = pa.array([["AA", "AB"] if one < 0.1 else ["AA"] for one in draw.tolist()])
+    places = (["AA", "AB", "AC"], ["AA", "AC"], ["AA"])
+    countries = pa.array([places[(one >= 0.1) + (one >= 0.6)] for one in draw.tolist()])
     campaigns = pa.array([f"c{row % 1000}" for row in range(catalogue.n_rows)])
     return pa.table({"ad_id": ids, "item_id": ids, "campaign_id": campaigns, "countries": countries})
 

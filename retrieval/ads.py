@@ -108,6 +108,7 @@ class Ads:
         self.active = pc.fill_null(pc.equal(table["status"], "active"), True).to_numpy()
         places = [frozenset(c.casefold() for c in some or () if c) for some in table["countries"].to_pylist()]
         self.places = sorted(set(places), key=sorted)
+        self._countries = frozenset[str]().union(*self.places)
         code = {place: number for number, place in enumerate(self.places)}
         self.place = np.array([code[place] for place in places], np.int64)
         self._bounds = _instants(self.starts, self.ends)
@@ -124,6 +125,7 @@ class Ads:
         changed = Ads(pa.Table.from_pylist(rows, schema=SCHEMA), self._row_of, quiet=True)
         new = copy(self)
         new.places = list(dict.fromkeys([*self.places, *changed.places]))
+        new._countries = self._countries | changed._countries
         changed.place = np.array([new.places.index(place) for place in changed.places], np.int64)[changed.place]
         new.campaigns, changed.campaign = _joined(self.campaigns, changed.campaigns, changed.campaign)
         new.advertisers, changed.advertiser = _joined(self.advertisers, changed.advertisers, changed.advertiser)
@@ -235,7 +237,7 @@ class Ads:
     def _known_country(self, country: str | None) -> str | None:
         # A country that no ad names is as good as none, and must not fill the cache.
         folded = None if country is None else country.casefold()
-        return folded if any(folded in place for place in self.places) else None
+        return folded if folded in self._countries else None
 
     def _eligible_at(self, interval: int, country: str | None) -> tuple[Mask, Eligible]:
         # Any instant of the stretch will do; its first is the boundary itself.

@@ -98,6 +98,7 @@ class Served:
         if live is not None:
             live.take(self._log.after(0))
         self._put(snapshot, live)
+        del snapshot, live  # or this frame would keep the first version for good
         following = [
             asyncio.create_task(self._again(self.look, self._config.current_check_seconds)),
             asyncio.create_task(self._again(self.catch_up, self._config.changes_poll_seconds)),

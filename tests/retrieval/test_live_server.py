@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -240,6 +241,29 @@ def test_another_version_is_served_without_a_failed_request_and_keeps_the_change
         )
         assert shown(client) == {item: ad["ad_id"] for item, ad in expected.items()}
         assert 'lightsage_reloads_total{outcome="served"} 1.0' in client.get("/metrics").text
+
+
+def test_versions_that_were_served_are_let_go(shop) -> None:
+    alive: dict[str, weakref.ref[Retriever]] = {}
+
+    def version(name: str, seed: int) -> Callable[[], Snapshot]:
+        make = shop.version(name, seed)
+
+        def load() -> Snapshot:
+            snapshot = make()
+            alive[name] = weakref.ref(snapshot.retriever)
+            return snapshot
+
+        return load
+
+    for seed, name in enumerate(("v1", "v2", "v3")):
+        shop.versions[name] = version(name, seed)
+    with shop.serving() as client:
+        for name in ("v2", "v3"):
+            assert shown(client)
+            shop.published = name
+            until(lambda name=name: client.get("/v1/version").json()["version"] == name)
+            until(lambda name=name: [one for one in alive if alive[one]() is not None] == [name])
 
 
 def test_a_version_that_cannot_be_loaded_is_refused_until_it_can(shop) -> None:

@@ -181,7 +181,7 @@ def serve_nothing(pipe: Connection) -> None:
 
     def listen() -> None:
         while pipe.recv():
-            pipe.send({"seconds": 0.0, "searches": time.monotonic(), "index": "", "plan": ""})
+            pipe.send({"seconds": 0.0, "searches": 0, "index": "", "plan": ""})
 
     threading.Thread(target=listen, daemon=True).start()
     create_server(app, port=0, on_listening=pipe.send).run()  # type: ignore[arg-type]
@@ -262,7 +262,7 @@ async def loaded(
     wall, cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - before
     now, (p50, p99) = searched(), np.percentile(taken, [50, 99])
     return now | {
-        "search": 1e6 * (now["seconds"] - search["seconds"]) / (now["searches"] - search["searches"]),
+        "search": 1e6 * (now["seconds"] - search["seconds"]) / max(1, now["searches"] - search["searches"]),
         "connections": connections,
         "seconds": wall,
         "requests": len(taken),

@@ -129,9 +129,9 @@ class Ads:
         changed.place = np.array([new.places.index(place) for place in changed.places], np.int64)[changed.place]
         new.campaigns, changed.campaign = _joined(self.campaigns, changed.campaigns, changed.campaign)
         new.advertisers, changed.advertiser = _joined(self.advertisers, changed.advertisers, changed.advertiser)
-        slots = [slot for row in rows if (slot := self.slot(row["ad_id"])) is not None]
-        if len(slots) == len(rows) == len(changed) and self._in_place(slots, changed):
-            at = np.array([self.slot(ad) for ad in changed.ad_ids], np.int64)
+        slots = {row["ad_id"]: slot for row in rows if (slot := self.slot(row["ad_id"])) is not None}
+        at = np.array([slots.get(ad, -1) for ad in changed.ad_ids], np.int64)
+        if len(slots) == len(rows) == len(changed) and self._in_place(at, changed):
             for name in _ARRAYS:
                 before, now = getattr(self, name), getattr(changed, name)
                 if (before[at] != now).any():
@@ -139,7 +139,7 @@ class Ads:
                     getattr(new, name)[at] = now
         else:
             kept = np.ones(len(self), bool)
-            kept[slots] = False
+            kept[list(slots.values())] = False
             for name in _ARRAYS:
                 setattr(new, name, getattr(self, name)[kept])
             at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
@@ -157,10 +157,9 @@ class Ads:
         new._cached = lru_cache(maxsize=_CACHED)(new._eligible_at)
         return new
 
-    def _in_place(self, slots: list[int], changed: Ads) -> bool:
+    def _in_place(self, at: Rows, changed: Ads) -> bool:
         """Whether the ads in some slots, changed, have the same places in the order."""
-        keys = {ad: (item, bid) for ad, item, bid in zip(changed.ad_ids, changed.item_rows, changed.bid, strict=True)}
-        return all(keys[self.ad_ids[slot]] == (self.item_rows[slot], self.bid[slot]) for slot in slots)
+        return bool((self.item_rows[at] == changed.item_rows).all() and (self.bid[at] == changed.bid).all())
 
     def slot(self, ad_id: str) -> int | None:
         """Where an ad stands in the arrays; None if it is not there, or its item is not in the catalogue."""

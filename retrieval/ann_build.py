@@ -64,8 +64,11 @@ def build(
     the item; events (N,) int64.
     """
     report = progress or (lambda _message, _share: None)
-    biased = bias is not None and bool(bias.any())
-    whole = with_bias(item, bias) if bias is not None and biased else item
+
+    def biased(vectors: Floats) -> Floats:
+        return vectors if bias is None or not bias.any() else with_bias(vectors, bias)
+
+    whole = biased(item)
     if len(rows) <= max(config.exact_below, _FEWEST):
         flat = faiss.IndexFlatIP(whole.shape[1])
         flat.add(np.ascontiguousarray(whole[rows]))
@@ -73,8 +76,7 @@ def build(
     indexed, common = whole, {}
     if config.index_prefix is not None and config.index_prefix < item.shape[1]:
         common = {"prefix": config.index_prefix, "dim": whole.shape[1], "funnel": int(config.funnel)}
-        indexed = shorter(item, config.index_prefix)
-        indexed = with_bias(indexed, bias) if bias is not None and biased else indexed
+        indexed = biased(shorter(item, config.index_prefix))
     dim, target = indexed.shape[1], config.target_recall
     generator = np.random.default_rng(config.seed)
     nlist = min(len(rows), 4 * round(math.sqrt(len(rows))))
@@ -143,9 +145,10 @@ class _Tuning:
 
     def __init__(self, whole: Floats, indexed: Floats, queries: Floats, rows: Rows, config: RetrievalConfig) -> None:
         self._whole, self._indexed, self._queries, self._rows, self._config = whole, indexed, queries, rows, config
-        self._asked = queries
-        if whole.shape[1] > queries.shape[1]:
-            self._asked = with_bias(queries, np.ones(len(queries), np.float32))
+        dim = queries.shape[1]
+        self._asked, self._bias = queries, np.zeros(len(whole), np.float32)
+        if whole.shape[1] > dim:
+            self._asked, self._bias = with_bias(queries, np.ones(len(queries), np.float32)), whole[:, dim]
         self._k = min(_RECALL_AT, len(rows))
         self._truth = exact.search(self._asked, whole, self._k, rows).rows.reshape(len(queries), self._k)
 
@@ -223,9 +226,7 @@ class _Tuning:
     def _recall(self, ann: Ann) -> float:
         # The shortlist is ranked exactly afterwards, so that only what it misses counts.
         lists = ann.search(self._queries, self._k * ann.shortlist)
-        if ann.parameters.get("funnel"):
-            lists = [self._narrowed(ann, rows, query) for rows, query in zip(lists, self._asked, strict=True)]
-        return self._hits(lists)
+        return self._hits([self._narrowed(ann, rows, query) for rows, query in zip(lists, self._asked, strict=True)])
 
     def _hits(self, lists: list[Rows]) -> float:
         hits = sum(np.isin(true, rows).sum() for true, rows in zip(self._truth, lists, strict=True))
@@ -233,8 +234,7 @@ class _Tuning:
 
     def _narrowed(self, ann: Ann, rows: Rows, query: Floats) -> Rows:
         dim = self._queries.shape[1]
-        bias = self._whole[:, dim] if self._whole.shape[1] > dim else np.zeros(len(self._whole), np.float32)
-        return ann.narrowed(rows, query[:dim], self._whole[:, :dim], bias, 2 * self._k)
+        return ann.narrowed(rows, query[:dim], self._whole[:, :dim], self._bias, 2 * self._k)
 
     def _microseconds(self, ann: Ann) -> float:
         threads = faiss.omp_get_max_threads()

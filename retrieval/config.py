@@ -45,7 +45,8 @@ class RetrievalConfig(BaseModel):
     """Adaptive retrieval: only the first so many dimensions are indexed, of embeddings that were trained for it
     (`[model] matryoshka`); what is found is ranked by all of them. None = all are indexed."""
     funnel: bool = False
-    """Whether what an indexed prefix finds is halved by prefixes of doubling size before it is ranked."""
+    """Whether what an indexed prefix finds for a request is halved by prefixes of doubling size before it is ranked; a
+    batch ranks all of it."""
     recent_items: int = Field(default=10, ge=1)
     """How many of a query's most recent items count."""
     recency_weight: Share = 0.5

@@ -6,6 +6,7 @@ Bodies are read raw and checked here, for that route and for all others.
 from __future__ import annotations
 
 import asyncio
+import types
 from collections.abc import Awaitable, Callable, Generator
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
@@ -81,24 +82,24 @@ async def _next(receive: Receive, seconds: float) -> Message | None:
         return cast("Message", arrived.value)
     try:
         async with asyncio.timeout(seconds):
-            return await _Rest(coming, waits_for)
+            return await _going_on(coming, waits_for)
     except TimeoutError:
         return None
 
 
-class _Rest:
-    """What is left of an awaitable that waits for the first time."""
-
-    def __init__(self, coming: Generator[Any, Any, Message], waits_for: Any) -> None:
-        self._coming, self._waits_for = coming, waits_for
-
-    def __await__(self) -> Generator[Any, Any, Message]:
-        try:
-            yield self._waits_for
-        except BaseException as error:
-            self._waits_for = self._coming.throw(error)
-            yield self._waits_for
-        return (yield from self._coming)
+@types.coroutine
+def _going_on(coming: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any, Any, Message]:
+    """The rest of an awaitable that has begun to wait for something."""
+    try:
+        while True:
+            try:
+                yield waits_for
+            except BaseException as error:
+                waits_for = coming.throw(error)
+            else:
+                waits_for = next(coming)
+    except StopIteration as arrived:
+        return cast("Message", arrived.value)
 
 
 def _too_large(config: ServeConfig) -> Response:

@@ -35,10 +35,10 @@ def spark() -> Iterator[Any]:
     from graph_build.spark import QUERY_SETTINGS, spark_session
 
     session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
-    # Generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
+    # No generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
     session.conf.set("spark.sql.codegen.wholeStage", "false")
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    # Plans that adapt: each shuffle is a job of its own, and the partitions are two anyway.
+    # Nor plans that adapt, in which each shuffle is a job of its own: the partitions are two anyway.
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(QUERY_SETTINGS, "spark.sql.adaptive.enabled", "false")
         yield session

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -180,8 +181,9 @@ def serve_nothing(pipe: Connection) -> None:
         await send({"type": "http.response.body", "body": answer})
 
     def listen() -> None:
-        while pipe.recv():
-            pipe.send({"seconds": 0.0, "searches": 0, "index": "", "plan": ""})
+        with suppress(EOFError):  # the other end has gone
+            while pipe.recv():
+                pipe.send({"seconds": 0.0, "searches": 0, "index": "", "plan": ""})
 
     threading.Thread(target=listen, daemon=True).start()
     create_server(app, port=0, on_listening=pipe.send).run()  # type: ignore[arg-type]

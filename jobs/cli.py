@@ -5,22 +5,21 @@ Exit codes: 0 done, 1 something failed that is not the user's doing, 2 the input
 """
 
 import argparse
-import datetime as dt
 import errno
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
 from jobs.logs import is_interrupt, log_to_stderr
+from jobs.options import WRONG_INPUT, parser
 
 log = logging.getLogger("jobs")
 
-OK, FAILED, WRONG_INPUT, BUSY, REFUSED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, FAILED, BUSY, REFUSED, INTERRUPTED = 0, 1, 3, 4, 130
 
 # The flags that take a path, and what is wrong with a path that the user gave and can give another of.
 _PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output", "changes")
@@ -39,123 +38,6 @@ _UNUSABLE = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(WRONG_INPUT, f"error: {message}\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    """All commands with their flags."""
-    top = _Parser(prog="lightsage", description="From raw click logs to filtered ads over HTTP.")
-    top.add_argument("--verbose", action="store_true", help="log details, and show the traceback of an error")
-    top.add_argument("--log", choices=("plain", "json"), default="plain", help="log lines where there is no terminal")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="build and publish a version: graph, train, embed, index")
-    run.add_argument("--events", nargs="+", action="extend", metavar="PATH", help="files or folders")
-    run.add_argument("--stored-days", action="store_true", help="instead of --events: the days that were ingested")
-    run.add_argument("--graph", metavar="PATH", help="instead of the tables: a graph that was built on a cluster")
-    run.add_argument("--items", metavar="PATH", help="the catalogue")
-    run.add_argument("--ads", metavar="PATH", help="without it every item counts as advertised")
-    _workspace(run)
-    run.add_argument("--date", type=_date, metavar="YYYY-MM-DD", help="last day used; default: the last event's")
-    run.set_defaults(call=_run)
-
-    ingest = commands.add_parser("ingest", help="keep whole days of events for nightly builds (run --stored-days)")
-    ingest.add_argument("--events", nargs="+", action="extend", required=True, metavar="PATH", help="files or folders")
-    ingest.add_argument(
-        "--day",
-        type=_date,
-        action="append",
-        metavar="YYYY-MM-DD",
-        help="a day that they hold wholly; default: all found",
-    )
-    _workspace(ingest)
-    ingest.set_defaults(call=_ingest)
-
-    forget = commands.add_parser("forget", help="delete users from the days that are kept")
-    forget.add_argument("--user", nargs="+", action="extend", required=True, metavar="ID", help="as in user_id")
-    _workspace(forget)
-    forget.set_defaults(call=_forget)
-
-    night = commands.add_parser(
-        "nightly", help="one night: build, compare with what is published, publish if it passes"
-    )
-    night.add_argument("--date", type=_date, required=True, metavar="YYYY-MM-DD", help="the day that has ended")
-    night.add_argument(
-        "--events",
-        nargs="+",
-        action="extend",
-        metavar="PATH",
-        help="logs that hold the date, {date} in a path stands for it; default: it is ingested already",
-    )
-    night.add_argument("--items", metavar="PATH", help="the catalogue")
-    night.add_argument("--ads", metavar="PATH", help="without it every item counts as advertised")
-    _workspace(night)
-    night.add_argument("--force", action="store_true", help="publish against the gates; it is recorded")
-    night.set_defaults(call=_nightly)
-
-    versions = commands.add_parser("versions", help="list what was published")
-    _workspace(versions)
-    versions.set_defaults(call=_versions)
-
-    rollback = commands.add_parser("rollback", help="publish an earlier version again")
-    _workspace(rollback)
-    rollback.add_argument("--to", metavar="VERSION", help="default: the one that the published one came from")
-    rollback.set_defaults(call=_rollback)
-
-    diff = commands.add_parser("diff", help="what changed between two versions")
-    diff.add_argument("one", metavar="A")
-    diff.add_argument("other", metavar="B")
-    _workspace(diff)
-    diff.set_defaults(call=_diff)
-
-    graph = commands.add_parser("graph", help="look into the item graph").add_subparsers(required=True, metavar="show")
-    show = graph.add_parser("show", help="draw an item and its neighbours")
-    show.add_argument("item", metavar="ITEM")
-    _workspace(show)
-    show.add_argument("--neighbours", type=int, default=30, metavar="N", help="the strongest N (default 30)")
-    show.add_argument("--output", type=Path, metavar="PAGE.html", help="default: ego-ITEM.html")
-    show.add_argument("--gexf", type=Path, metavar="FILE.gexf", help="also for Gephi and its like")
-    show.set_defaults(call=_graph_show)
-
-    retrieve = commands.add_parser("retrieve", help="answer a table of queries")
-    _workspace(retrieve)
-    retrieve.add_argument("--queries", required=True, metavar="Q.parquet", help="query_id, item_ids, [at], [country]")
-    retrieve.add_argument("--k", type=int, required=True, help="results a query")
-    retrieve.add_argument("--output", required=True, type=Path, metavar="OUT.parquet")
-    retrieve.add_argument("--at", metavar="TIME", help="when ads must be active; default: the as-of time")
-    retrieve.add_argument("--all-items", action="store_true", help="rank the whole catalogue, advertised or not")
-    retrieve.add_argument("--include-current", action="store_true", help="the query's last item may be a result")
-    retrieve.set_defaults(call=_retrieve)
-
-    serve = commands.add_parser("serve", help="answer over HTTP")
-    _workspace(serve)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=_port, default=8000, help="0 = any free one")
-    serve.add_argument("--at", metavar="TIME|as-of", help="serve as of that time instead of now")
-    serve.add_argument("--changes", type=Path, metavar="FILE", help="live changes of ads; default: in the workspace")
-    serve.set_defaults(call=_serve)
-
-    evaluate = commands.add_parser("evaluate", help="measure a version on later events")
-    _workspace(evaluate)
-    evaluate.add_argument("--events", nargs="+", action="extend", required=True, metavar="TEST.parquet")
-    evaluate.add_argument("--protocol", choices=("item", "session", "basket"), default="item")
-    evaluate.add_argument("--ads-only", action="store_true", help="candidates and targets are ads in flight")
-    evaluate.add_argument("--include-current", action="store_true", help="the current item may be the target")
-    evaluate.add_argument("--allow-overlap", action="store_true", help="accept events before the as-of time")
-    evaluate.add_argument("--baselines", action="store_true", help="measure the counting peers too")
-    evaluate.add_argument("--output", type=Path, metavar="REPORT.json")
-    evaluate.set_defaults(call=_evaluate)
-
-    demo = commands.add_parser("demo", help="the whole way on a built-in marketplace")
-    demo.add_argument("--directory", type=Path, default=Path("demo"), help="where its data and workspace go")
-    demo.add_argument("--small", action="store_true", help="a tiny marketplace, in under a minute")
-    demo.set_defaults(call=_demo)
-    return top
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     # Read when torch and faiss are first imported: threads that wait by spinning starve each other on a busy host.
@@ -163,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     log_to_stderr(verbose=options.verbose, lines=options.log)
     try:
-        code: int = options.call(options)
+        code = COMMANDS[options.command](options)
     except (KeyboardInterrupt, Exception) as error:
         # Only these write a version, and so could have left one half-written.
         kept = "; what was served before still is" if options.command in ("run", "nightly", "demo") else ""
@@ -377,6 +259,38 @@ def _evaluate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _select_features(options: argparse.Namespace) -> int:
+    from jobs.files import check_output
+    from jobs.progress import StageProgress
+    from jobs.select_features import select_features
+    from jobs.show import print_selection
+
+    if options.output:
+        check_output(options.output)
+    version, config = _version(options, "graph")
+    with StageProgress().stage("select features") as report:
+        selection = select_features(version.path / "graph", config, options.keep, report)
+    if options.output:
+        selection.write(options.output)
+    print_selection(selection, Console())
+    return OK
+
+
+def _semantic_ids(options: argparse.Namespace) -> int:
+    from jobs.files import check_output
+    from jobs.progress import StageProgress
+    from jobs.semantic_ids import semantic_ids, write
+
+    check_output(options.output)
+    version, config = _version(options, "graph")
+    with StageProgress().stage("semantic IDs") as report:
+        table, found = semantic_ids(version.path / "graph", config, options.levels, options.size, report)
+    write(options.output, table)
+    _say(f"{len(table):,} items, {found['collisions']:.2%} of them with a code that another has too: {options.output}")
+    _say(f"values used, by level: {', '.join(f'{share:.0%}' for share in found['usage'])}")
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from jobs.demo import demo
 
@@ -390,26 +304,26 @@ def _version(options: argparse.Namespace, *parts: str):  # type: ignore[no-untyp
     return Workspace(options.workspace).open(verify=True, parts=parts), load_config(options.config)
 
 
-def _workspace(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--workspace", required=True, metavar="DIR", help="a folder or URI of versions")
-    command.add_argument("--config", type=Path, metavar="FILE", help="TOML; every key has a default")
-
-
-def _date(value: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is no date, expected YYYY-MM-DD") from None
-
-
-def _port(value: str) -> int:
-    if value.isdecimal() and int(value) <= 65_535:
-        return int(value)
-    raise argparse.ArgumentTypeError(f"{value!r} is no port, expected 0 to 65535 (0 = any free one)")
-
-
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "ingest": _ingest,
+    "forget": _forget,
+    "nightly": _nightly,
+    "versions": _versions,
+    "rollback": _rollback,
+    "diff": _diff,
+    "graph": _graph_show,
+    "retrieve": _retrieve,
+    "serve": _serve,
+    "evaluate": _evaluate,
+    "select-features": _select_features,
+    "semantic-ids": _semantic_ids,
+    "demo": _demo,
+}
 
 
 if __name__ == "__main__":

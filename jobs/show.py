@@ -1,12 +1,16 @@
 """What the commands show on a terminal: quality tables and the results of a query."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from jobs.versions import Listed
+
+if TYPE_CHECKING:
+    from jobs.select_features import Selection
 
 _COLUMNS = {
     "item": (("all", "HR", 20), ("all", "HR", 100), ("all", "MRR", 20), ("tail", "HR", 100), ("cold", "HR", 100)),
@@ -39,6 +43,18 @@ def print_quality(result: Mapping[str, Any], console: Console) -> None:
     table.add_section()
     table.add_row("n", *(f"{n:,}" for n in counts))
     console.print(table)
+
+
+def print_selection(selection: "Selection", console: Console) -> None:
+    """The groups with their confidence, what is found with all and without the others, and how to leave those out."""
+    table = Table(title="feature groups", title_justify="left")
+    for name in ("group", "confidence", ""):
+        table.add_column(name, justify="right" if name == "confidence" else "left")
+    for group, sure in selection.confidence.items():
+        table.add_row(group, f"{sure:.2f}", "kept" if group in selection.kept else "")
+    console.print(table)
+    print_quality({"rows": selection.rows, "protocol": selection.protocol, "as_of": "the hold-out"}, console)
+    console.print(f"[model.features]\nexclude = {json.dumps(selection.excluded)}", markup=False, highlight=False)
 
 
 def print_results(title: str, results: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +87,15 @@ class HoldOut:
         catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
         ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
         return choice_score(ranker, self.pairs, self.protocol)
+
+    def rows(self, model: str, embeddings: "Embeddings", weights: "ScoreWeights") -> "list[dict[str, Any]]":
+        """Embeddings of `fit/` by every slice and metric of `retrieval.evaluate`."""
+        from retrieval.evaluate import evaluate
+        from retrieval.ranking import EmbeddingRanker
+
+        catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
+        ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
+        return evaluate(model, ranker, self.pairs, protocol=self.protocol, samples=1)
 
     def weights(self, embeddings: "Embeddings") -> "ScoreWeights":
         """The weights of the score's terms for embeddings of `fit/`, one term after the other.

@@ -70,7 +70,7 @@ def load_model(directory: Path) -> ModelArtefact:
         weights = load_file(directory / "weights.safetensors")
         network_weights = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
         rows, dense = len(network_weights["table"]), len(network_weights["content"])
-        network = LightSAGE(rows, dense, config.dim, config.dropout, config.members)
+        network = LightSAGE.of(config, rows, dense)
         network.load_state_dict(network_weights)
         title_basis = weights["features.title_basis"].numpy()
         title_idf = weights["features.title_idf"].numpy()

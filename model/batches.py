@@ -69,9 +69,12 @@ class Batches:
         total = torch.cat([total[: 2 * b] - torch.cat([to_query, to_target]), total[2 * b :]])
         average = neighbour_average(sums, total)
         counts = expected_counts(self._target_share, items[b:], b, len(random))
-        return sampled_softmax(
+        candidate, penalty = network(own[b:], average[b:], "item"), 0.0
+        if network.quantizer is not None:
+            candidate, penalty = network.quantizer(candidate)
+        return penalty + sampled_softmax(
             network(own[:b], average[:b], "query"),
-            network(own[b:], average[b:], "item"),
+            candidate,
             items[:b],
             items[b:],
             counts,

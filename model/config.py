@@ -19,6 +19,7 @@ class FeatureConfig(_Section):
     title_hash_bits: int = Field(15, ge=8, le=20, description="title n-grams are hashed into 2^bits columns")
     title_dim: int = Field(64, ge=1, description="and reduced to this many by a truncated SVD")
     columns: tuple[str, ...] = Field((), description="further columns of the items table that are features")
+    exclude: tuple[str, ...] = Field((), description="columns that are none, though they usually are")
 
 
 class PropagationConfig(_Section):
@@ -53,6 +54,21 @@ class LossConfig(_Section):
     logq: Literal["negatives", "all", "none"] = "negatives"
 
 
+class SemanticIdConfig(_Section):
+    """A residual quantiser as the item side's bottleneck: semantic IDs."""
+
+    levels: int = Field(0, ge=0, le=16, description="codes of an item; 0 = its vector is not quantised")
+    size: int = Field(256, ge=2, le=256, description="entries of each codebook")
+    mode: Literal["ste", "gumbel"] = "ste"
+    simvq: bool = Field(True, description="codebooks are a fixed start times a learned map")
+    commitment: float = Field(0.25, ge=0, description="pull of the vectors towards their entries")
+    penalty: float = Field(1.0, ge=0, description="weight of codebook and commitment loss beside the retrieval loss")
+    warm_up: float = Field(0.25, ge=0, lt=1, description="share of the schedule before the quantiser begins")
+    lr: float = Field(0.001, gt=0)
+    cold: float = Field(0.37, gt=0, description="the Gumbel-softmax's temperature at first")
+    hot: float = Field(1.0, gt=0, description="and in the end; it rises exponentially")
+
+
 class TrainConfig(_Section):
     """The optimiser's schedule."""
 
@@ -81,6 +97,7 @@ class ModelConfig(_Section):
     propagation: PropagationConfig = PropagationConfig()
     tail: TailConfig = TailConfig()
     loss: LossConfig = LossConfig()
+    semantic_ids: SemanticIdConfig = SemanticIdConfig()
     prior: PriorConfig = PriorConfig()
     train: TrainConfig = TrainConfig()
 

@@ -53,5 +53,8 @@ def _rows(network: LightSAGE, encoder: EncoderInput, start: int) -> Tensor:
 def _head(network: LightSAGE, own: Tensor, average: Tensor, role: Role) -> NDArray[np.float32]:
     out = np.empty(own.shape, np.float32)
     for a in range(0, len(own), _CHUNK):
-        out[a : a + _CHUNK] = network(own[a : a + _CHUNK], average[a : a + _CHUNK], role).cpu().numpy()
+        vectors = network(own[a : a + _CHUNK], average[a : a + _CHUNK], role)
+        if role == "item" and network.quantizer is not None and network.quantizer.started:
+            vectors = network.quantizer.decode(network.quantizer.encode(vectors))
+        out[a : a + _CHUNK] = vectors.cpu().numpy()
     return out

@@ -60,6 +60,12 @@ class FittedFeatures:
     title_idf: Floats  # (2^bits,)
     embedding_dim: int
 
+    @property
+    def groups(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of columns of each feature group: those of the trainable table, then the dense ones."""
+        dense = (("title", self.title_basis.shape[1]), ("embedding", self.embedding_dim))
+        return tuple((v.name, v.size) for v in self.vocabularies) + tuple(group for group in dense if group[1])
+
     def transform(self, items: pa.Table, item_ids: pa.Array, with_id: NDArray[np.bool_]) -> FeatureMatrix:
         """Features of the items in `item_ids` order; an item that the table does not hold has its id alone.
 
@@ -97,6 +103,7 @@ def fit_features(
     Raises:
         ModelInputError: a configured feature column is not in the items table.
     """
+    items = items.drop_columns([column for column in config.exclude if column in items.column_names])
     vocabularies = []
     for column in dict.fromkeys(("category", "brand", "price", *config.columns)):
         if column in items.column_names:

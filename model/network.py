@@ -11,6 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.config import ModelConfig
+from model.feature_selection import GroupSelector
+from model.semantic_ids import ResidualQuantizer
+
 Role = Literal["query", "item"]
 
 
@@ -34,13 +38,31 @@ class LightSAGE(nn.Module):
         features: (R, D); forward: (B, D), (B, D) → (B, D), L2-normalised
     """
 
-    def __init__(self, table_rows: int, dense_dim: int, dim: int, dropout: float = 0.0, members: int = 1) -> None:
+    def __init__(
+        self,
+        table_rows: int,
+        dense_dim: int,
+        dim: int,
+        dropout: float = 0.0,
+        members: int = 1,
+        quantizer: ResidualQuantizer | None = None,
+    ) -> None:
         super().__init__()
         self.members = members
         self.table = nn.Parameter(torch.randn(table_rows, dim) * 0.1)
         self.content = nn.Parameter(torch.randn(dense_dim, dim) * 0.1)
         self.dropout = dropout
         self.heads = nn.ModuleDict({role: Head(dim // members, members) for role in ("query", "item")})
+        self.quantizer = quantizer
+        self.selector: GroupSelector | None = None
+
+    @classmethod
+    def of(cls, config: ModelConfig, table_rows: int, dense_dim: int) -> "LightSAGE":
+        """As it is configured."""
+        quantizer = None
+        if config.semantic_ids.levels:
+            quantizer = ResidualQuantizer(config.dim, config.semantic_ids, config.members)
+        return cls(table_rows, dense_dim, config.dim, config.dropout, config.members, quantizer)
 
     def fix(self, table: Tensor, content: Tensor) -> None:
         """Give features their values for good: only the heads learn from here on."""
@@ -54,6 +76,9 @@ class LightSAGE(nn.Module):
             columns: (nnz,) int64 rows of the table; offsets: (R,) where each bag starts; values: (nnz,) float32
             dense: (R, F) float32
         """
+        if self.selector is not None:
+            gate = self.selector()
+            values, dense = values * gate[columns], dense * gate[len(self.table) :]
         out = F.embedding_bag(columns, self.table, offsets, mode="sum", per_sample_weights=values)
         return out + dense @ self.content if dense.shape[1] else out
 

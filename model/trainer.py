@@ -23,6 +23,7 @@ from model.embeddings import Embeddings
 from model.encoder_input import EncoderInput, encoder_input
 from model.errors import ModelInputError
 from model.factorise import factorised_table
+from model.feature_selection import GroupSelector
 from model.features import FittedFeatures, fit_features
 from model.graph import ItemGraph
 from model.network import LightSAGE
@@ -81,14 +82,16 @@ def train(
     validate: Validate | None = None,
     share: float | None = None,
     start: "Start | None" = None,
+    keep_groups: int | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Fit LightSAGE on the graph's training pairs.
 
     With `validate`, training stops after `patience` evaluations without a better score, and the best weights are kept.
     Without, it runs the given `share` of its schedule, or all of it: the refit on everything makes as many passes over
-    its pairs as validation chose. With `start`, weights begin as an earlier model's and the schedule is shorter. The
-    global random state of torch is left as it was.
+    its pairs as validation chose. With `start`, weights begin as an earlier model's and the schedule is shorter. With
+    `keep_groups`, a selector learns which so many of the feature groups are read. The global random state of torch is
+    left as it was.
 
     Raises:
         ModelInputError: the graph has no training pairs.
@@ -105,7 +108,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
         prior = prior_shift(pairs[:, 1], graph.pair_age[near], graph.num_items, config.prior)
-        return _train(graph, pairs, prior, config, validate, share, start, progress)
+        return _train(graph, pairs, prior, config, validate, share, start, keep_groups, progress)
 
 
 def _train(
@@ -116,6 +119,7 @@ def _train(
     validate: Validate | None,
     share: float | None,
     start: "Start | None",
+    keep_groups: int | None,
     progress: Progress | None,
 ) -> Trained:
     began = time.perf_counter()
@@ -129,7 +133,9 @@ def _train(
     served = encoder if config.tail.at_inference else encoder_input(graph, matrix, neighbours, no_groups())
     device = torch.device(_device(options.device))
     # Drawn on the CPU, so that a seed means the same start everywhere.
-    network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], config.dim, config.dropout, config.members)
+    network = LightSAGE.of(config, matrix.sparse.shape[1], matrix.dense.shape[1])
+    if keep_groups is not None:
+        network.selector = GroupSelector.of(features, matrix, keep_groups)
     fixed = options.table_lr == 0
     if fixed:
         network.fix(*factorised_table(matrix, neighbours, config.dim, options.seed))
@@ -156,11 +162,18 @@ def _train(
     learning = [{"params": network.heads.parameters(), "lr": options.network_lr}]
     if not fixed:
         learning.append({"params": [network.table, network.content], "lr": options.table_lr})
+    if network.selector is not None:
+        learning.append({"params": network.selector.parameters(), "lr": options.table_lr})
+    if network.quantizer is not None:
+        learning.append({"params": network.quantizer.parameters(), "lr": config.semantic_ids.lr})
     optimiser = torch.optim.Adam(learning, fused=True)
     decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / schedule))
     best, curve, losses = _Best(), [], []
     for step in range(1, last + 1):
         network.train()
+        for part in (network.quantizer, network.selector):
+            if part is not None:
+                part.step((step - 1) / schedule)
         loss = batches.loss(network, slots, encoder.total)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -116,12 +116,12 @@ class Metrics:
             self.stages.observe(stage, seconds)
         self.plans.add(1, response.plan)
         self.asked.add(k)
-        self.returned.add(len(response.results))
+        self.returned.add(len(response.items))
         if response.unknown_items:
             self.unknown.inc(len(response.unknown_items))
         if response.fallback:
             self.fallbacks.inc()
-        if len(response.results) < k:
+        if len(response.items) < k:
             self.short.inc()
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,15 +47,24 @@ class Result(NamedTuple):
 class Response:
     """Results, best first; `fallback` says that nothing in the request was known, so that they are merely popular.
 
+    items, ads, scores, reasons: a result at each place; an ad is None without an ads table, a reason if not asked for.
     plan: how they were found: "index", "index, widened" (it had to be asked for more), "exact" or "popular"; seconds:
     what was spent on eligibility, search and reasons.
     """
 
-    results: list[Result]
+    items: list[str]
+    ads: Sequence[str | None]
+    scores: list[float]
+    reasons: Sequence[str | None]
     unknown_items: list[str] = field(default_factory=list)
     fallback: bool = False
     plan: str = "exact"
     seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """The same, result by result."""
+        return list(map(Result, self.items, self.ads, self.scores, self.reasons))
 
 
 class Retriever:
@@ -143,15 +152,17 @@ class Retriever:
             popular = self.popular(scope)
             none = np.zeros(len(popular), np.float32)
             picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
-            results = self._named(picked, scope, [FALLBACK] * len(picked))
-            return Response(results, unknown, True, "popular", (eligible - began, perf_counter() - eligible, 0.0))
+            named = self._named(picked, scope)
+            seconds = (eligible - began, perf_counter() - eligible, 0.0)
+            return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
         views = np.array(known[-self.config.recent_items :], np.int64)
         asked = self.ranker.ask(views)
         picked, plan = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
         found = perf_counter()
         why = self._reasons(views, [row for row, _ in picked]) if reasons else [None] * len(picked)
-        results = self._named(picked, scope, why)
-        return Response(results, unknown, False, plan, (eligible - began, found - eligible, perf_counter() - found))
+        named = self._named(picked, scope)
+        seconds = (eligible - began, found - eligible, perf_counter() - found)
+        return Response(*named, why, unknown, False, plan, seconds)
 
     def scope(self, at: int, country: str | None, filters: Filters = NO_FILTERS, *, all_items: bool = False) -> Scope:
         """What may be returned at `at` (µs since 1970, UTC); the same object again while nothing changes."""
@@ -322,13 +333,15 @@ class Retriever:
     def _ad(self, row: int, scope: Scope) -> int:
         return int(scope.ads_of(np.array([row]))[0])
 
-    def _named(self, picked: list[tuple[int, float]], scope: Scope, why: Sequence[str | None]) -> list[Result]:
+    def _named(
+        self, picked: list[tuple[int, float]], scope: Scope
+    ) -> tuple[list[str], Sequence[str | None], list[float]]:
+        """Ids of items and ads, and scores."""
         rows = np.array([row for row, _ in picked], np.int64)
-        ads: list[str | None] = [None] * len(picked)
+        ads: Sequence[str | None] = [None] * len(picked)
         if self.ads is not None and scope.ads is not None:
             ads = self.ads.ad_ids[scope.ads_of(rows)].tolist()
-        items = self.catalogue.item_ids[rows].tolist()
-        return list(map(Result, items, ads, [score for _, score in picked], why))
+        return self.catalogue.item_ids[rows].tolist(), ads, [score for _, score in picked]
 
     def _reasons(self, views: Rows, rows: list[int]) -> list[str | None]:
         results = np.array(rows, np.int64)

@@ -21,7 +21,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from jobs.config import Config
-from jobs.evaluate import catalogue_of
 from jobs.validation import HoldOut
 from model.config import ModelConfig, PropagationConfig, TailConfig
 from model.embed import embed
@@ -33,8 +32,6 @@ from model.propagation import Neighbourhood, in_neighbours
 from model.tail import TailGroups, group_tail
 from model.trainer import train
 from retrieval.config import ScoreWeights
-from retrieval.evaluate import evaluate
-from retrieval.ranking import EmbeddingRanker
 
 CELLS = (("all", "HR", 20), ("all", "HR", 100), ("tail", "HR", 100), ("cold", "HR", 100))
 Settings = dict[str, Any]
@@ -246,9 +243,7 @@ def trained(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
 
 def cells(holdout: HoldOut, embeddings: Embeddings, weights: ScoreWeights) -> list[float]:
     """The CELLS."""
-    catalogue = catalogue_of(embeddings, holdout.graph / "fit", weights)
-    ranker = EmbeddingRanker(catalogue, holdout.edges(weights), holdout.config.retrieval)
-    rows = evaluate("", ranker, holdout.pairs, samples=1)
+    rows = holdout.rows("", embeddings, weights)
     values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}
     return [float("nan") if values.get(cell) is None else values[cell] for cell in CELLS]
 

@@ -1,0 +1,105 @@
+"""The selectors against the formula, their schedule, and groups that are known to matter among noise and copies."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from model.config import ModelConfig
+from model.errors import ModelInputError
+from model.feature_selection import GroupSelector
+from model.graph import ItemGraph
+from model.network import LightSAGE
+from model.trainer import train
+
+MakeGraph = Callable[..., ItemGraph]
+
+
+def test_relaxed_choices_are_those_of_the_formula() -> None:
+    torch.manual_seed(0)
+    selector = GroupSelector(torch.tensor([0, 0, 1, 2, 2]), 3, 2).train()
+    selector.temperature = 0.5
+    torch.manual_seed(1)
+    found = selector()
+    torch.manual_seed(1)
+    noise = -torch.empty(2, 3).exponential_().log()
+    logits = selector.psi @ selector.map + selector.bias
+    choice = torch.exp((logits + noise) / 0.5)
+    gate = (choice / choice.sum(dim=1, keepdim=True)).sum(dim=0)
+    torch.testing.assert_close(found, gate[[0, 0, 1, 2, 2]])
+
+
+def test_afterwards_a_group_is_read_or_not() -> None:
+    selector = GroupSelector(torch.tensor([0, 0, 1, 2, 2]), 3, 2, indirect=False).eval()
+    with torch.no_grad():
+        selector.psi.copy_(torch.tensor([[0.0, 0.0, 9.0], [9.0, 0.0, 0.0]]))
+    assert selector().tolist() == [1, 1, 0, 1, 1]
+    assert selector.chosen().tolist() == [0, 2]
+    assert selector.confidence().tolist() == pytest.approx([1, 0, 1], abs=1e-3)
+
+
+def test_the_temperature_falls_exponentially_from_10_to_a_hundredth() -> None:
+    selector = GroupSelector(torch.tensor([0, 1]), 2, 1)
+    found = []
+    for share in (0.0, 1 / 3, 1.0):
+        selector.step(share)
+        found.append(selector.temperature)
+    assert found == pytest.approx([10, 1, 0.01])
+
+
+def test_the_network_reads_features_times_their_groups_gates() -> None:
+    torch.manual_seed(0)
+    network = LightSAGE(3, 2, 4)
+    network.selector = GroupSelector(torch.tensor([0, 0, 1, 2, 2]), 3, 2).train()
+    columns, offsets, values = torch.tensor([0, 2, 1]), torch.tensor([0, 2]), torch.tensor([1.0, 2.0, 3.0])
+    dense = torch.rand(2, 2)
+    torch.manual_seed(1)
+    found = network.features(columns, offsets, values, dense)
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert network.selector.psi.grad is not None
+    assert network.selector.psi.grad.abs().sum() > 0
+    torch.manual_seed(1)
+    gate = network.selector()
+    rows = torch.stack([gate[0] * network.table[0] + 2 * gate[2] * network.table[2], 3 * gate[1] * network.table[1]])
+    torch.testing.assert_close(found, rows + (dense * gate[3:]) @ network.content)
+
+
+def planted(make_graph: MakeGraph) -> ItemGraph:
+    """Items are followed by items of the same make and colour; the other columns are copies, or say nothing."""
+    rng = np.random.default_rng(0)
+    n = 400
+    make, colour = rng.integers(0, 12, n), rng.integers(0, 6, n)
+    columns = {"make": make, "colour": colour, "copy of make": make, "copy of colour": colour}
+    columns |= {f"noise {i}": rng.integers(0, 8, n) for i in range(8)}
+    items = pa.table({"item_id": [f"i{i:03}" for i in range(n)]} | {k: [f"{x}" for x in v] for k, v in columns.items()})
+    alike = (make[:, None] == make) & (colour[:, None] == colour) & ~np.eye(n, dtype=bool)
+    return make_graph(n, pairs=np.argwhere(alike).tolist() * 8, items=items)
+
+
+def test_planted_groups_are_found_among_copies_and_noise(make_graph: MakeGraph) -> None:
+    graph = planted(make_graph)
+    columns = tuple(name for name in graph.items.column_names if name != "item_id")
+    config = ModelConfig.model_validate(
+        {
+            "dim": 32,
+            "features": {"columns": columns, "id_min_events": 10**9},
+            "train": {"batch_size": 128, "max_epochs": 12, "threads": 1},
+        }
+    )
+    trained = train(graph, config, keep_groups=2)
+    assert trained.network.selector is not None
+    names = [columns[group] for group in trained.network.selector.chosen().tolist()]
+    assert sorted(name.removeprefix("copy of ") for name in names) == ["colour", "make"]
+    assert trained.network.selector.confidence().topk(2).values.min() > 0.8
+
+
+def test_what_cannot_be_selected_is_refused(make_graph: MakeGraph) -> None:
+    graph = planted(make_graph)
+    config = ModelConfig.model_validate({"features": {"columns": ("make", "colour")}})
+    with pytest.raises(ModelInputError, match="without an id table"):
+        train(graph, config, keep_groups=1)
+    config = ModelConfig.model_validate({"features": {"columns": ("make", "colour"), "id_min_events": 10**9}})
+    with pytest.raises(ModelInputError, match="2 of 2 feature groups cannot be selected: keep between 1 and 1"):
+        train(graph, config, keep_groups=2)

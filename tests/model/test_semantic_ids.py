@@ -1,0 +1,192 @@
+"""The residual quantiser against loops that are written out, the gradients that must reach it, and its training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.artefact import load_model, save_model
+from model.config import ModelConfig, SemanticIdConfig
+from model.embed import embed
+from model.errors import ModelInputError
+from model.graph import ItemGraph
+from model.semantic_ids import ResidualQuantizer, k_means
+from model.trainer import train
+
+MakeGraph = Callable[..., ItemGraph]
+DIM = 6
+
+
+def quantizer(vectors: Tensor, members: int = 1, **config: Any) -> ResidualQuantizer:
+    """One of three levels of four entries that has started at some vectors."""
+    made = ResidualQuantizer(DIM, SemanticIdConfig.model_validate({"levels": 3, "size": 4, **config}), members)
+    made.train()(vectors)
+    made.start()
+    return made
+
+
+@pytest.fixture
+def vectors() -> Tensor:
+    torch.manual_seed(0)
+    return functional.normalize(torch.randn(40, DIM))
+
+
+def by_loops(books: Tensor, vectors: Tensor) -> tuple[list[list[int]], Tensor]:
+    """Codes and their unit sums, one vector and one level at a time."""
+    codes, sums = [], []
+    for vector in vectors:
+        left, mine = vector.clone(), []
+        for book in books:
+            mine.append(min(range(len(book)), key=lambda entry: float(((left - book[entry]) ** 2).sum())))
+            left = left - book[mine[-1]]
+        codes.append(mine)
+        sums.append(sum(books[level][entry] for level, entry in enumerate(mine)))
+    return codes, functional.normalize(torch.stack(sums))
+
+
+@pytest.mark.parametrize("simvq", [True, False])
+def test_codes_are_the_nearest_entries_of_what_the_levels_before_left_over(vectors: Tensor, simvq: bool) -> None:
+    made = quantizer(vectors, simvq=simvq).eval()
+    with torch.no_grad():
+        made.maps += 0.1 * torch.randn(made.maps.shape) if simvq else 0.0
+        codes, expected = by_loops(made.codebooks(), vectors)
+    assert made.encode(vectors).tolist() == codes
+    torch.testing.assert_close(made.decode(torch.tensor(codes)), expected)
+    torch.testing.assert_close(made(vectors)[0], expected)
+
+
+def test_members_keep_their_lengths(vectors: Tensor) -> None:
+    made = quantizer(vectors, members=2)
+    lengths = made(vectors)[0].view(-1, 2, DIM // 2).norm(dim=2)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 2**-0.5))
+
+
+def test_straight_through_gives_the_vectors_the_gradient_of_their_quantised_selves(vectors: Tensor) -> None:
+    made, wish = quantizer(vectors, penalty=0.0), torch.randn(len(vectors), DIM)
+    x = vectors.clone().requires_grad_()
+    (made(x)[0] * wish).sum().backward()  # type: ignore[no-untyped-call]
+
+    with torch.no_grad():
+        codes = made.encode(vectors)
+        sums = torch.stack([made.codebooks()[level, codes[:, level]] for level in range(3)]).sum(dim=0)
+    sums.requires_grad_()
+    (functional.normalize(sums) * wish).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(x.grad, sums.grad)
+
+
+def test_the_penalty_pulls_entries_to_vectors_and_vectors_to_entries(vectors: Tensor) -> None:
+    made = quantizer(vectors, simvq=False, levels=1)
+    x = vectors.clone().requires_grad_()
+    made(x)[1].backward()  # type: ignore[no-untyped-call]
+    codes = made.encode(vectors)[:, 0]
+    apart = vectors - made.entries[0, codes]
+    torch.testing.assert_close(x.grad, 0.25 * 2 * apart.detach() / len(vectors))
+    expected = torch.zeros(4, DIM).index_add_(0, codes, -2 * apart.detach() / len(vectors))
+    assert made.entries.grad is not None
+    torch.testing.assert_close(made.entries.grad[0], expected)
+
+
+@pytest.mark.parametrize("simvq", [True, False])
+def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vectors: Tensor, simvq: bool) -> None:
+    """Fails when a distance is detached anywhere: then the vectors have no gradient at all."""
+    made, wish = quantizer(vectors, mode="gumbel", simvq=simvq), torch.randn(len(vectors), DIM)
+    learned = made.maps if simvq else made.entries
+    made.temperature = 0.7
+    x = vectors.clone().requires_grad_()
+    torch.manual_seed(1)
+    found, penalty = made(x)
+    (found * wish).sum().backward()  # type: ignore[no-untyped-call]
+    given = [x.grad, learned.grad, made.sharpness.grad]
+    made.zero_grad()
+
+    slow = vectors.clone().requires_grad_()
+    torch.manual_seed(1)
+    left, total = slow, torch.zeros_like(slow)
+    for level, book in enumerate(made.codebooks()):
+        distance = torch.stack([((left - entry) ** 2).sum(dim=1) for entry in book], dim=1)
+        noise = -torch.empty_like(distance).exponential_().log()
+        soft = ((noise - distance * made.sharpness[level].exp()) / 0.7).softmax(dim=1)
+        hard = functional.one_hot(soft.argmax(dim=1), len(book)) + soft - soft.detach()
+        total, left = total + hard @ book, left - hard @ book
+    (functional.normalize(total) * wish).sum().backward()  # type: ignore[no-untyped-call]
+    assert float(penalty) == 0
+    for a, b in zip(given, [slow.grad, learned.grad, made.sharpness.grad], strict=True):
+        assert a is not None
+        assert a.abs().sum() > 0
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_temperature_rises_from_cold_to_hot(vectors: Tensor) -> None:
+    made = quantizer(vectors, mode="gumbel", cold=0.25, hot=1.0, warm_up=0.2)
+    found = []
+    for share in (0.0, 0.2, 0.6, 1.0):
+        made.step(share)
+        found.append(made.temperature)
+    assert found == pytest.approx([0.25, 0.25, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("simvq", [True, False])
+def test_dead_entries_move_to_where_something_is_left_over(vectors: Tensor, simvq: bool) -> None:
+    made = quantizer(vectors, simvq=simvq)
+    with torch.no_grad():
+        made.maps += 0.1 * torch.randn(made.maps.shape) if simvq else 0.0
+        made.entries[0, 1] = 1e3
+        made.use[0, 1] = 0.0
+    assert made.revive() == 1
+    assert made.revive() == 0
+    moved = made.codebooks()[0, 1].detach()
+    assert (vectors - moved).norm(dim=1).min() < 1e-4
+    assert 1 in made.encode(vectors)[:, 0]
+
+
+def test_k_means_finds_clusters_that_lie_apart() -> None:
+    torch.manual_seed(0)
+    true = 10 * torch.randn(5, 4)
+    points = true.repeat_interleave(30, dim=0) + 0.01 * torch.randn(150, 4)
+    found = k_means(points, 5)
+    assert torch.cdist(true, found).min(dim=1).values.max() < 0.1
+
+
+def small_graph(make_graph: MakeGraph, n: int = 24) -> ItemGraph:
+    pairs = [(i, (i + d) % n) for i in range(n) for d in (1, 2)] * 4
+    edges = [(a, b, "strong_click", 1.0) for a, b in sorted(set(pairs))]
+    return make_graph(n, edges, pairs, events=[8] * (n - 2) + [2, 2], tail=[n - 2, n - 1])
+
+
+def small_config(**semantic_ids: Any) -> ModelConfig:
+    return ModelConfig.model_validate(
+        {
+            "dim": 8,
+            "members": 2,
+            "loss": {"random_negatives": 16},
+            "train": {"batch_size": 32, "max_epochs": 20, "threads": 1},
+            "semantic_ids": {"levels": 2, "size": 8, **semantic_ids},
+        }
+    )
+
+
+@pytest.mark.parametrize("mode", ["ste", "gumbel"])
+def test_codes_are_the_same_after_save_and_load(make_graph: MakeGraph, tmp_path: Path, mode: str) -> None:
+    graph, config = small_graph(make_graph), small_config(mode=mode)
+    trained = train(graph, config)
+    save_model(tmp_path, trained, config)
+    found = load_model(tmp_path).network
+    again = embed(graph, found, trained.encoder, trained.embeddings.prior)
+    np.testing.assert_array_equal(again.item, trained.embeddings.item)
+    assert found.quantizer is not None
+    assert trained.network.quantizer is not None
+    item = torch.from_numpy(trained.embeddings.item)
+    codes = found.quantizer.encode(item)
+    assert torch.equal(codes, trained.network.quantizer.encode(item))
+    assert len(np.unique(trained.embeddings.item, axis=0)) > 8  # two levels tell more items apart than one could
+    assert np.array_equal(train(graph, config).embeddings.item, trained.embeddings.item)
+
+
+def test_more_codes_than_vectors_to_start_from_is_an_error_with_a_way_out(make_graph: MakeGraph) -> None:
+    with pytest.raises(ModelInputError, match=r"256 codes a level: set \[model.semantic_ids\] size lower"):
+        train(small_graph(make_graph), small_config(size=256, warm_up=0.0))

@@ -3,6 +3,7 @@
 import argparse
 import datetime as dt
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -115,8 +116,10 @@ def parser() -> argparse.ArgumentParser:
 
     codes = commands.add_parser("semantic-ids", help="learn a code for every item, whose prefixes are clusters")
     _workspace(codes)
-    codes.add_argument("--levels", type=int, default=8, metavar="L", help="numbers in a code (default 8)")
-    codes.add_argument("--size", type=int, default=256, metavar="K", help="values of each number (default 256)")
+    codes.add_argument("--levels", type=_between(1, 16), default=8, metavar="L", help="numbers in a code (default 8)")
+    codes.add_argument(
+        "--size", type=_between(2, 256), default=256, metavar="K", help="values of each number (default 256)"
+    )
     codes.add_argument("--output", required=True, type=Path, metavar="CODES.parquet")
 
     demo = commands.add_parser("demo", help="the whole way on a built-in marketplace")
@@ -135,6 +138,15 @@ def _date(value: str) -> dt.date:
         return dt.date.fromisoformat(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{value!r} is no date, expected YYYY-MM-DD") from None
+
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    def number(value: str) -> int:
+        if value.isdecimal() and least <= int(value) <= most:
+            return int(value)
+        raise argparse.ArgumentTypeError(f"{value!r} is no number from {least} to {most}")
+
+    return number
 
 
 def _port(value: str) -> int:

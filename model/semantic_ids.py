@@ -76,9 +76,9 @@ class ResidualQuantizer(nn.Module):
             else:
                 codes = distance.argmin(dim=1)
                 entry = book[codes]
-                commitment = (left - entry.detach()).square().sum(dim=1).mean()
-                penalty = penalty + (left.detach() - entry).square().sum(dim=1).mean()
-                penalty = penalty + self.config.commitment * commitment
+            commitment = (left - book[codes].detach()).square().sum(dim=1).mean()
+            penalty = penalty + (left.detach() - book[codes]).square().sum(dim=1).mean()
+            penalty = penalty + self.config.commitment * commitment
             if self.training:
                 self._count(level, codes)
             left = left - (entry if drawn else entry.detach())

@@ -1,12 +1,13 @@
 """How fast LightSAGE learns: positives per CPU-second beside a sampled GraphSAGE, and growth to 50 million edges.
 
-    python benchmarks/quality/training.py [--items 100000 300000 1000000] [--output TABLE.md]
+    python benchmarks/quality/training.py [--items 100000 300000 1000000] [--threads 2] [--output TABLE.md]
 
 On generated graphs of 50 edges an item. A step's cost is the difference of a long and a short run, so that what is
 prepared once counts for itself. Both networks have our features, loss and negatives, and a trainable table.
 """
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from networks import Fitted
 
 from model.config import ModelConfig
@@ -35,13 +37,22 @@ def main() -> int:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--items", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
+    options.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch (default: as many as cores)")
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    page = "\n".join(["# Training speed", "", *beside(chosen.items[0]), "", *growth(chosen.items)]) + "\n"
+    torch.set_num_threads(chosen.threads)
+    table = beside(chosen.items[0], chosen.threads)
+    page = "\n".join([*head(chosen.threads), *table, "", *growth(chosen.items, chosen.threads)]) + "\n"
     if chosen.output:
         chosen.output.write_text(page, encoding="utf-8")
     print(page)
     return 0
+
+
+def head(threads: int) -> list[str]:
+    """What the page says first."""
+    command = f"python benchmarks/quality/training.py --threads {threads} --output docs/benchmarks/training.md"
+    return ["# Training speed", "", f"`{command}`; torch has {threads} thread{'s' * (threads > 1)}.", ""]
 
 
 def generated(items: int, seed: int = 0) -> ItemGraph:
@@ -81,9 +92,10 @@ def generated(items: int, seed: int = 0) -> ItemGraph:
     )
 
 
-def config(steps: int, fixed: bool, **shape: Any) -> ModelConfig:
+def config(steps: int, fixed: bool, threads: int, **shape: Any) -> ModelConfig:
     """So many steps."""
-    learning = {"max_pairs_per_epoch": steps * BATCH, "max_epochs": 1} | ({"table_lr": 0} if fixed else {})
+    learning = {"max_pairs_per_epoch": steps * BATCH, "max_epochs": 1, "threads": threads}
+    learning |= {"table_lr": 0} if fixed else {}
     return ModelConfig.model_validate(shape | {"train": learning})
 
 
@@ -104,7 +116,7 @@ def per_step(work: Callable[[int], Any]) -> tuple[float, float]:
     return float(cpu), float(wall)
 
 
-def beside(items: int) -> list[str]:
+def beside(items: int, threads: int) -> list[str]:
     """A table: ours, fixed and learned, and GraphSAGE of one and two layers, on one graph."""
     graph = generated(items)
     lines = [
@@ -126,7 +138,11 @@ def beside(items: int) -> list[str]:
 
             rate[f"GraphSAGE, {layers} layer{'s' * (layers > 1)}"] = per_step(sage)
         for name, fixed in ((LEARNED, False), (FIXED, True)):
-            rate[name] = per_step(lambda steps, fixed=fixed, shape=shape: train(graph, config(steps, fixed, **shape)))
+
+            def ours(steps: int, fixed: bool = fixed, shape: dict[str, Any] = shape) -> None:
+                train(graph, config(steps, fixed, threads, **shape))
+
+            rate[name] = per_step(ours)
         base = rate["GraphSAGE, 2 layers"][0]
         for name, (cpu, wall) in rate.items():
             lines.append(f"| {name} | {size} | {BATCH / cpu:,.0f} | {1e3 * wall:.0f} | {base / cpu:.1f}x |")
@@ -134,7 +150,7 @@ def beside(items: int) -> list[str]:
     return lines
 
 
-def growth(sizes: list[int]) -> list[str]:
+def growth(sizes: list[int], threads: int) -> list[str]:
     """A table: cost and memory of the released network by catalogue, each in a process of its own."""
     lines = [
         "The released network (192 dimensions, 4 members) by catalogue; peak memory of the whole process, the graph in "
@@ -146,19 +162,22 @@ def growth(sizes: list[int]) -> list[str]:
     for items in sizes:
         for fixed in (False, True):
             with get_context("spawn").Pool(1) as pool:
-                prepare, step, whole, peak = pool.apply(grown, (items, fixed))
-            head = f"| {items:,} | {items * DEGREE:,} | {'fixed' if fixed else 'learned'} |"
-            lines.append(f"{head} {prepare:.1f} | {1e3 * step:.0f} | {whole:.1f} | {peak:.1f} |")
+                prepare, step, whole, peak = pool.apply(grown, (items, fixed, threads))
+            first = f"| {items:,} | {items * DEGREE:,} | {'fixed' if fixed else 'learned'} |"
+            lines.append(f"{first} {prepare:.1f} | {1e3 * step:.0f} | {whole:.1f} | {peak:.1f} |")
             print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
 
-def grown(items: int, fixed: bool) -> tuple[float, float, float, float]:
+def grown(items: int, fixed: bool, threads: int) -> tuple[float, float, float, float]:
     """(seconds before the first step, wall seconds a step, seconds to embed all items, peak GiB)."""
     graph = generated(items)
-    train(graph, config(1, fixed))
-    (_, short), (_, long) = (spent(lambda steps=steps: train(graph, config(steps, fixed))) for steps in (SHORT, LONG))
-    model = train(graph, config(1, fixed))
+    torch.set_num_threads(threads)
+    train(graph, config(1, fixed, threads))
+    (_, short), (_, long) = (
+        spent(lambda steps=steps: train(graph, config(steps, fixed, threads))) for steps in (SHORT, LONG)
+    )
+    model = train(graph, config(1, fixed, threads))
     _, whole = spent(lambda: embed(graph, model.network, model.encoder, model.embeddings.prior))
     step = (long - short) / (LONG - SHORT)
     return short - SHORT * step - whole, step, whole, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

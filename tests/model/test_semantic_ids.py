@@ -15,7 +15,7 @@ from model.config import ModelConfig, SemanticIdConfig
 from model.embed import embed
 from model.errors import ModelInputError
 from model.graph import ItemGraph
-from model.semantic_ids import ResidualQuantizer, k_means
+from model.semantic_ids import ResidualQuantizer, figures, k_means, prefix_groups
 from model.trainer import train
 
 MakeGraph = Callable[..., ItemGraph]
@@ -190,3 +190,23 @@ def test_codes_are_the_same_after_save_and_load(make_graph: MakeGraph, tmp_path:
 def test_more_codes_than_vectors_to_start_from_is_an_error_with_a_way_out(make_graph: MakeGraph) -> None:
     with pytest.raises(ModelInputError, match=r"256 codes a level: set \[model.semantic_ids\] size lower"):
         train(small_graph(make_graph), small_config(size=256, warm_up=0.0))
+
+
+def test_figures_of_codes_by_hand() -> None:
+    codes = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
+    assert figures(codes, 4) == {
+        "usage": [0.5, 0.5],
+        "perplexity": [0.5, pytest.approx(np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))) / 4, abs=1e-4)],
+        "collisions": 0.5,
+    }
+
+
+def test_prefixes_are_as_long_as_there_is_evidence_for() -> None:
+    #        0       1       2       3       4       5       6
+    codes = [[0, 0], [0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [0, 0]]
+    events = [3, 1, 5, 1, 1, 0, 9]
+    rows = np.arange(6)  # the last is no tail item
+    found = prefix_groups(np.array(codes), np.array(events), rows, evidence=4)
+    # 0 and 1 share a whole code and four events, 2 has enough alone, 3 is left at [0], 4 and 5 share [1].
+    assert sorted(np.flatnonzero(found == g).tolist() for g in np.unique(found)) == [[0, 1], [2], [3], [4, 5]]
+    assert sorted(np.unique(found)) == list(range(4))

@@ -179,6 +179,9 @@ def table(results: dict[str, dict[str, float]], rows: int, queries: int) -> str:
     lines = [
         "# Adaptive retrieval",
         "",
+        "`python benchmarks/adaptive.py --embeddings WORKSPACE/versions/NAME/embeddings --work DIR`",
+        "",
+        "",
         f"{rows:,} vectors with a trained model's structure, {queries:,} distinct queries (full search: a tenth), "
         f"k = {K}, one thread. Memory after the last query: anonymous, and mapped from files. p99: the first "
         "thousand queries, from a cold page cache.",

@@ -129,7 +129,7 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    pages = ["# Feature selection", ""]
+    pages = ["# Feature selection", "", "`python benchmarks/features.py --graph NAME=GRAPH …`", ""]
     for named in chosen.graph:
         name, _, root = named.partition("=")
         pages.append(page(name, Path(root), chosen.keep, chosen.seeds))

@@ -68,6 +68,8 @@ def main() -> int:
     lines = [
         "# The API under load",
         "",
+        "`python benchmarks/load.py --work DIR --soak 10 --output docs/benchmarks/load.md`, on 2 cores.",
+        "",
         f"{chosen.rows:,} items with an ad each, k = {K}, reasons off. *Search*: what finds the candidates, direct "
         "neighbours too, and ranks them "
         "while the load lasts; *beyond it*: all else, from the socket to the answer. CPU is that of the whole server "

@@ -32,7 +32,7 @@ def main() -> int:
     options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    pages = ["# Matryoshka embeddings", ""]
+    pages = ["# Matryoshka embeddings", "", "`python benchmarks/matryoshka.py --graph NAME=GRAPH …`", ""]
     for named in chosen.graph:
         pages += table(Shop.of(named), chosen.seeds, chosen.threads)
         if chosen.output:

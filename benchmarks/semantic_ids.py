@@ -99,7 +99,7 @@ def main() -> int:
     options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    pages = ["# Semantic IDs", ""]
+    pages = ["# Semantic IDs", "", "`python benchmarks/semantic_ids.py --graph NAME=GRAPH …`", ""]
     for named in chosen.graph:
         shop = Shop.of(named)
         for part in chosen.parts:

@@ -69,6 +69,23 @@ class SemanticIdConfig(_Section):
     hot: float = Field(1.0, gt=0, description="and in the end; it rises exponentially")
 
 
+class SessionConfig(_Section):
+    """The session encoder."""
+
+    length: int = Field(20, ge=1, description="the most recent items that it reads")
+    positions: tuple[int, ...] = Field((0, 1), min_length=1, description="attended from, layer by layer; 0 = all")
+    heads: int = Field(4, ge=1)
+    dropout: float = Field(0.2, ge=0, le=0.99)
+    temperature: float = Field(0.05, gt=0)
+    random_negatives: int = Field(1024, ge=0)
+    batch_size: int = Field(1024, ge=2)
+    max_epochs: float = Field(3.0, gt=0)
+    input_lr: float = Field(0.002, ge=0, description="of the items' input vectors; 0 = those of the query role stay")
+    network_lr: float = Field(0.001, gt=0)
+    seed: int = 0
+    threads: int = Field(0, ge=0)
+
+
 class TrainConfig(_Section):
     """The optimiser's schedule."""
 

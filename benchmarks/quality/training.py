@@ -28,6 +28,7 @@ from model.trainer import train
 
 DEGREE = 50
 SHORT, LONG = 10, 40
+LONGER = 110  # where preparing takes minutes, and as much longer or shorter
 BATCH = 1024
 FIXED, LEARNED = "LightSAGE, table fixed", "LightSAGE, table learned"
 SIZES = {"64 dimensions": {"dim": 64, "members": 1}, "192 dimensions, 4 members": {}}
@@ -175,11 +176,11 @@ def grown(items: int, fixed: bool, threads: int) -> tuple[float, float, float, f
     torch.set_num_threads(threads)
     train(graph, config(1, fixed, threads))
     (_, short), (_, long) = (
-        spent(lambda steps=steps: train(graph, config(steps, fixed, threads))) for steps in (SHORT, LONG)
+        spent(lambda steps=steps: train(graph, config(steps, fixed, threads))) for steps in (SHORT, LONGER)
     )
     model = train(graph, config(1, fixed, threads))
     _, whole = spent(lambda: embed(graph, model.network, model.encoder, model.embeddings.prior))
-    step = (long - short) / (LONG - SHORT)
+    step = (long - short) / (LONGER - SHORT)
     return short - SHORT * step - whole, step, whole, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -134,9 +134,13 @@ def _train(
     device = torch.device(_device(options.device))
     # Drawn on the CPU, so that a seed means the same start everywhere.
     network = LightSAGE.of(config, matrix.sparse.shape[1], matrix.dense.shape[1])
-    if keep_groups is not None:
-        network.selector = GroupSelector.of(features, matrix, keep_groups)
     fixed = options.table_lr == 0
+    if keep_groups is not None:
+        if fixed:
+            raise ModelInputError(
+                "feature groups are selected while the table learns: set [model.train] table_lr above 0"
+            )
+        network.selector = GroupSelector.of(features, matrix, keep_groups)
     if fixed:
         network.fix(*factorised_table(matrix, neighbours, config.dim, options.seed))
     elif groups.count:

@@ -157,6 +157,15 @@ CHANGES = (
 )
 
 
+HEAD = """# Ablation
+
+`python benchmarks/quality/ablation.py --graph NAME=GRAPH …`
+
+Hits on the hold-out: the released model's, and what each change adds to them by itself. The score's weights stay those
+of the released model. What would change nothing in a shop is left out, as co-search where nobody searches.
+"""
+
+
 def main() -> int:
     """Measure the changes and print a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,8 +184,8 @@ def main() -> int:
         given = [*changes, *(Change(change, root=Path(other)) for change, other in others)]
         tables.append(table(name, ablated(name, Path(root), given, chosen.seeds)))
         if chosen.output:
-            chosen.output.write_text("\n".join(tables), encoding="utf-8")
-    print("\n".join(tables))
+            chosen.output.write_text("\n".join([HEAD, *tables]), encoding="utf-8")
+    print("\n".join([HEAD, *tables]))
     return 0
 
 

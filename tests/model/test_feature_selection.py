@@ -103,3 +103,6 @@ def test_what_cannot_be_selected_is_refused(make_graph: MakeGraph) -> None:
     config = ModelConfig.model_validate({"features": {"columns": ("make", "colour"), "id_min_events": 10**9}})
     with pytest.raises(ModelInputError, match="2 of 2 feature groups cannot be selected: keep between 1 and 1"):
         train(graph, config, keep_groups=2)
+    fixed = config.model_copy(update={"train": config.train.model_copy(update={"table_lr": 0.0})})
+    with pytest.raises(ModelInputError, match="table_lr above 0"):
+        train(graph, fixed, keep_groups=1)

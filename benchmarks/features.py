@@ -89,7 +89,7 @@ def coded(column: pa.ChunkedArray) -> NDArray[np.int64]:
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         numbers = column.cast(pa.float64()).to_numpy()
         bounds = np.nanquantile(numbers, np.linspace(0, 1, BUCKETS + 1)[1:-1])
-        return np.where(np.isnan(numbers), BUCKETS, np.searchsorted(bounds, numbers)).astype(np.int64)
+        return np.where(np.isnan(numbers), BUCKETS, np.searchsorted(bounds, numbers, side="right")).astype(np.int64)
     encoded = pc.fill_null(column.cast(pa.string()), "").combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64)
 

@@ -69,9 +69,11 @@ class Batches:
         total = torch.cat([total[: 2 * b] - torch.cat([to_query, to_target]), total[2 * b :]])
         average = neighbour_average(sums, total)
         counts = expected_counts(self._target_share, items[b:], b, len(random))
-        candidate, penalty = network(own[b:], average[b:], "item"), 0.0
+        candidate, penalty = network(own[b:], average[b:], "item"), own.new_zeros(())
         if network.quantizer is not None:
             candidate, penalty = network.quantizer(candidate)
+        if network.selector is not None:
+            penalty = penalty + network.selector.overlap()
         return penalty + sampled_softmax(
             network(own[:b], average[:b], "query"),
             candidate,

@@ -167,7 +167,7 @@ def _train(
     if not fixed:
         learning.append({"params": [network.table, network.content], "lr": options.table_lr})
     if network.selector is not None:
-        learning.append({"params": network.selector.parameters(), "lr": options.table_lr})
+        learning.append({"params": network.selector.parameters(), "lr": 3 * options.table_lr})
     if network.quantizer is not None:
         learning.append({"params": network.quantizer.parameters(), "lr": config.semantic_ids.lr})
     optimiser = torch.optim.Adam(learning, fused=True)

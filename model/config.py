@@ -60,11 +60,11 @@ class SemanticIdConfig(_Section):
     levels: int = Field(0, ge=0, le=16, description="codes of an item; 0 = its vector is not quantised")
     size: int = Field(256, ge=2, le=256, description="entries of each codebook")
     mode: Literal["ste", "gumbel"] = "ste"
-    simvq: bool = Field(True, description="codebooks are a fixed start times a learned map")
+    simvq: bool = Field(False, description="codebooks are a fixed start times a learned map")
     commitment: float = Field(0.25, ge=0, description="pull of the vectors towards their entries")
-    penalty: float = Field(1.0, ge=0, description="weight of codebook and commitment loss beside the retrieval loss")
-    warm_up: float = Field(0.25, ge=0, lt=1, description="share of the schedule before the quantiser begins")
-    lr: float = Field(0.001, gt=0)
+    penalty: float = Field(3.0, ge=0, description="weight of codebook and commitment loss beside the retrieval loss")
+    warm_up: float = Field(0.1, ge=0, lt=1, description="share of the schedule before the quantiser begins")
+    lr: float = Field(0.003, gt=0)
     cold: float = Field(0.37, gt=0, description="the Gumbel-softmax's temperature at first")
     hot: float = Field(1.0, gt=0, description="and in the end; it rises exponentially")
 

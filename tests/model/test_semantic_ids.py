@@ -80,7 +80,7 @@ def test_straight_through_gives_the_vectors_the_gradient_of_their_quantised_selv
 
 
 def test_the_penalty_pulls_entries_to_vectors_and_vectors_to_entries(vectors: Tensor) -> None:
-    made = quantizer(vectors, simvq=False, levels=1)
+    made = quantizer(vectors, simvq=False, levels=1, penalty=1.0)
     x = vectors.clone().requires_grad_()
     made(x)[1].backward()  # type: ignore[no-untyped-call]
     codes = made.encode(vectors)[:, 0]

@@ -94,7 +94,7 @@ def test_the_penalty_pulls_entries_to_vectors_and_vectors_to_entries(vectors: Te
 @pytest.mark.parametrize("simvq", [True, False])
 def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vectors: Tensor, simvq: bool) -> None:
     """Fails when a distance is detached anywhere: then the vectors have no gradient at all."""
-    made, wish = quantizer(vectors, mode="gumbel", simvq=simvq), torch.randn(len(vectors), DIM)
+    made, wish = quantizer(vectors, mode="gumbel", simvq=simvq, penalty=0.0), torch.randn(len(vectors), DIM)
     learned = made.maps if simvq else made.entries
     made.temperature = 0.7
     x = vectors.clone().requires_grad_()

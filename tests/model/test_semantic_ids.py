@@ -114,7 +114,7 @@ def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vect
         hard = functional.one_hot(soft.argmax(dim=1), len(book)) + soft - soft.detach()
         total, left = total + hard @ book, left - hard @ book
     (functional.normalize(total) * wish).sum().backward()  # type: ignore[no-untyped-call]
-    assert float(penalty) == 0
+    assert penalty.item() == 0
     for a, b in zip(given, [slow.grad, learned.grad, made.sharpness.grad], strict=True):
         assert a is not None
         assert a.abs().sum() > 0

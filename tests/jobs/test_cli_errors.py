@@ -63,7 +63,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, command: str, error: BaseExceptio
     def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli, f"_{command}", fail)
+    monkeypatch.setitem(cli.COMMANDS, command, fail)
 
 
 def test_a_path_that_nobody_gave_is_our_own_error(monkeypatch, capsys) -> None:
@@ -93,7 +93,7 @@ def test_an_interrupt_is_one_line_also_when_cleaning_up_failed_on_it(monkeypatch
         finally:
             raise ConnectionError("the JVM is gone")
 
-    monkeypatch.setattr(cli, "_serve", fail)
+    monkeypatch.setitem(cli.COMMANDS, "serve", fail)
     assert main(["serve", "--workspace", "w"]) == 130
     said = capsys.readouterr().err
     assert said.endswith("ERROR interrupted\n")

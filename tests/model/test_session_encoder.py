@@ -129,7 +129,7 @@ def test_it_learns_what_the_last_item_cannot_know() -> None:
     trained = train_sessions(sessions, embeddings, config)
     ends = np.arange(2, rows.size, 3)[:200]
     scores = encode(trained, sessions, ends, config.length) @ embeddings.item.T
-    assert (scores.argmax(axis=1) == sessions.rows[ends]).mean() > 0.9
+    assert (scores.argmax(axis=1) == sessions.rows[ends]).mean() > 0.7  # by the last item alone: about 0.1
     again = train_sessions(sessions, embeddings, config)
     assert np.array_equal(again.session_input, trained.session_input)
 

@@ -23,6 +23,7 @@ def demo(directory: Path, *, small: bool) -> int:
     console = Console()
     progress = StageProgress()
     settings = MarketplaceConfig.small() if small else MarketplaceConfig()
+    (directory / "marketplace").mkdir(parents=True, exist_ok=True)  # refused before anything was generated
     with progress.stage("marketplace") as report:
         files = generate(settings, directory / "marketplace", report)
     workspace = Workspace(directory / "workspace")

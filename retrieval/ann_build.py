@@ -171,7 +171,7 @@ class _Tuning:
         found = exact.search(ann.seen(self._queries), self._indexed, most, self._rows).rows.reshape(-1, most)
 
         def enough(shortlist: int) -> bool:
-            return self._hits([line[: self._k * shortlist] for line in found]) >= self._config.target_recall
+            return self._hits([line[: self._k * shortlist] for line in found], self._truth) >= self._config.target_recall
 
         first = next((n for n, size in enumerate(_OF_PREFIXES) if enough(size)), len(_OF_PREFIXES) - 1)
         return _OF_PREFIXES[first : first + 3]
@@ -191,8 +191,7 @@ class _Tuning:
             while True:
                 tried = replace(ann, parameters=ann.parameters | {f"visited_{percent}": visited})
                 lists = [tried.search_one(query, size, selection) for query in queries]
-                recall = np.mean([np.isin(true, rows).mean() for true, rows in zip(truth, lists, strict=True)])
-                if recall >= self._config.target_recall or visited >= len(eligible):
+                if self._hits(lists, truth) >= self._config.target_recall or visited >= len(eligible):
                     break
                 visited = min(len(eligible), math.ceil(1.5 * visited))
             found[f"visited_{percent}"] = visited
@@ -226,11 +225,17 @@ class _Tuning:
     def _recall(self, ann: Ann) -> float:
         # The shortlist is ranked exactly afterwards, so that only what it misses counts.
         lists = ann.search(self._queries, self._k * ann.shortlist)
-        return self._hits([self._narrowed(ann, rows, query) for rows, query in zip(lists, self._asked, strict=True)])
+        lists = [self._narrowed(ann, rows, query) for rows, query in zip(lists, self._asked, strict=True)]
+        return self._hits(lists, self._truth)
 
-    def _hits(self, lists: list[Rows]) -> float:
-        hits = sum(np.isin(true, rows).sum() for true, rows in zip(self._truth, lists, strict=True))
-        return float(hits) / self._truth.size
+    def _hits(self, lists: list[Rows], truth: Rows) -> float:
+        """The share of the true rows, (queries, k), that the lists hold; no list holds a row twice."""
+        wanted, hits = np.zeros(len(self._whole), bool), 0
+        for true, rows in zip(truth, lists, strict=True):
+            wanted[true] = True
+            hits += np.count_nonzero(wanted[rows])
+            wanted[true] = False
+        return hits / truth.size
 
     def _narrowed(self, ann: Ann, rows: Rows, query: Floats) -> Rows:
         dim = self._queries.shape[1]

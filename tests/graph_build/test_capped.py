@@ -53,8 +53,3 @@ def test_the_star_the_bot_and_the_flood_are_named(spark: Any, built: Callable[..
     stored = build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), CONFIG)
     assert stored.most_cut == summary.most_cut
     assert stored.capped == summary.capped
-
-
-def test_nothing_cut_is_nothing_named(built: Callable[..., Any]) -> None:
-    summary, _ = built([event("s", at(i), "view", f"i{i}") for i in range(3)], config=CONFIG)
-    assert summary.most_cut == {}

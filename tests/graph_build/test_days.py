@@ -111,6 +111,7 @@ def test_an_ingest_that_fails_changes_nothing(spark: Any, store: Callable[..., s
         nightly(spark, str(tmp_path / "nothing"), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_forgetting_a_user_leaves_what_a_log_without_their_sessions_would_give(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
         ids = [node["item_id"] for node in nodes]
         assert ids == sorted(set(ids))
         assert {"i1", "new"} <= set(ids)
+        assert "i2" in ids, "what was seen stays, also when the catalogue lacks it"
         new = next(node for node in nodes if node["item_id"] == "new")
         assert (new["events"], new["is_tail"], new["last_seen"], new["in_catalogue"]) == (0, True, None, True)
         assert {node["item_id"] for node in nodes if node["in_catalogue"]} == {"i1", "new"}
@@ -166,6 +167,7 @@ def in_any_order(path: Path) -> list[str]:
     return sorted(json.dumps(row, default=str, sort_keys=True) for row in table(path))
 
 
+@pytest.mark.slow
 def test_the_same_log_in_other_splits_gives_the_same_graph(
     one: tuple[Any, Path], spark: Any, built: Callable[..., Any], tmp_path: Path
 ) -> None:

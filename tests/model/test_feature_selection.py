@@ -78,7 +78,7 @@ def test_selectors_that_hold_the_same_group_are_too_many() -> None:
 def planted(make_graph: MakeGraph) -> ItemGraph:
     """Items are followed by items of the same make and colour; the other columns are copies, or say nothing."""
     rng = np.random.default_rng(0)
-    n = 400
+    n = 240
     make, colour = rng.integers(0, 12, n), rng.integers(0, 6, n)
     columns = {"make": make, "colour": colour, "copy of make": make, "copy of colour": colour}
     columns |= {"nearly make": np.where(np.arange(n) < 2, 11 - make, make)}

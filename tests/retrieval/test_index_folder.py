@@ -166,9 +166,10 @@ def test_ads_that_all_ended_leave_an_empty_index_that_still_answers(tmp_path: Pa
 def test_every_kind_of_index_is_mapped_and_finds_what_it_found_when_it_was_built(tmp_path: Path, world, kind) -> None:
     catalogue = world.small_catalogue(3000, 16, seed=9)
     kind, _, of_prefix = kind.partition(" ")
-    config = RetrievalConfig(exact_below=5000)
+    config = RetrievalConfig(exact_below=5000, tuning_queries=50)
     if kind != "flat" or of_prefix:
-        config = RetrievalConfig(exact_below=0, index_kinds=(kind,), index_prefix=8 if of_prefix else None)
+        prefix = 8 if of_prefix else None
+        config = RetrievalConfig(exact_below=0, index_kinds=(kind,), index_prefix=prefix, tuning_queries=50)
     build_index(tmp_path, catalogue, Edges.empty(3000), None, as_of=world.AS_OF, config=config)
     index = read_index(tmp_path)
     assert (index.ann.kind, index.ann.prefix) == (kind, 8 if of_prefix else 0)

@@ -171,7 +171,8 @@ class _Tuning:
         found = exact.search(ann.seen(self._queries), self._indexed, most, self._rows).rows.reshape(-1, most)
 
         def enough(shortlist: int) -> bool:
-            return self._hits([line[: self._k * shortlist] for line in found], self._truth) >= self._config.target_recall
+            lists = [line[: self._k * shortlist] for line in found]
+            return self._hits(lists, self._truth) >= self._config.target_recall
 
         first = next((n for n, size in enumerate(_OF_PREFIXES) if enough(size)), len(_OF_PREFIXES) - 1)
         return _OF_PREFIXES[first : first + 3]
@@ -233,7 +234,7 @@ class _Tuning:
         wanted, hits = np.zeros(len(self._whole), bool), 0
         for true, rows in zip(truth, lists, strict=True):
             wanted[true] = True
-            hits += np.count_nonzero(wanted[rows])
+            hits += int(np.count_nonzero(wanted[rows]))
             wanted[true] = False
         return hits / truth.size
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graph_build.config import GraphConfig
 from jobs.errors import ConfigError
-from model.config import ModelConfig
+from model.config import ModelConfig, SessionConfig
 from retrieval.config import RetrievalConfig, ServeConfig
 
 
@@ -64,6 +64,7 @@ class Config(BaseModel):
 
     graph: GraphConfig = GraphConfig()
     model: ModelConfig = ModelConfig()
+    session: SessionConfig = SessionConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     serve: ServeConfig = ServeConfig()
     spark: SparkConfig = SparkConfig()

@@ -92,7 +92,8 @@ def evaluate_version(
         ads=index.ads if options.ads_only else None,
         include_current=options.include_current,
     )
-    rankers: dict[str, Ranker] = {"LightSAGE": EmbeddingRanker(catalogue, index.edges, config.retrieval)}
+    ours = EmbeddingRanker(catalogue, index.edges, config.retrieval, index.sessions)
+    rankers: dict[str, Ranker] = {"LightSAGE": ours}
     if options.baselines:
         rankers |= counting_peers(version / "graph", catalogue, index.edges)
     rows = []

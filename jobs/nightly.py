@@ -221,12 +221,11 @@ class _Night:
         from jobs.training import Chosen
 
         def build(out: Path, report: Report) -> None:
-            weights = Chosen.load(fit.folder).weights
-            as_of = self._summary(graph).as_of
-            index_version(graph.folder, refit.folder / "embeddings", out, as_of, self.config, weights, report)
+            chosen, as_of = Chosen.load(fit.folder), self._summary(graph).as_of
+            index_version(graph.folder, refit.folder / "embeddings", out, as_of, self.config, chosen, report)
 
-        settings = self.config.retrieval.model_dump(mode="json")
-        return self.stages.run("index", {"refit": refit.mark, "graph": graph.mark, "retrieval": settings}, build)
+        settings = {name: getattr(self.config, name).model_dump(mode="json") for name in ("retrieval", "session")}
+        return self.stages.run("index", settings | {"refit": refit.mark, "graph": graph.mark}, build)
 
     def _canary(self, index: Done, refit: Done, parent: Version | None) -> None:
         from jobs.canary import neighbour_overlap, worst_norm
@@ -262,6 +261,7 @@ class _Night:
                 metrics={
                     "validation": validation_facts(chosen.record),
                     "score_weights": chosen.weights.model_dump(),
+                    "session_encoder": chosen.session,
                     "index_recall_at_100": meta["recall_at_100"],
                     "gates": [gate.model_dump() for gate in self.record.gates],
                     "forced": self.record.forced,
@@ -314,7 +314,7 @@ class _Night:
         return start
 
     def _learning(self, parent: Version | None) -> dict[str, Any]:
-        sections = ("model", "retrieval", "validation")
+        sections = ("model", "session", "retrieval", "validation")
         settings = {name: getattr(self.config, name).model_dump(mode="json") for name in sections}
         warm = parent.name if parent and self.config.nightly.warm_start else None
         self.record.warm = warm is not None

@@ -16,8 +16,8 @@ from jobs.store import Manifest, Version, Workspace, code_version, describe_inpu
 
 if TYPE_CHECKING:
     from graph_build.summary import GraphSummary
+    from jobs.training import Chosen
     from model.trainer import TrainingRecord
-    from retrieval.config import ScoreWeights
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,10 @@ def run(
                     summary = build_graph(inputs, folder / "graph", config, date, report)
             else:
                 summary = take_graph(inputs.graph, folder / "graph", progress)
-            record, weights = train_model(folder, config, progress)
+            chosen = train_model(folder, config, progress)
             with progress.stage("index") as report:
                 parts = (folder / "graph", folder / "embeddings", folder / "index")
-                meta = index_version(*parts, summary.as_of, config, weights, report)
+                meta = index_version(*parts, summary.as_of, config, chosen, report)
             manifest = Manifest(
                 version=version_name(summary.as_of, mark),
                 fingerprint=mark,
@@ -81,8 +81,9 @@ def run(
                 inputs=described,
                 code_version=code,
                 metrics={
-                    "validation": validation_facts(record),
-                    "score_weights": weights.model_dump(),
+                    "validation": validation_facts(chosen.record),
+                    "score_weights": chosen.weights.model_dump(),
+                    "session_encoder": chosen.session,
                     "index_recall_at_100": meta["recall_at_100"],
                 },
                 summary=graph_facts(summary) | {"stages": [stage.model_dump() for stage in progress.records]},
@@ -156,12 +157,8 @@ def take_graph(uri: str, folder: Path, progress: StageProgress) -> "GraphSummary
     return GraphSummary.from_json((folder / "summary.json").read_text(encoding="utf-8"))
 
 
-def train_model(folder: Path, config: Config, progress: StageProgress) -> "tuple[TrainingRecord, ScoreWeights]":
-    """Choose the number of steps and the score's weights on the hold-out, then fit everything with them.
-
-    Returns:
-        The record of the choice, and the weights.
-    """
+def train_model(folder: Path, config: Config, progress: StageProgress) -> "Chosen":
+    """Choose the number of steps and the score's weights on the hold-out, then fit everything with them."""
     from jobs.training import choose, fit_everything
     from model.artefact import save_model
 
@@ -171,7 +168,7 @@ def train_model(folder: Path, config: Config, progress: StageProgress) -> "tuple
         trained = fit_everything(folder / "graph", config, chosen.record.share, report)
         save_model(folder / "model", trained, config.model)
         trained.embeddings.save(folder / "embeddings")
-    return chosen.record, chosen.weights
+    return chosen
 
 
 def index_version(
@@ -180,12 +177,14 @@ def index_version(
     folder: Path,
     as_of: dt.datetime,
     config: Config,
-    weights: "ScoreWeights",
+    chosen: "Chosen",
     report: Report,
 ) -> dict[str, Any]:
-    """Build the index folder from the embeddings, the graph's edges and the ads."""
+    """Build the index folder from the embeddings, the graph's edges and the ads; and the session encoder, if any."""
     import pyarrow.parquet as pq
 
+    from jobs.sessions import train_encoder
+    from model.embeddings import Embeddings
     from retrieval.catalogue import read_catalogue
     from retrieval.edges import Edges
     from retrieval.index import build_index
@@ -193,8 +192,9 @@ def index_version(
     items, ads = graph / "tables" / "items", graph / "tables" / "ads"
     nodes = pq.read_table(graph / "full" / "nodes")
     listed = pq.read_table(items) if items.exists() else None
-    catalogue = read_catalogue(embeddings, nodes, listed, weights)
-    edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, weights.direct)
+    catalogue = read_catalogue(embeddings, nodes, listed, chosen.weights)
+    edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, chosen.weights.direct)
+    sessions = train_encoder(graph, Embeddings.load(embeddings), config, report) if chosen.session else None
     return build_index(
         folder,
         catalogue,
@@ -202,6 +202,7 @@ def index_version(
         pq.read_table(ads) if ads.exists() else None,
         as_of=as_of,
         config=config.retrieval,
+        sessions=sessions,
         progress=report,
     )
 

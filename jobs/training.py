@@ -26,11 +26,14 @@ class Chosen:
     record: "TrainingRecord"
     weights: "ScoreWeights"
     embeddings: "Embeddings"
+    session: bool = False
+    """Whether sessions are to be encoded."""
 
     def save(self, folder: Path) -> None:
         """Write `embeddings/` and `choice.json`."""
         self.embeddings.save(folder / "embeddings")
-        choice = {"record": dataclasses.asdict(self.record), "weights": self.weights.model_dump()}
+        record = dataclasses.asdict(self.record)
+        choice = {"record": record, "weights": self.weights.model_dump(), "session": self.session}
         (folder / "choice.json").write_text(json.dumps(choice, indent=1), encoding="utf-8")
 
     @classmethod
@@ -43,7 +46,7 @@ class Chosen:
         choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
         record = choice["record"] | {"curve": tuple(tuple(row) for row in choice["record"]["curve"])}
         weights = ScoreWeights(**choice["weights"])
-        return cls(TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"))
+        return cls(TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"), choice["session"])
 
 
 def choose(
@@ -55,6 +58,7 @@ def choose(
         start: an earlier model whose weights training begins with.
         half: 0 or 1: that half of the hold-out's sessions alone, so that the other can judge.
     """
+    from jobs.sessions import beats_the_mean
     from jobs.validation import HoldOut
     from model.graph import load_graph
     from model.trainer import train
@@ -75,7 +79,8 @@ def choose(
             "weights of the score: prior %g, direct edges %g, popularity %g",
             *(weights.prior, weights.direct, weights.popularity),
         )
-    return Chosen(fitted.record, weights, fitted.embeddings)
+    session = config.session.enabled and beats_the_mean(graph, fitted.embeddings, weights, config, report)
+    return Chosen(fitted.record, weights, fitted.embeddings, session)
 
 
 def fit_everything(

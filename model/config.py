@@ -72,6 +72,7 @@ class SemanticIdConfig(_Section):
 class SessionConfig(_Section):
     """The session encoder."""
 
+    enabled: bool = Field(False, description="train one, and serve it if it beats the weighted mean on the hold-out")
     length: int = Field(20, ge=1, description="the most recent items that it reads")
     positions: tuple[int, ...] = Field((0, 1), min_length=1, description="attended from, layer by layer; 0 = all")
     heads: int = Field(4, ge=1)

@@ -92,7 +92,7 @@ class Layer(nn.Module):
         return query.gather(1, wide), states.gather(1, wide), present.gather(1, place), present
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, present: Tensor) -> Tensor:
-        split = (len(key), -1, self.heads, key.shape[2] // self.heads)
+        split = (key.shape[0], -1, self.heads, key.shape[2] // self.heads)
         q, k, v = (part.reshape(split).transpose(1, 2) for part in (query, key, value))
         hidden = torch.where(present, 0.0, _MASKED)[:, None, None, :]
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden.to(q.dtype))

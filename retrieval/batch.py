@@ -205,7 +205,7 @@ def _ranked(
 def _listed(retriever: Retriever, numbers: list[int], queries: Queries, found: TopK, scope: Scope) -> _Answers:
     listed = np.diff(found.offsets)
     local = np.repeat(np.arange(len(numbers)), listed)
-    recent = queries.recent(retriever.config.recent_items)
+    recent = queries.recent(retriever.ranker.recent_items)
     edges = retriever.ranker.edges
     kinds, which = np.unique(edges.types_between(recent.rows, recent.query, found.rows, local), return_inverse=True)
     names = np.array([edges.names(kind) or EMBEDDING for kind in kinds.tolist()], dtype=object)

@@ -78,7 +78,7 @@ def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
     """The results of a request with what their scores are made of, and the edges behind them."""
     response = _response(retriever, asked)
     catalogue, names = retriever.catalogue, retriever.ranker.edges.type_names
-    views = catalogue.rows(asked.items)[0][-retriever.config.recent_items :]
+    views = catalogue.rows(asked.items)[0][-retriever.ranker.recent_items :]
     bonuses = retriever.ranker.bonuses(views)
     of = described(retriever, views[-1]) if views else {}
     edges: dict[int, list[dict[str, Any]]] = defaultdict(list)

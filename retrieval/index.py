@@ -19,6 +19,7 @@ from .catalogue import Catalogue, load_array
 from .config import RetrievalConfig
 from .edges import Edges
 from .errors import CatalogueError, IndexFolderError
+from .session_encoder import INPUTS, SessionEncoder
 
 if TYPE_CHECKING:
     from .ann import Ann
@@ -40,6 +41,7 @@ class Index:
     ann: Ann
     as_of: datetime
     meta: dict[str, Any]
+    sessions: SessionEncoder | None = None
 
 
 def build_index(
@@ -50,11 +52,13 @@ def build_index(
     *,
     as_of: datetime,
     config: RetrievalConfig | None = None,
+    sessions: SessionEncoder | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the index folder of a version and return what its meta.json says.
 
     The approximate index covers the items with an ad that ends after `as_of`, or every item without an ads table.
+    `sessions` makes one query of several items; without it they are asked for by their weighted mean.
 
     Raises:
         CatalogueError: edges or ads do not fit the catalogue.
@@ -87,6 +91,8 @@ def build_index(
     pq.write_table(_items(catalogue), folder / "items.parquet")
     if ads is not None:
         pq.write_table(conform(ads), folder / "ads.parquet")
+    if sessions is not None:
+        sessions.write(folder)
     meta = {
         "format": FORMAT,
         "rows": catalogue.n_rows,
@@ -99,6 +105,7 @@ def build_index(
         "tried": [asdict(tuned) for tuned in tried],
         "direct_weight": edges.direct_weight,
         "has_ads": ads is not None,
+        "session_items": None if sessions is None else sessions.length,
         "ads": None if advertised is None else _ads_summary(advertised),
         "options": config.model_dump(),
     }
@@ -120,6 +127,8 @@ def read_index(folder: Path) -> Index:
         rows = np.asarray(load_array(folder / "indexed_rows.npy"))
         edges = _read_edges(folder / "edges.npz", meta["direct_weight"])
         ads = Ads(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
+        length = meta.get("session_items")
+        sessions = SessionEncoder.read(folder, length) if length else None
     except IndexFolderError:
         raise
     except CatalogueError as error:
@@ -135,7 +144,11 @@ def read_index(folder: Path) -> Index:
         raise IndexFolderError(f"{folder / 'indexed_rows.npy'}: must be ascending rows below {catalogue.n_rows}")
     parts = (meta["kind"], meta["parameters"], meta["recall_at_100"])
     ann = faiss_index.read(folder / "vectors.faiss", rows, *parts)
-    return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta)
+    if sessions is not None and sessions.inputs.shape != (catalogue.n_rows, catalogue.dim):
+        raise IndexFolderError(
+            f"{folder / INPUTS}: is {sessions.inputs.shape}, expected {(catalogue.n_rows, catalogue.dim)}"
+        )
+    return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta, sessions)
 
 
 def _items(catalogue: Catalogue) -> pa.Table:

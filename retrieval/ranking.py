@@ -14,6 +14,7 @@ from .config import RetrievalConfig
 from .edges import Edges
 from .errors import RetrievalError
 from .exact import Floats, Mask, Rows, TopK
+from .session_encoder import SessionEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +97,32 @@ class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.weights`, with the long-tail rule at inference.
 
     A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
-    its own, unaveraged vector (`item_own`). Of several viewed items' direct edges each counts as its item does.
+    its own, unaveraged vector (`item_own`). Of several viewed items' direct edges each counts as its item does. What
+    several items ask for together is said by the session encoder, or without one by their weighted mean.
     """
 
-    def __init__(self, catalogue: Catalogue, edges: Edges, config: RetrievalConfig | None = None) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        edges: Edges,
+        config: RetrievalConfig | None = None,
+        sessions: SessionEncoder | None = None,
+    ) -> None:
         self.catalogue = catalogue
         self.edges = edges
         self.config = config or RetrievalConfig()
+        self.sessions = sessions
+        self.recent_items = sessions.length if sessions else self.config.recent_items
 
     def vectors(self, queries: Queries) -> Floats:
-        """Query vectors (n, D) float32, L2-normalised: the recent items' vectors, weighted geometrically by recency."""
+        """Query vectors (n, D) float32, L2-normalised.
+
+        A mean weighs the recent items' vectors geometrically by recency.
+        """
         if len(queries.rows) == len(queries):
             return self.catalogue.query[queries.rows]
+        if self.sessions is not None:
+            return self.sessions.vectors(queries)
         seen = self.catalogue.query[queries.rows] * self._weights(queries)[:, None]
         mean = np.add.reduceat(seen, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)
@@ -124,7 +139,7 @@ class EmbeddingRanker:
     def ask(self, views: Rows) -> Asked:
         """One query: `scores` of the same, for who asks once and wants it soon. `views` (V,) int64, not empty."""
         # Few operations: on arrays of this size each costs more than what it computes.
-        catalogue, views = self.catalogue, views[-self.config.recent_items :]
+        catalogue, views = self.catalogue, views[-self.recent_items :]
         if len(views) == 1:
             view = int(views[0])
             vector = catalogue.query[view]
@@ -150,7 +165,7 @@ class EmbeddingRanker:
         """What direct edges from viewed rows, none or some, add to the score of each row that they lead to."""
         if not views:
             return {}
-        recent = np.array(views[-self.config.recent_items :], np.int64)
+        recent = np.array(views[-self.recent_items :], np.int64)
         _, direct, bonus = self.direct(Queries(recent, np.array([0, len(recent)], np.int64)))
         rows, which = np.unique(direct, return_inverse=True)
         return dict(zip(rows.tolist(), np.bincount(which, bonus, len(rows)).tolist(), strict=True))
@@ -186,7 +201,7 @@ class EmbeddingRanker:
 
         Shapes: query, rows (S,) int64: which query each shortlisted row belongs to; no pair twice.
         """
-        recent = queries.recent(self.config.recent_items)
+        recent = queries.recent(self.recent_items)
         vectors = self.vectors(recent)
         n_rows = self.catalogue.n_rows
         score = np.einsum("sd,sd->s", vectors[query], self.catalogue.item[rows])
@@ -209,7 +224,7 @@ class EmbeddingRanker:
 
     def scores(self, queries: Queries, candidates: Floats, rows: Rows | None, *, out: Floats | None = None) -> Floats:
         """Scores (n, len(candidates)) float32 of candidates = item[rows] under the long-tail rule."""
-        recent = queries.recent(self.config.recent_items)
+        recent = queries.recent(self.recent_items)
         vectors = self.vectors(recent)
         score = np.matmul(vectors, candidates.T, out=out)
         query, direct, bonus = self.direct(recent)

@@ -26,6 +26,7 @@ from .scope import Scope, ScopeVectors
 if TYPE_CHECKING:
     from .ann import Ann, Selection
     from .index import Index
+    from .session_encoder import SessionEncoder
 
 FALLBACK = "fallback"
 EMBEDDING = "embedding"
@@ -83,13 +84,14 @@ class Retriever:
         *,
         as_of: datetime,
         config: RetrievalConfig | None = None,
+        sessions: SessionEncoder | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.ads = ads
         self.ann = ann
         self.as_of = as_of
         self.config = config or RetrievalConfig()
-        self.ranker = EmbeddingRanker(catalogue, edges, self.config)
+        self.ranker = EmbeddingRanker(catalogue, edges, self.config, sessions)
         self._as_of = microseconds(as_of)
         self._item_filter = ItemFilter(catalogue.attributes)
         everything = np.arange(catalogue.n_rows, dtype=np.int64)
@@ -103,7 +105,8 @@ class Retriever:
     @classmethod
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
         """The retriever of an index folder that was read."""
-        return cls(index.catalogue, index.edges, index.ads, index.ann, as_of=index.as_of, config=config)
+        parts = (index.catalogue, index.edges, index.ads, index.ann)
+        return cls(*parts, as_of=index.as_of, config=config, sessions=index.sessions)
 
     def use(self, ads: Ads) -> None:
         """Answer with other ads from now on; not while a request is answered."""
@@ -155,7 +158,7 @@ class Retriever:
             named = self._named(picked, scope)
             seconds = (eligible - began, perf_counter() - eligible, 0.0)
             return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
-        views = np.array(known[-self.config.recent_items :], np.int64)
+        views = np.array(known[-self.ranker.recent_items :], np.int64)
         asked = self.ranker.ask(views)
         picked, plan = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
         found = perf_counter()
@@ -268,7 +271,7 @@ class Retriever:
         if self.ann is None:
             raise RetrievalError("there is no index to search; rank exactly")
         selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
-        recent = queries.recent(self.config.recent_items)
+        recent = queries.recent(self.ranker.recent_items)
         query, direct, _ = self.ranker.direct(recent)
         allowed = scope.mask[direct]
         wanted = k if include_current else k + 1

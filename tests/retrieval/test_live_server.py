@@ -240,7 +240,7 @@ def test_another_version_is_served_without_a_failed_request_and_keeps_the_change
             None,
         )
         assert shown(client) == {item: ad["ad_id"] for item, ad in expected.items()}
-        assert 'lightsage_reloads_total{outcome="served"} 1.0' in client.get("/metrics").text
+        until(lambda: 'lightsage_reloads_total{outcome="served"} 1.0' in client.get("/metrics").text)
 
 
 def test_versions_that_were_served_are_let_go(shop) -> None:

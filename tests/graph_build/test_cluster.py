@@ -138,7 +138,7 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     assert sum(summary["edges"].values()) > 500_000
 
 
-def test_a_cluster_whose_worker_dies_builds_the_same_graph(cluster: Any, built: Any, tmp_path: Path) -> None:
+def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, built: Any, tmp_path: Path) -> None:
     import random
 
     from .conftest import at  # type: ignore[import-not-found]
@@ -157,13 +157,16 @@ def test_a_cluster_whose_worker_dies_builds_the_same_graph(cluster: Any, built: 
     ]
     log = write_events(tmp_path / "log.parquet", rows)
     url, workers = cluster
-    job = submit(url, tmp_path, log, tmp_path / "out")
-    while job.poll() is None and not list((tmp_path / "out").glob("_staging/*")):
-        time.sleep(0.2)
-    assert job.poll() is None, job.communicate()
-    kill(workers[0])
-    said, complaint = job.communicate(timeout=300)
-    assert job.returncode == 0, said[-3000:] + complaint[-3000:]
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["events"]["read"] == len(rows)
     _, here = built(log)
-    assert content(tmp_path / "out") == content(here)
+    for name, dies in (("all live", False), ("one dies", True)):
+        out = tmp_path / name
+        job = submit(url, tmp_path, log, out)
+        if dies:
+            while job.poll() is None and not list(out.glob("_staging/*")):
+                time.sleep(0.2)
+            assert job.poll() is None, job.communicate()
+            kill(workers[0])
+        said, complaint = job.communicate(timeout=300)
+        assert job.returncode == 0, said[-3000:] + complaint[-3000:]
+        assert json.loads((out / "summary.json").read_text())["events"]["read"] == len(rows), name
+        assert content(out) == content(here), name

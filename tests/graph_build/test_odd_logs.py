@@ -39,8 +39,9 @@ def test_what_looks_wrong_is_said(built: Callable[..., Any], tmp_path: Path) -> 
 def test_a_clock_that_is_years_behind_links_nothing_and_makes_nothing_old(built: Callable[..., Any]) -> None:
     behind = event("s", dt.datetime(1999, 1, 1, tzinfo=dt.UTC), "view", "z")
     summary, out = built([*GOOD, behind])
-    edges = {(row["src"], row["dst"]): row["weight"] for row in table(out / "full/edges")}
-    assert edges == {("a", "b"): 1.0, ("b", "a"): pytest.approx(0.5)}, "its day is another session, long decayed"
+    edges = {(row["src"], row["dst"], row["edge_type"]): row["weight"] for row in table(out / "full/edges")}
+    kind = "strong_click"
+    assert edges == {("a", "b", kind): 1.0, ("b", "a", kind): pytest.approx(0.5)}, "its day is another one"
     assert summary.as_of == at(3)
     assert {row["item_id"] for row in table(out / "full/nodes")} == {"a", "b", "z"}
 
@@ -49,6 +50,14 @@ def test_a_search_without_a_query_is_refused(checked: Callable[..., Any]) -> Non
     found = checked([*(event("s", at(0), "search", query=query) for query in (None, "  ")), *GOOD])
     assert found.refused == {"query_missing": 2}
     assert found.usable.where("event_type = 'search'").count() == 0
+
+
+@pytest.mark.slow
+def test_a_search_without_a_query_finds_nothing(built: Callable[..., Any]) -> None:
+    summary, _ = built([*(event("s", at(0), "search", query=query) for query in (None, "  ")), *GOOD])
+    assert summary.quarantined["events"] == {"query_missing": 2}
+    assert summary.edges["co_search"] == 0
+    assert summary.edges["strong_click"] == 2
 
 
 @pytest.mark.parametrize("user", ["u", pytest.param(None, marks=pytest.mark.slow)])
@@ -61,6 +70,15 @@ def test_sessions_of_one_event_link_nothing_and_are_doubted(built: Callable[...,
     assert [doubt for doubt in summary.doubts if "40 of 40 sessions hold at most one item event" in doubt]
     assert "at most one item event" in (out / "report.html").read_text()
     assert summary.most_cut == {}
+
+
+@pytest.mark.slow
+def test_items_that_the_catalogue_lacks_stay_in_the_graph(built: Callable[..., Any], tmp_path: Path) -> None:
+    summary, out = built(GOOD, items=ids(tmp_path / "items.parquet", ["b", "c"]))
+    nodes = {row["item_id"]: row["in_catalogue"] for row in table(out / "full/nodes")}
+    assert nodes == {"a": False, "b": True, "c": True}
+    assert {(row["src"], row["dst"]) for row in table(out / "full/edges")} == {("a", "b"), ("b", "a")}
+    assert not summary.doubts
 
 
 def test_ids_that_are_numbers_in_one_file_and_text_in_another_meet_as_text(

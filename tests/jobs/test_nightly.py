@@ -274,7 +274,7 @@ def killed(night: Night, where: str) -> None:
 
 
 # The matrix: every stage and every write of the store, each with a kill and a full disk. One night suffers them one
-# after the other, as each attempt goes on where the one before it stopped.
+# after the other: an attempt that reaches a later place has finished what the fault before it broke off.
 
 
 @pytest.mark.slow

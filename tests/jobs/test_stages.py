@@ -112,7 +112,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3), st.data())
 def test_equal_inputs_and_only_they_are_recognised(
     tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any], data: st.DataObject

@@ -123,13 +123,13 @@ def test_it_learns_what_the_last_item_cannot_know() -> None:
     rows = np.stack([first, second, (first + 1) % n], axis=1)
     sessions = SessionRows(rows.ravel(), np.arange(0, rows.size + 1, 3))
     config = SessionConfig.model_validate(
-        {"batch_size": 128, "max_epochs": 15, "random_negatives": 16, "dropout": 0.0, "threads": 1, "input_lr": 0.01}
+        {"batch_size": 128, "max_epochs": 30, "random_negatives": 16, "dropout": 0.0, "threads": 1, "input_lr": 0.01}
     )
     embeddings = random_embeddings(n)
     trained = train_sessions(sessions, embeddings, config)
     ends = np.arange(2, rows.size, 3)[:200]
     scores = encode(trained, sessions, ends, config.length) @ embeddings.item.T
-    assert (scores.argmax(axis=1) == sessions.rows[ends]).mean() > 0.7  # by the last item alone: about 0.1
+    assert (scores.argmax(axis=1) == sessions.rows[ends]).mean() > 0.9  # by the last item alone: about 0.1
     again = train_sessions(sessions, embeddings, config)
     assert np.array_equal(again.session_input, trained.session_input)
 

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from graph_build import (
     capped,
     co_search,
+    counters,
     edges,
     figures,
     nodes,
@@ -186,7 +187,9 @@ def _build(
         _write(pairs, out, "transitions")
         lists = sessions.lists(rows, config.co_purchase)
         start = F.timestamp_micros("start").alias("start")
-        _write(lists.select("session", start, "kind", "items", "times", is_held), out, "sessions")
+        _write(
+            lists.select("session", start, "kind", "items", "times", "searches", "country", is_held), out, "sessions"
+        )
 
     with clock.stage("swing", 0.5):
         parts, buckets = swing.plan(n_events, spark.sparkContext.defaultParallelism)
@@ -217,6 +220,16 @@ def _build(
         for graph in edges.GRAPHS:
             _write(edges.weighted(named, graph, edges.scales(totals[graph], ONE)), out, f"{graph}/edges")
         n_edges = {kind: totals["full"].get(kind, (0, 0))[1] for kind in edges.EDGE_TYPES}
+
+    if config.counters:
+        with clock.stage("counters", 0.85):
+            entities = counters.of_items(
+                items.table if items else None,
+                ads.table if ads else None,
+                spark.read.parquet(join(out, "full", "nodes")),
+            )
+            pairs = spark.read.parquet(join(out, "transitions"))
+            _write(counters.counters(pairs, rows, held, entities), out, "counters")
 
     with clock.stage("report", 0.9):
         kinds = spark.read.parquet(join(out, "transitions")).groupBy("kind").count().collect()

@@ -122,5 +122,6 @@ class GraphConfig(_Section):
     co_purchase: CoPurchaseConfig = CoPurchaseConfig()
     tail: TailConfig = TailConfig()
     report: ReportConfig = ReportConfig()
+    counters: bool = Field(default=False, description="count what the pre-ranker needs")
     popularity_half_life_days: float = Field(default=30.0, gt=0)
     window_days: int | None = Field(default=None, ge=1, description="days of stored logs that a build reads; all")

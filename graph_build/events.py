@@ -83,6 +83,7 @@ def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "Data
         _hashed(F.col("source_item_id")).alias("source"),
         "query",
         "sequence",
+        F.nullif(F.upper(F.trim("country")), F.lit("")).alias("country"),
         _hashed(F.col("event_id")).alias("event"),
         F.col("request_id").isNotNull().alias("asked"),
         F.xxhash64(*content, kind).alias("content"),

@@ -90,8 +90,16 @@ def pairs(rows: Rows, clicks: StrongClickConfig, baskets: CoPurchaseConfig, name
     )
 
 
-def listed(rows: Rows, max_basket: int) -> tuple[pa.Array, pa.Array]:
-    """The items of each session in order and their times: those opened, or the distinct ones of a basket."""
+class Listed(NamedTuple):
+    """Of each session the items in order, their times, and the hash of the search that each belongs to, or null."""
+
+    items: pa.Array
+    times: pa.Array
+    searches: pa.Array
+
+
+def listed(rows: Rows, max_basket: int) -> Listed:
+    """What each session lists: the items opened, or the distinct ones of a basket."""
     flags, browsed = rows.numbers("flags").view(np.uint8), rows.column("browsed")
     item, has_item = rows.numbers("item"), rows.flat("item").is_valid().to_numpy(zero_copy_only=False)
     bought, _, _ = kernel.bought(rows.offsets, item, has_item, browsed, max_basket)
@@ -101,7 +109,8 @@ def listed(rows: Rows, max_basket: int) -> tuple[pa.Array, pa.Array]:
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     at = pa.array(places)
     times = rows.flat("time").take(at).cast(pa.timestamp("us", "UTC"))
-    return pa.ListArray.from_arrays(offsets, rows.flat("item_id").take(at)), pa.ListArray.from_arrays(offsets, times)
+    elements = (rows.flat("item_id").take(at), times, rows.flat("search").take(at))
+    return Listed(*(pa.ListArray.from_arrays(offsets, values) for values in elements))
 
 
 def items(rows: Rows, weight: Ints, held: Flags) -> pa.Table:

@@ -43,6 +43,7 @@ ROWS = pa.schema(
         ("search", pa.list_(pa.int64())),  # hash of the query that the event belongs to
         ("segment", pa.list_(pa.int32())),
         ("flags", pa.list_(pa.int8())),
+        ("country", pa.string()),  # the first that the session says
     ]
 )
 
@@ -96,6 +97,7 @@ def assembled(events: pa.Table, max_items: int, max_basket: int) -> Iterator[pa.
         "search": lists(search, has_search),
         "segment": lists(segment),
         "flags": lists(flags.view(np.int8)),
+        "country": _first(_chunk(events, "country"), offsets),
     }
     table = pa.table([pa.array(columns[f.name]).cast(f.type) for f in ROWS], schema=ROWS)
     yield from table.to_batches(BATCH_SESSIONS)
@@ -198,6 +200,14 @@ def _merged_clicks(events: pa.Table, left: Ints) -> tuple[pa.Table, Ints]:
             field = events.schema.get_field_index(column)
             events = events.set_column(field, column, events[column].take(pa.array(places)))
     return events, clicks[~spoken & twice]
+
+
+def _first(values: pa.Array, offsets: Ints) -> pa.Array:
+    """The first value of each stretch that is not null."""
+    said = np.append(np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False)), len(values))
+    first = said[np.searchsorted(said, offsets[:-1])]
+    there = first < offsets[1:]
+    return values.take(pa.array(np.where(there, first, 0), mask=~there))
 
 
 def _column(events: pa.Table, name: str, missing: int = 0) -> Any:

@@ -27,14 +27,15 @@ PARTITION_EVENTS = 1_000_000
 ROWS = """session bigint, day int, start bigint, browsed boolean, logged boolean, counted int, cut int, duplicates int,
 of_type array<int>, time array<bigint>, type array<tinyint>, user array<bigint>, item array<bigint>,
 item_id array<string>, source array<bigint>, source_id array<string>, search array<bigint>, segment array<int>,
-flags array<tinyint>"""
+flags array<tinyint>, country string"""
 LOOSE = (
     "session", "day", "time", "type", "user", "item_id", "item", "source_id", "source", "query", "sequence", "event",
-    "asked", "content", *PLACE,
+    "asked", "country", "content", *PLACE,
 )  # fmt: skip
 PAIRS = "session bigint, start bigint, time timestamp, src string, dst string, steps int, kind string"
 CLICKS = "day int, src bigint, dst bigint, steps int, held boolean"
-LISTS = "session bigint, start bigint, kind string, items array<string>, times array<timestamp>"
+LISTS = "session bigint, start bigint, kind string, items array<string>, times array<timestamp>, \
+searches array<bigint>, country string"
 ITEMS = "item bigint, item_id string, " + ", ".join(
     f"{name}_{graph} bigint"
     for graph in ("full", "fit")
@@ -133,7 +134,7 @@ def clicks(
 
 
 def lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
-    """Rows of sessions → for each the items opened, in order, or the distinct items of a basket, and their times."""
+    """Rows of sessions → for each the items opened, in order, or the distinct items of a basket; when; after what."""
     most = baskets.max_basket_items
 
     def gather(rows: Any) -> Any:
@@ -142,13 +143,13 @@ def lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
 
         from graph_build.session_arrow import listed
 
-        names, times = listed(rows, most)
+        found = listed(rows, most)
         kind = pc.if_else(rows.batch["browsed"], "browse", "basket")
         columns = {"session": rows.batch["session"], "start": rows.batch["start"], "kind": kind}
-        table = pa.table({**columns, "items": names, "times": times})
-        return table.filter(pc.greater(pc.list_value_length(names), 0))
+        table = pa.table({**columns, **found._asdict(), "country": rows.batch["country"]})
+        return table.filter(pc.greater(pc.list_value_length(found.items), 0))
 
-    needed = ("session", "start", "browsed", "type", "item", "item_id", "time", "flags")
+    needed = ("session", "start", "browsed", "type", "item", "item_id", "time", "search", "flags", "country")
     return rows.select(*needed).mapInArrow(by_batch(gather), LISTS)
 
 

@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from graph_build.config import GraphConfig
 from jobs.errors import ConfigError
@@ -34,6 +34,19 @@ class ValidationConfig(BaseModel):
 
     share: float = Field(0.1, gt=0, lt=0.5, description="of the item events, in the last sessions by start time")
     max_sessions: int = Field(5_000, ge=1, description="a seeded sample keeps an evaluation at a few seconds")
+
+
+class PreRankConfig(BaseModel):
+    """The order that interaction counters give to what retrieval found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(False, description="learn one, and serve it if it beats retrieval alone on the hold-out")
+    smoothing: float = Field(
+        10.0, gt=0, description="events that are imagined to follow each entity as they follow all"
+    )
+    depth: int = Field(200, ge=1, description="the best that retrieval found are put in order, so many of them")
+    max_lists: int = Field(10_000, ge=1, description="lists of retrieval, a sample, that its weights are learned from")
 
 
 class NightlyConfig(BaseModel):
@@ -65,11 +78,18 @@ class Config(BaseModel):
     graph: GraphConfig = GraphConfig()
     model: ModelConfig = ModelConfig()
     session: SessionConfig = SessionConfig()
+    prerank: PreRankConfig = PreRankConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     serve: ServeConfig = ServeConfig()
     spark: SparkConfig = SparkConfig()
     validation: ValidationConfig = ValidationConfig()
     nightly: NightlyConfig = NightlyConfig()
+
+    @model_validator(mode="after")
+    def _counters_for_the_pre_ranker(self) -> Self:
+        if self.prerank.enabled and not self.graph.counters:
+            raise ValueError("prerank.enabled needs the graph's counters: set counters = true under [graph]")
+        return self
 
 
 def load_config(path: Path | None) -> Config:

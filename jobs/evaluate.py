@@ -64,6 +64,7 @@ def evaluate_version(
     from retrieval.evaluate import evaluate
     from retrieval.index import read_index
     from retrieval.pairs import pairs_of
+    from retrieval.preranked import PreRanked
     from retrieval.ranking import EmbeddingRanker
     from retrieval.sessions import sessions_from_table
 
@@ -94,6 +95,10 @@ def evaluate_version(
     )
     ours = EmbeddingRanker(catalogue, index.edges, config.retrieval, index.sessions)
     rankers: dict[str, Ranker] = {"LightSAGE": ours}
+    if index.prerank is not None:
+        rankers = {"LightSAGE": PreRanked(ours, index.prerank)}
+        if options.baselines:
+            rankers["LightSAGE, not pre-ranked"] = ours
     if options.baselines:
         rankers |= counting_peers(version / "graph", catalogue, index.edges)
     rows = []

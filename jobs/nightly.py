@@ -24,7 +24,7 @@ from jobs.gates import Gate, canaries, coverage, failed, quality, sizes
 from jobs.lineage import followed, learned_days
 from jobs.night_record import NightRecord, records
 from jobs.progress import Report, StageProgress
-from jobs.run import RunInputs, build_graph, check_features, graph_facts, index_version, validation_facts
+from jobs.run import RunInputs, build_graph, check_features, graph_facts, index_version, stage_facts, validation_facts
 from jobs.stages import STAMP, Done, Stages
 from jobs.store import Manifest, Version, Workspace, code_version, describe_inputs, fingerprint, version_name
 
@@ -224,7 +224,9 @@ class _Night:
             chosen, as_of = Chosen.load(fit.folder), self._summary(graph).as_of
             index_version(graph.folder, refit.folder / "embeddings", out, as_of, self.config, chosen, report)
 
-        settings = {name: getattr(self.config, name).model_dump(mode="json") for name in ("retrieval", "session")}
+        settings = {
+            name: getattr(self.config, name).model_dump(mode="json") for name in ("retrieval", "session", "prerank")
+        }
         return self.stages.run("index", settings | {"refit": refit.mark, "graph": graph.mark}, build)
 
     def _canary(self, index: Done, refit: Done, parent: Version | None) -> None:
@@ -261,7 +263,7 @@ class _Night:
                 metrics={
                     "validation": validation_facts(chosen.record),
                     "score_weights": chosen.weights.model_dump(),
-                    "session_encoder": chosen.session,
+                    **stage_facts(chosen),
                     "index_recall_at_100": meta["recall_at_100"],
                     "gates": [gate.model_dump() for gate in self.record.gates],
                     "forced": self.record.forced,
@@ -314,7 +316,7 @@ class _Night:
         return start
 
     def _learning(self, parent: Version | None) -> dict[str, Any]:
-        sections = ("model", "session", "retrieval", "validation")
+        sections = ("model", "session", "prerank", "retrieval", "validation")
         settings = {name: getattr(self.config, name).model_dump(mode="json") for name in sections}
         warm = parent.name if parent and self.config.nightly.warm_start else None
         self.record.warm = warm is not None

@@ -3,6 +3,7 @@
 Everything is built into a staging folder; what is served changes only when all of it is there.
 """
 
+import dataclasses
 import datetime as dt
 import logging
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def run(
                 metrics={
                     "validation": validation_facts(chosen.record),
                     "score_weights": chosen.weights.model_dump(),
-                    "session_encoder": chosen.session,
+                    **stage_facts(chosen),
                     "index_recall_at_100": meta["recall_at_100"],
                 },
                 summary=graph_facts(summary) | {"stages": [stage.model_dump() for stage in progress.records]},
@@ -180,9 +181,10 @@ def index_version(
     chosen: "Chosen",
     report: Report,
 ) -> dict[str, Any]:
-    """Build the index folder from the embeddings, the graph's edges and the ads; and the session encoder, if any."""
+    """Build the index folder from the embeddings, the graph's edges and the ads; with the stages that were chosen."""
     import pyarrow.parquet as pq
 
+    from jobs.prerank import pre_ranker
     from jobs.sessions import train_encoder
     from model.embeddings import Embeddings
     from retrieval.catalogue import read_catalogue
@@ -195,6 +197,7 @@ def index_version(
     catalogue = read_catalogue(embeddings, nodes, listed, chosen.weights)
     edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, chosen.weights.direct)
     sessions = train_encoder(graph, Embeddings.load(embeddings), config, report) if chosen.session else None
+    ordering = pre_ranker(graph, catalogue.item_ids, chosen.prerank, config) if chosen.prerank else None
     return build_index(
         folder,
         catalogue,
@@ -203,6 +206,7 @@ def index_version(
         as_of=as_of,
         config=config.retrieval,
         sessions=sessions,
+        prerank=ordering,
         progress=report,
     )
 
@@ -211,6 +215,12 @@ def graph_facts(summary: "GraphSummary") -> dict[str, Any]:
     """What a manifest says of its graph."""
     names = ("events", "quarantined", "nodes", "tail", "edges", "transitions")
     return {name: getattr(summary, name) for name in names}
+
+
+def stage_facts(chosen: "Chosen") -> dict[str, Any]:
+    """What a manifest says of the stages around the index."""
+    prerank = None if chosen.prerank is None else dataclasses.asdict(chosen.prerank)
+    return {"session_encoder": chosen.session, "pre_ranker": prerank}
 
 
 def validation_facts(record: "TrainingRecord") -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jobs.config import Config
 from jobs.progress import Report
 
 if TYPE_CHECKING:
+    from jobs.prerank import Learned
     from model.embeddings import Embeddings
     from model.trainer import Trained, TrainingRecord
     from model.warm import Start
@@ -28,17 +29,21 @@ class Chosen:
     embeddings: "Embeddings"
     session: bool = False
     """Whether sessions are to be encoded."""
+    prerank: "Learned | None" = None
+    """The pre-ranker's weights, if there is to be one."""
 
     def save(self, folder: Path) -> None:
         """Write `embeddings/` and `choice.json`."""
         self.embeddings.save(folder / "embeddings")
         record = dataclasses.asdict(self.record)
         choice = {"record": record, "weights": self.weights.model_dump(), "session": self.session}
+        choice["prerank"] = None if self.prerank is None else dataclasses.asdict(self.prerank)
         (folder / "choice.json").write_text(json.dumps(choice, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Chosen":
         """Read back what `save` wrote."""
+        from jobs.prerank import Learned
         from model.embeddings import Embeddings
         from model.trainer import TrainingRecord
         from retrieval.config import ScoreWeights
@@ -46,7 +51,9 @@ class Chosen:
         choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
         record = choice["record"] | {"curve": tuple(tuple(row) for row in choice["record"]["curve"])}
         weights = ScoreWeights(**choice["weights"])
-        return cls(TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"), choice["session"])
+        prerank = Learned(**choice["prerank"]) if choice["prerank"] else None
+        parts = (TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"))
+        return cls(*parts, choice["session"], prerank)
 
 
 def choose(
@@ -58,10 +65,13 @@ def choose(
         start: an earlier model whose weights training begins with.
         half: 0 or 1: that half of the hold-out's sessions alone, so that the other can judge.
     """
-    from jobs.sessions import beats_the_mean
+    from jobs.evaluate import catalogue_of
+    from jobs.prerank import better_than_retrieval
+    from jobs.sessions import better_than_the_mean
     from jobs.validation import HoldOut
     from model.graph import load_graph
     from model.trainer import train
+    from retrieval.ranking import EmbeddingRanker
 
     holdout = HoldOut.of(graph, config, half)
     fitted = train(
@@ -79,8 +89,14 @@ def choose(
             "weights of the score: prior %g, direct edges %g, popularity %g",
             *(weights.prior, weights.direct, weights.popularity),
         )
-    session = config.session.enabled and beats_the_mean(graph, fitted.embeddings, weights, config, report)
-    return Chosen(fitted.record, weights, fitted.embeddings, session)
+    session, prerank = None, None
+    if config.session.enabled:
+        session = better_than_the_mean(graph, fitted.embeddings, weights, config, report, half)
+    if config.prerank.enabled and holdout is not None:
+        catalogue = catalogue_of(fitted.embeddings, graph / "fit", weights)
+        ranker = EmbeddingRanker(catalogue, holdout.edges(weights), config.retrieval, session)
+        prerank = better_than_retrieval(graph, ranker, config, report, half)
+    return Chosen(fitted.record, weights, fitted.embeddings, session is not None, prerank)
 
 
 def fit_everything(

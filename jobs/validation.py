@@ -63,11 +63,7 @@ class HoldOut:
         nodes = pq.read_table(graph / "fit" / "nodes", columns=["item_id", "events"]).sort_by("item_id")
         item_ids = np.array(nodes["item_id"].to_pylist(), dtype=object)
         events = nodes["events"].to_numpy().astype(np.int64)
-        columns = ["session", "kind", "items", "times"]
-        table = pq.read_table(graph / "sessions", columns=columns, filters=pc.field("held"))
-        if half is not None:
-            table = table.filter(pc.equal(pc.bit_wise_and(table["session"], 1), half))
-        table = _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
+        table = held_sessions(graph, config, half)
         for protocol in ("item", "basket"):
             sessions = sessions_from_graph(table, KIND[protocol])
             if len(sessions) and len(pairs := pairs_of(protocol, sessions, item_ids, events)):
@@ -130,6 +126,20 @@ class HoldOut:
         nodes = pq.read_table(self.graph / "fit" / "nodes", columns=["item_id"]).sort_by("item_id")
         item_ids = np.array(nodes["item_id"].to_pylist(), dtype=object)
         return Edges.from_table(pq.read_table(self.graph / "fit" / "edges"), item_ids)
+
+
+def held_sessions(graph: Path, config: Config, half: int | None = None, more: tuple[str, ...] = ()) -> pa.Table:
+    """The hold-out's sessions of two items or more (session, kind, items, times), a sample where they are many.
+
+    Args:
+        half: 0 or 1: only the sessions of that half, by their hash.
+        more: further columns.
+    """
+    columns = ["session", "kind", "items", "times", *more]
+    table = pq.read_table(graph / "sessions", columns=columns, filters=pc.field("held"))
+    if half is not None:
+        table = table.filter(pc.equal(pc.bit_wise_and(table["session"], 1), half))
+    return _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
 
 
 def _climb(score: "Score", start: "ScoreWeights", name: str, values: tuple[float, ...]) -> "ScoreWeights":

@@ -29,6 +29,7 @@ from .measure import Measured, Metrics
 from .page_routes import page_routes
 from .problem import json_response, of_field, problem
 from .retriever import Response as Retrieved
+from .retriever import Stages
 from .served import Served, Snapshot
 
 __all__ = ["Snapshot", "Tokens", "create_app"]
@@ -87,6 +88,9 @@ def create_app(
                 min_score=asked.min_score,
                 include_current=asked.include_current,
                 reasons=asked.reasons,
+                query=asked.query,
+                stages=Stages(asked.stages.session, asked.stages.prerank),
+                stage_scores=asked.stage_scores,
             )
         except RequestError as error:
             return of_field(error.field, error.message)
@@ -159,6 +163,7 @@ def create_app(
                 if retriever.ads is None
                 else retriever.ads.in_flight(microseconds(clock(snapshot.as_of))),
                 "index": "exact" if retriever.ann is None else retriever.ann.kind,
+                "stages": retriever.stages._asdict(),
             }
         )
 
@@ -247,7 +252,11 @@ def _describe_schema(app: FastAPI, models: list[type[BaseModel]]) -> None:
 def _results(response: Retrieved) -> list[dict[str, Any]]:
     # Written out: objects in between, or merged dictionaries, would take a tenth of a request.
     columns = zip(response.items, response.ads, response.scores, response.reasons, strict=True)
-    return [
+    results: list[dict[str, Any]] = [
         {"rank": rank, "item_id": item, "ad_id": ad, "score": score, "reason": reason}
         for rank, (item, ad, score, reason) in enumerate(columns, start=1)
     ]
+    if response.stages is not None:
+        for result, stages in zip(results, response.stages, strict=True):
+            result["stages"] = stages
+    return results

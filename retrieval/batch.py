@@ -15,6 +15,7 @@ import pyarrow as pa
 from .ads import microseconds
 from .errors import RequestError
 from .exact import Rows, TopK
+from .preranked import ordered
 from .query_table import conform_queries
 from .ranking import Queries
 from .retriever import EMBEDDING, FALLBACK, Retriever
@@ -142,11 +143,13 @@ def _answer(
             answers.append(_popular(retriever, unknown, k, scope))
         if known and len(scope.rows) <= retriever.config.batch_exact_below:
             lists = [views[number] for number in known]
-            answers.append(_ranked(retriever, known, lists, k, scope, include_current=keep))
+            countries = [asked[number].country for number in known]
+            answers.append(_ranked(retriever, known, lists, countries, k, scope, include_current=keep))
         elif known:
             alone = known
             if retriever.ann is not None and asked[numbers[0]].at >= microseconds(retriever.as_of):
-                found, alone = _by_index(retriever, known, views, k, scope, include_current=keep)
+                countries = [query.country for query in asked]
+                found, alone = _by_index(retriever, known, views, countries, k, scope, include_current=keep)
                 answers.append(found)
             for number in alone:
                 query = asked[number]
@@ -156,24 +159,34 @@ def _answer(
 
 
 def _by_index(
-    retriever: Retriever, numbers: list[int], views: list[list[int]], k: int, scope: Scope, *, include_current: bool
+    retriever: Retriever,
+    numbers: list[int],
+    views: list[list[int]],
+    countries: list[str | None],
+    k: int,
+    scope: Scope,
+    *,
+    include_current: bool,
 ) -> tuple[_Answers, list[int]]:
     """(the answers of the queries whose lists the index fills, the numbers of the others)."""
-    wanted = k if include_current else k + 1
+    depth = _depth(retriever, k)
+    wanted = depth if include_current else depth + 1
     step = max(1, _GATHERED_ROWS // (wanted * 3))
     answers, short = [], []
     for start in range(0, len(numbers), step):
         part = numbers[start : start + step]
         queries = _queries([views[number] for number in part])
-        found = retriever.shortlisted(queries, k, scope, include_current=include_current)
-        full = np.diff(found.offsets) >= min(k, len(scope.rows))
+        found = retriever.shortlisted(queries, depth, scope, include_current=include_current)
+        full = np.diff(found.offsets) >= min(depth, len(scope.rows))
         short += [number for number, there in zip(part, full.tolist(), strict=True) if not there]
         kept = np.repeat(full, np.diff(found.offsets))
         offsets = np.concatenate([[0], np.cumsum(np.diff(found.offsets)[full])]).astype(np.int64)
         which = np.flatnonzero(full)
         lists = TopK(offsets, found.rows[kept], found.scores[kept])
-        asked = _queries([views[part[at]] for at in which.tolist()])
-        answers.append(_listed(retriever, [part[at] for at in which.tolist()], asked, lists, scope))
+        there = [part[at] for at in which.tolist()]
+        asked = _queries([views[number] for number in there])
+        lists = _ordered(retriever, asked, lists, k, [countries[number] for number in there])
+        answers.append(_listed(retriever, there, asked, lists, scope))
     return _joined(answers), short
 
 
@@ -193,13 +206,31 @@ def _queries(views: list[list[int]]) -> Queries:
     return Queries(np.array([row for rows in views for row in rows], np.int64), offsets)
 
 
+def _depth(retriever: Retriever, k: int) -> int:
+    """How many rows retrieval must find."""
+    return k if retriever.prerank is None else max(k, retriever.prerank.depth)
+
+
+def _ordered(retriever: Retriever, queries: Queries, found: TopK, k: int, countries: list[str | None]) -> TopK:
+    if retriever.prerank is None:
+        return found
+    return ordered(retriever.prerank, retriever.ranker, queries, found, k, countries)
+
+
 def _ranked(
-    retriever: Retriever, numbers: list[int], views: list[list[int]], k: int, scope: Scope, *, include_current: bool
+    retriever: Retriever,
+    numbers: list[int],
+    views: list[list[int]],
+    countries: list[str | None],
+    k: int,
+    scope: Scope,
+    *,
+    include_current: bool,
 ) -> _Answers:
     queries = _queries(views)
     rows = None if len(scope.rows) == retriever.catalogue.n_rows else scope.rows
-    found = retriever.ranker.rank_rows(queries, k, rows, include_current=include_current)
-    return _listed(retriever, numbers, queries, found, scope)
+    found = retriever.ranker.rank_rows(queries, _depth(retriever, k), rows, include_current=include_current)
+    return _listed(retriever, numbers, queries, _ordered(retriever, queries, found, k, countries), scope)
 
 
 def _listed(retriever: Retriever, numbers: list[int], queries: Queries, found: TopK, scope: Scope) -> _Answers:

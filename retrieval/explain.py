@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from .ads import microseconds
 from .filters import NO_FILTERS, Filters
-from .retriever import Response, Retriever
+from .prerank import Context
+from .retriever import ALL_STAGES, Response, Retriever, Stages
 from .scope import Scope
 
 _EGO_NEIGHBOURS = 20
@@ -32,6 +33,8 @@ class Asked:
     exclude: Sequence[str] = ()
     min_score: float | None = None
     include_current: bool = False
+    query: str | None = None
+    stages: Stages = ALL_STAGES
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,17 @@ def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
     """The results of a request with what their scores are made of, and the edges behind them."""
     response = _response(retriever, asked)
     catalogue, names = retriever.catalogue, retriever.ranker.edges.type_names
-    views = catalogue.rows(asked.items)[0][-retriever.ranker.recent_items :]
-    bonuses = retriever.ranker.bonuses(views)
+    ranker = retriever.ranker_of(asked.stages)
+    views = catalogue.rows(asked.items)[0][-ranker.recent_items :]
+    bonuses = ranker.bonuses(views)
     of = described(retriever, views[-1]) if views else {}
     edges: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for view in views:
         for dst, kind, weight in _out(retriever, view):
             edges[dst].append({"from": catalogue.item_ids[view], "type": names[kind], "weight": weight})
     lines = []
-    for rank, result in enumerate(response.results, start=1):
+    given = response.stages or [{}] * len(response.items)
+    for rank, (result, stages) in enumerate(zip(response.results, given, strict=True), start=1):
         row = catalogue.row_of[result.item_id]
         item = described(retriever, row)
         line: dict[str, Any] = {"rank": rank, **result._asdict(), "item": item}
@@ -94,7 +99,9 @@ def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
         line["edges"] = edges.get(row, [])
         if not response.fallback:
             bias, bonus = float(catalogue.bias[row]), bonuses.get(row, 0.0)
-            line["parts"] = {"embedding": result.score - bias - bonus, "demand and popularity": bias, "direct": bonus}
+            near = stages["retrieval"] - bias - bonus
+            line["parts"] = {"embedding": near, "demand and popularity": bias, "direct": bonus}
+            line["stages"] = stages
         if retriever.ads is not None and result.ad_id is not None:
             line["ad"] = _shown_ad(retriever.ads.row(result.ad_id))
         lines.append(line)
@@ -111,6 +118,9 @@ def _response(retriever: Retriever, asked: Asked) -> Response:
         exclude=asked.exclude,
         min_score=asked.min_score,
         include_current=asked.include_current,
+        query=asked.query,
+        stages=asked.stages,
+        stage_scores=True,
     )
 
 
@@ -239,9 +249,20 @@ def _rank(retriever: Retriever, asked: Asked, scope: Scope, row: int) -> tuple[f
     if not views:
         order = [other for other in retriever.popular(scope).tolist() if other not in out]
         return 0.0, order.index(row) + 1
-    prepared = retriever.ranker.ask(np.array(views, np.int64))
+    prepared = retriever.ranker_of(asked.stages).ask(np.array(views, np.int64))
     scores = prepared.over(catalogue.item[scope.rows], catalogue.bias[scope.rows], scope.rows)
     own = scores[np.searchsorted(scope.rows, row)]
     before = (scores > own) | ((scores == own) & (scope.rows < row))
     before &= ~np.isin(scope.rows, out)
-    return float(own), int(before.sum()) + 1
+    rank = int(before.sum()) + 1
+    if retriever.prerank is None or not asked.stages.prerank or rank > retriever.prerank.depth:
+        return float(own), rank
+    ahead = np.setdiff1d(scope.rows, np.array(out, np.int64))
+    of = scores[np.searchsorted(scope.rows, ahead)]
+    best = np.lexsort((ahead, -of))[: retriever.prerank.depth]
+    context = Context.of(
+        np.array(views, np.int64), retriever.config.recency_weight, query=asked.query, country=asked.country
+    )
+    ordered, found = retriever.prerank.ordered(context, ahead[best], of[best])
+    place = int(np.flatnonzero(ordered == row)[0])
+    return float(found[place]), place + 1

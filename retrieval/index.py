@@ -19,6 +19,7 @@ from .catalogue import Catalogue, load_array
 from .config import RetrievalConfig
 from .edges import Edges
 from .errors import CatalogueError, IndexFolderError
+from .prerank import COUNTERS, PreRanker
 from .session_encoder import INPUTS, SessionEncoder
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Index:
     as_of: datetime
     meta: dict[str, Any]
     sessions: SessionEncoder | None = None
+    prerank: PreRanker | None = None
 
 
 def build_index(
@@ -53,12 +55,14 @@ def build_index(
     as_of: datetime,
     config: RetrievalConfig | None = None,
     sessions: SessionEncoder | None = None,
+    prerank: PreRanker | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the index folder of a version and return what its meta.json says.
 
     The approximate index covers the items with an ad that ends after `as_of`, or every item without an ads table.
     `sessions` makes one query of several items; without it they are asked for by their weighted mean.
+    `prerank` puts in order what is found.
 
     Raises:
         CatalogueError: edges or ads do not fit the catalogue.
@@ -93,6 +97,8 @@ def build_index(
         pq.write_table(conform(ads), folder / "ads.parquet")
     if sessions is not None:
         sessions.write(folder)
+    if prerank is not None:
+        prerank.write(folder)
     meta = {
         "format": FORMAT,
         "rows": catalogue.n_rows,
@@ -106,6 +112,7 @@ def build_index(
         "direct_weight": edges.direct_weight,
         "has_ads": ads is not None,
         "session_items": None if sessions is None else sessions.length,
+        "prerank": None if prerank is None else prerank.weights,
         "ads": None if advertised is None else _ads_summary(advertised),
         "options": config.model_dump(),
     }
@@ -129,6 +136,7 @@ def read_index(folder: Path) -> Index:
         ads = Ads(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
         length = meta.get("session_items")
         sessions = SessionEncoder.read(folder, length) if length else None
+        prerank = PreRanker.read(folder) if meta.get("prerank") else None
     except IndexFolderError:
         raise
     except CatalogueError as error:
@@ -148,7 +156,9 @@ def read_index(folder: Path) -> Index:
         raise IndexFolderError(
             f"{folder / INPUTS}: is {sessions.inputs.shape}, expected {(catalogue.n_rows, catalogue.dim)}"
         )
-    return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta, sessions)
+    if prerank is not None and any(len(counter.item_of) != catalogue.n_rows for counter in prerank.counters):
+        raise IndexFolderError(f"{folder / COUNTERS}: covers another catalogue; build the index again")
+    return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta, sessions, prerank)
 
 
 def _items(catalogue: Catalogue) -> pa.Table:

@@ -15,6 +15,7 @@ from . import explain, schemas
 from .config import ServeConfig
 from .hot import read_model
 from .problem import json_response, problem
+from .retriever import Stages
 from .served import Served
 
 _FOLDER = Path(__file__).parent / "page"
@@ -99,6 +100,8 @@ def page_routes(
             asked.exclude,
             asked.min_score,
             asked.include_current,
+            asked.query,
+            Stages(asked.stages.session, asked.stages.prerank),
         )
         found = explain.results(snapshot.retriever, conditions)
         expected = getattr(asked, "expected", None)

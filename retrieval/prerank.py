@@ -9,34 +9,73 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from .errors import RetrievalError
+from .errors import IndexFolderError
 from .exact import Floats, Rows
+from .query import normalise_query
 
 Codes = NDArray[np.int32]
+COUNTERS = "prerank.npz"
+FORMAT = 1
+
+
+# More views than this take time and hardly say more: an older one counts little.
+VIEWS = 3
+
+
+class Context(NamedTuple):
+    """What a request says, as the counters name it.
+
+    Shapes: views (V,) int64 the latest viewed rows, most recent last, with their weights (V,) float32.
+    """
+
+    views: Rows
+    weights: Floats
+    query: str | None = None
+    country: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        views: Rows,
+        recency_weight: float,
+        *,
+        query: str | None = None,
+        hashed: int | None = None,
+        country: str | None = None,
+    ) -> Context:
+        """Of all viewed rows, each weighing `recency_weight` of the next; a query as it was typed, or hashed."""
+        views = views[-VIEWS:]
+        weights = np.power(recency_weight, np.arange(len(views))[::-1]).astype(np.float32)
+        text = None if query is None else normalise_query(query)
+        if text is not None:
+            hashed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+        return cls(views, weights, None if hashed is None else str(hashed), country.upper() if country else None)
 
 
 @dataclass(frozen=True, eq=False)
 class Counter:
-    """Counts of one pair of entity kinds, by the entity of what is viewed, in CSR form.
+    """Counts of one pair of entity kinds, by the entity of what is viewed or said, in CSR form.
 
-    Shapes: query_of, item_of (N,) int32, the entity of each catalogue row on either side, −1 for none; indptr (Q + 1,)
-    int64, column (E,) int32 ascending within a row, count (E,) float32; of (Q,) float32, all that followed each query
-    entity; share (I,) float32, each item entity's share of all that was opened.
+    Shapes: item_of (N,) int32, the entity of each catalogue row on the item's side, −1 for none; indptr (Q + 1,) int64,
+    column (E,) int32 ascending within a row, count (E,) float32. The other side's entity is that of a viewed row,
+    query_of (N,) int32, −1 for none; or what is said, keys (Q,) of strings, ascending.
     """
 
     name: str
-    query_of: Codes
     item_of: Codes
     indptr: Rows
     column: Codes
     count: Floats
-    of: Floats
-    share: Floats
+    query_of: Codes | None = None
+    keys: NDArray[np.str_] | None = None
 
     @classmethod
     def of_pairs(
@@ -44,40 +83,86 @@ class Counter:
     ) -> Counter:
         """Counted from (view, opened) pairs of catalogue rows (P,) int64 each, with weights (P,) or one each."""
         weight = np.ones(len(views), np.float32) if weight is None else weight
-        query, item = query_of[views].astype(np.int64), item_of[opened].astype(np.int64)
+        return cls.of_entities(name, query_of[views], item_of[opened], weight, item_of, query_of=query_of)
+
+    @classmethod
+    def of_entities(
+        cls,
+        name: str,
+        query: Codes,
+        item: Codes,
+        weight: Floats,
+        item_of: Codes,
+        *,
+        query_of: Codes | None = None,
+        keys: NDArray[np.str_] | None = None,
+    ) -> Counter:
+        """Counted from pairs of entities (P,) int32 each, −1 for none, with weights (P,)."""
         there = (query >= 0) & (item >= 0)
-        n_query, n_item = int(query_of.max(initial=-1)) + 1, int(item_of.max(initial=-1)) + 1
-        key, which = np.unique(query[there] * max(1, n_item) + item[there], return_inverse=True)
+        n_query = len(keys) if keys is not None else 0 if query_of is None else int(query_of.max(initial=-1)) + 1
+        n_item = max(1, int(item_of.max(initial=-1)) + 1)
+        key, which = np.unique(query[there].astype(np.int64) * n_item + item[there], return_inverse=True)
         count = np.bincount(which, weight[there], len(key)).astype(np.float32)
-        row = key // max(1, n_item)
-        indptr = np.searchsorted(row, np.arange(n_query + 1)).astype(np.int64)
-        of = np.bincount(row, count, n_query).astype(np.float32)
-        share = np.bincount(item[there], weight[there], n_item)
-        share = (share / max(share.sum(), 1e-12)).astype(np.float32)
-        return cls(name, query_of, item_of, indptr, (key % max(1, n_item)).astype(np.int32), count, of, share)
+        indptr = np.searchsorted(key // n_item, np.arange(n_query + 1)).astype(np.int64)
+        return cls(name, item_of, indptr, (key % n_item).astype(np.int32), count, query_of, keys)
 
-    def log_iqp(self, view: int, rows: Rows, smoothing: float) -> Floats:
-        """(C,) float32: log((count + smoothing · share) / (of + smoothing)) of candidate rows (C,) after a view.
+    @cached_property
+    def of(self) -> Floats:
+        """All that followed each entity of what is viewed or said: (Q,) float32."""
+        owner = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+        return np.bincount(owner, self.count, len(self.indptr) - 1).astype(np.float32)
 
-        NaN where nothing is known: the view has no entity or was never followed, or the candidate has no entity.
+    @cached_property
+    def share(self) -> Floats:
+        """Each item entity's share of all that was opened: (I,) float32."""
+        opened = np.bincount(self.column, self.count, max(1, int(self.item_of.max(initial=-1)) + 1))
+        return (opened / max(opened.sum(), 1e-12)).astype(np.float32)
+
+    def entities(self, context: Context) -> list[tuple[int, float]]:
+        """The entities of a request that anything followed, with weights that add up to 1."""
+        if self.query_of is not None:
+            found = self.query_of[context.views]
+            pairs = zip(found.tolist(), context.weights.tolist(), strict=True)
+            known = [(entity, weight) for entity, weight in pairs if entity >= 0 and self.of[entity] > 0]
+        else:
+            assert self.keys is not None
+            said: str | None = getattr(context, self.name.partition(">")[0])
+            place = 0 if said is None else int(np.searchsorted(self.keys, said))
+            there = said is not None and place < len(self.keys) and self.keys[place] == said and self.of[place] > 0
+            known = [(place, 1.0)] if there else []
+        total = sum(weight for _, weight in known)
+        return [(entity, weight / total) for entity, weight in known]
+
+    def log_iqp(self, context: Context, rows: Rows, smoothing: float) -> Floats:
+        """(C,) float32: log Σ w (count + smoothing · share) / (of + smoothing) of candidate rows (C,).
+
+        The sum is over the viewed items' entities, or has one term for what is said. NaN where nothing is known: no
+        entity that was ever followed, or the candidate has none.
         """
-        entity = int(self.query_of[view])
-        if entity < 0 or self.of[entity] == 0:
+        entities = self.entities(context)
+        if not entities:
             return np.full(len(rows), np.nan, np.float32)
-        span = slice(self.indptr[entity], self.indptr[entity + 1])
-        column, wanted = self.column[span], self.item_of[rows]
-        place = np.searchsorted(column, wanted)
-        place[place == len(column)] = 0
-        count = np.where(column[place] == wanted, self.count[span][place], np.float32(0))
-        chance = (count + smoothing * self.share[wanted]) / (self.of[entity] + smoothing)
-        return np.where(wanted >= 0, np.log(np.maximum(chance, 1e-9)), np.float32(np.nan)).astype(np.float32)
+        wanted = self.item_of[rows]
+        chance = np.zeros(len(rows), np.float32)
+        usual = smoothing * self.share[wanted]
+        for entity, weight in entities:
+            start, end = self.indptr[entity], self.indptr[entity + 1]
+            column = self.column[start:end]
+            place = np.searchsorted(column, wanted)
+            place[place == len(column)] = 0
+            count = np.where(column[place] == wanted, self.count[start:end][place], np.float32(0))
+            chance += (count + usual) * np.float32(weight / (self.of[entity] + smoothing))
+        known = np.log(np.maximum(chance, 1e-9))
+        known[wanted < 0] = np.nan
+        return known
 
 
 @dataclass(frozen=True, eq=False)
 class PreRanker:
     """A linear order over the retrieval score and standardised counters; what is not known counts as the mean.
 
-    Shapes: weight (1 + F,) float32, the score's first; mean, deviation (F,) float32.
+    Shapes: weight (1 + F,) float32, the score's first; mean, deviation (F,) float32. `depth`: so many of the best that
+    retrieval found are put in order; what follows them keeps its.
     """
 
     counters: tuple[Counter, ...]
@@ -85,78 +170,92 @@ class PreRanker:
     mean: Floats
     deviation: Floats
     smoothing: float = 10.0
+    depth: int = 200
 
-    def features(self, view: int, rows: Rows) -> Floats:
-        """(C, F) float32 standardised log IQP of candidates after a view, 0 where nothing is known."""
-        return standardised(raw_features(self.counters, view, rows, self.smoothing), self.mean, self.deviation)
+    @property
+    def weights(self) -> dict[str, float]:
+        """By name: of the retrieval score, and of each counter."""
+        names = ["score", *(counter.name for counter in self.counters)]
+        return dict(zip(names, self.weight.tolist(), strict=True))
 
-    def scores(self, view: int, rows: Rows, score: Floats) -> Floats:
+    def features(self, context: Context, rows: Rows) -> Floats:
+        """(C, F) float32 standardised log IQP of candidates, 0 where nothing is known."""
+        return standardised(raw_features(self.counters, context, rows, self.smoothing), self.mean, self.deviation)
+
+    def scores(self, context: Context, rows: Rows, score: Floats) -> Floats:
         """(C,) float32 for candidates (C,) with their retrieval scores (C,): the higher the better."""
-        added: Floats = self.features(view, rows) @ self.weight[1:]
+        added: Floats = self.features(context, rows) @ self.weight[1:]
         return self.weight[0] * score + added
 
+    def ordered(self, context: Context, rows: Rows, score: Floats) -> tuple[Rows, Floats]:
+        """(rows, scores), best first, of what retrieval found, best first: its `depth` best put in order.
 
-def raw_features(counters: Sequence[Counter], view: int, rows: Rows, smoothing: float) -> Floats:
+        What follows them stays behind them, at the distances that it had.
+        """
+        best, depth = rows[: self.depth], self.depth
+        first = self.scores(context, best, score[:depth])
+        order = np.lexsort((best, -first))
+        behind = score[depth:]
+        if len(behind):
+            behind = self.weight[0] * (behind - score[depth - 1]) + first.min()
+        found = np.concatenate([first[order], behind]).astype(np.float32)
+        return np.concatenate([best[order], rows[depth:]]), found
+
+    def write(self, folder: Path) -> None:
+        """`prerank.npz`."""
+        arrays = {
+            f"{place}.{name}": array
+            for place, counter in enumerate(self.counters)
+            for name in ("item_of", "indptr", "column", "count", "query_of", "keys")
+            if (array := getattr(counter, name)) is not None
+        }
+        np.savez(
+            folder / COUNTERS,
+            allow_pickle=False,
+            format=np.array(FORMAT),
+            names=np.array([counter.name for counter in self.counters], np.str_),
+            weight=self.weight,
+            mean=self.mean,
+            deviation=self.deviation,
+            smoothing=np.array(self.smoothing),
+            depth=np.array(self.depth),
+            **arrays,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> PreRanker:
+        """From an index folder.
+
+        Raises:
+            IndexFolderError: the file is missing, damaged or of another format.
+        """
+        path = folder / COUNTERS
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            if int(arrays["format"]) != FORMAT:
+                raise IndexFolderError(
+                    f"{path}: format version {arrays['format']}, this code reads {FORMAT}; build the index again"
+                )
+            counters = []
+            for place, name in enumerate(arrays["names"].tolist()):
+                parts = [arrays[f"{place}.{part}"] for part in ("item_of", "indptr", "column", "count")]
+                sides = [arrays.get(f"{place}.{part}") for part in ("query_of", "keys")]
+                counters.append(Counter(name, *parts, *sides))
+            weight, mean, deviation = (arrays[part] for part in ("weight", "mean", "deviation"))
+            settings = float(arrays["smoothing"]), int(arrays["depth"])
+            return cls(tuple(counters), weight, mean, deviation, *settings)
+        except IndexFolderError:
+            raise
+        except Exception as error:  # a damaged zip surfaces as any of a dozen errors
+            raise IndexFolderError(f"{path}: not readable as a pre-ranker ({error}); build the index again") from error
+
+
+def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoothing: float) -> Floats:
     """(C, F) float32, NaN where nothing is known."""
-    return np.stack([counter.log_iqp(view, rows, smoothing) for counter in counters], axis=1)
+    return np.stack([counter.log_iqp(context, rows, smoothing) for counter in counters], axis=1)
 
 
 def standardised(raw: Floats, mean: Floats, deviation: Floats) -> Floats:
     """Of mean 0 and deviation 1, NaN as 0."""
     return np.nan_to_num((raw - mean) / deviation).astype(np.float32)
-
-
-def fit(
-    counters: Sequence[Counter],
-    views: Rows,
-    candidates: Sequence[Rows],
-    scores: Sequence[Floats],
-    target: Rows,
-    *,
-    smoothing: float = 10.0,
-    ridge: float = 1e-3,
-) -> PreRanker:
-    """Learn the weights from lists that retrieval gave and what was opened.
-
-    The loss is the softmax cross-entropy of each list, over what retrieval would show: no negative has to be drawn, and
-    so none has to be corrected for. The counters must come from before what is learned from.
-
-    Args:
-        views: (L,) int64 viewed rows; candidates: L arrays of rows; scores: their retrieval scores
-        target: (L,) int64, the place of what was opened in its list, −1 if it is not there: such a list teaches nothing
-
-    Raises:
-        RetrievalError: no list holds its target.
-    """
-    used = [place for place in range(len(views)) if target[place] >= 0]
-    if not used:
-        raise RetrievalError("no list holds what was opened: there is nothing to learn the pre-ranker from")
-    raw = [raw_features(counters, int(views[p]), candidates[p], smoothing) for p in used]
-    every = np.concatenate(raw)
-    known = np.isfinite(every).sum(axis=0)
-    mean = np.where(known, np.nansum(every, axis=0) / np.maximum(known, 1), 0).astype(np.float32)
-    spread = np.sqrt(np.nansum((every - mean) ** 2, axis=0) / np.maximum(known, 1))
-    deviation = np.where(spread > 1e-6, spread, 1).astype(np.float32)
-    lengths = np.array([len(candidates[p]) for p in used])
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    own = np.concatenate([scores[p] for p in used])
-    scale = float(own.std()) or 1.0
-    features = np.column_stack([own / scale, standardised(every, mean, deviation)]).astype(np.float64)
-    chosen = starts + target[used]
-
-    def loss(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = features @ weight
-        logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)
-        odds = np.exp(logits)
-        total = np.add.reduceat(odds, starts)
-        share = odds / np.repeat(total, lengths)
-        slope = features.T @ share - features[chosen].sum(axis=0)
-        value = (np.log(total) - logits[chosen]).sum()
-        n = len(used)
-        return float(value / n + ridge * weight @ weight), slope / n + 2 * ridge * weight
-
-    first = np.zeros(features.shape[1])
-    first[0] = 1.0
-    found = minimize(loss, first, jac=True, method="L-BFGS-B").x
-    found[0] /= scale
-    return PreRanker(tuple(counters), found.astype(np.float32), mean, deviation, smoothing)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from .edges import Edges
 from .errors import RequestError, RetrievalError
 from .exact import Floats, Rows, TopK
 from .filters import NO_FILTERS, Filters, ItemFilter
+from .prerank import Context
 from .ranking import Asked, EmbeddingRanker, Queries
 from .scope import Scope, ScopeVectors
 
 if TYPE_CHECKING:
     from .ann import Ann, Selection
     from .index import Index
+    from .prerank import PreRanker
     from .session_encoder import SessionEncoder
 
 FALLBACK = "fallback"
@@ -33,6 +35,16 @@ EMBEDDING = "embedding"
 # A coarse code may rank the best row behind a few others: so many at least are looked at exactly.
 LEAST_SHORTLIST = 32
 _SCOPES = 32
+
+
+class Stages(NamedTuple):
+    """Which stages of a version a request uses, of those that the version has."""
+
+    session: bool = True
+    prerank: bool = True
+
+
+ALL_STAGES = Stages()
 
 
 class Result(NamedTuple):
@@ -50,7 +62,8 @@ class Response:
 
     items, ads, scores, reasons: a result at each place; an ad is None without an ads table, a reason if not asked for.
     plan: how they were found: "index", "index, widened" (it had to be asked for more), "exact" or "popular"; seconds:
-    what was spent on eligibility, search and reasons.
+    what was spent on eligibility, search and reasons. stages: if asked for, of each result the score that each stage
+    gave it, and what made the last.
     """
 
     items: list[str]
@@ -61,6 +74,7 @@ class Response:
     fallback: bool = False
     plan: str = "exact"
     seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    stages: list[dict[str, Any]] | None = None
 
     @cached_property
     def results(self) -> list[Result]:
@@ -68,11 +82,18 @@ class Response:
         return list(map(Result, self.items, self.ads, self.scores, self.reasons))
 
 
+class Given(NamedTuple):
+    """What the pre-ranker was given: the request's context, and the scores of rows by retrieval."""
+
+    context: Context
+    scores: dict[int, float]
+
+
 class Retriever:
     """Answers requests over one version.
 
     Retrieval equals brute force by the score of `retrieval.ranking`, up to the recall of the index; it is exact without
-    an index, for few eligible rows and for times before `as_of`.
+    an index, for few eligible rows and for times before `as_of`. A pre-ranker then puts the best in order.
     """
 
     def __init__(
@@ -85,6 +106,7 @@ class Retriever:
         as_of: datetime,
         config: RetrievalConfig | None = None,
         sessions: SessionEncoder | None = None,
+        prerank: PreRanker | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.ads = ads
@@ -92,6 +114,8 @@ class Retriever:
         self.as_of = as_of
         self.config = config or RetrievalConfig()
         self.ranker = EmbeddingRanker(catalogue, edges, self.config, sessions)
+        self.prerank = prerank
+        self._by_mean = EmbeddingRanker(catalogue, edges, self.config) if sessions else self.ranker
         self._as_of = microseconds(as_of)
         self._item_filter = ItemFilter(catalogue.attributes)
         everything = np.arange(catalogue.n_rows, dtype=np.int64)
@@ -106,7 +130,7 @@ class Retriever:
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
         """The retriever of an index folder that was read."""
         parts = (index.catalogue, index.edges, index.ads, index.ann)
-        return cls(*parts, as_of=index.as_of, config=config, sessions=index.sessions)
+        return cls(*parts, as_of=index.as_of, config=config, sessions=index.sessions, prerank=index.prerank)
 
     def use(self, ads: Ads) -> None:
         """Answer with other ads from now on; not while a request is answered."""
@@ -130,13 +154,17 @@ class Retriever:
         include_current: bool = False,
         all_items: bool = False,
         reasons: bool = True,
+        query: str | None = None,
+        stages: Stages = ALL_STAGES,
+        stage_scores: bool = False,
     ) -> Response:
         """The k best eligible ads after viewing `items` (most recent last), one row an item.
 
         Fewer than k come back only if no more are eligible under the request's own conditions, or reach `min_score`. An
         item's ad is the one that wins among its eligible ads; the caps count that ad. With nothing known in `items` the
         most popular eligible ads come back, with score 0 and reason "fallback". `at` defaults to the as-of time;
-        `all_items` ranks the whole catalogue, whatever is advertised.
+        `all_items` ranks the whole catalogue, whatever is advertised. `query`, what the shopper searched for, tells the
+        pre-ranker something; nobody else asks for it.
 
         Raises:
             RequestError: k below 1, or a filter that this catalogue cannot answer.
@@ -158,14 +186,31 @@ class Retriever:
             named = self._named(picked, scope)
             seconds = (eligible - began, perf_counter() - eligible, 0.0)
             return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
-        views = np.array(known[-self.ranker.recent_items :], np.int64)
-        asked = self.ranker.ask(views)
-        picked, plan = self._search(asked, k, scope, filters, left_out, min_score, before=time < self._as_of)
+        ranker = self.ranker_of(stages)
+        views = np.array(known[-ranker.recent_items :], np.int64)
+        asked = ranker.ask(views)
+        conditions = (scope, filters, left_out, min_score)
+        given = None
+        if self.prerank is None or not stages.prerank:
+            picked, plan = self._search(asked, k, *conditions, before=time < self._as_of)
+        else:
+            context = Context.of(views, self.config.recency_weight, query=query, country=country)
+            picked, plan, given = self._pre_ranked(asked, context, k, *conditions, before=time < self._as_of)
         found = perf_counter()
         why = self._reasons(views, [row for row, _ in picked]) if reasons else [None] * len(picked)
         named = self._named(picked, scope)
         seconds = (eligible - began, found - eligible, perf_counter() - found)
-        return Response(*named, why, unknown, False, plan, seconds)
+        told = self._stages(picked, given) if stage_scores else None
+        return Response(*named, why, unknown, False, plan, seconds, told)
+
+    @property
+    def stages(self) -> Stages:
+        """The stages that there are."""
+        return Stages(self.ranker.sessions is not None, self.prerank is not None)
+
+    def ranker_of(self, stages: Stages) -> EmbeddingRanker:
+        """What ranks a request that uses these stages."""
+        return self.ranker if stages.session else self._by_mean
 
     def scope(self, at: int, country: str | None, filters: Filters = NO_FILTERS, *, all_items: bool = False) -> Scope:
         """What may be returned at `at` (µs since 1970, UTC); the same object again while nothing changes."""
@@ -230,6 +275,45 @@ class Retriever:
             if complete or wanted >= len(scope.rows):
                 return picked, "exact"
             wanted *= 8
+
+    def _pre_ranked(
+        self,
+        asked: Asked,
+        context: Context,
+        k: int,
+        scope: Scope,
+        filters: Filters,
+        left_out: set[int],
+        min_score: float | None,
+        *,
+        before: bool,
+    ) -> tuple[list[tuple[int, float]], str, Given]:
+        """The same of what the pre-ranker puts in order; and what it was given."""
+        assert self.prerank is not None
+        wanted = max(self.prerank.depth, k)
+        while True:
+            pool, plan = self._search(asked, wanted, scope, NO_FILTERS, left_out, None, before=before)
+            rows = np.array([row for row, _ in pool], np.int64)
+            scores = np.array([score for _, score in pool], np.float32)
+            ordered = self.prerank.ordered(context, rows, scores)
+            picked, complete = self._pick(*ordered, k, scope, filters, left_out, min_score)
+            # The caps may ask for more than the pool has; then it grows, and its best keep their order.
+            if complete or len(pool) < wanted:
+                return picked, plan, Given(context, dict(pool))
+            wanted *= 8
+
+    def _stages(self, picked: list[tuple[int, float]], given: Given | None) -> list[dict[str, Any]]:
+        """The scores of each stage; the counters' parts, and retrieval's, add up to the pre-ranker's score."""
+        if given is None:
+            return [{"retrieval": score} for _, score in picked]
+        assert self.prerank is not None
+        rows = np.array([row for row, _ in picked], np.int64)
+        parts = self.prerank.features(given.context, rows) * self.prerank.weight[1:]
+        names = [counter.name for counter in self.prerank.counters]
+        return [
+            {"retrieval": given.scores[row], "prerank": score, "counters": dict(zip(names, line, strict=True))}
+            for (row, score), line in zip(picked, parts.tolist(), strict=True)
+        ]
 
     def _better_exactly(self, scope: Scope) -> bool:
         return self._exactly_of(scope) if scope.lasting else self._new_exactly(scope)

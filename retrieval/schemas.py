@@ -63,6 +63,18 @@ Time = Annotated[datetime, WrapValidator(_time)]
 Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
+class StagesBody(BaseModel):
+    """Which stages are used, of those that the version has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session: bool = Field(True, description="Several items are encoded together; else their weighted mean asks")
+    prerank: bool = Field(True, description="What retrieval finds is put in order by interaction counters")
+
+
+ALL_STAGES = StagesBody(session=True, prerank=True)
+
+
 class RetrieveRequest(BaseModel):
     """What a shopper looks at, and what may be shown."""
 
@@ -78,6 +90,9 @@ class RetrieveRequest(BaseModel):
     min_score: float | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
     reasons: bool = Field(True, description="Whether to say why each result is there; null otherwise")
+    query: str | None = Field(None, description="What the shopper searched for; the pre-ranker alone makes use of it")
+    stages: StagesBody = Field(default_factory=lambda: ALL_STAGES)
+    stage_scores: bool = Field(False, description="Whether to say what score each stage gave a result")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -104,6 +119,7 @@ def limited(config: ServeConfig) -> type[RetrieveRequest]:
     ident = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
     names = Annotated[list[ident], Field(max_length=config.max_exclude)]
     filters = create_model("Filters", __base__=Filters, exclude_advertisers=(names, []), exclude_campaigns=(names, []))
+    query = RetrieveRequest.model_fields["query"]
     items = Annotated[
         list[ident],
         Field(max_length=config.max_items, description="The items viewed, most recent last"),
@@ -116,7 +132,16 @@ def limited(config: ServeConfig) -> type[RetrieveRequest]:
         # By a factory: pydantic would copy a default, and deeply, at every request.
         filters=(filters, Field(default_factory=partial(_same, filters()))),
         exclude=(names, []),
+        query=(str | None, Field(None, max_length=config.max_id_length, description=query.description)),
     )
+
+
+class StageScores(BaseModel):
+    """What score each stage gave a result."""
+
+    retrieval: float
+    prerank: float | None = Field(None, description="Of a version with a pre-ranker; the result's score")
+    counters: dict[str, float] | None = Field(None, description="What each interaction counter added to it")
 
 
 class ResultBody(BaseModel):
@@ -127,6 +152,7 @@ class ResultBody(BaseModel):
     ad_id: str | None
     score: float = Field(description="Compares only within one response")
     reason: str | None = Field(description="Edge types from a viewed item, joined by +; or embedding; or fallback")
+    stages: StageScores | None = Field(None, description="Only if asked for, and not of a fallback")
 
 
 class RetrieveResponse(BaseModel):
@@ -161,6 +187,7 @@ class VersionResponse(BaseModel):
     ads: int | None
     ads_in_flight: int | None = Field(description="Ads that are active at the server's time, in whatever country")
     index: str
+    stages: StagesBody = Field(description="Which stages the version has")
 
 
 class ChangeOutcome(BaseModel):

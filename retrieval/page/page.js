@@ -132,26 +132,32 @@ async function ask() {
   close();
   const mine = ++latest;
   const id = item.value.trim();
-  const body = { items: [id], k: Number($("k").value) || 12 };
+  const before = $("before").value.split(",").map((one) => one.trim()).filter((one) => one);
+  const body = { items: [...before, id], k: Number($("k").value) || 12 };
   const country = $("country").value.trim(), category = $("category").value.trim(), expected = $("expected").value.trim();
   if (country) body.country = country;
   if (category) body.filters = { category };
   if (expected) body.expected = expected;
+  const query = $("query").value.trim(), off = ["session", "prerank"].filter((stage) => !$(stage).checked);
+  if (query) body.query = query;
+  if (off.length) body.stages = Object.fromEntries(off.map((stage) => [stage, false]));
   message.textContent = "…";
   let answer, graph;
   try {
     answer = await call("v1/explain", body);
-    graph = answer.unknown_items.length ? null : await call(`v1/items/${encodeURIComponent(id)}/graph`);
+    graph = answer.unknown_items.includes(id) ? null : await call(`v1/items/${encodeURIComponent(id)}/graph`);
   } catch (error) {
     if (mine === latest) message.textContent = error.message;
     return;
   }
   if (mine !== latest) return;
   const address = new URLSearchParams({ item: id, k: body.k });
-  for (const [name, value] of Object.entries({ country, category, expected })) if (value) address.set(name, value);
+  for (const [name, value] of Object.entries({ country, category, expected, query, before: before.join(","), off: off.join(" ") })) if (value) address.set(name, value);
   history.replaceState(null, "", `?${address}`);
   message.textContent = answer.unknown_items.length
-    ? "This version does not know the item: what is popular is shown instead."
+    ? answer.results.some((one) => one.reason === "fallback")
+      ? "This version does not know the item: what is popular is shown instead."
+      : `This version does not know ${answer.unknown_items.join(", ")}.`
     : answer.results.length ? "" : "No ad is eligible here. Ask why for one that you expected.";
   viewed(graph);
   verdict(answer.expected);
@@ -176,7 +182,7 @@ const name = (reason) => ({ strong_click: "direct click", swing: "Swing", co_sea
 
 function cards(results, expected) {
   $("found").hidden = !results.length;
-  const top = Math.max(...results.map((one) => one.score), 1e-9);
+  const top = Math.max(...results.map((one) => one.stages?.retrieval ?? one.score), 1e-9);
   $("cards").replaceChildren(...results.map((one) => card(one, top, expected)));
 }
 
@@ -205,6 +211,10 @@ function card(one, top, expected) {
   for (const [key, value] of Object.entries(one.ad || {}))
     if (value !== null && String(value) !== "") rows.push([key.replace("_id", "").replace("_at", ""), Array.isArray(value) ? value.join(", ") : value]);
   for (const [key, value] of Object.entries(one.parts || {})) rows.push([key, value.toFixed(4)]);
+  if (one.stages && one.stages.prerank !== undefined) {
+    rows.push(["retrieval", one.stages.retrieval.toFixed(4)], ["pre-ranker", one.stages.prerank.toFixed(4)]);
+    for (const [key, value] of Object.entries(one.stages.counters)) rows.push([key.replace(">", " → "), value.toFixed(4)]);
+  }
   for (const edge of one.edges) rows.push([name(edge.type), `weight ${edge.weight.toPrecision(3)}`]);
   rows.push(["events", one.item.events]);
   const list = make("dl", {}, ...rows.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, String(value))]));
@@ -267,13 +277,17 @@ function ego(graph) {
 // Beginning
 
 call("v1/version").then((served) => {
+  for (const [stage, there] of Object.entries(served.stages)) $(`${stage}-field`).hidden = !there;
+  $("stages").hidden = !Object.values(served.stages).some((there) => there);
+  $("query-field").hidden = !served.stages.prerank;
   const when = new Date(served.as_of).toISOString().slice(0, 16).replace("T", " ");
   const ads = served.ads === null ? "every item is advertised" : `${served.ads_in_flight.toLocaleString()} ads in flight`;
   $("version").textContent = `${served.items.toLocaleString()} items, ${ads}; version ${served.version}, as of ${when} UTC`;
 }).catch((error) => { message.textContent = error.message; });
 
 const address = new URLSearchParams(location.search);
-for (const field of ["item", "k", "country", "category", "expected"])
+for (const field of ["item", "k", "country", "category", "expected", "query", "before"])
   if (address.get(field)) $(field).value = address.get(field);
+for (const stage of (address.get("off") || "").split(" ").filter((one) => one)) $(stage).checked = false;
 if (address.get("item")) ask();
 else item.focus();

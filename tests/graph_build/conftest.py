@@ -26,6 +26,7 @@ EVENT_SCHEMA = pa.schema(
         ("request_id", pa.string()),
         ("ad_id", pa.string()),
         ("sequence", pa.int64()),
+        ("country", pa.string()),
     ]
 )
 

@@ -44,6 +44,8 @@ TRAINING = {
         "kind": pa.string(),
         "items": pa.list_(pa.string()),
         "times": pa.list_(TIME),
+        "searches": pa.list_(pa.int64()),
+        "country": pa.string(),
         "held": pa.bool_(),
     },
 }

@@ -39,7 +39,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> S
     files = generate(MarketplaceConfig.small(), folder / "marketplace")
     workspace = folder / "workspace"
     inputs = ["--events", str(files.events), "--items", str(files.items), "--ads", str(files.ads)]
-    assert main(["run", *inputs, "--workspace", str(workspace)]) == 0
+    (folder / "with-counters.toml").write_text("[graph]\ncounters = true\n")
+    config = ["--config", str(folder / "with-counters.toml")]
+    assert main(["run", *inputs, "--workspace", str(workspace), *config]) == 0
     return Shop(files, workspace)
 
 

@@ -32,6 +32,10 @@ def said(tmp_path: Path):
         ("[graph]\nzzzz = 1", ("graph.zzzz: unknown key. Known here: strong_click",)),
         ("[serve]\nmax_k = 0", ("serve.max_k", "greater than or equal to 1", "(got 0)")),
         ("[model]\ndim = 100\nmembers = 3", ("model: dim = 100 cannot be shared among members = 3",)),
+        (
+            "[prerank]\nenabled = true",
+            ("prerank.enabled needs the graph's counters: set counters = true under [graph]",),
+        ),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_and_all_there_are(said, text: str, words: tuple[str, ...]) -> None:

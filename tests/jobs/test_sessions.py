@@ -44,7 +44,7 @@ def test_an_encoder_of_noise_does_not_beat_the_mean(shop: Any, chosen: Chosen, m
 
     monkeypatch.setattr(sessions, "train_encoder", trained)
     compared = (shop.version / "graph", chosen.embeddings, chosen.weights, CONFIG, quiet)
-    assert not sessions.beats_the_mean(*compared)
+    assert not sessions.better_than_the_mean(*compared)
 
 
 def test_an_index_with_an_encoder_asks_it_and_one_without_does_not(shop: Any, chosen: Chosen, tmp_path: Path) -> None:

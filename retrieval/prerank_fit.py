@@ -1,0 +1,72 @@
+"""The pre-ranker's weights, learned from lists that retrieval gave and from what was opened of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from .errors import RetrievalError
+from .exact import Floats, Rows
+from .prerank import Context, Counter, PreRanker, raw_features, standardised
+
+
+def fit(
+    counters: Sequence[Counter],
+    contexts: Sequence[Context],
+    candidates: Sequence[Rows],
+    scores: Sequence[Floats],
+    target: Rows,
+    *,
+    smoothing: float = 10.0,
+    depth: int = 200,
+    ridge: float = 1e-3,
+) -> PreRanker:
+    """Learn the weights.
+
+    The loss is the softmax cross-entropy of each list, over what retrieval would show: no negative has to be drawn, and
+    so none has to be corrected for. The counters must come from before what is learned from.
+
+    Args:
+        contexts: L requests; candidates: L arrays of rows; scores: their retrieval scores.
+        target: (L,) int64, the place of what was opened in its list, −1 if it is not there: nothing is learned then.
+
+    Raises:
+        RetrievalError: no list holds its target.
+    """
+    used = [place for place in range(len(contexts)) if target[place] >= 0]
+    if not used:
+        raise RetrievalError("no list holds what was opened: there is nothing to learn the pre-ranker from")
+    raw = [raw_features(counters, contexts[p], candidates[p], smoothing) for p in used]
+    every = np.concatenate(raw)
+    known = np.isfinite(every).sum(axis=0)
+    mean = np.where(known, np.nansum(every, axis=0) / np.maximum(known, 1), 0).astype(np.float32)
+    spread = np.sqrt(np.nansum((every - mean) ** 2, axis=0) / np.maximum(known, 1))
+    deviation = np.where(spread > 1e-6, spread, 1).astype(np.float32)
+    lengths = np.array([len(candidates[p]) for p in used])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    own = np.concatenate([scores[p] for p in used])
+    scale = float(own.std()) or 1.0
+    features = np.column_stack([own / scale, standardised(every, mean, deviation)]).astype(np.float64)
+    chosen = starts + target[used]
+
+    def loss(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = features @ weight
+        logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)
+        odds = np.exp(logits)
+        total = np.add.reduceat(odds, starts)
+        share = odds / np.repeat(total, lengths)
+        slope = features.T @ share - features[chosen].sum(axis=0)
+        value = (np.log(total) - logits[chosen]).sum()
+        n = len(used)
+        return float(value / n + ridge * weight @ weight), slope / n + 2 * ridge * weight
+
+    first = np.zeros(features.shape[1])
+    first[0] = 1.0
+    # What retrieval ranks higher is never worse for it: where its score says nothing, it counts nothing.
+    bounds = [(0.0, None)] + [(None, None)] * (len(first) - 1)
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds).x
+    found[0] /= scale
+    return PreRanker(tuple(counters), found.astype(np.float32), mean, deviation, smoothing, depth)

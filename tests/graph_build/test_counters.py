@@ -1,0 +1,112 @@
+"""Interaction counters against a slow twin, and that nothing of the hold-out is in those that are learned with."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from graph_build.config import GraphConfig
+from graph_build.session_assembly import searched
+
+from .conftest import at, event, table  # type: ignore[import-not-found]
+
+ITEMS = {"a": ("shoe", "X"), "b": ("shoe", None), "c": (None, "Y"), "d": ("hat", "X"), "e": ("hat", "Y")}
+ADVERTISER = {"a": "Ann", "d": "Bob", "f": "Ann"}
+
+
+def log_rows() -> list[dict[str, Any]]:
+    rng = random.Random(3)
+    rows = []
+    for s in range(50):
+        country = [None, "de", " DE", "FR"][s % 4]
+        basket = s % 6 == 5
+        for n in range(rng.randrange(2, 8)):
+            kind = "purchase" if basket else rng.choice(["view", "view", "click", "search"])
+            item = None if kind == "search" else rng.choice("abcdef")
+            query = rng.choice(["Red ", "red", "blue"]) if kind == "search" else None
+            rows.append(event(f"s{s:02}", at(20 * s + n), kind, item, query=query, country=country if n else None))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tables_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("tables")
+    items = {
+        "item_id": list(ITEMS),
+        "category": pa.array([category for category, _ in ITEMS.values()], pa.string()),
+        "brand": pa.array([brand for _, brand in ITEMS.values()], pa.string()),
+    }
+    names = [*ADVERTISER.items(), ("a", "Zoe")]
+    ads = {
+        "ad_id": [f"ad-{n}" for n in range(len(names))],
+        "item_id": [item for item, _ in names],
+        "campaign_id": ["c"] * len(names),
+        "advertiser_id": [name for _, name in names],
+    }
+    for name, columns in (("items", items), ("ads", ads)):
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return {name: str(folder / f"{name}.parquet") for name in ("items", "ads")}
+
+
+def slow(out: Path) -> dict[tuple[str, str, str], list[float]]:
+    """(kind, src, dst) → (full, fit), one pair after the other."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def count(src: dict[str, str | None], dst_item: str, weight: float, held: bool) -> None:
+        category, brand = ITEMS.get(dst_item, (None, None))
+        dst = {"item": dst_item, "category": category, "brand": brand, "advertiser": ADVERTISER.get(dst_item)}
+        for one, others in {
+            "item": ("item", "category", "brand", "advertiser"),
+            "category": ("item", "category", "brand"),
+            "query": ("item", "category"),
+            "country": ("item", "category"),
+        }.items():
+            for other in others:
+                if src.get(one) is not None and dst[other] is not None:
+                    cell = found[f"{one}>{other}", str(src[one]), str(dst[other])]
+                    cell[0] += weight
+                    cell[1] += 0 if held else weight
+
+    for row in table(out / "transitions"):
+        weight = 1 / row["steps"] if row["kind"] == "strong_click" else 1.0
+        count({"item": row["src"], "category": ITEMS.get(row["src"], (None,))[0]}, row["dst"], weight, row["held"])
+    for row in table(out / "sessions"):
+        if row["kind"] == "browse":
+            for item, search in zip(row["items"], row["searches"], strict=True):
+                count({"query": search, "country": row["country"]}, item, 1.0, row["held"])
+    return dict(found)
+
+
+def test_counters_equal_their_slow_twin(built: Callable[..., Any], tables_of: dict[str, str]) -> None:
+    _, out = built(log_rows(), config=GraphConfig(counters=True), **tables_of)
+    wanted = slow(out)
+    found = {(row["kind"], row["src"], row["dst"]): [row["full"], row["fit"]] for row in table(out / "counters")}
+    assert found
+    assert found.keys() == wanted.keys()
+    assert {kind for kind, _, _ in found} >= {"item>advertiser", "category>brand", "query>item", "country>category"}
+    for key, cell in wanted.items():
+        assert found[key] == pytest.approx(cell), key
+    assert all(full >= fit for full, fit in found.values())
+    assert any(full > fit for full, fit in found.values()), "what the hold-out saw is not in the fit"
+
+
+def test_a_session_says_its_searches_and_its_country(built: Callable[..., Any]) -> None:
+    rows = [
+        event("s", at(0), "view", "a"),
+        event("s", at(1), "search", query=" RED  shoes"),
+        event("s", at(2), "click", "b", country="de "),
+        event("s", at(3), "view", "c", query="blue", country="FR"),
+        event("s", at(4), "view", "d"),
+        event("t", at(5), "purchase", "a"),
+    ]
+    _, out = built(rows, holdout_share=0.0)
+    (red, blue), _ = searched(pa.array(["red shoes", "blue"]))
+    found = {row["kind"]: (row["items"], row["searches"], row["country"]) for row in table(out / "sessions")}
+    assert found["browse"] == (["a", "b", "c", "d"], [None, red, blue, red], "DE")
+    assert found["basket"] == (["a"], [None], None)
+    assert not (out / "counters").exists(), "who does not ask for counters does not pay for them"

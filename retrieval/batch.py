@@ -176,7 +176,7 @@ def _by_index(
     for start in range(0, len(numbers), step):
         part = numbers[start : start + step]
         queries = _queries([views[number] for number in part])
-        found = retriever.shortlisted(queries, depth, scope, include_current=include_current)
+        found = retriever.search.shortlisted(queries, depth, scope, include_current=include_current)
         full = np.diff(found.offsets) >= min(depth, len(scope.rows))
         short += [number for number, there in zip(part, full.tolist(), strict=True) if not there]
         kept = np.repeat(full, np.diff(found.offsets))

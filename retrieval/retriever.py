@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,29 +11,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import exact
 from .ads import Ads, Eligible, microseconds
 from .catalogue import Catalogue
 from .config import RetrievalConfig
 from .edges import Edges
-from .errors import RequestError, RetrievalError
-from .exact import Floats, Rows, TopK
+from .errors import RequestError
+from .exact import Rows
 from .filters import NO_FILTERS, Filters, ItemFilter
+from .picker import Picker
 from .prerank import Context
-from .ranking import Asked, EmbeddingRanker, Queries
-from .scope import Scope, ScopeVectors
+from .ranking import Asked, EmbeddingRanker
+from .scope import SCOPES, Scope
+from .search import Search
 
 if TYPE_CHECKING:
-    from .ann import Ann, Selection
+    from .ann import Ann
     from .index import Index
     from .prerank import PreRanker
     from .session_encoder import SessionEncoder
 
 FALLBACK = "fallback"
 EMBEDDING = "embedding"
-# A coarse code may rank the best row behind a few others: so many at least are looked at exactly.
-LEAST_SHORTLIST = 32
-_SCOPES = 32
 
 
 class Stages(NamedTuple):
@@ -120,11 +117,9 @@ class Retriever:
         self._item_filter = ItemFilter(catalogue.attributes)
         everything = np.arange(catalogue.n_rows, dtype=np.int64)
         self._everything = Scope(everything, None, catalogue.n_rows, lasting=True)
-        self._scope_of = lru_cache(maxsize=_SCOPES)(self._new_scope)
-        self._selection_of = lru_cache(maxsize=_SCOPES)(self._new_selection)
-        self._exactly_of = lru_cache(maxsize=_SCOPES)(self._new_exactly)
-        self._scope_in = lru_cache(maxsize=_SCOPES)(self._new_scope_in)
-        self._vectors = ScopeVectors(catalogue.item, catalogue.bias, self.config.scope_cache_bytes)
+        self._scope_of = lru_cache(maxsize=SCOPES)(self._new_scope)
+        self._scope_in = lru_cache(maxsize=SCOPES)(self._new_scope_in)
+        self.search = Search(self.ranker, ann)
 
     @classmethod
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
@@ -136,10 +131,8 @@ class Retriever:
         """Answer with other ads from now on; not while a request is answered."""
         self.ads = ads
         self._scope_of.cache_clear()
-        self._selection_of.cache_clear()
-        self._exactly_of.cache_clear()
         self._scope_in.cache_clear()
-        self._vectors.clear()
+        self.search.clear()
 
     def retrieve(
         self,
@@ -179,23 +172,23 @@ class Retriever:
         left_out = set(self.catalogue.rows(exclude)[0])
         if not include_current and items:
             left_out.update(self.catalogue.rows(items[-1:])[0])
+        picker = Picker(k, scope, self.ads, filters, left_out, min_score)
         if not known:
             popular = self.popular(scope)
             none = np.zeros(len(popular), np.float32)
-            picked, _ = self._pick(popular, none, k, scope, filters, left_out, min_score)
+            picked, _ = picker.pick(popular, none)
             named = self._named(picked, scope)
             seconds = (eligible - began, perf_counter() - eligible, 0.0)
             return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
         ranker = self.ranker_of(stages)
         views = np.array(known[-ranker.recent_items :], np.int64)
         asked = ranker.ask(views)
-        conditions = (scope, filters, left_out, min_score)
-        given = None
+        given, before = None, time < self._as_of
         if self.prerank is None or not stages.prerank:
-            picked, plan = self._search(asked, k, *conditions, before=time < self._as_of)
+            picked, plan = self.search.best(asked, picker, before=before)
         else:
             context = Context.of(views, self.config.recency_weight, query=query, country=country)
-            picked, plan, given = self._pre_ranked(asked, context, k, *conditions, before=time < self._as_of)
+            picked, plan, given = self._pre_ranked(asked, context, picker, before=before)
         found = perf_counter()
         why = self._reasons(views, [row for row, _ in picked]) if reasons else [None] * len(picked)
         named = self._named(picked, scope)
@@ -240,63 +233,19 @@ class Retriever:
         assert passing is not None
         return scope.within(passing, lasting=True)
 
-    def _new_selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
-        """(what the index may return, None for all of it; the eligible rows that it does not hold)."""
-        assert self.ann is not None
-        held = np.zeros(self.catalogue.n_rows, bool)
-        held[self.ann.rows] = True
-        selection = self.ann.selection(scope.mask)
-        return None if selection.n_rows == len(self.ann.rows) else selection, scope.rows[~held[scope.rows]]
-
-    def _search(
-        self,
-        asked: Asked,
-        k: int,
-        scope: Scope,
-        filters: Filters,
-        left_out: set[int],
-        min_score: float | None,
-        *,
-        before: bool,
-    ) -> tuple[list[tuple[int, float]], str]:
-        """Rows and scores of the k best, by the index while it can fill the list, else exactly; and which it was."""
-        wanted = k + len(left_out)
-        few = len(scope.rows) <= max(self.config.exact_below, wanted)
-        if self.ann is not None and not few and not before and not self._better_exactly(scope):
-            for breadth, plan in ((wanted, "index"), (8 * wanted, "index, widened")):
-                rows, score = self._shortlist(asked, breadth, scope)
-                picked, complete = self._pick(rows, score, k, scope, filters, left_out, min_score)
-                if complete:
-                    return picked, plan
-        scores = asked.over(*self._vectors.of(scope), scope.rows)
-        while True:
-            found = exact.top_k(scores[None], wanted, scope.rows)
-            picked, complete = self._pick(found.rows, found.scores, k, scope, filters, left_out, min_score)
-            if complete or wanted >= len(scope.rows):
-                return picked, "exact"
-            wanted *= 8
-
     def _pre_ranked(
-        self,
-        asked: Asked,
-        context: Context,
-        k: int,
-        scope: Scope,
-        filters: Filters,
-        left_out: set[int],
-        min_score: float | None,
-        *,
-        before: bool,
+        self, asked: Asked, context: Context, picker: Picker, *, before: bool
     ) -> tuple[list[tuple[int, float]], str, Given]:
-        """The same of what the pre-ranker puts in order; and what it was given."""
+        """`Search.best` of what the pre-ranker puts in order; and what it was given."""
         assert self.prerank is not None
-        wanted = max(self.prerank.depth, k)
+        wanted = max(self.prerank.depth, picker.k)
         while True:
-            pool, plan = self._search(asked, wanted, scope, NO_FILTERS, left_out, None, before=before)
+            # Caps and the least score are of the new order.
+            free = Picker(wanted, picker.scope, self.ads, NO_FILTERS, picker.left_out)
+            pool, plan = self.search.best(asked, free, before=before)
             rows = np.array([row for row, _ in pool], np.int64)
             scores = np.array([score for _, score in pool], np.float32)
-            ordered = self.prerank.ordered(context, rows, scores)
-            picked, complete = self._pick(*ordered, k, scope, filters, left_out, min_score)
+            picked, complete = picker.pick(*self.prerank.ordered(context, rows, scores))
             # The caps may ask for more than the pool has; then it grows, and its best keep their order.
             if complete or len(pool) < wanted:
                 return picked, plan, Given(context, dict(pool))
@@ -314,111 +263,6 @@ class Retriever:
             {"retrieval": given.scores[row], "prerank": score, "counters": dict(zip(names, line, strict=True))}
             for (row, score), line in zip(picked, parts.tolist(), strict=True)
         ]
-
-    def _better_exactly(self, scope: Scope) -> bool:
-        return self._exactly_of(scope) if scope.lasting else self._new_exactly(scope)
-
-    def _new_exactly(self, scope: Scope) -> bool:
-        assert self.ann is not None
-        return self.config.exact_below > 0 and self.ann.exact_is_cheaper(
-            len(scope.rows), gathered=self._vectors.keeps(scope)
-        )
-
-    def _shortlist(self, asked: Asked, n: int, scope: Scope) -> tuple[Rows, Floats]:
-        """About the n best of the scope by the index, ranked exactly, with the direct tail by its own vectors."""
-        assert self.ann is not None
-        selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
-        # Each direct row may stand in the shortlist with a score that it does not keep.
-        breadth = max(n * self.ann.shortlist, LEAST_SHORTLIST) + len(asked.rows)
-        rows = self.ann.search_one(asked.vector, breadth, selection)
-        rows = self.ann.narrowed(rows, asked.vector, self.catalogue.item, self.catalogue.bias, 2 * n + len(asked.rows))
-        if len(outside):
-            rows = np.concatenate([rows, outside])
-        direct = scope.mask[asked.rows]
-        if len(asked.rows):
-            # Direct rows count once, and with their own scores.
-            place = np.searchsorted(asked.rows, rows)
-            place[place == len(asked.rows)] = 0
-            rows = rows[asked.rows[place] != rows]
-        score = self.catalogue.item[rows] @ asked.vector
-        score += self.catalogue.bias[rows]
-        rows, score = np.concatenate([rows, asked.rows[direct]]), np.concatenate([score, asked.scores[direct]])
-        best = np.lexsort((rows, -score))[:n]
-        return rows[best], score[best]
-
-    def shortlisted(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
-        """The k best of each query by the index; a list is shorter where the index finds no more.
-
-        Raises:
-            RetrievalError: there is no index.
-        """
-        if self.ann is None:
-            raise RetrievalError("there is no index to search; rank exactly")
-        selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)
-        recent = queries.recent(self.ranker.recent_items)
-        query, direct, _ = self.ranker.direct(recent)
-        allowed = scope.mask[direct]
-        wanted = k if include_current else k + 1
-        most_direct = int(np.bincount(query).max()) if len(query) else 0
-        breadth = max(wanted * self.ann.shortlist, LEAST_SHORTLIST) + most_direct
-        found = self.ann.search(self.ranker.vectors(recent), breadth, selection)
-        n_rows = self.catalogue.n_rows
-        pairs = np.unique(
-            np.concatenate(
-                [
-                    np.repeat(np.arange(len(found)), [len(rows) for rows in found]) * n_rows + np.concatenate(found),
-                    query[allowed] * n_rows + direct[allowed],
-                    np.repeat(np.arange(len(queries)), len(outside)) * n_rows + np.tile(outside, len(queries)),
-                ]
-            )
-        )
-        of, rows = np.divmod(pairs, n_rows)
-        if not include_current:
-            kept = rows != queries.last[of]
-            of, rows = of[kept], rows[kept]
-        return self.ranker.shortlists(queries, of, rows, k)
-
-    def _pick(
-        self,
-        rows: Rows,
-        scores: Floats,
-        k: int,
-        scope: Scope,
-        filters: Filters,
-        left_out: set[int],
-        min_score: float | None,
-    ) -> tuple[list[tuple[int, float]], bool]:
-        """The first k rows that the request's own conditions let through, and whether no further row is needed."""
-        advertiser_cap, campaign_cap = filters.max_per_advertiser, filters.max_per_campaign
-        shown: Counter[tuple[str, int]] = Counter()
-        capped = self.ads is not None and scope.ads is not None and (advertiser_cap or campaign_cap)
-        if not capped and min_score is None:
-            lines = zip(rows.tolist(), scores.tolist(), strict=True)
-            kept = [line for line in lines if line[0] not in left_out][:k]
-            return kept, len(kept) == k
-        picked: list[tuple[int, float]] = []
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-            if min_score is not None and score < min_score:
-                return picked, True
-            if row in left_out:
-                continue
-            if capped:
-                assert self.ads is not None
-                ad = self._ad(row, scope)
-                advertiser = ("advertiser", int(self.ads.advertiser[ad]))
-                campaign = ("campaign", int(self.ads.campaign[ad]))
-                if (advertiser_cap and shown[advertiser] >= advertiser_cap) or (
-                    campaign_cap and shown[campaign] >= campaign_cap
-                ):
-                    continue
-                shown.update((advertiser, campaign))
-            picked.append((row, score))
-            if len(picked) == k:
-                return picked, True
-        return picked, False
-
-    def _ad(self, row: int, scope: Scope) -> int:
-        return int(scope.ads_of(np.array([row]))[0])
 
     def _named(
         self, picked: list[tuple[int, float]], scope: Scope

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from .exact import Floats, Mask, Rows
 
+# Of so many scopes what follows from them is kept.
+SCOPES = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Scope:

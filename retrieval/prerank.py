@@ -118,6 +118,11 @@ class Counter:
         opened = np.bincount(self.column, self.count, max(1, int(self.item_of.max(initial=-1)) + 1))
         return (opened / max(opened.sum(), 1e-12)).astype(np.float32)
 
+    @property
+    def side(self) -> str:
+        """The kind of the item's entity."""
+        return self.name.partition(">")[2]
+
     def entities(self, context: Context) -> list[tuple[int, float]]:
         """The entities of a request that anything followed, with weights that add up to 1."""
         if self.query_of is not None:
@@ -133,28 +138,23 @@ class Counter:
         total = sum(weight for _, weight in known)
         return [(entity, weight / total) for entity, weight in known]
 
-    def log_iqp(self, context: Context, rows: Rows, smoothing: float) -> Floats:
-        """(C,) float32: log Σ w (count + smoothing · share) / (of + smoothing) of candidate rows (C,).
+    def chances(self, entities: list[tuple[int, float]], wanted: Codes, smoothing: float) -> Floats:
+        """(C,) float32: Σ w (count + smoothing · share) / (of + smoothing) of candidates' entities (C,), −1 for none.
 
-        The sum is over the viewed items' entities, or has one term for what is said. NaN where nothing is known: no
-        entity that was ever followed, or the candidate has none.
+        The sum is over the viewed items' entities, or has one term for what is said.
         """
-        entities = self.entities(context)
-        if not entities:
-            return np.full(len(rows), np.nan, np.float32)
-        wanted = self.item_of[rows]
-        chance = np.zeros(len(rows), np.float32)
         usual = smoothing * self.share[wanted]
+        found = np.zeros(len(wanted), np.float32)
         for entity, weight in entities:
             start, end = self.indptr[entity], self.indptr[entity + 1]
             column = self.column[start:end]
-            place = np.searchsorted(column, wanted)
-            place[place == len(column)] = 0
-            count = np.where(column[place] == wanted, self.count[start:end][place], np.float32(0))
-            chance += (count + usual) * np.float32(weight / (self.of[entity] + smoothing))
-        known = np.log(np.maximum(chance, 1e-9))
-        known[wanted < 0] = np.nan
-        return known
+            place = column.searchsorted(wanted)
+            count = self.count[start:end].take(place, mode="clip")
+            count *= column.take(place, mode="clip") == wanted
+            count += usual
+            count *= weight / (float(self.of[entity]) + smoothing)
+            found += count
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,9 +206,10 @@ class PreRanker:
         arrays = {
             f"{place}.{name}": array
             for place, counter in enumerate(self.counters)
-            for name in ("item_of", "indptr", "column", "count", "query_of", "keys")
+            for name in ("indptr", "column", "count", "query_of", "keys")
             if (array := getattr(counter, name)) is not None
         }
+        arrays |= {f"of.{counter.side}": counter.item_of for counter in self.counters}
         np.savez(
             folder / COUNTERS,
             allow_pickle=False,
@@ -239,9 +240,9 @@ class PreRanker:
                 )
             counters = []
             for place, name in enumerate(arrays["names"].tolist()):
-                parts = [arrays[f"{place}.{part}"] for part in ("item_of", "indptr", "column", "count")]
-                sides = [arrays.get(f"{place}.{part}") for part in ("query_of", "keys")]
-                counters.append(Counter(name, *parts, *sides))
+                parts = [arrays[f"{place}.{part}"] for part in ("indptr", "column", "count")]
+                others = [arrays.get(f"{place}.{part}") for part in ("query_of", "keys")]
+                counters.append(Counter(name, arrays[f"of.{name.partition('>')[2]}"], *parts, *others))
             weight, mean, deviation = (arrays[part] for part in ("weight", "mean", "deviation"))
             settings = float(arrays["smoothing"]), int(arrays["depth"])
             return cls(tuple(counters), weight, mean, deviation, *settings)
@@ -252,10 +253,28 @@ class PreRanker:
 
 
 def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoothing: float) -> Floats:
-    """(C, F) float32, NaN where nothing is known."""
-    return np.stack([counter.log_iqp(context, rows, smoothing) for counter in counters], axis=1)
+    """(C, F) float32 log IQP of candidate rows (C,), NaN where nothing is known.
+
+    Nothing is where no entity was ever followed, or the candidate has none.
+    """
+    chance = np.full((len(counters), len(rows)), np.nan, np.float32)
+    sides: dict[str, Codes] = {}
+    for place, counter in enumerate(counters):
+        entities = counter.entities(context)
+        if not entities:
+            continue
+        if counter.side not in sides:
+            sides[counter.side] = counter.item_of[rows]
+        wanted = sides[counter.side]
+        chance[place] = counter.chances(entities, wanted, smoothing)
+        if counter.side != "item":  # which every row has
+            chance[place, wanted < 0] = np.nan
+    np.maximum(chance, 1e-9, out=chance)  # NaN stays
+    return np.log(chance, out=chance).T
 
 
 def standardised(raw: Floats, mean: Floats, deviation: Floats) -> Floats:
     """Of mean 0 and deviation 1, NaN as 0."""
-    return np.nan_to_num((raw - mean) / deviation).astype(np.float32)
+    found = (raw - mean) / deviation
+    found[np.isnan(found)] = 0.0
+    return found

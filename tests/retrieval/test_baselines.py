@@ -1,7 +1,7 @@
 """Counting baselines against dictionaries filled session by session."""
 
 from collections import Counter, defaultdict
-from math import sqrt
+from math import log, sqrt
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from retrieval.baselines import ItemKNN, Popularity, Rules, Swing, TrainingSessi
 from retrieval.catalogue import Catalogue
 from retrieval.edges import Edges
 from retrieval.ranking import Queries
+from retrieval.session_knn import SessionKNN
 
 N = 9
 SESSIONS = st.lists(st.lists(st.integers(0, N - 1), max_size=14), max_size=8)
@@ -92,3 +93,46 @@ def test_candidates_the_query_and_its_last_item(kind) -> None:
     assert 0 not in whole
     eligible = np.isin(np.arange(N), [0, 2, 3])
     assert ranker.rank(queries, N, eligible=eligible).of(0)[0].tolist() == [row for row in whole if row in (2, 3)]
+
+
+def slow_session_knn(sessions: list[list[int]], views: list[int], m: int, k: int) -> dict[int, float]:
+    """VMIS-kNN as its paper words it."""
+    views = views[-9:]
+    seen = {item: len(views) - 1 - views[::-1].index(item) for item in views}
+    sampled: set[int] = set()
+    for item in seen:
+        sampled |= set([s for s in reversed(range(len(sessions))) if item in sessions[s]][:m])
+    recent = sorted(sampled, reverse=True)[:m]
+    shared = {s: [i for i in seen if s in _latest(sessions, i, m)] for s in recent}
+    near = {s: sum((seen[i] + 1) / len(views) for i in shared[s]) for s in recent}
+    votes: dict[int, float] = {}
+    for s in sorted(recent, key=lambda s: (-near[s], -s))[:k]:
+        ago = min(len(views) - seen[i] for i in shared[s])
+        for item in set(sessions[s]):
+            idf = log(len(sessions) / sum(item in one for one in sessions))
+            votes[item] = votes.get(item, 0.0) + near[s] * (1 - 0.1 * ago) * idf
+    return votes
+
+
+def _latest(sessions: list[list[int]], item: int, m: int) -> list[int]:
+    return [s for s in reversed(range(len(sessions))) if item in sessions[s]][:m]
+
+
+@pytest.mark.parametrize(("m", "k"), [(3, 2), (50, 5), (50, 50)])
+def test_session_knn_equals_its_slow_twin(m: int, k: int) -> None:
+    generator = np.random.default_rng(4)
+    sessions = [generator.integers(0, 12, generator.integers(1, 7)).tolist() for _ in range(40)]
+    ranker = SessionKNN(TrainingSessions.of(sessions, 13), m, k)
+    lists = [generator.integers(0, 12, n).tolist() for n in (1, 2, 5, 12)] + [[12]]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
+    queries = Queries(np.array([row for one in lists for row in one]), offsets)
+    found = ranker.rank(queries, 13, include_current=True)
+    for line, views in enumerate(lists):
+        wanted = slow_session_knn(sessions, views, m, k)
+        rows, votes = found.of(line)
+        assert dict(zip(rows.tolist(), votes.tolist(), strict=True)) == pytest.approx(wanted, abs=1e-5)
+        assert votes.tolist() == sorted(votes.tolist(), reverse=True)
+    without = ranker.rank(queries, 13, eligible=np.arange(13) % 2 == 0)
+    for line, views in enumerate(lists):
+        rows, _ = without.of(line)
+        assert all(row % 2 == 0 and row != views[-1] for row in rows.tolist())

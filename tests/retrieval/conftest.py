@@ -15,6 +15,7 @@ from retrieval.ads import SCHEMA
 from retrieval.catalogue import Catalogue
 from retrieval.edges import Edges
 from retrieval.filters import NO_FILTERS, Filters
+from retrieval.prerank import Context, Counter, PreRanker
 
 AS_OF = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TYPES = ("co_search", "strong_click", "swing")
@@ -151,6 +152,33 @@ def slow_scores(
     return np.asarray(score)
 
 
+def pre_ranker(n: int = 60) -> PreRanker:
+    """One that knows items, kinds, a query and a country."""
+    generator = np.random.default_rng(5)
+    views, opened = generator.integers(0, n, (2, 900))
+    item, kind = np.arange(n, dtype=np.int32), generator.integers(-1, 5, n).astype(np.int32)
+    ones = np.ones(300, np.float32)
+    of_query = Context.of(views[:1], 0.5, query="red shoes").query
+    said = {"query>item": np.array([of_query]), "country>item": np.array(["DE", "FR"])}
+    counters = [
+        Counter.of_pairs("item>item", item, item, views, opened),
+        Counter.of_pairs("item>category", item, kind, views, opened),
+        *(
+            Counter.of_entities(
+                name,
+                generator.integers(0, len(keys), 300).astype(np.int32),
+                opened[:300].astype(np.int32),
+                ones,
+                item,
+                keys=keys,
+            )
+            for name, keys in said.items()
+        ),
+    ]
+    some = np.full(4, 0.5, np.float32)
+    return PreRanker(tuple(counters), np.array([1, 0.3, 0.2, 0.4, 0.1], np.float32), -some, some, depth=12)
+
+
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
     return small_catalogue()
@@ -190,6 +218,7 @@ def world() -> SimpleNamespace:
         ads_table,
         slow_winners,
         slow_scores,
+        pre_ranker,
         serving,
     )
     return SimpleNamespace(AS_OF=AS_OF, TYPES=TYPES, **{helper.__name__: helper for helper in helpers})

@@ -37,6 +37,16 @@ def url(world: SimpleNamespace) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def with_stages(world: SimpleNamespace) -> Iterator[str]:
+    """A version with a pre-ranker, in which every item is advertised."""
+    catalogue = world.small_catalogue()
+    parts = {"as_of": world.AS_OF, "prerank": world.pre_ranker()}
+    snapshot = Snapshot("v1", world.AS_OF, Retriever(catalogue, world.small_edges(catalogue), None, None, **parts))
+    with world.serving(create_app(lambda: snapshot, lambda: "v1")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
@@ -62,8 +72,10 @@ def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any
 
 def test_an_item_is_found_by_keyboard_alone_and_its_ads_are_cards_with_reasons(page: Any) -> None:
     page.locator("#item:focus").wait_for()
-    page.keyboard.type("chair number 1")
-    page.wait_for_selector("#options li")
+    # Whoever types slowly is offered something on the way; the last offer is the one that stays.
+    with page.expect_response(lambda answer: answer.url.endswith("q=chair%20number%201")):
+        page.keyboard.type("chair number 1")
+    page.wait_for_function("document.querySelectorAll('#options li').length == 10")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     selected = page.locator("#options li[aria-selected=true]")
@@ -134,3 +146,39 @@ def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(browser: Any, url: str
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert all(one.startswith((url, "data:")) for one in asked)
     context.close()
+
+
+def test_stages_are_told_and_switched(page: Any, with_stages: str, url: str) -> None:
+    page.goto(f"{url}/?item=item00001")
+    page.wait_for_selector(".card")
+    assert page.locator("#stages").is_hidden(), "a version without stages has none to switch"
+    page.goto(f"{with_stages}/?item=item00001")
+    page.wait_for_selector(".card")
+
+    def shown() -> list[str]:
+        found: list[str] = page.locator(".card h3").all_inner_texts()
+        return found
+
+    before = shown()
+    assert page.locator("#session-field").is_hidden()
+    page.locator(".card summary").first.click()
+    told = page.locator(".card dl").first.inner_text()
+    assert "pre-ranker" in told
+    assert "item → category" in told
+    page.locator("#prerank").focus()
+    page.keyboard.press("Space")
+    page.click("button:has-text('Show ads')")
+    page.wait_for_function(
+        "old => [...document.querySelectorAll('.card h3')].map(e => e.innerText).join() !== old", arg=",".join(before)
+    )
+    assert "off=prerank" in page.url
+    alone = shown()
+    page.reload()
+    page.wait_for_selector(".card")
+    assert shown() == alone, "the address keeps what was switched"
+    page.check("#prerank")
+    page.fill("#query", "red shoes")
+    page.fill("#before", "item00004, ghost")
+    page.click("button:has-text('Show ads')")
+    page.locator("#message", has_text="does not know ghost").wait_for()
+    assert page.locator("#ego a").count() > 3

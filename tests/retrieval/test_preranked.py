@@ -21,39 +21,12 @@ from retrieval.edges import Edges
 from retrieval.explain import Asked, missing, results
 from retrieval.filters import Filters
 from retrieval.index import build_index, read_index
-from retrieval.prerank import Context, Counter, PreRanker
+from retrieval.prerank import Context
 from retrieval.preranked import PreRanked
 from retrieval.ranking import Queries
 from retrieval.retriever import Retriever, Stages
 
 N, DEPTH = 60, 12
-
-
-def pre_ranker(n: int = N) -> PreRanker:
-    """One that knows items, kinds, a query and a country."""
-    generator = np.random.default_rng(5)
-    views, opened = generator.integers(0, n, (2, 900))
-    item, kind = np.arange(n, dtype=np.int32), generator.integers(-1, 5, n).astype(np.int32)
-    ones = np.ones(300, np.float32)
-    of_query = Context.of(views[:1], 0.5, query="red shoes").query
-    said = {"query>item": np.array([of_query]), "country>item": np.array(["DE", "FR"])}
-    counters = [
-        Counter.of_pairs("item>item", item, item, views, opened),
-        Counter.of_pairs("item>category", item, kind, views, opened),
-        *(
-            Counter.of_entities(
-                name,
-                generator.integers(0, len(keys), 300).astype(np.int32),
-                opened[:300].astype(np.int32),
-                ones,
-                item,
-                keys=keys,
-            )
-            for name, keys in said.items()
-        ),
-    ]
-    some = np.full(4, 0.5, np.float32)
-    return PreRanker(tuple(counters), np.array([1, 0.3, 0.2, 0.4, 0.1], np.float32), -some, some, depth=DEPTH)
 
 
 @pytest.fixture(params=["exact", "index"])
@@ -64,7 +37,7 @@ def pair(request: pytest.FixtureRequest, world: Any, catalogue: Catalogue, edges
     config = RetrievalConfig(exact_below=0 if request.param == "index" else 1000)
     ann = build(catalogue.item, catalogue.query, np.arange(N), RetrievalConfig(), bias=catalogue.bias)[0]
     parts = {"as_of": world.AS_OF, "config": config}
-    prerank = pre_ranker()
+    prerank = world.pre_ranker()
     without = Retriever(catalogue, edges, ads, ann, **parts)
     return SimpleNamespace(
         without=without, ranked=Retriever(catalogue, edges, ads, ann, **parts, prerank=prerank), prerank=prerank
@@ -134,7 +107,7 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
     config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
     everything = np.arange(N)
     ann = build(catalogue.item, catalogue.query, everything, RetrievalConfig(), bias=catalogue.bias)[0]
-    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, prerank=pre_ranker())
+    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
     lists = [[f"item{at:05}"] for at in range(N)] + [["item00002", "item00007"], ["ghost"], ["item00003", "ghost"]]
     countries = [[None, "de", "FR"][at % 3] for at in range(len(lists))]
     queries = pa.table({"query_id": [str(at) for at in range(len(lists))], "item_ids": lists, "country": countries})
@@ -148,8 +121,8 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
 
 
 def test_a_ranker_for_evaluation_equals_single_requests(world, catalogue, edges) -> None:
-    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, prerank=pre_ranker())
-    ranked = PreRanked(retriever.ranker, pre_ranker())
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    ranked = PreRanked(retriever.ranker, world.pre_ranker())
     found = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
     for line, items in enumerate((["item00003"], ["item00005", "item00009"])):
         want = [catalogue.row_of[item] for item in retriever.retrieve(items, 20).items]
@@ -171,7 +144,7 @@ def test_why_it_is_there_and_at_which_rank(pair: Any, world: Any) -> None:
 @pytest.fixture(scope="module")
 def url(world: Any, catalogue: Catalogue, edges: Edges, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("index")
-    build_index(folder, catalogue, edges, None, as_of=world.AS_OF, prerank=pre_ranker())
+    build_index(folder, catalogue, edges, None, as_of=world.AS_OF, prerank=world.pre_ranker())
     app = create_app(lambda: Snapshot("v1", world.AS_OF, Retriever.of(read_index(folder))), lambda: "v1")
     with world.serving(app) as address:
         yield address
@@ -198,9 +171,9 @@ def test_over_http_stages_are_switched_and_their_scores_told(url: str) -> None:
 
 
 def test_a_pre_ranker_of_another_catalogue_is_refused(world: Any, catalogue: Catalogue, edges: Edges, tmp_path) -> None:
-    build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF, prerank=pre_ranker())
+    build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF, prerank=world.pre_ranker())
     weights = read_index(tmp_path).meta["prerank"]
-    assert weights == pytest.approx(pre_ranker().weights)
-    replace(pre_ranker(40)).write(tmp_path)
+    assert weights == pytest.approx(world.pre_ranker().weights)
+    replace(world.pre_ranker(40)).write(tmp_path)
     with pytest.raises(Exception, match="covers another catalogue"):
         read_index(tmp_path)

@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.evaluate import catalogue_of
-from jobs.prerank import counted, lists_of
+from jobs.prerank import counted
+from jobs.prerank_lists import lists_of
 from jobs.run import RunInputs, build_graph
 from jobs.tables import read_events
 from jobs.training import choose, fit_everything

@@ -230,6 +230,8 @@ def _build(
             )
             pairs = spark.read.parquet(join(out, "transitions"))
             _write(counters.counters(pairs, rows, held, entities), out, "counters")
+            if checked is not None and source.impressions:
+                _write(counters.impressions(checked.rows), out, "impressions")
 
     with clock.stage("report", 0.9):
         kinds = spark.read.parquet(join(out, "transitions")).groupBy("kind").count().collect()

@@ -64,6 +64,24 @@ def of_items(items: "DataFrame | None", ads: "DataFrame | None", nodes: "DataFra
     return found
 
 
+def impressions(checked: "DataFrame") -> "DataFrame":
+    """Checked events (`events.checked`) → (session, time, items, opened): what a request showed, and what was opened.
+
+    Only requests that showed two items or more, of which some, not all, were opened: the others teach no order. Any
+    positive action with the request's id counts as opened.
+    """
+    asked = checked.where("reason is null and not left_out and request is not null and item_id is not null")
+    shown = F.col("event_type") == "impression"
+    lists = asked.groupBy("session", "request").agg(
+        F.min(F.when(shown, F.col("time"))).alias("time"),
+        F.array_sort(F.collect_set(F.when(shown, F.col("item_id")))).alias("items"),
+        F.collect_set(F.when(~shown, F.col("item_id"))).alias("acted"),
+    )
+    lists = lists.withColumn("opened", F.array_intersect("items", "acted"))
+    lists = lists.where("size(opened) > 0 and size(opened) < size(items)")
+    return lists.select("session", F.timestamp_micros("time").alias("time"), "items", "opened")
+
+
 def _summed(frame: "DataFrame", keys: list[str], weight: "Column") -> "DataFrame":
     fit = F.when(F.col("held"), 0.0).otherwise(weight)
     return frame.groupBy(*keys).agg(F.sum(weight).alias("full"), F.sum(fit).alias("fit"))

@@ -86,6 +86,7 @@ def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "Data
         F.nullif(F.upper(F.trim("country")), F.lit("")).alias("country"),
         _hashed(F.col("event_id")).alias("event"),
         F.col("request_id").isNotNull().alias("asked"),
+        _hashed(F.col("request_id")).alias("request"),
         F.xxhash64(*content, kind).alias("content"),
         *PLACE,
     )

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 
 from jobs.config import Config
 from jobs.errors import ConfigError
+from jobs.prerank_lists import lists_of, shown_lists
 from jobs.progress import Report
-from jobs.validation import held_sessions
 
 if TYPE_CHECKING:
-    from retrieval.exact import Rows, TopK
-    from retrieval.prerank import Context, Counter, PreRanker
+    from retrieval.prerank import Counter, PreRanker
     from retrieval.ranking import EmbeddingRanker
 
 log = logging.getLogger(__name__)
 
 Ids = NDArray[np.object_]
+# Beside lists that shoppers saw, what a list that retrieval found counts.
+RETRIEVED = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,33 +40,6 @@ class Learned:
         """Of a pre-ranker that was fitted."""
         weights = zip(ranker.weight[1:].tolist(), ranker.mean.tolist(), ranker.deviation.tolist(), strict=True)
         return cls(float(ranker.weight[0]), dict(zip([c.name for c in ranker.counters], weights, strict=True)))
-
-
-class Lists(NamedTuple):
-    """What retrieval found after the prefixes of held-out sessions, and what was opened next."""
-
-    contexts: "list[Context]"
-    found: "TopK"
-    target: "Rows"
-    """(L,) int64: the place of what was opened in its list, −1 if it is not there"""
-    session: "Rows"
-
-    def of(self, which: "Rows", ranker: "PreRanker | None") -> float:
-        """The mean of HR@20 and MRR@20 of some lists, as retrieval ordered them or as a pre-ranker does."""
-        total = 0.0
-        for place in which[self.target[which] >= 0].tolist():
-            at = int(self.target[place])
-            if ranker is not None:
-                rows, scores = self.line(place)
-                wanted, (ordered, _) = rows[at], ranker.ordered(self.contexts[place], rows, scores)
-                at = int(np.flatnonzero(ordered == wanted)[0])
-            total += (at < 20) * (0.5 + 0.5 / (at + 1))
-        return total / max(1, len(which))
-
-    def line(self, place: int) -> "tuple[Rows, Any]":
-        """The rows and scores of a list."""
-        span = slice(self.found.offsets[place], self.found.offsets[place + 1])
-        return self.found.rows[span], self.found.scores[span]
 
 
 def better_than_retrieval(
@@ -88,14 +62,22 @@ def better_than_retrieval(
         log.warning("the hold-out has nothing to learn a pre-ranker from: none is served")
         return None
 
-    def learned(which: "Rows") -> "PreRanker":
-        lines = [lists.line(place) for place in which.tolist()]
-        rows, scores = [line[0] for line in lines], [line[1] for line in lines]
-        contexts = [lists.contexts[place] for place in which.tolist()]
-        settings = config.prerank.model_dump(include={"smoothing", "depth"})
-        return fit(counters, contexts, rows, scores, lists.target[which], **settings)
+    shown = shown_lists(graph, ranker, config, half)
 
-    folds = [np.flatnonzero(lists.session >> 1 & 1 == fold) for fold in (0, 1)]
+    def learned(folds: tuple[int, ...]) -> "PreRanker":
+        contexts, lines, target, weight = [], [], [], []
+        parts = [(lists, 1.0)] if shown is None else [(shown, 1.0), (lists, RETRIEVED)]
+        for part, counts in parts:
+            for place in np.flatnonzero(np.isin(part.fold, folds)).tolist():
+                contexts.append(part.contexts[place])
+                lines.append(part.line(place))
+                target.append(part.target[place])
+                weight.append(counts)
+        rows, scores = zip(*lines, strict=True)
+        settings = config.prerank.model_dump(include={"smoothing", "depth"})
+        return fit(counters, contexts, rows, scores, np.array(target), np.array(weight), **settings)
+
+    folds = [np.flatnonzero(lists.fold == fold) for fold in (0, 1)]
     if not all((lists.target[fold] >= 0).any() for fold in folds):
         log.warning("too few held-out sessions open what retrieval finds: no pre-ranker is served")
         return None
@@ -104,13 +86,13 @@ def better_than_retrieval(
         report("pre-ranker", 0.2 + 0.4 * done)
         share = len(folds[fold]) / len(lists.target)
         alone += share * lists.of(folds[fold], None)
-        ordered += share * lists.of(folds[fold], learned(folds[1 - fold]))
+        ordered += share * lists.of(folds[fold], learned((1 - fold,)))
     better = ordered > alone
     log.info(
         "pre-ranker: %.4f on the hold-out, retrieval alone %.4f: it is %sserved",
         *(ordered, alone, "" if better else "not "),
     )
-    return Learned.of(learned(np.arange(len(lists.target)))) if better else None
+    return Learned.of(learned((0, 1))) if better else None
 
 
 def pre_ranker(graph: Path, item_ids: Ids, learned: Learned, config: Config) -> "PreRanker":
@@ -155,45 +137,6 @@ def counted(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...]":
             query = _codes(rows["src"], pa.array(keys.tolist(), pa.string()))
             found.append(Counter.of_entities(kind, query, item, weight, item_of, keys=keys))
     return tuple(found)
-
-
-def lists_of(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> Lists | None:
-    """What retrieval finds after prefixes of held-out sessions, a sample where they are many; None without any."""
-    from retrieval.catalogue import lookup
-    from retrieval.prerank import Context
-    from retrieval.ranking import Queries
-
-    table = held_sessions(graph, config, half, ("searches", "country"))
-    for kind in ("browse", "basket"):
-        of_kind = table.filter(pc.equal(table["kind"], kind))
-        if len(of_kind):
-            break
-    else:
-        return None
-    lengths = pc.list_value_length(of_kind["items"]).to_numpy()
-    rows, known = lookup(ranker.catalogue.item_ids, pc.list_flatten(of_kind["items"]).combine_chunks())
-    assert known.all(), "the graph's sessions hold its own items"
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    last = np.setdiff1d(np.arange(len(rows)), starts + lengths - 1)  # of each prefix
-    last = last[rows[last] != rows[last + 1]]
-    if len(last) > config.prerank.max_lists:
-        last = np.sort(np.random.default_rng(0).choice(last, config.prerank.max_lists, replace=False))
-    owner = np.repeat(np.arange(len(lengths)), lengths)[last]
-    first = np.maximum(starts[owner], last + 1 - ranker.recent_items)
-    offsets = np.concatenate([[0], np.cumsum(last + 1 - first)]).astype(np.int64)
-    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets)) + np.repeat(first, np.diff(offsets))
-    found = ranker.rank(Queries(rows[flat], offsets), config.prerank.depth)
-    line = np.repeat(np.arange(len(last)), np.diff(found.offsets))
-    hit = np.flatnonzero(found.rows == rows[last + 1][line])
-    target = np.full(len(last), -1, np.int64)
-    target[line[hit]] = hit - found.offsets[:-1][line[hit]]
-    searches = pc.list_flatten(of_kind["searches"]).take(pa.array(last)).to_pylist()
-    countries = of_kind["country"].take(pa.array(owner)).to_pylist()
-    contexts = [
-        Context.of(rows[start : end + 1], ranker.config.recency_weight, hashed=search, country=country)
-        for start, end, search, country in zip(first.tolist(), last.tolist(), searches, countries, strict=True)
-    ]
-    return Lists(contexts, found, target, of_kind["session"].to_numpy()[owner])
 
 
 def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[np.int32]]]:

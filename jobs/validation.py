@@ -128,18 +128,21 @@ class HoldOut:
         return Edges.from_table(pq.read_table(self.graph / "fit" / "edges"), item_ids)
 
 
-def held_sessions(graph: Path, config: Config, half: int | None = None, more: tuple[str, ...] = ()) -> pa.Table:
-    """The hold-out's sessions of two items or more (session, kind, items, times), a sample where they are many.
+def held_sessions(
+    graph: Path, config: Config, half: int | None = None, more: tuple[str, ...] = (), *, least: int = 2
+) -> pa.Table:
+    """The hold-out's sessions (session, kind, items, times), a sample where they are many.
 
     Args:
         half: 0 or 1: only the sessions of that half, by their hash.
         more: further columns.
+        least: items that a session has at least.
     """
     columns = ["session", "kind", "items", "times", *more]
     table = pq.read_table(graph / "sessions", columns=columns, filters=pc.field("held"))
     if half is not None:
         table = table.filter(pc.equal(pc.bit_wise_and(table["session"], 1), half))
-    return _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), 2)), config)
+    return _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), least)), config)
 
 
 def _climb(score: "Score", start: "ScoreWeights", name: str, values: tuple[float, ...]) -> "ScoreWeights":

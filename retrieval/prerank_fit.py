@@ -19,6 +19,7 @@ def fit(
     candidates: Sequence[Rows],
     scores: Sequence[Floats],
     target: Rows,
+    weight: Floats | None = None,
     *,
     smoothing: float = 10.0,
     depth: int = 200,
@@ -31,6 +32,7 @@ def fit(
 
     Args:
         contexts: L requests; candidates: L arrays of rows; scores: their retrieval scores.
+        weight: (L,) what each list counts; None = all alike.
         target: (L,) int64, the place of what was opened in its list, −1 if it is not there: nothing is learned then.
 
     Raises:
@@ -51,16 +53,17 @@ def fit(
     scale = float(own.std()) or 1.0
     features = np.column_stack([own / scale, standardised(every, mean, deviation)]).astype(np.float64)
     chosen = starts + target[used]
+    counts = np.ones(len(used)) if weight is None else np.asarray(weight, np.float64)[used]
 
     def loss(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = features @ weight
         logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)
         odds = np.exp(logits)
         total = np.add.reduceat(odds, starts)
-        share = odds / np.repeat(total, lengths)
-        slope = features.T @ share - features[chosen].sum(axis=0)
-        value = (np.log(total) - logits[chosen]).sum()
-        n = len(used)
+        share = odds * np.repeat(counts / total, lengths)
+        slope = features.T @ share - counts @ features[chosen]
+        value = counts @ (np.log(total) - logits[chosen])
+        n = counts.sum()
         return float(value / n + ridge * weight @ weight), slope / n + 2 * ridge * weight
 
     first = np.zeros(features.shape[1])

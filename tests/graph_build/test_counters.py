@@ -110,3 +110,29 @@ def test_a_session_says_its_searches_and_its_country(built: Callable[..., Any]) 
     assert found["browse"] == (["a", "b", "c", "d"], [None, red, blue, red], "DE")
     assert found["basket"] == (["a"], [None], None)
     assert not (out / "counters").exists(), "who does not ask for counters does not pay for them"
+
+
+def test_what_a_request_showed_and_what_was_opened_of_it(built: Callable[..., Any]) -> None:
+    def ask(minute: float, kind: str, item: str, request: str | None) -> dict[str, Any]:
+        return event("s", at(minute), kind, item, request_id=request)
+
+    rows = [
+        ask(0, "view", "a", None),
+        *(ask(1, "impression", item, "first") for item in "cbbd"),
+        ask(2, "click", "b", "first"),
+        ask(3, "add_to_cart", "c", "first"),
+        ask(4, "purchase", "f", "first"),  # was not shown
+        *(ask(5, "impression", item, "nothing opened") for item in "ab"),
+        *(ask(6, kind, "e", "one item") for kind in ("impression", "click")),
+        *(ask(7, kind, item, "all opened") for kind in ("impression", "click") for item in "ab"),
+        ask(8, "impression", "a", None),
+        event(None, at(9), "impression", "a", request_id="first"),
+        event("t", at(9), "impression", "z", request_id="first"),  # another session's
+    ]
+    _, out = built(rows, config=GraphConfig(counters=True))
+    (found,) = table(out / "impressions")
+    assert found["time"] == at(1)
+    assert found["items"] == ["b", "c", "d"]
+    assert sorted(found["opened"]) == ["b", "c"]
+    (session,) = table(out / "sessions")
+    assert found["session"] == session["session"]

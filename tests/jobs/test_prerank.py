@@ -16,7 +16,8 @@ from jobs import prerank
 from jobs.config import Config
 from jobs.errors import ConfigError
 from jobs.evaluate import catalogue_of
-from jobs.prerank import Learned, better_than_retrieval, counted, lists_of
+from jobs.prerank import Learned, better_than_retrieval, counted
+from jobs.prerank_lists import lists_of, shown_lists
 from jobs.run import index_version
 from jobs.training import Chosen, choose
 from retrieval.edges import Edges
@@ -187,3 +188,41 @@ def test_a_hold_out_without_pairs_serves_none(shop: Any, ranker: EmbeddingRanker
     none = sessions.set_column(sessions.column_names.index("held"), "held", pa.array([False] * len(sessions)))
     pq.write_table(none, graph / "sessions" / "part.parquet")
     assert better_than_retrieval(graph, ranker, CONFIG, quiet) is None
+
+
+def test_what_shoppers_saw_is_learned_from(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
+    """Requests whose opened item is the one with the most events; what was next in the sessions counts little."""
+    graph = tmp_path / "graph"
+    graph.mkdir()
+    for name in ("counters", "tables", "sessions"):
+        (graph / name).symlink_to(shop.version / "graph" / name)
+    held = pq.read_table(graph / "sessions", filters=pc.field("held")).to_pylist()
+    generator, ids, lists = np.random.default_rng(0), ranker.catalogue.item_ids, []
+    for session in held:
+        rows = generator.choice(len(ids), 20, replace=False)
+        opened = ids[rows[np.argmax(ranker.catalogue.events[rows])]]
+        time = session["times"][-1]  # after all but the last
+        lists.append({"session": session["session"], "time": time, "items": sorted(ids[rows]), "opened": [opened]})
+    lists.append({"session": 1, "time": held[0]["start"], "items": ["ghost", "other"], "opened": ["ghost"]})
+    lists.append(lists[0] | {"items": [*lists[0]["items"], "ghost"], "opened": ["ghost", *lists[0]["opened"]]})
+    (graph / "impressions").mkdir()
+    pq.write_table(pa.Table.from_pylist(lists), graph / "impressions" / "part.parquet")
+    shown = shown_lists(graph, ranker, CONFIG)
+    assert shown is not None
+    after_a_view = [row for row in held if row["times"][0] < row["times"][-1]]
+    assert len(shown.target) == len(after_a_view) + (held[0] in after_a_view)
+    by_session = {row["session"]: row for row in lists[: len(held)]}
+    for place in range(0, len(shown.target), 7):
+        rows, scores = shown.line(place)
+        row = by_session[int(shown.session[place])]
+        assert sorted(ids[rows]) == row["items"]
+        assert ids[rows[shown.target[place]]] == row["opened"][0]
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+        query = shown.contexts[place].views
+        session = next(one for one in held if one["session"] == row["session"])
+        before = [item for item, time in zip(session["items"], session["times"], strict=True) if time < row["time"]]
+        assert ids[query].tolist() == before[-3:]
+    learned = better_than_retrieval(graph, ranker, CONFIG, quiet)
+    other = better_than_retrieval(shop.version / "graph", ranker, CONFIG, quiet)
+    assert other is not None
+    assert learned is None or learned.counters != other.counters

@@ -15,7 +15,7 @@ import pyarrow as pa
 from .ads import microseconds
 from .errors import RequestError
 from .exact import Rows, TopK
-from .preranked import ordered
+from .preranked import Said, ordered
 from .query_table import conform_queries
 from .ranking import Queries
 from .retriever import EMBEDDING, FALLBACK, Retriever
@@ -41,6 +41,12 @@ class _Query:
     items: list[str]
     at: int
     country: str | None
+    query: str | None
+
+    @property
+    def said(self) -> Said:
+        """What the pre-ranker is told."""
+        return self.query, self.country
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +92,12 @@ def retrieve_tables(
 
     def answered(part: pa.Table) -> pa.Table:
         asked = [
-            _Query(items or [], default if time is None else time, country)
-            for items, time, country in zip(
+            _Query(items or [], default if time is None else time, country, query)
+            for items, time, country, query in zip(
                 part["item_ids"].to_pylist(),
                 part["at"].cast(pa.int64()).to_pylist(),
                 part["country"].to_pylist(),
+                part["query"].to_pylist(),
                 strict=True,
             )
         ]
@@ -143,13 +150,13 @@ def _answer(
             answers.append(_popular(retriever, unknown, k, scope))
         if known and len(scope.rows) <= retriever.config.batch_exact_below:
             lists = [views[number] for number in known]
-            countries = [asked[number].country for number in known]
-            answers.append(_ranked(retriever, known, lists, countries, k, scope, include_current=keep))
+            said = [asked[number].said for number in known]
+            answers.append(_ranked(retriever, known, lists, said, k, scope, include_current=keep))
         elif known:
             alone = known
             if retriever.ann is not None and asked[numbers[0]].at >= microseconds(retriever.as_of):
-                countries = [query.country for query in asked]
-                found, alone = _by_index(retriever, known, views, countries, k, scope, include_current=keep)
+                said = [query.said for query in asked]
+                found, alone = _by_index(retriever, known, views, said, k, scope, include_current=keep)
                 answers.append(found)
             for number in alone:
                 query = asked[number]
@@ -162,7 +169,7 @@ def _by_index(
     retriever: Retriever,
     numbers: list[int],
     views: list[list[int]],
-    countries: list[str | None],
+    said: list[Said],
     k: int,
     scope: Scope,
     *,
@@ -185,7 +192,7 @@ def _by_index(
         lists = TopK(offsets, found.rows[kept], found.scores[kept])
         there = [part[at] for at in which.tolist()]
         asked = _queries([views[number] for number in there])
-        lists = _ordered(retriever, asked, lists, k, [countries[number] for number in there])
+        lists = _ordered(retriever, asked, lists, k, [said[number] for number in there])
         answers.append(_listed(retriever, there, asked, lists, scope))
     return _joined(answers), short
 
@@ -211,17 +218,17 @@ def _depth(retriever: Retriever, k: int) -> int:
     return k if retriever.prerank is None else max(k, retriever.prerank.depth)
 
 
-def _ordered(retriever: Retriever, queries: Queries, found: TopK, k: int, countries: list[str | None]) -> TopK:
+def _ordered(retriever: Retriever, queries: Queries, found: TopK, k: int, said: list[Said]) -> TopK:
     if retriever.prerank is None:
         return found
-    return ordered(retriever.prerank, retriever.ranker, queries, found, k, countries)
+    return ordered(retriever.prerank, retriever.ranker, queries, found, k, said)
 
 
 def _ranked(
     retriever: Retriever,
     numbers: list[int],
     views: list[list[int]],
-    countries: list[str | None],
+    said: list[Said],
     k: int,
     scope: Scope,
     *,
@@ -230,7 +237,7 @@ def _ranked(
     queries = _queries(views)
     rows = None if len(scope.rows) == retriever.catalogue.n_rows else scope.rows
     found = retriever.ranker.rank_rows(queries, _depth(retriever, k), rows, include_current=include_current)
-    return _listed(retriever, numbers, queries, _ordered(retriever, queries, found, k, countries), scope)
+    return _listed(retriever, numbers, queries, _ordered(retriever, queries, found, k, said), scope)
 
 
 def _listed(retriever: Retriever, numbers: list[int], queries: Queries, found: TopK, scope: Scope) -> _Answers:
@@ -267,7 +274,7 @@ def _single(
     retriever: Retriever, number: int, query: _Query, at: datetime, k: int, *, all_items: bool, keep: bool
 ) -> _Answers:
     results = retriever.retrieve(
-        query.items, k, at=at, country=query.country, all_items=all_items, include_current=keep
+        query.items, k, at=at, country=query.country, query=query.query, all_items=all_items, include_current=keep
     ).results
     return _Answers(
         np.full(len(results), number, np.int64),

@@ -10,6 +10,8 @@ from .exact import Mask, TopK
 from .prerank import Context, PreRanker
 from .ranking import EmbeddingRanker, Queries
 
+Said = tuple[str | None, str | None]
+
 
 class PreRanked:
     """A `ranking.Ranker`: what an embedding ranker finds, in the pre-ranker's order."""
@@ -31,19 +33,19 @@ def ordered(
     queries: Queries,
     found: TopK,
     k: int,
-    countries: Sequence[str | None] | None = None,
+    said: Sequence[Said] | None = None,
 ) -> TopK:
     """The k first of what `ranker` found, at least `depth` of each query where there are as many.
 
     Args:
-        countries: of each query, None = unknown.
+        said: (query text, country) of each query, None = unknown.
     """
     rows, scores = [], []
     for line in range(len(queries)):
         views = queries.rows[queries.offsets[line] : queries.offsets[line + 1]]
-        country = None if countries is None else countries[line]
+        text, country = (None, None) if said is None else said[line]
         span = slice(found.offsets[line], found.offsets[line + 1])
-        context = Context.of(views, ranker.config.recency_weight, country=country)
+        context = Context.of(views, ranker.config.recency_weight, query=text, country=country)
         one, score = prerank.ordered(context, found.rows[span], found.scores[span])
         rows.append(one[:k])
         scores.append(score[:k])

@@ -16,12 +16,13 @@ QUERIES = pa.schema(
         ("item_ids", pa.list_(pa.string())),
         ("at", pa.timestamp("us", "UTC")),
         ("country", pa.string()),
+        ("query", pa.string()),
     ]
 )
 
 
 def conform_queries(queries: pa.Table, source: str = "the queries", *, before: int = 0) -> pa.Table:
-    """The queries in `QUERIES`; `at` and `country` are optional, integers are taken as ids.
+    """The queries in `QUERIES`; `at`, `country` and `query` are optional, integers are taken as ids.
 
     `at` may be ISO 8601 text too; what carries no offset is UTC.
 

@@ -13,6 +13,7 @@ from retrieval.ann_build import build
 from retrieval.batch import SCHEMA, retrieve_tables
 from retrieval.config import RetrievalConfig
 from retrieval.errors import QueriesError, RequestError
+from retrieval.query_table import conform_queries
 from retrieval.retriever import Retriever
 
 
@@ -58,7 +59,9 @@ def test_every_query_is_answered_as_alone(
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
     default = world.AS_OF + timedelta(hours=1)
     switches = {"all_items": all_items, "include_current": include_current}
-    streamed = iter([queries.slice(0, 30), queries.slice(30)]) if threads > 1 else queries
+    streamed = (
+        iter([conform_queries(part) for part in (queries.slice(0, 30), queries.slice(30))]) if threads > 1 else queries
+    )
     monkeypatch.setattr(batch, "_CHUNK_QUERIES", 15)
     tables = list(retrieve_tables(retriever, streamed, 9, at=default, threads=threads, **switches))
     assert [table.schema for table in tables] == [SCHEMA] * 3

@@ -110,12 +110,14 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
     lists = [[f"item{at:05}"] for at in range(N)] + [["item00002", "item00007"], ["ghost"], ["item00003", "ghost"]]
     countries = [[None, "de", "FR"][at % 3] for at in range(len(lists))]
-    queries = pa.table({"query_id": [str(at) for at in range(len(lists))], "item_ids": lists, "country": countries})
+    said = [[None, "red shoes", "blue"][at % 3] for at in range(len(lists))]
+    ids = [str(at) for at in range(len(lists))]
+    queries = pa.table({"query_id": ids, "item_ids": lists, "country": countries[::-1], "query": said})
     for k in (4, 30):
         got = pa.concat_tables(retrieve_tables(retriever, queries, k)).to_pylist()
         want = []
-        for at, (items, country) in enumerate(zip(lists, countries, strict=True)):
-            alone = retriever.retrieve(items, k, country=country).results
+        for at, (items, country, query) in enumerate(zip(lists, countries[::-1], said, strict=True)):
+            alone = retriever.retrieve(items, k, country=country, query=query).results
             want += [(str(at), rank, one.item_id, one.ad_id) for rank, one in enumerate(alone, start=1)]
         assert [(row["query_id"], row["rank"], row["item_id"], row["ad_id"]) for row in got] == want
 

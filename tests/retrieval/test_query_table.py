@@ -69,8 +69,8 @@ def test_integer_and_dictionary_ids_are_taken_and_what_is_left_out_is_null() -> 
     )
     assert found.schema == QUERIES
     assert found.to_pylist() == [
-        {"query_id": "1", "item_ids": ["3"], "at": None, "country": "DE"},
-        {"query_id": "2", "item_ids": None, "at": None, "country": None},
+        {"query_id": "1", "item_ids": ["3"], "at": None, "country": "DE", "query": None},
+        {"query_id": "2", "item_ids": None, "at": None, "country": None, "query": None},
     ]
 
 

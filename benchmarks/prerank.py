@@ -129,7 +129,7 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
 def ranker_of(graph: Path, level: str, embeddings: Any, weights: Any) -> EmbeddingRanker:
     """Embeddings as they are served."""
     catalogue = catalogue_of(embeddings, graph / level, weights)
-    edges = Edges.from_table(pq.read_table(graph / level / "edges"), catalogue.item_ids, weights.direct)
+    edges = Edges.from_table(pq.read_table(graph / level / "edges"), catalogue.item_ids, weights)
     return EmbeddingRanker(catalogue, edges)
 
 

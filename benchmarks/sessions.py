@@ -106,7 +106,7 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         encoder = train_encoder(graph, embeddings, config, lambda *_: None)
         more = time.perf_counter() - began
         catalogue = catalogue_of(embeddings, graph / "full", picked.weights)
-        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, picked.weights.direct)
+        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, picked.weights)
         pairs = session_pairs(test, catalogue.item_ids, catalogue.events, include_current=True)
         latest = config.retrieval.model_copy(update={"recent_items": 1})
         models: dict[str, tuple[Ranker, float]] = {

@@ -136,7 +136,7 @@ def line(day: dt.date, start: str, built: Built, plain: Embeddings, before: Buil
 def judged(built: Built, embeddings: Embeddings, test: pa.Table) -> tuple[float, float, float]:
     """HR@20, HR@100, tail HR@100 of the embeddings on the next day's pairs, ranked as they are served."""
     catalogue = catalogue_of(embeddings, built.graph / "full", built.weights)
-    edges = Edges.from_table(pq.read_table(built.graph / "full" / "edges"), catalogue.item_ids, built.weights.direct)
+    edges = Edges.from_table(pq.read_table(built.graph / "full" / "edges"), catalogue.item_ids, built.weights)
     pairs = pairs_of("item", sessions_from_table(test, KIND["item"]), catalogue.item_ids, catalogue.events)
     found = EmbeddingRanker(catalogue, edges).rank(pairs.queries, 100)
     place = np.zeros(len(pairs), np.int64)

@@ -195,7 +195,7 @@ def index_version(
     nodes = pq.read_table(graph / "full" / "nodes")
     listed = pq.read_table(items) if items.exists() else None
     catalogue = read_catalogue(embeddings, nodes, listed, chosen.weights)
-    edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, chosen.weights.direct)
+    edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, chosen.weights)
     sessions = train_encoder(graph, Embeddings.load(embeddings), config, report) if chosen.session else None
     ordering = pre_ranker(graph, catalogue.item_ids, chosen.prerank, config) if chosen.prerank else None
     return build_index(

@@ -49,7 +49,7 @@ def better_than_the_mean(
     if pairs is None or not len(pairs):
         log.warning("no hold-out session has two items: no session encoder is trained")
         return None
-    edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, weights.direct)
+    edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, weights)
     encoder = train_encoder(graph, embeddings, config, report, held=False)
     mean, encoded = (
         choice_score(EmbeddingRanker(catalogue, edges, config.retrieval, served), pairs, "session").with_first_places

@@ -86,8 +86,8 @@ def choose(
         report("weights of the score", 1.0)
         weights = holdout.weights(fitted.embeddings)
         log.info(
-            "weights of the score: prior %g, direct edges %g, popularity %g",
-            *(weights.prior, weights.direct, weights.popularity),
+            "weights of the score: prior %g, direct edges %g, popularity %g, viewed before %g",
+            *(weights.prior, weights.direct, weights.popularity, weights.revisit),
         )
     session, prerank = None, None
     if config.session.enabled:

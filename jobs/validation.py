@@ -4,7 +4,7 @@ Training stops by it, and the weights of the score's terms are chosen by it.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 # What is tried: from nothing, past what theory asks for (0.05), to demand that moves once more as it has lately moved.
 PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
 DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1)
+REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
+# Sessions whose prefixes are asked: what was viewed before is so often wanted again that a few show it.
+PREFIXES = 1000
 # The share of the best score that must be left as the dial is turned towards the tail.
 KEPT = 0.998
 
@@ -46,6 +49,8 @@ class HoldOut:
     config: Config
     pairs: "Pairs"
     protocol: str
+    prefixes: "Pairs | None" = None
+    """The next items of prefixes of some of the sessions, if they browse."""
 
     @classmethod
     def of(cls, graph: Path, config: Config, half: int | None = None) -> "HoldOut | None":
@@ -67,7 +72,9 @@ class HoldOut:
         for protocol in ("item", "basket"):
             sessions = sessions_from_graph(table, KIND[protocol])
             if len(sessions) and len(pairs := pairs_of(protocol, sessions, item_ids, events)):
-                return cls(graph, config, pairs, protocol)
+                some = sessions_from_graph(table.slice(0, PREFIXES), KIND[protocol])
+                prefixes = pairs_of("session", some, item_ids, events) if protocol == "item" and len(some) else None
+                return cls(graph, config, pairs, protocol, prefixes)
         log.warning("no hold-out session has two items: what is chosen on it elsewhere takes its default here")
         return None
 
@@ -98,7 +105,8 @@ class HoldOut:
 
         The shift of demand and the direct edges: those that do best. Direct edges decide the first places, which hits
         hardly show, so that MRR counts there too. Popularity: the largest that keeps all but 0.2% of the best score, so
-        that the tail is given what the rest will not miss.
+        that the tail is given what the rest will not miss. Having been viewed before: what does best after prefixes of
+        sessions; nothing else depends on it.
         """
         given, best = self.config.retrieval, self.config.retrieval.weights()
 
@@ -113,11 +121,24 @@ class HoldOut:
             best = _climb(hits, best, "prior", PRIOR)
         if given.direct_weight is None:
             best = _climb(lambda weights: choice(weights).with_first_places, best, "direct", DIRECT)
-        return _turn(hits, best) if given.popularity_weight is None else best
+        if given.popularity_weight is None:
+            best = _turn(hits, best)
+        if given.revisit_weight is None and self.prefixes is not None and len(self.prefixes):
+            best = _climb(lambda weights: self._after_prefixes(embeddings, weights), best, "revisit", REVISIT)
+        return best
+
+    def _after_prefixes(self, embeddings: "Embeddings", weights: "ScoreWeights") -> float:
+        from retrieval.evaluate import choice_score
+        from retrieval.ranking import EmbeddingRanker
+
+        assert self.prefixes is not None
+        catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
+        ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
+        return choice_score(ranker, self.prefixes, "session").with_first_places
 
     def edges(self, weights: "ScoreWeights") -> "Edges":
         """The edges of `fit/`, with the weight of the direct ones."""
-        return replace(self._edges, direct_weight=weights.direct)
+        return self._edges.weighing(weights)
 
     @cached_property
     def _edges(self) -> "Edges":

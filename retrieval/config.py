@@ -18,6 +18,7 @@ class ScoreWeights(BaseModel):
     """At a softmax temperature T, a weight of T corrects for the shift of demand wholly."""
     direct: float = Field(default=0.05, ge=0.0)
     popularity: float = 0.0
+    revisit: float = Field(default=0.0, ge=0.0)
 
 
 class RetrievalConfig(BaseModel):
@@ -60,6 +61,8 @@ class RetrievalConfig(BaseModel):
 
     None = what the hold-out gives for almost nothing: the largest weight that keeps 99.8% of its best score.
     """
+    revisit_weight: float | None = Field(default=None, ge=0.0)
+    """What it adds to an item's score that the session viewed it before; None = chosen on the hold-out's sessions."""
     long_tail: bool = True
     """Whether a tail item with an edge from a viewed item is scored by its own vector (role `item_own`)."""
     train_rows_per_list: int = Field(default=64, ge=1)
@@ -68,7 +71,12 @@ class RetrievalConfig(BaseModel):
 
     def weights(self) -> ScoreWeights:
         """The weights of the score's terms: as given, else their defaults."""
-        given = {"prior": self.prior_weight, "direct": self.direct_weight, "popularity": self.popularity_weight}
+        given = {
+            "prior": self.prior_weight,
+            "direct": self.direct_weight,
+            "popularity": self.popularity_weight,
+            "revisit": self.revisit_weight,
+        }
         return ScoreWeights(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .config import ScoreWeights
 from .errors import CatalogueError
 from .exact import Rows
 
@@ -24,7 +25,8 @@ class Edges:
 
     Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
     `direct_weight`: what log(1 + weight) of a direct edge adds to the score of where it leads. Strong clicks are
-    direct, or where there are none, Swing edges.
+    direct, or where there are none, Swing edges. `revisit_weight`: what it adds to an item's score that the query
+    viewed it.
     """
 
     indptr: NDArray[np.int64]
@@ -33,6 +35,7 @@ class Edges:
     weight: NDArray[np.float32]
     type_names: tuple[str, ...]
     direct_weight: float = 0.0
+    revisit_weight: float = 0.0
 
     def __post_init__(self) -> None:
         n_edges = len(self.dst)
@@ -66,9 +69,14 @@ class Edges:
 
     @classmethod
     def from_table(
-        cls, table: pa.Table, item_ids: Sequence[str] | NDArray[np.object_], direct_weight: float = 0.0
+        cls,
+        table: pa.Table,
+        item_ids: Sequence[str] | NDArray[np.object_],
+        weights: ScoreWeights | None = None,
     ) -> Edges:
         """Edges of a table (src, dst, edge_type, weight); ends outside item_ids are an error.
+
+        `weights`: what an edge and a revisit add to a score; None = nothing.
 
         Raises:
             CatalogueError: a column is missing, or an edge ends at an item that the catalogue does not have.
@@ -97,8 +105,13 @@ class Edges:
             kind[order].astype(np.uint8),
             table["weight"].to_numpy()[order].astype(np.float32),
             tuple(names),
-            direct_weight,
-        )
+        ).weighing(weights)
+
+    def weighing(self, weights: ScoreWeights | None) -> Edges:
+        """The same edges, with these weights of them."""
+        if weights is None:
+            return self
+        return replace(self, direct_weight=weights.direct, revisit_weight=weights.revisit)
 
     def positions(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(position in `rows` of the source, edge number) of every edge out of `rows`, both int64."""
@@ -118,10 +131,17 @@ class Edges:
 
     @cached_property
     def joined(self) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
-        """(indptr (N + 1,), distinct destinations of each row, ascending, and their bonuses): types put together."""
+        """(indptr (N + 1,), distinct destinations of each row, ascending, and their bonuses): types put together.
+
+        With a `revisit_weight` a row leads to itself, too.
+        """
         source = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
         key = source * self.n_rows + self.dst
         bonus = self.bonus(np.arange(len(self.dst)))
+        if self.revisit_weight:
+            itself = np.arange(self.n_rows) * (self.n_rows + 1)
+            key = np.concatenate([key, itself])
+            bonus = np.concatenate([bonus, np.full(self.n_rows, self.revisit_weight, np.float32)])
         if np.any(key[1:] < key[:-1]):
             order = np.argsort(key, kind="stable")
             key, bonus = key[order], bonus[order]

@@ -110,6 +110,7 @@ def build_index(
         "recall_at_100": built.recall,
         "tried": [asdict(tuned) for tuned in tried],
         "direct_weight": edges.direct_weight,
+        "revisit_weight": edges.revisit_weight,
         "has_ads": ads is not None,
         "session_items": None if sessions is None else sessions.length,
         "prerank": None if prerank is None else prerank.weights,
@@ -132,7 +133,7 @@ def read_index(folder: Path) -> Index:
     try:
         catalogue = _read_catalogue(folder)
         rows = np.asarray(load_array(folder / "indexed_rows.npy"))
-        edges = _read_edges(folder / "edges.npz", meta["direct_weight"])
+        edges = _read_edges(folder / "edges.npz", meta["direct_weight"], meta.get("revisit_weight", 0.0))
         ads = Ads(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
         length = meta.get("session_items")
         sessions = SessionEncoder.read(folder, length) if length else None
@@ -213,10 +214,10 @@ def _read_table(path: Path) -> pa.Table:
         raise IndexFolderError(f"{path}: not readable as parquet ({error}); build the index again") from error
 
 
-def _read_edges(path: Path, direct_weight: float) -> Edges:
+def _read_edges(path: Path, direct_weight: float, revisit_weight: float) -> Edges:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             indptr, dst, kind, weight, names = (arrays[name] for name in _EDGE_ARRAYS)
     except Exception as error:  # a damaged zip surfaces as any of a dozen errors
         raise IndexFolderError(f"{path}: not readable as edges ({error}); build the index again") from error
-    return Edges(indptr, dst, kind, weight, tuple(names.tolist()), direct_weight)
+    return Edges(indptr, dst, kind, weight, tuple(names.tolist()), direct_weight, revisit_weight)

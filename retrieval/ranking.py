@@ -98,7 +98,8 @@ class EmbeddingRanker:
 
     A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
     its own, unaveraged vector (`item_own`). Of several viewed items' direct edges each counts as its item does. What
-    several items ask for together is said by the session encoder, or without one by their weighted mean.
+    several items ask for together is said by the session encoder, or without one by their weighted mean. That an item
+    was viewed before adds a weight of its own.
     """
 
     def __init__(
@@ -171,11 +172,18 @@ class EmbeddingRanker:
         return dict(zip(rows.tolist(), np.bincount(which, bonus, len(rows)).tolist(), strict=True))
 
     def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
-        """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item."""
+        """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item, and of these."""
         source, edge = self.edges.positions(queries.rows)
         weight = self._weights(queries)
         weight /= np.add.reduceat(weight, queries.offsets[:-1])[queries.query]
-        return queries.query[source], self.edges.dst[edge].astype(np.int64), self.edges.bonus(edge) * weight[source]
+        query, rows = queries.query[source], self.edges.dst[edge].astype(np.int64)
+        bonus = self.edges.bonus(edge) * weight[source]
+        if self.edges.revisit_weight:
+            seen, viewed = np.divmod(np.unique(queries.query * self.edges.n_rows + queries.rows), self.edges.n_rows)
+            again = np.full(len(seen), self.edges.revisit_weight, np.float32)
+            query, rows = np.concatenate([query, seen]), np.concatenate([rows, viewed])
+            bonus = np.concatenate([bonus, again])
+        return query, rows, bonus
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
         """See `Ranker`."""

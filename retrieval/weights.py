@@ -1,11 +1,11 @@
 """What counts beside the inner product of two embeddings, and how much.
 
     score(i → j) = z_i · z_j + prior · log(new_j / old_j) − popularity · log(1 + min(events_j, 10))
-                   + direct · log(1 + w_ij)
+                   + direct · log(1 + w_ij) + revisit · [j was viewed before]
 
 where new_j / old_j is how demand for j has moved lately (`model.prior`), events_j are j's training events, of which ten
 make it as common as any, and w_ij is the weight of a strong-click edge from the viewed item. The middle two belong to
-the candidate alone and are in the index; the last holds for a handful.
+the candidate alone and are in the index; the last two hold for a handful.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,11 @@ def lightsage(shop: Shop, config: ModelConfig, seed: int) -> tuple[Embeddings, S
 def ranker_of(embeddings: Embeddings, split: Split, weights: ScoreWeights) -> EmbeddingRanker:
     """Embeddings of a split, ranked as they are served."""
     catalogue = catalogue_of(embeddings, split.root / split.name, weights)
-    return EmbeddingRanker(catalogue, replace(split.edges, direct_weight=weights.direct), Config().retrieval)
+    return EmbeddingRanker(
+        catalogue,
+        split.edges.weighing(weights),
+        Config().retrieval,
+    )
 
 
 def render(shop: Shop, found: list[Measured]) -> str:

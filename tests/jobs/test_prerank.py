@@ -47,7 +47,7 @@ def chosen(shop: Any) -> Chosen:
 def ranker(shop: Any, chosen: Chosen) -> EmbeddingRanker:
     graph = shop.version / "graph"
     catalogue = catalogue_of(chosen.embeddings, graph / "fit", chosen.weights)
-    edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, chosen.weights.direct)
+    edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, chosen.weights)
     return EmbeddingRanker(catalogue, edges, CONFIG.retrieval)
 
 

@@ -1,5 +1,6 @@
 """What is chosen on the hold-out, and by which rule."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -9,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.config import Config
-from jobs.validation import DIRECT, PRIOR, HoldOut
+from jobs.validation import DIRECT, PRIOR, REVISIT, HoldOut
 from model.embeddings import Embeddings
 from retrieval.config import ScoreWeights
 from retrieval.evaluate import Choice
+from retrieval.index import read_index
 from tests.jobs.conftest import Shop
 
 Score = Callable[[ScoreWeights], float]
@@ -70,3 +72,29 @@ def test_the_hold_out_is_answered_as_it_is_served(shop: Shop) -> None:
     assert holdout.choice(embeddings, ScoreWeights(direct=0.0)).hits < 3 * by_chance < direct
     assert holdout.rate(embeddings) == holdout.choice(embeddings, ScoreWeights()).hits
     assert holdout.weights(embeddings).direct == DIRECT[-1], "random vectors know nothing, the edges much"
+
+
+@pytest.mark.parametrize("wanted", REVISIT[:-1])
+def test_the_weight_of_a_revisit_is_the_best_after_prefixes(monkeypatch: pytest.MonkeyPatch, wanted: float) -> None:
+    monkeypatch.setattr(HoldOut, "choice", lambda *_: Choice(0.5, 0.5))
+    monkeypatch.setattr(HoldOut, "_after_prefixes", lambda self, _, weights: 1 - abs(weights.revisit - wanted))
+    for given, expected in ((None, wanted), (0.25, 0.25)):
+        config = Config.model_validate({"retrieval": {} if given is None else {"revisit_weight": given}})
+        holdout = HoldOut(Path(), config, cast(Any, None), "item", cast(Any, [None]))
+        assert holdout.weights(cast(Embeddings, None)).revisit == expected
+
+
+def test_shoppers_who_go_back_are_noticed(shop: Shop) -> None:
+    holdout = HoldOut.of(shop.version / "graph", Config())
+    assert holdout is not None
+    assert holdout.prefixes is not None
+    chosen = json.loads((shop.version / "manifest.json").read_text())["metrics"]["score_weights"]["revisit"]
+    queries = holdout.prefixes.queries
+    seen = [
+        target in queries.rows[queries.offsets[query] : queries.offsets[query + 1]]
+        for query, target in zip(holdout.prefixes.query.tolist(), holdout.prefixes.target.tolist(), strict=True)
+    ]
+    assert (chosen > 0) == (np.mean(seen) > 0.02), "it is as the shop's sessions are"
+    meta = json.loads((shop.version / "index" / "meta.json").read_text())
+    assert meta["revisit_weight"] == chosen
+    assert read_index(shop.version / "index").edges.revisit_weight == chosen

@@ -13,6 +13,7 @@ import pytest
 
 from retrieval.ads import SCHEMA
 from retrieval.catalogue import Catalogue
+from retrieval.config import ScoreWeights
 from retrieval.edges import Edges
 from retrieval.filters import NO_FILTERS, Filters
 from retrieval.prerank import Context, Counter, PreRanker
@@ -70,7 +71,9 @@ def edge_table(rows: list[tuple[int, int, str]]) -> pa.Table:
 
 
 def small_edges(catalogue: Catalogue, seed: int = 0) -> Edges:
-    return Edges.from_table(edge_table(edge_rows(catalogue.n_rows, seed)), catalogue.item_ids, DIRECT)
+    return Edges.from_table(
+        edge_table(edge_rows(catalogue.n_rows, seed)), catalogue.item_ids, ScoreWeights(direct=DIRECT)
+    )
 
 
 def random_ads(n_items: int, n_ads: int, seed: int) -> list[Row]:

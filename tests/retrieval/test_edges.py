@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval.config import ScoreWeights
 from retrieval.edges import Edges
 from retrieval.errors import CatalogueError
 
@@ -76,6 +77,6 @@ def test_strong_clicks_are_direct_or_where_there_are_none_swing_edges(
             "weight": [weight for *_, weight in rows],
         }
     )
-    edges = Edges.from_table(table, IDS, 0.5)
+    edges = Edges.from_table(table, IDS, ScoreWeights(direct=0.5))
     want = [0.5 * np.log1p(weight) if kind == direct else 0.0 for *_, kind, weight in rows]
     np.testing.assert_allclose(edges.bonus(np.arange(len(rows))), want, rtol=1e-6)

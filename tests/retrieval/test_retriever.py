@@ -17,6 +17,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.edges import Edges
 from retrieval.errors import RequestError
 from retrieval.filters import Filters
+from retrieval.ranking import Queries
 from retrieval.retriever import Retriever
 
 N = 60
@@ -225,6 +226,35 @@ def test_the_long_tail_rule_is_a_switch(world, catalogue, edges) -> None:
     assert got != [
         result.item_id for result in make(world, "none", catalogue, edges, None).retrieve(["item00003"], N).results
     ]
+
+
+@pytest.mark.parametrize("kind", ["none", "flat"])
+def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
+    world, catalogue, edges, kind, monkeypatch
+) -> None:
+    again = replace(edges, revisit_weight=0.4)
+    # A viewed tail item would count with its own vector, too, like the neighbours of what is viewed.
+    monkeypatch.setitem(CONFIGS, kind, CONFIGS[kind].model_copy(update={"long_tail": False}))
+    without, found = (make(world, kind, catalogue, e, None) for e in (edges, again))
+    for items in (["item00001"], ["item00004", "item00009", "item00004", "item00030"], ["item00007", "item00007"]):
+        rows, _ = catalogue.rows(items)
+        for current in (False, True):
+            plain = without.retrieve(items, N, include_current=current)
+            want = {
+                item: score + 0.4 * (catalogue.row_of[item] in rows)
+                for item, score in zip(plain.items, plain.scores, strict=True)
+            }
+            got = found.retrieve(items, N, include_current=current)
+            assert dict(zip(got.items, got.scores, strict=True)) == pytest.approx(want, abs=1e-5)
+            assert got.scores == sorted(got.scores, reverse=True)
+    queries = Queries(np.array([1, 4, 9, 4, 30]), np.array([0, 1, 5]))
+    for include_current in (False, True):
+        ranked = found.ranker.rank(queries, N, include_current=include_current)
+        for line, items in enumerate((["item00001"], ["item00004", "item00009", "item00004", "item00030"])):
+            rows, scores = ranked.of(line)
+            alone = found.retrieve(items, N, include_current=include_current)
+            assert catalogue.item_ids[rows].tolist() == alone.items
+            assert scores == pytest.approx(alone.scores, abs=1e-5)
 
 
 def test_views_that_cancel_out_leave_the_latest(world, catalogue, edges) -> None:

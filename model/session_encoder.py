@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from model.config import SessionConfig
 
 _MASKED = -1e9
+_TURN = 0.1
+"""How long the turn is at first."""
 
 
 class SessionEncoder(nn.Module):
@@ -28,9 +30,12 @@ class SessionEncoder(nn.Module):
         super().__init__()
         self.length = config.length
         self.ago = nn.Parameter(torch.randn(config.length, dim) / math.sqrt(dim))
+        # What each item counts in the mean that is the start, as a logarithm: half of the next at first.
+        self.recency = nn.Parameter(-math.log(2) * torch.arange(config.length - 1.0, -1.0, -1.0))
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(dim, config.heads, k, config.dropout) for k in config.positions)
         self.norm = nn.LayerNorm(dim)
+        nn.init.constant_(self.norm.weight, _TURN)
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """One query vector a session.
@@ -42,16 +47,17 @@ class SessionEncoder(nn.Module):
             (B, D), L2-normalised
         """
         length = vectors.shape[1]
-        last = vectors[:, -1]
+        counts = torch.exp(self.recency[self.length - length :]) * present
+        mean = F.normalize((vectors * counts[:, :, None]).sum(dim=1), dim=1)
         states = self.drop(vectors + self.ago[self.length - length :])
         for layer in self.layers:
             states, present = layer(states, present)
-        # What the last item asks for by itself is the start; the session turns it.
-        return F.normalize(last + self.norm(states[:, -1]) * self.scale, dim=1)
+        # What the items ask for in the mean is the start; how they stand together turns it.
+        return F.normalize(mean + self.norm(states[:, -1]) * self.scale, dim=1)
 
     @property
     def scale(self) -> float:
-        """The length of the session's part at the start, as the last item's is 1."""
+        """What makes the turn as long as its weights say, as the mean's length is 1."""
         return 1 / math.sqrt(len(self.norm.weight))
 
 

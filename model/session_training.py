@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,13 @@ def _train(
     encoder = SessionEncoder(item.shape[1], config)
     share = np.bincount(sessions.rows[ends], minlength=len(item)).astype(np.float32) / len(ends)
     target_share = torch.from_numpy(share)
-    learning = [{"params": encoder.parameters(), "lr": config.network_lr}]
+    # How far the session turns the mean, and what counts in it: few numbers, that every example moves.
+    scales = [encoder.norm.weight, encoder.recency]
+    others = [weight for weight in encoder.parameters() if all(weight is not scale for scale in scales)]
+    learning: list[dict[str, Any]] = [
+        {"params": others, "lr": config.network_lr},
+        {"params": scales, "lr": 10 * config.network_lr},
+    ]
     if config.input_lr:
         learning.append({"params": [table], "lr": config.input_lr})
     optimiser = torch.optim.Adam(learning, fused=True)

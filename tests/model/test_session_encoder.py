@@ -58,7 +58,9 @@ def test_from_all_positions_it_is_plain_attention(sessions: tuple[Tensor, Tensor
             states = own + encoder.ago[-len(own) :]
             for layer in encoder.layers:
                 states = plain(layer, states)  # type: ignore[arg-type]
-            expected = own[-1] + encoder.norm(states[-1]) * encoder.scale
+            counts = torch.tensor([0.5**ago for ago in reversed(range(len(own)))])
+            mean = sum(count * one for count, one in zip(counts, own, strict=True))
+            expected = mean / mean.norm() + encoder.norm(states[-1]) * encoder.scale  # type: ignore[attr-defined]
             torch.testing.assert_close(found[row], functional.normalize(expected, dim=0), atol=1e-6, rtol=1e-5)
 
 

@@ -19,6 +19,14 @@ from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
 class Shop:
     files: MarketplaceFiles
     workspace: Path
+    config: Path
+
+    @property
+    def arguments(self) -> list[str]:
+        """Those of the `run` that built it."""
+        tables = {"events": self.files.events, "items": self.files.items, "ads": self.files.ads, "config": self.config}
+        named = [part for name, path in tables.items() for part in (f"--{name}", str(path))]
+        return [*named, "--workspace", str(self.workspace)]
 
     @property
     def version(self) -> Path:
@@ -37,12 +45,11 @@ def spark_for_commands() -> Any:
 def shop(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
     files = generate(MarketplaceConfig.small(), folder / "marketplace")
-    workspace = folder / "workspace"
-    inputs = ["--events", str(files.events), "--items", str(files.items), "--ads", str(files.ads)]
-    (folder / "with-counters.toml").write_text("[graph]\ncounters = true\n")
-    config = ["--config", str(folder / "with-counters.toml")]
-    assert main(["run", *inputs, "--workspace", str(workspace), *config]) == 0
-    return Shop(files, workspace)
+    config = folder / "with-counters.toml"
+    config.write_text("[graph]\ncounters = true\n")
+    shop = Shop(files, folder / "workspace", config)
+    assert main(["run", *shop.arguments]) == 0
+    return shop
 
 
 @pytest.fixture

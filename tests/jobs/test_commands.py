@@ -52,10 +52,8 @@ def test_as_of_is_the_last_valid_event_not_the_end_of_its_day(shop):
 
 
 def test_the_same_run_again_is_recognised_and_not_built_twice(shop, capsys):
-    files = shop.files
-    inputs = ["--events", str(files.events), "--items", str(files.items), "--ads", str(files.ads)]
     before = sorted(p.name for p in (shop.workspace / "versions").iterdir())
-    assert main(["run", *inputs, "--workspace", str(shop.workspace)]) == 0
+    assert main(["run", *shop.arguments]) == 0
     assert sorted(p.name for p in (shop.workspace / "versions").iterdir()) == before
     assert "nothing changed" in capsys.readouterr().err
 

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from _parts import Line, Part, parser, run
 
 from jobs.config import Config
 from jobs.evaluate import catalogue_of
@@ -40,34 +41,16 @@ from retrieval.ranking import EmbeddingRanker, Queries
 from retrieval.sessions import sessions_from_table
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 20), ("tail", "HR", 100))
-Line = Callable[[str], None]
 
 
 def main() -> int:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("part", choices=sorted(PARTS))
+    options = parser(__doc__, PARTS)
     options.add_argument("--name", default="the shop")
-    options.add_argument("--train", type=Path)
-    options.add_argument("--test", type=Path)
     options.add_argument("--events", type=Path, nargs="+")
     options.add_argument("--items", type=Path)
     options.add_argument("--work", type=Path)
-    options.add_argument("--seeds", type=int, default=1)
-    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, file=sys.stderr, flush=True)
-        if chosen.output:
-            chosen.output.write_text("\n".join([*lines, ""]), encoding="utf-8")
-
-    PARTS[chosen.part](chosen, say)
-    print("\n".join(lines))
-    return 0
+    return run(options.parse_args(), PARTS)
 
 
 def settings(seed: int, threads: int) -> Config:
@@ -272,7 +255,7 @@ def speed(_chosen: argparse.Namespace, say: Line) -> None:
         say(f"| {viewed} | {1e6 * spent / len(contexts):.0f} |")
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Line], None]] = {
+PARTS: dict[str, Part] = {
     "quality": quality,
     "impressions": impressions,
     "speed": speed,

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from _parts import Line, Part, parser, run
 
 from jobs.config import Config
 from jobs.evaluate import catalogue_of, counting_peers
@@ -49,33 +50,15 @@ CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR
 SAMPLES, NEIGHBOURS = (500, 1000, 2500), (100, 500, 1500)
 STREC = (0, 20, 20, 5, 5, 5, 5, 1)
 """The positions of STRec's eight layers at length 50."""
-Line = Callable[[str], None]
 
 
 def main() -> int:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("part", choices=sorted(PARTS))
+    options = parser(__doc__, PARTS)
     options.add_argument("--graph", metavar="NAME=GRAPH")
-    options.add_argument("--train", type=Path)
-    options.add_argument("--test", type=Path)
-    options.add_argument("--seeds", type=int, default=1)
-    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
     options.add_argument("--targets", type=int, default=200_000, help="histories: of training, a sample")
     options.add_argument("--session", default="", help="settings of [session], e.g. 'max_epochs=5 positions=[0,0,1]'")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, file=sys.stderr, flush=True)
-        if chosen.output:
-            chosen.output.write_text("\n".join([*lines, ""]), encoding="utf-8")
-
-    PARTS[chosen.part](chosen, say)
-    print("\n".join(lines))
-    return 0
+    return run(options.parse_args(), PARTS)
 
 
 def settings(chosen: argparse.Namespace, seed: int) -> Config:
@@ -299,7 +282,7 @@ def timed(call: Callable[[], Any], least: float = 2.0) -> float:
     return 1e3 * float(np.median(walls))
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Line], None]] = {
+PARTS: dict[str, Part] = {
     "quality": quality,
     "histories": histories,
     "speed": speed,

@@ -39,6 +39,7 @@ _GATHERED_ROWS = 60_000
 @dataclass(frozen=True)
 class _Query:
     items: list[str]
+    views: list[int]
     at: int
     country: str | None
     query: str | None
@@ -92,7 +93,9 @@ def retrieve_tables(
 
     def answered(part: pa.Table) -> pa.Table:
         asked = [
-            _Query(items or [], default if time is None else time, country, query)
+            _Query(
+                items or [], retriever.catalogue.rows(items or [])[0], default if time is None else time, country, query
+            )
             for items, time, country, query in zip(
                 part["item_ids"].to_pylist(),
                 part["at"].cast(pa.int64()).to_pylist(),
@@ -132,31 +135,25 @@ def _answer(
 ) -> list[_Answers]:
     """Queries that may return the same ads are ranked together."""
     together: dict[tuple[int, str | None, bool], list[int]] = defaultdict(list)
-    views: list[list[int]] = []
     fixed = retriever.ads is None or all_items
     answers = []
     for number, query in enumerate(asked):
-        known, _ = retriever.catalogue.rows(query.items)
-        views.append(known)
         interval = 0 if fixed or retriever.ads is None else retriever.ads.interval(query.at)
         # Only the query's very last item is left out; if that is unknown, nothing is.
-        keep = include_current or not known or query.items[-1] not in retriever.catalogue.row_of
+        keep = include_current or not query.views or query.items[-1] not in retriever.catalogue.row_of
         together[interval, None if fixed else query.country, keep].append(number)
     for (_, country, keep), numbers in together.items():
         scope = retriever.scope(asked[numbers[0]].at, country, all_items=all_items)
-        known = [number for number in numbers if views[number]]
-        unknown = [number for number in numbers if not views[number]]
+        known = [number for number in numbers if asked[number].views]
+        unknown = [number for number in numbers if not asked[number].views]
         if unknown:
             answers.append(_popular(retriever, unknown, k, scope))
         if known and len(scope.rows) <= retriever.config.batch_exact_below:
-            lists = [views[number] for number in known]
-            said = [asked[number].said for number in known]
-            answers.append(_ranked(retriever, known, lists, said, k, scope, include_current=keep))
+            answers.append(_ranked(retriever, asked, known, k, scope, include_current=keep))
         elif known:
             alone = known
             if retriever.ann is not None and asked[numbers[0]].at >= microseconds(retriever.as_of):
-                said = [query.said for query in asked]
-                found, alone = _by_index(retriever, known, views, said, k, scope, include_current=keep)
+                found, alone = _by_index(retriever, asked, known, k, scope, include_current=keep)
                 answers.append(found)
             for number in alone:
                 query = asked[number]
@@ -166,14 +163,7 @@ def _answer(
 
 
 def _by_index(
-    retriever: Retriever,
-    numbers: list[int],
-    views: list[list[int]],
-    said: list[Said],
-    k: int,
-    scope: Scope,
-    *,
-    include_current: bool,
+    retriever: Retriever, asked: list[_Query], numbers: list[int], k: int, scope: Scope, *, include_current: bool
 ) -> tuple[_Answers, list[int]]:
     """(the answers of the queries whose lists the index fills, the numbers of the others)."""
     depth = _depth(retriever, k)
@@ -182,7 +172,7 @@ def _by_index(
     answers, short = [], []
     for start in range(0, len(numbers), step):
         part = numbers[start : start + step]
-        queries = _queries([views[number] for number in part])
+        queries = _queries([asked[number] for number in part])
         found = retriever.search.shortlisted(queries, depth, scope, include_current=include_current)
         full = np.diff(found.offsets) >= min(depth, len(scope.rows))
         short += [number for number, there in zip(part, full.tolist(), strict=True) if not there]
@@ -191,9 +181,7 @@ def _by_index(
         which = np.flatnonzero(full)
         lists = TopK(offsets, found.rows[kept], found.scores[kept])
         there = [part[at] for at in which.tolist()]
-        asked = _queries([views[number] for number in there])
-        lists = _ordered(retriever, asked, lists, k, [said[number] for number in there])
-        answers.append(_listed(retriever, there, asked, lists, scope))
+        answers.append(_listed(retriever, asked, there, lists, k, scope))
     return _joined(answers), short
 
 
@@ -208,9 +196,9 @@ def _joined(parts: list[_Answers]) -> _Answers:
     )
 
 
-def _queries(views: list[list[int]]) -> Queries:
-    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in views])]).astype(np.int64)
-    return Queries(np.array([row for rows in views for row in rows], np.int64), offsets)
+def _queries(asked: list[_Query]) -> Queries:
+    offsets = np.concatenate([[0], np.cumsum([len(query.views) for query in asked])]).astype(np.int64)
+    return Queries(np.array([row for query in asked for row in query.views], np.int64), offsets)
 
 
 def _depth(retriever: Retriever, k: int) -> int:
@@ -218,29 +206,24 @@ def _depth(retriever: Retriever, k: int) -> int:
     return k if retriever.prerank is None else max(k, retriever.prerank.depth)
 
 
-def _ordered(retriever: Retriever, queries: Queries, found: TopK, k: int, said: list[Said]) -> TopK:
-    if retriever.prerank is None:
-        return found
-    return ordered(retriever.prerank, retriever.ranker, queries, found, k, said)
-
-
 def _ranked(
-    retriever: Retriever,
-    numbers: list[int],
-    views: list[list[int]],
-    said: list[Said],
-    k: int,
-    scope: Scope,
-    *,
-    include_current: bool,
+    retriever: Retriever, asked: list[_Query], numbers: list[int], k: int, scope: Scope, *, include_current: bool
 ) -> _Answers:
-    queries = _queries(views)
+    queries = _queries([asked[number] for number in numbers])
     rows = None if len(scope.rows) == retriever.catalogue.n_rows else scope.rows
     found = retriever.ranker.rank_rows(queries, _depth(retriever, k), rows, include_current=include_current)
-    return _listed(retriever, numbers, queries, _ordered(retriever, queries, found, k, said), scope)
+    return _listed(retriever, asked, numbers, found, k, scope)
 
 
-def _listed(retriever: Retriever, numbers: list[int], queries: Queries, found: TopK, scope: Scope) -> _Answers:
+def _listed(
+    retriever: Retriever, asked: list[_Query], numbers: list[int], found: TopK, k: int, scope: Scope
+) -> _Answers:
+    """The k best of what was found for some of the queries, in the pre-ranker's order if there is one."""
+    chosen = [asked[number] for number in numbers]
+    queries = _queries(chosen)
+    if retriever.prerank is not None:
+        said = [query.said for query in chosen]
+        found = ordered(retriever.prerank, retriever.ranker, queries, found, k, said)
     listed = np.diff(found.offsets)
     local = np.repeat(np.arange(len(numbers)), listed)
     recent = queries.recent(retriever.ranker.recent_items)

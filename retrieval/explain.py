@@ -100,7 +100,10 @@ def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
         if not response.fallback:
             bias, bonus = float(catalogue.bias[row]), bonuses.get(row, 0.0)
             near = stages["retrieval"] - bias - bonus
-            line["parts"] = {"embedding": near, "demand and popularity": bias, "direct": bonus}
+            again = ranker.edges.revisit_weight if row in views else 0.0
+            line["parts"] = {"embedding": near, "demand and popularity": bias, "direct": bonus - again}
+            if again:
+                line["parts"]["viewed before"] = again
             line["stages"] = stages
         if retriever.ads is not None and result.ad_id is not None:
             line["ad"] = _shown_ad(retriever.ads.row(result.ad_id))

@@ -14,6 +14,12 @@ import pytest
 from jobs.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
 
+SMALL_MODEL = {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}}
+
+
+def quiet(_: str, __: float) -> None:
+    """A report to nobody."""
+
 
 @dataclass(frozen=True)
 class Shop:

@@ -24,18 +24,15 @@ from retrieval.edges import Edges
 from retrieval.index import read_index
 from retrieval.ranking import EmbeddingRanker
 from retrieval.retriever import Retriever
+from tests.jobs.conftest import SMALL_MODEL, quiet
 
 CONFIG = Config.model_validate(
     {
         "graph": {"counters": True},
         "prerank": {"enabled": True, "max_lists": 400, "depth": 50},
-        "model": {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}},
+        "model": SMALL_MODEL,
     }
 )
-
-
-def quiet(_: str, __: float) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,14 @@ from jobs.training import Chosen, choose
 from model.embeddings import Embeddings
 from retrieval.index import read_index
 from retrieval.retriever import Retriever
+from tests.jobs.conftest import SMALL_MODEL, quiet
 
 CONFIG = Config.model_validate(
     {
         "session": {"enabled": True, "length": 5, "max_epochs": 1, "threads": 1},
-        "model": {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}},
+        "model": SMALL_MODEL,
     }
 )
-
-
-def quiet(_: str, __: float) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

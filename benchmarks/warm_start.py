@@ -74,13 +74,15 @@ def main() -> int:
         chosen.first, chosen.name = settings.start + dt.timedelta(days=settings.days - chosen.nights), "the demo's shop"
     days = [chosen.first + dt.timedelta(days=n) for n in range(chosen.nights)]
     config = Config()
+    events = read_events(chosen.events, {}, None)
+    earliest = pc.min(events["timestamp"]).as_py().date()
     for day in days:
         folder = chosen.work / f"graph-{day}"
         if not (folder / "summary.json").exists():
             inputs = RunInputs(tuple(chosen.events), chosen.items)
-            build_graph(inputs, folder, config, day, lambda *_: None, holdout_day=day)
+            # The log's first day has none before it to fit on: its last sessions are held out.
+            build_graph(inputs, folder, config, day, lambda *_: None, holdout_day=day if day > earliest else None)
             print(f"graph of {day}", file=sys.stderr, flush=True)
-    events = read_events(chosen.events, {}, None)
     lines = [
         f"## {chosen.name}",
         "",

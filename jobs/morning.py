@@ -219,7 +219,9 @@ def _drift(night: "NightRecord") -> Mapping[str, float | None]:
 
 
 def _degrees(night: "NightRecord") -> str:
-    series = {kind.replace("_", " "): [(float(a), float(n)) for a, n in line] for kind, line in night.degrees.items()}
+    # In the order of the edges' own picture, so that each type has one colour.
+    kinds = sorted(night.degrees, key=lambda kind: list(night.edges).index(kind) if kind in night.edges else -1)
+    series = {kind.replace("_", " "): [(float(a), float(n)) for a, n in night.degrees[kind]] for kind in kinds}
     return lines(series, "Degrees", logarithmic=True)
 
 

@@ -27,7 +27,7 @@ from _parts import Line, Part, parser, run
 
 from jobs.config import Config
 from jobs.evaluate import catalogue_of, counting_peers
-from jobs.sessions import train_encoder
+from jobs.sessions import served, train_encoder
 from jobs.tables import read_events
 from jobs.training import Chosen, choose, fit_everything
 from jobs.validation import held_sessions
@@ -86,7 +86,8 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         embeddings = fit_everything(graph, config, picked.record.share, lambda *_: None).embeddings
         base = time.perf_counter() - began
         began = time.perf_counter()
-        encoder = train_encoder(graph, embeddings, config, lambda *_: None)
+        learned = train_encoder(graph, embeddings, config, lambda *_: None)
+        encoder = served(learned, picked.session or 1.0)
         more = time.perf_counter() - began
         catalogue = catalogue_of(embeddings, graph / "full", picked.weights)
         edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, picked.weights)

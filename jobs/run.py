@@ -185,7 +185,7 @@ def index_version(
     import pyarrow.parquet as pq
 
     from jobs.prerank import pre_ranker
-    from jobs.sessions import train_encoder
+    from jobs.sessions import served, train_encoder
     from model.embeddings import Embeddings
     from retrieval.catalogue import read_catalogue
     from retrieval.edges import Edges
@@ -196,7 +196,9 @@ def index_version(
     listed = pq.read_table(items) if items.exists() else None
     catalogue = read_catalogue(embeddings, nodes, listed, chosen.weights)
     edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, chosen.weights)
-    sessions = train_encoder(graph, Embeddings.load(embeddings), config, report) if chosen.session else None
+    sessions = None
+    if chosen.session:
+        sessions = served(train_encoder(graph, Embeddings.load(embeddings), config, report), chosen.session)
     ordering = pre_ranker(graph, catalogue.item_ids, chosen.prerank, config) if chosen.prerank else None
     return build_index(
         folder,

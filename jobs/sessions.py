@@ -1,4 +1,9 @@
-"""The session encoder's part of a version: trained on what sessions opened next, served where it beats the mean."""
+"""The session encoder's part of a version: trained on what sessions opened next, served as far as it beats the mean.
+
+The item side knows by heart what it was trained on: the next item of such a session stands so near to the last one
+that an encoder learns to trust the last item too much. What it learned is therefore followed by a share only, which the
+hold-out chooses.
+"""
 
 import logging
 from pathlib import Path
@@ -15,11 +20,15 @@ from jobs.validation import held_sessions
 
 if TYPE_CHECKING:
     from model.embeddings import Embeddings
+    from model.session_training import TrainedSessions
     from retrieval.config import ScoreWeights
     from retrieval.session_encoder import SessionEncoder
     from retrieval.sessions import Sessions
 
 log = logging.getLogger(__name__)
+
+SHARES = (0.25, 0.5, 1.0)
+"""How much of what was learned is followed, the rest being the mean."""
 
 
 def better_than_the_mean(
@@ -29,8 +38,8 @@ def better_than_the_mean(
     config: Config,
     report: Report,
     half: int | None = None,
-) -> "SessionEncoder | None":
-    """A session encoder, if it finds more on the hold-out than the weighted mean of the items' vectors.
+) -> "tuple[SessionEncoder, float] | None":
+    """A session encoder and its share, if with one it finds more on the hold-out than the weighted mean of the items.
 
     `embeddings` are those of `fit/`, which saw nothing of the hold-out; neither does the encoder that is tried.
 
@@ -50,35 +59,46 @@ def better_than_the_mean(
         log.warning("no hold-out session has two items: no session encoder is trained")
         return None
     edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, weights)
-    encoder = train_encoder(graph, embeddings, config, report, held=False)
-    mean, encoded = (
-        choice_score(EmbeddingRanker(catalogue, edges, config.retrieval, served), pairs, "session").with_first_places
-        for served in (None, encoder)
-    )
-    log.info(
-        "session encoder: %.4f on the hold-out, the weighted mean %.4f: it is %sserved",
-        *(encoded, mean, "" if encoded > mean else "not "),
-    )
-    return encoder if encoded > mean else None
+    trained = train_encoder(graph, embeddings, config, report, held=False)
+
+    def score(encoder: "SessionEncoder | None") -> float:
+        ranker = EmbeddingRanker(catalogue, edges, config.retrieval, encoder)
+        return choice_score(ranker, pairs, "session").with_first_places
+
+    scores = {share: score(served(trained, share)) for share in (0.0, *SHARES)}
+    share = max(scores, key=lambda one: scores[one])
+    said = ", ".join(f"{one:g}: {value:.4f}" for one, value in scores.items())
+    log.info("session encoder: on the hold-out, by the share of it that is followed, %s", said)
+    log.info("session encoder: %s", f"{share:g} of it is served" if share else "the weighted mean is served")
+    encoder = served(trained, share)
+    return None if encoder is None else (encoder, share)
 
 
 def train_encoder(
     graph: Path, embeddings: "Embeddings", config: Config, report: Report, *, held: bool = True
-) -> "SessionEncoder":
-    """An encoder in front of these embeddings, ready to serve, from the graph's sessions.
+) -> "TrainedSessions":
+    """An encoder in front of these embeddings, from the graph's sessions.
 
     `held`: whether those of the hold-out are among them.
     """
-    from model.session_export import to_onnx
     from model.session_training import SessionRows, train_sessions
     from retrieval.catalogue import lookup
-    from retrieval.session_encoder import SessionEncoder
 
     sessions = _sessions(graph, held=held)
     rows, known = lookup(np.array(embeddings.item_ids.to_pylist(), dtype=object), sessions.item_ids)
     assert known.all(), "a graph's sessions hold its own items"
-    trained = train_sessions(SessionRows(rows, sessions.offsets), embeddings, config.session, report)
-    return SessionEncoder(to_onnx(trained.encoder), trained.session_input, config.session.length)
+    return train_sessions(SessionRows(rows, sessions.offsets), embeddings, config.session, report)
+
+
+def served(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":
+    """An encoder as it is served: None for a share of 0, by which nothing is left of it."""
+    from model.session_export import to_onnx
+    from retrieval.session_encoder import SessionEncoder
+
+    if not share:
+        return None
+    encoder = trained.following(share).encoder
+    return SessionEncoder(to_onnx(encoder), trained.session_input, encoder.length)
 
 
 def _sessions(graph: Path, *, held: bool) -> "Sessions":

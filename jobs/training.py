@@ -27,8 +27,8 @@ class Chosen:
     record: "TrainingRecord"
     weights: "ScoreWeights"
     embeddings: "Embeddings"
-    session: bool = False
-    """Whether sessions are to be encoded."""
+    session: float = 0.0
+    """The share of a session encoder that is to be followed; 0 = sessions are asked for by the mean."""
     prerank: "Learned | None" = None
     """The pre-ranker's weights, if there is to be one."""
 
@@ -89,14 +89,15 @@ def choose(
             "weights of the score: prior %g, direct edges %g, popularity %g, viewed before %g",
             *(weights.prior, weights.direct, weights.popularity, weights.revisit),
         )
-    session, prerank = None, None
+    better, prerank = None, None
     if config.session.enabled:
-        session = better_than_the_mean(graph, fitted.embeddings, weights, config, report, half)
+        better = better_than_the_mean(graph, fitted.embeddings, weights, config, report, half)
+    encoder, followed = better or (None, 0.0)
     if config.prerank.enabled and holdout is not None:
         catalogue = catalogue_of(fitted.embeddings, graph / "fit", weights)
-        ranker = EmbeddingRanker(catalogue, holdout.edges(weights), config.retrieval, session)
+        ranker = EmbeddingRanker(catalogue, holdout.edges(weights), config.retrieval, encoder)
         prerank = better_than_retrieval(graph, ranker, config, report, half)
-    return Chosen(fitted.record, weights, fitted.embeddings, session is not None, prerank)
+    return Chosen(fitted.record, weights, fitted.embeddings, followed, prerank)
 
 
 def fit_everything(

@@ -80,7 +80,7 @@ class SessionConfig(_Section):
     temperature: float = Field(0.05, gt=0)
     random_negatives: int = Field(1024, ge=0)
     batch_size: int = Field(1024, ge=2)
-    max_epochs: float = Field(3.0, gt=0)
+    max_epochs: float = Field(1.0, gt=0)
     input_lr: float = Field(0.002, ge=0, description="of the items' input vectors; 0 = those of the query role stay")
     network_lr: float = Field(0.001, gt=0)
     seed: int = 0

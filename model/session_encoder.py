@@ -26,6 +26,9 @@ class SessionEncoder(nn.Module):
         config: its `positions` say from how many positions each layer attends, first layer first; 0 = from all
     """
 
+    start: Tensor
+    share: Tensor
+
     def __init__(self, dim: int, config: SessionConfig) -> None:
         super().__init__()
         self.length = config.length
@@ -36,6 +39,9 @@ class SessionEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer(dim, config.heads, k, config.dropout) for k in config.positions)
         self.norm = nn.LayerNorm(dim)
         nn.init.constant_(self.norm.weight, _TURN)
+        # How much of what was learned is followed, the rest being the mean of the start.
+        self.register_buffer("start", self.recency.detach().clone())
+        self.register_buffer("share", torch.ones(()))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """One query vector a session.
@@ -46,19 +52,23 @@ class SessionEncoder(nn.Module):
         Returns:
             (B, D), L2-normalised
         """
-        length = vectors.shape[1]
-        counts = torch.exp(self.recency[self.length - length :]) * present
-        mean = F.normalize((vectors * counts[:, :, None]).sum(dim=1), dim=1)
-        states = self.drop(vectors + self.ago[self.length - length :])
+        start, mean = (_mean(vectors, present, recency) for recency in (self.start, self.recency))
+        states = self.drop(vectors + self.ago[self.length - vectors.shape[1] :])
         for layer in self.layers:
             states, present = layer(states, present)
         # What the items ask for in the mean is the start; how they stand together turns it.
-        return F.normalize(mean + self.norm(states[:, -1]) * self.scale, dim=1)
+        learned = F.normalize(mean + self.norm(states[:, -1]) * self.scale, dim=1)
+        return F.normalize(torch.lerp(start, learned, self.share), dim=1)
 
     @property
     def scale(self) -> float:
         """What makes the turn as long as its weights say, as the mean's length is 1."""
         return 1 / math.sqrt(len(self.norm.weight))
+
+
+def _mean(vectors: Tensor, present: Tensor, recency: Tensor) -> Tensor:
+    counts = torch.exp(recency[len(recency) - vectors.shape[1] :]) * present
+    return F.normalize((vectors * counts[:, :, None]).sum(dim=1), dim=1)
 
 
 class Layer(nn.Module):

@@ -1,5 +1,6 @@
 """Training of the session encoder: each item of a session from those before it, by the loss of the item encoder."""
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -51,6 +52,12 @@ class TrainedSessions:
 
     encoder: SessionEncoder
     session_input: NDArray[np.float32]
+
+    def following(self, share: float) -> "TrainedSessions":
+        """The same, but what it learned is followed by a share in [0, 1] only, the rest being the weighted mean."""
+        encoder = copy.deepcopy(self.encoder)
+        encoder.share.fill_(share)
+        return TrainedSessions(encoder, self.session_input)
 
 
 def train_sessions(

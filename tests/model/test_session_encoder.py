@@ -13,7 +13,7 @@ from model.config import SessionConfig
 from model.embeddings import Embeddings
 from model.errors import ModelInputError
 from model.session_encoder import Layer, SessionEncoder, decided
-from model.session_training import SessionRows, encode, train_sessions
+from model.session_training import SessionRows, TrainedSessions, encode, train_sessions
 
 DIM = 8
 
@@ -139,3 +139,15 @@ def test_it_learns_what_the_last_item_cannot_know() -> None:
 def test_sessions_of_one_item_each_are_an_error() -> None:
     with pytest.raises(ModelInputError, match="no session has two items"):
         train_sessions(SessionRows(np.arange(3), np.arange(4)), random_embeddings(3), SessionConfig())
+
+
+def test_following_nothing_is_the_mean_and_everything_the_encoder(sessions: tuple[Tensor, Tensor]) -> None:
+    vectors, present = sessions
+    trained = TrainedSessions(made(), np.zeros((1, DIM), np.float32))
+    with torch.no_grad():
+        trained.encoder.recency.copy_(torch.arange(6.0))  # as if it had learned something
+        torch.testing.assert_close(trained.following(1.0).encoder(vectors, present), trained.encoder(vectors, present))
+        counts = 0.5 ** torch.arange(5.0, -1.0, -1.0) * present
+        mean = functional.normalize((counts[:, :, None] * vectors).sum(dim=1), dim=1)
+        torch.testing.assert_close(trained.following(0.0).encoder(vectors, present), mean)
+        assert not torch.allclose(trained.following(0.5).encoder(vectors, present), mean)

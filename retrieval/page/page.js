@@ -196,9 +196,11 @@ function card(one, top, expected) {
   node.append(make("h3", {}, title), make("small", {}, facts(one.item)));
   if (one.parts) {
     const bar = make("div", { class: "bar", "aria-hidden": "true" });
-    for (const part of ["embedding", "direct"]) {
+    const drawn = ["embedding", "direct", "viewed before"].filter((part) => one.parts[part] > 0);
+    const whole = Math.max(top, drawn.reduce((sum, part) => sum + one.parts[part], 0));
+    for (const part of drawn) {
       const piece = make("i", { class: part });
-      piece.style.width = `${Math.max(0, (100 * one.parts[part]) / Math.max(top, one.parts.embedding + one.parts.direct))}%`;
+      piece.style.width = `${(100 * one.parts[part]) / whole}%`;
       bar.append(piece);
     }
     node.append(bar);

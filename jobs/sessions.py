@@ -1,8 +1,8 @@
 """The session encoder's part of a version: trained on what sessions opened next, served as far as it beats the mean.
 
-The item side was trained on the same sessions: their next items stand nearer to the last ones than those of new sessions
-do, which may teach an encoder to trust the last item too much. So what it learned is followed by a share that the hold-out
-chooses.
+The item side was trained on the same sessions: their next items stand nearer to the last ones than those of new
+sessions do, which may teach an encoder to trust the last item too much. So what it learned is followed by a share that
+the hold-out chooses.
 """
 
 import logging

@@ -4,7 +4,8 @@
 
 GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. The items table is widened to at least 40 groups:
 copies of its columns under other names, coarser versions, crosses, and columns whose values were dealt out anew. All
-models are without an id table, trained on `fit/` and judged on the hold-out; nothing here reads a test.
+models are without an id table, trained on `fit/` and judged on the hold-out, with the weights of the score that it chooses
+for the model with all groups; nothing here reads a test.
 """
 
 import argparse
@@ -17,20 +18,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from _judge import TITLES, Judge, judge, shown
 from numpy.typing import NDArray
 
 from jobs.config import Config
-from jobs.select_features import chosen_groups, measured, without, without_ids
+from jobs.select_features import chosen_groups, without, without_ids
 from jobs.validation import HoldOut
-from model.config import ModelConfig
+from model.config import ModelConfig, TrainConfig
 from model.embed import embed
+from model.embeddings import Embeddings
 from model.encoder_input import encoder_input
 from model.graph import ItemGraph, load_graph
 from model.propagation import in_neighbours
 from model.tail import group_tail, no_groups
 from model.trainer import Trained, train
 
-CELLS = (("all", "HR", 20), ("all", "HR", 100), ("tail", "HR", 100), ("cold", "HR", 100))
 GROUPS = 40
 COPIES = 2
 BUCKETS = 32
@@ -94,16 +96,13 @@ def coded(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return encoded.indices.to_numpy().astype(np.int64)
 
 
-def by_permutation(shop: Widened, holdout: HoldOut, keep: int, seed: int) -> tuple[str, ...]:
-    """The groups without whose order among the items one trained model loses most, HR@100 of all and tail."""
-    config = shop.config.model_copy(update={"train": shop.config.train.model_copy(update={"seed": seed})})
-    trained = train(shop.graph, config)
-    weights = holdout.weights(trained.embeddings)
-    generator = np.random.default_rng(seed)
+def by_permutation(shop: Widened, whole: Trained, judge: Judge, config: ModelConfig, keep: int) -> tuple[str, ...]:
+    """The groups without whose order among the items a model of all loses most, HR@100 of all and tail."""
+    generator = np.random.default_rng(config.train.seed)
 
     def score(items: pa.Table) -> float:
-        rows = holdout.rows("", embedded(trained, replace(shop.graph, items=items), config, seed), weights)
-        return sum(row["value"] for row in rows if (row["metric"], row["k"]) == ("HR", 100) and row["value"])
+        cells = judge(embedded(whole, replace(shop.graph, items=items), config))
+        return float(np.nansum(cells[1:3]))
 
     loss = {}
     for name in shop.source:
@@ -113,11 +112,15 @@ def by_permutation(shop: Widened, holdout: HoldOut, keep: int, seed: int) -> tup
     return tuple(sorted(loss, key=lambda name: -loss[name])[:keep])
 
 
-def embedded(trained: Trained, graph: ItemGraph, config: ModelConfig, seed: int):  # type: ignore[no-untyped-def]
+def embedded(trained: Trained, graph: ItemGraph, config: ModelConfig) -> Embeddings:
     """A trained model on other items."""
     matrix = trained.features.transform(graph.items, graph.item_ids, np.zeros(graph.num_items, bool))
     neighbours = in_neighbours(graph, config.propagation)
-    groups = group_tail(graph, matrix, neighbours, config.tail, seed) if config.tail.at_inference else no_groups()
+    groups = (
+        group_tail(graph, matrix, neighbours, config.tail, config.train.seed)
+        if config.tail.at_inference
+        else no_groups()
+    )
     return embed(graph, trained.network, encoder_input(graph, matrix, neighbours, groups), trained.embeddings.prior)
 
 
@@ -127,64 +130,59 @@ def main() -> int:
     options.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
     options.add_argument("--keep", type=int, default=6)
     options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
     pages = ["# Feature selection", "", "`python benchmarks/features.py --graph NAME=GRAPH …`", ""]
     for named in chosen.graph:
-        name, _, root = named.partition("=")
-        pages.append(page(name, Path(root), chosen.keep, chosen.seeds))
+        pages.append(page(named, chosen.keep, chosen.seeds, chosen.threads))
         if chosen.output:
             chosen.output.write_text("\n".join(pages), encoding="utf-8")
     print("\n".join(pages))
     return 0
 
 
-def page(name: str, root: Path, keep: int, seeds: int) -> str:
+def page(named: str, keep: int, seeds: int, threads: int) -> str:
     """One shop's table."""
-    shop = widened(load_graph(root, "fit", root / "tables" / "items"))
-    holdout = HoldOut.of(root, Config())
+    name, _, root = named.partition("=")
+    shop = widened(load_graph(Path(root), "fit", Path(root) / "tables" / "items"))
+    holdout = HoldOut.of(Path(root), Config())
     assert holdout is not None
 
-    def learned(seed: int) -> tuple[str, ...]:
-        config = shop.config.model_copy(update={"train": shop.config.train.model_copy(update={"seed": seed})})
-        return chosen_groups(shop.graph, config, keep)[1]
+    def config(seed: int) -> ModelConfig:
+        return shop.config.model_copy(update={"train": TrainConfig(seed=seed, threads=threads)})
+
+    every = tuple(shop.source)
+    whole = [train(shop.graph, config(seed)) for seed in range(seeds)]
+    cells = judge(holdout, whole[0].embeddings)
 
     def by_chance(seed: int) -> tuple[str, ...]:
-        names = np.random.default_rng(seed).choice(list(shop.source), keep, replace=False)
-        return tuple(names.tolist())
+        return tuple(np.random.default_rng(seed).choice(list(every), keep, replace=False).tolist())
 
     ways: dict[str, Callable[[int], tuple[str, ...]]] = {
-        "all groups": lambda _seed: tuple(shop.source),
-        "learned": learned,
-        "by permutation": lambda seed: by_permutation(shop, holdout, keep, seed),
+        "all groups": lambda _seed: every,
+        "learned": lambda seed: chosen_groups(shop.graph, config(seed), keep)[1],
+        "by permutation": lambda seed: by_permutation(shop, whole[seed], cells, config(seed), keep),
         "by chance": by_chance,
     }
     lines = [
-        f"## {name}: {keep} of {len(shop.source)} groups",
+        f"## {name}: {keep} of {len(every)} groups",
         "",
-        "| choice | HR@20 | HR@100 | tail HR@100 | cold HR@100 | precision | copies | chosen with the first seed |",
+        f"| choice | {TITLES} | precision | copies | chosen with the first seed |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for way, choose in ways.items():
         found = [choose(seed) for seed in range(seeds)]
-        cells = np.mean([judged(shop, holdout, chosen, seed) for seed, chosen in enumerate(found)], axis=0)
-        precision = np.mean([shop.precision(chosen) for chosen in found])
-        copies = np.mean([shop.copied(chosen) for chosen in found])
-        shown = " | ".join(f"{cell:.3f}" for cell in cells)
+        hits = []
+        for seed, kept in enumerate(found):
+            some = without(config(seed), tuple(group for group in every if group not in kept))
+            hits.append(cells((whole[seed] if kept == every else train(shop.graph, some)).embeddings))
+        precision = np.mean([shop.precision(kept) for kept in found])
+        copies = np.mean([shop.copied(kept) for kept in found])
         names = "" if way == "all groups" else ", ".join(found[0])
-        lines.append(f"| {way} | {shown} | {precision:.2f} | {copies:.1f} | {names} |")
+        lines.append(f"| {way} | {shown(hits)} | {precision:.2f} | {copies:.1f} | {names} |")
         print(lines[-1], file=sys.stderr, flush=True)
     return "\n".join([*lines, ""])
-
-
-def judged(shop: Widened, holdout: HoldOut, chosen: tuple[str, ...], seed: int) -> list[float]:
-    """The CELLS of a model with the chosen groups alone."""
-    config = without(shop.config, tuple(name for name in shop.source if name not in chosen))
-    config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
-    rows = measured("", shop.graph, config, holdout)
-    values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}
-    cells = [values.get(cell, values.get((cell[0], "recall", cell[2]))) for cell in CELLS]
-    return [float("nan") if value is None else value for value in cells]
 
 
 if __name__ == "__main__":

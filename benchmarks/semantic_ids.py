@@ -6,6 +6,7 @@
 GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. Models are trained on `fit/` and judged on the
 hold-out; nothing here reads a test. *Gap kept*: (L_low − L) / (L_low − L_up), L the loss of the hold-out's pairs under
 a softmax over the whole catalogue, with hard codes; low: without content features, up: not quantised; no id table.
+Hits of all models of a table are counted with the weights of the score that the hold-out chooses for its first row.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
+from _judge import TITLES, Judge, judge, shown
 from numpy.typing import NDArray
 
 from jobs.config import Config
@@ -36,7 +38,6 @@ from model.trainer import Trained, train
 
 Codes = NDArray[np.int64]
 CONTENT = ("category", "brand", "price", "title", "embedding")
-CELLS = (("all", "HR", 20), ("all", "HR", 100), ("tail", "HR", 100), ("cold", "HR", 100))
 PAIRS = 4096
 PART = 512
 WAYS: dict[str, dict[str, Any]] = {
@@ -81,13 +82,6 @@ class Shop:
                 total += float(F.cross_entropy(logits, target[a : a + PART], reduction="sum"))
         return total / len(some) / config.members
 
-    def cells(self, embeddings: Embeddings) -> list[float]:
-        """The CELLS with the weights of the score that the hold-out chooses."""
-        rows = self.holdout.rows("", embeddings, self.holdout.weights(embeddings))
-        values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}
-        found = [values.get(cell, values.get((cell[0], "recall", cell[2]))) for cell in CELLS]
-        return [float("nan") if value is None else value for value in found]
-
 
 def main() -> int:
     """Measure and print."""
@@ -125,31 +119,32 @@ def gap(shop: Shop, chosen: argparse.Namespace) -> list[str]:
         plain.append(train(shop.graph, config).embeddings)
         up.append(shop.loss(plain[-1].query, plain[-1].item, config))
     wide = np.mean(low) - np.mean(up)
+    cells = judge(shop.holdout, plain[0])
     lines = [
         f"## {shop.name}: what is kept",
         "",
         f"Loss without content {np.mean(low):.3f}, not quantised {np.mean(up):.3f}; {chosen.seeds} seeds, of which the "
         f"gap is {wide / max(np.std(low) + np.std(up), 1e-9):.0f} standard deviations.",
         "",
-        "| codes | loss | gap kept | HR@20 | HR@100 | tail HR@100 | cold HR@100 | used | perplexity | collisions |",
+        f"| codes | loss | gap kept | {TITLES} | used | perplexity | collisions |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        f"| not quantised | {np.mean(up):.3f} | 1 | {shown(np.mean([shop.cells(p) for p in plain], axis=0))} | | | |",
+        f"| not quantised | {np.mean(up):.3f} | 1 | {shown([cells(p) for p in plain])} | | | |",
     ]
 
     def add(name: str, found: list[tuple[float, list[float], dict[str, Any]]]) -> None:
         losses = np.array([loss for loss, _, _ in found])
         kept = (np.mean(low) - losses) / wide
         use = [[np.min(f["usage"]), np.min(f["perplexity"]), f["collisions"]] for _, _, f in found]
-        cells = shown(np.mean([cells for _, cells, _ in found], axis=0))
+        hits = shown([hits for _, hits, _ in found])
         lines.append(
-            f"| {name} | {losses.mean():.3f} | {kept.mean():.3f} ± {kept.std():.3f} | {cells} | "
+            f"| {name} | {losses.mean():.3f} | {kept.mean():.3f} ± {kept.std():.3f} | {hits} | "
             f"{' | '.join(f'{value:.2f}' for value in np.mean(use, axis=0))} |"
         )
         print(lines[-1], file=sys.stderr, flush=True)
 
     for shape in chosen.shapes:
         levels, size = map(int, shape.split("x"))
-        add(f"{shape}, k-means afterwards", [afterwards(shop, p, levels, size, s) for s, p in enumerate(plain)])
+        add(f"{shape}, k-means afterwards", [afterwards(shop, cells, p, levels, size, s) for s, p in enumerate(plain)])
         for way, settings in WAYS.items():
             found = []
             for seed in range(chosen.seeds):
@@ -158,13 +153,13 @@ def gap(shop: Shop, chosen: argparse.Namespace) -> list[str]:
                 trained = train(shop.graph, config)
                 mine = trained.embeddings
                 loss = shop.loss(mine.query, mine.item, config)
-                found.append((loss, shop.cells(mine), figures(codes_of(trained), size)))
+                found.append((loss, cells(mine), figures(codes_of(trained), size)))
             add(f"{shape}, {way}", found)
     return [*lines, ""]
 
 
 def afterwards(
-    shop: Shop, plain: Embeddings, levels: int, size: int, seed: int
+    shop: Shop, cells: Judge, plain: Embeddings, levels: int, size: int, seed: int
 ) -> tuple[float, list[float], dict[str, Any]]:
     """Residual k-means of a finished model's item vectors: the free baseline."""
     config, item = ModelConfig(), torch.from_numpy(np.asarray(plain.item))
@@ -181,7 +176,7 @@ def afterwards(
     own = quantised[plain.tail_rows]
     again = Embeddings(plain.item_ids, plain.query, quantised, plain.tail_rows, own, plain.prior)
     found = figures(torch.stack(codes, dim=1).numpy(), size)
-    return shop.loss(plain.query, quantised, config), shop.cells(again), found
+    return shop.loss(plain.query, quantised, config), cells(again), found
 
 
 def codes_of(trained: Trained) -> Codes:
@@ -196,23 +191,26 @@ def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:
     lines = [
         f"## {shop.name}: groups of the tail",
         "",
-        "| tail items are averaged by | groups | HR@20 | HR@100 | tail HR@100 | cold HR@100 |",
+        f"| tail items are averaged by | groups | {TITLES} |",
         "|---|---:|---:|---:|---:|---:|",
     ]
+
+    plain = [train(shop.graph, seeded(seed, chosen.threads)).embeddings for seed in range(chosen.seeds)]
+    cells = judge(shop.holdout, plain[0])
 
     def add(name: str, group: Callable[[int], Callable[..., TailGroups]] | None, **tail: Any) -> None:
         found, counts = [], [0]
         for seed in range(chosen.seeds):
             config = seeded(seed, chosen.threads, tail=tail)
             if group is None:
-                found.append(shop.cells(train(shop.graph, config).embeddings))
+                found.append(cells(train(shop.graph, config).embeddings if tail else plain[seed]))
                 continue
             made = group(seed)
             with patch("model.trainer.group_tail", made):
-                found.append(shop.cells(train(shop.graph, config).embeddings))
+                found.append(cells(train(shop.graph, config).embeddings))
             counts.append(made().count)
         count = f"{max(counts):,}" if max(counts) else ""
-        lines.append(f"| {name} | {count} | {shown(np.mean(found, axis=0))} |")
+        lines.append(f"| {name} | {count} | {shown(found)} |")
         print(lines[-1], file=sys.stderr, flush=True)
 
     add("similarity, at most 2 (the default)", None)
@@ -228,7 +226,10 @@ def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:
             return fixed(rows, prefix_groups(learned[seed], shop.graph.events, rows, evidence))
 
         add(f"prefixes of {chosen.shapes[0]} codes with {evidence} events", by_prefix)
-    add("k-means of content, as many groups as with 10 events", lambda seed: by_k_means(shop, learned[seed], seed))
+    add(
+        "k-means of content, as many groups as with 10 events",
+        lambda seed: by_k_means(shop, plain[seed], learned[seed], seed),
+    )
     if "category" in shop.graph.items.column_names:
         add("category", lambda _seed: by_category(shop))
     return [*lines, ""]
@@ -240,11 +241,11 @@ def fixed(rows: NDArray[np.int64], group: NDArray[np.int64]) -> Callable[..., Ta
     return lambda *_: made
 
 
-def by_k_means(shop: Shop, codes: Codes, seed: int) -> Callable[..., TailGroups]:
+def by_k_means(shop: Shop, plain: Embeddings, codes: Codes, seed: int) -> Callable[..., TailGroups]:
     """Clusters of a plain model's item vectors."""
     rows = np.flatnonzero(shop.graph.is_tail)
     count = int(prefix_groups(codes, shop.graph.events, rows, 10).max()) + 1
-    vectors = torch.from_numpy(train(shop.graph, seeded(seed, 0)).embeddings.item[rows])
+    vectors = torch.from_numpy(plain.item[rows])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         nearest = squared_distances(vectors, k_means(vectors, count)).argmin(dim=1).numpy()
@@ -265,9 +266,10 @@ def features(shop: Shop, chosen: argparse.Namespace) -> list[str]:
     lines = [
         f"## {shop.name}: prefixes as features",
         "",
-        "| features | HR@20 | HR@100 | tail HR@100 | cold HR@100 |",
+        f"| features | {TITLES} |",
         "|---|---:|---:|---:|---:|",
     ]
+    cells: Judge | None = None
     for name, prefixes in (("as they are", 0), ("and three prefixes", 3)):
         found = []
         for seed in range(chosen.seeds):
@@ -276,8 +278,10 @@ def features(shop: Shop, chosen: argparse.Namespace) -> list[str]:
                 added = prefix_columns(learned_codes(graph, config, levels, size))
                 graph = with_columns(graph, added)
                 config = seeded(seed, chosen.threads, features={"columns": tuple(added)})
-            found.append(shop.cells(train(graph, config).embeddings))
-        lines.append(f"| {name} | {shown(np.mean(found, axis=0))} |")
+            embeddings = train(graph, config).embeddings
+            cells = cells or judge(shop.holdout, embeddings)
+            found.append(cells(embeddings))
+        lines.append(f"| {name} | {shown(found)} |")
         print(lines[-1], file=sys.stderr, flush=True)
     return [*lines, ""]
 
@@ -286,11 +290,6 @@ def with_columns(graph: ItemGraph, columns: dict[str, pa.Array]) -> ItemGraph:
     """A graph whose items have more columns, given in the order of its rows."""
     items = pa.table({"item_id": graph.item_ids} | columns)
     return replace(graph, items=graph.items.join(items, "item_id"))
-
-
-def shown(cells: NDArray[np.float64]) -> str:
-    """Cells of a row."""
-    return " | ".join("–" if np.isnan(cell) else f"{cell:.3f}" for cell in cells)
 
 
 PARTS = {"gap": gap, "groups": groups, "features": features}

@@ -4,8 +4,8 @@
 
 GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. The items table is widened to at least 40 groups:
 copies of its columns under other names, coarser versions, crosses, and columns whose values were dealt out anew. All
-models are without an id table, trained on `fit/` and judged on the hold-out, with the weights of the score that it chooses
-for the model with all groups; nothing here reads a test.
+models are without an id table, trained on `fit/` and judged on the hold-out, with the weights of the score that it
+chooses for the model with all groups; nothing here reads a test.
 """
 
 import argparse
@@ -116,11 +116,9 @@ def embedded(trained: Trained, graph: ItemGraph, config: ModelConfig) -> Embeddi
     """A trained model on other items."""
     matrix = trained.features.transform(graph.items, graph.item_ids, np.zeros(graph.num_items, bool))
     neighbours = in_neighbours(graph, config.propagation)
-    groups = (
-        group_tail(graph, matrix, neighbours, config.tail, config.train.seed)
-        if config.tail.at_inference
-        else no_groups()
-    )
+    groups = no_groups()
+    if config.tail.at_inference:
+        groups = group_tail(graph, matrix, neighbours, config.tail, config.train.seed)
     return embed(graph, trained.network, encoder_input(graph, matrix, neighbours, groups), trained.embeddings.prior)
 
 

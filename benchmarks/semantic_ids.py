@@ -227,7 +227,7 @@ def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:
 
         add(f"prefixes of {chosen.shapes[0]} codes with {evidence} events", by_prefix)
     add(
-        "k-means of content, as many groups as with 10 events",
+        "k-means of the default's vectors, as many groups as with 10 events",
         lambda seed: by_k_means(shop, plain[seed], learned[seed], seed),
     )
     if "category" in shop.graph.items.column_names:

@@ -30,11 +30,12 @@ from jobs.select_features import without, without_ids
 from jobs.semantic_ids import learned_codes, prefix_columns
 from jobs.validation import HoldOut
 from model.config import ModelConfig
+from model.embed import semantic_ids
 from model.embeddings import Embeddings
 from model.graph import ItemGraph, load_graph
 from model.semantic_ids import figures, k_means, prefix_groups, squared_distances
 from model.tail import TailGroups
-from model.trainer import Trained, train
+from model.trainer import train
 
 Codes = NDArray[np.int64]
 CONTENT = ("category", "brand", "price", "title", "embedding")
@@ -153,7 +154,7 @@ def gap(shop: Shop, chosen: argparse.Namespace) -> list[str]:
                 trained = train(shop.graph, config)
                 mine = trained.embeddings
                 loss = shop.loss(mine.query, mine.item, config)
-                found.append((loss, cells(mine), figures(codes_of(trained), size)))
+                found.append((loss, cells(mine), figures(semantic_ids(trained.network, trained.encoder), size)))
             add(f"{shape}, {way}", found)
     return [*lines, ""]
 
@@ -177,12 +178,6 @@ def afterwards(
     again = Embeddings(plain.item_ids, plain.query, quantised, plain.tail_rows, own, plain.prior)
     found = figures(torch.stack(codes, dim=1).numpy(), size)
     return shop.loss(plain.query, quantised, config), cells(again), found
-
-
-def codes_of(trained: Trained) -> Codes:
-    """(N, L) of a trained model."""
-    assert trained.network.quantizer is not None
-    return trained.network.quantizer.encode(torch.from_numpy(trained.embeddings.item)).numpy()
 
 
 def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:

@@ -50,7 +50,10 @@ class Lists(NamedTuple):
 
 
 def lists_of(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> Lists | None:
-    """What retrieval finds after prefixes of held-out sessions, a sample where they are many; None without any."""
+    """What retrieval finds after prefixes of held-out sessions, a sample where they are many; None without any.
+
+    Items that the ranker does not know, as they came with the hold-out, are left out of the sessions.
+    """
     from retrieval.catalogue import lookup
     from retrieval.prerank import Context
     from retrieval.ranking import Queries
@@ -62,15 +65,16 @@ def lists_of(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int |
             break
     else:
         return None
-    lengths = pc.list_value_length(of_kind["items"]).to_numpy()
+    session = np.repeat(np.arange(len(of_kind)), pc.list_value_length(of_kind["items"]).to_numpy())
     rows, known = lookup(ranker.catalogue.item_ids, pc.list_flatten(of_kind["items"]).combine_chunks())
-    assert known.all(), "the graph's sessions hold its own items"
+    rows, session, said = rows[known], session[known], pc.list_flatten(of_kind["searches"]).filter(pa.array(known))
+    lengths = np.bincount(session, minlength=len(of_kind))
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     last = np.setdiff1d(np.arange(len(rows)), starts + lengths - 1)  # of each prefix
     last = last[rows[last] != rows[last + 1]]
     if len(last) > config.prerank.max_lists:
         last = np.sort(np.random.default_rng(0).choice(last, config.prerank.max_lists, replace=False))
-    owner = np.repeat(np.arange(len(lengths)), lengths)[last]
+    owner = session[last]
     first = np.maximum(starts[owner], last + 1 - ranker.recent_items)
     offsets = np.concatenate([[0], np.cumsum(last + 1 - first)]).astype(np.int64)
     flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets)) + np.repeat(first, np.diff(offsets))
@@ -79,7 +83,7 @@ def lists_of(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int |
     hit = np.flatnonzero(found.rows == rows[last + 1][line])
     target = np.full(len(last), -1, np.int64)
     target[line[hit]] = hit - found.offsets[:-1][line[hit]]
-    searches = pc.list_flatten(of_kind["searches"]).take(pa.array(last)).to_pylist()
+    searches = said.take(pa.array(last)).to_pylist()
     countries = of_kind["country"].take(pa.array(owner)).to_pylist()
     contexts = [
         Context.of(rows[start : end + 1], ranker.config.recency_weight, hashed=search, country=country)
@@ -107,13 +111,13 @@ def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: in
         session = sessions[row["session"]]
         seen = sum(time < row["time"] for time in session["times"])
         known = lookup(ranker.catalogue.item_ids, pa.array([*session["items"][:seen], *row["items"]], pa.string()))
-        rows, there = known[0][seen:], known[1][seen:]
-        if not seen or there.sum() < 2:
+        before, rows, there = known[0][:seen][known[1][:seen]], known[0][seen:], known[1][seen:]
+        if not len(before) or there.sum() < 2:
             continue
         for item in row["opened"]:
             place = row["items"].index(item)
             if there[place]:
-                views.append(known[0][:seen][-ranker.recent_items :])
+                views.append(before[-ranker.recent_items :])
                 lists.append(rows[there])
                 opened.append(rows[place])
                 said = {"hashed": session["searches"][seen - 1], "country": session["country"]}

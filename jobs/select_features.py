@@ -72,7 +72,7 @@ def chosen_groups(
     """(confidence of each group, the surest first; the chosen ones)."""
     from model.trainer import train
 
-    trained = train(graph, without_ids(config), keep_groups=keep, progress=report)
+    trained = train(graph, of_features_alone(config), keep_groups=keep, progress=report)
     selector, names = trained.network.selector, [name for name, _ in trained.features.groups]
     assert selector is not None
     sure = selector.confidence().tolist()
@@ -94,6 +94,16 @@ def without_ids(config: "ModelConfig") -> "ModelConfig":
     """The same model, told apart by features alone."""
     features = config.features.model_copy(update={"id_min_events": NO_IDS})
     return config.model_copy(update={"features": features})
+
+
+def of_features_alone(config: "ModelConfig") -> "ModelConfig":
+    """The same model without ids, neighbours and means of likes: items are known by nothing but their own features.
+
+    By its neighbours' noise an item is told apart as well as by an id of its own, so that noise would be chosen.
+    """
+    edges = config.propagation.model_copy(update=dict.fromkeys(("strong_click", "swing", "co_search"), 0.0))
+    tail = config.tail.model_copy(update={"enabled": False})
+    return without_ids(config).model_copy(update={"propagation": edges, "tail": tail})
 
 
 def without(config: "ModelConfig", groups: tuple[str, ...]) -> "ModelConfig":

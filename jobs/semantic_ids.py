@@ -43,15 +43,12 @@ def learned_codes(
     graph: "ItemGraph", config: "ModelConfig", levels: int, size: int, report: Report | None = None
 ) -> NDArray[np.uint8]:
     """(N, L) codes of all items after a training with such a bottleneck."""
-    import torch
-
+    from model.embed import semantic_ids
     from model.trainer import train
 
     quantised = config.semantic_ids.model_copy(update={"levels": levels, "size": size})
     trained = train(graph, config.model_copy(update={"semantic_ids": quantised}), progress=report)
-    quantizer = trained.network.quantizer
-    assert quantizer is not None
-    return quantizer.encode(torch.from_numpy(trained.embeddings.item)).numpy().astype(np.uint8)
+    return semantic_ids(trained.network, trained.encoder).astype(np.uint8)
 
 
 def prefix_columns(codes: NDArray[np.uint8]) -> dict[str, pa.Array]:

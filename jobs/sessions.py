@@ -65,12 +65,13 @@ def better_than_the_mean(
         ranker = EmbeddingRanker(catalogue, edges, config.retrieval, encoder)
         return choice_score(ranker, pairs, "session").with_first_places
 
-    scores = {share: score(served(trained, share)) for share in (0.0, *SHARES)}
+    encoders = {share: served(trained, share) for share in (0.0, *SHARES)}
+    scores = {share: score(encoder) for share, encoder in encoders.items()}
     share = max(scores, key=lambda one: scores[one])
     said = ", ".join(f"{one:g}: {value:.4f}" for one, value in scores.items())
     log.info("session encoder: on the hold-out, by the share of it that is followed, %s", said)
     log.info("session encoder: %s", f"{share:g} of it is served" if share else "the weighted mean is served")
-    encoder = served(trained, share)
+    encoder = encoders[share]
     return None if encoder is None else (encoder, share)
 
 
@@ -87,7 +88,10 @@ def train_encoder(
     sessions = _sessions(graph, held=held)
     rows, known = lookup(np.array(embeddings.item_ids.to_pylist(), dtype=object), sessions.item_ids)
     assert known.all(), "a graph's sessions hold its own items"
-    return train_sessions(SessionRows(rows, sessions.offsets), embeddings, config.session, report)
+    weight = config.retrieval.recency_weight
+    return train_sessions(
+        SessionRows(rows, sessions.offsets), embeddings, config.session, report, recency_weight=weight
+    )
 
 
 def served(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":

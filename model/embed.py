@@ -23,9 +23,7 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
     network.eval()
     tail = np.flatnonzero((graph.is_tail) & ~graph.is_cold)
     with torch.no_grad():
-        table = row_features(network, encoder)
-        average = propagate_all(encoder, table)
-        own = table[encoder.train_row]
+        table, own, average = _inputs(network, encoder)
         rows = torch.from_numpy(tail).to(table.device)
         return Embeddings(
             item_ids=graph.item_ids,
@@ -35,6 +33,31 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
             item_own=_head(network, table[rows], average[rows], "item"),
             prior=prior,
         )
+
+
+def semantic_ids(network: LightSAGE, encoder: EncoderInput) -> NDArray[np.int64]:
+    """(N, L) codes by which `embed` embeds each item of a network with a quantiser.
+
+    Not those of the embeddings that it gives: a decoded vector has another length than the vector that was encoded.
+    """
+    assert network.quantizer is not None
+    codes = network.quantizer.encode(unquantised(network, encoder))
+    return codes.cpu().numpy()
+
+
+def unquantised(network: LightSAGE, encoder: EncoderInput) -> Tensor:
+    """(N, D) item vectors as they enter a quantiser."""
+    network.eval()
+    with torch.no_grad():
+        _, own, average = _inputs(network, encoder)
+        chunks = (slice(a, a + _CHUNK) for a in range(0, len(own), _CHUNK))
+        return torch.cat([network(own[part], average[part], "item") for part in chunks])
+
+
+def _inputs(network: LightSAGE, encoder: EncoderInput) -> tuple[Tensor, Tensor, Tensor]:
+    """(R, D) features of all rows; own features and neighbour averages of the items, (N, D) each."""
+    table = row_features(network, encoder)
+    return table, table[encoder.train_row], propagate_all(encoder, table)
 
 
 def row_features(network: LightSAGE, encoder: EncoderInput) -> Tensor:

@@ -21,6 +21,7 @@ from model.features import FeatureMatrix, FittedFeatures
 _HOT, _COLD = 10.0, 0.01
 _LATENT = 32
 _NEVER = -1e9
+_CHOOSE = 1 / 3  # of the items
 # Two groupings of the items are one and the same when each leaves so little of the other open (a share of its entropy).
 _OPEN = 0.02
 
@@ -102,6 +103,30 @@ class GroupSelector(nn.Module):
     def confidence(self) -> Tensor:
         """(G,) how surely at least one selector holds each group: 1 − Π_k (1 − α_kg / Σ α_k)."""
         return 1 - (1 - self.logits.softmax(dim=1)).prod(dim=0)
+
+
+class Choosing:
+    """What moves the selectors: their loss on pairs of items that the features' table has not learned."""
+
+    def __init__(self, selector: GroupSelector, lr: float) -> None:
+        self._parameters = [weight for weight in selector.parameters() if weight.requires_grad]
+        self._optimiser = torch.optim.Adam(self._parameters, lr=lr)
+
+    def step(self, loss: Tensor) -> None:
+        """One step by the gradient of the selectors alone."""
+        for weight, gradient in zip(self._parameters, torch.autograd.grad(loss, self._parameters), strict=True):
+            weight.grad = gradient
+        self._optimiser.step()
+
+
+def pairs_apart(pairs: NDArray[np.int64], items: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(pairs that the table learns from, pairs that choose among the groups), which have no item in common.
+
+    A column of noise tells apart the items that it was learned with, and nothing else: it would be chosen by them.
+    """
+    apart = (np.random.default_rng(seed).random(items) < _CHOOSE)[pairs]
+    learned, chooses = pairs[~apart.any(axis=1)], pairs[apart.all(axis=1)]
+    return (learned, chooses) if len(learned) and len(chooses) else (pairs, pairs)
 
 
 def first_alike(matrix: FeatureMatrix, sizes: Sequence[int]) -> list[int]:

@@ -19,6 +19,7 @@ from model.config import SemanticIdConfig
 from model.errors import ModelInputError
 
 _LLOYD = 10
+_SETTLE = 3
 # A code is dead that fewer than this share of an even use would name.
 _DEAD = 0.05
 _MEMORY = 0.99
@@ -146,6 +147,20 @@ class ResidualQuantizer(nn.Module):
         return revived
 
     @torch.no_grad()
+    def settle(self, vectors: Tensor) -> None:
+        """In the end: each level's entries to the means of what the (N, D) vectors of all items leave over there.
+
+        Training sees vectors with dropout, and whatever of the deeper levels it told apart no item may come to name.
+        """
+        if not self.started:
+            return
+        left = vectors
+        for level, book in enumerate(self.codebooks()):
+            self.entries[level] = lloyd(left, book, _SETTLE)
+            left = left - self.entries[level][squared_distances(left, self.entries[level]).argmin(dim=1)]
+        self.maps.copy_(torch.eye(vectors.shape[1], device=vectors.device).expand_as(self.maps))
+
+    @torch.no_grad()
     def _count(self, level: int, codes: Tensor) -> None:
         share = torch.bincount(codes, minlength=self.config.size) / len(codes)
         self.use[level].mul_(_MEMORY).add_(share, alpha=1 - _MEMORY)
@@ -158,15 +173,20 @@ def squared_distances(vectors: Tensor, entries: Tensor) -> Tensor:
 
 
 def k_means(vectors: Tensor, size: int) -> Tensor:
-    """(K, D) centres of (n, D) vectors after ten rounds of Lloyd's; an empty cluster restarts at a vector far out."""
+    """(K, D) centres of (n, D) vectors by ten rounds of Lloyd's from some of them."""
     centres = vectors[torch.randperm(len(vectors), device=vectors.device)[:size]].clone()
     if len(centres) < size:
         raise ModelInputError(
             f"{len(vectors)} vectors cannot start {size} codes a level: set [model.semantic_ids] size lower"
         )
-    for _ in range(_LLOYD):
+    return lloyd(vectors, centres, _LLOYD)
+
+
+def lloyd(vectors: Tensor, centres: Tensor, rounds: int) -> Tensor:
+    """(K, D) centres after so many rounds of Lloyd's; an empty cluster restarts at a vector far out."""
+    for _ in range(rounds):
         distance, nearest = squared_distances(vectors, centres).min(dim=1)
-        counts = torch.bincount(nearest, minlength=size)
+        counts = torch.bincount(nearest, minlength=len(centres))
         sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
         empty = (counts == 0).nonzero().squeeze(1)
         centres = sums / counts.clamp(min=1)[:, None]

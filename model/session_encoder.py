@@ -24,17 +24,18 @@ class SessionEncoder(nn.Module):
     Args:
         dim: D
         config: its `positions` say from how many positions each layer attends, first layer first; 0 = from all
+        recency_weight: what an item counts in the mean that is the start, of the one after it
     """
 
     start: Tensor
     share: Tensor
 
-    def __init__(self, dim: int, config: SessionConfig) -> None:
+    def __init__(self, dim: int, config: SessionConfig, recency_weight: float = 0.5) -> None:
         super().__init__()
         self.length = config.length
         self.ago = nn.Parameter(torch.randn(config.length, dim) / math.sqrt(dim))
-        # What each item counts in the mean that is the start, as a logarithm: half of the next at first.
-        self.recency = nn.Parameter(-math.log(2) * torch.arange(config.length - 1.0, -1.0, -1.0))
+        # What each item counts in the mean, as a logarithm.
+        self.recency = nn.Parameter(math.log(recency_weight) * torch.arange(config.length - 1.0, -1, -1))
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(dim, config.heads, k, config.dropout) for k in config.positions)
         self.norm = nn.LayerNorm(dim)

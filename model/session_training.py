@@ -61,9 +61,16 @@ class TrainedSessions:
 
 
 def train_sessions(
-    sessions: SessionRows, embeddings: Embeddings, config: SessionConfig, progress: Progress | None = None
+    sessions: SessionRows,
+    embeddings: Embeddings,
+    config: SessionConfig,
+    progress: Progress | None = None,
+    *,
+    recency_weight: float = 0.5,
 ) -> TrainedSessions:
     """Fit the encoder and its input vectors; the item side stays as it is.
+
+    `recency_weight`: that of the mean that it starts from, and is mixed with.
 
     Raises:
         ModelInputError: no session has two items.
@@ -74,15 +81,20 @@ def train_sessions(
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return _train(sessions, ends, embeddings, config, progress)
+        encoder = SessionEncoder(embeddings.item.shape[1], config, recency_weight)
+        return _train(encoder, sessions, ends, embeddings, config, progress)
 
 
 def _train(
-    sessions: SessionRows, ends: Rows, embeddings: Embeddings, config: SessionConfig, progress: Progress | None
+    encoder: SessionEncoder,
+    sessions: SessionRows,
+    ends: Rows,
+    embeddings: Embeddings,
+    config: SessionConfig,
+    progress: Progress | None,
 ) -> TrainedSessions:
     item = torch.from_numpy(np.array(embeddings.item, np.float32))
     table = nn.Parameter(torch.from_numpy(np.array(embeddings.query, np.float32)), requires_grad=config.input_lr > 0)
-    encoder = SessionEncoder(item.shape[1], config)
     share = np.bincount(sessions.rows[ends], minlength=len(item)).astype(np.float32) / len(ends)
     target_share = torch.from_numpy(share)
     # How far the session turns the mean, and what counts in it: few numbers, that every example moves.

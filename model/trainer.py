@@ -18,12 +18,12 @@ from torch import Tensor
 
 from model.batches import Batches, computed_slots, learned_slots
 from model.config import ModelConfig
-from model.embed import embed
+from model.embed import embed, unquantised
 from model.embeddings import Embeddings
 from model.encoder_input import EncoderInput, encoder_input
 from model.errors import ModelInputError
 from model.factorise import factorised_table
-from model.feature_selection import GroupSelector
+from model.feature_selection import Choosing, GroupSelector, pairs_apart
 from model.features import FittedFeatures, fit_features
 from model.graph import ItemGraph
 from model.network import LightSAGE
@@ -156,6 +156,9 @@ def _train(
 
     network, encoder, on_host = network.to(device), encoder.to(device), served
     served = encoder if config.tail.at_inference else served.to(device)
+    judged = pairs[:0]
+    if network.selector is not None:
+        pairs, judged = pairs_apart(pairs, graph.num_items, options.seed)
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
     schedule = max(1, round(per_epoch * options.max_epochs * (options.warm_share if warm else 1)))
@@ -166,12 +169,14 @@ def _train(
     learning = [{"params": network.heads.parameters(), "lr": options.network_lr}]
     if not fixed:
         learning.append({"params": [network.table, network.content], "lr": options.table_lr})
-    if network.selector is not None:
-        learning.append({"params": network.selector.parameters(), "lr": 3 * options.table_lr})
     if network.quantizer is not None:
         learning.append({"params": network.quantizer.parameters(), "lr": config.semantic_ids.lr})
     optimiser = torch.optim.Adam(learning, fused=True)
     decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / schedule))
+    choosing = None
+    if network.selector is not None:
+        judging = Batches(judged, min(batch, len(judged)), graph.num_items, config, neighbours, device)
+        choosing = Choosing(network.selector, 3 * options.table_lr)
     best, curve, losses = _Best(), [], []
     for step in range(1, last + 1):
         network.train()
@@ -183,6 +188,8 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         decay.step()
+        if choosing is not None:
+            choosing.step(judging.loss(network, slots, encoder.total))
         losses.append(loss.item())
         if not np.isfinite(losses[-1]):
             raise ModelInputError(f"the loss became {losses[-1]} at step {step}: lower [model.train] table_lr")
@@ -201,6 +208,8 @@ def _train(
             progress(f"step {step}/{last}, loss {(losses or [curve[-1][1]])[-1]:.3f}{shown}", step / last)
     if best.weights:
         network.load_state_dict(best.weights)
+    if network.quantizer is not None:
+        network.quantizer.settle(unquantised(network, served))
     record = TrainingRecord(
         best.step or last, schedule, len(pairs), tuple(curve), round(time.perf_counter() - began, 3)
     )

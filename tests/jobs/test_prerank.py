@@ -106,6 +106,33 @@ def test_the_lists_are_those_of_the_sessions(shop: Any, ranker: EmbeddingRanker)
     assert sum(a != b for a, b in known) <= 0.1 * len(known)
 
 
+def test_items_that_came_with_the_hold_out_are_left_out_of_its_lists(
+    shop: Any, ranker: EmbeddingRanker, tmp_path: Path
+) -> None:
+    sessions = pq.read_table(shop.version / "graph" / "sessions")
+    with_ghosts = [
+        row
+        | {
+            "items": ["ghost", row["items"][0], "new", *row["items"][1:]],
+            "times": [row["times"][0]] * 3 + row["times"][1:],
+            "searches": ["1", row["searches"][0], "2", *row["searches"][1:]],
+        }
+        for row in sessions.to_pylist()
+    ]
+    only_ghosts = with_ghosts[0] | {"items": ["ghost"] * 2, "times": [0] * 2, "searches": [None] * 2, "session": 1}
+    (tmp_path / "sessions").mkdir()
+    table = pa.Table.from_pylist([only_ghosts, *with_ghosts], sessions.schema)
+    pq.write_table(table, tmp_path / "sessions" / "part.parquet")
+    expected, found = (lists_of(graph, ranker, CONFIG) for graph in (shop.version / "graph", tmp_path))
+    assert expected is not None
+    assert found is not None
+    np.testing.assert_array_equal(found.target, expected.target)
+    np.testing.assert_array_equal(found.found.rows, expected.found.rows)
+    for one, other in zip(found.contexts, expected.contexts, strict=True):
+        np.testing.assert_array_equal(one.views, other.views)
+        assert one.query == other.query
+
+
 def test_nothing_of_the_hold_out_is_in_what_is_learned_with(shop: Any, ranker: EmbeddingRanker) -> None:
     graph = shop.version / "graph"
     pairs = pq.read_table(graph / "transitions", filters=~pc.field("held"))

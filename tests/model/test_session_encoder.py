@@ -141,6 +141,16 @@ def test_sessions_of_one_item_each_are_an_error() -> None:
         train_sessions(SessionRows(np.arange(3), np.arange(4)), random_embeddings(3), SessionConfig())
 
 
+def test_the_start_is_the_mean_by_the_given_weight(sessions: tuple[Tensor, Tensor]) -> None:
+    vectors, present = sessions
+    torch.manual_seed(0)
+    encoder = SessionEncoder(DIM, SessionConfig(length=6, heads=2), recency_weight=0.25).eval()
+    encoder.share.fill_(0.0)
+    counts = 0.25 ** torch.arange(5.0, -1, -1) * present
+    mean = functional.normalize((counts[:, :, None] * vectors).sum(dim=1), dim=1)
+    torch.testing.assert_close(encoder(vectors, present), mean)
+
+
 def test_following_nothing_is_the_mean_and_everything_the_encoder(sessions: tuple[Tensor, Tensor]) -> None:
     vectors, present = sessions
     trained = TrainedSessions(made(), np.zeros((1, DIM), np.float32))

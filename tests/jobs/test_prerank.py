@@ -115,7 +115,7 @@ def test_items_that_came_with_the_hold_out_are_left_out_of_its_lists(
         | {
             "items": ["ghost", row["items"][0], "new", *row["items"][1:]],
             "times": [row["times"][0]] * 3 + row["times"][1:],
-            "searches": ["1", row["searches"][0], "2", *row["searches"][1:]],
+            "searches": [1, row["searches"][0], 2, *row["searches"][1:]],
         }
         for row in sessions.to_pylist()
     ]

@@ -9,7 +9,7 @@ import torch
 
 from model.config import ModelConfig
 from model.errors import ModelInputError
-from model.feature_selection import GroupSelector
+from model.feature_selection import GroupSelector, pairs_apart
 from model.graph import ItemGraph
 from model.network import LightSAGE
 from model.trainer import train
@@ -103,6 +103,19 @@ def test_planted_groups_are_found_among_copies_and_noise(make_graph: MakeGraph) 
     names = [columns[group] for group in trained.network.selector.chosen().tolist()]
     assert names == ["make", "colour"]
     assert trained.network.selector.confidence().topk(2).values.min() > 0.8
+
+
+def test_the_table_and_the_choice_learn_from_pairs_without_an_item_in_common() -> None:
+    pairs = np.random.default_rng(0).integers(0, 60, (5000, 2))
+    learned, chooses = pairs_apart(pairs, 60, seed=0)
+    one, other = np.unique(learned), np.unique(chooses)
+    assert not np.intersect1d(one, other).size
+    assert len(other) == pytest.approx(20, abs=8)
+    among = np.isin(pairs, one).all(axis=1), np.isin(pairs, other).all(axis=1)
+    np.testing.assert_array_equal(learned, pairs[among[0]])
+    np.testing.assert_array_equal(chooses, pairs[among[1]])
+    both = pairs_apart(pairs[:1], 60, seed=0)  # too few to be divided
+    assert [len(part) for part in both] == [1, 1]
 
 
 def test_what_cannot_be_selected_is_refused(make_graph: MakeGraph) -> None:

@@ -188,7 +188,7 @@ def lloyd(vectors: Tensor, centres: Tensor, rounds: int) -> Tensor:
         distance, nearest = squared_distances(vectors, centres).min(dim=1)
         counts = torch.bincount(nearest, minlength=len(centres))
         sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
-        empty = (counts == 0).nonzero().squeeze(1)
+        empty = (counts == 0).nonzero().squeeze(1)[: len(vectors)]
         centres = sums / counts.clamp(min=1)[:, None]
         centres[empty] = vectors[distance.topk(len(empty)).indices]
     return centres

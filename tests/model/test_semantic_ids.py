@@ -190,6 +190,12 @@ def test_in_the_end_every_entry_is_the_mean_of_the_items_that_name_it(vectors: T
         left = left - made.codebooks()[level, codes]
 
 
+def test_a_catalogue_smaller_than_a_codebook_settles(vectors: Tensor) -> None:
+    made = quantizer(vectors)
+    made.settle(vectors[:3])
+    torch.testing.assert_close(made.decode(made.encode(vectors[:3])), vectors[:3])
+
+
 @pytest.mark.parametrize("mode", ["ste", "gumbel"])
 def test_codes_are_the_same_after_save_and_load(make_graph: MakeGraph, tmp_path: Path, mode: str) -> None:
     graph, config = small_graph(make_graph), small_config(mode=mode)

@@ -101,7 +101,9 @@ def of_features_alone(config: "ModelConfig") -> "ModelConfig":
 
     By its neighbours' noise an item is told apart as well as by an id of its own, so that noise would be chosen.
     """
-    edges = config.propagation.model_copy(update=dict.fromkeys(("strong_click", "swing", "co_search"), 0.0))
+    from model.graph import EDGE_TYPES
+
+    edges = config.propagation.model_copy(update=dict.fromkeys(EDGE_TYPES, 0.0))
     tail = config.tail.model_copy(update={"enabled": False})
     return without_ids(config).model_copy(update={"propagation": edges, "tail": tail})
 

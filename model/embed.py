@@ -1,5 +1,7 @@
 """Embeddings of the whole catalogue from a trained network, in the three roles of docs/artefacts.md."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,23 +37,26 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
         )
 
 
+@torch.no_grad()
 def semantic_ids(network: LightSAGE, encoder: EncoderInput) -> NDArray[np.int64]:
     """(N, L) codes by which `embed` embeds each item of a network with a quantiser.
 
     Not those of the embeddings that it gives: a decoded vector has another length than the vector that was encoded.
     """
     assert network.quantizer is not None
-    codes = network.quantizer.encode(unquantised(network, encoder))
-    return codes.cpu().numpy()
+    return torch.cat([network.quantizer.encode(vectors) for vectors in _items(network, encoder)]).cpu().numpy()
 
 
+@torch.no_grad()
 def unquantised(network: LightSAGE, encoder: EncoderInput) -> Tensor:
     """(N, D) item vectors as they enter a quantiser."""
+    return torch.cat([*_items(network, encoder)])
+
+
+def _items(network: LightSAGE, encoder: EncoderInput) -> Iterator[Tensor]:
     network.eval()
-    with torch.no_grad():
-        _, own, average = _inputs(network, encoder)
-        chunks = (slice(a, a + _CHUNK) for a in range(0, len(own), _CHUNK))
-        return torch.cat([network(own[part], average[part], "item") for part in chunks])
+    _, own, average = _inputs(network, encoder)
+    yield from _vectors(network, own, average, "item")
 
 
 def _inputs(network: LightSAGE, encoder: EncoderInput) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,11 +78,17 @@ def _rows(network: LightSAGE, encoder: EncoderInput, start: int) -> Tensor:
     )
 
 
-def _head(network: LightSAGE, own: Tensor, average: Tensor, role: Role) -> NDArray[np.float32]:
-    out = np.empty(own.shape, np.float32)
+def _vectors(network: LightSAGE, own: Tensor, average: Tensor, role: Role) -> Iterator[Tensor]:
+    """The network's vectors, not quantised, chunk after chunk."""
     for a in range(0, len(own), _CHUNK):
-        vectors = network(own[a : a + _CHUNK], average[a : a + _CHUNK], role)
+        yield network(own[a : a + _CHUNK], average[a : a + _CHUNK], role)
+
+
+def _head(network: LightSAGE, own: Tensor, average: Tensor, role: Role) -> NDArray[np.float32]:
+    out, at = np.empty(own.shape, np.float32), 0
+    for vectors in _vectors(network, own, average, role):
         if role == "item" and network.quantizer is not None and network.quantizer.started:
             vectors = network.quantizer.decode(network.quantizer.encode(vectors))
-        out[a : a + _CHUNK] = vectors.cpu().numpy()
+        out[at : at + len(vectors)] = vectors.cpu().numpy()
+        at += len(vectors)
     return out

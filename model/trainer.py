@@ -90,8 +90,8 @@ def train(
     With `validate`, training stops after `patience` evaluations without a better score, and the best weights are kept.
     Without, it runs the given `share` of its schedule, or all of it: the refit on everything makes as many passes over
     its pairs as validation chose. With `start`, weights begin as an earlier model's and the schedule is shorter. With
-    `keep_groups`, a selector learns which so many of the feature groups are read. The global random state of torch is
-    left as it was.
+    `keep_groups`, a selector learns which so many of the feature groups are read, from pairs of items that are in none
+    of the table's. The global random state of torch is left as it was.
 
     Raises:
         ModelInputError: the graph has no training pairs.
@@ -156,9 +156,12 @@ def _train(
 
     network, encoder, on_host = network.to(device), encoder.to(device), served
     served = encoder if config.tail.at_inference else served.to(device)
-    judged = pairs[:0]
+    choosing = None
     if network.selector is not None:
         pairs, judged = pairs_apart(pairs, graph.num_items, options.seed)
+        size = min(options.batch_size, len(judged))
+        judging = Batches(judged, size, graph.num_items, config, neighbours, device)
+        choosing = Choosing(network.selector, 3 * options.table_lr)
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
     schedule = max(1, round(per_epoch * options.max_epochs * (options.warm_share if warm else 1)))
@@ -173,10 +176,6 @@ def _train(
         learning.append({"params": network.quantizer.parameters(), "lr": config.semantic_ids.lr})
     optimiser = torch.optim.Adam(learning, fused=True)
     decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / schedule))
-    choosing = None
-    if network.selector is not None:
-        judging = Batches(judged, min(batch, len(judged)), graph.num_items, config, neighbours, device)
-        choosing = Choosing(network.selector, 3 * options.table_lr)
     best, curve, losses = _Best(), [], []
     for step in range(1, last + 1):
         network.train()

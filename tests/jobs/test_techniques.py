@@ -6,6 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import main
+from jobs.select_features import of_features_alone
+from model.config import ModelConfig
+from model.graph import load_graph
+from model.propagation import in_neighbours
 
 SMALL = "[model]\ndim = 16\n[model.train]\nmax_epochs = 0.5\nthreads = 1\n"
 
@@ -31,6 +35,16 @@ def test_feature_groups_are_chosen_and_compared(shop, tmp_path, config, capsys):
     (tmp_path / "next.toml").write_text(f"[model.features]\nexclude = {json.dumps(report['excluded'])}\n")
     assert main([*command[:3], "--config", str(tmp_path / "next.toml"), "--keep", "9"]) == 2
     assert f"9 of {len(report['kept'])} feature groups" in capsys.readouterr().err
+
+
+def test_groups_are_chosen_without_ids_neighbours_and_long_tail_means(shop):
+    graph = load_graph(shop.version / "graph", "full", shop.version / "graph" / "tables" / "items")
+    config = of_features_alone(ModelConfig())
+    neighbours = in_neighbours(graph, config.propagation)
+    assert not len(neighbours.neighbour)
+    assert not config.tail.enabled
+    assert graph.events.max() < config.features.id_min_events
+    assert len(in_neighbours(graph, ModelConfig().propagation).neighbour)
 
 
 def test_every_item_gets_a_code_whose_prefixes_can_be_features(shop, tmp_path, config, capsys):

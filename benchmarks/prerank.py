@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from _parts import Line, Part, parser, run
 
+from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.evaluate import catalogue_of
 from jobs.prerank import counted
@@ -69,7 +70,7 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
     say("")
     say("| order of the best 200 | HR@20 | MRR@20 | HR@100 | tail HR@20 | tail HR@100 | HR@20 of retrieval's |")
     say("|---|---:|---:|---:|---:|---:|---:|")
-    test = sessions_from_table(read_events([str(chosen.test)], {}, None))
+    test = sessions_from_table(read_events([str(chosen.test)], InputConfig()))
     rows: dict[str, list[list[float]]] = {}
     weights: dict[str, float] = {}
     for seed in range(chosen.seeds):

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import torch
 from _parts import Line, Part, parser, run
 
+from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.evaluate import catalogue_of, counting_peers
 from jobs.sessions import served, train_encoder
@@ -73,7 +74,7 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
     """The table of a shop whose sessions browse."""
     name, _, root = chosen.graph.partition("=")
     graph = Path(root)
-    test = sessions_from_table(read_events([str(chosen.test)], {}, None))
+    test = sessions_from_table(read_events([str(chosen.test)], InputConfig()))
     say(f"## {name}: the next item of a session")
     say("")
     say("| model | HR@20 | MRR@20 | HR@100 | tail HR@100 | wall s of training |")

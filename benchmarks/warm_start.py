@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.evaluate import KIND, catalogue_of
 from jobs.judge import CHOOSING
@@ -74,7 +75,7 @@ def main() -> int:
         chosen.first, chosen.name = settings.start + dt.timedelta(days=settings.days - chosen.nights), "the demo's shop"
     days = [chosen.first + dt.timedelta(days=n) for n in range(chosen.nights)]
     config = Config()
-    events = read_events(chosen.events, {}, None)
+    events = read_events(chosen.events, InputConfig())
     earliest = pc.min(events["timestamp"]).as_py().date()
     for day in days:
         folder = chosen.work / f"graph-{day}"

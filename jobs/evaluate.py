@@ -70,8 +70,7 @@ def evaluate_version(
 
     report("reading", 0.0)
     index = read_index(version / "index")
-    settings = config.graph.input.events
-    table = read_events(events, settings.columns, settings.timestamp_unit)
+    table = read_events(events, config.graph.input)
     early = int(
         pc.sum(pc.less_equal(table["timestamp"], pa.scalar(index.as_of, pa.timestamp("us", "UTC")))).as_py() or 0
     )

@@ -1,19 +1,31 @@
 """Small tables that commands read without Spark: test events and queries. Problems name the file, column and row."""
 
+import datetime as dt
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.dataset as ds
 
+from graph_build.config import EventType, InputConfig
 from jobs.errors import TableError
 
+log = logging.getLogger(__name__)
 
-def read_table(path: str) -> pa.Table:
+_NEEDED = ("session_id", "timestamp", "event_type", "item_id")
+_TYPES = get_args(EventType)
+
+
+def read_table(path: str, text: Iterable[str] = ()) -> pa.Table:
     """A parquet or CSV file, or a folder of either (date-partitioned or not), as it is.
+
+    Args:
+        text: columns that are text in a CSV file, whatever they look like: 007 is not 7.
 
     Raises:
         TableError: the path is missing, or a file is not what its name says.
@@ -25,7 +37,9 @@ def read_table(path: str) -> pa.Table:
     csv = [name for name in names if name.endswith((".csv", ".csv.gz"))]
     try:
         if csv:
-            return pa.concat_tables([pc_csv.read_csv(name) for name in csv], promote_options="permissive")
+            kinds = pc_csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
+            tables = [pc_csv.read_csv(name, convert_options=kinds) for name in csv]
+            return pa.concat_tables(tables, promote_options="permissive")
         return ds.dataset(path, format="parquet", partitioning="hive").to_table()
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{path} is not readable as parquet or CSV: {error}") from error
@@ -60,32 +74,68 @@ def _is_parquet(path: Path) -> bool:
     return path.name.endswith(".parquet") if path.is_file() else not glob.glob(f"{path}/**/*.csv*", recursive=True)
 
 
-def read_events(paths: Sequence[str], columns: Mapping[str, str], timestamp_unit: str | None = None) -> pa.Table:
-    """Test events in the contract's names and types.
+def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
+    """Test events in the contract's names and types, read by the rules of the graph build.
 
-    Args:
-        columns: contract name → name in the file, as in `[input.events.columns]`.
-        timestamp_unit: of integer times: s, ms or us.
+    Rows without a session, a readable time, a known type or an item are left out, counted, and warned of; so are, if
+    the configuration says so, events on our own ads.
 
     Raises:
-        TableError: a column is missing or of a type that cannot be read as the contract's.
+        TableError: a column is missing or of a type that cannot be read as the contract's, or more than
+            `max_bad_share` of a file's rows are bad.
     """
-    tables = [_events(path, columns, timestamp_unit) for path in paths]
-    return pa.concat_tables(tables, promote_options="permissive")
+    return pa.concat_tables([_events(path, config) for path in paths], promote_options="permissive")
 
 
-def _events(path: str, columns: Mapping[str, str], timestamp_unit: str | None) -> pa.Table:
-    table = read_table(path)
-    out: dict[str, pa.ChunkedArray] = {}
-    for name in ("session_id", "timestamp", "event_type", "item_id"):
-        out[name] = _column(table, columns.get(name, name), path)
-    for name in ("session_id", "event_type", "item_id"):
-        out[name] = _as_string(out[name], columns.get(name, name), path)
-    out["timestamp"] = _as_time(out["timestamp"], columns.get("timestamp", "timestamp"), path, timestamp_unit)
-    sequence = columns.get("sequence", "sequence")
-    if sequence in table.column_names and pa.types.is_integer(table[sequence].type):
-        out["sequence"] = table[sequence]
-    return pa.table(out)
+def _events(path: str, config: InputConfig) -> pa.Table:
+    own = {name: config.events.columns.get(name, name) for name in (*_NEEDED, "sequence", "ad_id")}
+    table = read_table(path, text=own.values())
+    given = {name: _column(table, own[name], path) for name in _NEEDED}
+    out = {name: _as_string(given[name], own[name], path) for name in ("session_id", "event_type", "item_id")}
+    out["event_type"] = _contract_types(out["event_type"], config.events.types)
+    out["timestamp"] = _as_time(given["timestamp"], own["timestamp"], path, config.events.timestamp_unit)
+    if own["sequence"] in table.column_names and not pa.types.is_null(table[own["sequence"]].type):
+        out["sequence"] = _as_number(table[own["sequence"]])
+    good = _good_rows(out, given, path, config.max_bad_share)
+    if config.events.exclude_ad_events and own["ad_id"] in table.column_names:
+        good = pc.and_(good, pc.is_null(_as_string(table[own["ad_id"]], own["ad_id"], path)))
+    return pa.table(out).filter(good)
+
+
+def _good_rows(
+    out: Mapping[str, pa.ChunkedArray], given: Mapping[str, pa.ChunkedArray], path: str, most: float
+) -> pa.ChunkedArray:
+    search = pc.equal(out["event_type"], "search")
+    faults = {
+        "session_missing": ("session_id", pc.is_null(out["session_id"])),
+        "time_invalid": ("timestamp", pc.is_null(out["timestamp"])),
+        "type_unknown": ("event_type", pc.invert(pc.is_in(out["event_type"], value_set=pa.array(_TYPES)))),
+        "item_missing": ("item_id", pc.and_not(pc.is_null(out["item_id"]), pc.fill_null(search, False))),
+    }
+    good = pa.chunked_array([pa.repeat(True, len(search))])
+    said, worst = [], (0, "")
+    for reason, (name, bad) in faults.items():
+        rows = pc.indices_nonzero(pc.and_(good, bad))
+        good = pc.and_not(good, bad)
+        if len(rows):
+            first = rows[0].as_py()
+            said.append(f"{reason}: {len(rows):,}")
+            worst = max(worst, (len(rows), f"{reason} in row {first + 1}: {given[name][first].as_py()!r}"))
+    bad_rows = len(good) - (pc.sum(good).as_py() or 0)
+    if bad_rows:
+        message = f"{path}: {bad_rows:,} of {len(good):,} events cannot be used ({', '.join(said)}), e.g. {worst[1]}"
+        if bad_rows > most * len(good):
+            raise TableError(f"{message}; more than [input] max_bad_share = {most:g} allows")
+        log.warning("%s; they are left out", message)
+    return good
+
+
+def _contract_types(column: pa.ChunkedArray, types: Mapping[str, str]) -> pa.ChunkedArray:
+    own = pc.utf8_lower(column)
+    named = own
+    for name, kind in types.items():
+        named = pc.if_else(pc.equal(own, name.lower()), kind, named)
+    return named
 
 
 def _column(table: pa.Table, name: str, path: str) -> pa.ChunkedArray:
@@ -98,30 +148,51 @@ def _column(table: pa.Table, name: str, path: str) -> pa.ChunkedArray:
 
 
 def _as_string(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_dictionary(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
-        return column.cast(pa.string())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return column.cast(pa.string())
-    raise TableError(f"{path}: column {name!r} has type {kind}, expected string")
+    """Trimmed; what is blank is null."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise TableError(f"{path}: column {name!r} has type {column.type}, expected string")
+    text = pc.utf8_trim_whitespace(column.cast(kind).cast(pa.string()))
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whole numbers (int64), null where there is none."""
+    if _is_text(column.type):
+        text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        column = pc.if_else(pc.match_substring_regex(text, r"^-?\d{1,18}$"), text, None)
+    elif not pa.types.is_integer(column.type):  # pandas writes integers with a gap as doubles
+        column = column.cast(pa.float64())
+        column = pc.if_else(pc.is_finite(column), column, None)
+    return column.cast(pa.int64(), safe=False)
 
 
 def _as_time(column: pa.ChunkedArray, name: str, path: str, unit: str | None) -> pa.ChunkedArray:
+    """Null where a text holds none. Without an offset times are in UTC."""
     target = pa.timestamp("us", "UTC")
-    kind = column.type
-    try:
-        if pa.types.is_timestamp(kind):
-            naive = kind.tz is None
-            return (
-                pc.assume_timezone(column.cast(pa.timestamp("us"), safe=False), "UTC")
-                if naive
-                else column.cast(target, safe=False)
-            )
-        if pa.types.is_string(kind) or pa.types.is_date(kind):
-            return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
-        if pa.types.is_integer(kind) and unit is not None:
-            return column.cast(pa.int64()).cast(pa.timestamp(unit, "UTC")).cast(target)
-    except pa.ArrowInvalid as error:
-        raise TableError(f"{path}: column {name!r} cannot be read as times: {error}") from error
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    column = column.cast(kind)
+    if pa.types.is_timestamp(kind):
+        plain = column.cast(pa.timestamp("us", kind.tz), safe=False)
+        return pc.assume_timezone(plain, "UTC") if kind.tz is None else plain.cast(target)
+    if pa.types.is_date(kind):
+        return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
+    if unit is not None and (pa.types.is_integer(kind) or _is_text(kind)):
+        whole = column.cast(pa.int64()) if pa.types.is_integer(kind) else _as_number(column)
+        return whole.cast(pa.timestamp(unit, "UTC")).cast(target)
+    if _is_text(kind):
+        return pa.chunked_array([pa.array(map(_time, column.to_pylist()), target)])
     hint = "; say what its integers count in [input.events] timestamp_unit" if pa.types.is_integer(kind) else ""
     raise TableError(f"{path}: column {name!r} has type {kind}, expected timestamp[us, tz=UTC]{hint}")
+
+
+def _time(text: str | None) -> dt.datetime | None:
+    try:
+        time = dt.datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        return None
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

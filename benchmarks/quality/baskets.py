@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from shop import KIND, Shop
 from table import fits, spread
 
+from graph_build.config import InputConfig
 from jobs.tables import read_events
 from retrieval.ads import Ads
 from retrieval.evaluate import evaluate
@@ -20,7 +21,7 @@ CELLS = (("all", 20), ("all", 100), ("tail", 100), ("cold", 100), ("ads", 20), (
 
 def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterable[int]) -> str:
     """Fit every model on everything, read the test once for each seed, and print."""
-    sessions = sessions_from_table(read_events([str(shop.test_events)], {}, None), KIND["basket"])
+    sessions = sessions_from_table(read_events([str(shop.test_events)], InputConfig()), KIND["basket"])
     row_of = {item: row for row, item in enumerate(shop.full.item_ids)}
     ads = Ads(pq.read_table(shop.root / "tables" / "ads"), row_of)
     of_ads = pairs_of("basket", sessions, shop.full.item_ids, shop.full.events, ads=ads)

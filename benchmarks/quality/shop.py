@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from graph_build.config import InputConfig
 from jobs.tables import read_events
 from model.graph import ItemGraph, load_graph
 from retrieval.baselines import TrainingSessions
@@ -99,7 +100,7 @@ class Shop:
     @cached_property
     def test(self) -> Pairs:
         """What the test sessions ask of a model of `full`."""
-        sessions = sessions_from_table(read_events([str(self.test_events)], {}, None), KIND[self.protocol])
+        sessions = sessions_from_table(read_events([str(self.test_events)], InputConfig()), KIND[self.protocol])
         return pairs_of(self.protocol, sessions, self.full.item_ids, self.full.events)
 
     @property

@@ -78,7 +78,7 @@ def render(events: int, days: int, size: int, costs: dict[str, Cost], stages: di
     lines = [
         "# A night",
         "",
-        *(__doc__ or "").strip().splitlines()[4:],
+        *(__doc__ or "").strip().splitlines()[2:],
         "",
         f"{events:,} events over {days} days:",
         "",

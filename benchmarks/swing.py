@@ -266,7 +266,7 @@ def render(costs: dict[tuple[str, int], Cost], entries: dict[int, int], agree: l
     lines = [
         "# Swing",
         "",
-        *(__doc__ or "").strip().splitlines()[4:],
+        *(__doc__ or "").strip().splitlines()[2:],
         "",
         "| edges | form | CPU s | wall s | JVM GiB | Python GiB | together GiB | CPU beside ours |",
         "|---:|---|---:|---:|---:|---:|---:|---:|",

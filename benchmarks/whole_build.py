@@ -102,7 +102,7 @@ def render(found: list[Built]) -> str:
     lines = [
         "# Graph build",
         "",
-        *(__doc__ or "").strip().splitlines()[4:],
+        *(__doc__ or "").strip().splitlines()[2:],
         "",
         "| log | events | edges | CPU s | wall s | µs CPU an event | JVM GiB | Python GiB | together GiB |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",

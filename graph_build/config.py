@@ -113,7 +113,7 @@ class ReportConfig(_Section):
 
 
 class GraphConfig(_Section):
-    """The whole configuration of `graph_build.build.build_graphs`."""
+    """The graph build."""
 
     input: InputConfig = InputConfig()
     strong_click: StrongClickConfig = StrongClickConfig()
@@ -124,4 +124,6 @@ class GraphConfig(_Section):
     report: ReportConfig = ReportConfig()
     counters: bool = Field(default=False, description="count what the pre-ranker needs")
     popularity_half_life_days: float = Field(default=30.0, gt=0)
-    window_days: int | None = Field(default=None, ge=1, description="days of stored logs that a build reads; all")
+    window_days: int | None = Field(
+        default=None, ge=1, description="days of stored logs that a build reads; left out, all"
+    )

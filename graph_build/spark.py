@@ -68,8 +68,6 @@ def spark_session(
         log4j = Path(__file__).with_name("log4j2.json").resolve().as_uri()
         settings = {
             "spark.driver.memory": driver_memory,
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
@@ -79,6 +77,8 @@ def spark_session(
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
             "spark.driver.extraJavaOptions": f"-XX:+UseParallelGC -Dlog4j2.configurationFile={log4j}",
         }
+        if master.startswith("local"):  # the workers of any other must find their way back to this host
+            settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         if local_dir is not None:
             settings["spark.local.dir"] = local_dir
         for name, value in settings.items():

@@ -21,7 +21,7 @@ QUARANTINE = "input string, reason string, row string"
 
 @dataclass(frozen=True)
 class Events:
-    """Checked events. `rows` holds the refused ones too (`reason` not null); `as_of`: time of the last valid one."""
+    """Checked events. `rows` holds the refused ones too (`reason` not null); `as_of`: time of the last usable one."""
 
     rows: "DataFrame"
     read: int
@@ -80,7 +80,9 @@ def checked_events(
             left_out += n
         else:
             by_type[kind] = by_type.get(kind, 0) + n
-            last = max(last, time)
+            # As in the stored days: what was merely shown makes a version no later.
+            if kind != "impression":
+                last = max(last, time)
     files = ", ".join(file for source in sources for file in source.files[:3])
     if total == 0:
         raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")

@@ -291,6 +291,14 @@ def _semantic_ids(options: argparse.Namespace) -> int:
     return OK
 
 
+def _config(options: argparse.Namespace) -> int:
+    from jobs.config import load_config
+    from jobs.settings import as_toml
+
+    sys.stdout.write(as_toml(load_config(options.config)))
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from jobs.demo import demo
 
@@ -322,6 +330,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evaluate": _evaluate,
     "select-features": _select_features,
     "semantic-ids": _semantic_ids,
+    "config": _config,
     "demo": _demo,
 }
 

@@ -85,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
 
     retrieve = commands.add_parser("retrieve", help="answer a table of queries")
     _workspace(retrieve)
-    retrieve.add_argument("--queries", required=True, metavar="Q.parquet", help="query_id, item_ids, [at], [country]")
+    retrieve.add_argument(
+        "--queries", required=True, metavar="Q.parquet", help="query_id, item_ids, [at], [country], [query]"
+    )
     retrieve.add_argument("--k", type=int, required=True, help="results a query")
     retrieve.add_argument("--output", required=True, type=Path, metavar="OUT.parquet")
     retrieve.add_argument("--at", metavar="TIME", help="when ads must be active; default: the as-of time")
@@ -121,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
         "--size", type=_between(2, 256), default=256, metavar="K", help="values of each number (default 256)"
     )
     codes.add_argument("--output", required=True, type=Path, metavar="CODES.parquet")
+
+    settings = commands.add_parser("config", help="print all settings as TOML, with what each of them means")
+    settings.add_argument("--config", type=Path, metavar="FILE", help="as this file sets them; default: the defaults")
 
     demo = commands.add_parser("demo", help="the whole way on a built-in marketplace")
     demo.add_argument("--directory", type=Path, default=Path("demo"), help="where its data and workspace go")

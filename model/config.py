@@ -105,7 +105,7 @@ class TrainConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """All of the model room's settings."""
+    """The model."""
 
     dim: int = Field(192, ge=2, description="of the embeddings, all members together")
     members: int = Field(4, ge=1, description="networks side by side, each on its share of the dimensions")

@@ -12,7 +12,7 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 class ScoreWeights(BaseModel):
     """Weights of the terms of a score, which `retrieval.weights` writes out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     prior: float = Field(default=0.05, ge=0.0)
     """At a softmax temperature T, a weight of T corrects for the shift of demand wholly."""
@@ -24,7 +24,7 @@ class ScoreWeights(BaseModel):
 class RetrievalConfig(BaseModel):
     """How candidates are found and ranked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     exact_below: int = Field(default=30_000, ge=0)
     """Rows up to which an exact scan answers a request, and up to which a flat index is built; beyond, the cheaper way.
@@ -44,7 +44,7 @@ class RetrievalConfig(BaseModel):
     all vectors one after the other."""
     index_prefix: int | None = Field(default=None, ge=1)
     """Adaptive retrieval: only the first so many dimensions are indexed, of embeddings that were trained for it
-    (`[model] matryoshka`); what is found is ranked by all of them. None = all are indexed."""
+    (`[model] matryoshka`); what is found is ranked by all of them. left out, all are indexed."""
     funnel: bool = False
     """Whether what an indexed prefix finds for a request is halved by prefixes of doubling size before it is ranked; a
     batch ranks all of it."""
@@ -53,16 +53,16 @@ class RetrievalConfig(BaseModel):
     recency_weight: Share = 0.5
     """An item's weight in the query relative to the next more recent one; 1 weighs all alike."""
     prior_weight: float | None = Field(default=None, ge=0.0)
-    """How much the recent shift of demand counts in a score; None = chosen on the hold-out."""
+    """How much the recent shift of demand counts in a score; left out, it is chosen on the hold-out."""
     direct_weight: float | None = Field(default=None, ge=0.0)
-    """How much a strong-click edge from a viewed item counts in a score; None = chosen on the hold-out."""
+    """How much a strong-click edge from a viewed item counts in a score; left out, it is chosen on the hold-out."""
     popularity_weight: float | None = None
     """How much log(1 + min(events, 10)) is taken off a score: the dial between common items (below 0) and rare (above).
 
-    None = what the hold-out gives for almost nothing: the largest weight that keeps 99.8% of its best score.
+    Left out: what the hold-out gives for almost nothing: the largest weight that keeps 99.8% of its best score.
     """
     revisit_weight: float | None = Field(default=None, ge=0.0)
-    """What it adds to an item's score that the session viewed it before; None = chosen on the hold-out's sessions."""
+    """What having been viewed before adds to an item's score; left out, it is chosen on the hold-out's sessions."""
     long_tail: bool = True
     """Whether a tail item with an edge from a viewed item is scored by its own vector (role `item_own`)."""
     train_rows_per_list: int = Field(default=64, ge=1)
@@ -83,7 +83,7 @@ class RetrievalConfig(BaseModel):
 class ServeConfig(BaseModel):
     """Limits of the HTTP server."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     default_k: int = Field(default=20, ge=1)
     max_k: int = Field(default=1000, ge=1)
@@ -94,7 +94,7 @@ class ServeConfig(BaseModel):
     max_id_length: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=1_000_000, ge=1)
     max_age_hours: float | None = Field(default=None, gt=0.0)
-    """`/readyz` fails once the served version's as-of time is older than this; None = any age will do."""
+    """`/readyz` fails once the served version's as-of time is older than this; left out, any age will do."""
     current_check_seconds: float = Field(default=10.0, gt=0.0)
     """How often a server looks whether another version was published, which it then serves."""
     retry_refused_seconds: float = Field(default=300.0, ge=0.0)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import load_config
+from jobs.cli import main
+from jobs.config import Config, load_config
 from jobs.errors import ConfigError
 
 
@@ -50,3 +51,16 @@ def test_the_input_is_not_offered_where_nobody_writes_it(said) -> None:
 
 def test_a_room_that_is_no_table_is_an_error_too(said) -> None:
     assert "graph" in said("graph = 3\n[input.events]\ntimestamp_unit = 'ms'")
+
+
+def test_all_settings_are_printed_and_read_back(tmp_path, capsys):
+    path = tmp_path / "c.toml"
+    assert main(["config"]) == 0
+    path.write_text(capsys.readouterr().out)
+    assert load_config(path) == Config()
+    path.write_text('[input.events.types]\n"page view" = "view"\n[model]\nmatryoshka = [16]\nmembers = 1\n')
+    assert main(["config", "--config", str(path)]) == 0
+    again = tmp_path / "again.toml"
+    again.write_text(capsys.readouterr().out)
+    assert load_config(again) == load_config(path) != Config()
+    assert "# prior_weight =" in again.read_text()

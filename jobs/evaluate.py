@@ -109,6 +109,8 @@ def evaluate_version(
         "version": name,
         "as_of": index.as_of.isoformat(),
         "protocol": options.protocol,
+        "ads_only": options.ads_only,
+        "include_current": options.include_current,
         "rows": rows,
     }
     if early:
@@ -175,4 +177,7 @@ def as_time(value: str) -> dt.datetime:
         time = dt.datetime.fromisoformat(value)
     except ValueError:
         raise JobError(f"{value!r} is no ISO 8601 time, e.g. 2026-03-14T09:30:00Z") from None
-    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    try:
+        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    except OverflowError:
+        raise JobError(f"{value!r} is out of range in UTC") from None

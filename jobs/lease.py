@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -30,7 +31,7 @@ def served(workspace: Workspace, within: dt.timedelta = VALID) -> set[str]:
 
 
 class Lease:
-    """A note in the workspace that this server serves a version, so that none that is served is deleted.
+    """A note in the workspace of the versions that this server serves or tries to, so that none of them is deleted.
 
     Where the workspace cannot be written to there is none: keep enough versions then.
     """
@@ -41,12 +42,17 @@ class Lease:
         self._workspace = workspace
         self._name = f"serving/{socket.gethostname()}-{os.getpid()}.json"
         self._versions: list[str] = []
-        self._written = 0.0
+        self._written = -math.inf
 
     def take(self, version: str) -> None:
-        """This version is about to be served; the one before it is until then, or for good if this one is refused."""
-        self._versions = [*self._versions[-1:], version] if version not in self._versions[-1:] else self._versions
+        """This version is about to be served, beside those that were taken and not dropped."""
+        self._versions.append(version)
         self._write()
+
+    def drop(self, version: str) -> None:
+        """This version is not served any more, or could not be; the note says so when it is renewed next."""
+        self._versions.remove(version)
+        self._written = -math.inf
 
     def current(self) -> str:
         """The published version's name; now and then the note is renewed."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import threading
+from collections import Counter, OrderedDict
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -114,7 +115,8 @@ class Ads:
         self._bounds = _instants(self.starts, self.ends)
         self._moved: dict[str, int] = {}
         self._rows: dict[str, dict[str, Any]] = {}
-        self._cached = lru_cache(maxsize=_CACHED)(self._eligible_at)
+        self._kept: OrderedDict[tuple[int, str | None], tuple[Mask, Eligible]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def replaced(self, rows: list[dict[str, Any]]) -> Ads:
         """With other rows for some ads, and with further ads: by ad_id, whatever their versions.
@@ -154,7 +156,7 @@ class Ads:
         news = changed._bounds != np.append(self._bounds, _EVER.max)[place]
         if news.any():
             new._bounds = np.insert(self._bounds, place[news], changed._bounds[news])
-        new._cached = lru_cache(maxsize=_CACHED)(new._eligible_at)
+        new._kept, new._lock = OrderedDict(), threading.Lock()
         return new
 
     def _in_place(self, at: Rows, changed: Ads) -> bool:
@@ -180,8 +182,13 @@ class Ads:
         """An ad's row by column, of the table or as it was replaced."""
         if ad_id in self._rows:
             return self._rows[ad_id]
-        place = self._line_of.get(ad_id)
-        return None if place is None else self.table.slice(place, 1).to_pylist()[0]
+        return self.rows([ad_id]).get(ad_id)
+
+    def rows(self, ad_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """The same of many ads at once; those that are not there are left out."""
+        lines = [self._line_of[ad] for ad in ad_ids if ad in self._line_of and ad not in self._rows]
+        read = self.table.take(pa.array(lines, pa.int64())).to_pylist() if lines else []
+        return {row["ad_id"]: row for row in read} | {ad: self._rows[ad] for ad in ad_ids if ad in self._rows}
 
     @cached_property
     def _line_of(self) -> dict[str, int]:
@@ -237,6 +244,17 @@ class Ads:
         # A country that no ad names is as good as none, and must not fill the cache.
         folded = None if country is None else country.casefold()
         return folded if folded in self._countries else None
+
+    def _cached(self, interval: int, country: str | None) -> tuple[Mask, Eligible]:
+        # An lru_cache of a method is a cycle: at every live change the ads before it would outlive it.
+        key = interval, country
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._eligible_at(interval, country)
+                if len(self._kept) > _CACHED:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
     def _eligible_at(self, interval: int, country: str | None) -> tuple[Mask, Eligible]:
         # Any instant of the stretch will do; its first is the boundary itself.

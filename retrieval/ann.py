@@ -82,17 +82,20 @@ class Ann:
         share = self.parameters["nprobe"] / self.parameters["nlist"]
         return self.parameters.get("visited", math.ceil(share * len(self.rows)))
 
-    def exact_is_cheaper(self, eligible: int, *, gathered: bool) -> bool:
+    def exact_is_cheaper(self, eligible: int, *, gathered: bool, outside: int = 0) -> bool:
         """Whether so many eligible rows are better scanned, with their vectors side by side or still to be gathered.
+
+        `outside`: further eligible rows, which the index does not hold, and which have to be fetched beside a search.
 
         In units of skipping a row in a list (about 10 ns): 64 dimensions cost 1 side by side, 1.4 in a list, and a row
         that has to be fetched 3 and 2.5 for its every 64. Fitted to benchmarks/filters.py.
         """
         vectors, whole = self.index.d / 64, self.parameters.get("dim", self.index.d) / 64
-        scan = eligible * (whole if gathered else 3 + 2.5 * whole)
+        fetched = 3 + 2.5 * whole
+        scan = (eligible + outside) * (whole if gathered else fetched)
         seen = self.needed(eligible)
         skipped = seen * (len(self.rows) - eligible) / max(1, eligible)
-        return scan <= 1.4 * vectors * seen + skipped
+        return scan <= 1.4 * vectors * seen + skipped + fetched * outside
 
     def needed(self, selected: int) -> int:
         """How many of so many selected rows a search has to look at, as it was measured for some shares of the rows.

@@ -7,7 +7,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -148,18 +149,24 @@ def _answer(
         unknown = [number for number in numbers if not asked[number].views]
         if unknown:
             answers.append(_popular(retriever, unknown, k, scope))
-        if known and len(scope.rows) <= retriever.config.batch_exact_below:
+        if known and _by_product(retriever, scope):
             answers.append(_ranked(retriever, asked, known, k, scope, include_current=keep))
         elif known:
             alone = known
             if retriever.ann is not None and asked[numbers[0]].at >= microseconds(retriever.as_of):
                 found, alone = _by_index(retriever, asked, known, k, scope, include_current=keep)
                 answers.append(found)
-            for number in alone:
-                query = asked[number]
-                time = datetime.fromtimestamp(query.at / 1e6, UTC)
-                answers.append(_single(retriever, number, query, time, k, all_items=all_items, keep=keep))
+            one = partial(_single, retriever, k=k, all_items=all_items, keep=keep)
+            answers += [one(number, asked[number]) for number in alone]
     return answers
+
+
+def _by_product(retriever: Retriever, scope: Scope) -> bool:
+    """Whether one matrix product answers best: of few rows, or of a catalogue that the index holds only in part."""
+    if len(scope.rows) <= retriever.config.batch_exact_below:
+        return True
+    whole = len(scope.rows) == retriever.catalogue.n_rows
+    return whole and (retriever.ann is None or len(retriever.ann.rows) < retriever.catalogue.n_rows)
 
 
 def _by_index(
@@ -241,7 +248,7 @@ def _listed(
 
 
 def _popular(retriever: Retriever, numbers: list[int], k: int, scope: Scope) -> _Answers:
-    popular = retriever.popular(scope)[:k]
+    popular = retriever.popular(scope, k)
     n = len(popular) * len(numbers)
     return _Answers(
         np.repeat(np.array(numbers, np.int64), len(popular)),
@@ -253,11 +260,9 @@ def _popular(retriever: Retriever, numbers: list[int], k: int, scope: Scope) -> 
     )
 
 
-def _single(
-    retriever: Retriever, number: int, query: _Query, at: datetime, k: int, *, all_items: bool, keep: bool
-) -> _Answers:
+def _single(retriever: Retriever, number: int, query: _Query, *, k: int, all_items: bool, keep: bool) -> _Answers:
     results = retriever.retrieve(
-        query.items, k, at=at, country=query.country, query=query.query, all_items=all_items, include_current=keep
+        query.items, k, at=query.at, country=query.country, query=query.query, all_items=all_items, include_current=keep
     ).results
     return _Answers(
         np.full(len(results), number, np.int64),
@@ -281,7 +286,7 @@ def _table(retriever: Retriever, answers: list[_Answers], query_ids: pa.Array) -
         return SCHEMA.empty_table()
     query = np.concatenate([part.query for part in answers])
     place = np.concatenate([part.place for part in answers])
-    items = pa.array(retriever.catalogue.item_ids, pa.string())
+    items = retriever.catalogue.attributes["item_id"].combine_chunks()
     columns = {
         "query_id": query_ids.take(pa.array(query)),
         "rank": pa.array(place.astype(np.int32)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -136,9 +137,17 @@ class SqliteChangeLog:
             except sqlite3.Error as error:
                 raise self._failed("read", error) from error
         return [
-            Entry(number, datetime.fromisoformat(received_at), Change.model_validate_json(change))
+            Entry(number, datetime.fromisoformat(received_at), self._read(number, change))
             for number, received_at, change in rows
         ]
+
+    def _read(self, number: int, change: str) -> Change:
+        """A change of the log, without what only a newer build knows."""
+        try:
+            said = json.loads(change)
+            return Change.model_validate({name: said[name] for name in said if name in Change.model_fields})
+        except (ValueError, TypeError) as error:
+            raise ChangeLogError(f"{self._path}: entry {number} is no change that this build reads: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

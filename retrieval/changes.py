@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from .ads import SCHEMA
+from .ads import COUNTRY_PATTERN, SCHEMA
+from .filters import ID_LENGTH
 
-ID_LENGTH = 512
 FIELDS = tuple(name for name in SCHEMA.names if name not in ("ad_id", "version"))
 OF_CAMPAIGN = ("status", "starts_at", "ends_at")
 
@@ -45,13 +45,13 @@ class Change(BaseModel):
     version: int = Field(ge=0, lt=2**63, description="Of the system of record; the highest counts")
     item_id: Id | None = None
     advertiser_id: Id | None = None
-    status: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+    status: Annotated[str, StringConstraints(max_length=64, strip_whitespace=True, to_lower=True)] | None = Field(
         None, description="active or null; any other (paused, exhausted, …) is not shown"
     )
     starts_at: Time | None = None
     ends_at: Time | None = None
     countries: (
-        Annotated[list[Annotated[str, StringConstraints(pattern="^[A-Za-z]{2}$")]], Field(max_length=300)] | None
+        Annotated[list[Annotated[str, StringConstraints(pattern=COUNTRY_PATTERN)]], Field(max_length=300)] | None
     ) = None
     bid: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
@@ -67,6 +67,8 @@ class Change(BaseModel):
         for name in ("item_id", "campaign_id"):
             if name in self.model_fields_set and getattr(self, name) is None:
                 raise ValueError(f"{name}: must not be null")
+        if self.starts_at is not None and self.ends_at is not None and self.ends_at < self.starts_at:
+            raise ValueError(f"ends_at: {self.ends_at.isoformat()} is before starts_at {self.starts_at.isoformat()}")
         return self
 
     def values(self) -> dict[str, Any]:
@@ -81,6 +83,9 @@ class Said(NamedTuple):
     version: int
     sequence: int
     value: Any
+
+
+_NOTHING = Said(-1, -1, None)
 
 
 class Changes:
@@ -132,18 +137,24 @@ class Changes:
 
     def campaign_of(self, ad_id: str, row: dict[str, Any] | None) -> str | None:
         """The campaign of an ad whose row of the nightly table is given."""
-        return self._newest("campaign_id", row, self._ads.get(ad_id, {}))
+        campaign: str | None = self._newest("campaign_id", row, self._ads.get(ad_id, {})).value
+        return campaign
+
+    def newest(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, Said]:
+        """What counts of each field of an ad, given the nightly table's row."""
+        said = self._ads.get(ad_id, {})
+        campaign = self._campaigns.get(self.campaign_of(ad_id, row) or "", {})
+        return {name: self._newest(name, row, said, campaign) for name in FIELDS}
 
     def row(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, Any] | None:
         """The row of an ad as it counts now, given the nightly table's; None while item or campaign is unknown."""
-        said = self._ads.get(ad_id, {})
-        campaign = self._campaigns.get(self.campaign_of(ad_id, row) or "", {})
-        now = {"ad_id": ad_id, "version": None} | {name: self._newest(name, row, said, campaign) for name in FIELDS}
-        return None if now["item_id"] is None or now["campaign_id"] is None else now
+        values = {name: said.value for name, said in self.newest(ad_id, row).items()}
+        known = values["item_id"] is not None and values["campaign_id"] is not None
+        return {"ad_id": ad_id, "version": None} | values if known else None
 
     @staticmethod
-    def _newest(name: str, row: dict[str, Any] | None, *said: dict[str, Said]) -> Any:
+    def _newest(name: str, row: dict[str, Any] | None, *said: dict[str, Said]) -> Said:
         every = [one[name] for one in said if name in one]
         if row is not None:
             every.append(Said(row["version"] or 0, 0, row[name]))
-        return max(every, key=lambda one: one[:2]).value if every else None
+        return max(every, key=lambda one: one[:2], default=_NOTHING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -86,6 +86,7 @@ class ServeConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     default_k: int = Field(default=20, ge=1)
+    """Results of a request that does not say how many, at most `max_k`."""
     max_k: int = Field(default=1000, ge=1)
     max_items: int = Field(default=100, ge=1)
     """Longest list of viewed items in a request."""
@@ -111,3 +112,9 @@ class ServeConfig(BaseModel):
     """How long a request's body may take to arrive."""
     shutdown_seconds: int = Field(default=10, ge=0)
     """How long running requests may take to end after the signal to stop."""
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> ServeConfig:
+        if self.default_k > self.max_k:
+            raise ValueError(f"default_k = {self.default_k} is above max_k = {self.max_k}")
+        return self

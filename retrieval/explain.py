@@ -152,7 +152,8 @@ def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
         return Missing(expected, False, why)
     scope = retriever.scope(microseconds(asked.at), asked.country, asked.filters)
     score, rank = _rank(retriever, asked, scope, row)
-    if any(result.item_id == item for result in _response(retriever, asked).results):
+    response = _response(retriever, asked)
+    if item in response.items:
         return Missing(expected, True, [], rank, score)
     if asked.min_score is not None and score < asked.min_score:
         return Missing(expected, False, [f"its score {score:.4f} is below min_score {asked.min_score}"], rank, score)
@@ -160,7 +161,7 @@ def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
     said = f"rank {rank} of {len(scope.rows)} eligible items, of which {asked.k} were asked for"
     if rank <= asked.k and caps:
         said = f"rank {rank}, but others of its advertiser or campaign fill the cap"
-    elif rank <= asked.k:
+    elif rank <= asked.k and response.plan.startswith("index"):
         said = f"rank {rank}, which the approximate index missed"
     return Missing(expected, False, [said], rank, score)
 
@@ -247,25 +248,24 @@ def _faults(ad: dict[str, Any], asked: Asked) -> Iterator[str]:
 def _rank(retriever: Retriever, asked: Asked, scope: Scope, row: int) -> tuple[float, int]:
     """(score, rank from 1) of an eligible row by exact scan, the request's left-out rows not counted."""
     catalogue = retriever.catalogue
-    views = catalogue.rows(asked.items)[0]
+    ranker = retriever.ranker_of(asked.stages)
+    views = np.array(catalogue.rows(asked.items)[0][-ranker.recent_items :], np.int64)
     out = catalogue.rows([*asked.exclude, *(() if asked.include_current else asked.items[-1:])])[0]
-    if not views:
+    if not len(views):
         order = [other for other in retriever.popular(scope).tolist() if other not in out]
         return 0.0, order.index(row) + 1
-    prepared = retriever.ranker_of(asked.stages).ask(np.array(views, np.int64))
+    prepared = ranker.ask(views)
     scores = prepared.over(catalogue.item[scope.rows], catalogue.bias[scope.rows], scope.rows)
     own = scores[np.searchsorted(scope.rows, row)]
     before = (scores > own) | ((scores == own) & (scope.rows < row))
     before &= ~np.isin(scope.rows, out)
     rank = int(before.sum()) + 1
-    if retriever.prerank is None or not asked.stages.prerank or rank > retriever.prerank.depth:
+    if retriever.prerank is None or not asked.stages.prerank:
         return float(own), rank
     ahead = np.setdiff1d(scope.rows, np.array(out, np.int64))
     of = scores[np.searchsorted(scope.rows, ahead)]
-    best = np.lexsort((ahead, -of))[: retriever.prerank.depth]
-    context = Context.of(
-        np.array(views, np.int64), retriever.config.recency_weight, query=asked.query, country=asked.country
-    )
+    best = np.lexsort((ahead, -of))[: max(retriever.prerank.depth, rank)]
+    context = Context.of(views, retriever.config.recency_weight, query=asked.query, country=asked.country)
     ordered, found = retriever.prerank.ordered(context, ahead[best], of[best])
     place = int(np.flatnonzero(ordered == row)[0])
     return float(found[place]), place + 1

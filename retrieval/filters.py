@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from .errors import RequestError
 from .exact import Mask
 
+ID_LENGTH = 512
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
 
 class Filters(BaseModel):
     """Conditions on the results of a request; those on ads apply before an item's winning ad is chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    category: str | None = Field(None, description="This category or any below it, in any case (levels split by ' > ')")
-    price_min: float | None = Field(None, description="Lowest price; an item without a price does not pass")
-    price_max: float | None = Field(None, description="Highest price; an item without a price does not pass")
+    category: str | None = Field(
+        None, max_length=ID_LENGTH, description="This category or any below it, in any case (levels split by ' > ')"
+    )
+    price_min: Number | None = Field(None, description="Lowest price; an item without a price does not pass")
+    price_max: Number | None = Field(None, description="Highest price; an item without a price does not pass")
     exclude_advertisers: list[str] = []
     exclude_campaigns: list[str] = []
     max_per_advertiser: int | None = Field(None, ge=1)

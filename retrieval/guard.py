@@ -36,7 +36,8 @@ class Tokens:
 
 
 def _is(sent: str, token: str) -> bool:
-    return hmac.compare_digest(sent.encode(), f"Bearer {token}".encode())
+    scheme, _, given = sent.partition(" ")
+    return scheme.casefold() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 
 class Guard:

@@ -61,9 +61,10 @@ class LiveAds:
         return Outcome("applied") if self._counts(change, change.ad_id) else Outcome("superseded", "newer is known")
 
     def _counts(self, change: Change, ad_id: str) -> bool:
-        """Whether any field of the ad is as this change says."""
-        now = self._row(ad_id)
-        return now is not None and any(now[name] == value for name, value in change.values().items())
+        """Whether any field of the ad is as this change says, and because of it."""
+        now = self.changes.newest(ad_id, self._base.row(ad_id))
+        mine = {name: (change.version, value) for name, value in change.values().items()}
+        return any((now[name].version, now[name].value) == said for name, said in mine.items())
 
     def _row(self, ad_id: str) -> dict[str, Any] | None:
         return self.changes.row(ad_id, self._base.row(ad_id))
@@ -74,10 +75,12 @@ class LiveAds:
         return set(self.ads.ad_ids[np.isin(self.ads.campaign, codes)].tolist()) if codes else set()
 
     def _renew(self, ads: set[str], campaigns: set[str]) -> None:
-        rows = [row for ad in sorted(ads) if (row := self._row(ad)) is not None]
-        if rows:
-            self.ads = self.ads.replaced(rows)
+        self._replace(ads)
         # Only now: an ad may just have joined the campaign.
-        rows = [row for ad in sorted(self._of(campaigns) - ads) if (row := self._row(ad)) is not None]
+        self._replace(self._of(campaigns) - ads)
+
+    def _replace(self, ads: set[str]) -> None:
+        base = self._base.rows(sorted(ads))
+        rows = [row for ad in sorted(ads) if (row := self.changes.row(ad, base.get(ad))) is not None]
         if rows:
             self.ads = self.ads.replaced(rows)

@@ -152,7 +152,7 @@ class Measured:
         try:
             await self._app(scope, receive, watch)
         except Exception:
-            _log.exception("a request to %s failed", scope["path"], extra={"request_id": ident})
+            _log.exception("a request to %r failed", scope["path"], extra={"request_id": ident})
             # Answered here and not raised on: the server would log it again and drop the client's connection.
             if not status:
                 await problem(500, "the server failed on this request; its log says why")(scope, receive, watch)
@@ -164,7 +164,7 @@ class Measured:
             self._metrics.seconds.observe(endpoint, seconds)
             if seconds > self._slow_seconds:
                 more = {"request_id": ident, "endpoint": endpoint, "status": status, "seconds": round(seconds, 4)}
-                _log.warning("%s %s took %.3f s", scope["method"], scope["path"], seconds, extra=more)
+                _log.warning("%s %r took %.3f s", scope["method"], scope["path"], seconds, extra=more)
 
 
 def _ident(scope: Scope) -> str:

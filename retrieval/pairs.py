@@ -16,6 +16,8 @@ from .ranking import Queries
 from .sessions import Sessions
 
 _MAX_BASKET_QUERIES = 20
+# More of a prefix nobody reads, and those of a bot's session would not fit into memory.
+_MAX_PREFIX = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ def pairs_of(
 ) -> Pairs:
     """The pairs of a protocol by its name: item, session or basket; `ads` keeps apart the times at which they differ.
 
+    `include_current` says nothing of baskets, whose targets are other items.
+
     Args:
         item_ids, events: (N,) the catalogue's ids, sorted, and each item's training events.
 
@@ -68,7 +72,7 @@ def pairs_of(
         EvaluationError: no such protocol.
     """
     if protocol == "item":
-        return item_pairs(sessions, item_ids, events, ads=ads)
+        return item_pairs(sessions, item_ids, events, ads=ads, include_current=include_current)
     if protocol == "session":
         return session_pairs(sessions, item_ids, events, ads=ads, include_current=include_current)
     if protocol == "basket":
@@ -76,10 +80,20 @@ def pairs_of(
     raise EvaluationError(f"protocol must be item, session or basket, got {protocol!r}")
 
 
-def item_pairs(sessions: Sessions, item_ids: NDArray[np.object_], events: Rows, *, ads: Ads | None = None) -> Pairs:
-    """Item-to-item: each consecutive pair (a, b), a ≠ b, of a session; candidates are the whole catalogue without a."""
+def item_pairs(
+    sessions: Sessions,
+    item_ids: NDArray[np.object_],
+    events: Rows,
+    *,
+    ads: Ads | None = None,
+    include_current: bool = False,
+) -> Pairs:
+    """Item-to-item: each consecutive pair (a, b), a ≠ b, of a session; candidates are the whole catalogue without a.
+
+    With `include_current` a is a candidate, and may be the target.
+    """
     rows, known = lookup(item_ids, sessions.item_ids)
-    first = _followed(sessions, distinct=True)
+    first = _followed(sessions, distinct=not include_current)
     stretch = _stretch(sessions.times[first + 1], ads)
     queries, query = _single(rows[first], known[first], stretch, len(item_ids))
     return Pairs(
@@ -93,6 +107,7 @@ def item_pairs(sessions: Sessions, item_ids: NDArray[np.object_], events: Rows, 
         stretch=stretch,
         events=_events(events, rows[first + 1], known[first + 1]),
         n_items=len(item_ids),
+        include_current=include_current,
     )
 
 
@@ -107,7 +122,8 @@ def session_pairs(
     """Session-to-item: for each prefix of a session the next item.
 
     With `include_current` a prefix's last item is a candidate, and may be the target; without it the prefixes that it
-    follows again are left out. Unknown items of a prefix say nothing; a prefix without a known item finds nothing.
+    follows again are left out. Unknown items of a prefix say nothing; a prefix without a known item finds nothing. Of a
+    long prefix the last 100 known items are asked with.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     last = _followed(sessions, distinct=not include_current)
@@ -116,6 +132,7 @@ def session_pairs(
     starts, ends = seen[sessions.offsets[session]], seen[last + 1]
     query_known = ends > starts
     starts, ends = starts[query_known], ends[query_known]
+    starts = np.maximum(starts, ends - _MAX_PREFIX)
     counts = ends - starts
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(starts, counts)

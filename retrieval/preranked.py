@@ -40,6 +40,7 @@ def ordered(
     Args:
         said: (query text, country) of each query, None = unknown.
     """
+    queries = queries.recent(ranker.recent_items)
     rows, scores = [], []
     for line in range(len(queries)):
         views = queries.rows[queries.offsets[line] : queries.offsets[line + 1]]

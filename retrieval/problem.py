@@ -10,6 +10,9 @@ import orjson
 from fastapi import Response
 from pydantic import ValidationError
 
+# Errors that are listed: a body of unknown keys must not be answered by a longer one.
+_MOST = 20
+
 
 def problem(
     status: int, detail: str, errors: Sequence[Mapping[str, str]] = (), headers: Mapping[str, str] | None = None
@@ -41,8 +44,10 @@ def of_validation(error: ValidationError) -> Response:
     found = error.errors(include_url=False, include_input=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return problem(400, f"the body is not JSON: {found[0]['msg']}")
-    errors = [{"field": _path(line["loc"]), "message": _message(line["type"], line["msg"])} for line in found]
-    return problem(422, "; ".join(f"{line['field']}: {line['message']}" for line in errors[:5]), errors)
+    errors = [{"field": _path(line["loc"]), "message": _message(line["type"], line["msg"])} for line in found[:_MOST]]
+    said = "; ".join(f"{line['field']}: {line['message']}" for line in errors[:5])
+    more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+    return problem(422, said + more, errors)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

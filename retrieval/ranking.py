@@ -116,14 +116,15 @@ class EmbeddingRanker:
         self.recent_items = sessions.length if sessions else self.config.recent_items
 
     def vectors(self, queries: Queries) -> Floats:
-        """Query vectors (n, D) float32, L2-normalised.
+        """Query vectors (n, D) float32, L2-normalised; of one item its own, whatever else is asked with it.
 
         A mean weighs the recent items' vectors geometrically by recency.
         """
         if len(queries.rows) == len(queries):
             return self.catalogue.query[queries.rows]
         if self.sessions is not None:
-            return self.sessions.vectors(queries)
+            alone = np.diff(queries.offsets) == 1
+            return np.where(alone[:, None], self.catalogue.query[queries.last], self.sessions.vectors(queries))
         seen = self.catalogue.query[queries.rows] * self._weights(queries)[:, None]
         mean = np.add.reduceat(seen, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)

@@ -139,7 +139,7 @@ class Retriever:
         items: Sequence[str],
         k: int,
         *,
-        at: datetime | None = None,
+        at: datetime | int | None = None,
         country: str | None = None,
         filters: Filters = NO_FILTERS,
         exclude: Sequence[str] = (),
@@ -155,7 +155,8 @@ class Retriever:
 
         Fewer than k come back only if no more are eligible under the request's own conditions, or reach `min_score`. An
         item's ad is the one that wins among its eligible ads; the caps count that ad. With nothing known in `items` the
-        most popular eligible ads come back, with score 0 and reason "fallback". `at` defaults to the as-of time;
+        most popular eligible ads come back, with score 0 and reason "fallback". `at` (a time, or µs since 1970 in UTC)
+        defaults to the as-of time;
         `all_items` ranks the whole catalogue, whatever is advertised. `query`, what the shopper searched for, tells the
         pre-ranker something; nobody else asks for it.
 
@@ -165,7 +166,7 @@ class Retriever:
         if k < 1:
             raise RequestError("k", f"got {k}, expected at least 1")
         began = perf_counter()
-        time = self._as_of if at is None else microseconds(at)
+        time = self._as_of if at is None else at if isinstance(at, int) else microseconds(at)
         scope = self.scope(time, country, filters, all_items=all_items)
         eligible = perf_counter()
         known, unknown = self.catalogue.rows(items)
@@ -174,9 +175,7 @@ class Retriever:
             left_out.update(self.catalogue.rows(items[-1:])[0])
         picker = Picker(k, scope, self.ads, filters, left_out, min_score)
         if not known:
-            popular = self.popular(scope)
-            none = np.zeros(len(popular), np.float32)
-            picked, _ = picker.pick(popular, none)
+            picked = self._popular(picker)
             named = self._named(picked, scope)
             seconds = (eligible - began, perf_counter() - eligible, 0.0)
             return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
@@ -221,9 +220,28 @@ class Retriever:
         passing = self._item_filter.mask(filters)
         return scope if passing is None else scope.within(passing)
 
-    def popular(self, scope: Scope) -> Rows:
-        """The scope's rows (E,) by recent popularity, highest first: what a fallback shows."""
-        return scope.rows[np.argsort(-self.catalogue.popularity[scope.rows], kind="stable")]
+    def popular(self, scope: Scope, n: int | None = None) -> Rows:
+        """The n first of the scope's rows, or all, by recent popularity, highest first: what a fallback shows."""
+        found, start, size = list[Rows](), 0, len(self._by_popularity) if n is None else max(1024, 4 * n)
+        while start < len(self._by_popularity) and (n is None or sum(map(len, found)) < n):
+            part = self._by_popularity[start : start + size]
+            found.append(part[scope.mask[part]])
+            start, size = start + size, 4 * size
+        return np.concatenate(found)[:n] if found else scope.rows[:0]
+
+    @cached_property
+    def _by_popularity(self) -> Rows:
+        """(N,) all rows, the most popular first."""
+        return np.argsort(-self.catalogue.popularity, kind="stable")
+
+    def _popular(self, picker: Picker) -> list[tuple[int, float]]:
+        wanted = picker.k + len(picker.left_out)
+        while True:
+            rows = self.popular(picker.scope, wanted)
+            picked, complete = picker.pick(rows, np.zeros(len(rows), np.float32))
+            if complete or len(rows) < wanted:
+                return picked
+            wanted *= 8
 
     def _new_scope(self, eligible: Eligible) -> Scope:
         return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows, lasting=True)

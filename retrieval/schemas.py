@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from .ads import A_COUNTRY, COUNTRY_PATTERN
 from .config import ServeConfig
-from .filters import NO_FILTERS, Filters
+from .filters import NO_FILTERS, Filters, Number
 
 SCHEMA_AT = "#/components/schemas/{model}"
 _PROBLEMS = {
@@ -87,7 +87,7 @@ class RetrieveRequest(BaseModel):
     # Made here, as a plain default would be copied deep for each request.
     filters: Filters = Field(default_factory=lambda: NO_FILTERS)
     exclude: list[str] = Field(default_factory=list, description="Items that must not be returned")
-    min_score: float | None = Field(None, description="Results below this score are left out")
+    min_score: Number | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
     reasons: bool = Field(True, description="Whether to say why each result is there; null otherwise")
     query: str | None = Field(None, description="What the shopper searched for; the pre-ranker alone makes use of it")
@@ -128,7 +128,7 @@ def limited(config: ServeConfig) -> type[RetrieveRequest]:
         "RetrieveRequest",
         __base__=RetrieveRequest,
         items=(items, ...),
-        k=(int, Field(config.default_k, ge=1, le=config.max_k, description="How many results")),
+        k=(int, Field(config.default_k, strict=True, ge=1, le=config.max_k, description="How many results")),
         # By a factory: pydantic would copy a default, and deeply, at every request.
         filters=(filters, Field(default_factory=partial(_same, filters()))),
         exclude=(names, []),

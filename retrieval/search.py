@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import exact
 from .errors import RetrievalError
-from .exact import Floats, Rows, TopK
+from .exact import Floats, Mask, Rows, TopK
 from .picker import Picker
 from .ranking import Asked, EmbeddingRanker, Queries
 from .scope import SCOPES, Scope, ScopeVectors
@@ -60,21 +60,35 @@ class Search:
                 return picked, "exact"
             wanted *= 8
 
-    def _new_selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
-        """(what the index may return, None for all of it; the eligible rows that it does not hold)."""
+    def outside(self, scope: Scope) -> Rows:
+        """The rows of a scope that the index does not hold, ascending int64."""
+        assert self.ann is not None
+        if len(self.ann.rows) == self.catalogue.n_rows:
+            return scope.rows[:0]
+        return scope.rows[~self._held[scope.rows]]
+
+    @cached_property
+    def _held(self) -> Mask:
+        """(N,) bool: what the index holds."""
         assert self.ann is not None
         held = np.zeros(self.catalogue.n_rows, bool)
         held[self.ann.rows] = True
+        return held
+
+    def _new_selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
+        """(what the index may return, None for all of it; the eligible rows that it does not hold)."""
+        assert self.ann is not None
         selection = self.ann.selection(scope.mask)
-        return None if selection.n_rows == len(self.ann.rows) else selection, scope.rows[~held[scope.rows]]
+        return None if selection.n_rows == len(self.ann.rows) else selection, self.outside(scope)
 
     def _better_exactly(self, scope: Scope) -> bool:
         return self._exactly_of(scope) if scope.lasting else self._new_exactly(scope)
 
     def _new_exactly(self, scope: Scope) -> bool:
         assert self.ann is not None
+        outside = len(self.outside(scope))
         return self.config.exact_below > 0 and self.ann.exact_is_cheaper(
-            len(scope.rows), gathered=self._vectors.keeps(scope)
+            len(scope.rows) - outside, gathered=self._vectors.keeps(scope), outside=outside
         )
 
     def _shortlist(self, asked: Asked, n: int, scope: Scope) -> tuple[Rows, Floats]:

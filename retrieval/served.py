@@ -248,8 +248,11 @@ def warm(retriever: Retriever, at: datetime) -> None:
     if not n:
         raise RetrievalError("the version has no items")
     rows = np.random.default_rng(0).choice(n, min(n, _WARMING_QUERIES), replace=False)
-    for row in rows.tolist():
-        retriever.retrieve([retriever.catalogue.item_ids[row]], 20, at=at)
+    ids = retriever.catalogue.item_ids[rows].tolist()
+    # Single items, and lists of them: a session encoder answers to these alone.
+    for items in [[item] for item in ids] + [ids[:2], ids[: retriever.ranker.recent_items]]:
+        if not np.isfinite(retriever.retrieve(items, 20, at=at).scores).all():
+            raise RetrievalError(f"the version gives scores that are no numbers, e.g. after {items}")
     if not retriever.retrieve([retriever.catalogue.item_ids[0]], 1, all_items=True).results and n > 1:
         raise RetrievalError("the version answers nothing")
 

@@ -44,7 +44,7 @@ class SessionEncoder:
         except OSError as error:
             raise IndexFolderError(f"{folder / NETWORK}: {error.strerror}; build the index again") from error
         try:
-            _ = found._session  # a network that cannot run is refused when it is read, not when it is asked
+            found._try()  # a network that cannot run is refused when it is read, not when it is asked
         except ImportError:
             raise IndexFolderError(
                 f"{folder} has a session encoder, which needs onnxruntime: pip install 'lightsage-ads-retrieval[serve]'"
@@ -70,6 +70,12 @@ class SessionEncoder:
             rows, present = last_rows(queries.rows, starts, ends, width)
             out[which] = self._session.run(None, {"vectors": self.inputs[rows], "present": present})[0]
         return out
+
+    def _try(self) -> None:
+        if len(self.inputs):
+            vector = self._session.run(None, {"vectors": self.inputs[:1][None], "present": np.ones((1, 1), bool)})[0]
+            if vector.shape != (1, self.inputs.shape[1]) or not np.isfinite(vector).all():
+                raise ValueError(f"it gives {vector.shape}, expected {(1, self.inputs.shape[1])} numbers")
 
     @cached_property
     def _padded(self) -> bool:

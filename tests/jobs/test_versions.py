@@ -90,11 +90,13 @@ def test_what_a_server_serves_stays_until_it_ends(workspace: Workspace) -> None:
     lease.take(NAMES[0])
     lease.take(NAMES[1])  # being loaded, while the first is still served
     assert clear(workspace, 1) == [NAMES[2]]
-    lease.take(NAMES[1])
+    lease.drop(NAMES[1])  # refused
     lease.take(NAMES[4])
+    assert clear(workspace, 1) == [NAMES[1]], "the first is served on"
+    lease.drop(NAMES[0])
+    assert lease.current() == NAMES[4]
     assert clear(workspace, 1) == [NAMES[0]]
     lease.end()
-    assert clear(workspace, 1) == [NAMES[1]]
     assert workspace.versions() == NAMES[3:]
 
 

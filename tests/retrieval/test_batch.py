@@ -14,6 +14,7 @@ from retrieval.batch import SCHEMA, retrieve_tables
 from retrieval.config import RetrievalConfig
 from retrieval.errors import QueriesError, RequestError
 from retrieval.query_table import conform_queries
+from retrieval.ranking import Queries
 from retrieval.retriever import Retriever
 
 
@@ -92,3 +93,50 @@ def test_k_and_queries_are_refused_before_any_is_answered(world, catalogue, edge
         retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [["a"]]}), 0)
     with pytest.raises(QueriesError, match="'item_ids' is missing"):
         retrieve_tables(retriever, pa.table({"query_id": ["q"]}), 5)
+
+
+class OddEncoder:
+    """A session encoder that turns what it is given upside down."""
+
+    length = 5
+
+    def __init__(self, catalogue) -> None:
+        self.catalogue = catalogue
+
+    def vectors(self, queries: Queries) -> np.ndarray:
+        return -self.catalogue.query[queries.last]
+
+
+def test_one_item_asks_by_its_own_vector_whatever_is_asked_beside_it(world, catalogue, edges) -> None:
+    encoder = OddEncoder(catalogue)
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, sessions=encoder)
+    lists = [["item00001"], ["item00001", "item00002"], ["item00003"]]
+    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["a", "b", "c"], "item_ids": lists}), 5)
+    want = [item for items in lists for item in retriever.retrieve(items, 5).items]
+    assert found["item_id"].to_pylist() == want
+    assert want[:5] == Retriever(catalogue, edges, None, None, as_of=world.AS_OF).retrieve(lists[0], 5).items
+    assert want[:5] != want[5:10]
+
+
+def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
+    world, catalogue, edges, monkeypatch
+) -> None:
+    ads = Ads(world.ads_table(world.random_ads(60, 20, 4)), catalogue.row_of, quiet=True)
+    ann = build(catalogue.item, catalogue.query, np.arange(0, 60, 10), RetrievalConfig(), bias=catalogue.bias)[0]
+    config = RetrievalConfig(batch_exact_below=0, exact_below=1)
+    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
+    monkeypatch.setattr(retriever.search, "shortlisted", None)  # would gather 54 rows for every query
+    table = pa.table({"query_id": ["a"], "item_ids": [["item00001"]]})
+    (found,) = retrieve_tables(retriever, table, 5, all_items=True)
+    alone = retriever.retrieve(["item00001"], 5, all_items=True)
+    assert found["item_id"].to_pylist() == alone.items
+    assert alone.plan == "exact", "most rows would have to be fetched beside the index"
+
+
+def test_times_beyond_the_calendar_are_answered(world, catalogue, edges) -> None:
+    ads = Ads(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
+    config = RetrievalConfig(batch_exact_below=0)
+    retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF, config=config)
+    late = pa.array([300_000_000_000_000_000], pa.int64()).cast(pa.timestamp("us", "UTC"))
+    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [["item00001"]], "at": late}), 5)
+    assert len(found)

@@ -98,3 +98,15 @@ def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
     assert len(log.after(0)) == 1
     log._open.execute("PRAGMA max_page_count = 100000")
     assert log.append([pause("b")])[0].sequence == 2
+
+
+def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sqlite"
+    log = SqliteChangeLog(path)
+    with closing(sqlite3.connect(path)) as other, other:
+        insert = "INSERT INTO changes (received_at, change) VALUES ('2026-01-01T00:00:00+00:00', ?)"
+        other.execute(insert, ('{"ad_id": "a", "version": 1, "status": "paused", "mood": "blue"}',))
+        other.execute(insert, ('{"ad_id": "a"}',))
+    assert log.after(0, limit=1)[0].change.values() == {"status": "paused"}
+    with pytest.raises(ChangeLogError, match=r"changes\.sqlite: entry 2 is no change"):
+        log.after(1)

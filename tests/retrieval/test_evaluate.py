@@ -254,3 +254,19 @@ def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogu
     config = RetrievalConfig(recent_items=2, long_tail=False)
     full, short = EmbeddingRanker(catalogue, edges, config), Queries(np.array([2, 3]), np.array([0, 2]))
     assert full.rank(queries, 9).rows.tolist() == full.rank(short, 9).rows.tolist()
+
+
+def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
+    sessions = sessions_from_table(table([["a", "a", "b"]], "click"))
+    ids, events = np.array(["a", "b"], dtype=object), np.array([1, 1])
+    assert len(sessions.item_ids) == 3
+    for current, targets in ((False, [1]), (True, [0, 1])):
+        pairs = pairs_of("item", sessions, ids, events, include_current=current)
+        assert (pairs.target.tolist(), pairs.include_current) == (targets, current)
+
+
+def test_of_a_long_prefix_the_last_hundred_items_are_asked_with() -> None:
+    items = [f"{n:03d}" for n in range(130)]
+    pairs = session_pairs(sessions_from_table(table([items])), np.array(items, dtype=object), np.ones(130, np.int64))
+    assert np.diff(pairs.queries.offsets).max() == 100
+    assert pairs.queries.part(slice(128, 129)).rows.tolist() == list(range(29, 129))

@@ -6,6 +6,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import httpx
+import numpy as np
 import pytest
 
 from retrieval.ads import Ads, microseconds
@@ -245,3 +246,29 @@ def test_a_bug_gives_a_problem_without_a_traceback(world) -> None:
         is_problem(response, 500)
         assert "secret" not in response.text
         assert 'status="500"' in client.get("/metrics").text
+
+
+def test_numbers_are_numbers_and_not_all_of_many_faults_are_listed(client) -> None:
+    for key, value in (("k", True), ("k", "5"), ("k", 5.0)):
+        is_problem(ask(client, items=["item00004"], **{key: value}), 422, "k")
+    for body in ('{"items": [], "min_score": NaN}', '{"items": [], "filters": {"price_min": Infinity}}'):
+        assert client.post("/v1/retrieve", content=body).status_code in (400, 422)
+    is_problem(ask(client, items=[], filters={"category": "c" * 600}), 422, "filters.category")
+    many = ask(client, items=[], **{f"x{n}": 1 for n in range(300)})
+    is_problem(many, 422, "and 295 more")
+    assert len(many.json()["errors"]) == 20
+
+
+def test_a_default_beyond_the_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="default_k = 20 is above max_k = 10"):
+        ServeConfig(max_k=10)
+
+
+def test_a_fallback_is_the_most_popular_of_any_scope(world, catalogue, edges) -> None:
+    ads = Ads(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
+    found = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
+    scope = found.scope(microseconds(world.AS_OF), "DE")
+    want = scope.rows[np.argsort(-catalogue.popularity[scope.rows], kind="stable")]
+    for n in (1, 7, len(want), 1000):
+        assert found.popular(scope, n).tolist() == want[:n].tolist()
+    assert found.popular(scope).tolist() == want.tolist()

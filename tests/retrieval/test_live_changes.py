@@ -1,9 +1,12 @@
 """Live changes: of everything said about a field the highest version counts, whatever comes when and how often."""
 
+import gc
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,3 +189,32 @@ def test_what_waits_is_shown_once_a_version_knows_its_item(world: SimpleNamespac
 def test_a_change_that_makes_no_sense_is_refused(body: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Change.model_validate(body)
+
+
+def test_a_value_that_was_said_before_by_a_newer_version_does_not_make_an_older_change_count() -> None:
+    live = LiveAds(Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF))
+    newer = Change(ad_id="a", version=9, status="paused", bid=2.0)
+    older = Change(ad_id="a", version=3, status="paused", bid=5.0)
+    live.take(entries([newer, older]))
+    assert live.outcome(newer).outcome == "applied"
+    assert live.outcome(older).outcome == "superseded"
+
+
+def test_a_status_counts_in_any_case_and_a_backward_stretch_is_refused() -> None:
+    assert Change(ad_id="a", version=1, status=" Active ").status == "active"
+    with pytest.raises(ValidationError, match=r"ends_at: .* is before starts_at"):
+        Change(ad_id="a", version=1, starts_at=NOW, ends_at=NOW - timedelta(hours=1))
+
+
+def test_the_ads_before_a_change_are_given_back_at_once() -> None:
+    ads = Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF)
+    ads.eligible(microseconds(NOW))
+    before = ref(ads)
+    live = LiveAds(ads.replaced([ads.row("a") | {"status": "paused"}]))
+    gc.disable()
+    try:
+        del ads
+        assert before() is None
+    finally:
+        gc.enable()
+    assert not len(live.ads.eligible(microseconds(NOW)).rows)

@@ -179,3 +179,22 @@ def test_a_pre_ranker_of_another_catalogue_is_refused(world: Any, catalogue: Cat
     replace(world.pre_ranker(40)).write(tmp_path)
     with pytest.raises(Exception, match="covers another catalogue"):
         read_index(tmp_path)
+
+
+def test_the_pre_ranker_is_told_of_the_items_that_count_alone(world: Any, catalogue: Catalogue, edges: Edges) -> None:
+    config = RetrievalConfig(recent_items=1)
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
+    items = ["item00007", "item00011", "item00004"]
+    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [items]}), 8)
+    alone = retriever.retrieve(items, 8)
+    assert found["item_id"].to_pylist() == alone.items == retriever.retrieve(items[-1:], 8).items
+    np.testing.assert_allclose(found["score"].to_pylist(), alone.scores, rtol=1e-5)
+
+
+def test_below_the_depth_a_missing_item_has_the_score_that_it_would_show(pair: SimpleNamespace, world: Any) -> None:
+    shown = pair.ranked.retrieve(["item00004"], N, country="DE")
+    for place in (0, DEPTH - 1, DEPTH, len(shown.items) - 1):
+        asked = Asked(["item00004"], 1, world.AS_OF, country="DE", min_score=shown.scores[place] + 1e-3)
+        found = missing(pair.ranked, asked, shown.items[place])
+        assert found.score == pytest.approx(shown.scores[place], abs=1e-4)
+        assert "below min_score" in found.why[0]

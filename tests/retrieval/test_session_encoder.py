@@ -67,3 +67,10 @@ def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path) -> 
     (tmp_path / INPUTS).unlink()
     with pytest.raises(CatalogueError, match=r"session_input\.npy"):
         SessionEncoder.read(tmp_path, 6)
+
+
+def test_a_network_that_gives_other_vectors_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    _, served = made()
+    SessionEncoder(served.network, np.full((N, DIM), np.nan, np.float32), 6).write(tmp_path)
+    with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
+        SessionEncoder.read(tmp_path, 6)

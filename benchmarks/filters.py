@@ -7,6 +7,7 @@ is compared with the exact filtered one. One thread, each row of the table in th
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -96,7 +97,18 @@ def main() -> int:
         cells = [cell(search, rows, country, truth[country], scopes[country].mask) for country in SHARES]
         lines.append(f"| {name} | {' | '.join(cells)} |")
         say(lines[-1])
-    page = "\n".join(["# Filtered search", "", *lines]) + "\n"
+    page = (
+        "\n".join(
+            [
+                "# Filtered search",
+                "",
+                f"`python benchmarks/filters.py --output …`, on {os.cpu_count()} cores.",
+                "",
+                *lines,
+            ]
+        )
+        + "\n"
+    )
     if chosen.output:
         chosen.output.write_text(page, encoding="utf-8")
     print(page)

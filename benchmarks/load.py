@@ -68,7 +68,7 @@ def main() -> int:
     lines = [
         "# The API under load",
         "",
-        "`python benchmarks/load.py --work DIR --soak 10 --output docs/benchmarks/load.md`, on 2 cores.",
+        f"`python benchmarks/load.py --work DIR --soak 10 --output …`, on {os.cpu_count()} cores.",
         "",
         f"{chosen.rows:,} items with an ad each, k = {K}, reasons off. *Search*: what finds the candidates, direct "
         "neighbours too, and ranks them "

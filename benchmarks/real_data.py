@@ -132,7 +132,8 @@ def render(outcomes: list[Outcome]) -> str:
         "where `DATA` holds a folder a set with `train_events.parquet` and `test_events.parquet` (trivago:",
         "`events.parquet` and `impression_events.parquet`), and `items.parquet` and `ads.parquet` where the set",
         "has them, in the columns of the input tables. The split is by time; the test is read by this command alone.",
-        f"Measured on {os.cpu_count()} cores.",
+        f"Measured on {os.cpu_count()} cores. Baselines have fixed settings here; beside tuned peers: "
+        "[quality](quality.md).",
         "",
         *(f"- **{o.dataset.name}**: {o.dataset.source}" for o in outcomes),
         "",

@@ -24,7 +24,7 @@ AD_COLUMNS = (
     "version",
 )
 # The item stays, without the value: every item of the catalogue is embedded. The row is counted all the same.
-KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension")
+KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
 KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
 KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE
 
@@ -85,7 +85,10 @@ def ad_reason() -> "Column":
         .when(F.isnan("bid") | (F.abs(F.col("bid")) == float("inf")), "bid_not_finite")
         # A date that cannot be read must not come to mean "for ever", nor a country "everywhere".
         .when(F.col("unreadable").isNotNull(), F.col("unreadable"))
-        .when(F.exists("countries", lambda code: ~F.trim(code).rlike("^([A-Za-z]{2})?$")), "country_invalid")
+        .when(
+            F.exists("countries", lambda code: code.isNull() | ~F.trim(code).rlike("^([A-Za-z]{2})?$")),
+            "country_invalid",
+        )
     )
 
 

@@ -68,12 +68,14 @@ class Source:
         format: `parquet` or `csv`.
         types: the file's own column name → its Arrow type (CSV: all strings).
         order: rank among the inputs, for the order of rows that tie in time.
+        places: each file's place among all those of its input, whatever their schemas; of remote ones unknown.
     """
 
     files: tuple[str, ...]
     format: Literal["parquet", "csv"]
     types: dict[str, pa.DataType]
     order: int
+    places: tuple[int, ...] = ()
 
 
 def column_kinds(table: Table) -> dict[str, Kind]:
@@ -107,19 +109,19 @@ def local_sources(table: Table, paths: list[str], config: InputConfig) -> list[S
     Raises:
         GraphInputError: a path or file is missing, unreadable, lacks a column or holds a wrong type.
     """
-    groups: dict[tuple[object, ...], list[str]] = {}
+    groups: dict[tuple[object, ...], list[tuple[str, int]]] = {}
     types_of: dict[tuple[object, ...], dict[str, pa.DataType]] = {}
     for rank, path in enumerate(paths):
-        for file in _files(table, Path(local_path(path))):
+        for place, file in enumerate(_files(table, Path(local_path(path)))):
             form, types = _schema(table, file)
             check_columns(table, str(file), types, config)
             # A folder whose days differ in schema is read schema by schema.
             key = (rank, form, tuple((name, str(kind)) for name, kind in types.items()))
-            groups.setdefault(key, []).append(str(file))
+            groups.setdefault(key, []).append((str(file), place))
             types_of[key] = types
     return [
-        Source(tuple(files), key[1], types_of[key], key[0])  # type: ignore[arg-type]
-        for key, files in groups.items()
+        Source(tuple(file for file, _ in found), key[1], types_of[key], key[0], tuple(at for _, at in found))  # type: ignore[arg-type]
+        for key, found in groups.items()
     ]
 
 

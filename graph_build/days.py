@@ -158,11 +158,7 @@ def ingest(
         GraphInputError: the events cannot be used. The store is as it was then.
     """
     content = _content(root)
-    if content["days"] and content["settings"] != settings(config):
-        raise GraphInputError(
-            f"{root}: days were stored with {content['settings']}, the configuration says {settings(config)}; "
-            "a store has one configuration: use another, or set it back"
-        )
+    _check_settings(root, content, config)
     found = read.sources(spark, "events", paths, config.input)
     for doubt in mixed_ids("events", found, config.input):
         log.warning(doubt)
@@ -188,6 +184,7 @@ def ingest(
 def forget(spark: "SparkSession", user_ids: list[str], root: str, config: GraphConfig) -> int:
     """Deletes every stored session that holds an event of one of the users; returns how many there were."""
     content = _content(root)
+    _check_settings(root, content, config)
     place = stored(root, config.model_copy(update={"window_days": None}))
     users = spark.createDataFrame([(user,) for user in user_ids], "user string")
     hashes = [row[0] for row in users.select(F.xxhash64("user")).collect()]
@@ -199,10 +196,24 @@ def forget(spark: "SparkSession", user_ids: list[str], root: str, config: GraphC
     name = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     left = Stored(root, {day: place.days[day] for day in touched}, True).rows(spark).where(~theirs)
     shown = {day_number(day): place.days[day].impressions for day in touched}
-    new = _store(left, root, name, config, shown)
+    try:
+        stored_days = _store(left, root, name, config, shown)
+    except BaseException:
+        remove_folder(join(root, name))
+        raise
+    # They come from where they came from: the same log, given again, is not read again.
+    new = {day: replace(facts, source=place.days[day].source) for day, facts in stored_days.items()}
     gone = {day: None for day in touched if day not in new}
     _replace(root, content, {**new, **gone}, config)
     return sum(touched.values())
+
+
+def _check_settings(root: str, content: dict[str, Any], config: GraphConfig) -> None:
+    if content["days"] and content["settings"] != settings(config):
+        raise GraphInputError(
+            f"{root}: days were stored with {content['settings']}, the configuration says {settings(config)}; "
+            "a store has one configuration: use another, or set it back"
+        )
 
 
 def _impressions(checked: tables.Events) -> dict[int, int]:
@@ -269,7 +280,12 @@ def _content(root: str) -> dict[str, Any]:
     text = read_text(join(root, "days.json"))
     if text is None:
         return {"format_version": FORMAT, "settings": {}, "days": {}}
-    content: dict[str, Any] = json.loads(text)
+    try:
+        content: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise GraphInputError(
+            f"{root}/days.json is damaged ({error}): ingest the days again into another store"
+        ) from None
     if content.get("format_version") != FORMAT:
         raise GraphInputError(
             f"{root}/days.json has format {content.get('format_version')}, this program reads {FORMAT}"

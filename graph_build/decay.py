@@ -27,11 +27,14 @@ def day_number(date: dt.date) -> int:
 
 
 def decayed(day: "Column", as_of_day: int, half_life_days: float, share: "Column | float" = 1.0) -> "Column":
-    """round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)), int64: what one event of `day` weighs."""
-    age = F.lit(as_of_day) - day
+    """round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)), int64: what one event of `day` weighs.
+
+    A later day, of sessions that are held out, weighs what the as-of day does: far later ones would overflow.
+    """
+    age = F.greatest(F.lit(as_of_day) - day, F.lit(0))
     return F.round(F.lit(float(ONE)) * share * F.pow(F.lit(2.0), -age / F.lit(half_life_days))).cast("bigint")
 
 
 def weight_of_day(day: int, as_of_day: int, half_life_days: float) -> int:
     """`decayed` of one day, without Spark."""
-    return int(ONE * 2.0 ** ((day - as_of_day) / half_life_days) + 0.5)
+    return int(ONE * 2.0 ** (min(day - as_of_day, 0) / half_life_days) + 0.5)

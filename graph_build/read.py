@@ -5,7 +5,10 @@ tie in time the same way however Spark splits the files, and `raw`, the row as i
 """
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyspark.sql import functions as F
@@ -46,7 +49,7 @@ def sources(spark: "SparkSession", table: Table, paths: list[str], config: Input
     for rank, path in enumerate(paths):
         if is_local(path):
             local = local_sources(table, [path], config)
-            found += [Source(source.files, source.format, source.types, rank) for source in local]
+            found += [replace(source, order=rank) for source in local]
         else:
             found.append(_remote(spark, table, path, rank, config))
     return found
@@ -104,7 +107,7 @@ def _read_one(
         if own in source.types and not pa.types.is_null(source.types[own]):
             given = F.col(f"`{own}`")
             value = _value(given, kind, source.types[own], unit)
-            if table != "events" and kind in ("time", "number", "integer") and not _is_plain(source.types[own], kind):
+            if table != "events" and kind not in ("id", "text") and not _is_plain(source.types[own], kind):
                 there = F.trim(given.cast("string")) != ""
                 unreadable.append(F.when(there & value.isNull(), f"{name}_unreadable"))
         else:
@@ -130,10 +133,16 @@ def _read_one(
     )
     first = source.order << 32
     files = sorted(re.sub("^file:/+", "/", path) for path in frame.inputFiles())
+    places = {str(Path(file).absolute()): place for file, place in zip(source.files, source.places, strict=False)}
+
+    def rank(path: str, otherwise: int) -> int:
+        return places.get(unquote(path), otherwise)
+
     if len(files) == 1:
-        placed = placed.withColumn("file", F.lit(first))
+        placed = placed.withColumn("file", F.lit(first + rank(files[0], 0)))
     else:
-        ranks = spark.createDataFrame([(path, first + n) for n, path in enumerate(files)], "path string, file bigint")
+        ranked = [(path, first + rank(path, n)) for n, path in enumerate(files)]
+        ranks = spark.createDataFrame(ranked, "path string, file bigint")
         placed = placed.join(F.broadcast(ranks), "path", "left")
     return (
         placed.withColumn("reason", reason)
@@ -144,6 +153,8 @@ def _read_one(
 
 def _is_plain(found: pa.DataType, kind: Kind) -> bool:
     """Whether every value of the type can be read as the kind."""
+    if kind in ("vector", "words"):  # lists; as text they are JSON, or words between separators
+        return not (pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
     if kind == "time":
         return bool(pa.types.is_timestamp(found) or pa.types.is_date(found))
     return bool(pa.types.is_integer(found) or (kind == "number" and pa.types.is_floating(found)))
@@ -172,7 +183,7 @@ def _value(column: "Column", kind: Kind, found: pa.DataType, unit: str | None) -
 
 def _time(column: "Column", found: pa.DataType, unit: str | None, *, text: bool) -> "Column":
     if pa.types.is_timestamp(found) and found.unit == "ns":
-        return F.timestamp_micros(F.floor(column / 1000).cast("bigint"))
+        return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # as doubles they would lose a digit
     if pa.types.is_integer(found) or (text and unit is not None):
         whole = column.try_cast("bigint")
         micros = F.timestamp_micros(whole * _PER_SECOND[unit or "s"])

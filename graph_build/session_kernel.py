@@ -4,11 +4,11 @@ Arrays hold the events of many sessions one after the other; session s has event
 order in which they happened.
 """
 
-import os
 from typing import Any
 
-import numba
 import numpy as np
+
+from graph_build.jit import jit
 
 # Event types by number; impressions never get here.
 TYPES = ("view", "click", "add_to_cart", "purchase", "search")
@@ -223,11 +223,10 @@ def _combined(one: Any, other: Any) -> Any:
     return out
 
 
-_jit = numba.njit(cache=os.path.isfile(__file__))
-_mix = _jit(_split_mix)
-_power_of_two = _jit(_least_power_of_two)
-describe = _jit(_describe)
-walked = _jit(_walked)
-bought = _jit(_bought)
-bought_together = _jit(_bought_together)
-mixed = _jit(_combined)
+_mix = jit(_split_mix)
+_power_of_two = jit(_least_power_of_two)
+describe = jit(_describe)
+walked = jit(_walked)
+bought = jit(_bought)
+bought_together = jit(_bought_together)
+mixed = jit(_combined)

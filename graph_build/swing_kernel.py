@@ -1,11 +1,11 @@
 """The arithmetic of Swing on one bucket of items: numpy and numba alone, so that it runs in any Spark worker."""
 
-import os
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from graph_build.jit import jit
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
@@ -214,8 +214,6 @@ def _score(
     return out_anchor[:used], out_partner[:used], out_score[:used]
 
 
-# Compiled once a host, unless the code came in a zip (a cluster), where there is nowhere to keep it.
-_jit = numba.njit(cache=os.path.isfile(__file__))
-_counted = _jit(_compact)
-_users_of = _jit(_anchor_entries)
-_kernel = _jit(_score)
+_counted = jit(_compact)
+_users_of = jit(_anchor_entries)
+_kernel = jit(_score)

@@ -86,6 +86,14 @@ class Config(BaseModel):
     nightly: NightlyConfig = NightlyConfig()
 
     @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.session.enabled and self.model.dim % self.session.heads:
+            raise ValueError(
+                f"session.heads = {self.session.heads} cannot share model.dim = {self.model.dim}: it must be a divisor"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _counters_for_the_pre_ranker(self) -> Self:
         if self.prerank.enabled and not self.graph.counters:
             raise ValueError("prerank.enabled needs the graph's counters: set counters = true under [graph]")
@@ -107,6 +115,8 @@ def load_config(path: Path | None) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is no readable TOML file: {error}") from error
     if "input" in content and isinstance(content.get("graph", {}), dict):
+        if "input" in content.get("graph", {}):
+            raise ConfigError(f"{path} has both [input] and [graph.input], which are one: write [input] alone")
         content["graph"] = content.get("graph", {}) | {"input": content.pop("input")}
     try:
         return Config.model_validate(content)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from jobs.errors import WorkspaceBusyError
 
 logger = logging.getLogger(__name__)
+
+_TORN_SECONDS = 60.0
 
 
 class Owner(BaseModel):
@@ -64,12 +67,35 @@ def acquire(fs: Any, path: str, uri: str) -> Owner:
         if holder is not None and holder.is_dead():
             logger.warning("taking over the lock of %s: its process %d (%s) is gone", uri, holder.pid, holder.command)
             fs.rm_file(path)
+        elif holder is None and _is_torn(fs, path):
+            logger.warning("taking over the lock of %s: %s says nothing, and nobody is writing it", uri, path)
+            fs.rm_file(path)
         try:
             with fs.open(path, "xb") as stream:
-                stream.write(mine.model_dump_json().encode())
+                _write(fs, path, stream, mine)
         except FileExistsError:
             raise WorkspaceBusyError(_busy(read(fs, path), path, uri)) from None
     return mine
+
+
+def _write(fs: Any, path: str, stream: Any, mine: Owner) -> None:
+    """All of it or nothing: a full disk must not leave a lock that nobody holds."""
+    try:
+        stream.write(mine.model_dump_json().encode())
+        stream.flush()
+    except OSError:
+        fs.rm_file(path)
+        raise
+
+
+def _is_torn(fs: Any, path: str) -> bool:
+    """Whether a local lock that cannot be read has been so for longer than it takes to write one."""
+    if "file" not in fs.protocol:
+        return False
+    try:
+        return time.time() - Path(path).stat().st_mtime > _TORN_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def read(fs: Any, path: str) -> Owner | None:

@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 
 class NightRecord(BaseModel):
-    """`night.json`. A night that was begun again for the same date replaces what it left before.
+    """`night.json`. A night that is begun again for the same date replaces what it left before, unless published.
 
     Args:
         outcome: published; unchanged: recognised, nothing was built; refused by its gates; failed.
@@ -85,18 +85,25 @@ class NightRecord(BaseModel):
         return f"nights/{self.date}"
 
     def write(self, workspace: Workspace, before: "Sequence[NightRecord]") -> None:
-        """Write night.json, report.html and metrics.prom."""
+        """Write night.json, report.html and lightsage.prom; of a published night the first two stay as they are.
+
+        Later nights are measured against it, whatever became of asking for its date again.
+        """
         from jobs.morning import metrics_text, render
 
+        workspace.note("nights/lightsage.prom", metrics_text(self).encode())
+        published = any(night.outcome == "published" for night in records(workspace, str(self.date)))
+        if published and self.outcome != "published":
+            log.info("%s is left as the night left it that was published", self.folder)
+            return
         workspace.note(f"{self.folder}/night.json", self.model_dump_json(indent=1).encode())
         workspace.note(f"{self.folder}/report.html", render(self, before).encode())
-        workspace.note("nights/lightsage.prom", metrics_text(self).encode())
 
 
-def records(workspace: Workspace) -> list[NightRecord]:
-    """What the nights of a workspace left, by date; one that cannot be read is left out, and said."""
+def records(workspace: Workspace, date: str = "*") -> list[NightRecord]:
+    """What the nights of a workspace left, or one date's, by date; one that cannot be read is left out, and said."""
     found = []
-    for path, content in workspace.notes("nights/*/night.json").items():
+    for path, content in workspace.notes(f"nights/{date}/night.json").items():
         try:
             found.append(NightRecord.model_validate_json(content))
         except ValidationError as error:

@@ -102,6 +102,11 @@ class _Night:
         settings |= {"days": days, "parent": parent.name if parent else None}
         mark = fingerprint(described, settings, self.code)
         if known := self.workspace.find(mark):
+            forced = self.workspace.manifest(known).metrics.get("forced")
+            if forced and not self.force and known != self.workspace.current():
+                raise GateError(
+                    f"version {known} was published against its gates ({', '.join(forced)}); --force does so again"
+                )
             log.info("nothing changed since version %s: it is published again, not built again", known)
             self.workspace.promote(known)
             self.record.outcome, self.record.version = "unchanged", known
@@ -210,7 +215,9 @@ class _Night:
             trained = fit_everything(graph.folder, self.config, share, report, start=self._start(parent))
             save_model(out / "model", trained, self.config.model)
             embeddings = trained.embeddings
-            if parent and (turned := aligned(embeddings, Embeddings.load(parent.path / "embeddings"))):
+            before = Embeddings.load(parent.path / "embeddings") if parent else None
+            prefixes = self.config.model.matryoshka
+            if parent and before and (turned := aligned(embeddings, before, prefixes)):
                 embeddings, cosine = turned
                 log.info("aligned to %s: mean cosine of the shared items %.3f", parent.name, cosine)
             embeddings.save(out / "embeddings")
@@ -276,7 +283,10 @@ class _Night:
     def _clear_old(self) -> None:
         from jobs.versions import clear_old
 
-        self.record.removed = clear_old(self.workspace, self.config.nightly.keep_versions)
+        try:
+            self.record.removed = clear_old(self.workspace, self.config.nightly.keep_versions)
+        except Exception as error:  # the night is published, whatever becomes of old ones
+            self._doubt(f"old versions could not be cleared away: {error}")
         for old in self.folder.parent.glob("*/work"):
             if old != self.stages.folder:
                 shutil.rmtree(old, ignore_errors=True)

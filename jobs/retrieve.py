@@ -39,7 +39,7 @@ def retrieve(
     config: "RetrievalConfig",
     progress: StageProgress,
 ) -> Written:
-    """Answer every query of a parquet or CSV table.
+    """Answer every query of a parquet table.
 
     Raises:
         OutputError: the output cannot be written; nothing was done.

@@ -206,8 +206,11 @@ class Workspace:
 
     def notes(self, pattern: str) -> dict[str, bytes]:
         """The small files beside the versions whose path matches, e.g. `nights/*/night.json`: path → content."""
-        found = sorted(self._fs.glob(self._path(pattern)))
-        return {path.removeprefix(f"{self._root}/"): self._fs.cat_file(path) for path in found}
+        found = dict[str, bytes]()
+        for path in sorted(self._fs.glob(self._path(pattern))):
+            with contextlib.suppress(FileNotFoundError):  # deleted since
+                found[path.removeprefix(f"{self._root}/")] = self._fs.cat_file(path)
+        return found
 
     # Writers
 
@@ -234,6 +237,13 @@ class Workspace:
         self._require_lock("remove")
         if version == self.current():
             raise StoreError(f"version {version} is current: publish another first")
+        if self._is_local:
+            # Moved away in one step; what cannot be deleted now is swept by the next run.
+            aside = Path(self._path("staging", f"removed-{uuid.uuid4().hex[:8]}"))
+            aside.parent.mkdir(exist_ok=True)
+            Path(self._path("versions", version)).replace(aside)
+            shutil.rmtree(aside)
+            return
         self._fs.rm_file(self._path("versions", version, MANIFEST))
         self._fs.rm(self._path("versions", version), recursive=True)
 

@@ -4,7 +4,9 @@ A rotation changes no inner product, and so no result; but a query vector of one
 the other's index, as happens while servers go over from one to the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow.compute as pc
@@ -27,8 +29,14 @@ def rotation(of: Floats, onto: Floats) -> NDArray[np.float64]:
     return left @ right
 
 
-def aligned(embeddings: Embeddings, previous: Embeddings) -> tuple[Embeddings, float] | None:
+def aligned(
+    embeddings: Embeddings, previous: Embeddings, prefixes: Sequence[int] = ()
+) -> tuple[Embeddings, float] | None:
     """The embeddings turned onto the previous ones by the items that both have; and the mean cosine of these then.
+
+    Args:
+        prefixes: ascending sizes of Matryoshka prefixes, whose inner products must stay as well: what lies between two
+            of them turns by itself.
 
     Returns:
         None where the sizes differ or there are fewer shared items than dimensions, which say too little.
@@ -41,6 +49,8 @@ def aligned(embeddings: Embeddings, previous: Embeddings) -> tuple[Embeddings, f
     before = place.drop_null().to_numpy()
     of = np.concatenate([embeddings.query[shared], embeddings.item[shared]])
     onto = np.concatenate([previous.query[before], previous.item[before]])
-    turn = rotation(of, onto).astype(np.float32)
+    turn = np.zeros((dim, dim), np.float32)
+    for band in (slice(a, b) for a, b in pairwise([0, *prefixes, dim])):
+        turn[band, band] = rotation(of[:, band], onto[:, band])
     turned = {name: getattr(embeddings, name) @ turn for name in ("query", "item", "item_own")}
     return replace(embeddings, **turned), float(np.einsum("nd,nd->n", of @ turn, onto).mean())

@@ -101,8 +101,13 @@ def fit_features(
     which weights could be joined.
 
     Raises:
-        ModelInputError: a configured feature column is not in the items table.
+        ModelInputError: a configured feature column, or one that is excluded, is not in the items table.
     """
+    known = {*items.column_names, "category", "brand", "price", "title", "embedding"}
+    if unknown := [column for column in config.exclude if column not in known]:
+        raise ModelInputError(
+            f"[model.features] exclude names {unknown[0]!r}, but the items table has {', '.join(items.column_names)}"
+        )
     items = items.drop_columns([column for column in config.exclude if column in items.column_names])
     vocabularies = []
     for column in dict.fromkeys(("category", "brand", "price", *config.columns)):

@@ -39,7 +39,7 @@ class SessionRows:
 
     def before(self, ends: Rows, length: int) -> tuple[Rows, NDArray[np.bool_]]:
         """(B, L) the up to `length` rows before each target, padded in front with 0, and which are there."""
-        start = np.repeat(self.offsets[:-1], np.diff(self.offsets))[ends]
+        start = self.offsets[np.searchsorted(self.offsets, ends, side="right") - 1]
         width = int(min(length, (ends - start).max()))
         place = ends[:, None] - np.arange(width, 0, -1)
         present = place >= start[:, None]

@@ -47,7 +47,7 @@ class SessionEncoder:
             found._try()  # a network that cannot run is refused when it is read, not when it is asked
         except ImportError:
             raise IndexFolderError(
-                f"{folder} has a session encoder, which needs onnxruntime: pip install 'lightsage-ads-retrieval[serve]'"
+                f"{folder} has a session encoder, which needs onnxruntime: pip install onnxruntime"
             ) from None
         except Exception as error:  # onnxruntime's errors have no common class
             raise IndexFolderError(f"{folder / NETWORK}: is no network that onnxruntime reads ({error})") from error

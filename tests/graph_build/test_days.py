@@ -120,6 +120,8 @@ def test_forgetting_a_user_leaves_what_a_log_without_their_sessions_would_give(
     gone = {row["session_id"] for row in log if row["user_id"] in ("u1", "u2")}
     assert days.forget(spark, ["u1", "u2"], root, GraphConfig()) == len(gone)
     assert days.forget(spark, ["u1", "nobody"], root, GraphConfig()) == 0
+    with pytest.raises(GraphInputError, match="max_gap_minutes"):
+        days.forget(spark, ["u3"], root, GraphConfig(strong_click=StrongClickConfig(max_gap_minutes=5)))
     _, whole = built([row for row in log if row["session_id"] not in gone])
     assert content(nightly(spark, root, tmp_path / "night")) == content(whole)
     assert len(json.loads((Path(root) / "days.json").read_text())["days"]) == 2

@@ -179,6 +179,9 @@ def test_the_names_of_files_settle_equal_times_between_them(put_together: Callab
     for name, items in (("b c.parquet", "yuiop"), ("a.parquet", "qwert")):
         write_events(folder / name, [event("s", at(1), "view", item) for item in items])
     assert "".join(event["item_id"] for event in events_of(put_together(str(folder)))) == "qwertyuiop"
+    # A file of another schema in between is read apart, and keeps its place.
+    write_events(folder / "aa.parquet", [event("s", at(1), "view", "-", country="DE")])
+    assert "".join(event["item_id"] for event in events_of(put_together(str(folder)))) == "qwert-yuiop"
 
 
 def test_the_job_stops_past_the_share_of_bad_rows_but_late_rows_are_no_fault(checked: Callable[..., Any]) -> None:
@@ -216,6 +219,7 @@ def test_integer_ids_and_integer_or_naive_or_written_times_are_understood(
         (pa.array([seconds, seconds + 60]), {"timestamp_unit": "s"}),
         (pa.array([seconds * 1000, seconds * 1000 + 60_000]), {"timestamp_unit": "ms"}),
         (pa.array([at(1), at(2)], pa.timestamp("ns")), {}),
+        (pa.array([seconds * 10**9 + 999, (seconds + 60) * 10**9 + 1], pa.timestamp("ns")), {}),
         (pa.array([at(1).isoformat(), "2026-03-02 01:02:00+01:00"]), {}),
     ]
     for n, (time, settings) in enumerate(times):
@@ -329,6 +333,10 @@ def test_prices_that_cannot_be_read_are_counted_and_their_items_stay(spark: Any,
     found = settled(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={}))
     assert {row["item_id"]: row["price"] for row in found.table.collect()} == {"a": None, "b": None, "c": 3.0}
     assert found.refused == {"price_unreadable": 1}
+    rows = [{"item_id": "a", "embedding": "[0.1 0.2]"}, {"item_id": "b", "embedding": "[0.1, 0.2]"}]
+    found = settled(spark, "items", parquet(tmp_path / "vectors.parquet", rows), config(items={}))
+    assert {row["item_id"]: row["embedding"] is None for row in found.table.collect()} == {"a": True, "b": False}
+    assert found.refused == {"embedding_unreadable": 1}
 
 
 def test_an_ad_whose_limits_cannot_be_read_is_refused_not_limitless(spark: Any, tmp_path: Path) -> None:
@@ -337,6 +345,7 @@ def test_an_ad_whose_limits_cannot_be_read_is_refused_not_limitless(spark: Any, 
         "ad_id,item_id,campaign_id,starts_at,ends_at,countries,bid,version\n"
         "1,x,c,2026-01-01,2026-02-01,DE;fr,0.5,3\n"
         "2,x,c,soon,,,,\n3,x,c,,31.12.2025,,,\n4,x,c,,,Germany,,\n5,x,c,,,,cheap,\n6,x,c,,,,,x\n7,x,c,,,,,\n"
+        '8,x,c,,,"[US, DE]",,\n'
     )
     found = settled(spark, "ads", str(path), config(max_bad_share=1.0))
     assert {row["ad_id"] for row in found.table.collect()} == {"1", "7"}
@@ -344,6 +353,7 @@ def test_an_ad_whose_limits_cannot_be_read_is_refused_not_limitless(spark: Any, 
         "starts_at_unreadable": 1,
         "ends_at_unreadable": 1,
         "country_invalid": 1,
+        "countries_unreadable": 1,
         "bid_unreadable": 1,
         "version_unreadable": 1,
     }

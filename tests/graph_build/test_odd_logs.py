@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from graph_build.decay import weight_of_day
+
 from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
 
 GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
@@ -95,3 +97,7 @@ def test_ids_that_are_numbers_in_one_file_and_text_in_another_meet_as_text(
     (doubt,) = summary.doubts
     assert "'item_id' of events is string in" in doubt
     assert "1.parquet and int64 in" in doubt
+
+
+def test_what_is_held_out_years_later_does_not_overflow() -> None:
+    assert weight_of_day(20_000, 10, 1.0) == weight_of_day(10, 10, 1.0) == 1 << 32

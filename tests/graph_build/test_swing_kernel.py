@@ -1,12 +1,14 @@
 import itertools
 import math
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graph_build.jit import jit
 from graph_build.swing_kernel import UserLists, counted, swing_top_k
 
 Baskets = list[dict[int, int]]  # the strengths are those of the same levels
@@ -90,3 +92,14 @@ def test_entries_of_level_zero_and_users_left_with_too_few_drop_out() -> None:
     assert kept.indptr.tolist() == [0, 2, 4]
     assert kept.items.tolist() == [1, 6, 4, 6]
     assert kept.levels.tolist() == [1, 2, 3, 1]
+
+
+def test_a_host_with_no_place_for_compiled_code_compiles_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(function: Any = None, *, cache: bool = False) -> Any:
+        def no_locator(_: Any) -> Any:
+            raise RuntimeError("cannot cache function: no locator available")
+
+        return no_locator if cache else function
+
+    monkeypatch.setattr("numba.njit", njit)
+    assert jit(len) is len

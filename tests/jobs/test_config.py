@@ -64,3 +64,8 @@ def test_all_settings_are_printed_and_read_back(tmp_path, capsys):
     again.write_text(capsys.readouterr().out)
     assert load_config(again) == load_config(path) != Config()
     assert "# prior_weight =" in again.read_text()
+
+
+def test_heads_share_the_dimensions_and_input_is_said_once(said) -> None:
+    assert "session.heads = 5 cannot share model.dim = 192" in said("[session]\nenabled = true\nheads = 5")
+    assert "both [input] and [graph.input]" in said("[input]\nmax_bad_share = 0.1\n[graph.input.events]\n")

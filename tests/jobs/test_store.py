@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -389,3 +390,47 @@ def test_another_error_in_a_stage_passes_and_leaves_nothing(workspace: Workspace
         fail_in_a_stage(workspace, ZeroDivisionError())
     assert list((tmp_path / "ws" / "staging").iterdir()) == []
     assert not (tmp_path / "ws" / "lock").exists()
+
+
+def test_a_lock_that_says_nothing_is_taken_over_after_a_while(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "lock").write_text("")
+    os.utime(tmp_path / "ws" / "lock", (0, 0))
+    with workspace.lock():
+        assert (tmp_path / "ws" / "lock").read_text()
+
+
+def test_a_full_disk_leaves_no_lock(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lock.Owner, "model_dump_json", full)
+    with pytest.raises(OSError, match="No space"), workspace.lock():
+        pass
+    monkeypatch.undo()
+    publish(workspace)
+
+
+def test_a_version_that_cannot_be_deleted_whole_is_gone_and_swept_later(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = publish(workspace)
+    publish(workspace, fingerprint="1" * 32)
+
+    def busy(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    with workspace.lock(), pytest.raises(OSError, match="busy"):
+        workspace.remove(old)
+    monkeypatch.undo()
+    assert old not in workspace.versions()
+    with workspace.lock():
+        assert not list((tmp_path / "ws" / "staging").iterdir())
+
+
+def test_a_note_that_goes_while_it_is_read_is_left_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.note("serving/a.json", b"1")
+    read = workspace._fs.cat_file
+    monkeypatch.setattr(workspace._fs, "glob", lambda _: [f"{workspace.uri}/serving/{name}.json" for name in "ab"])
+    assert list(workspace.notes("serving/*.json").values()) == [read(f"{workspace.uri}/serving/a.json")]

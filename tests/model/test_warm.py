@@ -160,5 +160,10 @@ def test_alignment_joins_by_item_and_changes_no_score() -> None:
     np.testing.assert_allclose(turned.query[:18], query[2:], atol=1e-5)
     np.testing.assert_allclose(turned.query @ turned.item.T, new.query @ new.item.T, atol=1e-5)
     np.testing.assert_allclose(turned.item_own, turned.item[[1]], atol=1e-6)
+    within, _ = aligned(new, old, prefixes=(2,)) or pytest.fail("turned by nothing")
+    for part in (slice(0, 2), slice(2, 5)):  # a prefix keeps its own inner products
+        np.testing.assert_allclose(
+            within.query[:, part] @ within.item[:, part].T, new.query[:, part] @ new.item[:, part].T, atol=1e-5
+        )
     assert aligned(new, dataclasses.replace(old, query=query[:, :4], item=item[:, :4])) is None
     assert aligned(new, embeddings([f"x{i}" for i in range(20)], query, item)) is None

@@ -38,6 +38,7 @@ from retrieval.exact import Rows
 from retrieval.index import build_index, read_index
 from retrieval.ranking import Asked, EmbeddingRanker
 from retrieval.retriever import Retriever
+from retrieval.search import Search
 from retrieval.server import create_server
 
 K = 20
@@ -206,7 +207,7 @@ def serve_nothing(pipe: Connection) -> None:
 def timed() -> dict[str, Any]:
     """CPU seconds and number of the searches from now on, and what the last one was; sums that grow."""
     found: dict[str, Any] = {"seconds": 0.0, "searches": 0, "index": "", "plan": ""}
-    ask, search = EmbeddingRanker.ask, Retriever._search
+    ask, best = EmbeddingRanker.ask, Search.best
 
     def asked(self: EmbeddingRanker, views: Rows) -> Asked:
         found["seconds"] -= time.thread_time()
@@ -214,16 +215,16 @@ def timed() -> dict[str, Any]:
         found["seconds"] += time.thread_time()
         return prepared
 
-    def searched(self: Retriever, *given: Any, **more: Any) -> Any:
+    def searched(self: Search, *given: Any, **more: Any) -> Any:
         found["seconds"] -= time.thread_time()
-        picked = search(self, *given, **more)
+        picked = best(self, *given, **more)
         found["seconds"] += time.thread_time()
         found["searches"] += 1
         assert self.ann is not None
         found["index"], found["plan"] = f"{self.ann.kind}, recall@100 {self.ann.recall:.3f}", picked[1]
         return picked
 
-    EmbeddingRanker.ask, Retriever._search = asked, searched  # type: ignore[method-assign]
+    EmbeddingRanker.ask, Search.best = asked, searched  # type: ignore[method-assign]
     return found
 
 

@@ -269,7 +269,8 @@ def _select_features(options: argparse.Namespace) -> int:
         check_output(options.output)
     version, config = _version(options, "graph")
     with StageProgress().stage("select features") as report:
-        selection = select_features(version.path / "graph", config, options.keep, report)
+        graph = version.path / "graph"
+        selection = select_features(graph, config, options.keep, report, with_ids=options.with_ids)
     if options.output:
         selection.write(options.output)
     print_selection(selection, Console())

@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     select = commands.add_parser("select-features", help="which feature groups a model needs")
     _workspace(select)
     select.add_argument("--keep", type=int, required=True, metavar="K", help="how many groups are to stay")
+    select.add_argument("--with-ids", action="store_true", help="also compare models with ids, as they are served")
     select.add_argument("--output", type=Path, metavar="REPORT.json")
 
     codes = commands.add_parser("semantic-ids", help="learn a code for every item, whose prefixes are clusters")

@@ -27,7 +27,8 @@ class Selection:
     """What was chosen.
 
     confidence: every group's, the surest first; kept: those that were chosen; rows: the hold-out's figures of a model
-    with all groups and of one with the kept ones alone, both without an id table, as `retrieval.evaluate` gives them.
+    with all groups and of one with the kept ones alone, both without an id table, as `retrieval.evaluate` gives them;
+    then, if asked for, of both with one.
     """
 
     confidence: Mapping[str, float]
@@ -45,8 +46,11 @@ class Selection:
         path.write_text(json.dumps(asdict(self) | {"excluded": self.excluded}, indent=1) + "\n", encoding="utf-8")
 
 
-def select_features(graph: Path, config: Config, keep: int, report: Report) -> Selection:
+def select_features(graph: Path, config: Config, keep: int, report: Report, *, with_ids: bool = False) -> Selection:
     """Choose `keep` of the feature groups of a graph folder, on `fit/`; compared on the hold-out.
+
+    Args:
+        with_ids: whether models with an id table, as they are served, are compared as well.
 
     Raises:
         InputNotFoundError: there is no hold-out to compare on.
@@ -58,11 +62,17 @@ def select_features(graph: Path, config: Config, keep: int, report: Report) -> S
     if holdout is None:
         raise InputNotFoundError("there is no hold-out session of two items: a selection can't be judged")
     fit = load_graph(graph, "fit", graph / "tables" / "items")
-    confidence, kept = chosen_groups(fit, config.model, keep, part(report, 0.0, 0.4))
+    confidence, kept = chosen_groups(fit, config.model, keep, part(report, 0.0, 0.3))
     log.info("kept: %s", ", ".join(kept))
     excluded = tuple(name for name in confidence if name not in kept)
-    rows = measured("all groups", fit, config.model, holdout, part(report, 0.4, 0.7))
-    rows += measured(f"{len(kept)} groups", fit, without(config.model, excluded), holdout, part(report, 0.7, 1.0))
+    models = {"all groups": config.model, f"{len(kept)} groups": without(config.model, excluded)}
+    judged = {name: without_ids(model) for name, model in models.items()}
+    if with_ids:
+        judged |= {f"{name}, with ids": model for name, model in models.items()}
+    rows: list[dict[str, Any]] = []
+    for place, (name, model) in enumerate(judged.items()):
+        ends = [0.3 + 0.7 * at / len(judged) for at in (place, place + 1)]
+        rows += measured(name, fit, model, holdout, part(report, *ends))
     return Selection(confidence, kept, holdout.protocol, tuple(rows))
 
 
@@ -83,10 +93,10 @@ def chosen_groups(
 def measured(
     name: str, graph: "ItemGraph", config: "ModelConfig", holdout: "HoldOut", report: Report | None = None
 ) -> list[dict[str, Any]]:
-    """The hold-out's figures of a model without an id table."""
+    """The hold-out's figures of a model."""
     from model.trainer import train
 
-    embeddings = train(graph, without_ids(config), progress=report).embeddings
+    embeddings = train(graph, config, progress=report).embeddings
     return holdout.rows(name, embeddings, holdout.weights(embeddings))
 
 

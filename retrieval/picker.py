@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ class Picker(NamedTuple):
         capped = self.ads is not None and scope.ads is not None and (advertiser_cap or campaign_cap)
         if not capped and min_score is None:
             lines = zip(rows.tolist(), scores.tolist(), strict=True)
-            kept = list(islice((line for line in lines if line[0] not in left_out), k))
+            kept = [line for line in lines if line[0] not in left_out][:k]
             return kept, len(kept) == k
         picked: list[tuple[int, float]] = []
         for row, score in zip(rows.tolist(), scores.tolist(), strict=True):

@@ -129,9 +129,9 @@ def limited(config: ServeConfig) -> type[RetrieveRequest]:
         __base__=RetrieveRequest,
         items=(items, ...),
         k=(int, Field(config.default_k, strict=True, ge=1, le=config.max_k, description="How many results")),
-        # By a factory: pydantic would copy a default, and deeply, at every request.
+        # By factories: pydantic would copy a default, and deeply, at every request.
         filters=(filters, Field(default_factory=partial(_same, filters()))),
-        exclude=(names, []),
+        exclude=(names, Field(default_factory=list, description=RetrieveRequest.model_fields["exclude"].description)),
         query=(str | None, Field(None, max_length=config.max_id_length, description=query.description)),
     )
 

@@ -24,11 +24,14 @@ def config(tmp_path):
 def test_feature_groups_are_chosen_and_compared(shop, tmp_path, config, capsys):
     output = tmp_path / "report.json"
     command = ["select-features", "--workspace", str(shop.workspace), "--config", config]
-    assert main([*command, "--keep", "2", "--output", str(output)]) == 0
+    assert main([*command, "--keep", "2", "--with-ids", "--output", str(output)]) == 0
     report = json.loads(output.read_text())
     assert set(report["kept"]) | set(report["excluded"]) == set(report["confidence"])
     assert 1 <= len(report["kept"]) <= 2
-    assert {row["model"] for row in report["rows"]} == {"all groups", f"{len(report['kept'])} groups"}
+    names = ["all groups", f"{len(report['kept'])} groups"]
+    assert list(dict.fromkeys(row["model"] for row in report["rows"])) == [*names, *(f"{n}, with ids" for n in names)]
+    hits = {row["model"]: row["value"] for row in report["rows"] if (row["slice"], row["k"]) == ("all", 100)}
+    assert hits["all groups"] != hits["all groups, with ids"]
     said = capsys.readouterr().out
     assert f"exclude = {json.dumps(report['excluded'])}" in said
     # What it says can be pasted into the configuration.

@@ -32,9 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     from graph_build.errors import GraphError, SparkJobError
     from graph_build.spark import session_for_one_build
 
-    content = tomllib.loads(chosen.config.read_text(encoding="utf-8")) if chosen.config else {}
-    sections = content.get("graph", {}) | ({"input": content["input"]} if "input" in content else {})
-    config = GraphConfig.model_validate(sections)
+    try:
+        content = tomllib.loads(chosen.config.read_text(encoding="utf-8")) if chosen.config else {}
+        sections = content.get("graph", {}) | ({"input": content["input"]} if "input" in content else {})
+        config = GraphConfig.model_validate(sections)
+    except (OSError, ValueError) as error:  # TOML's and pydantic's errors are ValueErrors
+        logging.getLogger("graph_build").error("--config %s: %s", chosen.config, error)
+        return 2
     inputs = GraphInputs(chosen.events, chosen.items, chosen.ads)
     try:
         with session_for_one_build() as spark:

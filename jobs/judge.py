@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jobs.config import Config
-from jobs.evaluate import catalogue_of, counting_peers
+from jobs.evaluate import counting_peers
 from jobs.progress import Report
 from jobs.training import Chosen
 from jobs.validation import HoldOut
@@ -49,18 +49,16 @@ def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, r
         None where the day has no session to judge by.
     """
     from retrieval.evaluate import evaluate, ranked, ratios
-    from retrieval.ranking import EmbeddingRanker
 
     holdout = HoldOut.of(graph, config, JUDGING)
-    catalogue = catalogue_of(chosen.embeddings, graph / "fit", chosen.weights)
     if holdout is None:
         return None
-    edges = holdout.edges(chosen.weights)
-    ours = ranked(EmbeddingRanker(catalogue, edges, config.retrieval), holdout.pairs)
+    ranker = holdout.rankers(chosen.embeddings)(chosen.weights)
+    ours = ranked(ranker, holdout.pairs)
     others: dict[str, Any] = {}
     if published is not None:
-        others["published"] = _published(published, catalogue, config)
-    peers = counting_peers(graph, catalogue, edges, held=False)
+        others["published"] = _published(published, ranker.catalogue, config)
+    peers = counting_peers(graph, ranker.catalogue, ranker.edges, held=False)
     others |= {name: peers[name] for name in PEERS}
     rows = evaluate("fit", ours, holdout.pairs, protocol=holdout.protocol)
     compared = {}

@@ -65,7 +65,6 @@ def choose(
         start: an earlier model whose weights training begins with.
         half: 0 or 1: that half of the hold-out's sessions alone, so that the other can judge.
     """
-    from jobs.evaluate import catalogue_of
     from jobs.prerank import better_than_retrieval
     from jobs.sessions import better_than_the_mean
     from jobs.validation import HoldOut
@@ -94,8 +93,8 @@ def choose(
         better = better_than_the_mean(graph, fitted.embeddings, weights, config, report, half)
     encoder, followed = better or (None, 0.0)
     if config.prerank.enabled and holdout is not None:
-        catalogue = catalogue_of(fitted.embeddings, graph / "fit", weights)
-        ranker = EmbeddingRanker(catalogue, holdout.edges(weights), config.retrieval, encoder)
+        ranker = holdout.rankers(fitted.embeddings)(weights)
+        ranker = EmbeddingRanker(ranker.catalogue, ranker.edges, config.retrieval, encoder)
         prerank = better_than_retrieval(graph, ranker, config, report, half)
     return Chosen(fitted.record, weights, fitted.embeddings, followed, prerank)
 

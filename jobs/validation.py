@@ -4,8 +4,8 @@ Training stops by it, and the weights of the score's terms are chosen by it.
 """
 
 import logging
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from retrieval.edges import Edges
     from retrieval.evaluate import Choice
     from retrieval.pairs import Pairs
+    from retrieval.ranking import EmbeddingRanker
 
     Score = Callable[[ScoreWeights], float]
+    Rankers = Callable[[ScoreWeights], EmbeddingRanker]
 
 log = logging.getLogger(__name__)
 
@@ -82,22 +84,40 @@ class HoldOut:
         """The hits of embeddings of `fit/` ranked as they are served, with the configured weights or their defaults."""
         return self.choice(embeddings, self.config.retrieval.weights()).hits
 
+    def rankers(self, embeddings: "Embeddings") -> "Rankers":
+        """Embeddings of `fit/` as they would be served with the weights that one gives."""
+        from retrieval.config import ScoreWeights
+        from retrieval.ranking import EmbeddingRanker
+        from retrieval.weights import item_bias
+
+        catalogue = catalogue_of(embeddings, self.graph / "fit", ScoreWeights())
+
+        def ranker(weights: ScoreWeights) -> EmbeddingRanker:
+            weighed = replace(catalogue, bias=item_bias(embeddings.prior, catalogue.events, weights))
+            return EmbeddingRanker(weighed, self.edges(weights), self.config.retrieval)
+
+        return ranker
+
     def choice(self, embeddings: "Embeddings", weights: "ScoreWeights") -> "Choice":
         """What embeddings of `fit/` and weights are chosen by."""
-        from retrieval.evaluate import choice_score
-        from retrieval.ranking import EmbeddingRanker
+        return self._choice(self.rankers(embeddings), weights)
 
-        catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
-        ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
-        return choice_score(ranker, self.pairs, self.protocol)
+    def _choice(self, ranker: "Rankers", weights: "ScoreWeights") -> "Choice":
+        from retrieval.evaluate import choice_score
+
+        return choice_score(ranker(weights), self.pairs, self.protocol)
+
+    def _after_prefixes(self, ranker: "Rankers", weights: "ScoreWeights") -> float:
+        from retrieval.evaluate import choice_score
+
+        assert self.prefixes is not None
+        return choice_score(ranker(weights), self.prefixes, "session").with_first_places
 
     def rows(self, model: str, embeddings: "Embeddings", weights: "ScoreWeights") -> "list[dict[str, Any]]":
         """Embeddings of `fit/` by every slice and metric of `retrieval.evaluate`."""
         from retrieval.evaluate import evaluate
-        from retrieval.ranking import EmbeddingRanker
 
-        catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
-        ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
+        ranker = self.rankers(embeddings)(weights)
         return evaluate(model, ranker, self.pairs, protocol=self.protocol, samples=1)
 
     def weights(self, embeddings: "Embeddings") -> "ScoreWeights":
@@ -109,10 +129,11 @@ class HoldOut:
         sessions; nothing else depends on it.
         """
         given, best = self.config.retrieval, self.config.retrieval.weights()
+        ranker = self.rankers(embeddings)
 
         @cache
         def choice(weights: "ScoreWeights") -> "Choice":
-            return self.choice(embeddings, weights)
+            return self._choice(ranker, weights)
 
         def hits(weights: "ScoreWeights") -> float:
             return choice(weights).hits
@@ -124,17 +145,8 @@ class HoldOut:
         if given.popularity_weight is None:
             best = _turn(hits, best)
         if given.revisit_weight is None and self.prefixes is not None and len(self.prefixes):
-            best = _climb(lambda weights: self._after_prefixes(embeddings, weights), best, "revisit", REVISIT)
+            best = _climb(partial(self._after_prefixes, ranker), best, "revisit", REVISIT)
         return best
-
-    def _after_prefixes(self, embeddings: "Embeddings", weights: "ScoreWeights") -> float:
-        from retrieval.evaluate import choice_score
-        from retrieval.ranking import EmbeddingRanker
-
-        assert self.prefixes is not None
-        catalogue = catalogue_of(embeddings, self.graph / "fit", weights)
-        ranker = EmbeddingRanker(catalogue, self.edges(weights), self.config.retrieval)
-        return choice_score(ranker, self.prefixes, "session").with_first_places
 
     def edges(self, weights: "ScoreWeights") -> "Edges":
         """The edges of `fit/`, with the weight of the direct ones."""

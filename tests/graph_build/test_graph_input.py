@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build import sessions
+from graph_build.__main__ import main
 from graph_build.config import GraphConfig
 from graph_build.contract import local_sources
 from graph_build.errors import GraphInputError
@@ -42,6 +43,17 @@ def complaint(name: str, path: str, settings: GraphConfig | None = None) -> str:
     with pytest.raises(GraphInputError) as caught:
         local_sources(name, [path], (settings or GraphConfig()).input)  # type: ignore[arg-type]
     return str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[graph", "[graph]\nzzz = 1", None])
+def test_the_job_of_a_cluster_names_a_configuration_that_it_cannot_use(
+    tmp_path: Path, text: str | None, caplog: Any
+) -> None:
+    path = tmp_path / "c.toml"
+    if text is not None:
+        path.write_text(text)
+    assert main(["--events", "e", "--out", str(tmp_path / "out"), "--config", str(path)]) == 2
+    assert str(path) in caplog.text
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

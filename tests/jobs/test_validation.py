@@ -22,7 +22,8 @@ Score = Callable[[ScoreWeights], float]
 
 def chosen(monkeypatch: pytest.MonkeyPatch, score: Score, first: Score | None = None, **given: float) -> ScoreWeights:
     """What is chosen where the hold-out's hits are what `score` says, and those with first places `first`."""
-    monkeypatch.setattr(HoldOut, "choice", lambda self, _, weights: Choice(score(weights), (first or score)(weights)))
+    monkeypatch.setattr(HoldOut, "rankers", lambda *_: None)
+    monkeypatch.setattr(HoldOut, "_choice", lambda self, _, weights: Choice(score(weights), (first or score)(weights)))
     config = Config.model_validate({"retrieval": given})
     return HoldOut(Path(), config, cast(Any, None), "item").weights(cast(Embeddings, None))
 
@@ -76,7 +77,8 @@ def test_the_hold_out_is_answered_as_it_is_served(shop: Shop) -> None:
 
 @pytest.mark.parametrize("wanted", REVISIT[:-1])
 def test_the_weight_of_a_revisit_is_the_best_after_prefixes(monkeypatch: pytest.MonkeyPatch, wanted: float) -> None:
-    monkeypatch.setattr(HoldOut, "choice", lambda *_: Choice(0.5, 0.5))
+    monkeypatch.setattr(HoldOut, "rankers", lambda *_: None)
+    monkeypatch.setattr(HoldOut, "_choice", lambda *_: Choice(0.5, 0.5))
     monkeypatch.setattr(HoldOut, "_after_prefixes", lambda self, _, weights: 1 - abs(weights.revisit - wanted))
     for given, expected in ((None, wanted), (0.25, 0.25)):
         config = Config.model_validate({"retrieval": {} if given is None else {"revisit_weight": given}})

@@ -109,10 +109,9 @@ def evaluate_version(
         "version": name,
         "as_of": index.as_of.isoformat(),
         "protocol": options.protocol,
-        "ads_only": options.ads_only,
-        "include_current": options.include_current,
         "rows": rows,
     }
+    result |= {name: True for name in ("ads_only", "include_current") if getattr(options, name)}
     if early:
         result["overlapping_events"] = early
     return result

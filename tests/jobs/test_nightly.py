@@ -155,10 +155,12 @@ def test_a_night_that_failed_goes_on_where_it_stopped(stopped: Night, first: Nig
     assert all(gate["passed"] for gate in manifest["metrics"]["gates"])
     # The same date again: recognised by what went in, though its stages are gone.
     assert stopped.run(SECOND) == 0
-    assert stopped.record(SECOND)["outcome"] == "unchanged"
+    assert stopped.record(SECOND) == record, "what was published stays on record"
+    assert 'outcome="unchanged"} 1.0' in (stopped.workspace / "nights" / "lightsage.prom").read_text()
     assert len(list((stopped.workspace / "versions").iterdir())) == 2
     # An earlier night does not replace a later one.
     assert stopped.run(FIRST) == 2
+    assert stopped.record(FIRST)["outcome"] == "published"
 
 
 def test_a_gate_that_fails_keeps_what_is_served_and_force_is_recorded(

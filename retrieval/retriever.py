@@ -156,9 +156,8 @@ class Retriever:
         Fewer than k come back only if no more are eligible under the request's own conditions, or reach `min_score`. An
         item's ad is the one that wins among its eligible ads; the caps count that ad. With nothing known in `items` the
         most popular eligible ads come back, with score 0 and reason "fallback". `at` (a time, or µs since 1970 in UTC)
-        defaults to the as-of time;
-        `all_items` ranks the whole catalogue, whatever is advertised. `query`, what the shopper searched for, tells the
-        pre-ranker something; nobody else asks for it.
+        defaults to the as-of time; `all_items` ranks the whole catalogue, whatever is advertised. `query`, what the
+        shopper searched for, tells the pre-ranker something; nobody else asks for it.
 
         Raises:
             RequestError: k below 1, or a filter that this catalogue cannot answer.

@@ -73,7 +73,9 @@ class SessionEncoder:
 
     def _try(self) -> None:
         if len(self.inputs):
-            vector = self._session.run(None, {"vectors": self.inputs[:1][None], "present": np.ones((1, 1), bool)})[0]
+            width = self.length if self._padded else 1
+            session = {"vectors": self.inputs[np.zeros((1, width), int)], "present": np.ones((1, width), bool)}
+            vector = self._session.run(None, session)[0]
             if vector.shape != (1, self.inputs.shape[1]) or not np.isfinite(vector).all():
                 raise ValueError(f"it gives {vector.shape}, expected {(1, self.inputs.shape[1])} numbers")
 

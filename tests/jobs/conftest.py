@@ -1,4 +1,4 @@
-"""A small marketplace that was run once, end to end, through the command line."""
+"""A small marketplace that was run once, end to end, through the command line; and workspaces with nothing in them."""
 
 import json
 import signal
@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,43 @@ import pytest
 
 from jobs.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
+from jobs.store import Manifest, Workspace, version_name
 
+AS_OF = datetime(2026, 3, 15, 23, 59, 59, tzinfo=UTC)
 SMALL_MODEL = {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}}
 
 
 def quiet(_: str, __: float) -> None:
     """A report to nobody."""
+
+
+def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
+    return Manifest(
+        version=version_name(as_of, fingerprint),
+        fingerprint=fingerprint,
+        as_of=as_of,
+        config={"k": 20},
+        inputs={},
+        code_version="c0de",
+    )
+
+
+def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "0" * 32) -> str:
+    with workspace.lock(), workspace.stage() as staged:
+        (staged / "index").mkdir()
+        (staged / "index" / "vectors.faiss").write_text(content)
+        return workspace.publish(staged, manifest(fingerprint)).name
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "ws")
+
+
+@pytest.fixture(params=["local", "memory"])
+def any_workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Workspace(tmp_path / "ws" if request.param == "local" else f"memory://{tmp_path.name}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import nightly, stages, store
+from jobs import nightly, stages, store, versions
 from jobs.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
 from jobs.progress import StageProgress
@@ -180,6 +180,26 @@ def test_a_gate_that_fails_keeps_what_is_served_and_force_is_recorded(
     assert stopped.record(SECOND)["reused"] == ["ingest", "graph", "fit", "judge", "refit", "index"]
     manifest = json.loads((stopped.workspace / "versions" / stopped.current / "manifest.json").read_text())
     assert manifest["metrics"]["forced"] == ["neighbours of the probes that stay"]
+    # Whoever goes back from it has judged it: its date is not published again without being forced to.
+    assert main(["rollback", "--workspace", str(stopped.workspace)]) == 0
+    assert stopped.run(SECOND, "--config", strict) == 4
+    assert "was published against its gates" in capsys.readouterr().err
+    assert stopped.current == first.current
+    assert stopped.record(SECOND)["outcome"] == "published", "what it was stays on record"
+
+
+def test_old_versions_that_cannot_be_cleared_away_do_not_undo_a_night(
+    stopped: Night, first: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(versions, "clear_old", busy)
+    assert stopped.run(SECOND) == 0
+    record = stopped.record(SECOND)
+    assert (record["outcome"], record["version"]) == ("published", stopped.current)
+    assert stopped.current != first.current
+    assert any("could not be cleared away: Operation not permitted" in doubt for doubt in record["doubts"])
 
 
 def test_an_unreadable_version_before_is_passed_over_and_said(stopped: Night, first: Night) -> None:

@@ -1,63 +1,25 @@
-"""Versions are published whole or not at all, by one writer at a time."""
+"""Versions are published whole or not at all."""
 
 import errno
 import json
 import logging
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from jobs import files, lock, store
+from jobs import files, store
 from jobs.store import (
     CorruptVersionError,
     FormatVersionError,
-    Manifest,
     NoVersionError,
     StoreError,
     Workspace,
-    WorkspaceBusyError,
     WorkspaceFullError,
     version_name,
 )
-
-AS_OF = datetime(2026, 3, 15, 23, 59, 59, tzinfo=UTC)
-
-
-def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
-    return Manifest(
-        version=version_name(as_of, fingerprint),
-        fingerprint=fingerprint,
-        as_of=as_of,
-        config={"k": 20},
-        inputs={},
-        code_version="c0de",
-    )
-
-
-def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "0" * 32) -> str:
-    with workspace.lock(), workspace.stage() as staged:
-        (staged / "index").mkdir()
-        (staged / "index" / "vectors.faiss").write_text(content)
-        return workspace.publish(staged, manifest(fingerprint)).name
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "ws")
-
-
-@pytest.fixture(params=["local", "memory"])
-def any_workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return Workspace(tmp_path / "ws" if request.param == "local" else f"memory://{tmp_path.name}")
+from tests.jobs.conftest import AS_OF, manifest, publish
 
 
 def test_a_published_version_is_current_complete_and_found_by_its_fingerprint(
@@ -198,115 +160,6 @@ def test_a_broken_current_is_named(workspace: Workspace, tmp_path: Path, content
         workspace.current()
 
 
-def test_writing_needs_the_lock(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="stage needs the lock"), workspace.stage():
-        pass
-    with pytest.raises(StoreError, match="publish needs the lock"):
-        workspace.publish(tmp_path, manifest())
-
-
-def test_a_run_whose_lock_was_taken_away_cannot_publish(workspace: Workspace, tmp_path: Path) -> None:
-    with workspace.lock(), workspace.stage() as staged:
-        (tmp_path / "ws" / "lock").unlink()
-        with Workspace(tmp_path / "ws").lock(), pytest.raises(StoreError, match="does not hold it"):
-            workspace.publish(staged, manifest())
-    assert workspace.versions() == []
-
-
-def test_a_second_writer_learns_who_is_writing_since_when_and_what_to_do(any_workspace: Workspace) -> None:
-    second = Workspace(any_workspace.uri)
-    with any_workspace.lock(), pytest.raises(WorkspaceBusyError) as caught, second.lock():
-        pass
-    message = str(caught.value)
-    assert f"process {os.getpid()}" in message
-    assert "ago" in message
-    assert "delete" in message
-    with any_workspace.lock():
-        pass
-
-
-def test_an_unreadable_lock_is_respected(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "ws").mkdir()
-    (tmp_path / "ws" / "lock").write_text("")
-    with pytest.raises(WorkspaceBusyError, match="unknown owner"), workspace.lock():
-        pass
-
-
-def test_the_lock_of_another_host_is_never_taken_over(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "ws").mkdir()
-    elsewhere = lock.Owner.this_process().model_copy(update={"host": "elsewhere", "pid": 2**22 + 1})
-    (tmp_path / "ws" / "lock").write_text(elsewhere.model_dump_json())
-    with pytest.raises(WorkspaceBusyError, match="on elsewhere"), workspace.lock():
-        pass
-
-
-def test_a_pid_given_to_another_process_does_not_keep_the_lock(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "ws").mkdir()
-    earlier = lock.Owner.this_process().model_copy(update={"started": "1"})
-    (tmp_path / "ws" / "lock").write_text(earlier.model_dump_json())
-    with workspace.lock():
-        pass
-
-
-HOLD = """
-import sys, time
-from jobs.store import Workspace
-workspace = Workspace(sys.argv[1])
-with workspace.lock(), workspace.stage() as staged:
-    (staged / "half").write_text("half")
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_killed_run_is_taken_over_and_swept(
-    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    name = publish(workspace)
-    root = Path(store.__file__).parent.parent
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "ws")], stdout=subprocess.PIPE, text=True, cwd=root
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(WorkspaceBusyError, match=f"process {process.pid}"), workspace.lock():
-            pass
-        process.send_signal(signal.SIGKILL)
-    assert workspace.current() == name
-    with caplog.at_level(logging.WARNING), workspace.lock():
-        assert list((tmp_path / "ws" / "staging").iterdir()) == []
-    assert f"process {process.pid}" in caplog.text
-    assert workspace.versions() == [name]
-
-
-def test_of_many_that_find_a_dead_owner_one_gets_the_lock(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "ws").mkdir()
-    dead = lock.Owner.this_process().model_copy(update={"started": "1"}).model_dump_json()
-    for _ in range(20):
-        (tmp_path / "ws" / "lock").write_text(dead)
-        outcomes: list[str] = []
-        barrier = threading.Barrier(8)
-
-        def contend(outcomes: list[str] = outcomes, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait()
-            try:
-                with Workspace(tmp_path / "ws").lock():
-                    outcomes.append("got")
-                    # Held until all others have asked, however slow they are.
-                    deadline = time.monotonic() + 10
-                    while len(outcomes) < 8 and time.monotonic() < deadline:
-                        time.sleep(0.001)
-            except WorkspaceBusyError:
-                outcomes.append("busy")
-
-        threads = [threading.Thread(target=contend) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(outcomes) == ["busy"] * 7 + ["got"]
-
-
 class CrashError(BaseException):
     """The process is gone: no handler may repair anything."""
 
@@ -390,25 +243,6 @@ def test_another_error_in_a_stage_passes_and_leaves_nothing(workspace: Workspace
         fail_in_a_stage(workspace, ZeroDivisionError())
     assert list((tmp_path / "ws" / "staging").iterdir()) == []
     assert not (tmp_path / "ws" / "lock").exists()
-
-
-def test_a_lock_that_says_nothing_is_taken_over_after_a_while(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "ws").mkdir()
-    (tmp_path / "ws" / "lock").write_text("")
-    os.utime(tmp_path / "ws" / "lock", (0, 0))
-    with workspace.lock():
-        assert (tmp_path / "ws" / "lock").read_text()
-
-
-def test_a_full_disk_leaves_no_lock(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(lock.Owner, "model_dump_json", full)
-    with pytest.raises(OSError, match="No space"), workspace.lock():
-        pass
-    monkeypatch.undo()
-    publish(workspace)
 
 
 def test_a_version_that_cannot_be_deleted_whole_is_gone_and_swept_later(

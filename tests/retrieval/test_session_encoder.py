@@ -52,8 +52,9 @@ def test_batches_of_any_size_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(served.vectors(asked), whole, atol=1e-6)
 
 
-def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path) -> None:
-    _, served = made()
+@pytest.mark.parametrize("positions", [(0, 1), (3, 1)])
+def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path, positions: tuple[int, ...]) -> None:
+    _, served = made(positions)
     served.write(tmp_path)
     asked = queries(2, 3)
     np.testing.assert_array_equal(SessionEncoder.read(tmp_path, 6).vectors(asked), served.vectors(asked))

@@ -53,12 +53,14 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 demo: $(STAMP)  ## the whole way on the built-in marketplace, from raw logs to ads
 	$(BIN)/lightsage demo $(ARGS)
 
-# One process: the Spark session is shared by all tests of a run, and a second worker would start a second JVM.
+# Two processes, file by file: each has a Spark session, and so a JVM, that all of its tests share.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+
 test: $(STAMP)  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(STAMP)  ## every test, the slow ones too
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 airflow: $(STAMP)  ## run the nightly DAG once in a real Airflow, in an environment of its own
 	VENV="$(VENV)" .ci/airflow

@@ -26,6 +26,8 @@ _FILTERED_QUERIES = 100
 _SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10), "flat": (1,)}
 # The same for prefixes, of which as many are needed as their own order is wrong.
 _OF_PREFIXES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+# Settings that reach the target before the cheapest is taken: a longer list may do with fewer inverted lists.
+_ENOUGH = 3
 
 # Codes of four bits cannot be learned from fewer vectors.
 _FEWEST = 16
@@ -154,17 +156,20 @@ class _Tuning:
 
     def of(self, ann: Ann) -> tuple[Ann, Tuned]:
         """The cheapest setting that reaches the target, else the one of the best recall."""
-        settings = []
+        settings, left = [], 1 if ann.kind == "flat" else _ENOUGH
         for shortlist in self._shortlists(ann):
             tried = replace(ann, parameters=ann.parameters | {"shortlist": shortlist})
             if ann.kind != "flat":
                 tried = self._least_nprobe(tried)
             tried = replace(tried, recall=self._recall(tried))
             settings.append((tried, Tuned(ann.kind, tried.parameters, tried.recall, self._microseconds(tried))))
+            left -= tried.recall >= self._config.target_recall
+            if not left:
+                break
         return min(settings, key=lambda setting: _order(setting[1], self._config.target_recall))
 
     def _shortlists(self, ann: Ann) -> tuple[int, ...]:
-        """What is tried; of prefixes the first with which an exact search of them reaches the target, and two more."""
+        """What may be tried; of prefixes from the first on with which an exact search of them reaches the target."""
         if not ann.prefix:
             return _SHORTLISTS[ann.kind]
         most = min(len(self._rows), self._k * _OF_PREFIXES[-1])
@@ -175,7 +180,7 @@ class _Tuning:
             return self._hits(lists, self._truth) >= self._config.target_recall
 
         first = next((n for n, size in enumerate(_OF_PREFIXES) if enough(size)), len(_OF_PREFIXES) - 1)
-        return _OF_PREFIXES[first : first + 3]
+        return _OF_PREFIXES[first:]
 
     def filtered(self, ann: Ann, generator: np.random.Generator) -> dict[str, int]:
         """visited_P: how many eligible rows have to be looked at where P per cent are eligible, by chance."""

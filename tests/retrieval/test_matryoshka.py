@@ -10,9 +10,9 @@ from retrieval.config import RetrievalConfig
 from retrieval.matryoshka import funnel, shorter
 
 
-def nested(n: int, dim: int, seed: int) -> np.ndarray:
+def nested(n: int, dim: int, seed: int, decay: float = 1.0) -> np.ndarray:
     """Vectors whose first dimensions say most, as Matryoshka's do."""
-    vectors = np.random.default_rng(seed).standard_normal((n, dim)) / (1 + np.arange(dim))
+    vectors = np.random.default_rng(seed).standard_normal((n, dim)) / (1 + np.arange(dim)) ** decay
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -63,3 +63,16 @@ def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_tha
     found = [ann.narrowed(got, vector, item, bias, 200) for got, vector in zip(lists, query, strict=True)]
     assert any(len(got) < len(listed) for got, listed in zip(found, lists, strict=True)) == halved
     assert np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)]) > 0.88
+
+
+def test_a_funnel_that_loses_much_is_given_a_longer_list_than_the_prefix_alone_would_need() -> None:
+    item, sizes = nested(3000, 512, 0, decay=0.4), {}
+    for halved in (False, True):
+        config = RetrievalConfig(
+            exact_below=0, index_kinds=("flat",), index_prefix=4, funnel=halved, target_recall=0.9, tuning_queries=50
+        )
+        ann, _ = build(item, item, np.arange(3000), config)
+        assert ann.recall >= 0.9
+        sizes[halved] = ann.shortlist
+    # Three steps further than where an exact search of the prefix would do.
+    assert sizes[True] > 2 * sizes[False]

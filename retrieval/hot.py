@@ -55,12 +55,12 @@ async def read_model(receive: Receive, config: ServeConfig, model: type[Model]) 
 
 async def read_body(receive: Receive, config: ServeConfig) -> bytes | Response:
     """The body, or what to answer if it is larger or slower than the limits; it is never read further than that."""
+    deadline = asyncio.get_running_loop().time() + config.body_seconds
     message = await _next(receive, config.body_seconds)
     if message is not None and message["type"] == "http.request" and not message.get("more_body"):
         raw: bytes = message.get("body", b"")
         return raw if len(raw) <= config.max_body_bytes else _too_large(config)
     parts = bytearray()
-    deadline = asyncio.get_running_loop().time() + config.body_seconds
     while message is not None:
         if message["type"] == "http.disconnect":
             return problem(400, "the client went away before its body had arrived")

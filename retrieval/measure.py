@@ -138,6 +138,8 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # a GET of whose answer the server sends the headers alone
+            scope = {**scope, "method": "GET"}
         start = time.perf_counter()
         status = 0
         ident = _ident(scope)

@@ -65,10 +65,15 @@ def test_unknown_items_are_listed_and_fall_back(url):
     assert {result["reason"] for result in found["results"]} == {"fallback"}
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/version", "/metrics", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v1/version", "/metrics", "/docs", "/openapi.json"])
 def test_the_other_pages_answer(url, path):
     with urllib.request.urlopen(url + path, timeout=10) as answer:
         assert answer.status == 200
+        assert answer.read()
+    with urllib.request.urlopen(urllib.request.Request(url + path, method="HEAD"), timeout=10) as answer:
+        assert answer.status == 200
+        assert int(answer.headers["content-length"]) > 0
+        assert not answer.read()
 
 
 def test_the_version_says_how_many_ads_are_in_flight_at_the_serving_time(url):

@@ -53,8 +53,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 demo: $(STAMP)  ## the whole way on the built-in marketplace, from raw logs to ads
 	$(BIN)/lightsage demo $(ARGS)
 
-# Two processes, file by file: each has a Spark session, and so a JVM, that all of its tests share.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+# Two processes, file by file: each has a Spark session, and so a JVM, that its tests share. As collected, the longest come
+# first, so that neither waits for the other at the end.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test: $(STAMP)  ## the fast tests
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -166,7 +166,7 @@ def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, b
                 time.sleep(0.2)
             assert job.poll() is None, job.communicate()
             kill(workers[0])
-        said, complaint = job.communicate(timeout=300)
+        said, complaint = job.communicate(timeout=600)
         assert job.returncode == 0, said[-3000:] + complaint[-3000:]
         assert json.loads((out / "summary.json").read_text())["events"]["read"] == len(rows), name
         assert content(out) == content(here), name

@@ -54,7 +54,7 @@ def serve(
         taken = workspace.current()
         lease.take(taken)
         try:
-            version = workspace.open(verify=True, parts=("index",))
+            version = workspace.open(taken, verify=True, parts=("index",))
             index = read_index(version.path / "index")
             log.info("version %s, as of %s", version.name, index.as_of.isoformat())
             if index.ads is not None:

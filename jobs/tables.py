@@ -189,9 +189,9 @@ def _as_time(column: pa.ChunkedArray, name: str, path: str, unit: str | None) ->
 def _time(text: str | None) -> dt.datetime | None:
     try:
         time = dt.datetime.fromisoformat((text or "").strip())
-    except ValueError:
+        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+    except (ValueError, OverflowError):  # the latter: the first or the last hours of the calendar, in UTC beyond it
         return None
-    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
 
 
 def _is_text(kind: pa.DataType) -> bool:

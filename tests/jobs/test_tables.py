@@ -50,13 +50,14 @@ def test_times_since_1970_as_numbers_or_text(tmp_path, times):
 
 def test_bad_rows_are_left_out_counted_and_the_first_is_named(tmp_path, caplog):
     bad = [{"timestamp": "14.3.2026"}, {"timestamp": None}, {"event_type": "glance"}, {"item_id": " "}]
+    bad.append({"timestamp": "0001-01-01T00:00+14:00"})  # no year in UTC
     search = GOOD | {"event_type": "search", "item_id": None}
     path = written(tmp_path / "e.parquet", [GOOD, *(GOOD | fault for fault in bad), *[GOOD] * 4, search])
     assert len(read_events(path, InputConfig())) == 6
     [said] = caplog.messages
-    assert "4 of 10 events cannot be used (time_invalid: 2, type_unknown: 1, item_missing: 1)" in said
+    assert "5 of 11 events cannot be used (time_invalid: 3, type_unknown: 1, item_missing: 1)" in said
     assert "time_invalid in row 2: '14.3.2026'" in said
-    with pytest.raises(TableError, match=r"4 of 10 .* in row 2: '14.3.2026'; more than \[input\] max_bad_share = 0.3"):
+    with pytest.raises(TableError, match=r"5 of 11 .* in row 2: '14.3.2026'; more than \[input\] max_bad_share = 0.3"):
         read_events(path, InputConfig(max_bad_share=0.3))
 
 

@@ -153,6 +153,8 @@ def _read_one(
 
 def _is_plain(found: pa.DataType, kind: Kind) -> bool:
     """Whether every value of the type can be read as the kind."""
+    if pa.types.is_dictionary(found):
+        found = found.value_type
     if kind in ("vector", "words"):  # lists; as text they are JSON, or words between separators
         return not (pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
     if kind == "time":
@@ -187,7 +189,8 @@ def _time(column: "Column", found: pa.DataType, unit: str | None, *, text: bool)
     if pa.types.is_integer(found) or (text and unit is not None):
         whole = column.try_cast("bigint")
         micros = F.timestamp_micros(whole * _PER_SECOND[unit or "s"])
-        return F.when(F.abs(whole) < 9_000_000_000_000_000 // _PER_SECOND[unit or "s"], micros)
+        limit = 9_000_000_000_000_000 // _PER_SECOND[unit or "s"]  # a missing time as an integer is -2^63
+        return F.when(whole.between(-limit, limit), micros)
     if text:
         # Spark reads a bare "12:30" as today: a date must be there.
         dated = F.trim(column).rlike(r"^\d{4}-\d{1,2}-\d{1,2}")

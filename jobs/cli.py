@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jobs.files import is_disk_full
 from jobs.logs import is_interrupt, log_to_stderr
 from jobs.options import WRONG_INPUT, parser
 
@@ -22,7 +23,7 @@ log = logging.getLogger("jobs")
 OK, FAILED, BUSY, REFUSED, INTERRUPTED = 0, 1, 3, 4, 130
 
 # The flags that take a path, and what is wrong with a path that the user gave and can give another of.
-_PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output", "changes")
+_PATHS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output", "changes", "gexf")
 _UNUSABLE = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -33,8 +34,6 @@ _UNUSABLE = {
     errno.EROFS,
     errno.ENAMETOOLONG,
     errno.ELOOP,
-    errno.ENOSPC,
-    errno.EDQUOT,
 }
 
 
@@ -65,6 +64,8 @@ def _expected(error: BaseException, options: argparse.Namespace) -> tuple[int | 
     """(exit code, message) of an error that is the user's to mend or was raised on purpose, (None, "") of another."""
     if isinstance(error, OSError) and (unusable := _unusable_path(error, options)):
         return WRONG_INPUT, unusable
+    if isinstance(error, OSError) and is_disk_full(error):
+        return FAILED, f"{error.filename or 'the disk'}: {error.strerror}; free some space and run again"
     return _exit_code(error), str(error)
 
 

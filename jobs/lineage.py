@@ -54,7 +54,7 @@ def followed(workspace: Workspace, date: dt.date, doubt: Doubt, *, force: bool) 
 def learned_days(
     workspace: Workspace, config: Config, date: dt.date, doubt: Doubt
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """The stored days up to the date: what each came from, and its item events.
+    """The stored days up to the date: the folder of each, which `forget` and a log sent again change; its item events.
 
     Raises:
         NightError: the date is not among them, or none before it is.
@@ -73,5 +73,5 @@ def learned_days(
     every = (first + dt.timedelta(days=n) for n in range((date - first).days))
     if missing := [str(day) for day in every if day not in days]:
         doubt(f"no events are stored of {', '.join(missing)}")
-    sources = {str(day): facts.source or facts.folder for day, facts in days.items()}
-    return sources, {str(day): facts.events for day, facts in days.items()}
+    folders = {str(day): facts.folder for day, facts in days.items()}
+    return folders, {str(day): facts.events for day, facts in days.items()}

@@ -33,7 +33,7 @@ def read_table(path: str, text: Iterable[str] = ()) -> pa.Table:
     found = Path(path)
     if not found.exists():
         raise TableError(f"{path} does not exist; give a parquet or CSV file, or a folder of them")
-    names = [str(found)] if found.is_file() else sorted(glob.glob(f"{path}/**/*.*", recursive=True))
+    names = [str(found)] if found.is_file() else sorted(glob.glob(f"{glob.escape(path)}/**/*.*", recursive=True))
     csv = [name for name in names if name.endswith((".csv", ".csv.gz"))]
     try:
         if csv:
@@ -71,7 +71,11 @@ def stream_table(path: str, rows: int = 65_536) -> tuple[int, Iterator[pa.Table]
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.name.endswith(".parquet") if path.is_file() else not glob.glob(f"{path}/**/*.csv*", recursive=True)
+    return (
+        path.name.endswith(".parquet")
+        if path.is_file()
+        else not glob.glob(f"{glob.escape(str(path))}/**/*.csv*", recursive=True)
+    )
 
 
 def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:

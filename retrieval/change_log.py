@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 from .changes import Change
 from .errors import ChangeLogError
 
+_log = logging.getLogger(__name__)
 _BUSY_SECONDS = 15.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -28,11 +30,11 @@ BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
 
 
 class Entry(NamedTuple):
-    """A change as it stands in the log; sequences rise, from 1."""
+    """A change as it stands in the log; sequences rise, from 1. None: what it says only a newer build knows."""
 
     sequence: int
     received_at: datetime
-    change: Change
+    change: Change | None
 
 
 class ChangeLog(Protocol):
@@ -141,13 +143,16 @@ class SqliteChangeLog:
             for number, received_at, change in rows
         ]
 
-    def _read(self, number: int, change: str) -> Change:
-        """A change of the log, without what only a newer build knows."""
+    def _read(self, number: int, change: str) -> Change | None:
+        """A change of the log, without what only a newer build knows; nothing must keep later changes from counting."""
         try:
             said = json.loads(change)
             return Change.model_validate({name: said[name] for name in said if name in Change.model_fields})
         except (ValueError, TypeError) as error:
-            raise ChangeLogError(f"{self._path}: entry {number} is no change that this build reads: {error}") from error
+            _log.warning(
+                "%s: entry %d is no change that this build reads, and is passed over: %s", self._path, number, error
+            )
+            return None
 
     def close(self) -> None:
         """Close the file."""

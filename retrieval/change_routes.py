@@ -95,7 +95,7 @@ def change_routes(served: Served, config: ServeConfig) -> tuple[APIRouter, list[
             {
                 "sequence": entry.sequence,
                 "received_at": entry.received_at,
-                "change": entry.change.model_dump(mode="json", exclude_unset=True),
+                "change": entry.change and entry.change.model_dump(mode="json", exclude_unset=True),
             }
             for entry in entries
         ]

@@ -96,9 +96,11 @@ class Changes:
         self._ads: dict[str, dict[str, Said]] = {}
         self._campaigns: dict[str, dict[str, Said]] = {}
 
-    def add(self, sequence: int, change: Change) -> None:
-        """Take a change of the log."""
+    def add(self, sequence: int, change: Change | None) -> None:
+        """Take a change of the log; None: one that says nothing here."""
         self.sequence = max(self.sequence, sequence)
+        if change is None:
+            return
         of, key = (self._campaigns, change.campaign_id) if change.ad_id is None else (self._ads, change.ad_id)
         said = of.setdefault(str(key), {})
         for name, value in self.news(change).items():

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from .ads import microseconds
+from .exact import Rows
 from .filters import NO_FILTERS, Filters
+from .picker import Picker
 from .prerank import Context
 from .retriever import ALL_STAGES, Response, Retriever, Stages
 from .scope import Scope
@@ -151,17 +153,22 @@ def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
     if why:
         return Missing(expected, False, why)
     scope = retriever.scope(microseconds(asked.at), asked.country, asked.filters)
-    score, rank = _rank(retriever, asked, scope, row)
+    score, ahead = _ahead(retriever, asked, scope, row)
+    rank = len(ahead) + 1
     response = _response(retriever, asked)
     if item in response.items:
-        return Missing(expected, True, [], rank, score)
+        return Missing(expected, True, [], response.items.index(item) + 1, score)
     if asked.min_score is not None and score < asked.min_score:
         return Missing(expected, False, [f"its score {score:.4f} is below min_score {asked.min_score}"], rank, score)
-    caps = asked.filters.max_per_advertiser or asked.filters.max_per_campaign
+    if asked.filters.max_per_advertiser or asked.filters.max_per_campaign:
+        picker = Picker(rank, scope, ads, asked.filters, set())
+        picked, _ = picker.pick(np.append(ahead, row), np.zeros(rank, np.float32))
+        if picked[-1][0] != row:
+            said = f"rank {rank} without the caps, but others of its advertiser or campaign fill them"
+            return Missing(expected, False, [said], rank, score)
+        rank = len(picked)
     said = f"rank {rank} of {len(scope.rows)} eligible items, of which {asked.k} were asked for"
-    if rank <= asked.k and caps:
-        said = f"rank {rank}, but others of its advertiser or campaign fill the cap"
-    elif rank <= asked.k and response.plan.startswith("index"):
+    if rank <= asked.k and response.plan.startswith("index"):
         said = f"rank {rank}, which the approximate index missed"
     return Missing(expected, False, [said], rank, score)
 
@@ -245,27 +252,30 @@ def _faults(ad: dict[str, Any], asked: Asked) -> Iterator[str]:
         yield f"the request excludes its campaign {ad['campaign_id']!r}"
 
 
-def _rank(retriever: Retriever, asked: Asked, scope: Scope, row: int) -> tuple[float, int]:
-    """(score, rank from 1) of an eligible row by exact scan, the request's left-out rows not counted."""
+def _ahead(retriever: Retriever, asked: Asked, scope: Scope, row: int) -> tuple[float, Rows]:
+    """(score, the rows ahead in their order) of an eligible row by exact scan, without the request's left-out rows."""
     catalogue = retriever.catalogue
     ranker = retriever.ranker_of(asked.stages)
     views = np.array(catalogue.rows(asked.items)[0][-ranker.recent_items :], np.int64)
     out = catalogue.rows([*asked.exclude, *(() if asked.include_current else asked.items[-1:])])[0]
     if not len(views):
-        order = [other for other in retriever.popular(scope).tolist() if other not in out]
-        return 0.0, order.index(row) + 1
+        popular = retriever.popular(scope)
+        return 0.0, _without(popular[: int(np.flatnonzero(popular == row)[0])], out)
     prepared = ranker.ask(views)
     scores = prepared.over(catalogue.item[scope.rows], catalogue.bias[scope.rows], scope.rows)
     own = scores[np.searchsorted(scope.rows, row)]
     before = (scores > own) | ((scores == own) & (scope.rows < row))
-    before &= ~np.isin(scope.rows, out)
-    rank = int(before.sum()) + 1
+    ahead = _without(scope.rows[before][np.lexsort((scope.rows[before], -scores[before]))], out)
     if retriever.prerank is None or not asked.stages.prerank:
-        return float(own), rank
-    ahead = np.setdiff1d(scope.rows, np.array(out, np.int64))
-    of = scores[np.searchsorted(scope.rows, ahead)]
-    best = np.lexsort((ahead, -of))[: max(retriever.prerank.depth, rank)]
+        return float(own), ahead
+    every = _without(scope.rows, out)
+    of = scores[np.searchsorted(scope.rows, every)]
+    best = np.lexsort((every, -of))[: max(retriever.prerank.depth, len(ahead) + 1)]
     context = Context.of(views, retriever.config.recency_weight, query=asked.query, country=asked.country)
-    ordered, found = retriever.prerank.ordered(context, ahead[best], of[best])
+    ordered, found = retriever.prerank.ordered(context, every[best], of[best])
     place = int(np.flatnonzero(ordered == row)[0])
-    return float(found[place]), place + 1
+    return float(found[place]), ordered[:place]
+
+
+def _without(rows: Rows, out: Sequence[int]) -> Rows:
+    return rows[~np.isin(rows, np.array(out, np.int64))]

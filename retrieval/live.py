@@ -38,6 +38,8 @@ class LiveAds:
         ads, campaigns = set(), set()
         for entry in entries:
             self.changes.add(entry.sequence, entry.change)
+            if entry.change is None:
+                continue
             if entry.change.ad_id is None:
                 campaigns.add(str(entry.change.campaign_id))
             else:

@@ -76,10 +76,10 @@ def recalls(place: Rows, query: Rows, n_queries: int, k: int) -> Values:
 
 
 def coverage(lists: TopK, k: int, n_items: int) -> float:
-    """Share of n_items that stand among the first k of any list."""
+    """Share of n_items that stand among the first k of any list; rows from n_items on are none of them."""
     counts = np.diff(lists.offsets)
     place = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], counts)
-    return len(np.unique(lists.rows[place < k])) / max(1, n_items)
+    return len(np.unique(lists.rows[(place < k) & (lists.rows < n_items)])) / max(1, n_items)
 
 
 def bootstrap(

@@ -62,9 +62,9 @@ def page_routes(
         q: str = Query(min_length=1, max_length=longest), limit: int = Query(10, ge=1, le=50)
     ) -> Response:
         """Items whose id begins with `q`, then those with all of its words in their titles, the most viewed first."""
-        retriever = served.snapshot.retriever
-        found = await asyncio.to_thread(explain.completions, retriever, q, limit)
-        return json_response({"version": served.snapshot.version, "items": found})
+        snapshot = served.snapshot
+        found = await asyncio.to_thread(explain.completions, snapshot.retriever, q, limit)
+        return json_response({"version": snapshot.version, "items": found})
 
     @router.get("/v1/items/{item_id:path}/graph", response_model=None, responses=schemas.problems(401, 404, 422, 503))
     async def graph(item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:

@@ -210,11 +210,11 @@ class ChangesResponse(BaseModel):
 
 
 class LogEntry(BaseModel):
-    """A change as it stands in the log."""
+    """A change as it stands in the log; null: this server's build cannot read it."""
 
     sequence: int
     received_at: datetime
-    change: dict[str, Any]
+    change: dict[str, Any] | None
 
 
 class LogResponse(BaseModel):

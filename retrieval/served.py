@@ -177,16 +177,16 @@ class Served:
         began = time.perf_counter()
         try:
             snapshot = await asyncio.to_thread(self._prepared)
-        except Exception as error:  # whatever is wrong with it: what is served must stay
+            async with self._one_at_a_time:
+                await self._catch_up()
+                live = None
+                if snapshot.retriever.ads is not None:
+                    live = await asyncio.to_thread(self._rebased, snapshot.retriever.ads)
+                before = self.snapshot.version
+                self._put(snapshot, live)
+        except Exception as error:  # whatever is wrong with it, or with the live changes: what is served must stay
             self._refuse(Refused(name, str(error) or type(error).__name__))
             return
-        async with self._one_at_a_time:
-            await self._catch_up()
-            live = None
-            if snapshot.retriever.ads is not None:
-                live = await asyncio.to_thread(self._rebased, snapshot.retriever.ads)
-            before = self.snapshot.version
-            self._put(snapshot, live)
         self._refuse(None)
         del snapshot, live
         await asyncio.to_thread(_give_memory_back)

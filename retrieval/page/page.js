@@ -72,6 +72,7 @@ async function complete() {
 }
 
 function close() {
+  asking?.abort();
   options.hidden = true;
   chosen = -1;
   item.setAttribute("aria-expanded", "false");
@@ -123,7 +124,8 @@ $("ask").addEventListener("submit", (event) => {
 
 function show(id) {
   item.value = id;
-  ask();
+  // What was chosen is gone with the old results: the keyboard goes on from the new ones.
+  ask().then(() => $("viewed").focus({ preventScroll: true }));
   scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
 
@@ -256,7 +258,7 @@ function ego(graph) {
   const nodes = graph.nodes.map((one, place) => {
     const [x, y] = at(place);
     const full = `${titled(one)}${facts(one) ? `, ${facts(one)}` : ""}`;
-    const link = make("a", { svg: 1, tabindex: 0, role: "link", "aria-label": full, class: place ? "" : "centre" });
+    const link = make("a", { svg: 1, "aria-label": full, class: place ? "" : "centre" });
     link.append(make("title", { svg: 1 }, full), make("circle", { svg: 1, cx: x, cy: y, r: place ? 7 : 11 }));
     if (place) {
       const degrees = (Math.atan2(y, x) * 180) / Math.PI, left = x < -1;
@@ -268,6 +270,8 @@ function ego(graph) {
           "text-anchor": left ? "end" : "start",
         }, label),
       );
+      link.setAttribute("tabindex", 0);
+      link.setAttribute("role", "link");
       link.addEventListener("click", () => show(one.item_id));
       link.addEventListener("keydown", (event) => event.key === "Enter" && show(one.item_id));
     }
@@ -290,6 +294,7 @@ call("v1/version").then((served) => {
 const address = new URLSearchParams(location.search);
 for (const field of ["item", "k", "country", "category", "expected", "query", "before"])
   if (address.get(field)) $(field).value = address.get(field);
-for (const stage of (address.get("off") || "").split(" ").filter((one) => one)) $(stage).checked = false;
+for (const stage of ["session", "prerank"])
+  if ((address.get("off") || "").split(" ").includes(stage)) $(stage).checked = false;
 if (address.get("item")) ask();
 else item.focus();

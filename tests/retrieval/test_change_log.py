@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.change_log import ChangeLog, MemoryChangeLog, SqliteChangeLog
-from retrieval.changes import Change
+from retrieval.changes import Change, Changes
 from retrieval.errors import ChangeLogError
 
 
@@ -100,7 +100,9 @@ def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
     assert log.append([pause("b")])[0].sequence == 2
 
 
-def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_named(tmp_path: Path) -> None:
+def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_passed_over_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "changes.sqlite"
     log = SqliteChangeLog(path)
     with closing(sqlite3.connect(path)) as other, other:
@@ -108,5 +110,10 @@ def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_named(tmp_p
         other.execute(insert, ('{"ad_id": "a", "version": 1, "status": "paused", "mood": "blue"}',))
         other.execute(insert, ('{"ad_id": "a"}',))
     assert log.after(0, limit=1)[0].change.values() == {"status": "paused"}
-    with pytest.raises(ChangeLogError, match=r"changes\.sqlite: entry 2 is no change"):
-        log.after(1)
+    later = log.append([pause("b")])[0]
+    assert [(entry.sequence, entry.change) for entry in log.after(1)] == [(2, None), (3, later.change)]
+    assert "changes.sqlite: entry 2 is no change that this build reads" in caplog.text
+    changes = Changes()
+    for entry in log.after(0):
+        changes.add(entry.sequence, entry.change)
+    assert (changes.sequence, changes.ads) == (3, {"a", "b"})

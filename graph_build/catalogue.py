@@ -6,7 +6,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from graph_build.contract import column_kinds
-from graph_build.read import PLACE
+from graph_build.read import PLACE, feature
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -40,7 +40,7 @@ def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
     A price that is no finite number is taken off its item, and so is an embedding that holds NaN or infinity, or whose
     length is not the commonest one; the `reason` then is one of KEPT.
     """
-    content = [name for name in columns if name in rows.columns]
+    content = [name for name in rows.columns if name in columns or name.startswith("feature_")]
     same = Window.partitionBy("item_id", F.col("reason").isNull())
     first = same.orderBy(*PLACE)
     hashed = F.xxhash64(*content)
@@ -72,7 +72,8 @@ def items_table(checked: "DataFrame", columns: list[str], features: tuple[str, .
     """The catalogue: item_id, the optional columns that the input has, and the configured features."""
     kept = checked.where(F.col("reason").isNull() | F.col("reason").isin(*KEPT))
     known = [name for name in column_kinds("items") if name in columns]
-    return kept.select(*known, *[name for name in features if name not in known])
+    more = [F.col(feature(place)).alias(own) for place, own in enumerate(features) if feature(place) in kept.columns]
+    return kept.select(*known, *more)
 
 
 def ad_reason() -> "Column":

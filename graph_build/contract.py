@@ -4,6 +4,7 @@ The check reads only file footers and header lines, on the driver, before Spark 
 a wrong type is answered at once and by name.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 
 from graph_build.config import InputConfig
 from graph_build.errors import GraphInputError
+
+_PATTERN = "[]{}*?\\"
 
 Kind = Literal["id", "text", "time", "number", "integer", "vector", "words"]
 Table = Literal["events", "items", "ads"]
@@ -112,7 +115,7 @@ def local_sources(table: Table, paths: list[str], config: InputConfig) -> list[S
     groups: dict[tuple[object, ...], list[tuple[str, int]]] = {}
     types_of: dict[tuple[object, ...], dict[str, pa.DataType]] = {}
     for rank, path in enumerate(paths):
-        for place, file in enumerate(_files(table, Path(local_path(path)))):
+        for place, file in enumerate(files_of(table, Path(local_path(path)))):
             form, types = _schema(table, file)
             check_columns(table, str(file), types, config)
             # A folder whose days differ in schema is read schema by schema.
@@ -192,14 +195,19 @@ def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config
                 )
 
 
-def _files(table: Table, path: Path) -> Iterator[Path]:
+def files_of(table: Table, path: Path) -> Iterator[Path]:
+    """A file itself, or the files of a folder in the order of their names, without hidden ones.
+
+    Raises:
+        GraphInputError: there is none.
+    """
     if path.is_file():
         yield path
         return
     if not path.is_dir():
         raise GraphInputError(f"{path}: the {table} file or folder does not exist; check the path")
     found = False
-    for file in sorted(path.rglob("*")):
+    for file in sorted(_below(path)):
         inside = file.relative_to(path).parts
         if file.is_file() and not any(part.startswith(("_", ".")) for part in inside):
             found = True
@@ -208,9 +216,22 @@ def _files(table: Table, path: Path) -> Iterator[Path]:
         raise GraphInputError(f"{path}: the {table} folder holds no file; expected parquet or CSV files in it")
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below, those of linked folders too; a link back to a folder above is not followed."""
+    for where, folders, names in os.walk(folder, followlinks=True):
+        above = [Path(where).resolve(), *Path(where).resolve().parents]
+        folders[:] = [name for name in folders if (Path(where) / name).resolve() not in above]
+        yield from (Path(where) / name for name in names)
+
+
 def _schema(table: Table, file: Path) -> tuple[str, dict[str, pa.DataType]]:
+    if odd := sorted(({*str(file)} & set(_PATTERN)) | ({":"} & {*file.name})):
+        raise GraphInputError(
+            f"{file}: Spark cannot read a path with {' '.join(odd)} in it; name the file or folder otherwise"
+        )
     if file.name.endswith((".csv", ".csv.gz")):
-        return "csv", dict.fromkeys(_csv_header(table, file), pa.string())
+        # What has no name, such as the row numbers that pandas writes, has nothing to say here.
+        return "csv", {name: pa.string() for name in _csv_header(table, file) if name}
     try:
         with pq.ParquetFile(file) as opened:
             schema, footer = opened.schema_arrow, opened.metadata
@@ -243,8 +264,11 @@ def _csv_header(table: Table, file: Path) -> list[str]:
     try:
         with open_text(file, "rt", encoding="utf-8-sig", newline="") as lines:
             header = next(csv.reader(lines), [])
-    except (UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, csv.Error) as error:
         raise GraphInputError(f"{file}: {table} cannot be read as UTF-8 CSV ({error})") from error
+    lower = [name.lower() for name in header if name]
+    if twice := [name for name in header if lower.count(name.lower()) > 1]:
+        raise GraphInputError(f"{file}: the header of {table} names {twice[0]!r} twice, in whatever case; rename one")
     if not header:
         raise GraphInputError(f"{file}: the {table} file is empty; expected a CSV header line with the column names")
     return header

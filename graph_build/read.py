@@ -115,7 +115,9 @@ def _read_one(
         columns.append(value.alias(name))
     if table == "items":
         taken = set(column_kinds(table))
-        columns += [F.col(f"`{own}`").alias(own) for own in config.items.features if own not in taken]
+        # Under names of their own: a shop's may be those of columns that come and go here.
+        features = [(own, feature(place)) for place, own in enumerate(config.items.features) if own not in taken]
+        columns += [F.col(f"`{own}`").alias(name) for own, name in features]
     # A raw user id must not leave the build, not even in a refused row.
     user = names.get("user_id")
     raw = [
@@ -149,6 +151,11 @@ def _read_one(
         .withColumn("raw", F.when(F.col("reason").isNotNull(), as_json) if table == "events" else as_json)
         .drop("raw_row", "path")
     )
+
+
+def feature(place: int) -> str:
+    """What an item feature is called until it is written, by its place among the configured ones."""
+    return f"feature_{place}"
 
 
 def _is_plain(found: pa.DataType, kind: Kind) -> bool:

@@ -92,27 +92,52 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
 
 
 def _events(path: str, config: InputConfig) -> pa.Table:
+    # File by file: the days of a folder may differ in columns and types.
+    parts = [_converted(file, config) for file in _event_files(path)]
+    table = pa.concat_tables([converted for converted, _ in parts], promote_options="permissive")
+    good = _good_rows(table, [given for _, given in parts], path, config.max_bad_share)
+    if "ad_id" in table.column_names:
+        good = pc.and_(good, pc.is_null(table["ad_id"]))
+        table = table.drop_columns(["ad_id"])
+    return table.filter(good)
+
+
+def _event_files(path: str) -> list[str]:
+    from graph_build.contract import files_of
+    from graph_build.errors import GraphInputError
+
+    if not Path(path).is_dir():
+        return [path]
+    try:
+        return [str(file) for file in files_of("events", Path(path))]
+    except GraphInputError as error:
+        raise TableError(str(error)) from None
+
+
+def _converted(file: str, config: InputConfig) -> tuple[pa.Table, dict[str, pa.ChunkedArray]]:
+    """(a file's columns in the contract's names and types, ad_id if it is asked for; the needed ones as they were)."""
     own = {name: config.events.columns.get(name, name) for name in (*_NEEDED, "sequence", "ad_id")}
-    table = read_table(path, text=own.values())
-    given = {name: _column(table, own[name], path) for name in _NEEDED}
-    out = {name: _as_string(given[name], own[name], path) for name in ("session_id", "event_type", "item_id")}
+    table = read_table(file, text=own.values())
+    given = {name: _column(table, own[name], file) for name in _NEEDED}
+    out = {name: _as_string(given[name], own[name], file) for name in ("session_id", "event_type", "item_id")}
     out["event_type"] = _contract_types(out["event_type"], config.events.types)
-    out["timestamp"] = _as_time(given["timestamp"], own["timestamp"], path, config.events.timestamp_unit)
+    out["timestamp"] = _as_time(given["timestamp"], own["timestamp"], file, config.events.timestamp_unit)
     if own["sequence"] in table.column_names and not pa.types.is_null(table[own["sequence"]].type):
         out["sequence"] = _as_number(table[own["sequence"]])
-    good = _good_rows(out, given, path, config.max_bad_share)
     if config.events.exclude_ad_events and own["ad_id"] in table.column_names:
-        good = pc.and_(good, pc.is_null(_as_string(table[own["ad_id"]], own["ad_id"], path)))
-    return pa.table(out).filter(good)
+        out["ad_id"] = _as_string(table[own["ad_id"]], own["ad_id"], file)
+    return pa.table(out), given
 
 
 def _good_rows(
-    out: Mapping[str, pa.ChunkedArray], given: Mapping[str, pa.ChunkedArray], path: str, most: float
+    out: pa.Table, given: Sequence[Mapping[str, pa.ChunkedArray]], path: str, most: float
 ) -> pa.ChunkedArray:
     search = pc.equal(out["event_type"], "search")
+    late = pa.scalar(dt.datetime.now(dt.UTC) + dt.timedelta(days=1), pa.timestamp("us", "UTC"))
     faults = {
         "session_missing": ("session_id", pc.is_null(out["session_id"])),
         "time_invalid": ("timestamp", pc.is_null(out["timestamp"])),
+        "time_in_future": ("timestamp", pc.fill_null(pc.greater(out["timestamp"], late), False)),
         "type_unknown": ("event_type", pc.invert(pc.is_in(out["event_type"], value_set=pa.array(_TYPES)))),
         "item_missing": ("item_id", pc.and_not(pc.is_null(out["item_id"]), pc.fill_null(search, False))),
     }
@@ -124,7 +149,7 @@ def _good_rows(
         if len(rows):
             first = rows[0].as_py()
             said.append(f"{reason}: {len(rows):,}")
-            worst = max(worst, (len(rows), f"{reason} in row {first + 1}: {given[name][first].as_py()!r}"))
+            worst = max(worst, (len(rows), f"{reason} in row {first + 1}: {_given(given, name, first)!r}"))
     bad_rows = len(good) - (pc.sum(good).as_py() or 0)
     if bad_rows:
         message = f"{path}: {bad_rows:,} of {len(good):,} events cannot be used ({', '.join(said)}), e.g. {worst[1]}"
@@ -132,6 +157,15 @@ def _good_rows(
             raise TableError(f"{message}; more than [input] max_bad_share = {most:g} allows")
         log.warning("%s; they are left out", message)
     return good
+
+
+def _given(parts: Sequence[Mapping[str, pa.ChunkedArray]], name: str, row: int) -> object:
+    """What stands in a row of all parts together."""
+    for part in parts:
+        if row < len(part[name]):
+            return part[name][row].as_py()
+        row -= len(part[name])
+    raise IndexError(row)
 
 
 def _contract_types(column: pa.ChunkedArray, types: Mapping[str, str]) -> pa.ChunkedArray:
@@ -154,7 +188,9 @@ def _column(table: pa.Table, name: str, path: str) -> pa.ChunkedArray:
 def _as_string(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArray:
     """Trimmed; what is blank is null."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+    if pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if not (_is_text(kind) or pa.types.is_integer(kind)):
         raise TableError(f"{path}: column {name!r} has type {column.type}, expected string")
     text = pc.utf8_trim_whitespace(column.cast(kind).cast(pa.string()))
     return pc.if_else(pc.equal(text, ""), None, text)
@@ -183,6 +219,9 @@ def _as_time(column: pa.ChunkedArray, name: str, path: str, unit: str | None) ->
         return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
     if unit is not None and (pa.types.is_integer(kind) or _is_text(kind)):
         whole = column.cast(pa.int64()) if pa.types.is_integer(kind) else _as_number(column)
+        limit = 9_000_000_000_000_000 // {"s": 1_000_000, "ms": 1_000, "us": 1}[unit]
+        readable = pc.and_(pc.greater_equal(whole, -limit), pc.less_equal(whole, limit))
+        whole = pc.if_else(readable, whole, None)
         return whole.cast(pa.timestamp(unit, "UTC")).cast(target)
     if _is_text(kind):
         return pa.chunked_array([pa.array(map(_time, column.to_pylist()), target)])

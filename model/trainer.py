@@ -196,7 +196,9 @@ def _train(
             score = None
             if validate:
                 score = validate(embed(graph, network, served, prior))
-                _keep_best(best, score, step, network)
+                # Before its quantiser starts a network is another, whose vectors say more.
+                if network.quantizer is None or network.quantizer.started:
+                    _keep_best(best, score, step, network)
             curve.append((step, float(np.mean(losses)), score))
             losses.clear()
             log.debug("step %d loss %.4f validation %s", *curve[-1])

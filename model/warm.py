@@ -68,9 +68,14 @@ class Start:
             network.heads.load_state_dict(self.network.heads.state_dict())
             rows = torch.tensor(found.drop_null().to_numpy(), dtype=torch.int64)
             network.table[torch.from_numpy(known)] = self.network.table[rows]
-            if self.network.content.shape == network.content.shape:
+            if self.network.content.shape == network.content.shape and self._same_content(features):
                 network.content.copy_(self.network.content)
         return len(known) / max(1, len(theirs))
+
+    def _same_content(self, features: FittedFeatures) -> bool:
+        """Whether the rows of the content weights stand for the same: a title basis has no names to join them by."""
+        mine, theirs = self.features, features
+        return mine.embedding_dim == theirs.embedding_dim and np.array_equal(mine.title_basis, theirs.title_basis)
 
 
 def _rows(features: FittedFeatures, ids: pa.Array) -> pa.Array:

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
-from graph_build import sessions
-from graph_build.__main__ import main
+from graph_build import read, sessions
 from graph_build.config import GraphConfig
-from graph_build.contract import local_sources
 from graph_build.errors import GraphInputError
 
 from .conftest import at, event, events_of, table, write_events  # type: ignore[import-not-found]
@@ -34,95 +33,6 @@ def parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = N
 
 def refused(out: Path) -> Counter[tuple[str, str]]:
     return Counter((row["input"], row["reason"]) for row in table(out / "quarantine"))
-
-
-# --- before Spark starts any work ---------------------------------------------------------------------------------
-
-
-def complaint(name: str, path: str, settings: GraphConfig | None = None) -> str:
-    with pytest.raises(GraphInputError) as caught:
-        local_sources(name, [path], (settings or GraphConfig()).input)  # type: ignore[arg-type]
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["[graph", "[graph]\nzzz = 1", None])
-def test_the_job_of_a_cluster_names_a_configuration_that_it_cannot_use(
-    tmp_path: Path, text: str | None, caplog: Any
-) -> None:
-    path = tmp_path / "c.toml"
-    if text is not None:
-        path.write_text(text)
-    assert main(["--events", "e", "--out", str(tmp_path / "out"), "--config", str(path)]) == 2
-    assert str(path) in caplog.text
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert "nowhere.parquet: the events file or folder does not exist" in complaint(
-        "events", str(tmp_path / "nowhere.parquet")
-    )
-
-
-def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
-    (tmp_path / "events.parquet").write_text("hello")
-    assert "events.parquet" in complaint("events", str(tmp_path / "events.parquet"))
-    assert "not a parquet file" in complaint("events", str(tmp_path))
-
-
-def test_an_empty_folder_and_an_empty_csv_are_named(tmp_path: Path) -> None:
-    assert "holds no file" in complaint("events", str(tmp_path))
-    (tmp_path / "e.csv").write_text("")
-    assert "header" in complaint("events", str(tmp_path / "e.csv"))
-
-
-def test_a_missing_column_says_what_there_is_and_how_to_map_it(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "e.parquet", [{"session_id": "s", "timestamp": at(1), "event_type": "view", "sku": "a"}])
-    message = complaint("events", path)
-    for part in ("e.parquet", "'item_id'", "string", "sku", '[input.events.columns] item_id = "your_column"'):
-        assert part in message
-    assert local_sources("events", [path], config(events={"columns": {"item_id": "sku"}}).input)
-
-
-def test_a_mapping_of_an_unknown_column_is_refused(tmp_path: Path) -> None:
-    path = write_events(tmp_path / "e.parquet", GOOD)
-    assert "'itm'" in complaint("events", path, config(events={"columns": {"itm": "sku"}}))
-
-
-@pytest.mark.parametrize(
-    ("column", "kind", "value"),
-    [
-        ("item_id", pa.float64(), 1.0),
-        ("item_id", pa.bool_(), True),
-        ("item_id", pa.list_(pa.string()), ["a"]),
-        ("timestamp", pa.float64(), 1.0),
-        ("timestamp", pa.int64(), 1),
-        ("event_type", pa.int64(), 1),
-    ],
-)
-def test_a_wrong_type_names_file_column_found_and_expected(
-    tmp_path: Path, column: str, kind: pa.DataType, value: object
-) -> None:
-    good = {
-        "session_id": pa.array(["s"]),
-        "timestamp": pa.array([at(1)]),
-        "event_type": pa.array(["view"]),
-        "item_id": pa.array(["a"]),
-    }
-    pq.write_table(pa.table(good | {column: pa.array([value], kind)}), tmp_path / "e.parquet")
-    message = complaint("events", str(tmp_path / "e.parquet"))
-    assert "e.parquet" in message
-    assert repr(column) in message
-    assert str(kind).partition("<")[0] in message
-    assert "expected" in message
-    if kind == pa.int64() and column == "timestamp":
-        assert "timestamp_unit" in message
-
-
-def test_a_configured_feature_must_be_there(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "i.parquet", [{"item_id": "a"}])
-    assert "'colour'" in complaint("items", path, config(items={"features": ["colour"]}))
-
-
-# --- whole builds -------------------------------------------------------------------------------------------------
 
 
 def test_bad_events_are_quarantined_with_their_reason_and_no_raw_user(built: Callable[..., Any]) -> None:
@@ -349,6 +259,30 @@ def test_prices_that_cannot_be_read_are_counted_and_their_items_stay(spark: Any,
     found = settled(spark, "items", parquet(tmp_path / "vectors.parquet", rows), config(items={}))
     assert {row["item_id"]: row["embedding"] is None for row in found.table.collect()} == {"a": True, "b": False}
     assert found.refused == {"embedding_unreadable": 1}
+
+
+def test_countries_of_a_categorical_column_that_cannot_be_read_are_not_everywhere(spark: Any, tmp_path: Path) -> None:
+    countries = pa.array(['["DE"', "DE;FR"]).dictionary_encode()
+    ads = {"ad_id": ["1", "2"], "item_id": ["x", "x"], "campaign_id": ["c", "c"], "countries": countries}
+    pq.write_table(pa.table(ads), tmp_path / "ads.parquet")
+    found = settled(spark, "ads", str(tmp_path / "ads.parquet"), config(max_bad_share=1.0))
+    assert {row["ad_id"]: row["countries"] for row in found.table.collect()} == {"2": ["DE", "FR"]}
+    assert found.refused == {"countries_unreadable": 1}
+
+
+def test_features_may_be_called_anything_and_rows_that_differ_in_one_conflict(spark: Any, tmp_path: Path) -> None:
+    names = ["rank", "file", "reason", "raw", "row", "unreadable", "content", "path", "Brand"]
+    rows = [{"item_id": i} | {name: f"{name} {i}" for name in names} for i in "ab"]
+    rows.append(rows[0] | {"rank": "another"})
+    found = settled(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={"features": names}))
+    assert sorted((row.asDict() for row in found.table.collect()), key=lambda row: row["item_id"]) == rows[:2]
+    assert found.refused == {"duplicate_item_id": 1}
+
+
+def test_a_missing_time_that_was_made_an_integer_is_none(spark: Any) -> None:
+    frame = spark.createDataFrame([(-(2**63),), (1_700_000_000,)], "t bigint")
+    rows = frame.select(read._time(F.col("t"), pa.int64(), "s", text=False).alias("t")).collect()
+    assert [row["t"] is None for row in rows] == [True, False]
 
 
 def test_an_ad_whose_limits_cannot_be_read_is_refused_not_limitless(spark: Any, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_demo_into_a_file_is_said_in_one_line(refused, event_log: Path) -> Non
     assert f"--directory {event_log} cannot be used: Not a directory" in refused("demo", "--directory", event_log)
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_workspace_that_cannot_be_written_is_said_in_one_line(
     refused, tmp_path: Path, event_log: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -53,6 +53,19 @@ def test_a_workspace_that_cannot_be_written_is_said_in_one_line(
     monkeypatch.setattr(lock, "acquire", no_lock)
     said = refused("run", "--workspace", tmp_path / "ws", "--events", event_log)
     assert f"--workspace {tmp_path / 'ws'} cannot be used: {os.strerror(code)} ({tmp_path / 'ws' / 'lock'})" in said
+
+
+def test_a_full_disk_is_nobodys_wrong_input(
+    tmp_path: Path, event_log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_lock(_fs: object, path: str, _uri: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(lock, "acquire", no_lock)
+    assert main(["run", "--workspace", str(tmp_path / "ws"), "--events", str(event_log)]) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'ws' / 'lock'}: No space left on device; free some space" in said
+    assert "Traceback" not in said
 
 
 def test_a_workspace_of_an_unknown_scheme_is_refused(refused) -> None:

@@ -188,6 +188,15 @@ def test_a_gate_that_fails_keeps_what_is_served_and_force_is_recorded(
     assert stopped.record(SECOND)["outcome"] == "published", "what it was stays on record"
 
 
+def test_whoever_is_forgotten_is_in_no_graph_that_a_night_goes_on_with(stopped: Night) -> None:
+    events = pq.read_table(stopped.root / "log" / FIRST / "events.parquet")
+    user = events["user_id"].drop_null()[0].as_py()
+    assert main(["forget", "--user", user, "--workspace", str(stopped.workspace)]) == 0
+    with pytest.MonkeyPatch.context() as patch, breaking(patch, "graph"):
+        assert stopped.run(SECOND) == 1, "the graph is built again"
+    assert stopped.record(SECOND)["reused"] == ["ingest"]
+
+
 def test_old_versions_that_cannot_be_cleared_away_do_not_undo_a_night(
     stopped: Night, first: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,26 @@ def test_ids_in_csv_are_text(tmp_path):
     assert row == {"session_id": "01", "event_type": "view", "item_id": "007", "timestamp": NOON, "sequence": 3}
 
 
+def test_the_files_of_a_folder_may_differ_in_columns_and_types(tmp_path):
+    log = tmp_path / "log"
+    (log / "_temporary").mkdir(parents=True)
+    written(log / "1.parquet", [GOOD | {"item_id": 7, "ad_id": None}])
+    written(log / "2.parquet", [GOOD | {"item_id": "i8", "ad_id": "a", "sequence": 2}, GOOD | {"sequence": 1}])
+    (log / "3.csv").write_text("session_id,timestamp,event_type,item_id,user_id\ns,2026-03-14T12:00:00Z,view,9,u\n")
+    written(log / "_temporary" / "4.parquet", [GOOD])
+    table = read_events([str(log)], InputConfig(events=EventsInput(exclude_ad_events=True)))
+    assert table["item_id"].to_pylist() == ["7", "7", "9"]
+    assert table["sequence"].to_pylist() == [None, 1, None]
+
+
+def test_times_that_are_none_as_integers_and_of_the_future_are_bad_rows(tmp_path, caplog):
+    times = [1_773_489_600, -(2**63), 1_773_489_600_000_000, 250_000_000_000 - 1]
+    path = written(tmp_path / "e.parquet", [GOOD | {"timestamp": time} for time in times])
+    table = read_events(path, InputConfig(events=EventsInput(timestamp_unit="s"), max_bad_share=0.9))
+    assert table["timestamp"].to_pylist() == [NOON]
+    assert "3 of 4 events cannot be used (time_invalid:" in caplog.text
+
+
 @pytest.mark.parametrize("times", [["1773489600000"], [1773489600000]])
 def test_times_since_1970_as_numbers_or_text(tmp_path, times):
     path = written(tmp_path / "e.parquet", [GOOD | {"timestamp": times[0]}])

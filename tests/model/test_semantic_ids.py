@@ -212,6 +212,16 @@ def test_codes_are_the_same_after_save_and_load(make_graph: MakeGraph, tmp_path:
     assert np.array_equal(train(graph, config).embeddings.item, trained.embeddings.item)
 
 
+def test_what_validates_best_before_the_quantiser_starts_is_not_kept(make_graph: MakeGraph) -> None:
+    config = small_config(warm_up=0.6)
+    scores = iter([1.0, *[0.5] * 100])
+    config = config.model_copy(update={"train": config.train.model_copy(update={"patience": 100, "max_epochs": 8.0})})
+    trained = train(small_graph(make_graph), config, validate=lambda _: next(scores))
+    assert trained.record.curve[0][2] == 1.0
+    assert trained.network.quantizer is not None
+    assert trained.network.quantizer.started
+
+
 def test_more_codes_than_vectors_to_start_from_is_an_error_with_a_way_out(make_graph: MakeGraph) -> None:
     with pytest.raises(ModelInputError, match=r"256 codes a level: set \[model.semantic_ids\] size lower"):
         train(small_graph(make_graph), small_config(size=256, warm_up=0.0))

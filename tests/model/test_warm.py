@@ -80,6 +80,19 @@ def test_rows_are_joined_by_item_level_and_bucket(make_graph: Any, before: tuple
         assert torch.equal(network.heads.state_dict()[name], weight)
 
 
+def test_content_weights_of_another_title_basis_are_not_taken_over(before: tuple[Any, Trained]) -> None:
+    graph, trained = before
+    start = Start(trained.network, trained.features, graph.item_ids)
+    other = CONFIG.features.model_copy(update={"title_hash_bits": CONFIG.features.title_hash_bits - 1})
+    for config, taken in ((CONFIG.features, True), (other, False)):
+        features = fit_features(graph.items, config, earlier=trained.features)
+        network = LightSAGE(
+            len(trained.network.table), len(trained.network.content), CONFIG.dim, members=CONFIG.members
+        )
+        start.give(network, features, graph.item_ids)
+        assert torch.equal(network.content, trained.network.content) == taken
+
+
 def test_a_warm_start_begins_where_the_earlier_model_ended_and_is_shorter(before: tuple[Any, Trained]) -> None:
     graph, trained = before
     start = Start(trained.network, trained.features, graph.item_ids)

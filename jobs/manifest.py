@@ -6,7 +6,8 @@ starts.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,11 +116,20 @@ def _files_below(role: str, uri: str) -> list[InputFile]:
         raise InputNotFoundError(f"{role}: {uri} does not exist; give a parquet or CSV file, or a folder of them")
     if fs.isfile(root):
         return [_input_file(fs, root, "")]
-    names = {path: path.removeprefix(root.rstrip("/") + "/") for path in fs.find(root)}
+    every = _local_files(Path(root)) if "file" in fs.protocol else fs.find(root)
+    names = {path: path.removeprefix(root.rstrip("/") + "/") for path in every}
     kept = sorted(path for path, name in names.items() if not any(part[0] in "._" for part in name.split("/")))
     if not kept:
         raise InputNotFoundError(f"{role}: the folder {uri} holds no file; expected parquet or CSV files")
     return [_input_file(fs, path, names[path]) for path in kept]
+
+
+def _local_files(folder: Path) -> Iterator[str]:
+    """Those of linked folders too, but for links back to a folder above: what the graph build reads."""
+    for where, folders, names in os.walk(folder, followlinks=True):
+        above = [Path(where).resolve(), *Path(where).resolve().parents]
+        folders[:] = [name for name in folders if (Path(where) / name).resolve() not in above]
+        yield from (str(Path(where) / name) for name in names)
 
 
 def _input_file(fs: Any, path: str, name: str) -> InputFile:

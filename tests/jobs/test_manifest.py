@@ -58,6 +58,14 @@ def test_what_spark_does_not_read_does_not_count(log: Path) -> None:
     assert of(log) == before
 
 
+def test_a_linked_folder_counts(log: Path, tmp_path: Path) -> None:
+    before = of(log)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "more.parquet").write_bytes(b"more")
+    (log / "linked").symlink_to(tmp_path / "elsewhere")
+    assert of(log) != before
+
+
 def test_role_config_and_code_count(log: Path) -> None:
     inputs = describe_inputs({"events": [str(log)]})
     prints = {

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
 # To where an edge of some weight outdoes any embedding, in shops whose rare pairs are told by being seen once.
 DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)
-REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
 # Sessions whose prefixes are asked: what was viewed before is so often wanted again that a few show it.
 PREFIXES = 1000

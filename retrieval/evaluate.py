@@ -47,7 +47,7 @@ class Ranked(NamedTuple):
 def ranked(ranker: Ranker, pairs: Pairs) -> Ranked:
     """Rank once, for whoever measures the same answers in several ways."""
     deepest = max(k for cuts in _CUTS.values() for k in cuts)
-    found = ranker.rank(pairs.queries, deepest, include_current=pairs.include_current)
+    found = _rank(ranker, pairs, np.arange(len(pairs.queries)), deepest)
     return Ranked(found, _places(found, pairs))
 
 
@@ -216,6 +216,19 @@ def _grouped(metric: str, place: Rows, pairs: Pairs, chosen: Mask, k: int) -> tu
     ]
 
 
+def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | None = None) -> TopK:
+    """Some of the queries; of one whose last item is unknown nothing is left out, as when it is served."""
+    queries = _chosen(pairs.queries, which)
+    found = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)
+    free = np.flatnonzero(pairs.last_unknown[which]) if pairs.last_unknown is not None else which[:0]
+    if pairs.include_current or not len(free):
+        return found
+    others = ranker.rank(_chosen(queries, free), k, eligible=eligible, include_current=True)
+    place = np.arange(len(which))
+    place[free] = len(which) + np.arange(len(free))
+    return exact.selected(exact.concatenate([found, others]), place)
+
+
 def _places(found: TopK, pairs: Pairs) -> Rows:
     place = np.zeros(len(pairs), np.int64)
     place[pairs.findable] = metrics.places(found, pairs.query[pairs.findable], pairs.target[pairs.findable])
@@ -237,7 +250,7 @@ def _rank_ads(
         within |= here & pairs.target_known & eligible[pairs.target]
         asking = np.flatnonzero(within & here & pairs.query_known)
         asked, query = np.unique(pairs.query[asking], return_inverse=True)
-        found = ranker.rank(_chosen(pairs.queries, asked), k, eligible=eligible, include_current=pairs.include_current)
+        found = _rank(ranker, pairs, asked, k, eligible)
         place[asking] = metrics.places(found, query, pairs.target[asking])
         parts.append(found)
         if progress:

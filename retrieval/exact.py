@@ -52,6 +52,14 @@ def concatenate(parts: list[TopK]) -> TopK:
     )
 
 
+def selected(lists: TopK, which: Rows) -> TopK:
+    """The lists of some queries (n,) int64, in that order."""
+    counts = np.diff(lists.offsets)[which]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(lists.offsets[which], counts)
+    return TopK(offsets, lists.rows[flat], lists.scores[flat])
+
+
 def chunks(n_queries: int, n_columns: int) -> Iterator[slice]:
     """Slices of the queries whose score matrices stay within a fixed size."""
     step = max(1, _CHUNK_SCORES // max(1, n_columns))

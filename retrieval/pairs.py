@@ -28,7 +28,8 @@ class Pairs:
     row; query_known, target_known (P,) bool: where one is not, its number means nothing and the pair is a miss;
     group (P,) int64, the session or basket of each pair; asked (P,) int64, the question that it belongs to (a basket's
     have many targets); stretch (P,) int64, the stretch of time between ads' starts and ends in which it was asked;
-    events (P,) int64, training events of the target, 0 if it is unknown.
+    events (P,) int64, training events of the target, 0 if it is unknown; last_unknown (n,) bool: queries whose last
+    viewed item is not in the catalogue, None: of none.
     """
 
     queries: Queries
@@ -42,6 +43,7 @@ class Pairs:
     events: Rows
     n_items: int
     include_current: bool = False
+    last_unknown: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -122,8 +124,9 @@ def session_pairs(
     """Session-to-item: for each prefix of a session the next item.
 
     With `include_current` a prefix's last item is a candidate, and may be the target; without it the prefixes that it
-    follows again are left out. Unknown items of a prefix say nothing; a prefix without a known item finds nothing. Of a
-    long prefix the last 100 known items are asked with.
+    follows again are left out. Unknown items of a prefix say nothing; behind an unknown last one nothing is left out of
+    the candidates, as when it is served, and a prefix without a known item finds nothing. Of a long prefix the last 100
+    known items are asked with.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     last = _followed(sessions, distinct=not include_current)
@@ -150,6 +153,7 @@ def session_pairs(
         events=_events(events, rows[last + 1], known[last + 1]),
         n_items=len(item_ids),
         include_current=include_current,
+        last_unknown=~known[last][query_known],
     )
 
 

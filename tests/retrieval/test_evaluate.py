@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from retrieval.ads import Ads
 from retrieval.config import RetrievalConfig
 from retrieval.errors import EvaluationError
-from retrieval.evaluate import choice_score, evaluate
+from retrieval.evaluate import choice_score, evaluate, ranked
 from retrieval.pairs import basket_pairs, item_pairs, pairs_of, session_pairs
 from retrieval.ranking import EmbeddingRanker, Queries
 from retrieval.sessions import sessions_from_graph, sessions_from_table
@@ -76,7 +76,7 @@ def test_item_and_session_protocols_equal_their_definitions(world, catalogue, ed
             place = 0
             if views and b < 60:
                 score = world.slow_scores(catalogue, world.edge_rows(60), views)
-                order = [row for row in np.argsort(-score, kind="stable") if current or row != views[-1]]
+                order = [row for row in np.argsort(-score, kind="stable") if current or row != a]
                 place = order.index(b) + 1 if b in order else 0
             events = catalogue.events[b] if b < 60 else 0
             for name, within in (("all", True), ("tail", 1 <= events <= 5), ("cold", events == 0)):
@@ -243,6 +243,15 @@ def test_the_graphs_sessions_are_read_alike() -> None:
     basket = sessions_from_graph(graph, "basket")
     assert (basket.offsets.tolist(), basket.times[0]) == ([0, 3], int(START.timestamp() * 1e6))
     assert len(sessions_from_graph(graph.slice(0, 1), "basket")) == 0
+
+
+def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, edges) -> None:
+    pairs = session_pairs(sessions_from_table(table(as_ids([[1, 63, 1]]))), catalogue.item_ids, catalogue.events)
+    assert pairs.last_unknown is not None
+    assert pairs.last_unknown.tolist() == [False, True]
+    found, place = ranked(EmbeddingRanker(catalogue, edges), pairs)
+    assert place[1] > 0
+    assert [len(found.of(query)[0]) for query in range(2)] == [59, 60]
 
 
 def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogue, edges) -> None:

@@ -37,8 +37,10 @@ class SessionKNN:
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
         """See `ranking.Ranker`."""
+        if not len(queries):
+            return exact.concatenate([])
         found = []
-        for views in np.split(queries.rows, queries.offsets[1:-1]) if len(queries) else ():
+        for views in np.split(queries.rows, queries.offsets[1:-1]):
             rows, votes = self._votes(views)
             keep = np.ones(len(rows), bool) if include_current else rows != views[-1]
             if eligible is not None:
@@ -46,8 +48,6 @@ class SessionKNN:
             rows, votes = rows[keep], votes[keep]
             best = np.lexsort((rows, -votes))[:k]
             found.append((rows[best], votes[best].astype(np.float32)))
-        if not found:
-            return exact.concatenate([])
         offsets = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in found])]).astype(np.int64)
         return exact.TopK(offsets, np.concatenate([rows for rows, _ in found]), np.concatenate([v for _, v in found]))
 

@@ -139,3 +139,15 @@ def built(spark: Any, tmp_path: Path) -> Callable[..., Any]:
         return summary, out
 
     return run
+
+
+def config(**sections: Any) -> GraphConfig:
+    return GraphConfig.model_validate({"input": sections})
+
+
+def parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> str:
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return str(path)
+
+
+GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]

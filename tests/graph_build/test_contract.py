@@ -13,18 +13,7 @@ from graph_build.config import GraphConfig
 from graph_build.contract import local_sources
 from graph_build.errors import GraphInputError
 
-from .conftest import at, event, write_events  # type: ignore[import-not-found]
-
-GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
-
-
-def config(**sections: Any) -> GraphConfig:
-    return GraphConfig.model_validate({"input": sections})
-
-
-def parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> str:
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
-    return str(path)
+from .conftest import GOOD, at, config, parquet, write_events  # type: ignore[import-not-found]
 
 
 def complaint(name: str, path: str, settings: GraphConfig | None = None) -> str:

@@ -17,18 +17,7 @@ from graph_build import read, sessions
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 
-from .conftest import at, event, events_of, table, write_events  # type: ignore[import-not-found]
-
-GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
-
-
-def config(**sections: Any) -> GraphConfig:
-    return GraphConfig.model_validate({"input": sections})
-
-
-def parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> str:
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
-    return str(path)
+from .conftest import GOOD, at, config, event, events_of, parquet, table, write_events  # type: ignore[import-not-found]
 
 
 def refused(out: Path) -> Counter[tuple[str, str]]:

@@ -136,3 +136,10 @@ def test_session_knn_equals_its_slow_twin(m: int, k: int) -> None:
     for line, views in enumerate(lists):
         rows, _ = without.of(line)
         assert all(row % 2 == 0 and row != views[-1] for row in rows.tolist())
+
+
+def test_session_knn_without_a_question_has_no_list() -> None:
+    nothing = np.zeros(0, np.int64)
+    assert (
+        len(SessionKNN(TrainingSessions.of([[0, 1]], 2), 5, 5).rank(Queries(nothing, np.zeros(1, np.int64)), 10)) == 0
+    )

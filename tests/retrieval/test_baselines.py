@@ -139,7 +139,5 @@ def test_session_knn_equals_its_slow_twin(m: int, k: int) -> None:
 
 
 def test_session_knn_without_a_question_has_no_list() -> None:
-    nothing = np.zeros(0, np.int64)
-    assert (
-        len(SessionKNN(TrainingSessions.of([[0, 1]], 2), 5, 5).rank(Queries(nothing, np.zeros(1, np.int64)), 10)) == 0
-    )
+    nothing = Queries(np.zeros(0, np.int64), np.zeros(1, np.int64))
+    assert len(SessionKNN(TrainingSessions.of([[0, 1]], 2), 5, 5).rank(nothing, 10)) == 0

@@ -266,9 +266,8 @@ def _csv_header(table: Table, file: Path) -> list[str]:
             header = next(csv.reader(lines), [])
     except (UnicodeDecodeError, OSError, EOFError, csv.Error) as error:
         raise GraphInputError(f"{file}: {table} cannot be read as UTF-8 CSV ({error})") from error
-    lower = [name.lower() for name in header if name]
-    if twice := [name for name in header if lower.count(name.lower()) > 1]:
-        raise GraphInputError(f"{file}: the header of {table} names {twice[0]!r} twice, in whatever case; rename one")
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise GraphInputError(f"{file}: the header of {table} names {twice[0]!r} twice; rename one")
     if not header:
         raise GraphInputError(f"{file}: the {table} file is empty; expected a CSV header line with the column names")
     return header

@@ -18,6 +18,8 @@ QUERY_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # A shop's `color` and `Color` are two columns, as they are to parquet.
+    "spark.sql.caseSensitive": "true",
     # pandas writes nanoseconds; Spark reads them only as plain integers.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Spark's default is INT96, which other readers take for nanoseconds without a zone.

@@ -96,7 +96,7 @@ def test_a_wrong_type_names_file_column_found_and_expected(
 
 def test_headers_and_paths_that_spark_cannot_read_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
-    path.write_text("session_id,timestamp,event_type,item_id,note,Note\n")
+    path.write_text("session_id,timestamp,event_type,item_id,note,note\n")
     assert "twice.csv: the header of events names 'note' twice" in complaint("events", str(path))
     odd = tmp_path / "logs[eu]" / "e.csv"
     odd.parent.mkdir()

@@ -260,12 +260,18 @@ def test_countries_of_a_categorical_column_that_cannot_be_read_are_not_everywher
 
 
 def test_features_may_be_called_anything_and_rows_that_differ_in_one_conflict(spark: Any, tmp_path: Path) -> None:
-    names = ["rank", "file", "reason", "raw", "row", "unreadable", "content", "path", "Brand"]
+    names = ["rank", "file", "reason", "raw", "row", "unreadable", "content", "path", "Brand", "brand"]
     rows = [{"item_id": i} | {name: f"{name} {i}" for name in names} for i in "ab"]
     rows.append(rows[0] | {"rank": "another"})
     found = settled(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={"features": names}))
     assert sorted((row.asDict() for row in found.table.collect()), key=lambda row: row["item_id"]) == rows[:2]
     assert found.refused == {"duplicate_item_id": 1}
+
+
+def test_names_that_differ_in_case_are_two_columns_in_csv_too(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,Color,color\na,red,blue\n")
+    found = settled(spark, "items", str(tmp_path / "items.csv"), config(items={"features": ["color", "Color"]}))
+    assert [row.asDict() for row in found.table.collect()] == [{"item_id": "a", "Color": "red", "color": "blue"}]
 
 
 def test_a_missing_time_that_was_made_an_integer_is_none(spark: Any) -> None:

@@ -23,6 +23,14 @@ class Cost:
     total: float
 
 
+def loop_seconds() -> float:
+    """CPU seconds of a plain loop, by which hosts can be compared."""
+    began, total = time.process_time(), 0
+    for number in range(20_000_000):
+        total += number
+    return time.process_time() - began
+
+
 class Meter:
     """Measures its block; `cost` is there when the block has ended.
 

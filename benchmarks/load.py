@@ -27,6 +27,7 @@ import httpx
 import numpy as np
 import psutil
 import pyarrow as pa
+from _measure import loop_seconds
 from filters import AS_OF, generated
 
 from retrieval.api import Snapshot, Tokens, create_app
@@ -99,14 +100,6 @@ def main() -> int:
     print(page)
     server.terminate()
     return 0
-
-
-def loop_seconds() -> float:
-    """CPU seconds of a plain loop, by which hosts can be compared."""
-    began, total = time.process_time(), 0
-    for number in range(20_000_000):
-        total += number
-    return time.process_time() - began
 
 
 def requests(items: list[str], country: str) -> list[bytes]:
@@ -331,7 +324,8 @@ def soaked(
     return [
         f"Soak of {chosen.soak:g} minutes: {reloads[0]} reloads (served at the end: {served}), {changed[0]} live "
         f"changes ({changed[1]} refused), {found['requests']:,} requests, {found['wrong']} not answered with 200, "
-        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB: {', '.join(memory)}.",
+        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB (two versions while "
+        f"one is loaded): {', '.join(memory)}.",
     ]
 
 

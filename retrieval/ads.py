@@ -107,11 +107,8 @@ class Ads:
         self.starts = _times(table["starts_at"], _EVER.min)
         self.ends = _times(table["ends_at"], _EVER.max)
         self.active = pc.fill_null(pc.equal(table["status"], "active"), True).to_numpy()
-        places = [frozenset(c.casefold() for c in some or () if c) for some in table["countries"].to_pylist()]
-        self.places = sorted(set(places), key=sorted)
+        self.place, self.places = _places(table["countries"])
         self._countries = frozenset[str]().union(*self.places)
-        code = {place: number for number, place in enumerate(self.places)}
-        self.place = np.array([code[place] for place in places], np.int64)
         self._bounds = _instants(self.starts, self.ends)
         self._moved: dict[str, int] = {}
         self._rows: dict[str, dict[str, Any]] = {}
@@ -300,6 +297,20 @@ def _newest(table: pa.Table) -> pa.Table:
         if ad not in best or version[row] >= version[best[ad]]:
             best[ad] = row
     return table.take(pa.array(sorted(best.values()), pa.int64()))
+
+
+def _places(countries: pa.ChunkedArray) -> tuple[Rows, list[frozenset[str]]]:
+    """(n,) the number of each ad's set of countries, case-folded, and the sets; one without any is no limit.
+
+    Lists that are written alike are read once: a million Python sets would stop a server that loads them.
+    """
+    lists = countries.combine_chunks()
+    names = pa.ListArray.from_arrays(lists.offsets, pc.fill_null(lists.values, ""))
+    written = pc.binary_join(names, "\0").dictionary_encode()
+    sets = [frozenset(c.casefold() for c in text.split("\0") if c) for text in written.dictionary.to_pylist()]
+    places = sorted(set(sets), key=sorted)
+    code = {place: number for number, place in enumerate(places)}
+    return np.array([code[place] for place in sets], np.int64)[written.indices.to_numpy()], places
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], dict[str, int]]:

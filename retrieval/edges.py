@@ -17,6 +17,7 @@ from .exact import Rows
 
 # The most telling type first: a shop that logs only purchases has no clicks, and is told by what is bought together.
 _DIRECT = ("strong_click", "swing")
+_AT_ONCE = 16_384  # rows; numpy's repeat lets no other thread run until it ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,11 @@ class Edges:
 
         With a `revisit_weight` a row leads to itself, too.
         """
-        source = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
-        key = source * self.n_rows + self.dst
+        key = self.dst.astype(np.int64)
+        for start in range(0, self.n_rows, _AT_ONCE):
+            span = self.indptr[start : start + _AT_ONCE + 1]
+            rows = np.arange(start, start + len(span) - 1)
+            key[span[0] : span[-1]] += np.repeat(rows * self.n_rows, np.diff(span))
         bonus = self.bonus(np.arange(len(self.dst)))
         if self.revisit_weight:
             itself = np.arange(self.n_rows) * (self.n_rows + 1)

@@ -96,6 +96,17 @@ def test_one_stretch_of_time_shares_one_answer(world: SimpleNamespace) -> None:
     assert ads.eligible(far, "jp") is ads.eligible(far, None)
 
 
+def test_countries_that_are_none_limit_nothing(world: SimpleNamespace) -> None:
+    written = [["DE", None, "fr"], None, [], ["", "Fr", "DE"], [None]]
+    rows = [{"ad_id": f"a{n}", "item_id": "item00001", "campaign_id": "c"} for n in range(5)]
+    table = world.ads_table(rows)
+    at = table.column_names.index("countries")
+    table = table.set_column(at, "countries", pa.array(written, pa.list_(pa.string())))
+    for some in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
+        ads = Ads(some, {"item00001": 1})
+        assert [ads.places[code] for code in ads.place] == [{"de", "fr"}, set(), set(), {"de", "fr"}, set()]
+
+
 def test_times_with_a_zone_are_converted(world: SimpleNamespace) -> None:
     at = datetime.fromisoformat("2024-05-01T14:00:00+02:00")
     assert microseconds(at) == microseconds(world.AS_OF) == microseconds(datetime(2024, 5, 1, 12))

@@ -97,6 +97,8 @@ def test_an_items_neighbourhood_is_drawn(shop, known, tmp_path, capsys):
     assert gexf.exists()
     assert main(["graph", "show", "nobody", *base]) == 2
     assert "'nobody'" in capsys.readouterr().err
+    assert main(["graph", "show", known[0], *base, "--gexf", str(tmp_path)]) == 2
+    assert f"--gexf {tmp_path} cannot be used" in capsys.readouterr().err
 
 
 def test_retrieve_writes_ranked_eligible_rows(shop, known, tmp_path):

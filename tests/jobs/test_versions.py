@@ -11,6 +11,7 @@ from jobs.cli import main
 from jobs.config import Config
 from jobs.errors import NoVersionError, StoreError
 from jobs.lease import Lease
+from jobs.serve import serve
 from jobs.store import Manifest, Workspace
 from jobs.versions import clear_old, diff, listed, rollback
 
@@ -98,6 +99,24 @@ def test_what_a_server_serves_stays_until_it_ends(workspace: Workspace) -> None:
     assert clear(workspace, 1) == [NAMES[0]]
     lease.end()
     assert workspace.versions() == NAMES[3:]
+
+
+def test_a_server_opens_the_version_that_it_holds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, opened = Lease.take, []
+
+    def another_is_published_meanwhile(lease: Lease, name: str) -> None:
+        take(lease, name)
+        rollback(workspace, NAMES[1])
+
+    def read(index: Path) -> None:
+        opened.append(index.parent.name)
+        raise StoreError("seen enough")
+
+    monkeypatch.setattr(Lease, "take", another_is_published_meanwhile)
+    monkeypatch.setattr("retrieval.index.read_index", read)
+    with pytest.raises(StoreError, match="seen enough"):
+        serve(workspace.uri, None, host="127.0.0.1", port=0, at=None)
+    assert opened == [NAMES[4]]
 
 
 def test_an_old_or_unreadable_note_keeps_nothing(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,9 +18,10 @@ import pytest
 
 from retrieval.ads import Ads
 from retrieval.api import Snapshot, Tokens, create_app
-from retrieval.change_log import ChangeLog, MemoryChangeLog, SqliteChangeLog
+from retrieval.change_log import ChangeLog, Entry, MemoryChangeLog, SqliteChangeLog
 from retrieval.changes import Change
 from retrieval.config import ServeConfig
+from retrieval.errors import ChangeLogError
 from retrieval.retriever import Retriever
 from retrieval.server import create_server
 
@@ -296,6 +297,28 @@ def test_a_version_that_loads_but_cannot_answer_is_refused(shop) -> None:
         shop.published = "v2"
         until(lambda: client.get("/readyz").json()["refused"] is not None)
         assert shown(client)
+
+
+def test_a_log_of_changes_that_cannot_be_read_keeps_what_is_served(shop) -> None:
+    class Away(MemoryChangeLog):
+        away = False
+
+        def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
+            if self.away:
+                raise ChangeLogError("changes.sqlite: disk I/O error")
+            return super().after(sequence, limit)
+
+    log = Away()
+    shop.versions["v2"] = shop.version("v2", 5)
+    with shop.serving(log) as client:
+        before = shown(client)
+        log.away = True
+        shop.published = "v2"
+        until(lambda: client.get("/readyz").json()["refused"] is not None)
+        assert "disk I/O error" in client.get("/readyz").json()["refused"]["why"]
+        assert shown(client) == before
+        log.away = False
+        until(lambda: client.get("/readyz").json() == {"status": "ready", "version": "v2", "refused": None})
 
 
 def test_a_workspace_that_is_away_fails_nothing(shop) -> None:

@@ -37,6 +37,7 @@ def test_metrics_equal_looking_each_pair_up(lists: list[list[int]], pairs: list[
         assert np.isnan(value) if not targets else value == hits / min(k, len(targets))
     shown = {row for line in lists for row in line[:k]}
     assert metrics.coverage(as_top_k(lists), k, 20) == len(shown) / 20
+    assert metrics.coverage(as_top_k(lists), k, 9) == len(shown & set(range(9))) / 9, "rows of before count no longer"
 
 
 def test_the_worked_table_holds() -> None:

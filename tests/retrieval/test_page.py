@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,6 +103,23 @@ def test_a_title_is_text_whatever_it_holds(page: Any, url: str) -> None:
     assert page.locator("#cards img").count() == 0
 
 
+def test_offers_that_come_late_cover_nothing(page: Any) -> None:
+    from playwright.sync_api import Error
+
+    held: list[Any] = []
+    page.route(lambda address: "q=item00001" in address, held.append)
+    with page.expect_request(lambda request: "q=item00001" in request.url):
+        page.keyboard.type("item00001")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card")
+    for route in held:
+        with suppress(Error):  # nobody waits for it any longer
+            route.continue_()
+    page.wait_for_timeout(300)
+    assert held
+    assert page.locator("#options").is_hidden()
+
+
 def test_why_an_expected_ad_is_not_there(page: Any, url: str) -> None:
     page.goto(f"{url}/?item=item00001&expected=asleep")
     page.wait_for_selector("#missing li")
@@ -120,6 +138,8 @@ def test_a_card_and_a_node_lead_on(page: Any, url: str) -> None:
     wanted = title.inner_text()
     title.click()
     page.locator("#viewed strong", has_text=wanted).wait_for()
+    page.locator("#viewed:focus").wait_for()
+    assert page.locator("#ego a.centre").get_attribute("tabindex") is None, "it leads nowhere"
     node = page.locator("#ego a").nth(1)
     label = node.get_attribute("aria-label")
     node.focus()
@@ -176,6 +196,9 @@ def test_stages_are_told_and_switched(page: Any, with_stages: str, url: str) -> 
     page.reload()
     page.wait_for_selector(".card")
     assert shown() == alone, "the address keeps what was switched"
+    page.goto(f"{with_stages}/?item=item00001&off=nothing%20prerank")
+    page.wait_for_selector(".card")
+    assert shown() == alone, "and what it names of no stage is passed over"
     page.check("#prerank")
     page.fill("#query", "red shoes")
     page.fill("#before", "item00004, ghost")

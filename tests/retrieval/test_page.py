@@ -107,7 +107,7 @@ def test_offers_that_come_late_cover_nothing(page: Any) -> None:
     from playwright.sync_api import Error
 
     held: list[Any] = []
-    page.route(lambda address: "q=item00001" in address, held.append)
+    page.route(lambda address: "q=item00001" in address, lambda route: held.append(route))
     with page.expect_request(lambda request: "q=item00001" in request.url):
         page.keyboard.type("item00001")
     page.keyboard.press("Enter")

@@ -314,7 +314,7 @@ def soaked(
                 if second % 30 == 0:
                     reloads[0] += 1
                     pipe.send(("publish", f"v{reloads[0]}"))
-                if second % 60 == 10:
+                if second % 60 == 29:  # just before another version comes, when the last one has long been taken over
                     memory.append(f"{anonymous(process.pid) / 2**30:.2f}")
 
     threading.Thread(target=disturb, daemon=True).start()
@@ -324,8 +324,8 @@ def soaked(
     return [
         f"Soak of {chosen.soak:g} minutes: {reloads[0]} reloads (served at the end: {served}), {changed[0]} live "
         f"changes ({changed[1]} refused), {found['requests']:,} requests, {found['wrong']} not answered with 200, "
-        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB (two versions while "
-        f"one is loaded): {', '.join(memory)}.",
+        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB, before each "
+        f"other reload: {', '.join(memory)}.",
     ]
 
 

@@ -74,14 +74,17 @@ def _unusable_path(error: OSError, options: argparse.Namespace) -> str | None:
     if error.filename is None or error.errno not in _UNUSABLE:
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
+    named: list[tuple[str, Path]] = []
     for flag in _PATHS:
         value = getattr(options, flag, None)
-        for given in value if isinstance(value, list) else [value] if value else []:
-            mine = Path(given).absolute()
-            # The command met something inside what was given, or could not make a folder above it.
-            if path.is_relative_to(mine) or mine.is_relative_to(path):
-                where = "" if path == mine else f" ({path})"
-                return f"--{flag} {given} cannot be used: {error.strerror}{where}"
+        named += [(flag, given) for given in (value if isinstance(value, list) else [value] if value else [])]
+    named.sort(key=lambda one: Path(one[1]).absolute() != path)  # what is named itself, before what is near it
+    for flag, given in named:
+        mine = Path(given).absolute()
+        # The command met something inside what was given, or could not make a folder above it.
+        if path.is_relative_to(mine) or mine.is_relative_to(path):
+            where = "" if path == mine else f" ({path})"
+            return f"--{flag} {given} cannot be used: {error.strerror}{where}"
     return None
 
 

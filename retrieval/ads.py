@@ -229,6 +229,15 @@ class Ads:
                 allowed &= ~np.isin(codes, out)
         return self._winners(allowed)
 
+    @property
+    def countries(self) -> list[str]:
+        """Countries that ads name, case-folded, those of the most ads first."""
+        ads = np.bincount(self.place, minlength=len(self.places)).tolist()
+        named = Counter[str]()
+        for place, n in zip(self.places, ads, strict=True):
+            named.update(dict.fromkeys(place, n))
+        return [country for country, _ in named.most_common()]
+
     def in_flight(self, at: int) -> int:
         """How many ads are active at `at` (µs), in whatever country."""
         return int(np.count_nonzero(self.active & (self.starts <= at) & (self.ends > at)))

@@ -27,6 +27,7 @@ from .retriever import Retriever
 
 _log = logging.getLogger(__name__)
 _WARMING_QUERIES = 50
+_WARMING_COUNTRIES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,9 +251,13 @@ def warm(retriever: Retriever, at: datetime) -> None:
     rows = np.random.default_rng(0).choice(n, min(n, _WARMING_QUERIES), replace=False)
     ids = retriever.catalogue.item_ids[rows].tolist()
     # Single items, and lists of them: a session encoder answers to these alone.
-    for items in [[item] for item in ids] + [ids[:2], ids[: retriever.ranker.recent_items]]:
-        if not np.isfinite(retriever.retrieve(items, 20, at=at).scores).all():
-            raise RetrievalError(f"the version gives scores that are no numbers, e.g. after {items}")
+    asked = [[item] for item in ids] + [ids[:2], ids[: retriever.ranker.recent_items]]
+    # Where every ad is for some country nothing is found without one.
+    countries = [] if retriever.ads is None else retriever.ads.countries[:_WARMING_COUNTRIES]
+    for country in (None, *countries):
+        for items in asked if country in (None, *countries[:1]) else asked[:1]:
+            if not np.isfinite(retriever.retrieve(items, 20, at=at, country=country).scores).all():
+                raise RetrievalError(f"the version gives scores that are no numbers, e.g. after {items}")
     if not retriever.retrieve([retriever.catalogue.item_ids[0]], 1, all_items=True).results and n > 1:
         raise RetrievalError("the version answers nothing")
 

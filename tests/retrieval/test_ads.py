@@ -105,6 +105,7 @@ def test_countries_that_are_none_limit_nothing(world: SimpleNamespace) -> None:
     for some in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
         ads = Ads(some, {"item00001": 1})
         assert [ads.places[code] for code in ads.place] == [{"de", "fr"}, set(), set(), {"de", "fr"}, set()]
+        assert sorted(ads.countries) == ["de", "fr"]
 
 
 def test_times_with_a_zone_are_converted(world: SimpleNamespace) -> None:

@@ -23,6 +23,7 @@ from retrieval.changes import Change
 from retrieval.config import ServeConfig
 from retrieval.errors import ChangeLogError
 from retrieval.retriever import Retriever
+from retrieval.served import warm
 from retrieval.server import create_server
 
 WRITE = {"Authorization": "Bearer write-secret"}
@@ -297,6 +298,29 @@ def test_a_version_that_loads_but_cannot_answer_is_refused(shop) -> None:
         shop.published = "v2"
         until(lambda: client.get("/readyz").json()["refused"] is not None)
         assert shown(client)
+
+
+def test_a_version_is_warmed_for_the_countries_of_the_most_ads(world, catalogue, edges, monkeypatch) -> None:
+    countries = [[f"c{n}" for n in range(most)] for most in range(1, 13)]
+    rows = [
+        {"ad_id": f"a{n}", "item_id": f"item{n:05d}", "campaign_id": "c", "countries": some}
+        for n, some in enumerate(countries)
+    ]
+    ads = Ads(world.ads_table(rows), catalogue.row_of)
+    retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
+    found: dict[str | None, int] = {}
+    retrieve = Retriever.retrieve
+
+    def noted(self: Retriever, *given: Any, **more: Any) -> Any:
+        answer = retrieve(self, *given, **more)
+        found[more.get("country")] = max(found.get(more.get("country"), 0), len(answer.results))
+        return answer
+
+    monkeypatch.setattr(Retriever, "retrieve", noted)
+    warm(retriever, world.AS_OF)
+    assert found.pop(None) == 1, "of the whole catalogue; no ad is for everywhere"
+    assert sorted(found) == [f"c{n}" for n in range(8)]
+    assert all(found.values())
 
 
 def test_a_log_of_changes_that_cannot_be_read_keeps_what_is_served(shop) -> None:

@@ -324,7 +324,7 @@ def soaked(
     return [
         f"Soak of {chosen.soak:g} minutes: {reloads[0]} reloads (served at the end: {served}), {changed[0]} live "
         f"changes ({changed[1]} refused), {found['requests']:,} requests, {found['wrong']} not answered with 200, "
-        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB, before each "
+        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB, before every "
         f"other reload: {', '.join(memory)}.",
     ]
 

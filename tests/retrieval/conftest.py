@@ -1,22 +1,27 @@
-"""A small random catalogue with tail items, edges and ads, and the slow, obviously right way to answer a request."""
+"""A small random catalogue with tail items, edges and ads; the slow, obviously right way to answer; servers."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from retrieval.ads import SCHEMA
+from retrieval.ads import SCHEMA, Ads
+from retrieval.api import Snapshot, Tokens, create_app
 from retrieval.catalogue import Catalogue
-from retrieval.config import ScoreWeights
+from retrieval.change_log import ChangeLog
+from retrieval.config import ScoreWeights, ServeConfig
 from retrieval.edges import Edges
 from retrieval.filters import NO_FILTERS, Filters
 from retrieval.prerank import Context, Counter, PreRanker
+from retrieval.retriever import Retriever
 
 AS_OF = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TYPES = ("co_search", "strong_click", "swing")
@@ -225,3 +230,57 @@ def world() -> SimpleNamespace:
         serving,
     )
     return SimpleNamespace(AS_OF=AS_OF, TYPES=TYPES, **{helper.__name__: helper for helper in helpers})
+
+
+WRITE = {"Authorization": "Bearer write-secret"}
+FAST = {"current_check_seconds": 0.02, "changes_poll_seconds": 0.02, "retry_refused_seconds": 0.0}
+
+
+class Shop:
+    """Versions to publish, and servers over what is published."""
+
+    def __init__(self, world: SimpleNamespace, catalogue: Any, edges: Any) -> None:
+        self.world, self.catalogue, self.edges = world, catalogue, edges
+        self.published = "v1"
+        self.versions: dict[str, Callable[[], Snapshot]] = {"v1": self.version("v1", 4)}
+
+    def version(self, name: str, seed: int | None, catalogue: Any = None) -> Callable[[], Snapshot]:
+        catalogue = catalogue or self.catalogue
+        rows = None if seed is None else self.world.random_ads(60, 150, seed)
+        ads = None if rows is None else Ads(self.world.ads_table(rows), catalogue.row_of, quiet=True)
+        return lambda: Snapshot(
+            name, self.world.AS_OF, Retriever(catalogue, self.edges, ads, None, as_of=self.world.AS_OF)
+        )
+
+    @contextmanager
+    def serving(
+        self, log: ChangeLog | None = None, tokens: Tokens | None = None, **config: Any
+    ) -> Iterator[httpx.Client]:
+        app = create_app(
+            lambda: self.versions[self.published](),
+            lambda: self.published,
+            ServeConfig.model_validate(FAST | config),
+            lambda as_of: as_of,
+            log,
+            tokens or Tokens(write="write-secret"),
+        )
+        with self.world.serving(app) as url, httpx.Client(base_url=url, timeout=20) as client:
+            yield client
+
+
+@pytest.fixture
+def shop(world, catalogue, edges) -> Shop:
+    return Shop(world, catalogue, edges)
+
+
+def until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.01)
+
+
+def shown(client: httpx.Client, **more: Any) -> dict[str, str]:
+    """Ad by item, of all that may be shown."""
+    results = client.post("/v1/retrieve", json={"items": [], "k": 100} | more).json()["results"]
+    return {result["item_id"]: result["ad_id"] for result in results}

@@ -1,83 +1,21 @@
-"""A server that moves on under load: live changes, other versions, ones that cannot be served, too many requests."""
+"""Live changes of a server, who may ask for them, and too many requests."""
 
 import asyncio
 import json
 import socket
 import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import httpx
 import pytest
 
-from retrieval.ads import Ads
-from retrieval.api import Snapshot, Tokens, create_app
-from retrieval.change_log import ChangeLog, Entry, MemoryChangeLog, SqliteChangeLog
+from retrieval.api import Tokens, create_app
+from retrieval.change_log import MemoryChangeLog, SqliteChangeLog
 from retrieval.changes import Change
 from retrieval.config import ServeConfig
-from retrieval.errors import ChangeLogError
-from retrieval.retriever import Retriever
-from retrieval.served import warm
 from retrieval.server import create_server
-
-WRITE = {"Authorization": "Bearer write-secret"}
-FAST = {"current_check_seconds": 0.02, "changes_poll_seconds": 0.02, "retry_refused_seconds": 0.0}
-
-
-class Shop:
-    """Versions to publish, and servers over what is published."""
-
-    def __init__(self, world: SimpleNamespace, catalogue: Any, edges: Any) -> None:
-        self.world, self.catalogue, self.edges = world, catalogue, edges
-        self.published = "v1"
-        self.versions: dict[str, Callable[[], Snapshot]] = {"v1": self.version("v1", 4)}
-
-    def version(self, name: str, seed: int | None, catalogue: Any = None) -> Callable[[], Snapshot]:
-        catalogue = catalogue or self.catalogue
-        rows = None if seed is None else self.world.random_ads(60, 150, seed)
-        ads = None if rows is None else Ads(self.world.ads_table(rows), catalogue.row_of, quiet=True)
-        return lambda: Snapshot(
-            name, self.world.AS_OF, Retriever(catalogue, self.edges, ads, None, as_of=self.world.AS_OF)
-        )
-
-    @contextmanager
-    def serving(
-        self, log: ChangeLog | None = None, tokens: Tokens | None = None, **config: Any
-    ) -> Iterator[httpx.Client]:
-        app = create_app(
-            lambda: self.versions[self.published](),
-            lambda: self.published,
-            ServeConfig.model_validate(FAST | config),
-            lambda as_of: as_of,
-            log,
-            tokens or Tokens(write="write-secret"),
-        )
-        with self.world.serving(app) as url, httpx.Client(base_url=url, timeout=20) as client:
-            yield client
-
-
-@pytest.fixture
-def shop(world, catalogue, edges) -> Shop:
-    return Shop(world, catalogue, edges)
-
-
-def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.01)
-
-
-def shown(client: httpx.Client, **more: Any) -> dict[str, str]:
-    """Ad by item, of all that may be shown."""
-    results = client.post("/v1/retrieve", json={"items": [], "k": 100} | more).json()["results"]
-    return {result["item_id"]: result["ad_id"] for result in results}
+from tests.retrieval.conftest import WRITE, shown, until
 
 
 def outcomes(response: httpx.Response) -> list[str]:
@@ -209,149 +147,6 @@ def test_tokens(shop) -> None:
         assert client.patch("/v1/ads/a", **change, headers=read).status_code == 401
         assert client.get("/readyz").status_code == 200
     assert "secret" not in repr(Tokens("write-secret", "read-secret"))
-
-
-def test_another_version_is_served_without_a_failed_request_and_keeps_the_changes(shop, world) -> None:
-    shop.versions["v2"] = shop.version("v2", 5)
-    with shop.serving() as client:
-        paused = next(iter(shown(client).values()))
-        client.patch(f"/v1/ads/{paused}", json={"version": 9, "status": "paused"}, headers=WRITE)
-        stop, seen = threading.Event(), list[tuple[int, str]]()
-
-        def ask() -> None:
-            with httpx.Client(base_url=client.base_url) as own:
-                while not stop.is_set():
-                    answer = own.post("/v1/retrieve", json={"items": ["item00004"], "k": 5})
-                    seen.append((answer.status_code, answer.json()["version"]))
-
-        asking = [threading.Thread(target=ask) for _ in range(3)]
-        for thread in asking:
-            thread.start()
-        shop.published = "v2"
-        until(lambda: client.get("/v1/version").json()["version"] == "v2")
-        stop.set()
-        for thread in asking:
-            thread.join()
-        assert {status for status, _ in seen} == {200}
-        assert {version for _, version in seen} <= {"v1", "v2"}
-        rows = world.random_ads(60, 150, 5)
-        expected = world.slow_winners(
-            [*rows, *({**row, "version": 9, "status": "paused"} for row in rows if row["ad_id"] == paused)],
-            set(shop.catalogue.item_ids),
-            world.AS_OF,
-            None,
-        )
-        assert shown(client) == {item: ad["ad_id"] for item, ad in expected.items()}
-        until(lambda: 'lightsage_reloads_total{outcome="served"} 1.0' in client.get("/metrics").text)
-
-
-def test_versions_that_were_served_are_let_go(shop) -> None:
-    alive: dict[str, weakref.ref[Retriever]] = {}
-
-    def version(name: str, seed: int) -> Callable[[], Snapshot]:
-        make = shop.version(name, seed)
-
-        def load() -> Snapshot:
-            snapshot = make()
-            alive[name] = weakref.ref(snapshot.retriever)
-            return snapshot
-
-        return load
-
-    for seed, name in enumerate(("v1", "v2", "v3")):
-        shop.versions[name] = version(name, seed)
-    with shop.serving() as client:
-        for name in ("v2", "v3"):
-            assert shown(client)
-            shop.published = name
-            until(lambda name=name: client.get("/v1/version").json()["version"] == name)
-            until(lambda name=name: [one for one in alive if alive[one]() is not None] == [name])
-
-
-def test_a_version_that_cannot_be_loaded_is_refused_until_it_can(shop) -> None:
-    def broken() -> Snapshot:
-        raise OSError("versions/v2/index/item.npy: SHA-256 is not that of the manifest")
-
-    shop.versions["v2"] = broken
-    with shop.serving() as client:
-        before = shown(client)
-        shop.published = "v2"
-        until(lambda: client.get("/readyz").json()["refused"] is not None)
-        ready = client.get("/readyz")
-        assert (ready.status_code, ready.json()["version"], ready.json()["refused"]["version"]) == (200, "v1", "v2")
-        assert "item.npy" in ready.json()["refused"]["why"]
-        assert "lightsage_version_refused 1.0" in client.get("/metrics").text
-        assert shown(client) == before
-        shop.versions["v2"] = shop.version("v2", 5)
-        until(lambda: client.get("/readyz").json() == {"status": "ready", "version": "v2", "refused": None})
-        assert "lightsage_version_refused 0.0" in client.get("/metrics").text
-
-
-def test_a_version_that_loads_but_cannot_answer_is_refused(shop) -> None:
-    def loads() -> Snapshot:
-        snapshot = shop.version("v2", 5)()
-        snapshot.retriever.catalogue = None  # type: ignore[assignment]
-        return snapshot
-
-    shop.versions["v2"] = loads
-    with shop.serving() as client:
-        shop.published = "v2"
-        until(lambda: client.get("/readyz").json()["refused"] is not None)
-        assert shown(client)
-
-
-def test_a_version_is_warmed_for_the_countries_of_the_most_ads(world, catalogue, edges, monkeypatch) -> None:
-    countries = [[f"c{n}" for n in range(most)] for most in range(1, 13)]
-    rows = [
-        {"ad_id": f"a{n}", "item_id": f"item{n:05d}", "campaign_id": "c", "countries": some}
-        for n, some in enumerate(countries)
-    ]
-    ads = Ads(world.ads_table(rows), catalogue.row_of)
-    retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
-    found: dict[str | None, int] = {}
-    retrieve = Retriever.retrieve
-
-    def noted(self: Retriever, *given: Any, **more: Any) -> Any:
-        answer = retrieve(self, *given, **more)
-        found[more.get("country")] = max(found.get(more.get("country"), 0), len(answer.results))
-        return answer
-
-    monkeypatch.setattr(Retriever, "retrieve", noted)
-    warm(retriever, world.AS_OF)
-    assert found.pop(None) == 1, "of the whole catalogue; no ad is for everywhere"
-    assert sorted(found) == [f"c{n}" for n in range(8)]
-    assert all(found.values())
-
-
-def test_a_log_of_changes_that_cannot_be_read_keeps_what_is_served(shop) -> None:
-    class Away(MemoryChangeLog):
-        away = False
-
-        def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
-            if self.away:
-                raise ChangeLogError("changes.sqlite: disk I/O error")
-            return super().after(sequence, limit)
-
-    log = Away()
-    shop.versions["v2"] = shop.version("v2", 5)
-    with shop.serving(log) as client:
-        before = shown(client)
-        log.away = True
-        shop.published = "v2"
-        until(lambda: client.get("/readyz").json()["refused"] is not None)
-        assert "disk I/O error" in client.get("/readyz").json()["refused"]["why"]
-        assert shown(client) == before
-        log.away = False
-        until(lambda: client.get("/readyz").json() == {"status": "ready", "version": "v2", "refused": None})
-
-
-def test_a_workspace_that_is_away_fails_nothing(shop) -> None:
-    with shop.serving() as client:
-        del shop.versions["v1"]
-        shop.published = "v3"
-        until(lambda: client.get("/readyz").json()["refused"] is not None)
-        assert client.get("/v1/version").json()["current_version"] == "v3"
-        assert shown(client)
 
 
 def test_more_requests_than_are_taken_at_once_are_told_to_come_back(shop) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jobs.validation import HoldOut
+from jobs.pipeline.holdout import HoldOut
 from model.embeddings import Embeddings
 
 CELLS = (("all", "HR", 20), ("all", "HR", 100), ("tail", "HR", 100), ("cold", "HR", 100))

@@ -20,12 +20,13 @@ import faiss
 import numpy as np
 
 from model.embeddings import Embeddings
-from retrieval import ann, exact
-from retrieval.ann import Ann
-from retrieval.ann_build import build
-from retrieval.catalogue import load_array
+from retrieval import topk
+from retrieval.ann import faiss_index
+from retrieval.ann.faiss_index import Ann
+from retrieval.ann.tuning import build
+from retrieval.catalogue.items import load_array
 from retrieval.config import RetrievalConfig
-from retrieval.exact import Floats, Rows
+from retrieval.topk import Floats, Rows
 
 K = 100
 NEAREST = 10
@@ -75,7 +76,7 @@ def generate(trained: Embeddings, rows: int, queries: int, folder: Path) -> None
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     item, query = np.asarray(trained.item), np.asarray(trained.query)
-    near = exact.search(item, item, NEAREST + 1).rows.reshape(len(item), -1)[:, 1:]
+    near = topk.search(item, item, NEAREST + 1).rows.reshape(len(item), -1)[:, 1:]
     one = generator.integers(0, len(item), rows)
     other = near[one, generator.integers(0, NEAREST, rows)]
     share = generator.random((rows, 1), np.float32)
@@ -87,7 +88,7 @@ def generate(trained: Embeddings, rows: int, queries: int, folder: Path) -> None
     asked = generator.choice(rows, queries, replace=False)
     np.save(folder / "query.npy", between(query, one[asked], other[asked], share[asked]))
     judged = np.load(folder / "query.npy")[:JUDGED]
-    np.save(folder / "truth.npy", exact.search(judged, np.asarray(out), K).rows.reshape(len(judged), K))
+    np.save(folder / "truth.npy", topk.search(judged, np.asarray(out), K).rows.reshape(len(judged), K))
 
 
 def between(vectors: Floats, one: Rows, other: Rows, share: Floats) -> Floats:
@@ -120,14 +121,14 @@ def alone(folder: Path, file: str, parameters: dict[str, Any], queries: int) -> 
 
 def measure(folder: Path, file: str, parameters: dict[str, Any], queries: int, pipe: Any) -> None:
     """Answer the queries; recall on those whose answer is known."""
-    ann.use_threads(1)
+    faiss_index.use_threads(1)
     query = np.load(folder / "query.npy")[:queries]
     truth = np.load(folder / "truth.npy")
     forget(folder / "item.npy")
     if file:
         forget(folder / file)
         item = load_array(folder / "item.npy")
-        index = ann.read(folder / file, np.arange(len(item)), **parameters)
+        index = faiss_index.read(folder / file, np.arange(len(item)), **parameters)
         bias = np.zeros(len(item), np.float32)
     else:
         index = None

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from _judge import TITLES, Judge, judge, shown
 from numpy.typing import NDArray
 
+from jobs.cli.select_features import chosen_groups, without, without_ids
 from jobs.config import Config
-from jobs.select_features import chosen_groups, without, without_ids
-from jobs.validation import HoldOut
+from jobs.pipeline.holdout import HoldOut
 from model.config import ModelConfig, TrainConfig
 from model.embed import embed
 from model.embeddings import Embeddings

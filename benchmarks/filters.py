@@ -18,13 +18,13 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from retrieval import ann as faiss_index
-from retrieval.ads import Ads, microseconds
-from retrieval.ann_build import build
-from retrieval.catalogue import Catalogue
+from retrieval.ann import faiss_index
+from retrieval.ann.tuning import build
+from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
-from retrieval.edges import Edges
-from retrieval.retriever import Retriever
+from retrieval.search.retriever import Retriever
 
 K = 100
 SHARES = {"AA": 1.0, "AB": 0.1, "AC": 0.01, "AD": 0.001, "AE": 0.0001}

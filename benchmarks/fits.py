@@ -12,8 +12,8 @@ from pathlib import Path
 from _measure import Meter, loop_seconds
 
 from jobs.config import Config
-from jobs.run import RunInputs, build_graph
-from jobs.training import choose, fit_everything
+from jobs.pipeline.build import RunInputs, build_graph
+from jobs.pipeline.training import choose, fit_everything
 
 
 def main() -> int:

@@ -18,10 +18,10 @@ import numpy as np
 from filters import generated
 from usearch.index import Index as Usearch
 
-from retrieval import exact
-from retrieval.ann import use_threads, with_bias
-from retrieval.ann_build import build
-from retrieval.catalogue import load_array
+from retrieval import topk
+from retrieval.ann.faiss_index import use_threads, with_bias
+from retrieval.ann.tuning import build
+from retrieval.catalogue.items import load_array
 from retrieval.config import RetrievalConfig
 
 K = 100
@@ -49,7 +49,7 @@ def main() -> int:
         query, item = catalogue.query, catalogue.item
     rows = np.random.default_rng(SEED).choice(len(query), min(chosen.queries, len(query)), replace=False)
     queries = np.ascontiguousarray(query[rows])
-    truth = exact.search(queries, item, K).rows.reshape(-1, K)
+    truth = topk.search(queries, item, K).rows.reshape(-1, K)
     lines, curves = [], dict[str, list[Point]]()
     for name, (seconds, points) in peers(item, query).items():
         curves[name] = [(setting, *measured(search, queries, truth)) for setting, search in points]

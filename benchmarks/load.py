@@ -30,17 +30,17 @@ import pyarrow as pa
 from _measure import loop_seconds
 from filters import AS_OF, generated
 
-from retrieval.api import Snapshot, Tokens, create_app
-from retrieval.catalogue import Catalogue
-from retrieval.change_log import SqliteChangeLog
+from retrieval.api.app import Snapshot, Tokens, create_app
+from retrieval.api.server import create_server
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue
 from retrieval.config import ServeConfig
-from retrieval.edges import Edges
-from retrieval.exact import Rows
-from retrieval.index import build_index, read_index
-from retrieval.ranking import Asked, EmbeddingRanker
-from retrieval.retriever import Retriever
-from retrieval.search import Search
-from retrieval.server import create_server
+from retrieval.index_folder import build_index, read_index
+from retrieval.live.change_log import SqliteChangeLog
+from retrieval.ranking.embedding_ranker import Asked, EmbeddingRanker
+from retrieval.search.planner import Search
+from retrieval.search.retriever import Retriever
+from retrieval.topk import Rows
 
 K = 20
 TOKEN = "load"

@@ -17,8 +17,8 @@ from semantic_ids import CELLS, Shop, seeded, shown
 
 from model.embeddings import Embeddings
 from model.trainer import train
-from retrieval.exact import Floats
-from retrieval.matryoshka import shorter
+from retrieval.ann.matryoshka import shorter
+from retrieval.topk import Floats
 
 DIM = 256
 PREFIXES = (16, 32, 64, 128)

@@ -14,9 +14,9 @@ from pathlib import Path
 from _log import write_log
 from _measure import Cost, Meter
 
-from graph_build import days as store
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import GraphConfig
+from graph_build.days import store
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     options.add_argument("--days", type=int, default=7)
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    from graph_build.spark import session_for_one_build
+    from graph_build.spark.session import session_for_one_build
 
     config, costs, stages = GraphConfig(), dict[str, Cost](), dict[str, dict[str, float]]()
     with (

@@ -26,20 +26,20 @@ from _parts import Line, Part, parser, run
 
 from graph_build.config import InputConfig
 from jobs.config import Config
-from jobs.evaluate import catalogue_of
-from jobs.prerank import counted
-from jobs.prerank_lists import lists_of
-from jobs.run import RunInputs, build_graph
-from jobs.tables import read_events
-from jobs.training import choose, fit_everything
-from retrieval.edges import Edges
-from retrieval.evaluate import evaluate
-from retrieval.pairs import item_pairs
-from retrieval.prerank import Context, Counter, PreRanker
-from retrieval.prerank_fit import fit
-from retrieval.preranked import PreRanked
-from retrieval.ranking import EmbeddingRanker, Queries
-from retrieval.sessions import sessions_from_table
+from jobs.pipeline.build import RunInputs, build_graph
+from jobs.pipeline.evaluate import catalogue_of
+from jobs.pipeline.rerank_lists import lists_of
+from jobs.pipeline.rerank_stage import counted
+from jobs.pipeline.test_events import read_events
+from jobs.pipeline.training import choose, fit_everything
+from retrieval.catalogue.edges import Edges
+from retrieval.evaluation.pairs import item_pairs
+from retrieval.evaluation.protocols import evaluate
+from retrieval.evaluation.sessions import sessions_from_table
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+from retrieval.ranking.reranked import PreRanked
+from retrieval.ranking.reranker import Context, Counter, PreRanker
+from retrieval.ranking.reranker_fit import fit
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 20), ("tail", "HR", 100))
 

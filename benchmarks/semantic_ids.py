@@ -25,15 +25,15 @@ import torch.nn.functional as F
 from _judge import TITLES, Judge, judge, shown
 from numpy.typing import NDArray
 
+from jobs.cli.select_features import without, without_ids
+from jobs.cli.semantic_ids import learned_codes, prefix_columns
 from jobs.config import Config
-from jobs.select_features import without, without_ids
-from jobs.semantic_ids import learned_codes, prefix_columns
-from jobs.validation import HoldOut
+from jobs.pipeline.holdout import HoldOut
 from model.config import ModelConfig
 from model.embed import semantic_ids
 from model.embeddings import Embeddings
 from model.graph import ItemGraph, load_graph
-from model.semantic_ids import figures, k_means, prefix_groups, squared_distances
+from model.quantizer import figures, k_means, prefix_groups, squared_distances
 from model.tail import TailGroups
 from model.trainer import train
 

@@ -27,25 +27,25 @@ from _parts import Line, Part, parser, run
 
 from graph_build.config import InputConfig
 from jobs.config import Config
-from jobs.evaluate import catalogue_of, counting_peers
-from jobs.sessions import served, train_encoder
-from jobs.tables import read_events
-from jobs.training import Chosen, choose, fit_everything
-from jobs.validation import held_sessions
+from jobs.pipeline.evaluate import catalogue_of, counting_peers
+from jobs.pipeline.holdout import held_sessions
+from jobs.pipeline.session_stage import served, train_encoder
+from jobs.pipeline.test_events import read_events
+from jobs.pipeline.training import Chosen, choose, fit_everything
 from model.config import SessionConfig
 from model.embeddings import Embeddings
-from model.session_encoder import SessionEncoder as Network
-from model.session_export import to_onnx
-from model.session_training import SessionRows, TrainedSessions, train_sessions
-from retrieval.baselines import TrainingSessions
-from retrieval.catalogue import Catalogue, lookup
-from retrieval.edges import Edges
-from retrieval.evaluate import Ranker, choice_score, evaluate
-from retrieval.pairs import Pairs, session_pairs
-from retrieval.ranking import EmbeddingRanker, Queries
-from retrieval.session_encoder import SessionEncoder
-from retrieval.session_knn import SessionKNN
-from retrieval.sessions import sessions_from_graph, sessions_from_table
+from model.sessions.encoder import SessionEncoder as Network
+from model.sessions.export import to_onnx
+from model.sessions.training import SessionRows, TrainedSessions, train_sessions
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue, lookup
+from retrieval.evaluation.baselines import TrainingSessions
+from retrieval.evaluation.pairs import Pairs, session_pairs
+from retrieval.evaluation.protocols import Ranker, choice_score, evaluate
+from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
+from retrieval.evaluation.vmis_knn import SessionKNN
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+from retrieval.ranking.session_encoder import SessionEncoder
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 100))
 SAMPLES, NEIGHBOURS = (500, 1000, 2500), (100, 500, 1500)
@@ -207,7 +207,7 @@ def next_items(
     trained: TrainedSessions, sessions: SessionRows, ends: np.ndarray[Any, Any], embeddings: Embeddings, length: int
 ) -> tuple[float, float]:
     """HR@20 and HR@100 of what stands at the places."""
-    from model.session_training import encode
+    from model.sessions.training import encode
 
     item = torch.from_numpy(np.asarray(embeddings.item))
     vectors = torch.from_numpy(encode(trained, sessions, ends, length))

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from _measure import Cost, Meter
 
-from graph_build import swing
 from graph_build.config import SwingConfig
+from graph_build.edges import swing
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -38,7 +38,7 @@ def main() -> int:
     options.add_argument("--edges", nargs="+", type=int, default=[SMALL, MEDIUM, 10 * MEDIUM])
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    from graph_build.spark import session_for_one_build
+    from graph_build.spark.session import session_for_one_build
 
     costs: dict[tuple[str, int], Cost] = {}
     entries: dict[int, int] = {}
@@ -106,7 +106,7 @@ def ours(spark: "SparkSession", log: Path, out: Path) -> None:
 
 def bare(spark: "SparkSession", log: Path, out: Path) -> None:
     """The same caps and the same kernel on plain arrays, in this process and no other."""
-    from graph_build import swing_kernel, swing_lists
+    from graph_build.edges import swing_kernel, swing_lists
 
     table = pq.read_table(log)
     code = np.full(len(table), CODE, np.uint8)

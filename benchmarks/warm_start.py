@@ -23,22 +23,23 @@ import pyarrow.parquet as pq
 
 from graph_build.config import InputConfig
 from jobs.config import Config
-from jobs.evaluate import KIND, catalogue_of
-from jobs.judge import CHOOSING
 from jobs.marketplace import MarketplaceConfig, generate
-from jobs.run import RunInputs, build_graph
-from jobs.tables import read_events
-from jobs.training import choose, fit_everything
+from jobs.nightly.comparison import CHOOSING
+from jobs.pipeline.build import RunInputs, build_graph
+from jobs.pipeline.evaluate import KIND, catalogue_of
+from jobs.pipeline.test_events import read_events
+from jobs.pipeline.training import choose, fit_everything
 from model.align import aligned
 from model.artefact import save_model
 from model.embeddings import Embeddings
-from model.warm import Start
-from retrieval import exact, metrics
+from model.warm_start import Start
+from retrieval import topk
+from retrieval.catalogue.edges import Edges
 from retrieval.config import ScoreWeights
-from retrieval.edges import Edges
-from retrieval.pairs import pairs_of
-from retrieval.ranking import EmbeddingRanker
-from retrieval.sessions import sessions_from_table
+from retrieval.evaluation import metrics
+from retrieval.evaluation.pairs import pairs_of
+from retrieval.evaluation.sessions import sessions_from_table
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
 
 NEIGHBOURS = 20
 PROBES = 2000
@@ -169,7 +170,7 @@ def overlap(one: Embeddings, other: Embeddings) -> float:
     probes = np.random.default_rng(0).choice(len(mine), min(PROBES, len(mine)), replace=False)
     lists = []
     for embeddings, shared in ((one, mine), (other, theirs)):
-        found = exact.search(
+        found = topk.search(
             np.asarray(embeddings.query)[shared[probes]], np.asarray(embeddings.item)[shared], NEIGHBOURS
         )
         lists.append([set(found.of(query)[0].tolist()) for query in range(len(probes))])

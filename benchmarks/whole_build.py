@@ -55,7 +55,7 @@ def main() -> int:
     options.add_argument("--driver-memory", default="3g")
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
-    from graph_build.spark import session_for_one_build
+    from graph_build.spark.session import session_for_one_build
 
     found: list[Built] = []
     with (

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.config import GraphConfig
     from graph_build.errors import GraphError, SparkJobError
-    from graph_build.spark import session_for_one_build
+    from graph_build.spark.session import session_for_one_build
 
     try:
         content = tomllib.loads(chosen.config.read_text(encoding="utf-8")) if chosen.config else {}

@@ -16,28 +16,19 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import (
-    capped,
-    co_search,
-    counters,
-    edges,
-    figures,
-    nodes,
-    read,
-    report,
-    sessions,
-    source_log,
-    strong_click,
-    swing,
-    tables,
-)
+from graph_build import counters
 from graph_build.config import GraphConfig
-from graph_build.contract import Table, mixed_ids
+from graph_build.days import event_source
 from graph_build.decay import ONE
-from graph_build.doubts import doubts
+from graph_build.edges import caps, co_search, combine, nodes, strong_click, swing
 from graph_build.errors import GraphInputError
-from graph_build.files import join, remove_folder, write_text
-from graph_build.spark import QUERY_SETTINGS, make_room
+from graph_build.ingest import checked_tables, reader
+from graph_build.ingest.contract import Table, mixed_ids
+from graph_build.ingest.warnings import doubts
+from graph_build.report import html, statistics
+from graph_build.sessions import rows as sessions
+from graph_build.spark.session import QUERY_SETTINGS, make_room
+from graph_build.spark.storage import join, remove_folder, write_text
 from graph_build.summary import GraphSummary
 
 if TYPE_CHECKING:
@@ -55,7 +46,7 @@ Progress = Callable[[str, float], None]
 class GraphInputs:
     """Paths of the three tables: files or folders, parquet or CSV. Several events paths are one log.
 
-    Instead of events, `days` names a store of days (`graph_build.days`).
+    Instead of events, `days` names a store of days (`graph_build.days.store`).
     """
 
     events: list[str] = field(default_factory=list)
@@ -135,16 +126,16 @@ def _build(
             "items": [inputs.items] if inputs.items else [],
             "ads": [inputs.ads] if inputs.ads else [],
         }
-        found = {table: read.sources(spark, table, given, config.input) for table, given in paths.items()}
+        found = {table: reader.sources(spark, table, given, config.input) for table, given in paths.items()}
         doubtful = [doubt for table in found for doubt in mixed_ids(table, found[table], config.input)]
-        checked = None if inputs.days else tables.checked_events(spark, found["events"], config, date)
-        items = tables.checked_items(spark, found["items"], config) if inputs.items else None
+        checked = None if inputs.days else checked_tables.checked_events(spark, found["events"], config, date)
+        items = checked_tables.checked_items(spark, found["items"], config) if inputs.items else None
 
     with clock.stage("sessions", 0.1):
         if checked is None:
-            source = source_log.from_store(spark, inputs.days or "", config, date)
+            source = event_source.from_store(spark, inputs.days or "", config, date)
         else:
-            source = source_log.put_together(checked, join(out, f"{STAGING}/sessions"), config)
+            source = event_source.put_together(checked, join(out, f"{STAGING}/sessions"), config)
         rows = source.rows
         counts = sessions.counts(rows)
         n_events = sum(counts.by_type.values())
@@ -161,7 +152,7 @@ def _build(
                 categories = items.table.select("item_id", "category")
         counted = sessions.items(rows, held, as_of, config.popularity_half_life_days)
         names = _kept(counted, out, f"{STAGING}/items")
-        for graph in edges.GRAPHS:
+        for graph in combine.GRAPHS:
             table = nodes.nodes(names, catalogue, graph, tail_max_events=config.tail.max_events)
             _write(table, out, f"{graph}/nodes")
         n_nodes, n_tail = _count_nodes(spark, out, names)
@@ -171,13 +162,13 @@ def _build(
 
     with clock.stage("ads", 0.35):
         known = spark.read.parquet(join(out, "full", "nodes")).select("item_id") if items else None
-        ads = tables.checked_ads(spark, found["ads"], config, known) if inputs.ads else None
+        ads = checked_tables.checked_ads(spark, found["ads"], config, known) if inputs.ads else None
         if ads is not None:
             _write(ads.table, out, "tables/ads")
         refused = [part.quarantine for part in (items, ads) if part is not None and part.refused]
         if source.quarantine is not None:
             refused.append(source.quarantine)
-        none = spark.createDataFrame([], tables.QUARANTINE)
+        none = spark.createDataFrame([], checked_tables.QUARANTINE)
         _write(reduce(lambda one, other: one.union(other), refused, none), out, "quarantine")
 
     with clock.stage("transitions, sessions", 0.4):
@@ -197,29 +188,29 @@ def _build(
         packed = packed.persist(StorageLevel.DISK_ONLY)
         similar = _kept(swing.score(packed, config.swing, buckets), out, f"{STAGING}/swing")
         counts.capped |= swing.cut_counts(packed, config.swing)
-        most_cut = capped.in_window(swing.most_cut(packed, capped.SHOWN), names)
+        most_cut = caps.in_window(swing.most_cut(packed, caps.SHOWN), names)
 
     with clock.stage("strong clicks", 0.6):
         clicks = _kept(
             strong_click.weigh(source.clicks(held, config), as_of, config.strong_click), out, f"{STAGING}/strong_click"
         )
-        clicks = _kept(edges.within_quota(clicks, config.strong_click.quota), out, f"{STAGING}/strong_click_kept")
+        clicks = _kept(combine.within_quota(clicks, config.strong_click.quota), out, f"{STAGING}/strong_click_kept")
 
     with clock.stage("co-search", 0.75):
         searched, together = source.searches(held, config)
         together = co_search.weigh(together, as_of, config.co_search)
         together = _kept(together, out, f"{STAGING}/co_search")
-        together = _kept(edges.within_quota(together, config.co_search.quota), out, f"{STAGING}/co_search_kept")
+        together = _kept(combine.within_quota(together, config.co_search.quota), out, f"{STAGING}/co_search_kept")
         counts.capped["co_search_items"] = source.cut_searches(searched, config)
         most_cut += source.most_cut(searched, config, counts.capped)
 
     with clock.stage("edges", 0.8):
-        raw = edges.assemble(clicks, similar, together)
-        totals = edges.totals(raw)
-        named = _kept(edges.named(raw, names.select("item", "item_id")), out, f"{STAGING}/edges")
-        for graph in edges.GRAPHS:
-            _write(edges.weighted(named, graph, edges.scales(totals[graph], ONE)), out, f"{graph}/edges")
-        n_edges = {kind: totals["full"].get(kind, (0, 0))[1] for kind in edges.EDGE_TYPES}
+        raw = combine.assemble(clicks, similar, together)
+        totals = combine.totals(raw)
+        named = _kept(combine.named(raw, names.select("item", "item_id")), out, f"{STAGING}/edges")
+        for graph in combine.GRAPHS:
+            _write(combine.weighted(named, graph, combine.scales(totals[graph], ONE)), out, f"{graph}/edges")
+        n_edges = {kind: totals["full"].get(kind, (0, 0))[1] for kind in combine.EDGE_TYPES}
 
     if config.counters:
         with clock.stage("counters", 0.85):
@@ -263,7 +254,7 @@ def _build(
             sessions=sum(n_lists.values()),
             holdout_sessions=n_lists.get(True, 0),
             capped=counts.capped,
-            most_cut=capped.by_rule(most_cut),
+            most_cut=caps.by_rule(most_cut),
             doubts=doubtful,
             ads={
                 "total": sum(row[1] for row in statuses),
@@ -271,8 +262,8 @@ def _build(
             },
             seconds=clock.seconds,
         )
-        measured = figures.measure(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
-    write_text(join(out, "report.html"), report.render(summary, measured))
+        measured = statistics.measure(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
+    write_text(join(out, "report.html"), html.render(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:
         clock.progress("graph built", 1.0)

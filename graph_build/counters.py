@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from graph_build.sessions import HoldOut, by_batch, is_held
+from graph_build.sessions.rows import HoldOut, by_batch, is_held
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -95,7 +95,7 @@ def _asked(rows: "DataFrame", held: HoldOut | None) -> "DataFrame":
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from graph_build.session_kernel import LISTED
+        from graph_build.sessions.kernel import LISTED
 
         opened = np.flatnonzero(rows.numbers("flags").view(np.uint8) & LISTED)
         at, owner = pa.array(opened), pa.array(rows.owner[opened])

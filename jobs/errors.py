@@ -1,4 +1,4 @@
-"""What can go wrong in the commands and with a workspace (`jobs.store` hands its errors on)."""
+"""What can go wrong in the commands and with a workspace (`jobs.workspace.workspace` hands its errors on)."""
 
 
 class JobError(ValueError):

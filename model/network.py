@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.feature_selection import GroupSelector
-from model.semantic_ids import ResidualQuantizer
+from model.quantizer import ResidualQuantizer
 
 Role = Literal["query", "item"]
 

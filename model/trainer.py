@@ -32,7 +32,7 @@ from model.propagation import in_neighbours
 from model.tail import group_tail, no_groups
 
 if TYPE_CHECKING:
-    from model.warm import Start
+    from model.warm_start import Start
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class ScoreWeights(BaseModel):
-    """Weights of the terms of a score, which `retrieval.weights` writes out."""
+    """Weights of the terms of a score, which `retrieval.catalogue.score_terms` writes out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -65,7 +65,7 @@ def build(events: list[str], items: str | None, ads: str | None, root: Path) -> 
     """The graph, as `lightsage run` builds it."""
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.config import GraphConfig
-    from graph_build.spark import session_for_one_build
+    from graph_build.spark.session import session_for_one_build
 
     with session_for_one_build() as spark:
         build_graphs(spark, GraphInputs(events, items, ads), str(root), GraphConfig())

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from jobs.config import Config
-from jobs.validation import HoldOut
+from jobs.pipeline.holdout import HoldOut
 from model.config import ModelConfig, PropagationConfig, TailConfig
 from model.embed import embed
 from model.embeddings import Embeddings

@@ -10,11 +10,11 @@ from shop import KIND, Shop
 from table import fits, spread
 
 from graph_build.config import InputConfig
-from jobs.tables import read_events
-from retrieval.ads import Ads
-from retrieval.evaluate import evaluate
-from retrieval.pairs import pairs_of
-from retrieval.sessions import sessions_from_table
+from jobs.pipeline.test_events import read_events
+from retrieval.catalogue.ads import Ads
+from retrieval.evaluation.pairs import pairs_of
+from retrieval.evaluation.protocols import evaluate
+from retrieval.evaluation.sessions import sessions_from_table
 
 CELLS = (("all", 20), ("all", 100), ("tail", 100), ("cold", 100), ("ads", 20), ("ads", 100))
 

@@ -6,7 +6,7 @@ import numpy as np
 from shop import Shop
 from table import ALONE, OURS, Measured, slices_of
 
-from retrieval import metrics
+from retrieval.evaluation import metrics
 
 
 def frontier(shop: Shop, found: list[Measured], path: Path) -> str:

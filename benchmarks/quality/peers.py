@@ -13,13 +13,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from shop import Split
 
-from graph_build import swing_kernel
+from graph_build.edges import swing_kernel
 from model.config import FeatureConfig
 from model.features import fit_features
-from retrieval import exact
-from retrieval.baselines import CountingBaseline, ItemKNN, Popularity, Rules, TrainingSessions, Transitions
-from retrieval.exact import Mask, TopK
-from retrieval.ranking import Queries, Ranker, columns
+from retrieval import topk
+from retrieval.evaluation.baselines import CountingBaseline, ItemKNN, Popularity, Rules, TrainingSessions, Transitions
+from retrieval.ranking.embedding_ranker import Queries, Ranker, columns
+from retrieval.topk import Mask, TopK
 
 Params = dict[str, Any]
 Floats = NDArray[np.float32]
@@ -45,17 +45,17 @@ class VectorRanker:
         self.found = np.flatnonzero(np.any(item != 0, axis=1))
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `retrieval.ranking.Ranker`."""
+        """See `retrieval.ranking.embedding_ranker.Ranker`."""
         rows = self.found if eligible is None else self.found[eligible[self.found]]
         candidates, parts = self.item[rows], []
-        for which in exact.chunks(len(queries), len(rows)):
+        for which in topk.chunks(len(queries), len(rows)):
             last = queries.last[which]
             score = self.query[last] @ candidates.T
             if not include_current:
                 line, column = columns(np.arange(len(last)), last, rows)
                 score[line, column] = -np.inf
-            parts.append(exact.top_k(score, k, rows))
-        return exact.concatenate(parts)
+            parts.append(topk.top_k(score, k, rows))
+        return topk.concatenate(parts)
 
 
 def unit(vectors: Any) -> Floats:

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from graph_build.config import InputConfig
-from jobs.tables import read_events
+from jobs.pipeline.test_events import read_events
 from model.graph import ItemGraph, load_graph
-from retrieval.baselines import TrainingSessions
-from retrieval.catalogue import lookup
-from retrieval.edges import Edges
-from retrieval.pairs import Pairs, pairs_of
-from retrieval.sessions import Sessions, sessions_from_graph, sessions_from_table
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import lookup
+from retrieval.evaluation.baselines import TrainingSessions
+from retrieval.evaluation.pairs import Pairs, pairs_of
+from retrieval.evaluation.sessions import Sessions, sessions_from_graph, sessions_from_table
 
 KIND = {"item": "browse", "session": "browse", "basket": "basket"}
 

@@ -12,17 +12,17 @@ from peers import PEERS, VectorRanker
 from shop import Shop, Split
 
 from jobs.config import Config
-from jobs.evaluate import catalogue_of
-from jobs.validation import HoldOut
+from jobs.pipeline.evaluate import catalogue_of
+from jobs.pipeline.holdout import HoldOut
 from model.config import ModelConfig
 from model.embeddings import Embeddings
 from model.trainer import train
-from retrieval import metrics
 from retrieval.config import ScoreWeights
-from retrieval.evaluate import TAIL_EVENTS
-from retrieval.exact import TopK
-from retrieval.pairs import Pairs
-from retrieval.ranking import EmbeddingRanker, Ranker
+from retrieval.evaluation import metrics
+from retrieval.evaluation.pairs import Pairs
+from retrieval.evaluation.protocols import TAIL_EVENTS
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, Ranker
+from retrieval.topk import TopK
 
 OURS = "LightSAGE"
 # The same embeddings, ranked as the other networks' are.

@@ -11,7 +11,7 @@ import numpy as np
 from peers import PEERS, Params, Peer
 from shop import Shop
 
-from retrieval.evaluate import choice_score
+from retrieval.evaluation.protocols import choice_score
 
 CPU_SECONDS = 20 * 60
 

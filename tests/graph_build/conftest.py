@@ -33,7 +33,7 @@ EVENT_SCHEMA = pa.schema(
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    from graph_build.spark import QUERY_SETTINGS, spark_session
+    from graph_build.spark.session import QUERY_SETTINGS, spark_session
 
     session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
     # No generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
@@ -71,13 +71,13 @@ def table(path: Path | str) -> list[dict[str, Any]]:
 @pytest.fixture
 def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
     """Rows or a path → the checked events: the first step of a build."""
-    from graph_build import read, tables
+    from graph_build.ingest import checked_tables, reader
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None, date: dt.date | None = None) -> Any:
         config = config or GraphConfig()
         n = len(list(tmp_path.iterdir()))
         path = rows if isinstance(rows, str) else write_events(tmp_path / f"events-{n}.parquet", rows)
-        return tables.checked_events(spark, read.sources(spark, "events", [path], config.input), config, date)
+        return checked_tables.checked_events(spark, reader.sources(spark, "events", [path], config.input), config, date)
 
     return run
 
@@ -85,7 +85,7 @@ def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture
 def put_together(checked: Callable[..., Any]) -> Callable[..., Any]:
     """Rows or a path → rows of sessions: what every step of the graph starts from."""
-    from graph_build import sessions
+    from graph_build.sessions import rows as sessions
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None) -> Any:
         config = config or GraphConfig()
@@ -96,12 +96,12 @@ def put_together(checked: Callable[..., Any]) -> Callable[..., Any]:
 
 def events_of(rows: Any) -> list[dict[str, Any]]:
     """The events of rows of sessions, in order: session, n, item_id, search, and the flags by name."""
-    from graph_build import session_kernel
+    from graph_build.sessions import kernel
 
     names = ("COUNTED", "OPENED", "LISTED", "LEFT", "WITHIN")
     return [
         {"session": row["session"], "n": n, "item_id": item_id, "search": search}
-        | {name.lower(): bool(flags & getattr(session_kernel, name)) for name in names}
+        | {name.lower(): bool(flags & getattr(kernel, name)) for name in names}
         for row in rows.collect()
         for n, (item_id, search, flags) in enumerate(zip(row["item_id"], row["search"], row["flags"], strict=True), 1)
     ]

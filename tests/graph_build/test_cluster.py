@@ -24,7 +24,7 @@ ROOM = Path(__file__).resolve().parents[2] / "graph_build"
 
 
 def environment() -> dict[str, str]:
-    from graph_build.java import java_home
+    from graph_build.spark.java import java_home
 
     settings = {"PYSPARK_PYTHON": sys.executable, "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": "127.0.0.1"}
     return os.environ | settings | {"JAVA_HOME": str(java_home())}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build.config import GraphConfig
-from graph_build.session_assembly import searched
+from graph_build.sessions.assemble import searched
 
 from .conftest import at, event, table  # type: ignore[import-not-found]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from jobs.cli import main
+from jobs.cli.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
-from jobs.store import Manifest, Workspace, version_name
+from jobs.workspace.workspace import Manifest, Workspace, version_name
 
 AS_OF = datetime(2026, 3, 15, 23, 59, 59, tzinfo=UTC)
 SMALL_MODEL = {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}}
@@ -74,7 +74,7 @@ class Shop:
 @pytest.fixture(scope="session")
 def spark_for_commands() -> Any:
     """Commands find this session instead of starting, and ending, one each."""
-    from graph_build.spark import spark_session
+    from graph_build.spark.session import spark_session
 
     return spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import main
+from jobs.cli.cli import main
 from jobs.config import Config, load_config
 from jobs.errors import ConfigError
 

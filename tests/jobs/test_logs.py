@@ -8,7 +8,12 @@ from jobs.logs import JsonLines
 
 def test_a_line_is_one_json_object_with_what_extra_says_and_the_traceback() -> None:
     record = logging.makeLogRecord(
-        {"name": "retrieval.measure", "levelname": "WARNING", "msg": "%s took\n%.1f s", "args": ("/v1/retrieve", 2.0)}
+        {
+            "name": "retrieval.api.telemetry",
+            "levelname": "WARNING",
+            "msg": "%s took\n%.1f s",
+            "args": ("/v1/retrieve", 2.0),
+        }
     )
     record.request_id, record.seconds = "abc", 2.0
     line = JsonLines().format(record)
@@ -17,7 +22,7 @@ def test_a_line_is_one_json_object_with_what_extra_says_and_the_traceback() -> N
     assert found.pop("time").endswith("+00:00")
     assert found == {
         "level": "WARNING",
-        "logger": "retrieval.measure",
+        "logger": "retrieval.api.telemetry",
         "message": "/v1/retrieve took\n2.0 s",
         "request_id": "abc",
         "seconds": 2.0,

@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from retrieval.ads import SCHEMA, Ads
-from retrieval.api import Snapshot, Tokens, create_app
-from retrieval.catalogue import Catalogue
-from retrieval.change_log import ChangeLog
+from retrieval.api.app import Snapshot, Tokens, create_app
+from retrieval.catalogue.ads import SCHEMA, Ads
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue
 from retrieval.config import ScoreWeights, ServeConfig
-from retrieval.edges import Edges
-from retrieval.filters import NO_FILTERS, Filters
-from retrieval.prerank import Context, Counter, PreRanker
-from retrieval.retriever import Retriever
+from retrieval.live.change_log import ChangeLog
+from retrieval.ranking.reranker import Context, Counter, PreRanker
+from retrieval.search.filters import NO_FILTERS, Filters
+from retrieval.search.retriever import Retriever
 
 AS_OF = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TYPES = ("co_search", "strong_click", "swing")
@@ -200,7 +200,7 @@ def edges(catalogue: Catalogue) -> Edges:
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
     """The URL of an application on a real socket, until the end of the block."""
-    from retrieval.server import create_server
+    from retrieval.api.server import create_server
 
     listening, urls = threading.Event(), list[str]()
     server = create_server(app, port=0, on_listening=lambda url: (urls.append(url), listening.set()))

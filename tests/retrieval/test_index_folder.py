@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from retrieval import exact
-from retrieval.ann_build import build
-from retrieval.catalogue import Catalogue
+from retrieval import topk
+from retrieval.ann.tuning import build
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
-from retrieval.edges import Edges
 from retrieval.errors import CatalogueError, IndexFolderError
-from retrieval.index import build_index, read_index
-from retrieval.retriever import Retriever
+from retrieval.index_folder import build_index, read_index
+from retrieval.search.retriever import Retriever
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace
     probes = np.sort(np.random.default_rng(0).choice(4000, 50, replace=False))
     for seed in range(3):
         probes = np.sort(np.random.default_rng(seed).choice(4000, 50, replace=False))
-        truth = exact.search(catalogue.query[probes], catalogue.item, 100, rows).rows.reshape(50, 100)
+        truth = topk.search(catalogue.query[probes], catalogue.item, 100, rows).rows.reshape(50, 100)
         found = built.search(catalogue.query[probes], 100 * built.shortlist)
         share = np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)])
         assert share == pytest.approx(built.recall, abs=0.05)
@@ -198,7 +198,7 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
         mask = rng.random(16_000) < share
         eligible = np.flatnonzero(mask)
         queries = item[rng.choice(16_000, 60, replace=False)]
-        truth = exact.search(queries, item, 100, eligible).rows.reshape(60, 100)
+        truth = topk.search(queries, item, 100, eligible).rows.reshape(60, 100)
         found = [ann.search_one(query, 100 * ann.shortlist, ann.selection(mask)) for query in queries]
         assert all(mask[got].all() for got in found)
         assert np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)]) > 0.92

@@ -16,7 +16,12 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize(
-    "names", [["metrics", "baselines", "evaluate", "config", "sessions", "ranking", "batch", "index"]], ids=["light"]
+    "names",
+    [
+        ["config", "index_folder", "search.batch", "ranking.embedding_ranker"],
+        ["evaluation.metrics", "evaluation.baselines", "evaluation.protocols", "evaluation.sessions"],
+    ],
+    ids=["serving", "measuring"],
 )
 def test_measuring_needs_neither_faiss_nor_torch_nor_spark(names: list[str]) -> None:
     subprocess.run([sys.executable, "-c", CODE, *names], check=True)

@@ -1,0 +1,125 @@
+"""Checks the items and the ads: one row an item, one row an ad, and everything else refused with its reason."""
+
+from typing import TYPE_CHECKING
+
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from graph_build.ingest.contract import column_kinds
+from graph_build.ingest.reader import PLACE, feature
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+AD_COLUMNS = (
+    "ad_id",
+    "item_id",
+    "campaign_id",
+    "advertiser_id",
+    "starts_at",
+    "ends_at",
+    "status",
+    "countries",
+    "bid",
+    "version",
+)
+# The item stays, without the value: every item of the catalogue is embedded. The row is counted all the same.
+KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
+KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
+KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE
+
+
+def item_reason() -> "Column":
+    """Why an item row is refused (null: it is not)."""
+    return F.when(F.col("item_id").isNull(), "item_missing")
+
+
+def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
+    """Item rows with a final `reason`: identical rows collapse, of conflicting ones the first in file order stays.
+
+    A price that is no finite number is taken off its item, and so is an embedding that holds NaN or infinity, or whose
+    length is not the commonest one; the `reason` then is one of KEPT.
+    """
+    content = [name for name in rows.columns if name in columns or name.startswith("feature_")]
+    same = Window.partitionBy("item_id", F.col("reason").isNull())
+    first = same.orderBy(*PLACE)
+    hashed = F.xxhash64(*content)
+    rows = (
+        rows.withColumn("content", hashed)
+        .withColumn("rank", F.row_number().over(first))
+        .withColumn("is_copy", (F.first("content").over(first) == F.col("content")) & (F.col("rank") > 1))
+        .where(F.col("reason").isNotNull() | ~F.col("is_copy"))
+        .withColumn("reason", F.coalesce("reason", F.when(F.col("rank") > 1, "duplicate_item_id")))
+        .drop("content", "rank", "is_copy")
+    )
+    infinite = F.isnan("price") | (F.abs("price") == float("inf"))
+    rows = rows.withColumn("reason", F.coalesce("reason", "unreadable", F.when(infinite, KEPT_WITHOUT_PRICE[0])))
+    rows = rows.withColumn("price", F.when(~infinite, F.col("price")))
+    if "embedding" not in columns:
+        return rows
+    size = F.size("embedding")
+    usual = rows.where("embedding is not null and reason is null").groupBy(size.alias("d")).count()
+    top = usual.orderBy(F.desc("count"), F.desc("d")).limit(1).collect()
+    dimension = top[0]["d"] if top else 0
+    broken = F.exists("embedding", lambda x: x.isNull() | F.isnan(x) | (F.abs(x) == float("inf")))
+    fault = F.when(broken, KEPT_WITHOUT_EMBEDDING[0]).when(size != dimension, KEPT_WITHOUT_EMBEDDING[1])
+    fault = F.when(F.col("embedding").isNotNull(), fault)
+    rows = rows.withColumn("fault", fault).withColumn("reason", F.coalesce("reason", "fault"))
+    return rows.withColumn("embedding", F.when(F.col("fault").isNull(), F.col("embedding"))).drop("fault")
+
+
+def items_table(checked: "DataFrame", columns: list[str], features: tuple[str, ...]) -> "DataFrame":
+    """The catalogue: item_id, the optional columns that the input has, and the configured features."""
+    kept = checked.where(F.col("reason").isNull() | F.col("reason").isin(*KEPT))
+    known = [name for name in column_kinds("items") if name in columns]
+    more = [F.col(feature(place)).alias(own) for place, own in enumerate(features) if feature(place) in kept.columns]
+    return kept.select(*known, *more)
+
+
+def ad_reason() -> "Column":
+    """Why an ad row is refused (null: it is not)."""
+    return (
+        F.when(F.col("ad_id").isNull(), "ad_missing")
+        .when(F.col("item_id").isNull(), "item_missing")
+        .when(F.col("campaign_id").isNull(), "campaign_missing")
+        .when(F.col("ends_at") < F.col("starts_at"), "ends_before_start")
+        .when(F.isnan("bid") | (F.abs(F.col("bid")) == float("inf")), "bid_not_finite")
+        # A date that cannot be read must not come to mean "for ever", nor a country "everywhere".
+        .when(F.col("unreadable").isNotNull(), F.col("unreadable"))
+        .when(
+            F.exists("countries", lambda code: code.isNull() | ~F.trim(code).rlike("^([A-Za-z]{2})?$")),
+            "country_invalid",
+        )
+    )
+
+
+def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
+    """Ad rows with a final `reason`: the highest version of an ad_id stays (then the first row), its item is known.
+
+    Args:
+        known_items: (item_id) of the catalogue and the log, or None when there is no catalogue to be unknown to.
+    """
+    newest = Window.partitionBy("ad_id", F.col("reason").isNull()).orderBy(
+        F.desc(F.coalesce("version", F.lit(0).cast("bigint"))), *PLACE
+    )
+    rows = rows.withColumn("rank", F.row_number().over(newest)).withColumn(
+        "reason", F.coalesce("reason", F.when(F.col("rank") > 1, "duplicate_ad_id"))
+    )
+    if known_items is not None:
+        mark = known_items.distinct().select("item_id", F.lit(True).alias("known"))
+        rows = rows.join(mark, "item_id", "left").withColumn(
+            "reason", F.coalesce("reason", F.when(F.col("known").isNull(), "item_unknown"))
+        )
+    return rows
+
+
+def ads_table(checked: "DataFrame") -> "DataFrame":
+    """The accepted ads under all columns of the contract; countries in upper case, status in lower."""
+    trimmed = F.transform("countries", lambda country: F.upper(F.trim(country)))
+    countries = F.filter(F.array_distinct(trimmed), lambda country: country != "")
+    return (
+        checked.where("reason is null")
+        .withColumn("countries", countries)
+        .withColumn("status", F.lower("status"))
+        .select(*AD_COLUMNS)
+    )

@@ -1,0 +1,192 @@
+"""The Spark session that the graph build runs in: the cluster's own under spark-submit, else a quiet local one."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graph_build.errors import SparkJobError
+from graph_build.spark.java import java_home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Settings of queries, not of the process: they also hold in a session that somebody else started.
+QUERY_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # A shop's `color` and `Color` are two columns, as they are to parquet.
+    "spark.sql.caseSensitive": "true",
+    # pandas writes nanoseconds; Spark reads them only as plain integers.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Spark's default is INT96, which other readers take for nanoseconds without a zone.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+
+# Events whose edges go through one partition of a shuffle: some hundred MB.
+SHUFFLE_EVENTS = 1_000_000
+
+LONGEST_CAUSE = 500  # characters; a plan or a row may be in it
+
+
+def spark_session(
+    *,
+    master: str | None = None,
+    app_name: str = "lightsage-graph",
+    driver_memory: str = "3g",
+    shuffle_partitions: int | None = None,
+    local_dir: str | None = None,
+) -> "SparkSession":
+    """The active session when there is one (spark-submit), else a new one.
+
+    Args:
+        master: Spark's master; by default what spark-submit set, else `local[*]`.
+        driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
+        shuffle_partitions: upper bound of the partitions after a shuffle; by default twice the cores locally,
+            Spark's own default on a cluster. Adaptive execution joins small ones.
+        local_dir: where shuffles spill; by default Spark's.
+
+    Raises:
+        JavaNotFoundError: no Java 17 or later on this host.
+    """
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return _with_query_settings(active)
+
+    submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
+    builder = SparkSession.builder.appName(app_name)
+    if not submitted:
+        os.environ["JAVA_HOME"] = str(java_home())
+        # Spark's workers take the `python3` on PATH, which need not be the environment that runs this.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        master = master or "local[*]"
+        room = str(Path(__file__).resolve().parents[2])
+        paths = [room, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        log4j = Path(__file__).with_name("log4j2.json").resolve().as_uri()
+        settings = {
+            "spark.driver.memory": driver_memory,
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
+            "spark.executorEnv.OMP_NUM_THREADS": "1",
+            "spark.executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            # One JVM and its Python workers: neither needs more than it asks for.
+            "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
+            "spark.driver.extraJavaOptions": f"-XX:+UseParallelGC -Dlog4j2.configurationFile={log4j}",
+        }
+        if master.startswith("local"):  # the workers of any other must find their way back to this host
+            settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        if local_dir is not None:
+            settings["spark.local.dir"] = local_dir
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+    elif shuffle_partitions is not None:
+        builder = builder.config("spark.sql.shuffle.partitions", str(shuffle_partitions))
+    if master is not None:
+        builder = builder.master(master)
+    spark = builder.getOrCreate()
+    return _with_query_settings(spark)
+
+
+@contextmanager
+def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g") -> "Iterator[SparkSession]":
+    """A session for the block; the one that was started for it ends with it, and so does its JVM.
+
+    `SparkSession.stop` alone leaves the JVM and its heap behind, which what follows the graph build could use.
+
+    Raises:
+        SparkJobError: Spark failed inside the block.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    found = SparkSession.getActiveSession()
+    try:
+        yield spark_session(master=master, driver_memory=driver_memory)
+    except (PySparkException, Py4JError, ConnectionError) as error:
+        # Spark's own exceptions ask the JVM for their text, which is gone by the time that anybody prints them.
+        raise _readable(error) from None
+    except KeyboardInterrupt:
+        _end_starting()
+        raise
+    finally:
+        if found is None:
+            _end_session()
+
+
+def _end_session() -> None:
+    """Stop the session and the JVM that was started for it."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    gateway = SparkContext._gateway
+    process = getattr(gateway, "proc", None)
+    with suppress(Py4JError, OSError):  # a JVM that died has nothing left to stop
+        if (spark := SparkSession.getActiveSession()) is not None:
+            spark.stop()
+    if gateway is not None and process is not None:  # under spark-submit the JVM is not ours
+        gateway.shutdown()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait(timeout=30)
+        SparkContext._gateway = SparkContext._jvm = None
+
+
+def _end_starting() -> None:
+    """End a JVM that was interrupted before it could be spoken to: nothing else would."""
+    from pyspark import SparkContext
+
+    if SparkContext._gateway is None:
+        with suppress(ImportError):
+            import psutil
+
+            for child in psutil.Process().children():
+                if child.name() == "java":
+                    child.kill()
+
+
+def _readable(error: Exception) -> SparkJobError:
+    """The root cause in a line, while the JVM can still be asked for it."""
+    from py4j.protocol import Py4JError, Py4JJavaError
+
+    said = str(error)
+    unanswered = isinstance(error, Py4JError) and not isinstance(error, Py4JJavaError)
+    if unanswered or isinstance(error, ConnectionError):
+        return SparkJobError(
+            "Spark's JVM ended in the middle of the job, most often because the system was out of memory; "
+            "close other programs or give it less (`driver_memory = '2g'` under `[spark]` in the configuration)"
+        )
+    # "An error occurred while calling o7.count.\n: SomeException: why\n\tat …\nCaused by: RootException: why\n\tat …"
+    root = said.rpartition("Caused by: ")[2].partition("\n:")
+    cause = " ".join((root[2] or root[0]).partition("\n\tat ")[0].split())[:LONGEST_CAUSE]
+    advice = ""
+    if "OutOfMemoryError" in said:
+        advice = "; give it more memory (`driver_memory = '6g'` under `[spark]` in the configuration)"
+    readable = SparkJobError(f"Spark failed: {cause or type(error).__name__}{advice}")
+    readable.add_note(said)
+    return readable
+
+
+def make_room(spark: "SparkSession", events: int) -> None:
+    """Raises the bound of the partitions after a shuffle to what so many events need; what fits is joined again."""
+    name = "spark.sql.shuffle.partitions"
+    spark.conf.set(name, str(max(int(spark.conf.get(name) or 0), -(-events // SHUFFLE_EVENTS))))
+
+
+def _with_query_settings(spark: "SparkSession") -> "SparkSession":
+    for name, value in QUERY_SETTINGS.items():
+        spark.conf.set(name, value)
+    return spark
+
+
+def _cores(master: str) -> int:
+    """The cores that a `local[n]` master uses."""
+    inside = master.partition("[")[2].partition("]")[0].partition(",")[0]
+    return int(inside) if inside.isdigit() else len(os.sched_getaffinity(0))

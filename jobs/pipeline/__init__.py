@@ -1,0 +1,4 @@
+"""Builds a version from its inputs, stage by stage, and evaluates it.
+
+May import workspace and the ground files.
+"""

@@ -1,0 +1,153 @@
+"""One writer at a time: the `lock` file of a workspace, which names its owner. Used by `workspace` alone."""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from jobs.errors import WorkspaceBusyError
+
+logger = logging.getLogger(__name__)
+
+_TORN_SECONDS = 60.0
+
+
+class Owner(BaseModel):
+    """Who holds the lock. `started` tells a process from a later one that was given the same pid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    pid: int
+    started: str
+    since: datetime
+    command: str
+    token: str
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        return cls(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=_start_time(os.getpid()),
+            since=datetime.now(UTC).replace(microsecond=0),
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            token=uuid.uuid4().hex,
+        )
+
+    def is_dead(self) -> bool:
+        """Whether the owner ran on this host and runs no more; of other hosts nothing is known."""
+        return self.host == socket.gethostname() and _start_time(self.pid) != self.started
+
+
+def acquire(fs: Any, path: str, uri: str) -> Owner:
+    """Write the lock file at `path`, or say who holds it.
+
+    A dead local owner's lock is replaced. Looking at it and replacing it happen under an `flock` of the
+    folder, so that of two runs that find the same dead owner only one takes over; the exclusive create keeps
+    hosts apart.
+
+    Raises:
+        WorkspaceBusyError: Somebody else holds the lock.
+    """
+    mine = Owner.this_process()
+    with _one_at_a_time(fs, path):
+        holder = read(fs, path)
+        if holder is not None and holder.is_dead():
+            logger.warning("taking over the lock of %s: its process %d (%s) is gone", uri, holder.pid, holder.command)
+            fs.rm_file(path)
+        elif holder is None and _is_torn(fs, path):
+            logger.warning("taking over the lock of %s: %s says nothing, and nobody is writing it", uri, path)
+            fs.rm_file(path)
+        try:
+            with fs.open(path, "xb") as stream:
+                _write(fs, path, stream, mine)
+        except FileExistsError:
+            raise WorkspaceBusyError(_busy(read(fs, path), path, uri)) from None
+    return mine
+
+
+def _write(fs: Any, path: str, stream: Any, mine: Owner) -> None:
+    """All of it or nothing: a full disk must not leave a lock that nobody holds."""
+    try:
+        stream.write(mine.model_dump_json().encode())
+        stream.flush()
+    except OSError:
+        fs.rm_file(path)
+        raise
+
+
+def _is_torn(fs: Any, path: str) -> bool:
+    """Whether a local lock that cannot be read has been so for longer than it takes to write one."""
+    if "file" not in fs.protocol:
+        return False
+    try:
+        return time.time() - Path(path).stat().st_mtime > _TORN_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def read(fs: Any, path: str) -> Owner | None:
+    """Return the lock's owner; None when there is no lock, or one that cannot be read."""
+    try:
+        return Owner.model_validate_json(fs.cat_file(path))
+    except (FileNotFoundError, ValidationError, json.JSONDecodeError):
+        return None
+
+
+def release(fs: Any, path: str, mine: Owner) -> None:
+    """Remove the lock if it is still ours."""
+    holder = read(fs, path)
+    if holder is not None and holder.token == mine.token:
+        fs.rm_file(path)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(fs: Any, path: str) -> Iterator[None]:
+    if "file" not in fs.protocol:
+        yield
+        return
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _busy(holder: Owner | None, path: str, uri: str) -> str:
+    if holder is None:
+        return f"workspace {uri} is locked by an unknown owner: if no run is writing to it, delete {path}"
+    age = datetime.now(UTC).replace(microsecond=0) - holder.since
+    return (
+        f"workspace {uri} is being written by process {holder.pid} on {holder.host} since "
+        f"{holder.since:%Y-%m-%d %H:%M:%S} UTC ({age} ago): `{holder.command}`. Wait for it to end; "
+        f"if that process is gone, delete {path}"
+    )
+
+
+def _start_time(pid: int) -> str:
+    """When the process started, in the kernel's words; "" when it runs no more, "?" where nobody can tell."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass  # it runs, as somebody else
+    try:
+        # Fields 3 (state) and 22 (start); the command name before them is in parentheses and may hold blanks.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "?"
+    return "" if fields[0] == "Z" else fields[19]

@@ -1,0 +1,4 @@
+"""The session encoder: its network, its training and its ONNX export.
+
+May import the room's other modules; none of them imports it.
+"""

@@ -1,0 +1,180 @@
+"""Typed edges of the item graph by source row: why a result is there, and which tail items stand next to a view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.config import ScoreWeights
+from retrieval.errors import CatalogueError
+from retrieval.topk import Rows
+
+# The most telling type first: a shop that logs only purchases has no clicks, and is told by what is bought together.
+_DIRECT = ("strong_click", "swing")
+_AT_ONCE = 16_384  # rows; numpy's repeat lets no other thread run until it ends
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
+
+    Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
+    `direct_weight`: what log(1 + weight) of a direct edge adds to the score of where it leads. Strong clicks are
+    direct, or where there are none, Swing edges. `revisit_weight`: what it adds to an item's score that the query
+    viewed it.
+    """
+
+    indptr: NDArray[np.int64]
+    dst: NDArray[np.int32]
+    type: NDArray[np.uint8]
+    weight: NDArray[np.float32]
+    type_names: tuple[str, ...]
+    direct_weight: float = 0.0
+    revisit_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        n_edges = len(self.dst)
+        if len(self.indptr) < 1 or self.indptr[0] != 0 or np.any(np.diff(self.indptr) < 0):
+            raise CatalogueError("edges.indptr must start at 0 and never fall; build the index again")
+        if not n_edges == len(self.type) == len(self.weight) == self.indptr[-1]:
+            raise CatalogueError(
+                f"edges: {self.indptr[-1]} by indptr, but {n_edges} dst, {len(self.type)} types and "
+                f"{len(self.weight)} weights; build the index again"
+            )
+        if n_edges and not (self.dst.min() >= 0 and self.dst.max() < self.n_rows):
+            raise CatalogueError(f"edges.dst must be row numbers below {self.n_rows}; build the index again")
+        if n_edges and self.type.max() >= len(self.type_names):
+            raise CatalogueError(f"edges.type {self.type.max()} has no name among {list(self.type_names)}")
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the catalogue that the edges join."""
+        return len(self.indptr) - 1
+
+    @classmethod
+    def empty(cls, n_rows: int) -> Edges:
+        """No edges over n_rows rows."""
+        return cls(
+            np.zeros(n_rows + 1, np.int64),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.float32),
+            (),
+        )
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pa.Table,
+        item_ids: Sequence[str] | NDArray[np.object_],
+        weights: ScoreWeights | None = None,
+    ) -> Edges:
+        """Edges of a table (src, dst, edge_type, weight); ends outside item_ids are an error.
+
+        `weights`: what an edge and a revisit add to a score; None = nothing.
+
+        Raises:
+            CatalogueError: a column is missing, or an edge ends at an item that the catalogue does not have.
+        """
+        missing = [name for name in ("src", "dst", "edge_type", "weight") if name not in table.column_names]
+        if missing:
+            raise CatalogueError(f"edges: columns {missing} are missing, got {table.column_names}")
+        values = pa.array(item_ids, pa.string())
+        ends = {}
+        for name in ("src", "dst"):
+            rows = pc.index_in(table[name].combine_chunks(), value_set=values)
+            if rows.null_count:
+                stranger = table[name].filter(pc.is_null(rows))[0].as_py()
+                raise CatalogueError(
+                    f"edges.{name}: item {stranger!r} and {rows.null_count - 1} more rows are not in the "
+                    f"catalogue of {len(values)} items; graph and embeddings must be of one version"
+                )
+            ends[name] = rows.to_numpy(zero_copy_only=False)
+        names = sorted(pc.unique(table["edge_type"]).to_pylist())
+        kind = pc.index_in(table["edge_type"].combine_chunks(), value_set=pa.array(names, pa.string())).to_numpy()
+        order = np.lexsort((kind, ends["dst"], ends["src"]))
+        counts = np.bincount(ends["src"], minlength=len(values))
+        return cls(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            ends["dst"][order].astype(np.int32),
+            kind[order].astype(np.uint8),
+            table["weight"].to_numpy()[order].astype(np.float32),
+            tuple(names),
+        ).weighing(weights)
+
+    def weighing(self, weights: ScoreWeights | None) -> Edges:
+        """The same edges, with these weights of them."""
+        if weights is None:
+            return self
+        return replace(self, direct_weight=weights.direct, revisit_weight=weights.revisit)
+
+    def positions(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(position in `rows` of the source, edge number) of every edge out of `rows`, both int64."""
+        starts = self.indptr[rows]
+        counts = self.indptr[rows + 1] - starts
+        source = np.repeat(np.arange(len(rows)), counts)
+        offset = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return source, np.repeat(starts, counts) + offset
+
+    def bonus(self, edge: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What each of some edges adds to the score of where it leads: (n,) float32, 0 for all but direct ones."""
+        kind = next((name for name in _DIRECT if name in self.type_names), None)
+        if kind is None:
+            return np.zeros(len(edge), np.float32)
+        direct = self.type[edge] == self.type_names.index(kind)
+        return np.where(direct, np.float32(self.direct_weight) * np.log1p(self.weight[edge]), np.float32(0))
+
+    @cached_property
+    def joined(self) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
+        """(indptr (N + 1,), distinct destinations of each row, ascending, and their bonuses): types put together.
+
+        With a `revisit_weight` a row leads to itself, too.
+        """
+        key = self.dst.astype(np.int64)
+        for start in range(0, self.n_rows, _AT_ONCE):
+            span = self.indptr[start : start + _AT_ONCE + 1]
+            rows = np.arange(start, start + len(span) - 1)
+            key[span[0] : span[-1]] += np.repeat(rows * self.n_rows, np.diff(span))
+        bonus = self.bonus(np.arange(len(self.dst)))
+        if self.revisit_weight:
+            itself = np.arange(self.n_rows) * (self.n_rows + 1)
+            key = np.concatenate([key, itself])
+            bonus = np.concatenate([bonus, np.full(self.n_rows, self.revisit_weight, np.float32)])
+        if np.any(key[1:] < key[:-1]):
+            order = np.argsort(key, kind="stable")
+            key, bonus = key[order], bonus[order]
+        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])[: len(key)])
+        total = np.add.reduceat(bonus, first) if len(first) else bonus
+        indptr = np.searchsorted(key[first], np.arange(self.n_rows + 1) * self.n_rows)
+        return indptr.astype(np.int64), (key[first] % self.n_rows).astype(np.int32), total.astype(np.float32)
+
+    def neighbours(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
+        """Destination, type and weight of every edge out of `rows`, in the order of `rows`."""
+        edge = self.positions(rows)[1]
+        return self.dst[edge], self.type[edge], self.weight[edge]
+
+    def types_between(self, views: Rows, view_query: Rows, results: Rows, result_query: Rows) -> NDArray[np.int64]:
+        """For each result the edge types from any view of its own query, bit t for type_names[t]: (R,) int64.
+
+        Shapes: views, view_query (V,) int64: viewed rows and the query of each; results, result_query (R,) int64.
+        """
+        source, edge = self.positions(views)
+        between = view_query[source] * self.n_rows + self.dst[edge]
+        wanted = result_query * self.n_rows + results
+        pairs, place = np.unique(wanted, return_inverse=True)
+        found = np.zeros(len(pairs) + 1, np.int64)
+        at = np.searchsorted(pairs, between)
+        here = at < len(pairs)
+        here[here] = pairs[at[here]] == between[here]
+        np.bitwise_or.at(found, at[here], np.int64(1) << self.type[edge[here]].astype(np.int64))
+        return found[place]
+
+    def names(self, types: int) -> str:
+        """The names of a set of types as `types_between` gives it, joined by "+"; "" for none."""
+        return "+".join(name for bit, name in enumerate(self.type_names) if types >> bit & 1)

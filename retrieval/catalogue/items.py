@@ -1,0 +1,215 @@
+"""The catalogue that retrieval ranks: every item's vectors, counts and display attributes, aligned by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.catalogue.score_terms import item_bias
+from retrieval.config import ScoreWeights
+from retrieval.errors import CatalogueError
+from retrieval.topk import Floats, Rows
+
+ATTRIBUTES = ("category", "brand", "price", "title")
+_NORM_TOLERANCE = 1e-3
+_CHECK_ROWS = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Row-aligned arrays of N items; a row number means nothing outside one version.
+
+    Shapes: item_ids (N,) str objects, sorted, unique; query, item (N, D) float32, L2-normalised, may be memory-mapped;
+    tail_rows (T,) int64, ascending: the items with their own vectors in item_own (T, D) float32; events (N,) int64;
+    popularity (N,) float64 ≥ 0; bias (N,) float32, finite: added to each of the item's scores as a
+    candidate; attributes: a table of N rows with any of category, brand, price, title.
+
+    Raises:
+        CatalogueError: shapes that do not fit, ids that repeat or are not sorted, vectors that are not finite (the
+            item is named) or whose norm is further than 1e-3 from 1.
+    """
+
+    item_ids: NDArray[np.object_]
+    query: Floats
+    item: Floats
+    tail_rows: Rows
+    item_own: Floats
+    events: Rows
+    popularity: NDArray[np.float64]
+    bias: Floats
+    attributes: pa.Table
+
+    def __post_init__(self) -> None:
+        n = len(self.item_ids)
+        if self.item.ndim != 2:
+            raise CatalogueError(f"item must be two-dimensional (rows × dim), got shape {self.item.shape}")
+        dim = self.item.shape[1]
+        shapes = {
+            "query": (self.query.shape, (n, dim)),
+            "item": (self.item.shape, (n, dim)),
+            "item_own": (self.item_own.shape, (len(self.tail_rows), dim)),
+            "events": (self.events.shape, (n,)),
+            "popularity": (self.popularity.shape, (n,)),
+            "bias": (self.bias.shape, (n,)),
+            "attributes": ((self.attributes.num_rows,), (n,)),
+        }
+        for name, (got, expected) in shapes.items():
+            if got != expected:
+                raise CatalogueError(f"{name} has shape {got}, expected {expected}: {n} item ids, dimension {dim}")
+        for name in ("query", "item", "item_own"):
+            if getattr(self, name).dtype != np.float32:
+                raise CatalogueError(f"{name} must be float32, got {getattr(self, name).dtype}")
+        if len(bad := np.flatnonzero(~np.isfinite(self.bias))):
+            raise CatalogueError(f"bias: that of item {self.item_ids[bad[0]]!r} is not finite; embed again")
+        self._check_ids()
+        if len(self.tail_rows) and (
+            self.tail_rows[0] < 0 or self.tail_rows[-1] >= n or np.any(np.diff(self.tail_rows) <= 0)
+        ):
+            raise CatalogueError(f"tail_rows must be ascending row numbers below {n}, each once")
+        _check_vectors("query", self.query, self.item_ids)
+        _check_vectors("item", self.item, self.item_ids)
+        _check_vectors("item_own", self.item_own, self.item_ids[self.tail_rows])
+
+    def _check_ids(self) -> None:
+        ids = self.item_ids
+        for before, after in pairwise(ids):
+            if before >= after:
+                problem = "is there twice" if before == after else f"comes after {before!r}"
+                raise CatalogueError(f"item_ids must be sorted and unique, but {after!r} {problem}")
+
+    @property
+    def n_rows(self) -> int:
+        """Number of items."""
+        return len(self.item_ids)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return int(self.item.shape[1])
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row number by item_id."""
+        return {item: row for row, item in enumerate(self.item_ids.tolist())}
+
+    def rows(self, items: Iterable[str]) -> tuple[list[int], list[str]]:
+        """Rows of the known items, in order, and the items that the catalogue does not have."""
+        known, unknown = [], []
+        for item in items:
+            row = self.row_of.get(item)
+            if row is None:
+                unknown.append(item)
+            else:
+                known.append(row)
+        return known, unknown
+
+    @cached_property
+    def slot_of(self) -> NDArray[np.int32]:
+        """(N,) the line of each item in item_own, -1 for items that have none."""
+        slots = np.full(self.n_rows, -1, np.int32)
+        slots[self.tail_rows] = np.arange(len(self.tail_rows), dtype=np.int32)
+        return slots
+
+    def tail_slots(self, rows: Rows) -> tuple[Rows, Rows]:
+        """(positions in `rows` of the tail items, their lines in item_own), both int64."""
+        if not len(self.tail_rows):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        slot = np.minimum(np.searchsorted(self.tail_rows, rows), len(self.tail_rows) - 1)
+        position = np.flatnonzero(self.tail_rows[slot] == rows)
+        return position, slot[position]
+
+
+def lookup(item_ids: Sequence[str] | NDArray[np.object_], values: pa.Array) -> tuple[Rows, NDArray[np.bool_]]:
+    """(rows (n,) int64, known (n,) bool) of `values` in item_ids; an unknown value's row is 0 and means nothing."""
+    index = pc.index_in(values, value_set=pa.array(item_ids, pa.string()))
+    known = pc.is_valid(index).to_numpy(zero_copy_only=False)
+    return pc.fill_null(index, 0).to_numpy(zero_copy_only=False).astype(np.int64), known
+
+
+def read_catalogue(
+    embeddings: Path, nodes: pa.Table, items: pa.Table | None = None, weights: ScoreWeights | None = None
+) -> Catalogue:
+    """The catalogue of a version: its embeddings folder, the graph's `nodes` and, if given, the checked item table.
+
+    Vectors stay memory-mapped. An item without a node has no events; display attributes come from `items`.
+
+    Raises:
+        CatalogueError: a file is missing or unreadable (it is named), or the parts do not fit together.
+    """
+    import pyarrow.parquet as pq
+
+    names = ("query", "item", "tail_rows", "item_own", "prior")
+    arrays = {name: load_array(embeddings / f"{name}.npy") for name in names}
+    path = embeddings / "item_ids.parquet"
+    try:
+        ids = pq.read_table(path, columns=["item_id"])["item_id"].combine_chunks()
+    except (OSError, pa.ArrowException) as error:
+        raise CatalogueError(f"{path}: not readable as a parquet column item_id ({error}); embed again") from error
+    events = _aligned(nodes, ids, "events", 0).astype(np.int64)
+    return Catalogue(
+        item_ids=np.array(ids.to_pylist(), dtype=object),
+        query=arrays["query"],
+        item=arrays["item"],
+        tail_rows=np.asarray(arrays["tail_rows"]),
+        item_own=arrays["item_own"],
+        events=events,
+        popularity=_aligned(nodes, ids, "popularity", 0.0).astype(np.float64),
+        bias=item_bias(arrays["prior"], events, weights or ScoreWeights()),
+        attributes=_attributes(items, ids),
+    )
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """A .npy file, memory-mapped, never unpickled.
+
+    Raises:
+        CatalogueError: the file is missing or damaged.
+    """
+    try:
+        # As a plain view: memmap's own class makes every later operation on a few rows dearer than the rows.
+        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    except (OSError, ValueError, EOFError) as error:
+        raise CatalogueError(f"{path}: not readable as a numpy array ({error}); build it again") from error
+
+
+def _aligned(table: pa.Table, ids: pa.Array, column: str, missing: float) -> NDArray[Any]:
+    place = pc.index_in(ids, value_set=table["item_id"].combine_chunks())
+    return pc.fill_null(table[column].take(place), missing).to_numpy()
+
+
+def _attributes(items: pa.Table | None, ids: pa.Array) -> pa.Table:
+    columns = [] if items is None else [name for name in ATTRIBUTES if name in items.column_names]
+    if items is None or not columns:
+        # A table without columns has no rows; the ids keep the count.
+        return pa.table({"item_id": ids})
+    place = pc.index_in(ids, value_set=items["item_id"].combine_chunks())
+    return pa.table({"item_id": ids} | {name: items[name].take(place) for name in columns})
+
+
+def _check_vectors(name: str, vectors: Floats, item_ids: NDArray[np.object_]) -> None:
+    for start in range(0, len(vectors), _CHECK_ROWS):
+        part = vectors[start : start + _CHECK_ROWS]
+        norms = np.sqrt(np.einsum("nd,nd->n", part, part))
+        bad = np.flatnonzero(~(np.abs(norms - 1.0) <= _NORM_TOLERANCE))
+        if not len(bad):
+            continue
+        first = bad[0]
+        item = item_ids[start + first]
+        if not np.isfinite(part[first]).all():
+            raise CatalogueError(
+                f"{name}: the vector of item {item!r} is not finite (NaN or infinite); embed again, and look at "
+                "the features of that item"
+            )
+        raise CatalogueError(
+            f"{name}: the vector of item {item!r} has norm {norms[first]:.4g}, expected 1 ± {_NORM_TOLERANCE}; "
+            "L2-normalise the embeddings"
+        )

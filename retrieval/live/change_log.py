@@ -1,0 +1,165 @@
+"""The log of live changes: append-only, numbered, read by every server that shares it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from retrieval.errors import ChangeLogError
+from retrieval.live.change import Change
+
+_log = logging.getLogger(__name__)
+_BUSY_SECONDS = 15.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS changes (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, received_at TEXT NOT NULL, change TEXT NOT NULL
+);
+CREATE TRIGGER IF NOT EXISTS append_only_update BEFORE UPDATE ON changes
+BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS append_only_delete BEFORE DELETE ON changes
+BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
+"""
+
+
+class Entry(NamedTuple):
+    """A change as it stands in the log; sequences rise, from 1. None: what it says only a newer build knows."""
+
+    sequence: int
+    received_at: datetime
+    change: Change | None
+
+
+class ChangeLog(Protocol):
+    """What a server needs of a log. Both methods may block, and may be called from any thread."""
+
+    def append(self, changes: Sequence[Change]) -> list[Entry]:
+        """Write changes, all or none; they last once it returns."""
+        ...
+
+    def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
+        """The entries with a higher sequence, in order."""
+        ...
+
+
+class MemoryChangeLog:
+    """A log that ends with the process."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._lock = threading.Lock()
+
+    def append(self, changes: Sequence[Change]) -> list[Entry]:
+        """See `ChangeLog`."""
+        now = datetime.now(UTC)
+        with self._lock:
+            first = len(self._entries) + 1
+            entries = [Entry(first + place, now, change) for place, change in enumerate(changes)]
+            self._entries.extend(entries)
+        return entries
+
+    def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
+        """See `ChangeLog`."""
+        with self._lock:
+            return self._entries[sequence:][:limit]
+
+
+class SqliteChangeLog:
+    """A log in one SQLite file (WAL), for the servers of one host.
+
+    Raises:
+        ChangeLogError: the file is damaged, locked for seconds, or cannot be written (it is named).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+            self._set_up()
+            # A change that was confirmed must outlive a power cut.
+            self._open.execute("PRAGMA synchronous = FULL")
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed("opened", error) from error
+
+    def _set_up(self) -> None:
+        """Make the table; where another server starts at the same moment SQLite does not wait by itself."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._open.execute("PRAGMA journal_mode = WAL")
+                self._open.executescript(_SCHEMA)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def append(self, changes: Sequence[Change]) -> list[Entry]:
+        """See `ChangeLog`."""
+        now = datetime.now(UTC)
+        with self._lock:
+            try:
+                with closing(self._open.cursor()) as cursor:
+                    cursor.execute("BEGIN IMMEDIATE")
+                    try:
+                        entries = [Entry(self._insert(cursor, now, change), now, change) for change in changes]
+                        cursor.execute("COMMIT")
+                    except BaseException:
+                        # A full disk has ended the transaction already.
+                        if self._open.in_transaction:
+                            cursor.execute("ROLLBACK")
+                        raise
+            except sqlite3.Error as error:
+                raise self._failed("written", error) from error
+        return entries
+
+    @staticmethod
+    def _insert(cursor: sqlite3.Cursor, now: datetime, change: Change) -> int:
+        body = change.model_dump_json(exclude_unset=True)
+        cursor.execute("INSERT INTO changes (received_at, change) VALUES (?, ?)", (now.isoformat(), body))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
+        """See `ChangeLog`."""
+        query = "SELECT sequence, received_at, change FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        with self._lock:
+            try:
+                rows = self._open.execute(query, (sequence, -1 if limit is None else limit)).fetchall()
+            except sqlite3.Error as error:
+                raise self._failed("read", error) from error
+        return [
+            Entry(number, datetime.fromisoformat(received_at), self._read(number, change))
+            for number, received_at, change in rows
+        ]
+
+    def _read(self, number: int, change: str) -> Change | None:
+        """A change of the log, without what only a newer build knows; nothing must keep later changes from counting."""
+        try:
+            said = json.loads(change)
+            return Change.model_validate({name: said[name] for name in said if name in Change.model_fields})
+        except (ValueError, TypeError) as error:
+            _log.warning(
+                "%s: entry %d is no change that this build reads, and is passed over: %s", self._path, number, error
+            )
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._open.close()
+
+    def _failed(self, done: str, error: Exception) -> ChangeLogError:
+        return ChangeLogError(
+            f"{self._path}: the log of live changes cannot be {done} ({error}); "
+            "free the disk, or move the file away to start an empty log: changes since the nightly table are then lost"
+        )

@@ -1,0 +1,110 @@
+"""The table of queries that a batch answers, checked against its contract before any work is done."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retrieval.catalogue.ads import A_COUNTRY, COUNTRY_PATTERN
+from retrieval.errors import QueriesError
+
+QUERIES = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("item_ids", pa.list_(pa.string())),
+        ("at", pa.timestamp("us", "UTC")),
+        ("country", pa.string()),
+        ("query", pa.string()),
+    ]
+)
+
+
+def conform_queries(queries: pa.Table, source: str = "the queries", *, before: int = 0) -> pa.Table:
+    """The queries in `QUERIES`; `at`, `country` and `query` are optional, integers are taken as ids.
+
+    `at` may be ISO 8601 text too; what carries no offset is UTC.
+
+    Args:
+        source: what messages call the table, e.g. its file.
+        before: rows of the source that come before this part of it.
+
+    Raises:
+        QueriesError: a column is missing, unknown or of another type, a query has no id, a country is none.
+    """
+    known = ", ".join(QUERIES.names)
+    for name in queries.column_names:
+        if name not in QUERIES.names:
+            raise QueriesError(f"{source}: unknown column {name!r}, expected {known}{_meant(name)}")
+    columns = {}
+    for field in QUERIES:
+        if field.name not in queries.column_names:
+            if field.name in ("query_id", "item_ids"):
+                got = ", ".join(queries.column_names)
+                raise QueriesError(f"{source}: column {field.name!r} is missing, got {got}; expected {known}")
+            columns[field.name] = pa.nulls(queries.num_rows, field.type)
+            continue
+        columns[field.name] = _column(queries[field.name], field, source)
+    if columns["query_id"].null_count:
+        first = before + pc.index(pc.is_null(columns["query_id"]), True).as_py() + 1
+        missing = columns["query_id"].null_count
+        raise QueriesError(f"{source}: column 'query_id', row {first}: {missing} queries have none")
+    country = columns["country"]
+    wrong = pc.index(pc.fill_null(pc.match_substring_regex(country, COUNTRY_PATTERN), True), False).as_py()
+    if wrong >= 0:
+        raise QueriesError(
+            f"{source}: column 'country', row {before + wrong + 1}: got {country[wrong].as_py()!r}, {A_COUNTRY}"
+        )
+    return pa.table(columns, schema=QUERIES)
+
+
+def _column(column: pa.ChunkedArray, field: pa.Field, source: str) -> pa.ChunkedArray:
+    """The column in the field's type, if it says the same in another one."""
+    kind = column.type
+    expected = str(field.type).replace("item: ", "")
+    problem = f"{source}: column {field.name!r} has type {kind}, expected {expected}"
+    if field.name == "at":
+        try:
+            if _is_text(kind):
+                return _times(column.cast(pa.string()))
+            if pa.types.is_timestamp(kind) or pa.types.is_null(kind):
+                return column.cast(field.type, safe=False)
+        except pa.ArrowInvalid as error:
+            raise QueriesError(f"{source}: column 'at' is not all ISO 8601 times: {error}") from error
+        raise QueriesError(f"{problem} or ISO 8601 text, e.g. 2026-03-14T09:30:00Z")
+    if field.name == "item_ids":
+        if pa.types.is_null(kind) or (_is_list(kind) and _is_id(kind.value_type)):
+            return column.cast(field.type)
+        hint = "; a CSV file has no lists: give parquet" if source.endswith((".csv", ".csv.gz")) else ""
+        raise QueriesError(problem + hint)
+    if not _is_id(kind):
+        raise QueriesError(problem)
+    return column.cast(field.type)
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    # Arrow reads text either all with an offset or all without one.
+    zoned = pc.match_substring_regex(column, r":\S*(Z|[+-]\d\d(:?\d\d)?)$")
+    with_offset = pc.if_else(zoned, column, None).cast(QUERIES.field("at").type)
+    without = pc.if_else(zoned, None, column).cast(pa.timestamp("us"))
+    return pc.coalesce(with_offset, pc.assume_timezone(without, "UTC"))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _meant(name: str) -> str:
+    close = get_close_matches(name, QUERIES.names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,65 @@
+"""`select-features` and `semantic-ids` on a version, as a user types them."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli.cli import main
+from jobs.cli.select_features import of_features_alone
+from model.config import ModelConfig
+from model.graph import load_graph
+from model.propagation import in_neighbours
+
+SMALL = "[model]\ndim = 16\n[model.train]\nmax_epochs = 0.5\nthreads = 1\n"
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return str(path)
+
+
+def test_feature_groups_are_chosen_and_compared(shop, tmp_path, config, capsys):
+    output = tmp_path / "report.json"
+    command = ["select-features", "--workspace", str(shop.workspace), "--config", config]
+    assert main([*command, "--keep", "2", "--with-ids", "--output", str(output)]) == 0
+    report = json.loads(output.read_text())
+    assert set(report["kept"]) | set(report["excluded"]) == set(report["confidence"])
+    assert 1 <= len(report["kept"]) <= 2
+    names = ["all groups", f"{len(report['kept'])} groups"]
+    assert list(dict.fromkeys(row["model"] for row in report["rows"])) == [*names, *(f"{n}, with ids" for n in names)]
+    hits = {row["model"]: row["value"] for row in report["rows"] if (row["slice"], row["k"]) == ("all", 100)}
+    assert hits["all groups"] != hits["all groups, with ids"]
+    said = capsys.readouterr().out
+    assert f"exclude = {json.dumps(report['excluded'])}" in said
+    # What it says can be pasted into the configuration.
+    (tmp_path / "next.toml").write_text(f"[model.features]\nexclude = {json.dumps(report['excluded'])}\n")
+    assert main([*command[:3], "--config", str(tmp_path / "next.toml"), "--keep", "9"]) == 2
+    assert f"9 of {len(report['kept'])} feature groups" in capsys.readouterr().err
+
+
+def test_groups_are_chosen_without_ids_neighbours_and_long_tail_means(shop):
+    graph = load_graph(shop.version / "graph", "full", shop.version / "graph" / "tables" / "items")
+    config = of_features_alone(ModelConfig())
+    neighbours = in_neighbours(graph, config.propagation)
+    assert not len(neighbours.neighbour)
+    assert not config.tail.enabled
+    assert graph.events.max() < config.features.id_min_events
+    assert len(in_neighbours(graph, ModelConfig().propagation).neighbour)
+
+
+def test_every_item_gets_a_code_whose_prefixes_can_be_features(shop, tmp_path, config, capsys):
+    output = tmp_path / "codes.parquet"
+    command = ["semantic-ids", "--workspace", str(shop.workspace), "--config", config]
+    assert main([*command, "--levels", "3", "--size", "16", "--output", str(output)]) == 0
+    table = pq.read_table(output)
+    assert table.column_names == ["item_id", "code", "prefix_1", "prefix_2", "prefix_3"]
+    assert len(table) == len(pq.read_table(shop.version / "embeddings" / "item_ids.parquet"))
+    first = table.slice(0, 1).to_pylist()[0]
+    assert first["prefix_3"] == "-".join(map(str, first["code"]))
+    assert f"{len(table):,} items" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--levels", "3", "--size", "999", "--output", str(output)])
+    assert "argument --size: '999' is no number from 2 to 256" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""Test events are read by the rules of the graph build: names, types, case, times, ids, and what is left out."""
+
+import datetime as dt
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from graph_build.config import EventsInput, InputConfig
+from jobs.errors import TableError
+from jobs.pipeline.test_events import read_events
+
+NOON = dt.datetime(2026, 3, 14, 12, 0, tzinfo=dt.UTC)
+GOOD = {"session_id": "s", "timestamp": "2026-03-14T12:00:00Z", "event_type": "view", "item_id": "7"}
+
+
+def written(path: Path, rows: list[dict[str, object]]) -> list[str]:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return [str(path)]
+
+
+def test_own_names_types_in_any_case_and_padded_ids(tmp_path):
+    rows = [
+        {"visit": " s ", "timestamp": "2026-03-14 12:00:00", "event_type": "PageView", "item_id": " 7 ", "ad_id": None},
+        {"visit": "s", "timestamp": "2026-03-14T14:00:00+02:00", "event_type": "CLICK", "item_id": "8", "ad_id": None},
+        {"visit": "s", "timestamp": "2026-03-14T12:00:00Z", "event_type": "view", "item_id": "9", "ad_id": "a"},
+    ]
+    events = EventsInput(columns={"session_id": "visit"}, types={"pageview": "view"}, exclude_ad_events=True)
+    table = read_events(written(tmp_path / "e.parquet", rows), InputConfig(events=events))
+    assert table["session_id"].to_pylist() == ["s", "s"]
+    assert table["event_type"].to_pylist() == ["view", "click"]
+    assert table["item_id"].to_pylist() == ["7", "8"]
+    assert table["timestamp"].to_pylist() == [NOON, NOON]
+
+
+def test_ids_in_csv_are_text(tmp_path):
+    file = tmp_path / "e.csv"
+    file.write_text("session_id,timestamp,event_type,item_id,sequence\n01,2026-03-14T12:00:00Z,view,007,3\n")
+    [row] = read_events([str(file)], InputConfig()).to_pylist()
+    assert row == {"session_id": "01", "event_type": "view", "item_id": "007", "timestamp": NOON, "sequence": 3}
+
+
+def test_the_files_of_a_folder_may_differ_in_columns_and_types(tmp_path):
+    log = tmp_path / "log"
+    (log / "_temporary").mkdir(parents=True)
+    written(log / "1.parquet", [GOOD | {"item_id": 7, "ad_id": None}])
+    written(log / "2.parquet", [GOOD | {"item_id": "i8", "ad_id": "a", "sequence": 2}, GOOD | {"sequence": 1}])
+    (log / "3.csv").write_text("session_id,timestamp,event_type,item_id,user_id\ns,2026-03-14T12:00:00Z,view,9,u\n")
+    written(log / "_temporary" / "4.parquet", [GOOD])
+    table = read_events([str(log)], InputConfig(events=EventsInput(exclude_ad_events=True)))
+    assert table["item_id"].to_pylist() == ["7", "7", "9"]
+    assert table["sequence"].to_pylist() == [None, 1, None]
+
+
+def test_times_that_are_none_as_integers_and_of_the_future_are_bad_rows(tmp_path, caplog):
+    times = [1_773_489_600, -(2**63), 1_773_489_600_000_000, 250_000_000_000 - 1]
+    path = written(tmp_path / "e.parquet", [GOOD | {"timestamp": time} for time in times])
+    table = read_events(path, InputConfig(events=EventsInput(timestamp_unit="s"), max_bad_share=0.9))
+    assert table["timestamp"].to_pylist() == [NOON]
+    assert "3 of 4 events cannot be used (time_invalid:" in caplog.text
+
+
+@pytest.mark.parametrize("times", [["1773489600000"], [1773489600000]])
+def test_times_since_1970_as_numbers_or_text(tmp_path, times):
+    path = written(tmp_path / "e.parquet", [GOOD | {"timestamp": times[0]}])
+    table = read_events(path, InputConfig(events=EventsInput(timestamp_unit="ms")))
+    assert table["timestamp"].to_pylist() == [NOON]
+
+
+def test_bad_rows_are_left_out_counted_and_the_first_is_named(tmp_path, caplog):
+    bad = [{"timestamp": "14.3.2026"}, {"timestamp": None}, {"event_type": "glance"}, {"item_id": " "}]
+    bad.append({"timestamp": "0001-01-01T00:00+14:00"})  # no year in UTC
+    search = GOOD | {"event_type": "search", "item_id": None}
+    path = written(tmp_path / "e.parquet", [GOOD, *(GOOD | fault for fault in bad), *[GOOD] * 4, search])
+    assert len(read_events(path, InputConfig())) == 6
+    [said] = caplog.messages
+    assert "5 of 11 events cannot be used (time_invalid: 3, type_unknown: 1, item_missing: 1)" in said
+    assert "time_invalid in row 2: '14.3.2026'" in said
+    with pytest.raises(TableError, match=r"5 of 11 .* in row 2: '14.3.2026'; more than \[input\] max_bad_share = 0.3"):
+        read_events(path, InputConfig(max_bad_share=0.3))
+
+
+def test_a_column_that_is_missing_or_of_another_type_is_named(tmp_path):
+    path = written(
+        tmp_path / "e.parquet", [{"session_id": "s", "timestamp": 1.5, "event_type": "view", "item_id": "7"}]
+    )
+    with pytest.raises(TableError, match="'timestamp' has type double"):
+        read_events(path, InputConfig())
+    with pytest.raises(TableError, match=r"no column 'product'.*\[input.events.columns\]"):
+        read_events(path, InputConfig(events=EventsInput(columns={"item_id": "product"})))

@@ -1,0 +1,271 @@
+"""Versions are published whole or not at all."""
+
+import errno
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobs.workspace import atomic_files
+from jobs.workspace import workspace as store
+from jobs.workspace.workspace import (
+    CorruptVersionError,
+    FormatVersionError,
+    NoVersionError,
+    StoreError,
+    Workspace,
+    WorkspaceFullError,
+    version_name,
+)
+from tests.jobs.conftest import AS_OF, manifest, publish
+
+
+def test_a_published_version_is_current_complete_and_found_by_its_fingerprint(
+    any_workspace: Workspace,
+) -> None:
+    name = publish(any_workspace)
+    version = any_workspace.open(verify=True)
+    assert any_workspace.current() == name == version.name == "20260315T235959-00000000"
+    assert (version.path / "index" / "vectors.faiss").read_text() == "vectors"
+    assert version.manifest.files["index/vectors.faiss"].bytes == len("vectors")
+    assert any_workspace.find("0" * 32) == name
+    assert any_workspace.find("0" * 8 + "1" * 24) is None
+
+
+def test_the_latest_publish_is_current_and_older_versions_stay(any_workspace: Workspace) -> None:
+    first = publish(any_workspace)
+    second = publish(any_workspace, "better", fingerprint="1" * 32)
+    assert any_workspace.current() == second
+    assert any_workspace.versions() == [first, second]
+    assert (any_workspace.open(first).path / "index" / "vectors.faiss").read_text() == "vectors"
+
+
+def test_an_empty_workspace_says_what_to_run(any_workspace: Workspace) -> None:
+    with pytest.raises(NoVersionError, match=r"has no published version: run `lightsage run` first"):
+        any_workspace.open()
+    assert any_workspace.versions() == []
+
+
+def test_an_unknown_version_is_named_with_those_there_are(workspace: Workspace) -> None:
+    name = publish(workspace)
+    with pytest.raises(NoVersionError, match=f"'nope'.*{name}"):
+        workspace.open("nope")
+
+
+def test_a_version_is_never_published_twice(workspace: Workspace) -> None:
+    publish(workspace)
+    with pytest.raises(StoreError, match="never change"):
+        publish(workspace, "other")
+    assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors"
+
+
+def damage(version: Path, how: str) -> None:
+    data, text = version / "index" / "vectors.faiss", version / "manifest.json"
+    match how:
+        case "file missing":
+            data.unlink()
+        case "file cut off":
+            data.write_text("vec")
+        case "file changed":
+            data.write_text("VECTORS")
+        case "manifest missing":
+            text.unlink()
+        case "manifest cut off":
+            text.write_text(text.read_text()[:40])
+        case "manifest of something else":
+            text.write_text('{"format_version": 1, "name": "x"}')
+        case "manifest a list":
+            text.write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [
+        ("file missing", "vectors.faiss is missing"),
+        ("file cut off", "vectors.faiss has 3 bytes, the manifest says 7"),
+        ("file changed", "vectors.faiss has SHA-256"),
+        ("manifest missing", "manifest.json is missing"),
+        ("manifest cut off", "manifest.json is no manifest"),
+        ("manifest of something else", "manifest.json is no valid manifest"),
+        ("manifest a list", "manifest.json is no manifest"),
+    ],
+)
+def test_a_damaged_version_is_refused_by_the_name_of_the_file(workspace: Workspace, how: str, names: str) -> None:
+    publish(workspace)
+    damage(workspace.open().path, how)
+    with pytest.raises(CorruptVersionError, match=names) as caught:
+        workspace.open(verify=True)
+    assert "Run `lightsage run` again to build it anew, or go back to another version" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["file missing", "file cut off", "file changed", "manifest cut off"])
+def test_a_damaged_version_is_not_found_again_and_gives_way_to_the_new_build(
+    workspace: Workspace, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = publish(workspace)
+    damage(workspace.open().path, how)
+    with caplog.at_level(logging.WARNING):
+        assert workspace.find("0" * 32) is None
+    assert "counts as not there and is built again" in caplog.text
+    assert ("manifest.json" if how == "manifest cut off" else "vectors.faiss") in caplog.text
+    assert publish(workspace, "vectors, again") == name
+    assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors, again"
+    assert workspace.find("0" * 32) == name
+    assert list((tmp_path / "ws" / "staging").iterdir()) == []
+
+
+def test_a_damaged_local_copy_of_a_version_elsewhere_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    workspace = Workspace(f"memory://{tmp_path.name}")
+    publish(workspace)
+    damage(workspace.open().path, "file cut off")  # the copy
+    assert (workspace.open().path / "index" / "vectors.faiss").read_text() == "vectors"
+    workspace._fs.pipe_file(f"{tmp_path.name}/versions/{workspace.current()}/index/vectors.faiss", b"VECTORS")
+    assert workspace.find("0" * 32) == workspace.current(), "the copy is whole"
+    damage(workspace.open().path, "file cut off")
+    assert workspace.find("0" * 32) is None
+    publish(workspace, "vectors, again")
+    assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors, again"
+
+
+def test_only_the_folders_that_are_needed_are_checked(workspace: Workspace) -> None:
+    with workspace.lock(), workspace.stage() as staged:
+        for part in ("index", "embeddings"):
+            (staged / part).mkdir()
+            (staged / part / "item.npy").write_text(part)
+        version = workspace.publish(staged, manifest())
+    (version.path / "embeddings" / "item.npy").write_text("damaged")
+    assert workspace.open(verify=True, parts=("index",)).name == version.name
+    with pytest.raises(CorruptVersionError, match="embeddings"):
+        workspace.open(verify=True, parts=("index", "embeddings"))
+
+
+def test_another_format_version_is_refused_naming_both(workspace: Workspace) -> None:
+    publish(workspace)
+    path = workspace.open().path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99, "new_field": 1}))
+    with pytest.raises(FormatVersionError, match=r"format version 99, this code reads 1"):
+        workspace.open()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"version": 3}', "[]"])
+def test_a_broken_current_is_named(workspace: Workspace, tmp_path: Path, content: str) -> None:
+    publish(workspace)
+    (tmp_path / "ws" / "current").write_text(content)
+    with pytest.raises(CorruptVersionError, match="current is not"):
+        workspace.current()
+
+
+class CrashError(BaseException):
+    """The process is gone: no handler may repair anything."""
+
+
+@pytest.mark.parametrize("point", ["flushed", "write_whole", "flush"])
+@pytest.mark.parametrize("call", [0, 1])
+def test_a_crash_while_publishing_leaves_the_earlier_version_current_or_the_new_one_whole(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, point: str, call: int
+) -> None:
+    before = publish(workspace)
+    calls = iter(range(100))
+    real = getattr(atomic_files, point)
+
+    def crash(*args: object) -> object:
+        if next(calls) == call:
+            raise CrashError
+        return real(*args)
+
+    monkeypatch.setattr(store, point, crash)
+    new = version_name(AS_OF, "1" * 32)
+    try:
+        assert publish(workspace, fingerprint="1" * 32) == new
+        return  # the point was passed fewer times
+    except CrashError:
+        pass
+    monkeypatch.undo()
+    assert workspace.current() == before
+    assert workspace.open(verify=True).name == before
+    assert set(workspace.versions()) <= {before, new}
+    for name in workspace.versions():
+        workspace.open(name, verify=True)
+
+
+def fail_in_a_stage(workspace: Workspace, error: Exception) -> None:
+    with workspace.lock(), workspace.stage() as staged:
+        (staged / "half").write_text("half")
+        raise error
+
+
+def full_disk(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_and_nothing_is_published(workspace: Workspace, tmp_path: Path, code: int) -> None:
+    before = publish(workspace)
+    with pytest.raises(WorkspaceFullError, match="Free some space"):
+        fail_in_a_stage(workspace, full_disk(code))
+    assert workspace.current() == before
+    assert workspace.versions() == [before]
+    assert list((tmp_path / "ws" / "staging").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_publishing_is_said_and_nothing_is_published(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = publish(workspace)
+
+    def no_space(*_: object) -> None:
+        raise full_disk(errno.ENOSPC)
+
+    monkeypatch.setattr(store, "write_whole", no_space)
+    with pytest.raises(WorkspaceFullError):
+        publish(workspace, fingerprint="1" * 32)
+    assert workspace.current() == before
+    assert workspace.versions() == [before]
+
+
+def test_a_full_disk_is_recognised_in_other_libraries_words() -> None:
+    assert atomic_files.is_disk_full(RuntimeError("py4j: java.io.IOException: No space left on device"))
+    wrapped = RuntimeError("job aborted")
+    wrapped.__cause__ = full_disk(errno.ENOSPC)
+    assert atomic_files.is_disk_full(wrapped)
+    wrapped.__cause__, wrapped.__context__ = None, full_disk(errno.ENOSPC)
+    assert not atomic_files.is_disk_full(wrapped), "raised `from None`: what is hidden is not its cause"
+    assert not atomic_files.is_disk_full(OSError(errno.EACCES, "denied"))
+
+
+def test_another_error_in_a_stage_passes_and_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail_in_a_stage(workspace, ZeroDivisionError())
+    assert list((tmp_path / "ws" / "staging").iterdir()) == []
+    assert not (tmp_path / "ws" / "lock").exists()
+
+
+def test_a_version_that_cannot_be_deleted_whole_is_gone_and_swept_later(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = publish(workspace)
+    publish(workspace, fingerprint="1" * 32)
+
+    def busy(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    with workspace.lock(), pytest.raises(OSError, match="busy"):
+        workspace.remove(old)
+    monkeypatch.undo()
+    assert old not in workspace.versions()
+    with workspace.lock():
+        assert not list((tmp_path / "ws" / "staging").iterdir())
+
+
+def test_a_note_that_goes_while_it_is_read_is_left_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.note("serving/a.json", b"1")
+    read = workspace._fs.cat_file
+    monkeypatch.setattr(workspace._fs, "glob", lambda _: [f"{workspace.uri}/serving/{name}.json" for name in "ab"])
+    assert list(workspace.notes("serving/*.json").values()) == [read(f"{workspace.uri}/serving/a.json")]

@@ -1,0 +1,247 @@
+"""The residual quantiser against loops that are written out, the gradients that must reach it, and its training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.artefact import load_model, save_model
+from model.config import ModelConfig, SemanticIdConfig
+from model.embed import embed, semantic_ids
+from model.errors import ModelInputError
+from model.graph import ItemGraph
+from model.quantizer import ResidualQuantizer, figures, k_means, prefix_groups
+from model.trainer import train
+
+MakeGraph = Callable[..., ItemGraph]
+DIM = 6
+
+
+def quantizer(vectors: Tensor, members: int = 1, **config: Any) -> ResidualQuantizer:
+    """One of three levels of four entries that has started at some vectors."""
+    made = ResidualQuantizer(DIM, SemanticIdConfig.model_validate({"levels": 3, "size": 4, **config}), members)
+    made.train()(vectors)
+    made.start()
+    return made
+
+
+@pytest.fixture
+def vectors() -> Tensor:
+    torch.manual_seed(0)
+    return functional.normalize(torch.randn(40, DIM))
+
+
+def by_loops(books: Tensor, vectors: Tensor) -> tuple[list[list[int]], Tensor]:
+    """Codes and their unit sums, one vector and one level at a time."""
+    codes, sums = [], []
+    for vector in vectors:
+        left, mine = vector.clone(), []
+        for book in books:
+            mine.append(min(range(len(book)), key=lambda entry: float(((left - book[entry]) ** 2).sum())))
+            left = left - book[mine[-1]]
+        codes.append(mine)
+        sums.append(sum(books[level][entry] for level, entry in enumerate(mine)))
+    return codes, functional.normalize(torch.stack(sums))
+
+
+@pytest.mark.parametrize("simvq", [True, False])
+def test_codes_are_the_nearest_entries_of_what_the_levels_before_left_over(vectors: Tensor, simvq: bool) -> None:
+    made = quantizer(vectors, simvq=simvq).eval()
+    with torch.no_grad():
+        made.maps += 0.1 * torch.randn(made.maps.shape) if simvq else 0.0
+        codes, expected = by_loops(made.codebooks(), vectors)
+    assert made.encode(vectors).tolist() == codes
+    torch.testing.assert_close(made.decode(torch.tensor(codes)), expected)
+    torch.testing.assert_close(made(vectors)[0], expected)
+
+
+def test_members_keep_their_lengths(vectors: Tensor) -> None:
+    made = quantizer(vectors, members=2)
+    lengths = made(vectors)[0].view(-1, 2, DIM // 2).norm(dim=2)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 2**-0.5))
+
+
+def test_straight_through_gives_the_vectors_the_gradient_of_their_quantised_selves(vectors: Tensor) -> None:
+    made, wish = quantizer(vectors, penalty=0.0), torch.randn(len(vectors), DIM)
+    x = vectors.clone().requires_grad_()
+    (made(x)[0] * wish).sum().backward()  # type: ignore[no-untyped-call]
+
+    with torch.no_grad():
+        codes = made.encode(vectors)
+        sums = torch.stack([made.codebooks()[level, codes[:, level]] for level in range(3)]).sum(dim=0)
+    sums.requires_grad_()
+    (functional.normalize(sums) * wish).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(x.grad, sums.grad)
+
+
+def test_the_penalty_pulls_entries_to_vectors_and_vectors_to_entries(vectors: Tensor) -> None:
+    made = quantizer(vectors, simvq=False, levels=1, penalty=1.0)
+    x = vectors.clone().requires_grad_()
+    made(x)[1].backward()  # type: ignore[no-untyped-call]
+    codes = made.encode(vectors)[:, 0]
+    apart = vectors - made.entries[0, codes]
+    torch.testing.assert_close(x.grad, 0.25 * 2 * apart.detach() / len(vectors))
+    expected = torch.zeros(4, DIM).index_add_(0, codes, -2 * apart.detach() / len(vectors))
+    assert made.entries.grad is not None
+    torch.testing.assert_close(made.entries.grad[0], expected)
+
+
+@pytest.mark.parametrize("simvq", [True, False])
+def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vectors: Tensor, simvq: bool) -> None:
+    """Fails when a distance is detached anywhere: then the vectors have no gradient at all."""
+    made, wish = quantizer(vectors, mode="gumbel", simvq=simvq, penalty=0.0), torch.randn(len(vectors), DIM)
+    learned = made.maps if simvq else made.entries
+    made.temperature = 0.7
+    x = vectors.clone().requires_grad_()
+    torch.manual_seed(1)
+    found, penalty = made(x)
+    (found * wish).sum().backward()  # type: ignore[no-untyped-call]
+    given = [x.grad, learned.grad, made.sharpness.grad]
+    made.zero_grad()
+
+    slow = vectors.clone().requires_grad_()
+    torch.manual_seed(1)
+    left, total = slow, torch.zeros_like(slow)
+    for level, book in enumerate(made.codebooks()):
+        distance = torch.stack([((left - entry) ** 2).sum(dim=1) for entry in book], dim=1)
+        noise = -torch.empty_like(distance).exponential_().log()
+        soft = ((noise - distance * made.sharpness[level].exp()) / 0.7).softmax(dim=1)
+        hard = functional.one_hot(soft.argmax(dim=1), len(book)) + soft - soft.detach()
+        total, left = total + hard @ book, left - hard @ book
+    (functional.normalize(total) * wish).sum().backward()  # type: ignore[no-untyped-call]
+    assert penalty.item() == 0
+    for a, b in zip(given, [slow.grad, learned.grad, made.sharpness.grad], strict=True):
+        assert a is not None
+        assert a.abs().sum() > 0
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_temperature_rises_from_cold_to_hot(vectors: Tensor) -> None:
+    made = quantizer(vectors, mode="gumbel", cold=0.25, hot=1.0, warm_up=0.2)
+    found = []
+    for share in (0.0, 0.2, 0.6, 1.0):
+        made.step(share)
+        found.append(made.temperature)
+    assert found == pytest.approx([0.25, 0.25, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("simvq", [True, False])
+def test_dead_entries_move_to_where_something_is_left_over(vectors: Tensor, simvq: bool) -> None:
+    made = quantizer(vectors, simvq=simvq)
+    with torch.no_grad():
+        made.maps += 0.1 * torch.randn(made.maps.shape) if simvq else 0.0
+        made.entries[0, 1] = 1e3
+        made.use[0, 1] = 0.0
+    assert made.revive() == 1
+    assert made.revive() == 0
+    moved = made.codebooks()[0, 1].detach()
+    assert (vectors - moved).norm(dim=1).min() < 1e-4
+    assert 1 in made.encode(vectors)[:, 0]
+
+
+def test_k_means_finds_clusters_that_lie_apart() -> None:
+    torch.manual_seed(0)
+    true = 10 * torch.randn(5, 4)
+    points = true.repeat_interleave(30, dim=0) + 0.01 * torch.randn(150, 4)
+    found = k_means(points, 5)
+    assert torch.cdist(true, found).min(dim=1).values.max() < 0.1
+
+
+def small_graph(make_graph: MakeGraph, n: int = 24) -> ItemGraph:
+    pairs = [(i, (i + d) % n) for i in range(n) for d in (1, 2)] * 4
+    edges = [(a, b, "strong_click", 1.0) for a, b in sorted(set(pairs))]
+    return make_graph(n, edges, pairs, events=[8] * (n - 2) + [2, 2], tail=[n - 2, n - 1])
+
+
+def small_config(**semantic_ids: Any) -> ModelConfig:
+    return ModelConfig.model_validate(
+        {
+            "dim": 8,
+            "members": 2,
+            "loss": {"random_negatives": 16},
+            "train": {"batch_size": 32, "max_epochs": 20, "threads": 1},
+            "semantic_ids": {"levels": 2, "size": 8, **semantic_ids},
+        }
+    )
+
+
+@pytest.mark.parametrize("simvq", [False, True])
+def test_in_the_end_every_entry_is_the_mean_of_the_items_that_name_it(vectors: Tensor, simvq: bool) -> None:
+    torch.manual_seed(0)
+    made = ResidualQuantizer(DIM, SemanticIdConfig(levels=2, size=4, simvq=simvq))
+    made.settle(vectors)
+    assert not made.started  # nothing to settle
+    made.started.fill_(True)
+    with torch.no_grad():
+        made.maps.mul_(2.0)
+        made.entries[:, 1:] = 100.0  # which no vector comes near
+    for _ in range(10):
+        made.settle(vectors)
+    left = vectors
+    for level, codes in enumerate(made.encode(vectors).T):
+        assert set(codes.tolist()) == {0, 1, 2, 3}
+        for code in range(4):
+            torch.testing.assert_close(made.codebooks()[level, code], left[codes == code].mean(dim=0))
+        left = left - made.codebooks()[level, codes]
+
+
+def test_a_catalogue_smaller_than_a_codebook_settles(vectors: Tensor) -> None:
+    made = quantizer(vectors)
+    made.settle(vectors[:3])
+    torch.testing.assert_close(made.decode(made.encode(vectors[:3])), vectors[:3])
+
+
+@pytest.mark.parametrize("mode", ["ste", "gumbel"])
+def test_codes_are_the_same_after_save_and_load(make_graph: MakeGraph, tmp_path: Path, mode: str) -> None:
+    graph, config = small_graph(make_graph), small_config(mode=mode)
+    trained = train(graph, config)
+    save_model(tmp_path, trained, config)
+    found = load_model(tmp_path).network
+    again = embed(graph, found, trained.encoder, trained.embeddings.prior)
+    np.testing.assert_array_equal(again.item, trained.embeddings.item)
+    assert found.quantizer is not None
+    codes = semantic_ids(found, trained.encoder)
+    np.testing.assert_array_equal(codes, semantic_ids(trained.network, trained.encoder))
+    np.testing.assert_array_equal(found.quantizer.decode(torch.from_numpy(codes)).numpy(), again.item)
+    assert len(np.unique(trained.embeddings.item, axis=0)) > 8  # two levels tell more items apart than one could
+    assert np.array_equal(train(graph, config).embeddings.item, trained.embeddings.item)
+
+
+def test_what_validates_best_before_the_quantiser_starts_is_not_kept(make_graph: MakeGraph) -> None:
+    config = small_config(warm_up=0.6)
+    scores = iter([1.0, *[0.5] * 100])
+    config = config.model_copy(update={"train": config.train.model_copy(update={"patience": 100, "max_epochs": 8.0})})
+    trained = train(small_graph(make_graph), config, validate=lambda _: next(scores))
+    assert trained.record.curve[0][2] == 1.0
+    assert trained.network.quantizer is not None
+    assert trained.network.quantizer.started
+
+
+def test_more_codes_than_vectors_to_start_from_is_an_error_with_a_way_out(make_graph: MakeGraph) -> None:
+    with pytest.raises(ModelInputError, match=r"256 codes a level: set \[model.semantic_ids\] size lower"):
+        train(small_graph(make_graph), small_config(size=256, warm_up=0.0))
+
+
+def test_figures_of_codes_by_hand() -> None:
+    codes = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
+    assert figures(codes, 4) == {
+        "usage": [0.5, 0.5],
+        "perplexity": [0.5, pytest.approx(np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))) / 4, abs=1e-4)],
+        "collisions": 0.5,
+    }
+
+
+def test_prefixes_are_as_long_as_there_is_evidence_for() -> None:
+    #        0       1       2       3       4       5       6
+    codes = [[0, 0], [0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [0, 0]]
+    events = [3, 1, 5, 1, 1, 0, 9]
+    rows = np.arange(6)  # the last is no tail item
+    found = prefix_groups(np.array(codes), np.array(events), rows, evidence=4)
+    # 0 and 1 share a whole code and four events, 2 has enough alone, 3 is left at [0], 4 and 5 share [1].
+    assert sorted(np.flatnonzero(found == g).tolist() for g in np.unique(found)) == [[0, 1], [2], [3], [4, 5]]
+    assert sorted(np.unique(found)) == list(range(4))

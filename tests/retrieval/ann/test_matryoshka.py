@@ -1,0 +1,78 @@
+"""Prefixes and the funnel against slow twins; a prefix of an embedding that is nested finds what the whole would."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.ann.matryoshka import funnel, shorter
+from retrieval.ann.tuning import build
+from retrieval.config import RetrievalConfig
+
+
+def nested(n: int, dim: int, seed: int, decay: float = 1.0) -> np.ndarray:
+    """Vectors whose first dimensions say most, as Matryoshka's do."""
+    vectors = np.random.default_rng(seed).standard_normal((n, dim)) / (1 + np.arange(dim)) ** decay
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_prefix_has_unit_length_and_zeros_stay_zeros() -> None:
+    vectors = np.array([[3, 4, 5], [0, 0, 1]], np.float32)
+    np.testing.assert_allclose(shorter(vectors, 2), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 50), st.integers(1, 40), st.integers(1, 10), st.sampled_from([2, 3, 8, 16]))
+def test_each_step_of_the_funnel_keeps_the_better_half_by_a_longer_prefix(
+    seed: int, size: int, least: int, dim: int
+) -> None:
+    item, bias = nested(60, 16, seed), np.random.default_rng(seed).normal(0, 0.1, 60).astype(np.float32)
+    vector = nested(1, 16, seed + 1)[0]
+    rows = np.random.default_rng(seed).permutation(60)[:size]
+
+    expected = rows.tolist()
+    step = 2 * dim
+    while step < 16 and len(expected) > least:
+        cosine = {
+            row: float(item[row, :step] @ vector[:step])
+            / float(np.linalg.norm(item[row, :step]) * np.linalg.norm(vector[:step]))
+            + float(bias[row])
+            for row in expected
+        }
+        expected = sorted(expected, key=lambda row, cosine=cosine: -cosine[row])[: max(least, len(expected) // 2)]
+        step *= 2
+    assert sorted(funnel(vector, item, bias, rows, dim, least).tolist()) == sorted(expected)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8"])
+@pytest.mark.parametrize("halved", [False, True])
+def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_that_takes(
+    kind: str, halved: bool
+) -> None:
+    item, query = nested(4000, 32, 0), nested(300, 32, 1)
+    bias = np.random.default_rng(2).normal(0, 0.05, 4000).astype(np.float32)
+    rows = np.arange(0, 4000, 2)
+    config = RetrievalConfig(exact_below=0, index_kinds=(kind,), index_prefix=2, funnel=halved, target_recall=0.9)
+    ann, tried = build(item, query, rows, config, bias=bias)
+    assert ann.prefix == 2
+    assert ann.index.d == 16, "two dimensions and the bias, filled up to sixteen"
+    assert ann.recall == tried[0].recall >= 0.9
+    scores = query @ item[rows].T + bias[rows]
+    truth = rows[np.argsort(-scores, axis=1)[:, :100]]
+    lists = [ann.search_one(vector, 100 * ann.shortlist) for vector in query]
+    found = [ann.narrowed(got, vector, item, bias, 200) for got, vector in zip(lists, query, strict=True)]
+    assert any(len(got) < len(listed) for got, listed in zip(found, lists, strict=True)) == halved
+    assert np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)]) > 0.88
+
+
+def test_a_funnel_that_loses_much_is_given_a_longer_list_than_the_prefix_alone_would_need() -> None:
+    item, sizes = nested(3000, 512, 0, decay=0.4), {}
+    for halved in (False, True):
+        config = RetrievalConfig(
+            exact_below=0, index_kinds=("flat",), index_prefix=4, funnel=halved, target_recall=0.9, tuning_queries=50
+        )
+        ann, _ = build(item, item, np.arange(3000), config)
+        assert ann.recall >= 0.9
+        sizes[halved] = ann.shortlist
+    # Three steps further than where an exact search of the prefix would do.
+    assert sizes[True] > 2 * sizes[False]

@@ -1,0 +1,207 @@
+"""The page, driven by keyboard and mouse in a real browser against a real server."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from retrieval.api.app import Snapshot, create_app
+from retrieval.catalogue.ads import Ads
+from retrieval.config import ServeConfig
+from retrieval.search.retriever import Retriever
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+EVIL = "<img src=x onerror=document.title='owned'>"
+
+
+@pytest.fixture(scope="module")
+def url(world: SimpleNamespace) -> Iterator[str]:
+    catalogue = world.small_catalogue()
+    titles = [EVIL if row == 9 else f"Chair number {row}" for row in range(60)]
+    object.__setattr__(catalogue, "attributes", catalogue.attributes.append_column("title", pa.array(titles)))
+    rows = [*world.random_ads(60, 150, 4), {"ad_id": "evil", "item_id": "item00009", "campaign_id": "c", "version": 9}]
+    rows += [{"ad_id": "asleep", "item_id": "item00008", "campaign_id": "c", "status": "paused"}]
+    ads = Ads(world.ads_table(rows), catalogue.row_of, quiet=True)
+    retriever = Retriever(catalogue, world.small_edges(catalogue), ads, None, as_of=world.AS_OF)
+    snapshot = Snapshot("v1", world.AS_OF, retriever)
+    app = create_app(lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of)
+    with world.serving(app) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def with_stages(world: SimpleNamespace) -> Iterator[str]:
+    """A version with a pre-ranker, in which every item is advertised."""
+    catalogue = world.small_catalogue()
+    parts = {"as_of": world.AS_OF, "prerank": world.pre_ranker()}
+    snapshot = Snapshot("v1", world.AS_OF, Retriever(catalogue, world.small_edges(catalogue), None, None, **parts))
+    with world.serving(create_app(lambda: snapshot, lambda: "v1")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page.goto(url)
+    yield page
+    context.close()
+    assert faults == []
+
+
+def test_an_item_is_found_by_keyboard_alone_and_its_ads_are_cards_with_reasons(page: Any) -> None:
+    page.locator("#item:focus").wait_for()
+    # Whoever types slowly is offered something on the way; the last offer is the one that stays.
+    with page.expect_response(lambda answer: answer.url.endswith("q=chair%20number%201")):
+        page.keyboard.type("chair number 1")
+    page.wait_for_function("document.querySelectorAll('#options li').length == 10")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    selected = page.locator("#options li[aria-selected=true]")
+    assert selected.count() == 1
+    assert page.get_attribute("#item", "aria-activedescendant") == selected.get_attribute("id")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card")
+    cards = page.locator(".card")
+    assert cards.count() == 12
+    assert page.locator(".card .reason.strong_click").count() > 0
+    scores = [float(text) for text in page.locator(".card .top span:last-child").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    assert page.locator("#ego a").count() > 3
+    assert "item=item000" in page.url, "what is shown can be linked to"
+    cards.first.locator("summary").click()
+    assert "campaign" in cards.first.locator("dl").inner_text()
+
+
+def test_a_title_is_text_whatever_it_holds(page: Any, url: str) -> None:
+    page.goto(f"{url}/?item=item00001&k=60")
+    page.wait_for_selector(".card")
+    assert EVIL in page.locator("#cards").inner_text()
+    assert page.title() == "LightSAGE: why this ad?"
+    assert page.locator("#cards img").count() == 0
+
+
+def test_offers_that_come_late_cover_nothing(page: Any) -> None:
+    from playwright.sync_api import Error
+
+    held: list[Any] = []
+    page.route(lambda address: "q=item00001" in address, lambda route: held.append(route))
+    with page.expect_request(lambda request: "q=item00001" in request.url):
+        page.keyboard.type("item00001")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card")
+    for route in held:
+        with suppress(Error):  # nobody waits for it any longer
+            route.continue_()
+    page.wait_for_timeout(300)
+    assert held
+    assert page.locator("#options").is_hidden()
+
+
+def test_why_an_expected_ad_is_not_there(page: Any, url: str) -> None:
+    page.goto(f"{url}/?item=item00001&expected=asleep")
+    page.wait_for_selector("#missing li")
+    assert "its status is 'paused'" in page.locator("#missing").inner_text()
+    page.fill("#expected", "evil")
+    page.fill("#k", "60")
+    page.click("button:has-text('Show ads')")
+    page.wait_for_selector("#missing.shown")
+    assert page.locator(".card.expected").count() == 1
+
+
+def test_a_card_and_a_node_lead_on(page: Any, url: str) -> None:
+    page.goto(f"{url}/?item=item00001")
+    page.wait_for_selector(".card")
+    title = page.locator(".card h3 button").first
+    wanted = title.inner_text()
+    title.click()
+    page.locator("#viewed strong", has_text=wanted).wait_for()
+    page.locator("#viewed:focus").wait_for()
+    assert page.locator("#ego a.centre").get_attribute("tabindex") is None, "it leads nowhere"
+    node = page.locator("#ego a").nth(1)
+    label = node.get_attribute("aria-label")
+    node.focus()
+    page.keyboard.press("Enter")
+    page.locator("#viewed strong", has_text=label.split(",")[0]).wait_for()
+
+
+def test_an_unknown_item_and_no_eligible_ad_are_said(page: Any, url: str) -> None:
+    page.goto(f"{url}/?item=ghost")
+    page.locator("#message", has_text="does not know").wait_for()
+    assert page.locator(".reason.fallback").count() > 0
+    assert page.locator("#graph").is_hidden()
+    page.goto(f"{url}/?item=item00001&category=Nowhere")
+    page.locator("#message", has_text="No ad is eligible").wait_for()
+
+
+def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(browser: Any, url: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{url}/?item=item00001")
+    page.wait_for_selector(".card")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert all(one.startswith((url, "data:")) for one in asked)
+    context.close()
+
+
+def test_stages_are_told_and_switched(page: Any, with_stages: str, url: str) -> None:
+    page.goto(f"{url}/?item=item00001")
+    page.wait_for_selector(".card")
+    assert page.locator("#stages").is_hidden(), "a version without stages has none to switch"
+    page.goto(f"{with_stages}/?item=item00001")
+    page.wait_for_selector(".card")
+
+    def shown() -> list[str]:
+        found: list[str] = page.locator(".card h3").all_inner_texts()
+        return found
+
+    before = shown()
+    assert page.locator("#session-field").is_hidden()
+    page.locator(".card summary").first.click()
+    told = page.locator(".card dl").first.inner_text()
+    assert "pre-ranker" in told
+    assert "item → category" in told
+    page.locator("#prerank").focus()
+    page.keyboard.press("Space")
+    page.click("button:has-text('Show ads')")
+    page.wait_for_function(
+        "old => [...document.querySelectorAll('.card h3')].map(e => e.innerText).join() !== old", arg=",".join(before)
+    )
+    assert "off=prerank" in page.url
+    alone = shown()
+    page.reload()
+    page.wait_for_selector(".card")
+    assert shown() == alone, "the address keeps what was switched"
+    page.goto(f"{with_stages}/?item=item00001&off=nothing%20prerank")
+    page.wait_for_selector(".card")
+    assert shown() == alone, "and what it names of no stage is passed over"
+    page.check("#prerank")
+    page.fill("#query", "red shoes")
+    page.fill("#before", "item00004, ghost")
+    page.click("button:has-text('Show ads')")
+    page.locator("#message", has_text="does not know ghost").wait_for()
+    assert page.locator("#ego a").count() > 3

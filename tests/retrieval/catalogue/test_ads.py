@@ -1,0 +1,152 @@
+"""Eligibility and the winning ad, against a rule written as a loop."""
+
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.errors import CatalogueError
+from retrieval.search.filters import Filters
+
+IDS = [f"item{row:05d}" for row in range(10)]
+ROW_OF = {item: row for row, item in enumerate(IDS)}
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(0, 40), st.integers(-13, 13))
+def test_ads_in_flight_are_those_active_then_in_whatever_country(
+    world: SimpleNamespace, seed: int, n: int, half_hours: int
+) -> None:
+    # Each ad on an item of its own, so that every active one wins in one of the countries.
+    rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
+    row_of = {row["item_id"]: place for place, row in enumerate(rows)}
+    at = world.AS_OF + timedelta(minutes=30 * half_hours)
+    active = {item for country in ("DE", "FR", "US") for item in world.slow_winners(rows, set(row_of), at, country)}
+    assert Ads(world.ads_table(rows), row_of).in_flight(microseconds(at)) == len(active)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 40),
+    st.integers(-13, 13),
+    st.sampled_from([None, "DE", "fr", "us", "JP"]),
+    st.sampled_from([Filters(), Filters(exclude_advertisers=["x", "nobody"]), Filters(exclude_campaigns=["c1", "c2"])]),
+)
+def test_eligible_items_and_winners_equal_the_rule(
+    world: SimpleNamespace, seed: int, n: int, half_hours: int, country: str | None, filters: Filters
+) -> None:
+    rows = world.random_ads(10, n, seed)
+    ads = Ads(world.ads_table(rows), ROW_OF)
+    at = world.AS_OF + timedelta(minutes=30 * half_hours)
+    if filters == Filters():
+        got = ads.eligible(microseconds(at), country)
+    else:
+        without = (filters.exclude_advertisers, filters.exclude_campaigns)
+        got = ads.eligible_without(microseconds(at), country, *without)
+    assert got.ads is not None
+    winners = {IDS[row]: ads.ad_ids[ad] for row, ad in zip(got.rows.tolist(), got.ads.tolist(), strict=True)}
+    want = world.slow_winners(rows, set(IDS), at, country, filters)
+    assert winners == {item: ad["ad_id"] for item, ad in want.items()}
+    assert got.rows.tolist() == sorted(got.rows.tolist())
+
+
+def test_the_end_is_not_active_and_the_start_is(world: SimpleNamespace) -> None:
+    start, end = world.AS_OF, world.AS_OF + timedelta(hours=1)
+    row = {"ad_id": "a", "item_id": IDS[0], "campaign_id": "c", "starts_at": start, "ends_at": end}
+    ads = Ads(world.ads_table([row]), ROW_OF)
+    tick = timedelta(microseconds=1)
+
+    def count(at: datetime) -> int:
+        return len(ads.eligible(microseconds(at)).rows)
+
+    assert [count(start - tick), count(start), count(end - tick), count(end)] == [0, 1, 1, 0]
+    assert ads.items_ending_after(microseconds(end - tick)).tolist() == [0]
+    assert ads.items_ending_after(microseconds(end)).tolist() == []
+
+
+def test_statuses_and_unknown_items_are_counted(world: SimpleNamespace) -> None:
+    rows = [
+        {"ad_id": f"a{at}", "item_id": item, "campaign_id": "c", "status": status}
+        for at, (item, status) in enumerate([(IDS[0], "paused"), (IDS[1], None), ("stranger", "active")])
+    ]
+    ads = Ads(world.ads_table(rows), ROW_OF)
+    assert ads.by_status == {"paused": 1, "(null)": 1, "active": 1}
+    assert ads.unknown_items == 1
+    assert ads.eligible(0).rows.tolist() == [1]
+
+
+def test_optional_columns_may_be_missing_and_needed_ones_are_named() -> None:
+    ads = Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"]}), ROW_OF)
+    assert ads.eligible(0).rows.tolist() == [2]
+    with pytest.raises(CatalogueError, match="campaign_id is missing"):
+        Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[2]]}), ROW_OF)
+    with pytest.raises(CatalogueError, match=r"ads\.bid has type string, expected double"):
+        Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"], "bid": ["much"]}), ROW_OF)
+
+
+def test_one_stretch_of_time_shares_one_answer(world: SimpleNamespace) -> None:
+    ads = Ads(world.ads_table(world.random_ads(10, 20, 1)), ROW_OF)
+    far = microseconds(world.AS_OF + timedelta(days=900))
+    assert ads.eligible(far) is ads.eligible(far + 1)
+    assert ads.eligible(far, "jp") is ads.eligible(far, None)
+
+
+def test_countries_that_are_none_limit_nothing(world: SimpleNamespace) -> None:
+    written = [["DE", None, "fr"], None, [], ["", "Fr", "DE"], [None]]
+    rows = [{"ad_id": f"a{n}", "item_id": "item00001", "campaign_id": "c"} for n in range(5)]
+    table = world.ads_table(rows)
+    at = table.column_names.index("countries")
+    table = table.set_column(at, "countries", pa.array(written, pa.list_(pa.string())))
+    for some in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
+        ads = Ads(some, {"item00001": 1})
+        assert [ads.places[code] for code in ads.place] == [{"de", "fr"}, set(), set(), {"de", "fr"}, set()]
+        assert sorted(ads.countries) == ["de", "fr"]
+
+
+def test_times_with_a_zone_are_converted(world: SimpleNamespace) -> None:
+    at = datetime.fromisoformat("2024-05-01T14:00:00+02:00")
+    assert microseconds(at) == microseconds(world.AS_OF) == microseconds(datetime(2024, 5, 1, 12))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 10_000), st.integers(0, 30), st.integers(0, 12), st.integers(-13, 13))
+def test_ads_with_rows_replaced_are_those_of_a_table_with_these_rows(
+    world: SimpleNamespace, seed: int, n: int, more: int, half_hours: int
+) -> None:
+    at = world.AS_OF + timedelta(minutes=30 * half_hours)
+    newest = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, n, seed)}
+    ads = Ads(world.ads_table(list(newest.values())), ROW_OF)
+    for turn in range(3):
+        changes = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, more, seed + turn + 1)}
+        before = ads.eligible(microseconds(at), "DE").rows.tolist()
+        new = ads.replaced(list(changes.values()))
+        assert ads.eligible(microseconds(at), "DE").rows.tolist() == before, "the ads that were are as they were"
+        newest |= changes
+        ads, whole = new, Ads(world.ads_table(list(newest.values())), ROW_OF)
+        assert ads.ad_ids.tolist() == whole.ad_ids.tolist()
+        assert ads.in_flight(microseconds(at)) == whole.in_flight(microseconds(at))
+        for country in (None, "DE", "us"):
+            got, wanted = (one.eligible(microseconds(at), country) for one in (ads, whole))
+            assert (got.rows.tolist(), got.ads.tolist()) == (wanted.rows.tolist(), wanted.ads.tolist())
+            got, wanted = (one.eligible_without(microseconds(at), country, ["x"], ["c1", "c7"]) for one in (ads, whole))
+            assert (got.rows.tolist(), got.ads.tolist()) == (wanted.rows.tolist(), wanted.ads.tolist())
+        for code, names in (("campaign", "campaigns"), ("advertiser", "advertisers")):
+            called = [
+                [
+                    {number: name for name, number in getattr(one, names).items()}.get(c)
+                    for c in getattr(one, code).tolist()
+                ]
+                for one in (ads, whole)
+            ]
+            assert called[0] == called[1]
+            unnamed = [c for c in getattr(ads, code).tolist() if c < 0]
+            assert len(set(unnamed)) == len(unnamed), "who has no name shares no cap"
+        for slot, ad in enumerate(ads.ad_ids):
+            assert ads.slot(ad) == slot
+    assert ads.slot("nobody") is None
+    assert ads.row("nobody") is None

@@ -1,0 +1,281 @@
+"""The protocols against loops that follow their definitions word by word."""
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.catalogue.ads import Ads
+from retrieval.config import RetrievalConfig
+from retrieval.errors import EvaluationError
+from retrieval.evaluation.pairs import basket_pairs, item_pairs, pairs_of, session_pairs
+from retrieval.evaluation.protocols import choice_score, evaluate, ranked
+from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+
+START = datetime(2024, 5, 1, 9, tzinfo=UTC)
+KEYS = ("model", "slice", "metric", "k", "value", "low", "high", "n")
+
+
+def table(lists: list[list[str]], event_type: str = "view") -> pa.Table:
+    rows = [
+        {
+            "session_id": f"s{at}",
+            "timestamp": START + timedelta(hours=at, minutes=minute),
+            "event_type": event_type,
+            "item_id": item,
+        }
+        for at, items in enumerate(lists)
+        for minute, item in enumerate(items)
+    ]
+    return pa.Table.from_pylist(
+        rows,
+        schema=pa.schema(
+            [
+                ("session_id", pa.string()),
+                ("timestamp", pa.timestamp("us", "UTC")),
+                ("event_type", pa.string()),
+                ("item_id", pa.string()),
+            ]
+        ),
+    )
+
+
+def as_ids(lists: list[list[int]]) -> list[list[str]]:
+    # Rows from 60 on are items that the catalogue does not have.
+    return [[f"item{row:05d}" for row in rows] for rows in lists]
+
+
+def value(report: list[dict], slice_name: str, metric: str, k: int) -> tuple[float | None, int]:
+    row = next(row for row in report if (row["slice"], row["metric"], row["k"]) == (slice_name, metric, k))
+    return row["value"], row["n"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.lists(st.integers(0, 64), min_size=1, max_size=6), min_size=1, max_size=8),
+    st.sampled_from(["item", "session"]),
+    st.booleans(),
+)
+def test_item_and_session_protocols_equal_their_definitions(world, catalogue, edges, lists, protocol, current) -> None:
+    current = current and protocol == "session"
+    sessions = sessions_from_table(table(as_ids(lists)))
+    pairs = pairs_of(protocol, sessions, catalogue.item_ids, catalogue.events, include_current=current)
+    outcomes = defaultdict(list)
+    for items in lists:
+        for at in range(1, len(items)):
+            a, b = items[at - 1], items[at]
+            if a == b and not current:
+                continue
+            views = [row for row in (items[:at] if protocol == "session" else [a]) if row < 60][-10:]
+            place = 0
+            if views and b < 60:
+                score = world.slow_scores(catalogue, world.edge_rows(60), views)
+                order = [row for row in np.argsort(-score, kind="stable") if current or row != a]
+                place = order.index(b) + 1 if b in order else 0
+            events = catalogue.events[b] if b < 60 else 0
+            for name, within in (("all", True), ("tail", 1 <= events <= 5), ("cold", events == 0)):
+                if within:
+                    outcomes[name].append(place)
+    if not outcomes:
+        return
+    ranker = EmbeddingRanker(catalogue, edges)
+    report = evaluate("m", ranker, pairs, protocol=protocol, samples=20)
+    assert all(tuple(row) == KEYS for row in report)
+    for name in ("all", "tail", "cold"):
+        places = outcomes[name]
+        for k in (20, 100):
+            want = np.mean([0 < place <= k for place in places]) if places else None
+            assert value(report, name, "HR", k) == (pytest.approx(want), len(places))
+        want = np.mean([1 / place if 0 < place <= 20 else 0 for place in places]) if places else None
+        assert value(report, name, "MRR", 20) == (pytest.approx(want), len(places))
+    wanted = np.mean([value(report, "all", "HR", k)[0] for k in (20, 100)])
+    first = np.mean([*(value(report, "all", "HR", k)[0] for k in (20, 100)), value(report, "all", "MRR", 20)[0]])
+    assert choice_score(ranker, pairs, protocol) == pytest.approx((wanted, first))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.lists(st.integers(0, 62), min_size=1, max_size=7), min_size=1, max_size=6),
+    st.sampled_from([None, 20, 150]),
+)
+def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, lists, n_ads) -> None:
+    """With ads: candidates and targets are eligible at the basket's own time, the rest is skipped and counted."""
+    lists = [items for items in lists if len(set(items)) > 1]
+    if not lists:
+        return
+    rows = None if n_ads is None else world.random_ads(60, n_ads, n_ads)
+    ads = None if rows is None else Ads(world.ads_table(rows), catalogue.row_of)
+    baskets = sessions_from_table(table(as_ids(lists), "purchase"), "basket")
+    pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events, ads=ads)
+    per_basket, skipped, asked = [], 0, 0
+    for at, items in enumerate(lists):
+        eligible = set(range(60))
+        if rows is not None:
+            winners = world.slow_winners(rows, set(catalogue.item_ids), START + timedelta(hours=at), None)
+            eligible = {catalogue.row_of[item] for item in winners}
+        recalls = []
+        for a in set(items):
+            targets = {b for b in set(items) - {a} if ads is None or b in eligible}
+            asked += 1
+            if not targets:
+                skipped += 1
+                continue
+            top: list[int] = []
+            if a < 60:
+                score = world.slow_scores(catalogue, world.edge_rows(60), [a])
+                top = [row for row in np.argsort(-score, kind="stable") if row != a and row in eligible][:20]
+            recalls.append(len(targets & set(top)) / min(20, len(targets)))
+        if recalls:
+            per_basket.append(np.mean(recalls))
+    report = evaluate("m", EmbeddingRanker(catalogue, edges), pairs, protocol="basket", ads=ads, samples=20)
+    name = "all" if ads is None else "ads"
+    want = np.mean(per_basket) if per_basket else None
+    assert value(report, name, "recall", 20) == (pytest.approx(want), len(per_basket))
+    if ads is not None:
+        assert value(report, "ads", "skipped", 0) == (skipped, asked)
+
+
+def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, edges) -> None:
+    generator = np.random.default_rng(0)
+    lists = generator.integers(0, 62, (30, 4)).tolist()
+    rows = world.random_ads(60, 150, 8)
+    ads = Ads(world.ads_table(rows), catalogue.row_of)
+    pairs = pairs_of("item", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events, ads=ads)
+    hits = []
+    for at, items in enumerate(lists):
+        for minute, (a, b) in enumerate(pairwise(items), start=1):
+            time = START + timedelta(hours=at, minutes=minute)
+            winners = world.slow_winners(rows, set(catalogue.item_ids), time, None)
+            eligible = {catalogue.row_of[item] for item in winners}
+            if a == b or b not in eligible:
+                continue
+            score = world.slow_scores(catalogue, world.edge_rows(60), [a]) if a < 60 else np.zeros(60)
+            top = [row for row in np.argsort(-score, kind="stable") if row != a and row in eligible]
+            hits.append(a < 60 and b in top[:20])
+    report = evaluate("m", EmbeddingRanker(catalogue, edges), pairs, ads=ads, samples=20)
+    assert value(report, "ads", "HR", 20) == (pytest.approx(np.mean(hits)), len(hits))
+    assert {row["slice"] for row in report} == {"ads"}
+
+
+def test_at_most_twenty_items_of_a_basket_ask_and_always_the_same(catalogue) -> None:
+    baskets = sessions_from_table(table(as_ids([list(range(45)), [1, 2]]), "purchase"), "basket")
+    pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
+    assert np.bincount(pairs.group).tolist() == [20 * 44, 2]
+    again = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
+    other = basket_pairs(baskets, catalogue.item_ids, catalogue.events, seed=1)
+    assert pairs.queries.rows.tolist() == again.queries.rows.tolist() != other.queries.rows.tolist()
+
+
+def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges) -> None:
+    lists = np.random.default_rng(4).integers(0, 60, (80, 3)).tolist()
+    pairs = item_pairs(sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    ranker = EmbeddingRanker(catalogue, edges)
+    report = evaluate("m", ranker, pairs)
+    row = next(row for row in report if row["metric"] == "HR" and row["slice"] == "all")
+    assert row["low"] < row["value"] < row["high"]
+    shown = ranker.rank(pairs.queries, 20).rows
+    assert value(report, "all", "coverage", 20) == (len(set(shown.tolist())) / 60, len(pairs.queries))
+
+
+def test_nothing_to_measure_and_an_unknown_protocol_are_errors(catalogue, edges) -> None:
+    sessions = sessions_from_table(table(as_ids([[3], [4, 4]])))
+    pairs = item_pairs(sessions, catalogue.item_ids, catalogue.events)
+    with pytest.raises(EvaluationError, match="no pair"):
+        evaluate("m", EmbeddingRanker(catalogue, edges), pairs)
+    with pytest.raises(EvaluationError, match="item, session or basket"):
+        pairs_of("cart", sessions, catalogue.item_ids, catalogue.events)
+
+
+def test_sessions_are_ordered_and_an_opened_view_counts_once() -> None:
+    at = START
+    rows = [
+        ("s", at, "view", "b", 2),
+        ("s", at, "click", "a", 1),
+        ("s", at, "view", "b", 2),
+        ("t", at, "view", "z", None),
+        ("s", at + timedelta(seconds=2), "view", "d", 0),
+        ("s", at + timedelta(seconds=1), "click", "c", 0),
+        ("s", at + timedelta(seconds=1), "view", "c", 1),
+        ("s", at + timedelta(seconds=3), "view", "d", 0),
+        ("s", at + timedelta(seconds=4), "search", None, 0),
+        ("s", at + timedelta(seconds=5), "purchase", "d", 0),
+        ("s", None, "view", "x", 0),
+    ]
+    names = ("session_id", "timestamp", "event_type", "item_id", "sequence")
+    events = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
+    sessions = sessions_from_table(events)
+    assert sessions.session_ids.to_pylist() == ["s", "t"]
+    # The identical b collapses and so does the view that the click on c opened; d, seen again, stays.
+    assert sessions.item_ids.to_pylist() == ["a", "b", "c", "d", "d", "z"]
+    assert sessions.offsets.tolist() == [0, 5, 6]
+
+
+def test_baskets_hold_distinct_items_and_two_at_least() -> None:
+    events = table([["a", "b", "a"], ["c", "c"], ["d"], ["e", "f"]], "purchase")
+    baskets = sessions_from_table(events, "basket")
+    assert baskets.session_ids.to_pylist() == ["s0", "s3"]
+    assert baskets.item_ids.to_pylist() == ["a", "b", "e", "f"]
+
+
+def test_a_table_without_what_is_needed_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="item_id"):
+        sessions_from_table(pa.table({"session_id": ["s"], "timestamp": [START], "event_type": ["view"]}))
+    with pytest.raises(EvaluationError, match="no valid row of type purchase"):
+        sessions_from_table(table([["a", "b"]]), "basket")
+    text = table([["a", "b"]]).set_column(1, "timestamp", pa.array(["today", "now"]))
+    with pytest.raises(EvaluationError, match=r"timestamp has type string"):
+        sessions_from_table(text)
+
+
+def test_the_graphs_sessions_are_read_alike() -> None:
+    rows = [
+        {"session": 7, "kind": "browse", "items": ["a", "b"], "times": [START, START]},
+        {"session": 8, "kind": "basket", "items": ["c", "d", "e"], "times": [START] * 3},
+    ]
+    graph = pa.Table.from_pylist(rows)
+    assert sessions_from_graph(graph).item_ids.to_pylist() == ["a", "b"]
+    basket = sessions_from_graph(graph, "basket")
+    assert (basket.offsets.tolist(), basket.times[0]) == ([0, 3], int(START.timestamp() * 1e6))
+    assert len(sessions_from_graph(graph.slice(0, 1), "basket")) == 0
+
+
+def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, edges) -> None:
+    pairs = session_pairs(sessions_from_table(table(as_ids([[1, 63, 1]]))), catalogue.item_ids, catalogue.events)
+    assert pairs.last_unknown is not None
+    assert pairs.last_unknown.tolist() == [False, True]
+    found, place = ranked(EmbeddingRanker(catalogue, edges), pairs)
+    assert place[1] > 0
+    assert [len(found.of(query)[0]) for query in range(2)] == [59, 60]
+
+
+def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogue, edges) -> None:
+    lists = [[61, 5, 61, 7], [3] * 2 + [8]]
+    pairs = session_pairs(sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    assert pairs.query_known.tolist() == [False, True, True, True]
+    assert pairs.findable.tolist() == [False, False, True, True]
+    queries = Queries(np.array([9, 1, 2, 3]), np.array([0, 4]))
+    config = RetrievalConfig(recent_items=2, long_tail=False)
+    full, short = EmbeddingRanker(catalogue, edges, config), Queries(np.array([2, 3]), np.array([0, 2]))
+    assert full.rank(queries, 9).rows.tolist() == full.rank(short, 9).rows.tolist()
+
+
+def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
+    sessions = sessions_from_table(table([["a", "a", "b"]], "click"))
+    ids, events = np.array(["a", "b"], dtype=object), np.array([1, 1])
+    assert len(sessions.item_ids) == 3
+    for current, targets in ((False, [1]), (True, [0, 1])):
+        pairs = pairs_of("item", sessions, ids, events, include_current=current)
+        assert (pairs.target.tolist(), pairs.include_current) == (targets, current)
+
+
+def test_of_a_long_prefix_the_last_hundred_items_are_asked_with() -> None:
+    items = [f"{n:03d}" for n in range(130)]
+    pairs = session_pairs(sessions_from_table(table([items])), np.array(items, dtype=object), np.ones(130, np.int64))
+    assert np.diff(pairs.queries.offsets).max() == 100
+    assert pairs.queries.part(slice(128, 129)).rows.tolist() == list(range(29, 129))

@@ -1,0 +1,119 @@
+"""The log of changes: numbered, append-only, kept across processes, whole or not at all."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import ChangeLogError
+from retrieval.live.change import Change, Changes
+from retrieval.live.change_log import ChangeLog, MemoryChangeLog, SqliteChangeLog
+
+
+def pause(ad: str, version: int = 1) -> Change:
+    return Change(ad_id=ad, version=version, status="paused", ends_at=None)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> ChangeLog:
+    return MemoryChangeLog() if request.param == "memory" else SqliteChangeLog(tmp_path / "live" / "changes.sqlite")
+
+
+def test_entries_are_numbered_in_order_and_read_from_any_of_them(log: ChangeLog) -> None:
+    first = log.append([pause("a"), pause("b")])
+    second = log.append([Change(campaign_id="c", version=2, status=None)])
+    assert [entry.sequence for entry in [*first, *second]] == [1, 2, 3]
+    assert log.after(0) == [*first, *second]
+    assert log.after(1, limit=1) == [first[1]]
+    assert log.after(3) == []
+    assert log.after(0)[0].change.values() == {"status": "paused", "ends_at": None}, "null is a value, missing is none"
+    assert log.after(2)[0].change.values() == {"status": None}
+
+
+def test_a_sqlite_log_outlives_its_process_and_is_shared(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sqlite"
+    one, other = SqliteChangeLog(path), SqliteChangeLog(path)
+    one.append([pause("a")])
+    assert [entry.change.ad_id for entry in other.after(0)] == ["a"]
+    one.close()
+    assert other.append([pause("b")])[0].sequence == 2
+    other.close()
+    assert len(SqliteChangeLog(path).after(0)) == 2
+
+
+def test_two_writers_share_one_sequence(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sqlite"
+
+    def write(name: str) -> None:
+        log = SqliteChangeLog(path)
+        for version in range(15):
+            log.append([pause(name, version), pause(name, version)])
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    entries = SqliteChangeLog(path).after(0)
+    assert [entry.sequence for entry in entries] == list(range(1, 121))
+    pairs = zip(entries[::2], entries[1::2], strict=True)
+    assert all(a.change == b.change for a, b in pairs), "a batch stands together"
+
+
+def test_nothing_of_a_batch_is_written_when_it_fails_half_way(tmp_path: Path) -> None:
+    log = SqliteChangeLog(tmp_path / "changes.sqlite")
+    with pytest.raises(AttributeError):
+        log.append([pause("a"), None])  # type: ignore[list-item]
+    assert log.after(0) == []
+    assert log.append([pause("b")])[0].sequence == 1
+
+
+def test_the_log_refuses_to_be_rewritten(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sqlite"
+    SqliteChangeLog(path).append([pause("a")])
+    for statement in ("DELETE FROM changes", "UPDATE changes SET change = '{}'"):
+        with closing(sqlite3.connect(path)) as other, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            other.execute(statement)
+
+
+def test_a_damaged_or_unwritable_log_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(ChangeLogError, match=r"changes\.sqlite: the log of live changes cannot be opened"):
+        SqliteChangeLog(path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ChangeLogError, match="cannot be opened"):
+        SqliteChangeLog(tmp_path / "file" / "changes.sqlite")
+
+
+def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
+    path = tmp_path / "changes.sqlite"
+    log = SqliteChangeLog(path)
+    log.append([pause("a")])
+    log._open.execute("PRAGMA max_page_count = 6")
+    with pytest.raises(ChangeLogError, match=r"cannot be written .*full"):
+        log.append([pause(f"a{n}" * 50) for n in range(500)])
+    assert len(log.after(0)) == 1
+    log._open.execute("PRAGMA max_page_count = 100000")
+    assert log.append([pause("b")])[0].sequence == 2
+
+
+def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_passed_over_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "changes.sqlite"
+    log = SqliteChangeLog(path)
+    with closing(sqlite3.connect(path)) as other, other:
+        insert = "INSERT INTO changes (received_at, change) VALUES ('2026-01-01T00:00:00+00:00', ?)"
+        other.execute(insert, ('{"ad_id": "a", "version": 1, "status": "paused", "mood": "blue"}',))
+        other.execute(insert, ('{"ad_id": "a"}',))
+    assert log.after(0, limit=1)[0].change.values() == {"status": "paused"}
+    later = log.append([pause("b")])[0]
+    assert [(entry.sequence, entry.change) for entry in log.after(1)] == [(2, None), (3, later.change)]
+    assert "changes.sqlite: entry 2 is no change that this build reads" in caplog.text
+    changes = Changes()
+    for entry in log.after(0):
+        changes.add(entry.sequence, entry.change)
+    assert (changes.sequence, changes.ads) == (3, {"a", "b"})

@@ -1,0 +1,200 @@
+"""Retrieval and pre-ranking together: one by one, in batches, over HTTP; with every stage on and off."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from retrieval.ann.tuning import build
+from retrieval.api.app import Snapshot, create_app
+from retrieval.catalogue.ads import Ads
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue
+from retrieval.config import RetrievalConfig
+from retrieval.index_folder import build_index, read_index
+from retrieval.ranking.embedding_ranker import Queries
+from retrieval.ranking.reranked import PreRanked
+from retrieval.ranking.reranker import Context
+from retrieval.search import batch
+from retrieval.search.batch import retrieve_tables
+from retrieval.search.explain import Asked, missing, results
+from retrieval.search.filters import Filters
+from retrieval.search.retriever import Retriever, Stages
+
+N, DEPTH = 60, 12
+
+
+@pytest.fixture(params=["exact", "index"])
+def pair(request: pytest.FixtureRequest, world: Any, catalogue: Catalogue, edges: Edges) -> SimpleNamespace:
+    """The same retriever with and without a pre-ranker."""
+    rows = world.random_ads(N, 90, 4)
+    ads = Ads(world.ads_table(rows), catalogue.row_of, quiet=True)
+    config = RetrievalConfig(exact_below=0 if request.param == "index" else 1000)
+    ann = build(catalogue.item, catalogue.query, np.arange(N), RetrievalConfig(), bias=catalogue.bias)[0]
+    parts = {"as_of": world.AS_OF, "config": config}
+    prerank = world.pre_ranker()
+    without = Retriever(catalogue, edges, ads, ann, **parts)
+    return SimpleNamespace(
+        without=without, ranked=Retriever(catalogue, edges, ads, ann, **parts, prerank=prerank), prerank=prerank
+    )
+
+
+def slow(pair: SimpleNamespace, items: list[str], k: int, filters: Filters, **said: Any) -> list[tuple[str, str]]:
+    """All that retrieval has, the best of it in order, then the caps, one after the other."""
+    free = filters.model_copy(update={"max_per_advertiser": None, "max_per_campaign": None})
+    found = pair.without.retrieve(items, N, filters=free, country=said.get("country"))
+    catalogue, ads = pair.without.catalogue, pair.without.ads
+    rows = np.array([catalogue.row_of[item] for item in found.items], np.int64)
+    context = Context.of(np.array(catalogue.rows(items)[0]), pair.without.config.recency_weight, **said)
+    best = pair.prerank.scores(context, rows[:DEPTH], np.array(found.scores[:DEPTH], np.float32))
+    order = [*np.lexsort((rows[:DEPTH], -best)).tolist(), *range(DEPTH, len(rows))]
+    kept, shown = [], []
+    for place in order:
+        advertiser = ads.row(found.ads[place])["advertiser_id"]
+        if filters.max_per_advertiser and advertiser and shown.count(advertiser) >= filters.max_per_advertiser:
+            continue
+        shown.append(advertiser)
+        kept.append((found.items[place], found.ads[place]))
+    return kept[:k]
+
+
+@pytest.mark.parametrize("k", [1, 5, DEPTH, 40])
+@pytest.mark.parametrize("filters", [Filters(), Filters(max_per_advertiser=1), Filters(category="Shoes")])
+@pytest.mark.parametrize("said", [{}, {"query": "RED  shoes", "country": "de"}])
+def test_equals_retrieval_put_in_order(pair: Any, k: int, filters: Filters, said: dict[str, str]) -> None:
+    for items in (["item00001"], ["item00004", "item00009", "item00017", "item00030"]):
+        found = pair.ranked.retrieve(items, k, filters=filters, **said)
+        assert list(zip(found.items, found.ads, strict=True)) == slow(pair, items, k, filters, **said)
+        assert found.scores == sorted(found.scores, reverse=True)
+
+
+def test_a_stage_that_is_switched_off_is_as_if_it_were_not_there(pair: Any) -> None:
+    off = Stages(prerank=False)
+    asked = (["item00001", "item00004"], 9)
+    assert pair.ranked.retrieve(*asked, stages=off).results == pair.without.retrieve(*asked).results
+    assert pair.ranked.retrieve(*asked).results != pair.without.retrieve(*asked).results
+    assert pair.ranked.stages == Stages(session=False, prerank=True)
+
+
+def test_the_scores_of_the_stages_add_up(pair: Any) -> None:
+    found = pair.ranked.retrieve(["item00001"], 9, country="DE", query="red shoes", stage_scores=True)
+    alone = {one.item_id: one.score for one in pair.without.retrieve(["item00001"], N, country="DE").results}
+    assert found.stages is not None
+    for result, stages in zip(found.results, found.stages, strict=True):
+        assert stages["retrieval"] == pytest.approx(alone[result.item_id])
+        assert stages["prerank"] == result.score
+        assert stages["retrieval"] + sum(stages["counters"].values()) == pytest.approx(result.score, abs=1e-5)
+    assert set(found.stages[0]["counters"]) == {"item>item", "item>category", "query>item", "country>item"}
+    told = pair.without.retrieve(["item00001"], 3, stage_scores=True)
+    assert told.stages == [{"retrieval": score} for score in told.scores]
+    assert pair.without.retrieve(["ghost"], 3, stage_scores=True).stages is None
+
+
+def test_min_score_is_of_the_score_that_is_shown(pair: Any) -> None:
+    scores = pair.ranked.retrieve(["item00001"], 10).scores
+    assert len(pair.ranked.retrieve(["item00001"], 10, min_score=scores[4]).items) == 5
+
+
+@pytest.mark.parametrize("way", ["one product", "index"])
+def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch) -> None:
+    monkeypatch.setattr(batch, "_GATHERED_ROWS", 100)
+    ads = Ads(world.ads_table(world.random_ads(N, 90, 4)), catalogue.row_of, quiet=True)
+    config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
+    everything = np.arange(N)
+    ann = build(catalogue.item, catalogue.query, everything, RetrievalConfig(), bias=catalogue.bias)[0]
+    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
+    lists = [[f"item{at:05}"] for at in range(N)] + [["item00002", "item00007"], ["ghost"], ["item00003", "ghost"]]
+    countries = [[None, "de", "FR"][at % 3] for at in range(len(lists))]
+    said = [[None, "red shoes", "blue"][at % 3] for at in range(len(lists))]
+    ids = [str(at) for at in range(len(lists))]
+    queries = pa.table({"query_id": ids, "item_ids": lists, "country": countries[::-1], "query": said})
+    for k in (4, 30):
+        got = pa.concat_tables(retrieve_tables(retriever, queries, k)).to_pylist()
+        want = []
+        for at, (items, country, query) in enumerate(zip(lists, countries[::-1], said, strict=True)):
+            alone = retriever.retrieve(items, k, country=country, query=query).results
+            want += [(str(at), rank, one.item_id, one.ad_id) for rank, one in enumerate(alone, start=1)]
+        assert [(row["query_id"], row["rank"], row["item_id"], row["ad_id"]) for row in got] == want
+
+
+def test_a_ranker_for_evaluation_equals_single_requests(world, catalogue, edges) -> None:
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    ranked = PreRanked(retriever.ranker, world.pre_ranker())
+    found = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
+    for line, items in enumerate((["item00003"], ["item00005", "item00009"])):
+        want = [catalogue.row_of[item] for item in retriever.retrieve(items, 20).items]
+        assert found.rows[found.offsets[line] : found.offsets[line + 1]].tolist() == want
+
+
+def test_why_it_is_there_and_at_which_rank(pair: Any, world: Any) -> None:
+    asked = Asked(["item00001"], 5, world.AS_OF, country="DE", query="red shoes")
+    told = results(pair.ranked, asked)["results"]
+    assert [set(line["stages"]) for line in told] == [{"retrieval", "prerank", "counters"}] * 5
+    assert sum(told[0]["parts"].values()) == pytest.approx(told[0]["stages"]["retrieval"])
+    everything = pair.ranked.retrieve(["item00001"], N, country="DE", query="red shoes").items
+    for place in (2, 8, DEPTH - 1, DEPTH + 2):
+        found = missing(pair.ranked, asked, everything[place])
+        assert found.rank == place + 1
+        assert found.shown == (place < 5)
+
+
+@pytest.fixture(scope="module")
+def url(world: Any, catalogue: Catalogue, edges: Edges, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("index")
+    build_index(folder, catalogue, edges, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    app = create_app(lambda: Snapshot("v1", world.AS_OF, Retriever.of(read_index(folder))), lambda: "v1")
+    with world.serving(app) as address:
+        yield address
+
+
+def test_over_http_stages_are_switched_and_their_scores_told(url: str) -> None:
+    def ask(**more: Any) -> list[dict[str, Any]]:
+        answer = httpx.post(f"{url}/v1/retrieve", json={"items": ["item00001", "item00004"], "k": 5} | more)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["results"]
+        return found
+
+    assert httpx.get(f"{url}/v1/version").json()["stages"] == {"session": False, "prerank": True}
+    plain = ask()
+    assert all("stages" not in one for one in plain)
+    told = ask(stage_scores=True)
+    assert [one["item_id"] for one in told] == [one["item_id"] for one in plain]
+    assert told[0]["stages"]["prerank"] == told[0]["score"]
+    assert [one["item_id"] for one in ask(stages={"prerank": False})] != [one["item_id"] for one in plain]
+    assert [one["score"] for one in ask(query="red shoes")] != [one["score"] for one in plain]
+    wrong = httpx.post(f"{url}/v1/retrieve", json={"items": ["item00001"], "stages": {"pre": True}})
+    assert wrong.status_code == 422
+    assert "pre" in wrong.json()["errors"][0]["field"]
+
+
+def test_a_pre_ranker_of_another_catalogue_is_refused(world: Any, catalogue: Catalogue, edges: Edges, tmp_path) -> None:
+    build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    weights = read_index(tmp_path).meta["prerank"]
+    assert weights == pytest.approx(world.pre_ranker().weights)
+    replace(world.pre_ranker(40)).write(tmp_path)
+    with pytest.raises(Exception, match="covers another catalogue"):
+        read_index(tmp_path)
+
+
+def test_the_pre_ranker_is_told_of_the_items_that_count_alone(world: Any, catalogue: Catalogue, edges: Edges) -> None:
+    config = RetrievalConfig(recent_items=1)
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
+    items = ["item00007", "item00011", "item00004"]
+    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [items]}), 8)
+    alone = retriever.retrieve(items, 8)
+    assert found["item_id"].to_pylist() == alone.items == retriever.retrieve(items[-1:], 8).items
+    np.testing.assert_allclose(found["score"].to_pylist(), alone.scores, rtol=1e-5)
+
+
+def test_below_the_depth_a_missing_item_has_the_score_that_it_would_show(pair: SimpleNamespace, world: Any) -> None:
+    shown = pair.ranked.retrieve(["item00004"], N, country="DE")
+    for place in (0, DEPTH - 1, DEPTH, len(shown.items) - 1):
+        asked = Asked(["item00004"], 1, world.AS_OF, country="DE", min_score=shown.scores[place] + 1e-3)
+        found = missing(pair.ranked, asked, shown.items[place])
+        assert found.score == pytest.approx(shown.scores[place], abs=1e-4)
+        assert "below min_score" in found.why[0]

@@ -1,0 +1,157 @@
+"""Counters and the pre-ranker against counting by hand, and an order that only counters know."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from retrieval.errors import IndexFolderError, RetrievalError
+from retrieval.ranking.reranker import Context, Counter, PreRanker, raw_features
+from retrieval.ranking.reranker_fit import fit
+
+#              rows: 0  1  2  3   4
+KIND = np.array([0, 0, 1, 1, -1], np.int32)
+SELF = np.arange(5, dtype=np.int32)
+VIEWS = np.array([0, 0, 0, 1, 2, 4])
+OPENED = np.array([1, 1, 2, 2, 3, 0])
+
+
+def after(*views: int, **said: str) -> Context:
+    return Context.of(np.array(views, np.int64), 0.5, **said)
+
+
+def log_iqp(counter: Counter, context: Context, rows: np.ndarray, smoothing: float) -> np.ndarray:
+    return raw_features([counter], context, rows, smoothing)[:, 0]
+
+
+def test_counts_by_hand() -> None:
+    counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
+    # After item 0: kind 0 twice, kind 1 once. In all: kind 0 three times, kind 1 three times.
+    found = log_iqp(counter, after(0), np.array([0, 1, 2, 3, 4]), smoothing=2.0)
+    assert np.exp(found[:4]) == pytest.approx([3 / 5, 3 / 5, 2 / 5, 2 / 5])
+    assert np.isnan(found[4])
+    assert np.isnan(log_iqp(counter, after(3), np.array([0, 1]), smoothing=2.0)).all()
+
+
+def test_weights_count() -> None:
+    counter = Counter.of_pairs("item > item", SELF, SELF, VIEWS[:3], OPENED[:3], np.array([1, 0.5, 0.5], np.float32))
+    assert np.exp(log_iqp(counter, after(0), np.array([1, 2, 3]), 0.0)) == pytest.approx([0.75, 0.25, 0], abs=1e-6)
+
+
+def test_a_random_log_equals_counting_in_dictionaries() -> None:
+    generator = np.random.default_rng(0)
+    views, opened = generator.integers(0, 30, (2, 500))
+    query_of, item_of = generator.integers(-1, 6, 30).astype(np.int32), generator.integers(-1, 9, 30).astype(np.int32)
+    counter = Counter.of_pairs("", query_of, item_of, views, opened)
+    pairs = [(query_of[a], item_of[b]) for a, b in zip(views, opened, strict=True)]
+    pairs = [pair for pair in pairs if min(pair) >= 0]
+    for view in range(30):
+        found = log_iqp(counter, after(view), np.arange(30), 3.0)
+        mine = [b for a, b in pairs if a == query_of[view]]
+        for row in range(30):
+            if query_of[view] < 0 or item_of[row] < 0 or not mine:
+                assert np.isnan(found[row])
+                continue
+            share = sum(b == item_of[row] for _, b in pairs) / len(pairs)
+            assert np.exp(found[row]) == pytest.approx(
+                (mine.count(item_of[row]) + 3 * share) / (len(mine) + 3), rel=1e-4
+            )
+
+
+def test_what_is_not_known_leaves_the_order_to_the_score() -> None:
+    counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
+    ranker = PreRanker((counter,), np.array([1.0, 5.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    score = np.array([0.1, 0.3, 0.2], np.float32)
+    assert ranker.scores(after(3), np.array([0, 1, 2]), score) == pytest.approx(score)
+
+
+def test_it_learns_to_trust_what_tells_the_target() -> None:
+    generator = np.random.default_rng(1)
+    n = 50
+    follows = generator.integers(0, n, n)
+    views = np.repeat(np.arange(n), 40)
+    opened = np.where(generator.random(len(views)) < 0.5, follows[views], generator.integers(0, n, len(views)))
+    rows = np.arange(n, dtype=np.int32)
+    counter = Counter.of_pairs("item > item", rows, rows, views[::2], opened[::2])
+    later, target = views[1::2], opened[1::2]
+    lists = [generator.permutation(n)[:20] for _ in later]
+    lists = [np.unique(np.append(one, row)) for one, row in zip(lists, target, strict=True)]
+    scores = [generator.standard_normal(len(one)).astype(np.float32) for one in lists]
+    place = np.array([int(np.flatnonzero(one == row)[0]) for one, row in zip(lists, target, strict=True)])
+    contexts = [after(int(view)) for view in later]
+    ranker = fit([counter], contexts, lists, scores, place)
+    assert ranker.weight[1] > 5 * abs(ranker.weight[0])
+    first = [one[np.argmax(ranker.scores(view, one, s))] for view, one, s in zip(contexts, lists, scores, strict=True)]
+    assert np.mean(np.array(first) == target) > 0.4
+    place[:] = -1
+    with pytest.raises(RetrievalError, match="nothing to learn"):
+        fit([counter], contexts, lists, scores, place)
+
+
+def test_what_a_session_viewed_speaks_together() -> None:
+    counter = Counter.of_pairs("item>item", SELF, SELF, VIEWS, OPENED)
+    rows = np.arange(5)
+    first, second = (np.exp(log_iqp(counter, after(view), rows, 1.0)) for view in (0, 1))
+    both = np.exp(log_iqp(counter, after(0, 1), rows, 1.0))
+    assert both == pytest.approx(first / 3 + second * 2 / 3)
+    # Item 3 was never followed: it says nothing, and the other speaks alone.
+    assert np.exp(log_iqp(counter, after(0, 3), rows, 1.0)) == pytest.approx(first)
+
+
+def test_a_query_and_a_country_are_found_as_the_graph_build_names_them() -> None:
+    from graph_build.sessions.assemble import searched
+
+    (hashed,), _ = searched(pa.array(["red shoes"]))
+    keys = np.array([str(hashed)])
+    one = np.zeros(3, np.int32)
+    asked = {"query": Counter.of_entities("query>item", one, SELF[:3], np.ones(3, np.float32), SELF, keys=keys)}
+    asked["country"] = Counter.of_entities(
+        "country>item", one[:1], SELF[3:4], np.ones(1, np.float32), SELF, keys=np.array(["DE"])
+    )
+    rows = np.arange(5)
+    found = np.exp(log_iqp(asked["query"], after(4, query="  RED\tshoes "), rows, 0.0))
+    assert found == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0], abs=1e-6)
+    assert np.exp(log_iqp(asked["country"], after(4, country="de"), rows, 0.0))[3] == pytest.approx(1)
+    for counter in asked.values():
+        for context in (after(4), after(4, query="blue", country="FR"), after(4, query=" ", country="")):
+            assert np.isnan(log_iqp(counter, context, rows, 1.0)).all()
+
+
+def test_what_is_not_among_the_best_stays_behind_them() -> None:
+    depth = 200
+    n = depth + 3
+    generator = np.random.default_rng(0)
+    rows = np.arange(n, dtype=np.int32)
+    counter = Counter.of_pairs("item>item", rows, rows, np.zeros(900, np.int64), generator.integers(0, n, 900))
+    ranker = PreRanker((counter,), np.array([1.0, 2.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    given, score = generator.permutation(n), np.sort(generator.random(n).astype(np.float32))[::-1]
+    found, scores = ranker.ordered(after(0), given, score)
+    assert set(found[:depth]) == set(given[:depth])
+    assert found[:depth].tolist() != given[:depth].tolist()
+    assert found[depth:].tolist() == given[depth:].tolist()
+    assert np.all(np.diff(scores) <= 0)
+    assert scores[:depth] == pytest.approx(np.sort(ranker.scores(after(0), given[:depth], score[:depth]))[::-1])
+    few, _ = ranker.ordered(after(0), given[:2], score[:2])
+    assert set(few) == set(given[:2])
+
+
+def test_a_pre_ranker_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    counters = (
+        Counter.of_pairs("item>category", SELF, KIND, VIEWS, OPENED),
+        Counter.of_entities(
+            "country>item", SELF[:2], SELF[:2], np.ones(2, np.float32), SELF, keys=np.array(["DE", "FR"])
+        ),
+    )
+    half = np.full(2, 0.5, np.float32)
+    ranker = PreRanker(counters, np.array([1, 2, 3], np.float32), half, half, 7.0, 9)
+    ranker.write(tmp_path)
+    back = PreRanker.read(tmp_path)
+    rows, score = np.arange(5), np.linspace(1, 0, 5, dtype=np.float32)
+    context = after(0, 1, country="fr")
+    assert np.array_equal(back.scores(context, rows, score), ranker.scores(context, rows, score))
+    assert (back.smoothing, back.depth) == (7.0, 9)
+    assert [counter.name for counter in back.counters] == ["item>category", "country>item"]
+    (tmp_path / "prerank.npz").write_bytes(b"not a zip")
+    with pytest.raises(IndexFolderError, match=r"prerank\.npz: not readable"):
+        PreRanker.read(tmp_path)

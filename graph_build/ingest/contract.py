@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlparse
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graph_build.config import InputConfig
 from graph_build.errors import GraphInputError
+from graph_build.paths import local_path
 
 _PATTERN = "[]{}*?\\"
 
@@ -145,16 +145,6 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
                 f"compared as text, so that 7 is '7' but neither '007' nor 'item-7': are these the same ids?"
             )
     return found
-
-
-def is_local(path: str) -> bool:
-    """Whether a path lies in this host's file system (a bare path or a `file:` URI)."""
-    return "://" not in path or path.startswith("file:")
-
-
-def local_path(path: str) -> str:
-    """A `file:` URI as a plain path; a plain path as it is."""
-    return unquote(urlparse(path).path) if path.startswith("file:") else path
 
 
 def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config: InputConfig) -> None:

@@ -21,10 +21,10 @@ from graph_build.ingest.contract import (
     Table,
     check_columns,
     column_kinds,
-    is_local,
     local_sources,
     mapped,
 )
+from graph_build.paths import is_local
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

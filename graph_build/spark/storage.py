@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from graph_build.ingest.contract import is_local, local_path
+from graph_build.paths import is_local, local_path
 
 
 def join(root: str, *parts: str) -> str:

@@ -1,6 +1,7 @@
-"""What a long command tells while it works: a bar on a terminal, lines elsewhere, and what each stage cost.
+"""Progress of long commands: a bar on a terminal or log lines elsewhere, and the time and memory of each stage.
 
-The commands wrap each stage; a room is handed the stage's `report` as its progress callback, and no more.
+A command runs each stage inside `StageProgress.stage`, and hands the callback that it yields to the room that does
+the work.
 """
 
 import contextlib
@@ -18,22 +19,23 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 try:
     import psutil
-except ImportError:  # an extra: without it the memory of child processes is not seen
+except ImportError:  # psutil is an optional extra; without it, the memory of child processes is not measured
     psutil = None
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[str, float], None]
+ProgressCallback = Callable[[str, float], None]
+"""Takes a message and the share of the work that is done, from 0 to 1."""
 
-# Between two log lines of a stage lies at least this much time, and this much of the work or a long silence.
+# A stage logs its progress after LINE_SECONDS if LINE_SHARE more of the work is done, else after SILENCE_SECONDS.
 LINE_SECONDS = 5.0
 LINE_SHARE = 0.1
 SILENCE_SECONDS = 60.0
-SAMPLE_SECONDS = 0.25
+SAMPLE_SECONDS = 0.25  # between two measurements of the memory
 
 
 class StageRecord(BaseModel):
-    """What a stage took: wall time (seconds), and the most memory that all its processes held together (bytes)."""
+    """The cost of one stage: wall time in seconds, and the peak memory of all its processes together in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,9 +45,9 @@ class StageRecord(BaseModel):
 
 
 class StageProgress:
-    """Shows the stages of one command, and keeps their records in order.
+    """Shows the progress of one command's stages, and records what each of them cost.
 
-    On a terminal each stage is a bar; elsewhere its start and its end are log lines, with a few in between.
+    On a terminal, each stage is shown as a bar. Elsewhere, its start and end are logged, with a few lines in between.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -54,12 +56,12 @@ class StageProgress:
 
     @property
     def records(self) -> tuple[StageRecord, ...]:
-        """The stages that ended without an error, in the order of their ends."""
+        """The stages that ended without an error, in the order in which they ended."""
         return tuple(self._records)
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[Report]:
-        """Time the block; it reports (message, share of the work done, 0 to 1) through what this yields."""
+    def stage(self, name: str) -> Iterator[ProgressCallback]:
+        """Measure and show the stage that runs in the block; yields the callback that takes its progress."""
         start = time.monotonic()
         show = self._bar(name) if self._console.is_terminal else self._lines(name)
         with _PeakMemory() as memory, show as report:
@@ -73,7 +75,7 @@ class StageProgress:
             logger.info(done)
 
     @contextlib.contextmanager
-    def _bar(self, name: str) -> Iterator[Report]:
+    def _bar(self, name: str) -> Iterator[ProgressCallback]:
         columns = (
             SpinnerColumn(),
             TextColumn("{task.fields[stage]}"),
@@ -90,7 +92,7 @@ class StageProgress:
             yield report
 
     @contextlib.contextmanager
-    def _lines(self, name: str) -> Iterator[Report]:
+    def _lines(self, name: str) -> Iterator[ProgressCallback]:
         logger.info("%s: started", name)
         last_time, last_share = time.monotonic(), 0.0
 
@@ -106,7 +108,7 @@ class StageProgress:
 
 
 class _PeakMemory:
-    """Samples the memory of this process and its children (the JVM, Spark's workers) in a thread."""
+    """Measures the memory of this process and its children (the JVM, Spark's workers) in a thread."""
 
     def __enter__(self) -> "_PeakMemory":
         self.peak_bytes = memory_bytes(os.getpid())
@@ -125,11 +127,22 @@ class _PeakMemory:
             self.peak_bytes = max(self.peak_bytes, memory_bytes(os.getpid()))
 
 
-def memory_bytes(pid: int) -> int:
-    """The resident memory of a process and all its descendants.
+def portion(report: ProgressCallback, start: float, end: float) -> ProgressCallback:
+    """Return a callback for one part of a stage.
 
-    Where the system tells (Linux), a page that several of them share counts once (PSS): Spark's workers are forks.
-    Without psutil, the peak of this process alone.
+    Args:
+        report: the callback of the whole stage.
+        start: the share of the stage that is done when the part begins.
+        end: the share of the stage that is done when the part ends.
+    """
+    return lambda message, share: report(message, start + (end - start) * share)
+
+
+def memory_bytes(pid: int) -> int:
+    """Return the resident memory of a process and all its descendants.
+
+    On Linux, a page that several processes share counts once (PSS), because Spark's workers are forks that share
+    most of their pages. Without psutil, this is the peak memory of the current process alone.
     """
     if psutil is None:
         unit = 1 if sys.platform == "darwin" else 1024
@@ -138,7 +151,7 @@ def memory_bytes(pid: int) -> int:
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):  # it ended while we looked
+            with contextlib.suppress(psutil.Error):  # it ended during the measurement
                 memory = process.memory_full_info() if sys.platform == "linux" else process.memory_info()
                 total += getattr(memory, "pss", memory.rss)
     return total

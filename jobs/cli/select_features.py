@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import Config
 from jobs.errors import InputNotFoundError
-from jobs.progress import Report
+from jobs.progress import ProgressCallback, portion
 
 if TYPE_CHECKING:
     from jobs.pipeline.holdout import HoldOut
@@ -46,7 +46,9 @@ class Selection:
         path.write_text(json.dumps(asdict(self) | {"excluded": self.excluded}, indent=1) + "\n", encoding="utf-8")
 
 
-def select_features(graph: Path, config: Config, keep: int, report: Report, *, with_ids: bool = False) -> Selection:
+def select_features(
+    graph: Path, config: Config, keep: int, report: ProgressCallback, *, with_ids: bool = False
+) -> Selection:
     """Choose `keep` of the feature groups of a graph folder, on `fit/`; compared on the hold-out.
 
     Args:
@@ -62,7 +64,7 @@ def select_features(graph: Path, config: Config, keep: int, report: Report, *, w
     if holdout is None:
         raise InputNotFoundError("there is no hold-out session of two items: a selection can't be judged")
     fit = load_graph(graph, "fit", graph / "tables" / "items")
-    confidence, kept = chosen_groups(fit, config.model, keep, part(report, 0.0, 0.3))
+    confidence, kept = chosen_groups(fit, config.model, keep, portion(report, 0.0, 0.3))
     log.info("kept: %s", ", ".join(kept))
     excluded = tuple(name for name in confidence if name not in kept)
     models = {"all groups": config.model, f"{len(kept)} groups": without(config.model, excluded)}
@@ -72,12 +74,12 @@ def select_features(graph: Path, config: Config, keep: int, report: Report, *, w
     rows: list[dict[str, Any]] = []
     for place, (name, model) in enumerate(judged.items()):
         ends = [0.3 + 0.7 * at / len(judged) for at in (place, place + 1)]
-        rows += measured(name, fit, model, holdout, part(report, *ends))
+        rows += measured(name, fit, model, holdout, portion(report, *ends))
     return Selection(confidence, kept, holdout.protocol, tuple(rows))
 
 
 def chosen_groups(
-    graph: "ItemGraph", config: "ModelConfig", keep: int, report: Report | None = None
+    graph: "ItemGraph", config: "ModelConfig", keep: int, report: ProgressCallback | None = None
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """(confidence of each group, the surest first; the chosen ones)."""
     from model.trainer import train
@@ -91,7 +93,7 @@ def chosen_groups(
 
 
 def measured(
-    name: str, graph: "ItemGraph", config: "ModelConfig", holdout: "HoldOut", report: Report | None = None
+    name: str, graph: "ItemGraph", config: "ModelConfig", holdout: "HoldOut", report: ProgressCallback | None = None
 ) -> list[dict[str, Any]]:
     """The hold-out's figures of a model."""
     from model.trainer import train
@@ -124,8 +126,3 @@ def without(config: "ModelConfig", groups: tuple[str, ...]) -> "ModelConfig":
     columns = tuple(column for column in features.columns if column not in groups)
     excluded = tuple(dict.fromkeys((*features.exclude, *groups)))
     return config.model_copy(update={"features": features.model_copy(update={"columns": columns, "exclude": excluded})})
-
-
-def part(report: Report, start: float, end: float) -> Report:
-    """A stretch of a stage's progress."""
-    return lambda message, share: report(message, start + (end - start) * share)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from jobs.config import Config
-from jobs.progress import Report
+from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from model.config import ModelConfig
@@ -23,7 +23,7 @@ PREFIXES = 3
 
 
 def semantic_ids(
-    graph: Path, config: Config, levels: int, size: int, report: Report
+    graph: Path, config: Config, levels: int, size: int, report: ProgressCallback
 ) -> tuple[pa.Table, dict[str, Any]]:
     """(the table, its figures) for all items of a graph folder.
 
@@ -40,7 +40,7 @@ def semantic_ids(
 
 
 def learned_codes(
-    graph: "ItemGraph", config: "ModelConfig", levels: int, size: int, report: Report | None = None
+    graph: "ItemGraph", config: "ModelConfig", levels: int, size: int, report: ProgressCallback | None = None
 ) -> NDArray[np.uint8]:
     """(N, L) codes of all items after a training with such a bottleneck."""
     from model.embed import semantic_ids

@@ -14,7 +14,7 @@ from jobs.config import Config
 from jobs.pipeline.evaluate import counting_peers
 from jobs.pipeline.holdout import HoldOut
 from jobs.pipeline.training import Chosen
-from jobs.progress import Report
+from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from retrieval.catalogue.items import Catalogue
@@ -39,7 +39,9 @@ class Judgement:
     ratios: dict[str, dict[str, tuple[float, ...]]]
 
 
-def judge(graph: Path, chosen: Chosen, published: Path | None, config: Config, report: Report) -> Judgement | None:
+def judge(
+    graph: Path, chosen: Chosen, published: Path | None, config: Config, report: ProgressCallback
+) -> Judgement | None:
     """Rank the judging half of the hold-out by everything that is compared.
 
     Args:

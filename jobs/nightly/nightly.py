@@ -31,7 +31,7 @@ from jobs.pipeline.build import (
     validation_facts,
 )
 from jobs.pipeline.days import days_of
-from jobs.progress import Report, StageProgress
+from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.atomic_files import full_disk
 from jobs.workspace.checkpoints import STAMP, Done, Stages
 from jobs.workspace.workspace import (
@@ -170,7 +170,7 @@ class _Night:
             store_days(paths, self.workspace, self.config, [day], report, source)
 
     def _graph(self, run: RunInputs, content: dict[str, Any], days: dict[str, str]) -> Done:
-        def build(out: Path, report: Report) -> None:
+        def build(out: Path, report: ProgressCallback) -> None:
             day = self.inputs.date
             build_graph(run, out, self.config, day, report, holdout_day=day)
 
@@ -189,7 +189,7 @@ class _Night:
         from jobs.nightly.comparison import CHOOSING
         from jobs.pipeline.training import Chosen, choose
 
-        def build(out: Path, report: Report) -> None:
+        def build(out: Path, report: ProgressCallback) -> None:
             choose(graph.folder, self.config, report, start=self._start(parent), half=CHOOSING).save(out)
 
         fit = self.stages.run("fit", self._learning(parent) | {"graph": graph.mark}, build)
@@ -200,7 +200,7 @@ class _Night:
         from jobs.nightly.comparison import judge
         from jobs.pipeline.training import Chosen
 
-        def build(out: Path, report: Report) -> None:
+        def build(out: Path, report: ProgressCallback) -> None:
             published = parent.path if parent else None
             found = judge(graph.folder, Chosen.load(fit.folder), published, self.config, report)
             content = found and {"rows": found.rows, "ratios": found.ratios}
@@ -226,7 +226,7 @@ class _Night:
         from model.artefact import save_model
         from model.embeddings import Embeddings
 
-        def build(out: Path, report: Report) -> None:
+        def build(out: Path, report: ProgressCallback) -> None:
             share = Chosen.load(fit.folder).record.share
             trained = fit_everything(graph.folder, self.config, share, report, start=self._start(parent))
             save_model(out / "model", trained, self.config.model)
@@ -243,7 +243,7 @@ class _Night:
     def _index(self, graph: Done, refit: Done, fit: Done) -> Done:
         from jobs.pipeline.training import Chosen
 
-        def build(out: Path, report: Report) -> None:
+        def build(out: Path, report: ProgressCallback) -> None:
             chosen, as_of = Chosen.load(fit.folder), self._summary(graph).as_of
             index_version(graph.folder, refit.folder / "embeddings", out, as_of, self.config, chosen, report)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import Config
 from jobs.errors import ConfigError, InputNotFoundError
-from jobs.progress import Report, StageProgress
+from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.workspace import (
     Manifest,
     Version,
@@ -120,7 +120,7 @@ def build_graph(
     folder: Path,
     config: Config,
     date: dt.date | None,
-    report: Report,
+    report: ProgressCallback,
     *,
     holdout_day: dt.date | None = None,
 ) -> "GraphSummary":
@@ -187,7 +187,7 @@ def index_version(
     as_of: dt.datetime,
     config: Config,
     chosen: "Chosen",
-    report: Report,
+    report: ProgressCallback,
 ) -> dict[str, Any]:
     """Build the index folder from the embeddings, the graph's edges and the ads; with the stages that were chosen."""
     import pyarrow.parquet as pq

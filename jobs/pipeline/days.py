@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from jobs.config import Config
-from jobs.progress import Report, StageProgress
+from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def store_days(
     workspace: Workspace,
     config: Config,
     days: list[dt.date] | None,
-    report: Report,
+    report: ProgressCallback,
     source: str | None = None,
 ) -> list[dt.date]:
     """What `ingest` does, in the hands of the workspace's lock. source: by which the same days are recognised."""

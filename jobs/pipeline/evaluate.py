@@ -6,7 +6,7 @@ The protocols, metrics and counting peers live in `retrieval`; here they meet a 
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from jobs.config import Config
 from jobs.errors import JobError
 from jobs.pipeline.test_events import read_events
+from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from model.embeddings import Embeddings
@@ -53,7 +54,7 @@ def evaluate_version(
     events: Sequence[str],
     config: Config,
     options: EvaluateOptions,
-    report: Callable[[str, float], None],
+    report: ProgressCallback,
 ) -> dict[str, Any]:
     """The content of REPORT.json.
 

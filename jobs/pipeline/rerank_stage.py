@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jobs.config import Config
 from jobs.errors import ConfigError
 from jobs.pipeline.rerank_lists import lists_of, shown_lists
-from jobs.progress import Report
+from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -43,7 +43,7 @@ class Learned:
 
 
 def better_than_retrieval(
-    graph: Path, ranker: "EmbeddingRanker", config: Config, report: Report, half: int | None = None
+    graph: Path, ranker: "EmbeddingRanker", config: Config, report: ProgressCallback, half: int | None = None
 ) -> Learned | None:
     """A pre-ranker's weights, if with them more is found on the hold-out than by retrieval alone.
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jobs.config import Config
 from jobs.pipeline.evaluate import catalogue_of
 from jobs.pipeline.holdout import held_sessions
-from jobs.progress import Report
+from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from model.embeddings import Embeddings
@@ -36,7 +36,7 @@ def better_than_the_mean(
     embeddings: "Embeddings",
     weights: "ScoreWeights",
     config: Config,
-    report: Report,
+    report: ProgressCallback,
     half: int | None = None,
 ) -> "tuple[SessionEncoder, float] | None":
     """A session encoder and its share, if with one it finds more on the hold-out than the weighted mean of the items.
@@ -76,7 +76,7 @@ def better_than_the_mean(
 
 
 def train_encoder(
-    graph: Path, embeddings: "Embeddings", config: Config, report: Report, *, held: bool = True
+    graph: Path, embeddings: "Embeddings", config: Config, report: ProgressCallback, *, held: bool = True
 ) -> "TrainedSessions":
     """An encoder in front of these embeddings, from the graph's sessions.
 

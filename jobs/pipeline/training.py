@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.config import Config
-from jobs.progress import Report
+from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from jobs.pipeline.rerank_stage import Learned
@@ -57,7 +57,7 @@ class Chosen:
 
 
 def choose(
-    graph: Path, config: Config, report: Report, *, start: "Start | None" = None, half: int | None = None
+    graph: Path, config: Config, report: ProgressCallback, *, start: "Start | None" = None, half: int | None = None
 ) -> Chosen:
     """Fit `fit/`, and choose on the hold-out when to stop and how the terms of the score weigh.
 
@@ -100,7 +100,7 @@ def choose(
 
 
 def fit_everything(
-    graph: Path, config: Config, share: float, report: Report, *, start: "Start | None" = None
+    graph: Path, config: Config, share: float, report: ProgressCallback, *, start: "Start | None" = None
 ) -> "Trained":
     """Fit `full/` for the share of the schedule that was chosen."""
     from model.graph import load_graph

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from jobs.progress import Report, StageProgress
+from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.atomic_files import damage, flush, flushed, full_disk, write_whole
 from jobs.workspace.manifest import FileRecord
 
@@ -55,7 +55,7 @@ class Stages:
             log.warning("removing what a dead run left behind: %s", left)
             shutil.rmtree(left, ignore_errors=True)
 
-    def run(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path, Report], None]) -> Done:
+    def run(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path, ProgressCallback], None]) -> Done:
         """The finished stage: as it is there, or built now.
 
         Args:

@@ -1,4 +1,4 @@
-"""Long work says how it goes, and what each stage cost."""
+"""Stages show their progress, and record their time and memory."""
 
 import io
 import logging
@@ -10,42 +10,42 @@ import pytest
 from rich.console import Console
 
 from jobs import progress
-from jobs.progress import StageProgress
+from jobs.progress import StageProgress, portion
 
 
-def plain() -> StageProgress:
+def without_terminal() -> StageProgress:
     return StageProgress(Console(file=io.StringIO(), force_terminal=False))
 
 
-def test_elsewhere_than_on_a_terminal_a_stage_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), plain().stage("graph") as report:
+def test_a_short_stage_logs_two_lines_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), without_terminal().stage("graph") as report:
         for i in range(1_000):
             report("counting", i / 1_000)
     assert [line.partition(" in ")[0] for line in caplog.messages] == ["graph: started", "graph: done"]
 
 
-def test_a_long_stage_says_at_times_how_far_it_is(
+def test_a_long_stage_logs_its_progress_now_and_then(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 10_000, 2))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    with caplog.at_level(logging.INFO), plain()._lines("train") as report:
+    with caplog.at_level(logging.INFO), without_terminal()._lines("train") as report:
         for i in range(100):
             report("step", i / 100)
     assert caplog.messages[1] == "train:  10 % step"
     assert 8 <= len(caplog.messages) <= 12
 
 
-def test_on_a_terminal_the_stage_and_its_cost_are_shown() -> None:
-    shown = io.StringIO()
-    with StageProgress(Console(file=shown, force_terminal=True, width=100)).stage("index") as report:
+def test_a_terminal_shows_the_stage_and_its_time() -> None:
+    terminal = io.StringIO()
+    with StageProgress(Console(file=terminal, force_terminal=True, width=100)).stage("index") as report:
         report("adding vectors", 0.5)
-    assert "index" in shown.getvalue()
-    assert "done in" in shown.getvalue()
+    assert "index" in terminal.getvalue()
+    assert "done in" in terminal.getvalue()
 
 
-def test_each_stage_is_kept_with_its_time_and_memory() -> None:
-    stages = plain()
+def test_every_stage_is_recorded_with_its_time_and_memory() -> None:
+    stages = without_terminal()
     with stages.stage("one"):
         time.sleep(0.05)
     with stages.stage("two"):
@@ -55,22 +55,30 @@ def test_each_stage_is_kept_with_its_time_and_memory() -> None:
     assert stages.records[0].peak_bytes > 10 * 2**20
 
 
-def test_a_stage_that_fails_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
-    stages = plain()
+def test_a_stage_that_fails_is_not_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    stages = without_terminal()
     with caplog.at_level(logging.INFO), pytest.raises(ZeroDivisionError), stages.stage("one"):
         raise ZeroDivisionError
     assert stages.records == ()
     assert not any("done" in line for line in caplog.messages)
 
 
-@pytest.mark.skipif(progress.psutil is None, reason="psutil is what sees children")
-def test_the_memory_of_children_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_of_a_part_is_mapped_to_its_portion_of_the_stage() -> None:
+    calls: list[tuple[str, float]] = []
+    report = portion(lambda message, share: calls.append((message, share)), 0.25, 0.75)
+    for share in (0.0, 0.5, 1.0):
+        report("training", share)
+    assert calls == [("training", 0.25), ("training", 0.5), ("training", 0.75)]
+
+
+@pytest.mark.skipif(progress.psutil is None, reason="measuring the memory of child processes needs psutil")
+def test_the_peak_memory_includes_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SAMPLE_SECONDS", 0.02)
-    stages = plain()
+    stages = without_terminal()
     with stages.stage("alone"):
         pass
     with stages.stage("with a child"):
-        hold = "import time; x = bytearray(200 * 2**20); time.sleep(0.5)"
-        subprocess.run([sys.executable, "-c", hold], check=True)
+        code = "import time; x = bytearray(200 * 2**20); time.sleep(0.5)"
+        subprocess.run([sys.executable, "-c", code], check=True)
     alone, with_child = (record.peak_bytes for record in stages.records)
     assert with_child > alone + 180 * 2**20

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import WorkspaceFullError
-from jobs.progress import Report, StageProgress
+from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.checkpoints import Done, Stages
 
-Build = Callable[[Path, Report], None]
+Build = Callable[[Path, ProgressCallback], None]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def stages(tmp_path: Path) -> Stages:
 
 
 def writes(text: str, calls: list[str]) -> Build:
-    def build(out: Path, _: Report) -> None:
+    def build(out: Path, _: ProgressCallback) -> None:
         calls.append(text)
         (out / "deep").mkdir()
         (out / "deep" / "file").write_text(text)
@@ -79,7 +79,7 @@ def test_what_is_damaged_is_done_again(stages: Stages, damage: str) -> None:
 def test_a_stage_that_fails_leaves_what_was_there_and_no_scratch(stages: Stages) -> None:
     folder = run(stages, {"a": 1}, "one", []).folder
 
-    def fails(out: Path, _: Report) -> None:
+    def fails(out: Path, _: ProgressCallback) -> None:
         (out / "half").write_text("half")
         raise ValueError("no")
 
@@ -90,7 +90,7 @@ def test_a_stage_that_fails_leaves_what_was_there_and_no_scratch(stages: Stages)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(stages: Stages) -> None:
-    def fills(_: Path, __: Report) -> None:
+    def fills(_: Path, __: ProgressCallback) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(WorkspaceFullError, match=r"no space left while building in .*bytes free"):

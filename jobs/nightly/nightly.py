@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from jobs.errors import GateError, NightError
 from jobs.nightly.gates import Gate, canaries, coverage, failed, quality, sizes
 from jobs.nightly.parent import followed, learned_days
 from jobs.nightly.record import NightRecord, records
+from jobs.nightly.report import metrics_text, render
 from jobs.pipeline.build import (
     RunInputs,
     build_graph,
@@ -86,6 +88,25 @@ def nightly(
     return night.record
 
 
+def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[NightRecord]) -> None:
+    """Write what a night leaves behind: night.json, report.html and lightsage.prom.
+
+    Re-running a published date keeps its record and its report: later nights are compared with them.
+
+    Args:
+        night: the record to write.
+        workspace: where the files go, into the folder `nights`.
+        earlier: the records of earlier nights by date, for the charts of the report.
+    """
+    workspace.note("nights/lightsage.prom", metrics_text(night).encode())
+    published = any(record.outcome == "published" for record in records(workspace, str(night.date)))
+    if published and night.outcome != "published":
+        log.info("%s keeps the record of the night that was published", night.folder)
+        return
+    workspace.note(f"{night.folder}/night.json", night.model_dump_json(indent=1).encode())
+    workspace.note(f"{night.folder}/report.html", render(night, earlier).encode())
+
+
 class _Night:
     """One night while it is built; everything that happens is noted in `record`."""
 
@@ -143,7 +164,7 @@ class _Night:
         record.stages = [stage.model_dump() for stage in self.progress.records]
         record.reused = self.stages.reused
         try:
-            record.write(self.workspace, self.before)
+            write_night(record, self.workspace, self.before)
         except OSError as error:
             log.error("the night's report cannot be written: %s", error)
         if record.outcome in ("published", "unchanged"):

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,21 +82,6 @@ class NightRecord(BaseModel):
     def folder(self) -> str:
         """Where it lies in the workspace."""
         return f"nights/{self.date}"
-
-    def write(self, workspace: Workspace, before: "Sequence[NightRecord]") -> None:
-        """Write night.json, report.html and lightsage.prom; of a published night the first two stay as they are.
-
-        Later nights are measured against it, whatever became of asking for its date again.
-        """
-        from jobs.nightly.report import metrics_text, render
-
-        workspace.note("nights/lightsage.prom", metrics_text(self).encode())
-        published = any(night.outcome == "published" for night in records(workspace, str(self.date)))
-        if published and self.outcome != "published":
-            log.info("%s is left as the night left it that was published", self.folder)
-            return
-        workspace.note(f"{self.folder}/night.json", self.model_dump_json(indent=1).encode())
-        workspace.note(f"{self.folder}/report.html", render(self, before).encode())
 
 
 def records(workspace: Workspace, date: str = "*") -> list[NightRecord]:

@@ -3,16 +3,14 @@
 import datetime as dt
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.nightly.charts import bars, lines
 from jobs.nightly.gates import Gate
-from jobs.nightly.record import NightRecord, records
+from jobs.nightly.record import NightRecord
 from jobs.nightly.report import metrics_text, render
-from jobs.workspace.workspace import Workspace
 
 DAY = dt.date(2026, 3, 6)
 VOID = {"meta", "circle", "line", "polyline", "rect"}
@@ -129,12 +127,3 @@ def test_charts_hold_their_points_inside_the_frame() -> None:
     assert "Nothing to draw" in bars({}, "none")
     assert "width:50.0%" in bars({"a": 2, "b": 1}, "bars")
     assert "<circle" in lines({"a": [(1, 9), (4, 1)]}, "log", logarithmic=True)
-
-
-def test_a_published_night_stays_on_record_whatever_becomes_of_asking_for_it_again(tmp_path: Path) -> None:
-    workspace, kept = Workspace(tmp_path), []
-    for outcome in ("failed", "published", "unchanged", "failed", "refused"):
-        a_night().model_copy(update={"outcome": outcome}).write(workspace, [])
-        kept += [night.outcome for night in records(workspace)]
-        assert f'outcome="{outcome}"}} 1.0' in (tmp_path / "nights" / "lightsage.prom").read_text()
-    assert kept == ["failed", *["published"] * 4]

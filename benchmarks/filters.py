@@ -24,6 +24,7 @@ from retrieval.catalogue.ads import Ads, microseconds
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 K = 100
@@ -57,7 +58,9 @@ def main() -> int:
     selections = {country: built.selection(scope.mask) for country, scope in scopes.items()}
 
     def ours(row: int, country: str) -> np.ndarray:
-        found = retriever.retrieve([catalogue.item_ids[row]], K, country=country, reasons=False).results
+        found = retriever.retrieve(
+            RetrievalRequest([catalogue.item_ids[row]], K, country=country, reasons=False)
+        ).results
         return np.array([catalogue.row_of[result.item_id] for result in found], np.int64)
 
     def selected(index: object, parameters: Callable[[object], object]) -> Search:

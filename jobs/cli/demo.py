@@ -60,6 +60,7 @@ def _show_query(version: Version, config: Config, console: Console) -> None:
     import numpy as np
 
     from retrieval.index_folder import read_index
+    from retrieval.search.request import RetrievalRequest
     from retrieval.search.retriever import Retriever
 
     index = read_index(version.path / "index")
@@ -67,7 +68,7 @@ def _show_query(version: Version, config: Config, console: Console) -> None:
     seen = np.flatnonzero(catalogue.events > 5)
     row = int(seen[np.argsort(catalogue.popularity[seen], kind="stable")[len(seen) // 2]])
     item_id = str(catalogue.item_ids[row])
-    response = Retriever.of(index, config.retrieval).retrieve([item_id], 8)
+    response = Retriever.of(index, config.retrieval).retrieve(RetrievalRequest([item_id], 8))
     describe = catalogue.attributes.to_pylist
     titles = {str(i): a for i, a in zip(catalogue.item_ids, describe(), strict=True)}
 

@@ -29,8 +29,8 @@ from retrieval.catalogue.ads import microseconds
 from retrieval.config import ServeConfig
 from retrieval.errors import ChangeLogError, RequestError
 from retrieval.live.change_log import ChangeLog, MemoryChangeLog
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Response as Retrieved
-from retrieval.search.retriever import Stages
 
 __all__ = ["Snapshot", "Tokens", "create_app"]
 
@@ -78,20 +78,7 @@ def create_app(
             return asked
         snapshot = served.snapshot
         try:
-            response = snapshot.retriever.retrieve(
-                asked.items,
-                asked.k,
-                at=asked.at or clock(snapshot.as_of),
-                country=asked.country,
-                filters=asked.filters,
-                exclude=asked.exclude,
-                min_score=asked.min_score,
-                include_current=asked.include_current,
-                reasons=asked.reasons,
-                query=asked.query,
-                stages=Stages(asked.stages.session, asked.stages.prerank),
-                stage_scores=asked.stage_scores,
-            )
+            response = snapshot.retriever.retrieve(asked.to_request(clock(snapshot.as_of)))
         except RequestError as error:
             return of_field(error.field, error.message)
         metrics.count(response, asked.k)
@@ -130,7 +117,7 @@ def create_app(
         snapshot = served.snapshot
         if item_id not in snapshot.retriever.catalogue.row_of:
             return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
-        response = snapshot.retriever.retrieve([item_id], k, all_items=True)
+        response = snapshot.retriever.retrieve(RetrievalRequest([item_id], k, all_items=True))
         return json_response(
             {
                 "version": snapshot.version,

@@ -17,7 +17,6 @@ from retrieval.api.problem import json_response, problem
 from retrieval.api.state import Served
 from retrieval.config import ServeConfig
 from retrieval.search import explain
-from retrieval.search.retriever import Stages
 
 _FOLDER = Path(__file__).parent / "page"
 _KINDS = {
@@ -92,18 +91,7 @@ def page_routes(
         if isinstance(asked, Response):
             return asked
         snapshot = served.snapshot
-        conditions = explain.Asked(
-            asked.items,
-            asked.k,
-            asked.at or clock(snapshot.as_of),
-            asked.country,
-            asked.filters,
-            asked.exclude,
-            asked.min_score,
-            asked.include_current,
-            asked.query,
-            Stages(asked.stages.session, asked.stages.prerank),
-        )
+        conditions = asked.to_request(clock(snapshot.as_of))
         found = explain.results(snapshot.retriever, conditions)
         expected = getattr(asked, "expected", None)
         if expected is not None:

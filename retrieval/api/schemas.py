@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from retrieval.catalogue.ads import A_COUNTRY, COUNTRY_PATTERN
 from retrieval.config import ServeConfig
 from retrieval.search.filters import NO_FILTERS, Filters, Number
+from retrieval.search.request import RetrievalRequest, Stages
 
 SCHEMA_AT = "#/components/schemas/{model}"
 _PROBLEMS = {
@@ -93,6 +94,23 @@ class RetrieveRequest(BaseModel):
     query: str | None = Field(None, description="What the shopper searched for; the pre-ranker alone makes use of it")
     stages: StagesBody = Field(default_factory=lambda: ALL_STAGES)
     stage_scores: bool = Field(False, description="Whether to say what score each stage gave a result")
+
+    def to_request(self, default_at: datetime) -> RetrievalRequest:
+        """Return the request as the retriever takes it; `default_at` gives the time when the body names none."""
+        return RetrievalRequest(
+            self.items,
+            self.k,
+            at=self.at or default_at,
+            country=self.country,
+            filters=self.filters,
+            exclude=self.exclude,
+            min_score=self.min_score,
+            include_current=self.include_current,
+            reasons=self.reasons,
+            query=self.query,
+            stages=Stages(self.stages.session, self.stages.prerank),
+            stage_scores=self.stage_scores,
+        )
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -23,6 +23,7 @@ from retrieval.errors import RequestError, RetrievalError
 from retrieval.live.change import Change
 from retrieval.live.change_log import ChangeLog, Entry
 from retrieval.live.live_ads import LiveAds, Outcome
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 _log = logging.getLogger(__name__)
@@ -256,9 +257,9 @@ def warm(retriever: Retriever, at: datetime) -> None:
     countries = [] if retriever.ads is None else retriever.ads.countries[:_WARMING_COUNTRIES]
     for country in (None, *countries):
         for items in asked if country in (None, *countries[:1]) else asked[:1]:
-            if not np.isfinite(retriever.retrieve(items, 20, at=at, country=country).scores).all():
+            if not np.isfinite(retriever.retrieve(RetrievalRequest(items, 20, at=at, country=country)).scores).all():
                 raise RetrievalError(f"the version gives scores that are no numbers, e.g. after {items}")
-    if not retriever.retrieve([retriever.catalogue.item_ids[0]], 1, all_items=True).results and n > 1:
+    if not retriever.retrieve(RetrievalRequest([retriever.catalogue.item_ids[0]], 1, all_items=True)).results and n > 1:
         raise RetrievalError("the version answers nothing")
 
 

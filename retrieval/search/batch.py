@@ -18,6 +18,7 @@ from retrieval.errors import RequestError
 from retrieval.ranking.embedding_ranker import Queries
 from retrieval.ranking.reranked import Said, ordered
 from retrieval.search.query_table import conform_queries
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import EMBEDDING, FALLBACK, Retriever
 from retrieval.search.scope import Scope
 from retrieval.topk import Rows, TopK
@@ -262,7 +263,15 @@ def _popular(retriever: Retriever, numbers: list[int], k: int, scope: Scope) -> 
 
 def _single(retriever: Retriever, number: int, query: _Query, *, k: int, all_items: bool, keep: bool) -> _Answers:
     results = retriever.retrieve(
-        query.items, k, at=query.at, country=query.country, query=query.query, all_items=all_items, include_current=keep
+        RetrievalRequest(
+            query.items,
+            k,
+            at=query.at,
+            country=query.country,
+            query=query.query,
+            all_items=all_items,
+            include_current=keep,
+        )
     ).results
     return _Answers(
         np.full(len(results), number, np.int64),

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from retrieval.catalogue.ads import microseconds
 from retrieval.ranking.reranker import Context
-from retrieval.search.filters import NO_FILTERS, Filters
 from retrieval.search.limits import Picker
-from retrieval.search.retriever import ALL_STAGES, Response, Retriever, Stages
+from retrieval.search.request import RetrievalRequest
+from retrieval.search.retriever import Response, Retriever
 from retrieval.search.scope import Scope
 from retrieval.topk import Rows
 
 _EGO_NEIGHBOURS = 20
 _COMPLETIONS = 10
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The conditions of a request, as `Retriever.retrieve` takes them."""
-
-    items: Sequence[str]
-    k: int
-    at: datetime
-    country: str | None = None
-    filters: Filters = NO_FILTERS
-    exclude: Sequence[str] = ()
-    min_score: float | None = None
-    include_current: bool = False
-    query: str | None = None
-    stages: Stages = ALL_STAGES
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -79,7 +63,7 @@ def completions(retriever: Retriever, text: str, limit: int = _COMPLETIONS) -> l
     return [described(retriever, row) for row in rows[:limit]]
 
 
-def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
+def results(retriever: Retriever, asked: RetrievalRequest) -> dict[str, Any]:
     """The results of a request with what their scores are made of, and the edges behind them."""
     response = _response(retriever, asked)
     catalogue, names = retriever.catalogue, retriever.ranker.edges.type_names
@@ -113,23 +97,11 @@ def results(retriever: Retriever, asked: Asked) -> dict[str, Any]:
     return {"plan": response.plan, "unknown_items": response.unknown_items, "results": lines}
 
 
-def _response(retriever: Retriever, asked: Asked) -> Response:
-    return retriever.retrieve(
-        asked.items,
-        asked.k,
-        at=asked.at,
-        country=asked.country,
-        filters=asked.filters,
-        exclude=asked.exclude,
-        min_score=asked.min_score,
-        include_current=asked.include_current,
-        query=asked.query,
-        stages=asked.stages,
-        stage_scores=True,
-    )
+def _response(retriever: Retriever, asked: RetrievalRequest) -> Response:
+    return retriever.retrieve(replace(asked, reasons=True, stage_scores=True))
 
 
-def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
+def missing(retriever: Retriever, asked: RetrievalRequest, expected: str) -> Missing:
     """Why an item, or an ad, by id, is not shown: the rules that leave it out, else its rank."""
     catalogue, ads = retriever.catalogue, retriever.ads
     ad = None if ads is None or expected in catalogue.row_of else ads.row(expected)
@@ -138,21 +110,21 @@ def missing(retriever: Retriever, asked: Asked, expected: str) -> Missing:
         if ad is not None:
             return Missing(expected, False, [f"its item {item!r} is not in the catalogue of this version"])
         return Missing(expected, False, ["no item and no ad of this version has this id"])
-    row = catalogue.row_of[item]
+    row, at = catalogue.row_of[item], retriever.time(asked)
     why = list(_left_out(retriever, asked, row))
     if ads is not None:
         names = [expected] if ad is not None else ads.of_item(row)
         if not names:
             return Missing(expected, False, [*why, "no ad is for this item"])
-        faults = {name: list(_faults(ads.row(name) or {}, asked)) for name in names}
+        faults = {name: list(_faults(ads.row(name) or {}, asked, at)) for name in names}
         if all(faults.values()):
             return Missing(expected, False, why + [f"ad {name}: {said}" for name in names for said in faults[name]])
-        winner = next(name for name in ads.of_item(row) if not list(_faults(ads.row(name) or {}, asked)))
+        winner = next(name for name in ads.of_item(row) if not list(_faults(ads.row(name) or {}, asked, at)))
         if ad is not None and winner != expected:
             why.append(f"ad {winner} wins on the same item: a higher bid, or the smaller id of equal ones")
     if why:
         return Missing(expected, False, why)
-    scope = retriever.scope(microseconds(asked.at), asked.country, asked.filters)
+    scope = retriever.scope(retriever.time(asked), asked.country, asked.filters)
     score, ahead = _ahead(retriever, asked, scope, row)
     rank = len(ahead) + 1
     response = _response(retriever, asked)
@@ -215,7 +187,7 @@ def _shown_ad(row: dict[str, Any] | None) -> dict[str, Any]:
     return {name: (row or {}).get(name) for name in names}
 
 
-def _left_out(retriever: Retriever, asked: Asked, row: int) -> Iterator[str]:
+def _left_out(retriever: Retriever, asked: RetrievalRequest, row: int) -> Iterator[str]:
     """The request's own rules on items that leave this one out."""
     item = described(retriever, row)
     if item["item_id"] in asked.exclude:
@@ -234,9 +206,9 @@ def _left_out(retriever: Retriever, asked: Asked, row: int) -> Iterator[str]:
         yield f"its price {price} is not between {'any' if low is None else low} and {'any' if high is None else high}"
 
 
-def _faults(ad: dict[str, Any], asked: Asked) -> Iterator[str]:
+def _faults(ad: dict[str, Any], asked: RetrievalRequest, at_us: int) -> Iterator[str]:
     """What makes an ad not eligible."""
-    at = asked.at.replace(tzinfo=UTC) if asked.at.tzinfo is None else asked.at
+    at = EPOCH + timedelta(microseconds=at_us)
     if ad["status"] not in (None, "active"):
         yield f"its status is {ad['status']!r}"
     if ad["starts_at"] is not None and ad["starts_at"] > at:
@@ -252,7 +224,7 @@ def _faults(ad: dict[str, Any], asked: Asked) -> Iterator[str]:
         yield f"the request excludes its campaign {ad['campaign_id']!r}"
 
 
-def _ahead(retriever: Retriever, asked: Asked, scope: Scope, row: int) -> tuple[float, Rows]:
+def _ahead(retriever: Retriever, asked: RetrievalRequest, scope: Scope, row: int) -> tuple[float, Rows]:
     """(score, the rows ahead in their order) of an eligible row by exact scan, without the request's left-out rows."""
     catalogue = retriever.catalogue
     ranker = retriever.ranker_of(asked.stages)

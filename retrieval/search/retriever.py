@@ -15,12 +15,12 @@ from retrieval.catalogue.ads import Ads, Eligible, microseconds
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
-from retrieval.errors import RequestError
 from retrieval.ranking.embedding_ranker import Asked, EmbeddingRanker
 from retrieval.ranking.reranker import Context
 from retrieval.search.filters import NO_FILTERS, Filters, ItemFilter
 from retrieval.search.limits import Picker
 from retrieval.search.planner import Search
+from retrieval.search.request import RetrievalRequest, Stages
 from retrieval.search.scope import SCOPES, Scope
 from retrieval.topk import Rows
 
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 
 FALLBACK = "fallback"
 EMBEDDING = "embedding"
-
-
-class Stages(NamedTuple):
-    """Which stages of a version a request uses, of those that the version has."""
-
-    session: bool = True
-    prerank: bool = True
-
-
-ALL_STAGES = Stages()
 
 
 class Result(NamedTuple):
@@ -135,65 +125,51 @@ class Retriever:
         self._scope_in.cache_clear()
         self.search.clear()
 
-    def retrieve(
-        self,
-        items: Sequence[str],
-        k: int,
-        *,
-        at: datetime | int | None = None,
-        country: str | None = None,
-        filters: Filters = NO_FILTERS,
-        exclude: Sequence[str] = (),
-        min_score: float | None = None,
-        include_current: bool = False,
-        all_items: bool = False,
-        reasons: bool = True,
-        query: str | None = None,
-        stages: Stages = ALL_STAGES,
-        stage_scores: bool = False,
-    ) -> Response:
-        """The k best eligible ads after viewing `items` (most recent last), one row an item.
+    def retrieve(self, request: RetrievalRequest) -> Response:
+        """Return the k best eligible ads for a request, best first, one row per item.
 
-        Fewer than k come back only if no more are eligible under the request's own conditions, or reach `min_score`. An
-        item's ad is the one that wins among its eligible ads; the caps count that ad. With nothing known in `items` the
-        most popular eligible ads come back, with score 0 and reason "fallback". `at` (a time, or µs since 1970 in UTC)
-        defaults to the as-of time; `all_items` ranks the whole catalogue, whatever is advertised. `query`, what the
-        shopper searched for, tells the pre-ranker something; nobody else asks for it.
+        Fewer than k come back only if no more are eligible under the request's own conditions. An item's ad is the one
+        that wins among its eligible ads, and the caps count that ad. If none of the request's items is known, the most
+        popular eligible ads come back, with score 0 and reason "fallback".
 
         Raises:
-            RequestError: k below 1, or a filter that this catalogue cannot answer.
+            RequestError: a filter needs a column that this catalogue does not have, or its price range is empty.
         """
-        if k < 1:
-            raise RequestError("k", f"got {k}, expected at least 1")
         began = perf_counter()
-        time = self._as_of if at is None else at if isinstance(at, int) else microseconds(at)
-        scope = self.scope(time, country, filters, all_items=all_items)
+        items, filters = request.items, request.filters
+        time = self.time(request)
+        scope = self.scope(time, request.country, filters, all_items=request.all_items)
         eligible = perf_counter()
         known, unknown = self.catalogue.rows(items)
-        left_out = set(self.catalogue.rows(exclude)[0])
-        if not include_current and items:
+        left_out = set(self.catalogue.rows(request.exclude)[0])
+        if not request.include_current and items:
             left_out.update(self.catalogue.rows(items[-1:])[0])
-        picker = Picker(k, scope, self.ads, filters, left_out, min_score)
+        picker = Picker(request.k, scope, self.ads, filters, left_out, request.min_score)
         if not known:
             picked = self._popular(picker)
             named = self._named(picked, scope)
             seconds = (eligible - began, perf_counter() - eligible, 0.0)
             return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
-        ranker = self.ranker_of(stages)
+        ranker = self.ranker_of(request.stages)
         views = np.array(known[-ranker.recent_items :], np.int64)
         asked = ranker.ask(views)
         given, before = None, time < self._as_of
-        if self.prerank is None or not stages.prerank:
+        if self.prerank is None or not request.stages.prerank:
             picked, plan = self.search.best(asked, picker, before=before)
         else:
-            context = Context.of(views, self.config.recency_weight, query=query, country=country)
+            context = Context.of(views, self.config.recency_weight, query=request.query, country=request.country)
             picked, plan, given = self._pre_ranked(asked, context, picker, before=before)
         found = perf_counter()
-        why = self._reasons(views, [row for row, _ in picked]) if reasons else [None] * len(picked)
+        why = self._reasons(views, [row for row, _ in picked]) if request.reasons else [None] * len(picked)
         named = self._named(picked, scope)
         seconds = (eligible - began, found - eligible, perf_counter() - found)
-        told = self._stages(picked, given) if stage_scores else None
+        told = self._stages(picked, given) if request.stage_scores else None
         return Response(*named, why, unknown, False, plan, seconds, told)
+
+    def time(self, request: RetrievalRequest) -> int:
+        """Return the time at which a request's ads must be active, in µs since 1970, UTC."""
+        at = request.at
+        return self._as_of if at is None else at if isinstance(at, int) else microseconds(at)
 
     @property
     def stages(self) -> Stages:

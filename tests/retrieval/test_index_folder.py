@@ -18,6 +18,7 @@ from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.errors import CatalogueError, IndexFolderError
 from retrieval.index_folder import build_index, read_index
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 
@@ -47,7 +48,9 @@ def test_a_round_trip_answers_alike(built: Path, world, catalogue, edges) -> Non
     for view in catalogue.item_ids[:20]:
         for hours in (-3, 0, 3):
             at = world.AS_OF + timedelta(hours=hours)
-            mine, theirs = (r.retrieve([view], 60, at=at, country="de").results for r in (read, fresh))
+            mine, theirs = (
+                r.retrieve(RetrievalRequest([view], 60, at=at, country="de")).results for r in (read, fresh)
+            )
             assert [result[:2] for result in mine] == [result[:2] for result in theirs]
             assert [result[3] for result in mine] == [result[3] for result in theirs]
 
@@ -147,7 +150,7 @@ def test_edges_of_another_catalogue_are_refused(tmp_path: Path, world, catalogue
 def test_without_ads_every_item_is_indexed_and_advertised(tmp_path: Path, world, catalogue, edges) -> None:
     meta = build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF)
     assert (meta["kind"], meta["indexed"]) == ("flat", 60)
-    results = Retriever.of(read_index(tmp_path)).retrieve(["item00001"], 99).results
+    results = Retriever.of(read_index(tmp_path)).retrieve(RetrievalRequest(["item00001"], 99)).results
     assert len(results) == 59
     assert {result.ad_id for result in results} == {None}
 
@@ -157,8 +160,8 @@ def test_ads_that_all_ended_leave_an_empty_index_that_still_answers(tmp_path: Pa
     meta = build_index(tmp_path, catalogue, edges, world.ads_table([ad]), as_of=world.AS_OF)
     assert meta["indexed"] == 0
     retriever = Retriever.of(read_index(tmp_path))
-    assert retriever.retrieve(["item00001"], 5).results == []
-    before = retriever.retrieve(["item00001"], 5, at=world.AS_OF - timedelta(hours=1)).results
+    assert retriever.retrieve(RetrievalRequest(["item00001"], 5)).results == []
+    before = retriever.retrieve(RetrievalRequest(["item00001"], 5, at=world.AS_OF - timedelta(hours=1))).results
     assert [(result.item_id, result.ad_id) for result in before] == [("item00005", "a")]
 
 

@@ -23,6 +23,7 @@ from jobs.pipeline.training import Chosen, choose
 from retrieval.catalogue.edges import Edges
 from retrieval.index_folder import read_index
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 from tests.jobs.conftest import SMALL_MODEL, quiet
 
@@ -192,8 +193,8 @@ def test_an_index_with_a_pre_ranker_serves_it(shop: Any, chosen: Chosen, tmp_pat
         assert np.array_equal(counter.count, full[counter.name].count), "all events count in what is served"
     top = str(retriever.catalogue.item_ids[np.argmax(retriever.catalogue.events)])
     assert (
-        retriever.retrieve([top], 9).scores
-        != retriever.retrieve([top], 9, stages=retriever.stages._replace(prerank=False)).scores
+        retriever.retrieve(RetrievalRequest([top], 9)).scores
+        != retriever.retrieve(RetrievalRequest([top], 9, stages=retriever.stages._replace(prerank=False))).scores
     )
 
 

@@ -18,6 +18,7 @@ from retrieval.evaluation.protocols import Choice
 from retrieval.index_folder import read_index
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.session_encoder import SessionEncoder
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 from tests.jobs.conftest import SMALL_MODEL, quiet
 
@@ -78,8 +79,11 @@ def test_an_index_with_an_encoder_asks_it_and_one_without_does_not(shop: Any, ch
         assert json.loads((out / "meta.json").read_text())["session_items"] == (5 if session else None)
     with_one, without = (Retriever.of(read_index(tmp_path / f"index-{session}")) for session in (0.5, 0.0))
     known = [str(item) for item in with_one.catalogue.item_ids[np.argsort(-with_one.catalogue.events)][:4]]
-    assert with_one.retrieve(known[:1], 9).results == without.retrieve(known[:1], 9).results, "one item asks for itself"
-    assert with_one.retrieve(known, 9).scores != without.retrieve(known, 9).scores
+    assert (
+        with_one.retrieve(RetrievalRequest(known[:1], 9)).results
+        == without.retrieve(RetrievalRequest(known[:1], 9)).results
+    ), "one item asks for itself"
+    assert with_one.retrieve(RetrievalRequest(known, 9)).scores != without.retrieve(RetrievalRequest(known, 9)).scores
 
 
 def test_a_choice_comes_back_as_it_was_saved(chosen: Chosen, tmp_path: Path) -> None:

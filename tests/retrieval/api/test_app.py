@@ -12,6 +12,7 @@ import pytest
 from retrieval.api.app import Snapshot, create_app
 from retrieval.catalogue.ads import Ads, microseconds
 from retrieval.config import ServeConfig
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 
@@ -27,7 +28,7 @@ class Broken:
     catalogue = SimpleNamespace(row_of={})
     ads = None
 
-    def retrieve(self, *_: object, **__: object) -> None:
+    def retrieve(self, _: RetrievalRequest) -> None:
         raise RuntimeError("a secret of the implementation")
 
 
@@ -63,7 +64,7 @@ def test_results_are_those_of_the_retriever_at_the_servers_time(client, world, r
     assert response.status_code == 200
     body = response.json()
     now = world.AS_OF + timedelta(hours=1)
-    want = retriever.retrieve(["item00004", "item00009"], 7, at=now, country="de").results
+    want = retriever.retrieve(RetrievalRequest(["item00004", "item00009"], 7, at=now, country="de")).results
     assert list(body) == ["version", "asked", "returned", "unknown_items", "results"]
     assert (body["version"], body["asked"], body["returned"], body["unknown_items"]) == ("v1", 7, len(want), [])
     assert [list(result) for result in body["results"]] == [["rank", "item_id", "ad_id", "score", "reason"]] * 7
@@ -87,7 +88,9 @@ def test_every_condition_of_a_request_is_passed_on(client, world, retriever) -> 
     }
     rest = {"exclude": ["item00006"], "min_score": -0.5, "include_current": True}
     response = ask(client, items=["item00001"], k=50, at=at.isoformat(), country="FR", filters=filters, **rest)
-    want = retriever.retrieve(["item00001"], 50, at=at, country="FR", filters=Filters(**filters), **rest).results
+    want = retriever.retrieve(
+        RetrievalRequest(["item00001"], 50, at=at, country="FR", filters=Filters(**filters), **rest)
+    ).results
     assert want
     assert [(r["item_id"], r["ad_id"]) for r in response.json()["results"]] == [result[:2] for result in want]
     naive = ask(client, items=["item00001"], k=50, at=at.replace(tzinfo=None).isoformat()).json()
@@ -163,7 +166,7 @@ def test_what_is_not_json_or_too_large_or_not_there_is_a_problem_too(client) -> 
 
 def test_neighbors_cover_the_whole_catalogue(client, retriever) -> None:
     body = client.get("/v1/items/item00004/neighbors", params={"k": 50}).json()
-    want = retriever.retrieve(["item00004"], 50, all_items=True).results
+    want = retriever.retrieve(RetrievalRequest(["item00004"], 50, all_items=True)).results
     assert (body["item_id"], body["returned"]) == ("item00004", 50)
     assert [(r["item_id"], r["ad_id"], r["reason"]) for r in body["results"]] == [
         (result.item_id, None, result.reason) for result in want

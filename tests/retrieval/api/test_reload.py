@@ -3,7 +3,6 @@
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 
@@ -12,7 +11,8 @@ from retrieval.api.state import warm
 from retrieval.catalogue.ads import Ads
 from retrieval.errors import ChangeLogError
 from retrieval.live.change_log import Entry, MemoryChangeLog
-from retrieval.search.retriever import Retriever
+from retrieval.search.request import RetrievalRequest
+from retrieval.search.retriever import Response, Retriever
 from tests.retrieval.conftest import WRITE, shown, until
 
 
@@ -116,12 +116,12 @@ def test_a_version_is_warmed_for_the_countries_of_the_most_ads(world, catalogue,
     found: dict[str | None, int] = {}
     retrieve = Retriever.retrieve
 
-    def noted(self: Retriever, *given: Any, **more: Any) -> Any:
-        answer = retrieve(self, *given, **more)
-        found[more.get("country")] = max(found.get(more.get("country"), 0), len(answer.results))
-        return answer
+    def recorded(self: Retriever, request: RetrievalRequest) -> Response:
+        response = retrieve(self, request)
+        found[request.country] = max(found.get(request.country, 0), len(response.results))
+        return response
 
-    monkeypatch.setattr(Retriever, "retrieve", noted)
+    monkeypatch.setattr(Retriever, "retrieve", recorded)
     warm(retriever, world.AS_OF)
     assert found.pop(None) == 1, "of the whole catalogue; no ad is for everywhere"
     assert sorted(found) == [f"c{n}" for n in range(8)]

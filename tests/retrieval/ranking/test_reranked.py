@@ -22,9 +22,10 @@ from retrieval.ranking.reranked import PreRanked
 from retrieval.ranking.reranker import Context
 from retrieval.search import batch
 from retrieval.search.batch import retrieve_tables
-from retrieval.search.explain import Asked, missing, results
+from retrieval.search.explain import missing, results
 from retrieval.search.filters import Filters
-from retrieval.search.retriever import Retriever, Stages
+from retrieval.search.request import RetrievalRequest, Stages
+from retrieval.search.retriever import Retriever
 
 N, DEPTH = 60, 12
 
@@ -47,7 +48,7 @@ def pair(request: pytest.FixtureRequest, world: Any, catalogue: Catalogue, edges
 def slow(pair: SimpleNamespace, items: list[str], k: int, filters: Filters, **said: Any) -> list[tuple[str, str]]:
     """All that retrieval has, the best of it in order, then the caps, one after the other."""
     free = filters.model_copy(update={"max_per_advertiser": None, "max_per_campaign": None})
-    found = pair.without.retrieve(items, N, filters=free, country=said.get("country"))
+    found = pair.without.retrieve(RetrievalRequest(items, N, filters=free, country=said.get("country")))
     catalogue, ads = pair.without.catalogue, pair.without.ads
     rows = np.array([catalogue.row_of[item] for item in found.items], np.int64)
     context = Context.of(np.array(catalogue.rows(items)[0]), pair.without.config.recency_weight, **said)
@@ -68,7 +69,7 @@ def slow(pair: SimpleNamespace, items: list[str], k: int, filters: Filters, **sa
 @pytest.mark.parametrize("said", [{}, {"query": "RED  shoes", "country": "de"}])
 def test_equals_retrieval_put_in_order(pair: Any, k: int, filters: Filters, said: dict[str, str]) -> None:
     for items in (["item00001"], ["item00004", "item00009", "item00017", "item00030"]):
-        found = pair.ranked.retrieve(items, k, filters=filters, **said)
+        found = pair.ranked.retrieve(RetrievalRequest(items, k, filters=filters, **said))
         assert list(zip(found.items, found.ads, strict=True)) == slow(pair, items, k, filters, **said)
         assert found.scores == sorted(found.scores, reverse=True)
 
@@ -76,28 +77,37 @@ def test_equals_retrieval_put_in_order(pair: Any, k: int, filters: Filters, said
 def test_a_stage_that_is_switched_off_is_as_if_it_were_not_there(pair: Any) -> None:
     off = Stages(prerank=False)
     asked = (["item00001", "item00004"], 9)
-    assert pair.ranked.retrieve(*asked, stages=off).results == pair.without.retrieve(*asked).results
-    assert pair.ranked.retrieve(*asked).results != pair.without.retrieve(*asked).results
+    assert (
+        pair.ranked.retrieve(RetrievalRequest(*asked, stages=off)).results
+        == pair.without.retrieve(RetrievalRequest(*asked)).results
+    )
+    assert (
+        pair.ranked.retrieve(RetrievalRequest(*asked)).results
+        != pair.without.retrieve(RetrievalRequest(*asked)).results
+    )
     assert pair.ranked.stages == Stages(session=False, prerank=True)
 
 
 def test_the_scores_of_the_stages_add_up(pair: Any) -> None:
-    found = pair.ranked.retrieve(["item00001"], 9, country="DE", query="red shoes", stage_scores=True)
-    alone = {one.item_id: one.score for one in pair.without.retrieve(["item00001"], N, country="DE").results}
+    found = pair.ranked.retrieve(RetrievalRequest(["item00001"], 9, country="DE", query="red shoes", stage_scores=True))
+    alone = {
+        one.item_id: one.score
+        for one in pair.without.retrieve(RetrievalRequest(["item00001"], N, country="DE")).results
+    }
     assert found.stages is not None
     for result, stages in zip(found.results, found.stages, strict=True):
         assert stages["retrieval"] == pytest.approx(alone[result.item_id])
         assert stages["prerank"] == result.score
         assert stages["retrieval"] + sum(stages["counters"].values()) == pytest.approx(result.score, abs=1e-5)
     assert set(found.stages[0]["counters"]) == {"item>item", "item>category", "query>item", "country>item"}
-    told = pair.without.retrieve(["item00001"], 3, stage_scores=True)
+    told = pair.without.retrieve(RetrievalRequest(["item00001"], 3, stage_scores=True))
     assert told.stages == [{"retrieval": score} for score in told.scores]
-    assert pair.without.retrieve(["ghost"], 3, stage_scores=True).stages is None
+    assert pair.without.retrieve(RetrievalRequest(["ghost"], 3, stage_scores=True)).stages is None
 
 
 def test_min_score_is_of_the_score_that_is_shown(pair: Any) -> None:
-    scores = pair.ranked.retrieve(["item00001"], 10).scores
-    assert len(pair.ranked.retrieve(["item00001"], 10, min_score=scores[4]).items) == 5
+    scores = pair.ranked.retrieve(RetrievalRequest(["item00001"], 10)).scores
+    assert len(pair.ranked.retrieve(RetrievalRequest(["item00001"], 10, min_score=scores[4])).items) == 5
 
 
 @pytest.mark.parametrize("way", ["one product", "index"])
@@ -117,7 +127,7 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
         got = pa.concat_tables(retrieve_tables(retriever, queries, k)).to_pylist()
         want = []
         for at, (items, country, query) in enumerate(zip(lists, countries[::-1], said, strict=True)):
-            alone = retriever.retrieve(items, k, country=country, query=query).results
+            alone = retriever.retrieve(RetrievalRequest(items, k, country=country, query=query)).results
             want += [(str(at), rank, one.item_id, one.ad_id) for rank, one in enumerate(alone, start=1)]
         assert [(row["query_id"], row["rank"], row["item_id"], row["ad_id"]) for row in got] == want
 
@@ -127,16 +137,16 @@ def test_a_ranker_for_evaluation_equals_single_requests(world, catalogue, edges)
     ranked = PreRanked(retriever.ranker, world.pre_ranker())
     found = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
     for line, items in enumerate((["item00003"], ["item00005", "item00009"])):
-        want = [catalogue.row_of[item] for item in retriever.retrieve(items, 20).items]
+        want = [catalogue.row_of[item] for item in retriever.retrieve(RetrievalRequest(items, 20)).items]
         assert found.rows[found.offsets[line] : found.offsets[line + 1]].tolist() == want
 
 
 def test_why_it_is_there_and_at_which_rank(pair: Any, world: Any) -> None:
-    asked = Asked(["item00001"], 5, world.AS_OF, country="DE", query="red shoes")
+    asked = RetrievalRequest(["item00001"], 5, at=world.AS_OF, country="DE", query="red shoes")
     told = results(pair.ranked, asked)["results"]
     assert [set(line["stages"]) for line in told] == [{"retrieval", "prerank", "counters"}] * 5
     assert sum(told[0]["parts"].values()) == pytest.approx(told[0]["stages"]["retrieval"])
-    everything = pair.ranked.retrieve(["item00001"], N, country="DE", query="red shoes").items
+    everything = pair.ranked.retrieve(RetrievalRequest(["item00001"], N, country="DE", query="red shoes")).items
     for place in (2, 8, DEPTH - 1, DEPTH + 2):
         found = missing(pair.ranked, asked, everything[place])
         assert found.rank == place + 1
@@ -186,15 +196,15 @@ def test_the_pre_ranker_is_told_of_the_items_that_count_alone(world: Any, catalo
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
     items = ["item00007", "item00011", "item00004"]
     (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [items]}), 8)
-    alone = retriever.retrieve(items, 8)
-    assert found["item_id"].to_pylist() == alone.items == retriever.retrieve(items[-1:], 8).items
+    alone = retriever.retrieve(RetrievalRequest(items, 8))
+    assert found["item_id"].to_pylist() == alone.items == retriever.retrieve(RetrievalRequest(items[-1:], 8)).items
     np.testing.assert_allclose(found["score"].to_pylist(), alone.scores, rtol=1e-5)
 
 
 def test_below_the_depth_a_missing_item_has_the_score_that_it_would_show(pair: SimpleNamespace, world: Any) -> None:
-    shown = pair.ranked.retrieve(["item00004"], N, country="DE")
+    shown = pair.ranked.retrieve(RetrievalRequest(["item00004"], N, country="DE"))
     for place in (0, DEPTH - 1, DEPTH, len(shown.items) - 1):
-        asked = Asked(["item00004"], 1, world.AS_OF, country="DE", min_score=shown.scores[place] + 1e-3)
+        asked = RetrievalRequest(["item00004"], 1, at=world.AS_OF, country="DE", min_score=shown.scores[place] + 1e-3)
         found = missing(pair.ranked, asked, shown.items[place])
         assert found.score == pytest.approx(shown.scores[place], abs=1e-4)
         assert "below min_score" in found.why[0]

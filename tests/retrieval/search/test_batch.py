@@ -15,6 +15,7 @@ from retrieval.ranking.embedding_ranker import Queries
 from retrieval.search import batch
 from retrieval.search.batch import SCHEMA, retrieve_tables
 from retrieval.search.query_table import conform_queries
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 
@@ -70,7 +71,9 @@ def test_every_query_is_answered_as_alone(
     want = []
     for query in queries.to_pylist():
         at = query["at"] or default
-        alone = retriever.retrieve(query["item_ids"] or [], 9, at=at, country=query["country"], **switches).results
+        alone = retriever.retrieve(
+            RetrievalRequest(query["item_ids"] or [], 9, at=at, country=query["country"], **switches)
+        ).results
         want += [(query["query_id"], rank, *result[:2], result[3]) for rank, result in enumerate(alone, start=1)]
     assert [(r["query_id"], r["rank"], r["item_id"], r["ad_id"], r["reason"]) for r in got] == want
     assert {r["reason"] for r in got} >= {"fallback", "embedding"}
@@ -112,9 +115,12 @@ def test_one_item_asks_by_its_own_vector_whatever_is_asked_beside_it(world, cata
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, sessions=encoder)
     lists = [["item00001"], ["item00001", "item00002"], ["item00003"]]
     (found,) = retrieve_tables(retriever, pa.table({"query_id": ["a", "b", "c"], "item_ids": lists}), 5)
-    want = [item for items in lists for item in retriever.retrieve(items, 5).items]
+    want = [item for items in lists for item in retriever.retrieve(RetrievalRequest(items, 5)).items]
     assert found["item_id"].to_pylist() == want
-    assert want[:5] == Retriever(catalogue, edges, None, None, as_of=world.AS_OF).retrieve(lists[0], 5).items
+    assert (
+        want[:5]
+        == Retriever(catalogue, edges, None, None, as_of=world.AS_OF).retrieve(RetrievalRequest(lists[0], 5)).items
+    )
     assert want[:5] != want[5:10]
 
 
@@ -128,7 +134,7 @@ def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
     monkeypatch.setattr(retriever.search, "shortlisted", None)  # would gather 54 rows for every query
     table = pa.table({"query_id": ["a"], "item_ids": [["item00001"]]})
     (found,) = retrieve_tables(retriever, table, 5, all_items=True)
-    alone = retriever.retrieve(["item00001"], 5, all_items=True)
+    alone = retriever.retrieve(RetrievalRequest(["item00001"], 5, all_items=True))
     assert found["item_id"].to_pylist() == alone.items
     assert alone.plan == "exact", "most rows would have to be fetched beside the index"
 

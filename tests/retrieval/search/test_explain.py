@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from retrieval.catalogue.ads import Ads
 from retrieval.search import explain
 from retrieval.search.filters import Filters
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 N = 60
@@ -28,8 +29,8 @@ def retriever(world, catalogue, edges, rows) -> Retriever:
     )
 
 
-def asked(world: SimpleNamespace, *items: str, k: int = 5, **more: object) -> explain.Asked:
-    return explain.Asked(items, k, world.AS_OF, **more)
+def asked(world: SimpleNamespace, *items: str, k: int = 5, **more: object) -> RetrievalRequest:
+    return RetrievalRequest(items, k, at=world.AS_OF, **more)
 
 
 @settings(deadline=None, max_examples=60)

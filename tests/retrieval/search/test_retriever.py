@@ -18,6 +18,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.errors import RequestError
 from retrieval.ranking.embedding_ranker import Queries
 from retrieval.search.filters import Filters
+from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 N = 60
@@ -104,7 +105,9 @@ def test_one_result_is_the_best_although_the_codes_are_coarse(world, catalogue, 
     for row in range(N):
         name = catalogue.item_ids[row]
         want = slow_retrieve(world, catalogue, world.edge_rows(N), None, [row], 1, world.AS_OF, None, shoes, [], None)
-        assert [(r.item_id, r.ad_id) for r in retriever.retrieve([name], 1, filters=shoes).results] == want
+        assert [
+            (r.item_id, r.ad_id) for r in retriever.retrieve(RetrievalRequest([name], 1, filters=shoes)).results
+        ] == want
 
 
 @pytest.mark.parametrize("kind", ["none", "flat", "ivf_sq8"])
@@ -129,7 +132,15 @@ def test_equals_brute_force_with_direct_tail_rows_replaced(
     names = catalogue.item_ids
     left_out = [names[row] for row in exclude]
     got = retriever.retrieve(
-        [names[row] for row in views], k, at=at, country=country, filters=filters, exclude=left_out, min_score=min_score
+        RetrievalRequest(
+            [names[row] for row in views],
+            k,
+            at=at,
+            country=country,
+            filters=filters,
+            exclude=left_out,
+            min_score=min_score,
+        )
     )
     want = slow_retrieve(
         world, catalogue, world.edge_rows(N), rows, views, k, at, country, filters, left_out, min_score
@@ -163,7 +174,7 @@ def test_never_an_ineligible_row_and_never_fewer_than_exist(
     at = world.AS_OF + timedelta(hours=hours)
     eligible = world.slow_winners(rows, set(catalogue.item_ids), at, "fr")
     view = catalogue.item_ids[seed % N]
-    got = [result.item_id for result in retriever.retrieve([view], k, at=at, country="FR").results]
+    got = [result.item_id for result in retriever.retrieve(RetrievalRequest([view], k, at=at, country="FR")).results]
     assert set(got) <= set(eligible) - {view}
     assert len(got) == len(set(got)) == min(k, len(set(eligible) - {view}))
 
@@ -172,7 +183,7 @@ def test_reasons_name_the_edges_from_any_viewed_item(world, catalogue, edges) ->
     retriever = make(world, "none", catalogue, edges, None)
     views = [4, 9]
     rows = world.edge_rows(N)
-    for result in retriever.retrieve([catalogue.item_ids[row] for row in views], N).results:
+    for result in retriever.retrieve(RetrievalRequest([catalogue.item_ids[row] for row in views], N)).results:
         target = catalogue.row_of[result.item_id]
         kinds = [kind for kind in world.TYPES if any((view, target, kind) in rows for view in views)]
         assert result.reason == ("+".join(kinds) or "embedding")
@@ -180,19 +191,19 @@ def test_reasons_name_the_edges_from_any_viewed_item(world, catalogue, edges) ->
 
 def test_unknown_items_are_listed_and_the_known_ones_count(world, catalogue, edges) -> None:
     retriever = make(world, "none", catalogue, edges, None)
-    with_stranger = retriever.retrieve(["item00003", "ghost"], 5)
+    with_stranger = retriever.retrieve(RetrievalRequest(["item00003", "ghost"], 5))
     assert with_stranger.unknown_items == ["ghost"]
     assert not with_stranger.fallback
     # The last item is the ghost, so that the known one may come back.
     assert [r.item_id for r in with_stranger.results] == [
-        r.item_id for r in retriever.retrieve(["item00003"], 5, include_current=True).results
+        r.item_id for r in retriever.retrieve(RetrievalRequest(["item00003"], 5, include_current=True)).results
     ]
 
 
 def test_nothing_known_falls_back_to_popular_eligible_ads(world, catalogue, edges) -> None:
     rows = world.random_ads(N, 80, 5)
     retriever = make(world, "flat", catalogue, edges, rows)
-    got = retriever.retrieve(["ghost"], 7, filters=Filters(category="Shoes"))
+    got = retriever.retrieve(RetrievalRequest(["ghost"], 7, filters=Filters(category="Shoes")))
     category = catalogue.attributes["category"].to_pylist()
     eligible = world.slow_winners(rows, set(catalogue.item_ids), world.AS_OF, None)
     want = [
@@ -205,26 +216,27 @@ def test_nothing_known_falls_back_to_popular_eligible_ads(world, catalogue, edge
     assert got.unknown_items == ["ghost"]
     assert [r.item_id for r in got.results] == [catalogue.item_ids[row] for row in want[:7]]
     assert {(r.reason, r.score) for r in got.results} == {("fallback", 0.0)}
-    assert retriever.retrieve([], 1).fallback
+    assert retriever.retrieve(RetrievalRequest([], 1)).fallback
 
 
 def test_all_items_ignores_the_ads(world, catalogue, edges) -> None:
     retriever = make(world, "ivf_sq8", catalogue, edges, world.random_ads(N, 30, 5))
-    got = retriever.retrieve(["item00003"], 1000, all_items=True)
+    got = retriever.retrieve(RetrievalRequest(["item00003"], 1000, all_items=True))
     assert len(got.results) == N - 1
     assert {result.ad_id for result in got.results} == {None}
 
 
 def test_the_long_tail_rule_is_a_switch(world, catalogue, edges) -> None:
     off = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=RetrievalConfig(long_tail=False))
-    got = [result.item_id for result in off.retrieve(["item00003"], N).results]
+    got = [result.item_id for result in off.retrieve(RetrievalRequest(["item00003"], N)).results]
     score = catalogue.item @ catalogue.query[3] + catalogue.bias
     for dst, kind, weight in zip(*edges.neighbours(np.array([3])), strict=True):
         score[dst] += 0.2 * np.log1p(weight) if edges.type_names[kind] == "strong_click" else 0.0
     want = [catalogue.item_ids[row] for row in np.argsort(-score, kind="stable") if row != 3]
     assert got == want
     assert got != [
-        result.item_id for result in make(world, "none", catalogue, edges, None).retrieve(["item00003"], N).results
+        result.item_id
+        for result in make(world, "none", catalogue, edges, None).retrieve(RetrievalRequest(["item00003"], N)).results
     ]
 
 
@@ -239,12 +251,12 @@ def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
     for items in (["item00001"], ["item00004", "item00009", "item00004", "item00030"], ["item00007", "item00007"]):
         rows, _ = catalogue.rows(items)
         for current in (False, True):
-            plain = without.retrieve(items, N, include_current=current)
+            plain = without.retrieve(RetrievalRequest(items, N, include_current=current))
             want = {
                 item: score + 0.4 * (catalogue.row_of[item] in rows)
                 for item, score in zip(plain.items, plain.scores, strict=True)
             }
-            got = found.retrieve(items, N, include_current=current)
+            got = found.retrieve(RetrievalRequest(items, N, include_current=current))
             assert dict(zip(got.items, got.scores, strict=True)) == pytest.approx(want, abs=1e-5)
             assert got.scores == sorted(got.scores, reverse=True)
     queries = Queries(np.array([1, 4, 9, 4, 30]), np.array([0, 1, 5]))
@@ -252,7 +264,7 @@ def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
         ranked = found.ranker.rank(queries, N, include_current=include_current)
         for line, items in enumerate((["item00001"], ["item00004", "item00009", "item00004", "item00030"])):
             rows, scores = ranked.of(line)
-            alone = found.retrieve(items, N, include_current=include_current)
+            alone = found.retrieve(RetrievalRequest(items, N, include_current=include_current))
             assert catalogue.item_ids[rows].tolist() == alone.items
             assert scores == pytest.approx(alone.scores, abs=1e-5)
 
@@ -263,24 +275,24 @@ def test_views_that_cancel_out_leave_the_latest(world, catalogue, edges) -> None
     opposed = replace(catalogue, query=query)
     level = RetrievalConfig(recency_weight=1.0, long_tail=False)
     retriever = Retriever(opposed, edges, None, None, as_of=world.AS_OF, config=level)
-    both = retriever.retrieve(["item00001", "item00000"], 5, include_current=True)
-    alone = retriever.retrieve(["item00000"], 5, include_current=True)
+    both = retriever.retrieve(RetrievalRequest(["item00001", "item00000"], 5, include_current=True))
+    alone = retriever.retrieve(RetrievalRequest(["item00000"], 5, include_current=True))
     assert [r.item_id for r in both.results] == [r.item_id for r in alone.results]
 
 
 @pytest.mark.parametrize("k", [0, -3])
 def test_k_below_one_is_an_error(world, catalogue, edges, k) -> None:
     with pytest.raises(RequestError, match=f"k: got {k}, expected at least 1"):
-        make(world, "none", catalogue, edges, None).retrieve(["item00001"], k)
+        make(world, "none", catalogue, edges, None).retrieve(RetrievalRequest(["item00001"], k))
 
 
 def test_an_empty_range_of_prices_and_a_filter_without_its_column_are_errors(world, catalogue, edges) -> None:
     retriever = make(world, "none", catalogue, edges, None)
     with pytest.raises(RequestError, match="is above price_max"):
-        retriever.retrieve(["item00001"], 3, filters=Filters(price_min=5, price_max=4))
+        retriever.retrieve(RetrievalRequest(["item00001"], 3, filters=Filters(price_min=5, price_max=4)))
     bare = replace(catalogue, attributes=catalogue.attributes.select(["item_id"]))
     retriever = make(world, "none", bare, edges, None)
     with pytest.raises(RequestError, match="no prices"):
-        retriever.retrieve(["item00001"], 3, filters=Filters(price_max=4))
+        retriever.retrieve(RetrievalRequest(["item00001"], 3, filters=Filters(price_max=4)))
     with pytest.raises(RequestError, match="no categories"):
-        retriever.retrieve(["item00001"], 3, filters=Filters(category="Shoes"))
+        retriever.retrieve(RetrievalRequest(["item00001"], 3, filters=Filters(category="Shoes")))

@@ -232,6 +232,7 @@ def _build(
         valid = counts.by_type
         if source.impressions:
             valid["impression"] = source.impressions
+        measured = statistics.measure(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
         summary = GraphSummary(
             as_of=source.as_of,
             events={
@@ -261,8 +262,10 @@ def _build(
                 "by_status": {row[0]: row[1] for row in statuses},
             },
             seconds=clock.seconds,
+            isolated=measured.isolated,
+            mean_degree=measured.mean_degree,
+            degrees=measured.degrees,
         )
-        measured = statistics.measure(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
     write_text(join(out, "report.html"), html.render(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:

@@ -1,4 +1,4 @@
-"""What a build did, in numbers: the content of `summary.json`."""
+"""The counts of one graph build: the content of `summary.json`, which the reports and the nightly gates read."""
 
 import dataclasses
 import datetime as dt
@@ -9,19 +9,30 @@ from typing import Any
 
 @dataclass(frozen=True)
 class GraphSummary:
-    """Counts of one build; of `full/` where the two graphs differ.
+    """Counts of one build; those of `full/` where the two graphs differ.
 
     Args:
-        as_of: time of the last valid event used, UTC.
-        events: read, valid, duplicates, opened_views (views that a click had already counted), left_out (events of
-            our own ads, when they are excluded), by_type {type: valid events}.
+        as_of: time of the last valid event that was used, UTC.
+        events: read, valid, duplicates (dropped), opened_views (views that count with the click that opened them),
+            left_out (events of our own ads, when they are excluded), by_type {type: valid events}.
         quarantined: input → reason → rows.
-        edges: type → edges. transitions: kind → pairs.
-        capped: rule → rows that it cut. most_cut: rule → the groups that it cut most → members before the cut.
-            Items, sessions and searches are named as in the log, users by `xxhash64(user_id)`.
+        nodes: items in the graph.
+        tail: items with at most `tail.max_events` events.
+        edges: edge type → directed edges.
+        transitions: kind → training pairs.
+        sessions: sessions that list an item.
+        holdout_sessions: sessions among them that are held out.
+        capped: rule → members that the cap removed.
         ads: total, by_status {status: ads}.
-        doubts: what looks wrong with the log, in sentences.
+        most_cut: rule → name of a group → its members before the cap. Shows the groups that lost most. Items, sessions
+            and searches have their names from the log, users `xxhash64(user_id)`.
+        doubts: sentences about what looks wrong with the log.
         seconds: stage → wall time.
+        isolated: items without any edge. None in files of versions that did not count them.
+        mean_degree: mean number of distinct neighbours of an item, in either direction and over all edge types. None in
+            such files, and for graphs with more edges than `report.max_component_edges`.
+        degrees: edge type → [(n, items with at least n neighbours of that type)], n in powers of two and, up to
+            `report.max_component_edges` edges, the largest degree. Empty in such files.
     """
 
     as_of: dt.datetime
@@ -38,13 +49,18 @@ class GraphSummary:
     most_cut: dict[str, dict[str, int]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    isolated: int | None = None
+    mean_degree: float | None = None
+    degrees: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> "GraphSummary":
-        """What `to_json` wrote."""
+        """Parse the text of a `summary.json`."""
         content = json.loads(text)
-        return cls(**(content | {"as_of": dt.datetime.fromisoformat(content["as_of"])}))
+        content["as_of"] = dt.datetime.fromisoformat(content["as_of"])
+        degrees = content.get("degrees", {}).items()
+        return cls(**content | {"degrees": {kind: [(n, items) for n, items in points] for kind, points in degrees}})
 
     def to_json(self) -> str:
-        """As written to `summary.json`; the time in ISO 8601 with its offset."""
+        """Return the text of `summary.json`; the time is in ISO 8601 with its offset."""
         return json.dumps(dataclasses.asdict(self) | {"as_of": self.as_of.isoformat()}, indent=2)

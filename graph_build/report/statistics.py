@@ -48,12 +48,15 @@ class Figures:
     """What a graph looks like.
 
     degrees: edge type → [(degree, items with at least that degree)]. hubs: edge type → [(item_id, degree)], the widest
-    first. notes: what was left out, and why.
+    first. isolated: items without any edge. mean_degree: distinct neighbours of an item in either direction, on
+    average; None where the graph is above `max_component_edges`. notes: what was left out, and why.
     """
 
     steps: list[Step]
     degrees: dict[str, list[tuple[int, int]]]
     hubs: dict[str, list[tuple[str, int]]]
+    isolated: int
+    mean_degree: float | None
     notes: list[str]
     mixing: Mixing | None = None
 
@@ -78,13 +81,19 @@ def measure(
     mixing = None
     if catalogue is not None:
         mixing = measure_mixing(pairs, total // 2, names.join(catalogue, "item_id").select("item", "category"))
-    hubs = _hubs(here, names)
+    ends = here.select("edge_type", F.explode(F.array("low", "high")).alias("item"))
+    degree = ends.groupBy("edge_type", "item").agg(F.count(F.lit(1)).alias("degree")).persist()
+    hubs = _hubs(degree, names)
     if total > config.max_component_edges:
         note = (
             f"Components and density after each step are left out: {total:,} edges are more than "
             f"report.max_component_edges = {config.max_component_edges:,}."
         )
-        return Figures([], _degrees_in_spark(here), hubs, [note], mixing)
+        isolated = nodes - degree.select("item").distinct().count()
+        points = _degrees_in_spark(degree)
+        degree.unpersist()
+        return Figures([], points, hubs, isolated, None, [note], mixing)
+    degree.unpersist()
     number = F.array_position(F.array(*[F.lit(kind) for kind in EDGE_TYPES]), F.col("edge_type")).cast("int")
     table = here.select("low", "high", number.alias("kind"), up.alias("up"), down.alias("down")).toArrow()
     kinds = table["kind"].to_numpy()
@@ -113,7 +122,8 @@ def measure(
             "Clustering and cores are left out of steps with more than "
             f"report.max_networkx_edges = {config.max_networkx_edges:,} pairs."
         )
-    return Figures(steps, degrees, hubs, notes, mixing)
+    mean_degree = 2 * steps[-1].pairs / nodes if steps else 0.0
+    return Figures(steps, degrees, hubs, nodes - linked, mean_degree, notes, mixing)
 
 
 def _step(added: str, src: Codes, dst: Codes, nodes: int, reachable: float, config: ReportConfig) -> Step:
@@ -156,17 +166,14 @@ def _reached(src: Codes, dst: Codes, size: int, starts: Codes) -> float:
     return float(np.mean(reached))
 
 
-def _hubs(pairs: "DataFrame", names: "DataFrame") -> dict[str, list[tuple[str, int]]]:
-    """The items with most neighbours, by edge type."""
-    ends = pairs.select("edge_type", F.explode(F.array("low", "high")).alias("item"))
-    degree = ends.groupBy("edge_type", "item").agg(F.count(F.lit(1)).alias("degree")).persist()
+def _hubs(degree: "DataFrame", names: "DataFrame") -> dict[str, list[tuple[str, int]]]:
+    """The items with most neighbours, by edge type. `degree`: edge_type, item, degree."""
     found = {}
     for kind in EDGE_TYPES:
         widest = degree.where(F.col("edge_type") == kind).orderBy(F.desc("degree"), "item").limit(HUBS)
         rows = widest.join(names, "item").orderBy(F.desc("degree"), "item_id").select("item_id", "degree").collect()
         if rows:
             found[kind] = [(row[0], row[1]) for row in rows]
-    degree.unpersist()
     return found
 
 
@@ -196,9 +203,7 @@ def _at_least(items_by_degree: NDArray[np.int64]) -> list[tuple[int, int]]:
     return [(mark, int(tail[mark])) for mark in marks if mark >= 1]
 
 
-def _degrees_in_spark(pairs: "DataFrame") -> dict[str, list[tuple[int, int]]]:
-    ends = pairs.select("edge_type", F.explode(F.array("low", "high")).alias("node"))
-    degree = ends.groupBy("edge_type", "node").agg(F.count(F.lit(1)).alias("degree"))
+def _degrees_in_spark(degree: "DataFrame") -> dict[str, list[tuple[int, int]]]:
     power = F.floor(F.log2("degree")).cast("int")
     rows = degree.groupBy("edge_type", power.alias("power")).agg(F.count(F.lit(1))).collect()
     found: dict[str, list[tuple[int, int]]] = {}

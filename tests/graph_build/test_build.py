@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import at, event, table, write_events
 
 TIME = pa.timestamp("us", tz="UTC")
 GRAPH = {
@@ -135,6 +135,25 @@ def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
     assert sum(summary.edges.values()) == len(table(out / "full" / "edges"))
     assert summary.ads == {"total": 1, "by_status": {"active": 1}}
     assert not (out / "_staging").exists()
+
+
+def test_the_summary_counts_isolated_items_and_neighbours(one: tuple[Any, Path]) -> None:
+    summary, out = one
+    neighbours: dict[str, set[str]] = {node["item_id"]: set() for node in table(out / "full" / "nodes")}
+    by_type: dict[str, dict[str, set[str]]] = {}
+    for edge in table(out / "full" / "edges"):
+        of_type = by_type.setdefault(edge["edge_type"], {})
+        for item, neighbour in ((edge["src"], edge["dst"]), (edge["dst"], edge["src"])):
+            neighbours[item].add(neighbour)
+            of_type.setdefault(item, set()).add(neighbour)
+    assert summary.isolated == sum(not others for others in neighbours.values())
+    assert summary.isolated > 0
+    assert summary.mean_degree == pytest.approx(sum(map(len, neighbours.values())) / len(neighbours))
+    for kind, points in summary.degrees.items():
+        degrees = [len(others) for others in by_type[kind].values()]
+        assert points == [(n, sum(degree >= n for degree in degrees)) for n, _ in points]
+        assert (points[0][0], points[-1][0]) == (1, max(degrees))
+    assert summary.degrees.keys() == by_type.keys()
 
 
 def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], built: Callable[..., Any]) -> None:

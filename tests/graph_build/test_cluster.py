@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from .conftest import event, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import event, write_events
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +141,7 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
 def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, built: Any, tmp_path: Path) -> None:
     import random
 
-    from .conftest import at  # type: ignore[import-not-found]
+    from tests.graph_build.conftest import at
 
     rng = random.Random(5)
     rows = [

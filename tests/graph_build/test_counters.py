@@ -12,8 +12,7 @@ import pytest
 
 from graph_build.config import GraphConfig
 from graph_build.sessions.assemble import searched
-
-from .conftest import at, event, table  # type: ignore[import-not-found]
+from tests.graph_build.conftest import at, event, table
 
 ITEMS = {"a": ("shoe", "X"), "b": ("shoe", None), "c": (None, "Y"), "d": ("hat", "X"), "e": ("hat", "Y")}
 ADVERTISER = {"a": "Ann", "d": "Bob", "f": "Ann"}

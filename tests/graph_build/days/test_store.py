@@ -14,8 +14,7 @@ from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import CoSearchConfig, GraphConfig, StrongClickConfig
 from graph_build.days import store as days
 from graph_build.errors import GraphInputError
-
-from .conftest import at, event, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import at, event, write_events
 
 Rows = list[dict[str, Any]]
 TABLES = ("full/nodes", "full/edges", "fit/nodes", "fit/edges", "transitions", "sessions")

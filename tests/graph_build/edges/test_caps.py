@@ -7,8 +7,7 @@ from typing import Any
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import CoPurchaseConfig, CoSearchConfig, GraphConfig, StrongClickConfig, SwingConfig
 from graph_build.days import store as days
-
-from .conftest import at, event, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import at, event, write_events
 
 CONFIG = GraphConfig(
     strong_click=StrongClickConfig(max_session_items=4),

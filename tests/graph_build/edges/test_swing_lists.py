@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from graph_build.config import SwingConfig
 from graph_build.edges import swing, swing_lists
 from graph_build.edges.swing_lists import Entries, bounded, bounded_stream, chance, of_day, packed, unpacked, user_lists
-
-from .test_swing_kernel import brute_force  # type: ignore[import-not-found]
+from tests.graph_build.edges.test_swing_kernel import brute_force
 
 Found = dict[tuple[int, int], tuple[int, int]]  # (user, item) → its level in the whole graph and in the fit graph
 

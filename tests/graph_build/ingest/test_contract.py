@@ -12,8 +12,7 @@ from graph_build.__main__ import main
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import local_sources
-
-from .conftest import GOOD, at, config, parquet, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import GOOD, at, config, parquet, write_events
 
 
 def complaint(name: str, path: str, settings: GraphConfig | None = None) -> str:

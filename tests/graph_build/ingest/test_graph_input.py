@@ -17,8 +17,7 @@ from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest import reader
 from graph_build.sessions import rows as sessions
-
-from .conftest import GOOD, at, config, event, events_of, parquet, table, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import GOOD, at, config, event, events_of, parquet, table, write_events
 
 
 def refused(out: Path) -> Counter[tuple[str, str]]:

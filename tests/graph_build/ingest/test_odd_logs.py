@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build.decay import weight_of_day
-
-from .conftest import at, event, table, write_events  # type: ignore[import-not-found]
+from tests.graph_build.conftest import at, event, table, write_events
 
 GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
 

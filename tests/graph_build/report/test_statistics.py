@@ -78,6 +78,10 @@ def test_degrees_and_hubs_count_neighbours(measured: Any, most: int) -> None:
         assert all(count == degree[int(item[1:])] for item, count in found.hubs[kind])
         assert all(n == sum(d >= mark for d in degree.values()) for mark, n in found.degrees[kind])
     assert bool(found.steps) == (most > 0)
+    graph = directed(pairs, EDGE_TYPES).to_undirected()
+    assert found.isolated == nx.number_of_isolates(graph)
+    mean = sum(degree for _, degree in graph.degree()) / NODES
+    assert found.mean_degree == (pytest.approx(mean) if most else None)
 
 
 def test_mixing_counts_pairs_by_top_category(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,7 @@ from graph_build.decay import ONE, AsOf, day_number
 from graph_build.edges import co_search, combine, strong_click
 from graph_build.ingest.query_text import normalise_query
 from graph_build.sessions import rows as sessions
-
-from .conftest import at, event, events_of, item_names  # type: ignore[import-not-found]
+from tests.graph_build.conftest import at, event, events_of, item_names
 
 Rows = list[dict[str, Any]]
 OPENS = ("view", "click")

@@ -275,7 +275,8 @@ def full(path: Path, content: bytes) -> None:
 KILLER = """
 import os, signal, sys
 from contextlib import contextmanager
-from jobs import files, progress, stages, store
+from jobs import progress
+from jobs.workspace import atomic_files as files, checkpoints as stages, workspace as store
 where, arguments = sys.argv[1], sys.argv[2:]
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 def deadly(module, name, when):

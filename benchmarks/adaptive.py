@@ -24,9 +24,9 @@ from retrieval import topk
 from retrieval.ann import faiss_index
 from retrieval.ann.faiss_index import Ann
 from retrieval.ann.tuning import build
+from retrieval.arrays import Floats, Rows
 from retrieval.catalogue.items import load_array
 from retrieval.config import RetrievalConfig
-from retrieval.topk import Floats, Rows
 
 K = 100
 NEAREST = 10

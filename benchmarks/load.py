@@ -32,15 +32,15 @@ from filters import AS_OF, generated
 
 from retrieval.api.app import Snapshot, Tokens, create_app
 from retrieval.api.server import create_server
+from retrieval.arrays import Rows
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import ServeConfig
 from retrieval.index_folder import build_index, read_index
 from retrieval.live.change_log import SqliteChangeLog
-from retrieval.ranking.embedding_ranker import Asked, EmbeddingRanker
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, PreparedQuery
 from retrieval.search.planner import Search
 from retrieval.search.retriever import Retriever
-from retrieval.topk import Rows
 
 K = 20
 TOKEN = "load"
@@ -202,7 +202,7 @@ def timed() -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": 0.0, "searches": 0, "index": "", "plan": ""}
     ask, best = EmbeddingRanker.ask, Search.best
 
-    def asked(self: EmbeddingRanker, views: Rows) -> Asked:
+    def asked(self: EmbeddingRanker, views: Rows) -> PreparedQuery:
         found["seconds"] -= time.thread_time()
         prepared = ask(self, views)
         found["seconds"] += time.thread_time()

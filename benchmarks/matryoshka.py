@@ -18,7 +18,7 @@ from semantic_ids import CELLS, Shop, seeded, shown
 from model.embeddings import Embeddings
 from model.trainer import train
 from retrieval.ann.matryoshka import shorter
-from retrieval.topk import Floats
+from retrieval.arrays import Floats
 
 DIM = 256
 PREFIXES = (16, 32, 64, 128)

@@ -36,9 +36,10 @@ from retrieval.catalogue.edges import Edges
 from retrieval.evaluation.pairs import item_pairs
 from retrieval.evaluation.protocols import evaluate
 from retrieval.evaluation.sessions import sessions_from_table
-from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
-from retrieval.ranking.reranked import PreRanked
-from retrieval.ranking.reranker import Context, Counter, PreRanker
+from retrieval.queries import Queries
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
+from retrieval.ranking.reranked import RerankedRanker
+from retrieval.ranking.reranker import Context, Counter, Reranker
 from retrieval.ranking.reranker_fit import fit
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 20), ("tail", "HR", 100))
@@ -91,8 +92,8 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         pairs = item_pairs(test, late.catalogue.item_ids, late.catalogue.events)
         orders: dict[str, Any] = {
             "by retrieval": late,
-            "by counters alone": PreRanked(late, replace(alone, counters=full)),
-            "pre-ranked": PreRanked(late, replace(learned, counters=full)),
+            "by counters alone": RerankedRanker(late, replace(alone, counters=full)),
+            "pre-ranked": RerankedRanker(late, replace(learned, counters=full)),
         }
         for order, ranker in orders.items():
             values = {
@@ -153,7 +154,7 @@ def impressions(chosen: argparse.Namespace, say: Line) -> None:
         context = Context.of(np.array(views, np.int64), 0.5, hashed=request.query)
         part.append((context, rows, score, request))
 
-    def learned(scores: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> PreRanker:
+    def learned(scores: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Reranker:
         contexts, rows, score, asked = zip(*learning, strict=True)
         target = np.array([request.clicked for request in asked])
         return fit(counters, contexts, rows, [scores(one) for one in score], target)
@@ -237,7 +238,7 @@ def speed(_chosen: argparse.Namespace, say: Line) -> None:
         for side, codes in sides.items()
     ]
     some = np.ones(len(counters), np.float32)
-    ranker = PreRanker(tuple(counters), np.ones(len(counters) + 1, np.float32), some, some)
+    ranker = Reranker(tuple(counters), np.ones(len(counters) + 1, np.float32), some, some)
     say("## Cost of 200 candidates")
     say("")
     say(f"{len(counters)} counters of {pairs:,} pairs, {n:,} items.")

@@ -44,7 +44,8 @@ from retrieval.evaluation.pairs import Pairs, session_pairs
 from retrieval.evaluation.protocols import Ranker, choice_score, evaluate
 from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
 from retrieval.evaluation.vmis_knn import SessionKNN
-from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+from retrieval.queries import Queries
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.session_encoder import SessionEncoder
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 100))

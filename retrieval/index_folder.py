@@ -19,7 +19,7 @@ from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue, load_array
 from retrieval.config import RetrievalConfig
 from retrieval.errors import CatalogueError, IndexFolderError
-from retrieval.ranking.reranker import COUNTERS, PreRanker
+from retrieval.ranking.reranker import COUNTERS, Reranker
 from retrieval.ranking.session_encoder import INPUTS, SessionEncoder
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Index:
     ann: Ann
     as_of: datetime
     meta: dict[str, Any]
-    sessions: SessionEncoder | None = None
-    prerank: PreRanker | None = None
+    session_encoder: SessionEncoder | None = None
+    reranker: Reranker | None = None
 
 
 def build_index(
@@ -55,7 +55,7 @@ def build_index(
     as_of: datetime,
     config: RetrievalConfig | None = None,
     sessions: SessionEncoder | None = None,
-    prerank: PreRanker | None = None,
+    prerank: Reranker | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the index folder of a version and return what its meta.json says.
@@ -137,7 +137,7 @@ def read_index(folder: Path) -> Index:
         ads = Ads(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
         length = meta.get("session_items")
         sessions = SessionEncoder.read(folder, length) if length else None
-        prerank = PreRanker.read(folder) if meta.get("prerank") else None
+        prerank = Reranker.read(folder) if meta.get("prerank") else None
     except IndexFolderError:
         raise
     except CatalogueError as error:

@@ -1,6 +1,6 @@
-"""The exact primitive: inner products against rows of the (memory-mapped) matrix, and the top k of each query.
+"""Exact search: inner products against rows of the (memory-mapped) matrix, and the top k of each query.
 
-It serves small eligible sets, direct tail neighbours, the re-ranking of an index's shortlist, and evaluation.
+It serves small eligible sets, direct tail neighbours, the exact ranking of an index's shortlist, and evaluation.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from retrieval.arrays import Floats, Rows, offsets_from_lengths, positions_in_lists, spans
 
-# Scores held at once: small enough to stay near the cores, large enough for an efficient matrix product.
+# Scores held in memory together: few enough to stay in the cache, enough for an efficient matrix product.
 _CHUNK_SCORES = 8_000_000
 # Columns folded into one maximum when the k-th best score is bounded from below.
 _FOLD = 16
@@ -37,70 +34,82 @@ class TopK:
         return len(self.offsets) - 1
 
     def of(self, query: int) -> tuple[Rows, Floats]:
-        """Rows and scores of one query, best first."""
+        """Return the rows and the scores of one query, best first."""
         span = slice(int(self.offsets[query]), int(self.offsets[query + 1]))
         return self.rows[span], self.scores[span]
 
+    def take(self, which: Rows) -> TopK:
+        """Return the lists of some queries, by their numbers (m,) int64, in that order."""
+        lengths = np.diff(self.offsets)[which]
+        flat = spans(self.offsets[which], lengths)
+        return TopK(offsets_from_lengths(lengths), self.rows[flat], self.scores[flat])
+
 
 def concatenate(parts: list[TopK]) -> TopK:
-    """The lists of consecutive chunks of queries, as one."""
-    counts = [np.diff(part.offsets) for part in parts] or [np.zeros(0, np.int64)]
+    """Join the lists of consecutive chunks of queries."""
+    lengths = [np.diff(part.offsets) for part in parts] or [np.zeros(0, np.int64)]
     return TopK(
-        np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64),
+        offsets_from_lengths(np.concatenate(lengths)),
         np.concatenate([part.rows for part in parts] or [np.zeros(0, np.int64)]),
         np.concatenate([part.scores for part in parts] or [np.zeros(0, np.float32)]),
     )
 
 
-def selected(lists: TopK, which: Rows) -> TopK:
-    """The lists of some queries (n,) int64, in that order."""
-    counts = np.diff(lists.offsets)[which]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(lists.offsets[which], counts)
-    return TopK(offsets, lists.rows[flat], lists.scores[flat])
-
-
 def chunks(n_queries: int, n_columns: int) -> Iterator[slice]:
-    """Slices of the queries whose score matrices stay within a fixed size."""
+    """Yield slices of the queries whose score matrices stay within a fixed size.
+
+    Args:
+        n_queries: number of queries.
+        n_columns: number of candidates that each query is scored against.
+    """
     step = max(1, _CHUNK_SCORES // max(1, n_columns))
     for start in range(0, n_queries, step):
         yield slice(start, min(start + step, n_queries))
 
 
 def buffer(n_queries: int, n_columns: int) -> Floats:
-    """Room for the scores of any one of the `chunks`: reused, it spares each product fresh pages."""
+    """Allocate one array that holds the scores of any of the `chunks`; reusing it saves new memory for each product.
+
+    Args:
+        n_queries: number of queries.
+        n_columns: number of candidates that each query is scored against.
+
+    Returns:
+        (queries of the largest chunk, n_columns) float32, not initialised.
+    """
     longest = max((part.stop - part.start for part in chunks(n_queries, n_columns)), default=0)
     return np.empty((longest, n_columns), np.float32)
 
 
 def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
-    """The k best columns of each line of score (n, m) float32; ties go to the lower row; -inf is never returned.
+    """Return the k best columns of each query; ties go to the lower row, and -inf is never returned.
 
-    `rows` (m,), ascending, names the columns; without it a column is its own row number.
+    Args:
+        score: (n, m) float32, a line for each query.
+        k: length of the lists.
+        rows: (m,) int64, ascending, the row that each column stands for; None = the column's own number.
     """
     n, m = score.shape
     if n == 0 or m == 0 or k <= 0:
         return TopK(np.zeros(n + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
     # Many times faster than np.nonzero over two dimensions.
-    found = np.flatnonzero(score >= _lower_bound(score, k)[:, None])
-    lines, columns = np.divmod(found, m)
-    values = score.ravel()[found]
-    # They come by line, then column, and lexsort is stable: equal scores stay in column order.
+    flat = np.flatnonzero(score >= _lower_bound(score, k)[:, None])
+    lines, columns = np.divmod(flat, m)
+    values = score.ravel()[flat]
+    # They are ordered by line, then column, and lexsort is stable: equal scores stay in column order.
     order = np.lexsort((-values, lines))
-    starts = np.searchsorted(lines, np.arange(n + 1))
-    place = np.arange(len(lines)) - np.repeat(starts[:-1], np.diff(starts))
-    order = order[place < k]
-    counts = np.minimum(np.diff(starts), k)
-    kept = columns[order].astype(np.int64)
+    candidates = np.diff(np.searchsorted(lines, np.arange(n + 1)))
+    order = order[positions_in_lists(candidates) < k]
+    best = columns[order].astype(np.int64)
     return TopK(
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        kept if rows is None else rows[kept],
+        offsets_from_lengths(np.minimum(candidates, k)),
+        best if rows is None else rows[best],
         values[order],
     )
 
 
 def _lower_bound(score: Floats, k: int) -> Floats:
-    """A value per line that at least the k best scores reach, and few others: (n,) float32.
+    """Return a value per line that at least the k best scores reach, and few others: (n,) float32.
 
     The k-th largest of the maxima of disjoint groups of columns is reached by k columns at least. It costs one
     vectorised pass where a selection over all columns costs ten.
@@ -109,19 +118,26 @@ def _lower_bound(score: Floats, k: int) -> Floats:
     if k >= m:
         return np.full(len(score), _LOWEST, np.float32)
     groups = m // _FOLD
-    best = score
+    maxima = score
     if groups >= 4 * k:
-        best = score[:, : groups * _FOLD].reshape(len(score), _FOLD, groups).max(axis=1)
-    bound = np.partition(best, best.shape[1] - k, axis=1)[:, best.shape[1] - k]
+        maxima = score[:, : groups * _FOLD].reshape(len(score), _FOLD, groups).max(axis=1)
+    bound = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
     return np.maximum(bound, _LOWEST)
 
 
 def search(queries: Floats, matrix: Floats, k: int, rows: Rows | None = None) -> TopK:
-    """The k rows with the largest inner product for each query (n, D), among `rows` (ascending) or all of matrix."""
+    """Return the k rows with the largest inner product for each query.
+
+    Args:
+        queries: (n, D) float32.
+        matrix: (N, D) float32, the vectors of all rows.
+        k: length of the lists.
+        rows: (m,) int64, ascending, the rows that may be returned; None = all of them.
+    """
     candidates = matrix if rows is None else matrix[rows]
-    room = buffer(len(queries), len(candidates))
+    scores = buffer(len(queries), len(candidates))
     parts = []
     for part in chunks(len(queries), len(candidates)):
-        score = np.matmul(queries[part], candidates.T, out=room[: part.stop - part.start])
+        score = np.matmul(queries[part], candidates.T, out=scores[: part.stop - part.start])
         parts.append(top_k(score, k, rows))
     return concatenate(parts)

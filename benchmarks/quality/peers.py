@@ -17,9 +17,11 @@ from graph_build.edges import swing_kernel
 from model.config import FeatureConfig
 from model.features import fit_features
 from retrieval import topk
+from retrieval.arrays import Mask
 from retrieval.evaluation.baselines import CountingBaseline, ItemKNN, Popularity, Rules, TrainingSessions, Transitions
-from retrieval.ranking.embedding_ranker import Queries, Ranker, columns
-from retrieval.topk import Mask, TopK
+from retrieval.queries import Queries, Ranker
+from retrieval.ranking.embedding_ranker import columns
+from retrieval.topk import TopK
 
 Params = dict[str, Any]
 Floats = NDArray[np.float32]
@@ -45,7 +47,7 @@ class VectorRanker:
         self.found = np.flatnonzero(np.any(item != 0, axis=1))
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `retrieval.ranking.embedding_ranker.Ranker`."""
+        """See `retrieval.queries.Ranker`."""
         rows = self.found if eligible is None else self.found[eligible[self.found]]
         candidates, parts = self.item[rows], []
         for which in topk.chunks(len(queries), len(rows)):

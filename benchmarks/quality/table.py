@@ -21,7 +21,8 @@ from retrieval.config import ScoreWeights
 from retrieval.evaluation import metrics
 from retrieval.evaluation.pairs import Pairs
 from retrieval.evaluation.protocols import TAIL_EVENTS
-from retrieval.ranking.embedding_ranker import EmbeddingRanker, Ranker
+from retrieval.queries import Ranker
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.topk import TopK
 
 OURS = "LightSAGE"

@@ -25,7 +25,8 @@ def neighbour_overlap(new: Path, old: Path, config: Config, probes: int) -> floa
         None where the two share no more than 20 items.
     """
     from retrieval.index_folder import read_index
-    from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+    from retrieval.queries import Queries
+    from retrieval.ranking.embedding_ranker import EmbeddingRanker
 
     indexes = [read_index(folder) for folder in (new, old)]
     theirs = set(indexes[1].catalogue.item_ids)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from retrieval.catalogue.edges import Edges
     from retrieval.catalogue.items import Catalogue
     from retrieval.config import ScoreWeights
-    from retrieval.ranking.embedding_ranker import Ranker
+    from retrieval.queries import Ranker
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def evaluate_version(
     from retrieval.evaluation.sessions import sessions_from_table
     from retrieval.index_folder import read_index
     from retrieval.ranking.embedding_ranker import EmbeddingRanker
-    from retrieval.ranking.reranked import PreRanked
+    from retrieval.ranking.reranked import RerankedRanker
 
     report("reading", 0.0)
     index = read_index(version / "index")
@@ -93,10 +93,10 @@ def evaluate_version(
         ads=index.ads if options.ads_only else None,
         include_current=options.include_current,
     )
-    ours = EmbeddingRanker(catalogue, index.edges, config.retrieval, index.sessions)
+    ours = EmbeddingRanker(catalogue, index.edges, config.retrieval, index.session_encoder)
     rankers: dict[str, Ranker] = {"LightSAGE": ours}
-    if index.prerank is not None:
-        rankers = {"LightSAGE": PreRanked(ours, index.prerank)}
+    if index.reranker is not None:
+        rankers = {"LightSAGE": RerankedRanker(ours, index.reranker)}
         if options.baselines:
             rankers["LightSAGE, not pre-ranked"] = ours
     if options.baselines:

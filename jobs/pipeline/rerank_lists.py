@@ -12,9 +12,10 @@ from jobs.config import Config
 from jobs.pipeline.holdout import held_sessions
 
 if TYPE_CHECKING:
+    from retrieval.arrays import Rows
     from retrieval.ranking.embedding_ranker import EmbeddingRanker
-    from retrieval.ranking.reranker import Context, PreRanker
-    from retrieval.topk import Rows, TopK
+    from retrieval.ranking.reranker import Context, Reranker
+    from retrieval.topk import TopK
 
 
 class Lists(NamedTuple):
@@ -31,7 +32,7 @@ class Lists(NamedTuple):
         """Which half of the sessions each list is of, 0 or 1: (L,) int64."""
         return self.session >> 1 & 1
 
-    def of(self, which: "Rows", ranker: "PreRanker | None") -> float:
+    def of(self, which: "Rows", ranker: "Reranker | None") -> float:
         """The mean of HR@20 and MRR@20 of some lists, as retrieval ordered them or as a pre-ranker does."""
         total = 0.0
         for place in which[self.target[which] >= 0].tolist():
@@ -55,7 +56,7 @@ def lists_of(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int |
     Items that the ranker does not know, as they came with the hold-out, are left out of the sessions.
     """
     from retrieval.catalogue.items import lookup
-    from retrieval.ranking.embedding_ranker import Queries
+    from retrieval.queries import Queries
     from retrieval.ranking.reranker import Context
 
     table = held_sessions(graph, config, half, ("searches", "country"))
@@ -98,7 +99,7 @@ def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: in
     None where the log has no impressions, or none after a view.
     """
     from retrieval.catalogue.items import lookup
-    from retrieval.ranking.embedding_ranker import Queries
+    from retrieval.queries import Queries
     from retrieval.ranking.reranker import Context
 
     if not (graph / "impressions").exists():

@@ -18,7 +18,7 @@ from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from retrieval.ranking.embedding_ranker import EmbeddingRanker
-    from retrieval.ranking.reranker import Counter, PreRanker
+    from retrieval.ranking.reranker import Counter, Reranker
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ RETRIEVED = 0.01
 
 
 @dataclass(frozen=True)
-class Learned:
+class RerankerWeights:
     """What the hold-out taught: the weight of the retrieval score, and of each counter with its scale."""
 
     score: float
@@ -36,7 +36,7 @@ class Learned:
     """name → (weight, mean, deviation)"""
 
     @classmethod
-    def of(cls, ranker: "PreRanker") -> "Learned":
+    def of(cls, ranker: "Reranker") -> "RerankerWeights":
         """Of a pre-ranker that was fitted."""
         weights = zip(ranker.weight[1:].tolist(), ranker.mean.tolist(), ranker.deviation.tolist(), strict=True)
         return cls(float(ranker.weight[0]), dict(zip([c.name for c in ranker.counters], weights, strict=True)))
@@ -44,7 +44,7 @@ class Learned:
 
 def better_than_retrieval(
     graph: Path, ranker: "EmbeddingRanker", config: Config, report: ProgressCallback, half: int | None = None
-) -> Learned | None:
+) -> RerankerWeights | None:
     """A pre-ranker's weights, if with them more is found on the hold-out than by retrieval alone.
 
     It is judged on sessions that its weights were not learned from, by halves; what is returned is learned from all.
@@ -64,7 +64,7 @@ def better_than_retrieval(
 
     shown = shown_lists(graph, ranker, config, half)
 
-    def learned(folds: tuple[int, ...]) -> "PreRanker":
+    def learned(folds: tuple[int, ...]) -> "Reranker":
         contexts, lines, target, weight = [], [], [], []
         parts = [(lists, 1.0)] if shown is None else [(shown, 1.0), (lists, RETRIEVED)]
         for part, counts in parts:
@@ -92,18 +92,18 @@ def better_than_retrieval(
         "pre-ranker: %.4f on the hold-out, retrieval alone %.4f: it is %sserved",
         *(ordered, alone, "" if better else "not "),
     )
-    return Learned.of(learned((0, 1))) if better else None
+    return RerankerWeights.of(learned((0, 1))) if better else None
 
 
-def pre_ranker(graph: Path, item_ids: Ids, learned: Learned, config: Config) -> "PreRanker":
+def pre_ranker(graph: Path, item_ids: Ids, learned: RerankerWeights, config: Config) -> "Reranker":
     """The pre-ranker of a version: what was learned, over the counters of all events."""
-    from retrieval.ranking.reranker import PreRanker
+    from retrieval.ranking.reranker import Reranker
 
     counters = tuple(counter for counter in counted(graph, item_ids, "full") if counter.name in learned.counters)
     parts = np.array([learned.counters[counter.name] for counter in counters], np.float32).reshape(-1, 3)
     weight = np.concatenate([[learned.score], parts[:, 0]]).astype(np.float32)
     settings = config.prerank.smoothing, config.prerank.depth
-    return PreRanker(counters, weight, parts[:, 1], parts[:, 2], *settings)
+    return Reranker(counters, weight, parts[:, 1], parts[:, 2], *settings)
 
 
 def counted(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...]":

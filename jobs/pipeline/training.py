@@ -11,7 +11,7 @@ from jobs.config import Config
 from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
-    from jobs.pipeline.rerank_stage import Learned
+    from jobs.pipeline.rerank_stage import RerankerWeights
     from model.embeddings import Embeddings
     from model.trainer import Trained, TrainingRecord
     from model.warm_start import Start
@@ -29,7 +29,7 @@ class Chosen:
     embeddings: "Embeddings"
     session: float = 0.0
     """The share of a session encoder that is to be followed; 0 = sessions are asked for by the mean."""
-    prerank: "Learned | None" = None
+    prerank: "RerankerWeights | None" = None
     """The pre-ranker's weights, if there is to be one."""
 
     def save(self, folder: Path) -> None:
@@ -43,7 +43,7 @@ class Chosen:
     @classmethod
     def load(cls, folder: Path) -> "Chosen":
         """Read back what `save` wrote."""
-        from jobs.pipeline.rerank_stage import Learned
+        from jobs.pipeline.rerank_stage import RerankerWeights
         from model.embeddings import Embeddings
         from model.trainer import TrainingRecord
         from retrieval.config import ScoreWeights
@@ -51,7 +51,7 @@ class Chosen:
         choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
         record = choice["record"] | {"curve": tuple(tuple(row) for row in choice["record"]["curve"])}
         weights = ScoreWeights(**choice["weights"])
-        prerank = Learned(**choice["prerank"]) if choice["prerank"] else None
+        prerank = RerankerWeights(**choice["prerank"]) if choice["prerank"] else None
         parts = (TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"))
         return cls(*parts, choice["session"], prerank)
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from retrieval.ann.matryoshka import funnel, shorter
+from retrieval.arrays import Floats, Mask, Rows
 from retrieval.errors import IndexFolderError
-from retrieval.topk import Floats, Mask, Rows
 
 FILTERED_PERCENT = (30, 10, 3)
 """Shares of eligible rows for which an index is tuned, besides all."""

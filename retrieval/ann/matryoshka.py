@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrieval.topk import Floats, Rows
+from retrieval.arrays import Floats, Rows
 
 
 def shorter(vectors: Floats, dim: int) -> Floats:

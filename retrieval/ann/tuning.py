@@ -15,8 +15,8 @@ import numpy as np
 from retrieval import topk
 from retrieval.ann.faiss_index import FILTERED_PERCENT, Ann, Selection, with_bias
 from retrieval.ann.matryoshka import shorter
+from retrieval.arrays import Floats, Rows
 from retrieval.config import RetrievalConfig
-from retrieval.topk import Floats, Rows
 
 _log = logging.getLogger(__name__)
 _RECALL_AT = 100

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from retrieval.arrays import Mask, Rows
 from retrieval.errors import CatalogueError
-from retrieval.topk import Mask, Rows
 
 _log = logging.getLogger(__name__)
 _EVER = np.iinfo(np.int64)

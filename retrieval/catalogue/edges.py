@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from retrieval.arrays import Rows, offsets_from_lengths, spans
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
-from retrieval.topk import Rows
 
 # The most telling type first: a shop that logs only purchases has no clicks, and is told by what is bought together.
 _DIRECT = ("strong_click", "swing")
@@ -101,7 +101,7 @@ class Edges:
         order = np.lexsort((kind, ends["dst"], ends["src"]))
         counts = np.bincount(ends["src"], minlength=len(values))
         return cls(
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets_from_lengths(counts),
             ends["dst"][order].astype(np.int32),
             kind[order].astype(np.uint8),
             table["weight"].to_numpy()[order].astype(np.float32),
@@ -118,9 +118,7 @@ class Edges:
         """(position in `rows` of the source, edge number) of every edge out of `rows`, both int64."""
         starts = self.indptr[rows]
         counts = self.indptr[rows + 1] - starts
-        source = np.repeat(np.arange(len(rows)), counts)
-        offset = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return source, np.repeat(starts, counts) + offset
+        return np.repeat(np.arange(len(rows)), counts), spans(starts, counts)
 
     def bonus(self, edge: NDArray[np.int64]) -> NDArray[np.float32]:
         """What each of some edges adds to the score of where it leads: (n,) float32, 0 for all but direct ones."""

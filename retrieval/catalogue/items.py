@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from retrieval.arrays import Floats, Rows
 from retrieval.catalogue.score_terms import item_bias
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
-from retrieval.topk import Floats, Rows
 
 ATTRIBUTES = ("category", "brand", "price", "title")
 _NORM_TOLERANCE = 1e-3

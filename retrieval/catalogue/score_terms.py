@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Floats, Rows
 from retrieval.config import ScoreWeights
-from retrieval.topk import Floats, Rows
 
 COMMON_EVENTS = 10
 """An item with this many events is no rare one: the popularity term grows no further, or the head pays for the tail."""

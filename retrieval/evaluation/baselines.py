@@ -13,10 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from retrieval import topk
+from retrieval.arrays import Floats, Mask, Rows, offsets_from_lengths, positions_in_lists
 from retrieval.catalogue.edges import Edges
-from retrieval.ranking.embedding_ranker import Queries
-from retrieval.topk import Floats, Mask, Rows, TopK
+from retrieval.queries import Queries
+from retrieval.topk import TopK
 
 Matrix = sp.csr_array
 
@@ -37,7 +37,7 @@ class TrainingSessions:
         """From one list of rows a session."""
         counts = [len(session) for session in sessions]
         flat = np.array([row for session in sessions for row in session], np.int64)
-        return cls(flat, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), n_items)
+        return cls(flat, offsets_from_lengths(counts), n_items)
 
     @property
     def session(self) -> Rows:
@@ -52,7 +52,7 @@ class CountingBaseline:
         self.weights = weights
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `ranking.Ranker`; only the most recent item of a query counts."""
+        """See `retrieval.queries.Ranker`; only the most recent item of a query counts."""
         last = queries.last
         lines = self.weights[last]
         query = np.repeat(np.arange(len(last)), np.diff(lines.indptr))
@@ -112,7 +112,7 @@ class Popularity:
         self._order = np.argsort(-self._score, kind="stable")
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `ranking.Ranker`."""
+        """See `retrieval.queries.Ranker`."""
         order = self._order if eligible is None else self._order[eligible[self._order]]
         order = order[self._score[order] > 0][: k + 1]
         last = queries.last
@@ -139,8 +139,6 @@ def _steps(sessions: TrainingSessions, weights: list[tuple[int, float]], backwar
 def _best(query: Rows, rows: Rows, score: Floats, n: int, k: int) -> TopK:
     """The k best of each query among (query, row, score) triples; ties go to the lower row."""
     order = np.lexsort((rows, -score, query))
-    starts = np.searchsorted(query[order], np.arange(n + 1))
-    place = np.arange(len(order)) - np.repeat(starts[:-1], np.diff(starts))
-    order = order[place < k]
-    counts = np.minimum(np.diff(starts), k)
-    return topk.TopK(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows[order], score[order])
+    candidates = np.bincount(query, minlength=n)
+    order = order[positions_in_lists(candidates) < k]
+    return TopK(offsets_from_lengths(np.minimum(candidates, k)), rows[order], score[order])

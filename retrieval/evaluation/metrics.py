@@ -27,7 +27,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.topk import Rows, TopK
+from retrieval.arrays import Rows
+from retrieval.topk import TopK
 
 Values = NDArray[np.float64]
 

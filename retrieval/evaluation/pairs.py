@@ -8,12 +8,12 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Mask, Rows, offsets_from_lengths, positions_in_lists, spans
 from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.items import lookup
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.sessions import Sessions
-from retrieval.ranking.embedding_ranker import Queries
-from retrieval.topk import Mask, Rows
+from retrieval.queries import Queries
 
 _MAX_BASKET_QUERIES = 20
 # More of a prefix nobody reads, and those of a bot's session would not fit into memory.
@@ -131,18 +131,17 @@ def session_pairs(
     rows, known = lookup(item_ids, sessions.item_ids)
     last = _followed(sessions, distinct=not include_current)
     session = sessions.session[last]
-    seen = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
+    seen = offsets_from_lengths(known)
     starts, ends = seen[sessions.offsets[session]], seen[last + 1]
     query_known = ends > starts
     starts, ends = starts[query_known], ends[query_known]
     starts = np.maximum(starts, ends - _MAX_PREFIX)
     counts = ends - starts
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(starts, counts)
+    flat = spans(starts, counts)
     query = np.zeros(len(last), np.int64)
     query[query_known] = np.arange(len(counts))
     return Pairs(
-        queries=Queries(rows[known][flat], offsets),
+        queries=Queries(rows[known][flat], offsets_from_lengths(counts)),
         query=query,
         target=rows[last + 1],
         query_known=query_known,
@@ -172,8 +171,7 @@ def basket_pairs(
     # Every chosen event against every event of its basket, but itself.
     counts = np.diff(baskets.offsets)[basket[chosen]]
     source = np.repeat(chosen, counts)
-    within = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-    other = baskets.offsets[basket[source]] + within
+    other = spans(baskets.offsets[basket[chosen]], counts)
     asked = np.repeat(np.arange(len(chosen)), counts)
     kept = source != other
     source, other, asked = source[kept], other[kept], asked[kept]
@@ -228,5 +226,4 @@ def _sampled(baskets: Sessions, seed: int) -> Rows:
         for basket, item in zip(baskets.session.tolist(), baskets.item_ids.to_pylist(), strict=True)
     ]
     order = np.lexsort((np.frombuffer(b"".join(hashed), np.uint64), baskets.session))
-    place = np.arange(len(order)) - np.repeat(baskets.offsets[:-1], np.diff(baskets.offsets))
-    return np.sort(order[place < _MAX_BASKET_QUERIES])
+    return np.sort(order[positions_in_lists(np.diff(baskets.offsets)) < _MAX_BASKET_QUERIES])

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import topk
+from retrieval.arrays import Mask, Rows, offsets_from_lengths
 from retrieval.catalogue.ads import Ads
 from retrieval.errors import EvaluationError
 from retrieval.evaluation import metrics
 from retrieval.evaluation.pairs import Pairs, pairs_of
-from retrieval.ranking.embedding_ranker import Queries, Ranker
-from retrieval.topk import Mask, Rows, TopK
+from retrieval.queries import Queries, Ranker
+from retrieval.topk import TopK
 
 __all__ = ["Choice", "Pairs", "Translated", "choice_score", "evaluate", "pairs_of", "ranked", "ratios"]
 
@@ -159,19 +160,18 @@ class Translated:
         self._row[other_row[known]] = known
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `ranking.Ranker`; a query without an item that the other version knows has an empty list."""
+        """See `retrieval.queries.Ranker`; a query without an item that the other version knows has an empty list."""
         if eligible is not None:
             raise EvaluationError("eligible rows cannot be translated")
         rows = self._other_row[queries.rows]
         known = rows >= 0
         counts = np.bincount(queries.query[known], minlength=len(queries))
         asking = np.flatnonzero(counts)
-        offsets = np.concatenate([[0], np.cumsum(counts[asking])]).astype(np.int64)
+        offsets = offsets_from_lengths(counts[asking])
         found = self._ranker.rank(Queries(rows[known], offsets), k, include_current=include_current)
         lengths = np.zeros(len(queries), np.int64)
         lengths[asking] = np.diff(found.offsets)
-        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return TopK(ends, self._row[found.rows], found.scores)
+        return TopK(offsets_from_lengths(lengths), self._row[found.rows], found.scores)
 
 
 def _row(
@@ -219,15 +219,15 @@ def _grouped(metric: str, place: Rows, pairs: Pairs, chosen: Mask, k: int) -> tu
 
 def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | None = None) -> TopK:
     """Some of the queries; of one whose last item is unknown nothing is left out, as when it is served."""
-    queries = _chosen(pairs.queries, which)
+    queries = pairs.queries.take(which)
     found = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)
     free = np.flatnonzero(pairs.last_unknown[which]) if pairs.last_unknown is not None else which[:0]
     if pairs.include_current or not len(free):
         return found
-    others = ranker.rank(_chosen(queries, free), k, eligible=eligible, include_current=True)
+    others = ranker.rank(queries.take(free), k, eligible=eligible, include_current=True)
     place = np.arange(len(which))
     place[free] = len(which) + np.arange(len(free))
-    return topk.selected(topk.concatenate([found, others]), place)
+    return topk.concatenate([found, others]).take(place)
 
 
 def _places(found: TopK, pairs: Pairs) -> Rows:
@@ -257,10 +257,3 @@ def _rank_ads(
         if progress:
             progress("ads in flight", (done + 1) / len(stretches))
     return topk.concatenate(parts), place, within
-
-
-def _chosen(queries: Queries, which: Rows) -> Queries:
-    counts = np.diff(queries.offsets)[which]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts) + np.repeat(queries.offsets[which], counts)
-    return Queries(queries.rows[flat], offsets)

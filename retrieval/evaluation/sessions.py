@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrieval.arrays import Mask, Rows, offsets_from_lengths
 from retrieval.errors import EvaluationError
-from retrieval.topk import Mask, Rows
 
 BROWSE = ("view", "click")
 PURCHASE = ("purchase",)
@@ -80,7 +80,7 @@ def sessions_from_table(events: pa.Table, kind: str = "browse") -> Sessions:
     return Sessions(
         session_ids.filter(pa.array(present)),
         items.dictionary.take(pa.array(item)),
-        np.concatenate([[0], np.cumsum(counts[present])]).astype(np.int64),
+        offsets_from_lengths(counts[present]),
         time,
     )
 
@@ -96,7 +96,7 @@ def sessions_from_graph(sessions: pa.Table, kind: str = "browse") -> Sessions:
     return Sessions(
         table["session"].cast(pa.string()).combine_chunks(),
         pc.list_flatten(table["items"]).combine_chunks().cast(pa.string()),
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        offsets_from_lengths(counts),
         _microseconds(pc.list_flatten(table["times"])),
     )
 

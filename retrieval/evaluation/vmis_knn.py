@@ -9,15 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval import topk
+from retrieval.arrays import Floats, Mask, Rows, offsets_from_lengths
 from retrieval.evaluation.baselines import TrainingSessions
-from retrieval.ranking.embedding_ranker import Queries
-from retrieval.topk import Floats, Mask, Rows, TopK
+from retrieval.queries import Queries
+from retrieval.topk import TopK
 
 _LONGEST = 9  # of a query: a match further back votes with nothing
 
 
 class SessionKNN:
-    """A `ranking.Ranker`.
+    """A `retrieval.queries.Ranker`.
 
     Args:
         sessions: the later a session stands, the more recent it is.
@@ -36,7 +37,7 @@ class SessionKNN:
         self._idf = np.log(count / np.maximum(np.diff(self._of_item), 1))
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `ranking.Ranker`."""
+        """See `retrieval.queries.Ranker`."""
         if not len(queries):
             return topk.concatenate([])
         found = []
@@ -48,7 +49,7 @@ class SessionKNN:
             rows, votes = rows[keep], votes[keep]
             best = np.lexsort((rows, -votes))[:k]
             found.append((rows[best], votes[best].astype(np.float32)))
-        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in found])]).astype(np.int64)
+        offsets = offsets_from_lengths([len(rows) for rows, _ in found])
         return topk.TopK(offsets, np.concatenate([rows for rows, _ in found]), np.concatenate([v for _, v in found]))
 
     def _votes(self, views: Rows) -> tuple[Rows, Floats]:

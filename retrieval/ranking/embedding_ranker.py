@@ -3,78 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import topk
+from retrieval.arrays import Floats, Mask, Rows, offsets_from_lengths, positions_in_lists
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
-from retrieval.errors import RetrievalError
+from retrieval.queries import Queries
 from retrieval.ranking.session_encoder import SessionEncoder
-from retrieval.topk import Floats, Mask, Rows, TopK
+from retrieval.topk import TopK
 
 
 @dataclass(frozen=True, eq=False)
-class Queries:
-    """Lists of viewed rows, most recent last, none of them empty.
-
-    Shapes: rows (V,) int64; offsets (n + 1,) int64.
-    """
-
-    rows: Rows
-    offsets: Rows
-
-    def __post_init__(self) -> None:
-        if np.any(np.diff(self.offsets) < 1):
-            raise RetrievalError("a query without a known item cannot be ranked; leave it out, or fall back")
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @classmethod
-    def single(cls, rows: Rows) -> Queries:
-        """One query an item."""
-        return cls(rows, np.arange(len(rows) + 1, dtype=np.int64))
-
-    @property
-    def last(self) -> Rows:
-        """The most recent row of each query: (n,) int64."""
-        return self.rows[self.offsets[1:] - 1]
-
-    @property
-    def query(self) -> Rows:
-        """The query of each viewed row: (V,) int64."""
-        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
-
-    def part(self, which: slice) -> Queries:
-        """A run of the queries."""
-        offsets = self.offsets[which.start : which.stop + 1]
-        return Queries(self.rows[offsets[0] : offsets[-1]], offsets - offsets[0])
-
-    def recent(self, n: int) -> Queries:
-        """Only the n most recent rows of each query."""
-        ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
-        counts = np.minimum(np.diff(self.offsets), n)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return Queries(self.rows[ends - np.arange(len(self.rows)) <= n], offsets)
-
-
-class Ranker(Protocol):
-    """What the protocols measure: a model, or a baseline."""
-
-    def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """The k best rows of each query, without its last item unless `include_current`.
-
-        `eligible` (N,) bool restricts the candidates; None = the whole catalogue. What cannot be found is not listed.
-        """
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
+class PreparedQuery:
     """One query, prepared: its vector (D,), and the rows (d,) with an edge from a viewed item, with their scores (d,).
 
     rows: ascending, distinct. All else scores item · vector + bias.
@@ -112,7 +56,7 @@ class EmbeddingRanker:
         self.catalogue = catalogue
         self.edges = edges
         self.config = config or RetrievalConfig()
-        self.sessions = sessions
+        self.session_encoder = sessions
         self.recent_items = sessions.length if sessions else self.config.recent_items
 
     def vectors(self, queries: Queries) -> Floats:
@@ -122,9 +66,9 @@ class EmbeddingRanker:
         """
         if len(queries.rows) == len(queries):
             return self.catalogue.query[queries.rows]
-        if self.sessions is not None:
+        if self.session_encoder is not None:
             alone = np.diff(queries.offsets) == 1
-            return np.where(alone[:, None], self.catalogue.query[queries.last], self.sessions.vectors(queries))
+            return np.where(alone[:, None], self.catalogue.query[queries.last], self.session_encoder.vectors(queries))
         seen = self.catalogue.query[queries.rows] * self._weights(queries)[:, None]
         mean = np.add.reduceat(seen, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)
@@ -138,7 +82,7 @@ class EmbeddingRanker:
         age = ends - 1 - np.arange(len(queries.rows))
         return np.power(self.config.recency_weight, age).astype(np.float32)
 
-    def ask(self, views: Rows) -> Asked:
+    def ask(self, views: Rows) -> PreparedQuery:
         """One query: `scores` of the same, for who asks once and wants it soon. `views` (V,) int64, not empty."""
         # Few operations: on arrays of this size each costs more than what it computes.
         catalogue, views = self.catalogue, views[-self.recent_items :]
@@ -161,7 +105,7 @@ class EmbeddingRanker:
             scores[tail] = catalogue.item_own[slot[tail]] @ vector
         scores += catalogue.bias[rows]
         scores += bonus
-        return Asked(vector, rows, scores)
+        return PreparedQuery(vector, rows, scores)
 
     def bonuses(self, views: list[int]) -> dict[int, float]:
         """What direct edges from viewed rows, none or some, add to the score of each row that they lead to."""
@@ -226,10 +170,8 @@ class EmbeddingRanker:
         score[here] += added[at]
         order = np.lexsort((rows, -score, query))
         counts = np.bincount(query, minlength=len(queries))
-        place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        order = order[place < k]
-        offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, k))]).astype(np.int64)
-        return TopK(offsets, rows[order], score[order])
+        order = order[positions_in_lists(counts) < k]
+        return TopK(offsets_from_lengths(np.minimum(counts, k)), rows[order], score[order])
 
     def scores(self, queries: Queries, candidates: Floats, rows: Rows | None, *, out: Floats | None = None) -> Floats:
         """Scores (n, len(candidates)) float32 of candidates = item[rows] under the long-tail rule."""

@@ -1,56 +1,66 @@
-"""Many queries at once, retrieved and then put in order by the pre-ranker."""
+"""Ranking of many queries in two stages: an embedding ranker retrieves, then a re-ranker reorders each list."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
-from retrieval.ranking.reranker import Context, PreRanker
-from retrieval.topk import Mask, TopK
+from retrieval.arrays import Mask, offsets_from_lengths
+from retrieval.queries import Queries
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
+from retrieval.ranking.reranker import Context, Reranker
+from retrieval.topk import TopK
 
-Said = tuple[str | None, str | None]
+
+class QueryContext(NamedTuple):
+    """What a query says besides its viewed items; None = unknown."""
+
+    text: str | None = None
+    country: str | None = None
 
 
-class PreRanked:
-    """A `ranking.Ranker`: what an embedding ranker finds, in the pre-ranker's order."""
+class RerankedRanker:
+    """A `retrieval.queries.Ranker` that retrieves by embeddings and reorders the lists with a re-ranker."""
 
-    def __init__(self, ranker: EmbeddingRanker, prerank: PreRanker) -> None:
-        self._ranker, self._prerank = ranker, prerank
+    def __init__(self, ranker: EmbeddingRanker, reranker: Reranker) -> None:
+        self._ranker, self._reranker = ranker, reranker
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `ranking.Ranker`."""
-        found = self._ranker.rank(
-            queries, max(k, self._prerank.depth), eligible=eligible, include_current=include_current
-        )
-        return ordered(self._prerank, self._ranker, queries, found, k)
+        """See `retrieval.queries.Ranker`."""
+        depth = max(k, self._reranker.depth)
+        retrieved = self._ranker.rank(queries, depth, eligible=eligible, include_current=include_current)
+        return rerank(self._reranker, self._ranker, queries, retrieved, k)
 
 
-def ordered(
-    prerank: PreRanker,
+def rerank(
+    reranker: Reranker,
     ranker: EmbeddingRanker,
     queries: Queries,
-    found: TopK,
+    retrieved: TopK,
     k: int,
-    said: Sequence[Said] | None = None,
+    contexts: Sequence[QueryContext] | None = None,
 ) -> TopK:
-    """The k first of what `ranker` found, at least `depth` of each query where there are as many.
+    """Reorder retrieved lists and return the k first rows of each.
 
     Args:
-        said: (query text, country) of each query, None = unknown.
+        reranker: gives the new order.
+        ranker: the ranker that retrieved the lists.
+        queries: the viewed rows of n queries.
+        retrieved: a list for each query, with `reranker.depth` rows where that many were found.
+        k: length of the lists to return.
+        contexts: the search text and the country of each query; None = all unknown.
     """
     queries = queries.recent(ranker.recent_items)
     rows, scores = [], []
-    for line in range(len(queries)):
-        views = queries.rows[queries.offsets[line] : queries.offsets[line + 1]]
-        text, country = (None, None) if said is None else said[line]
-        span = slice(found.offsets[line], found.offsets[line + 1])
+    for number in range(len(queries)):
+        views = queries.rows[queries.offsets[number] : queries.offsets[number + 1]]
+        text, country = QueryContext() if contexts is None else contexts[number]
         context = Context.of(views, ranker.config.recency_weight, query=text, country=country)
-        one, score = prerank.ordered(context, found.rows[span], found.scores[span])
-        rows.append(one[:k])
+        reordered, score = reranker.ordered(context, *retrieved.of(number))
+        rows.append(reordered[:k])
         scores.append(score[:k])
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in rows])]).astype(np.int64)
     if not rows:
-        return found
-    return TopK(offsets, np.concatenate(rows), np.concatenate(scores))
+        return retrieved
+    return TopK(offsets_from_lengths([len(part) for part in rows]), np.concatenate(rows), np.concatenate(scores))

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.arrays import Floats, Rows
 from retrieval.errors import IndexFolderError
 from retrieval.query_text import normalise_query
-from retrieval.topk import Floats, Rows
 
 Codes = NDArray[np.int32]
 COUNTERS = "prerank.npz"
@@ -161,7 +161,7 @@ class Counter:
 
 
 @dataclass(frozen=True, eq=False)
-class PreRanker:
+class Reranker:
     """A linear order over the retrieval score and standardised counters; what is not known counts as the mean.
 
     Shapes: weight (1 + F,) float32, the score's first; mean, deviation (F,) float32. `depth`: so many of the best that
@@ -227,7 +227,7 @@ class PreRanker:
         )
 
     @classmethod
-    def read(cls, folder: Path) -> PreRanker:
+    def read(cls, folder: Path) -> Reranker:
         """From an index folder.
 
         Raises:

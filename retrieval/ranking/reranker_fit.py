@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from retrieval.arrays import Floats, Rows, offsets_from_lengths
 from retrieval.errors import RetrievalError
-from retrieval.ranking.reranker import Context, Counter, PreRanker, raw_features, standardised
-from retrieval.topk import Floats, Rows
+from retrieval.ranking.reranker import Context, Counter, Reranker, raw_features, standardised
 
 
 def fit(
@@ -24,7 +24,7 @@ def fit(
     smoothing: float = 10.0,
     depth: int = 200,
     ridge: float = 1e-3,
-) -> PreRanker:
+) -> Reranker:
     """Learn the weights.
 
     The loss is the softmax cross-entropy of each list, over what retrieval would show: no negative has to be drawn, and
@@ -48,7 +48,7 @@ def fit(
     spread = np.sqrt(np.nansum((every - mean) ** 2, axis=0) / np.maximum(known, 1))
     deviation = np.where(spread > 1e-6, spread, 1).astype(np.float32)
     lengths = np.array([len(candidates[p]) for p in used])
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    starts = offsets_from_lengths(lengths)[:-1]
     own = np.concatenate([scores[p] for p in used])
     scale = float(own.std()) or 1.0
     features = np.column_stack([own / scale, standardised(every, mean, deviation)]).astype(np.float64)
@@ -72,4 +72,4 @@ def fit(
     bounds = [(0.0, None)] + [(None, None)] * (len(first) - 1)
     found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds).x
     found[0] /= scale
-    return PreRanker(tuple(counters), found.astype(np.float32), mean, deviation, smoothing, depth)
+    return Reranker(tuple(counters), found.astype(np.float32), mean, deviation, smoothing, depth)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from retrieval.arrays import Floats, Mask, Rows
 from retrieval.catalogue.items import load_array
 from retrieval.errors import IndexFolderError
-from retrieval.topk import Floats, Mask, Rows
-
-if TYPE_CHECKING:
-    from retrieval.ranking.embedding_ranker import Queries
+from retrieval.queries import Queries
 
 NETWORK, INPUTS = "session.onnx", "session_input.npy"
 _AT_ONCE = 1024  # sessions: beyond that a batch only takes memory

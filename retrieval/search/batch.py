@@ -13,15 +13,16 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from retrieval.arrays import Rows, offsets_from_lengths, positions_in_lists
 from retrieval.catalogue.ads import microseconds
 from retrieval.errors import RequestError
-from retrieval.ranking.embedding_ranker import Queries
-from retrieval.ranking.reranked import Said, ordered
+from retrieval.queries import Queries
+from retrieval.ranking.reranked import QueryContext, rerank
 from retrieval.search.query_table import conform_queries
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import EMBEDDING, FALLBACK, Retriever
 from retrieval.search.scope import Scope
-from retrieval.topk import Rows, TopK
+from retrieval.topk import TopK
 
 SCHEMA = pa.schema(
     [
@@ -47,9 +48,9 @@ class _Query:
     query: str | None
 
     @property
-    def said(self) -> Said:
-        """What the pre-ranker is told."""
-        return self.query, self.country
+    def context(self) -> QueryContext:
+        """What the re-ranker knows of the query besides its items."""
+        return QueryContext(self.query, self.country)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ def _by_index(
         full = np.diff(found.offsets) >= min(depth, len(scope.rows))
         short += [number for number, there in zip(part, full.tolist(), strict=True) if not there]
         kept = np.repeat(full, np.diff(found.offsets))
-        offsets = np.concatenate([[0], np.cumsum(np.diff(found.offsets)[full])]).astype(np.int64)
+        offsets = offsets_from_lengths(np.diff(found.offsets)[full])
         which = np.flatnonzero(full)
         lists = TopK(offsets, found.rows[kept], found.scores[kept])
         there = [part[at] for at in which.tolist()]
@@ -205,7 +206,7 @@ def _joined(parts: list[_Answers]) -> _Answers:
 
 
 def _queries(asked: list[_Query]) -> Queries:
-    offsets = np.concatenate([[0], np.cumsum([len(query.views) for query in asked])]).astype(np.int64)
+    offsets = offsets_from_lengths([len(query.views) for query in asked])
     return Queries(np.array([row for query in asked for row in query.views], np.int64), offsets)
 
 
@@ -230,8 +231,8 @@ def _listed(
     chosen = [asked[number] for number in numbers]
     queries = _queries(chosen)
     if retriever.prerank is not None:
-        said = [query.said for query in chosen]
-        found = ordered(retriever.prerank, retriever.ranker, queries, found, k, said)
+        contexts = [query.context for query in chosen]
+        found = rerank(retriever.prerank, retriever.ranker, queries, found, k, contexts)
     listed = np.diff(found.offsets)
     local = np.repeat(np.arange(len(numbers)), listed)
     recent = queries.recent(retriever.ranker.recent_items)
@@ -240,7 +241,7 @@ def _listed(
     names = np.array([edges.names(kind) or EMBEDDING for kind in kinds.tolist()], dtype=object)
     return _Answers(
         np.array(numbers, np.int64)[local],
-        np.arange(len(found.rows)) - np.repeat(found.offsets[:-1], listed) + 1,
+        positions_in_lists(listed) + 1,
         found.rows,
         _ad_ids(retriever, scope, found.rows),
         found.scores,

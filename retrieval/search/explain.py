@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from retrieval.arrays import Rows
 from retrieval.ranking.reranker import Context
 from retrieval.search.limits import Picker
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Response, Retriever
 from retrieval.search.scope import Scope
-from retrieval.topk import Rows
 
 _EGO_NEIGHBOURS = 20
 _COMPLETIONS = 10

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval.arrays import Mask
 from retrieval.errors import RequestError
-from retrieval.topk import Mask
 
 ID_LENGTH = 512
 Number = Annotated[float, Field(allow_inf_nan=False)]

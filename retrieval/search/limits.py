@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from retrieval.arrays import Floats, Rows
 from retrieval.search.filters import Filters
 from retrieval.search.scope import Scope
-from retrieval.topk import Floats, Rows
 
 if TYPE_CHECKING:
     from retrieval.catalogue.ads import Ads

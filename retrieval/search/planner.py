@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval import topk
+from retrieval.arrays import Floats, Mask, Rows
 from retrieval.errors import RetrievalError
-from retrieval.ranking.embedding_ranker import Asked, EmbeddingRanker, Queries
+from retrieval.queries import Queries
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, PreparedQuery
 from retrieval.search.limits import Picker
 from retrieval.search.scope import SCOPES, Scope, ScopeVectors
-from retrieval.topk import Floats, Mask, Rows, TopK
+from retrieval.topk import TopK
 
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann, Selection
@@ -36,7 +38,9 @@ class Search:
         self._exactly_of.cache_clear()
         self._vectors.clear()
 
-    def best(self, asked: Asked, picker: Picker, *, before: bool = False) -> tuple[list[tuple[int, float]], str]:
+    def best(
+        self, asked: PreparedQuery, picker: Picker, *, before: bool = False
+    ) -> tuple[list[tuple[int, float]], str]:
         """What the picker takes of the best rows of its scope, by the index while it can fill the list, else exactly.
 
         Args:
@@ -91,7 +95,7 @@ class Search:
             len(scope.rows) - outside, gathered=self._vectors.keeps(scope), outside=outside
         )
 
-    def _shortlist(self, asked: Asked, n: int, scope: Scope) -> tuple[Rows, Floats]:
+    def _shortlist(self, asked: PreparedQuery, n: int, scope: Scope) -> tuple[Rows, Floats]:
         """About the n best of the scope by the index, ranked exactly, with the direct tail by its own vectors."""
         assert self.ann is not None
         selection, outside = self._selection_of(scope) if scope.lasting else self._new_selection(scope)

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from retrieval.arrays import Rows
 from retrieval.catalogue.ads import Ads, Eligible, microseconds
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
-from retrieval.ranking.embedding_ranker import Asked, EmbeddingRanker
+from retrieval.ranking.embedding_ranker import EmbeddingRanker, PreparedQuery
 from retrieval.ranking.reranker import Context
 from retrieval.search.filters import NO_FILTERS, Filters, ItemFilter
 from retrieval.search.limits import Picker
 from retrieval.search.planner import Search
 from retrieval.search.request import RetrievalRequest, Stages
 from retrieval.search.scope import SCOPES, Scope
-from retrieval.topk import Rows
 
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann
     from retrieval.index_folder import Index
-    from retrieval.ranking.reranker import PreRanker
+    from retrieval.ranking.reranker import Reranker
     from retrieval.ranking.session_encoder import SessionEncoder
 
 FALLBACK = "fallback"
@@ -94,7 +94,7 @@ class Retriever:
         as_of: datetime,
         config: RetrievalConfig | None = None,
         sessions: SessionEncoder | None = None,
-        prerank: PreRanker | None = None,
+        prerank: Reranker | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.ads = ads
@@ -116,7 +116,7 @@ class Retriever:
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
         """The retriever of an index folder that was read."""
         parts = (index.catalogue, index.edges, index.ads, index.ann)
-        return cls(*parts, as_of=index.as_of, config=config, sessions=index.sessions, prerank=index.prerank)
+        return cls(*parts, as_of=index.as_of, config=config, sessions=index.session_encoder, prerank=index.reranker)
 
     def use(self, ads: Ads) -> None:
         """Answer with other ads from now on; not while a request is answered."""
@@ -174,7 +174,7 @@ class Retriever:
     @property
     def stages(self) -> Stages:
         """The stages that there are."""
-        return Stages(self.ranker.sessions is not None, self.prerank is not None)
+        return Stages(self.ranker.session_encoder is not None, self.prerank is not None)
 
     def ranker_of(self, stages: Stages) -> EmbeddingRanker:
         """What ranks a request that uses these stages."""
@@ -228,7 +228,7 @@ class Retriever:
         return scope.within(passing, lasting=True)
 
     def _pre_ranked(
-        self, asked: Asked, context: Context, picker: Picker, *, before: bool
+        self, asked: PreparedQuery, context: Context, picker: Picker, *, before: bool
     ) -> tuple[list[tuple[int, float]], str, Given]:
         """`Search.best` of what the pre-ranker puts in order; and what it was given."""
         assert self.prerank is not None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.topk import Floats, Mask, Rows
+from retrieval.arrays import Floats, Mask, Rows
 
 # Of so many scopes what follows from them is kept.
 SCOPES = 32

@@ -19,7 +19,7 @@ from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import ScoreWeights, ServeConfig
 from retrieval.live.change_log import ChangeLog
-from retrieval.ranking.reranker import Context, Counter, PreRanker
+from retrieval.ranking.reranker import Context, Counter, Reranker
 from retrieval.search.filters import NO_FILTERS, Filters
 from retrieval.search.retriever import Retriever
 
@@ -160,7 +160,7 @@ def slow_scores(
     return np.asarray(score)
 
 
-def pre_ranker(n: int = 60) -> PreRanker:
+def pre_ranker(n: int = 60) -> Reranker:
     """One that knows items, kinds, a query and a country."""
     generator = np.random.default_rng(5)
     views, opened = generator.integers(0, n, (2, 900))
@@ -184,7 +184,7 @@ def pre_ranker(n: int = 60) -> PreRanker:
         ),
     ]
     some = np.full(4, 0.5, np.float32)
-    return PreRanker(tuple(counters), np.array([1, 0.3, 0.2, 0.4, 0.1], np.float32), -some, some, depth=12)
+    return Reranker(tuple(counters), np.array([1, 0.3, 0.2, 0.4, 0.1], np.float32), -some, some, depth=12)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from jobs.pipeline import rerank_stage
 from jobs.pipeline.build import index_version
 from jobs.pipeline.evaluate import catalogue_of
 from jobs.pipeline.rerank_lists import lists_of, shown_lists
-from jobs.pipeline.rerank_stage import Learned, better_than_retrieval, counted
+from jobs.pipeline.rerank_stage import RerankerWeights, better_than_retrieval, counted
 from jobs.pipeline.training import Chosen, choose
 from retrieval.catalogue.edges import Edges
 from retrieval.index_folder import read_index
@@ -175,7 +175,7 @@ def test_it_is_served_only_if_it_is_better(shop: Any, ranker: EmbeddingRanker, m
 
 def test_an_index_with_a_pre_ranker_serves_it(shop: Any, chosen: Chosen, tmp_path: Path) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
-    learned = Learned(1.0, {"item>item": (0.5, -3.0, 2.0), "category>item": (0.1, -4.0, 1.5)})
+    learned = RerankerWeights(1.0, {"item>item": (0.5, -3.0, 2.0), "category>item": (0.1, -4.0, 1.5)})
     chosen.embeddings.save(tmp_path / "embeddings")
     decided = Chosen(chosen.record, chosen.weights, chosen.embeddings, False, learned)
     decided.save(tmp_path)

@@ -53,7 +53,7 @@ def test_as_much_of_an_encoder_is_followed_as_finds_most(
     shop: Any, chosen: Chosen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scored(ranker: EmbeddingRanker, *_: Any) -> Choice:
-        network = b"" if ranker.sessions is None else ranker.sessions.network
+        network = b"" if ranker.session_encoder is None else ranker.session_encoder.network
         return Choice(0.0, {b"": 0.2, b"0.25": 0.1, b"0.5": 0.3, b"1.0": 0.25}[network])
 
     none = np.zeros((1, 1), np.float32)

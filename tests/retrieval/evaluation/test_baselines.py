@@ -12,7 +12,7 @@ from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.evaluation.baselines import ItemKNN, Popularity, Rules, Swing, TrainingSessions, Transitions
 from retrieval.evaluation.vmis_knn import SessionKNN
-from retrieval.ranking.embedding_ranker import Queries
+from retrieval.queries import Queries
 
 N = 9
 SESSIONS = st.lists(st.lists(st.integers(0, N - 1), max_size=14), max_size=8)

@@ -6,7 +6,8 @@ import pytest
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.protocols import Translated, evaluate, pairs_of, ranked, ratios
 from retrieval.evaluation.sessions import sessions_from_table
-from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+from retrieval.queries import Queries
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.topk import TopK
 
 from .test_protocols import as_ids, table  # type: ignore[import-not-found]

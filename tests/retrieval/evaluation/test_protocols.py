@@ -16,7 +16,8 @@ from retrieval.errors import EvaluationError
 from retrieval.evaluation.pairs import basket_pairs, item_pairs, pairs_of, session_pairs
 from retrieval.evaluation.protocols import choice_score, evaluate, ranked
 from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
-from retrieval.ranking.embedding_ranker import EmbeddingRanker, Queries
+from retrieval.queries import Queries
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
 
 START = datetime(2024, 5, 1, 9, tzinfo=UTC)
 KEYS = ("model", "slice", "metric", "k", "value", "low", "high", "n")

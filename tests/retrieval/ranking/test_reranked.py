@@ -17,8 +17,8 @@ from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.index_folder import build_index, read_index
-from retrieval.ranking.embedding_ranker import Queries
-from retrieval.ranking.reranked import PreRanked
+from retrieval.queries import Queries
+from retrieval.ranking.reranked import RerankedRanker
 from retrieval.ranking.reranker import Context
 from retrieval.search import batch
 from retrieval.search.batch import retrieve_tables
@@ -134,7 +134,7 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
 
 def test_a_ranker_for_evaluation_equals_single_requests(world, catalogue, edges) -> None:
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, prerank=world.pre_ranker())
-    ranked = PreRanked(retriever.ranker, world.pre_ranker())
+    ranked = RerankedRanker(retriever.ranker, world.pre_ranker())
     found = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
     for line, items in enumerate((["item00003"], ["item00005", "item00009"])):
         want = [catalogue.row_of[item] for item in retriever.retrieve(RetrievalRequest(items, 20)).items]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from retrieval.errors import IndexFolderError, RetrievalError
-from retrieval.ranking.reranker import Context, Counter, PreRanker, raw_features
+from retrieval.ranking.reranker import Context, Counter, Reranker, raw_features
 from retrieval.ranking.reranker_fit import fit
 
 #              rows: 0  1  2  3   4
@@ -61,7 +61,7 @@ def test_a_random_log_equals_counting_in_dictionaries() -> None:
 
 def test_what_is_not_known_leaves_the_order_to_the_score() -> None:
     counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
-    ranker = PreRanker((counter,), np.array([1.0, 5.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    ranker = Reranker((counter,), np.array([1.0, 5.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
     score = np.array([0.1, 0.3, 0.2], np.float32)
     assert ranker.scores(after(3), np.array([0, 1, 2]), score) == pytest.approx(score)
 
@@ -124,7 +124,7 @@ def test_what_is_not_among_the_best_stays_behind_them() -> None:
     generator = np.random.default_rng(0)
     rows = np.arange(n, dtype=np.int32)
     counter = Counter.of_pairs("item>item", rows, rows, np.zeros(900, np.int64), generator.integers(0, n, 900))
-    ranker = PreRanker((counter,), np.array([1.0, 2.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
+    ranker = Reranker((counter,), np.array([1.0, 2.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
     given, score = generator.permutation(n), np.sort(generator.random(n).astype(np.float32))[::-1]
     found, scores = ranker.ordered(after(0), given, score)
     assert set(found[:depth]) == set(given[:depth])
@@ -144,9 +144,9 @@ def test_a_pre_ranker_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ),
     )
     half = np.full(2, 0.5, np.float32)
-    ranker = PreRanker(counters, np.array([1, 2, 3], np.float32), half, half, 7.0, 9)
+    ranker = Reranker(counters, np.array([1, 2, 3], np.float32), half, half, 7.0, 9)
     ranker.write(tmp_path)
-    back = PreRanker.read(tmp_path)
+    back = Reranker.read(tmp_path)
     rows, score = np.arange(5), np.linspace(1, 0, 5, dtype=np.float32)
     context = after(0, 1, country="fr")
     assert np.array_equal(back.scores(context, rows, score), ranker.scores(context, rows, score))
@@ -154,4 +154,4 @@ def test_a_pre_ranker_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [counter.name for counter in back.counters] == ["item>category", "country>item"]
     (tmp_path / "prerank.npz").write_bytes(b"not a zip")
     with pytest.raises(IndexFolderError, match=r"prerank\.npz: not readable"):
-        PreRanker.read(tmp_path)
+        Reranker.read(tmp_path)

@@ -11,7 +11,7 @@ from model.config import SessionConfig
 from model.sessions.encoder import SessionEncoder as Trained
 from model.sessions.export import to_onnx
 from retrieval.errors import CatalogueError, IndexFolderError
-from retrieval.ranking.embedding_ranker import Queries
+from retrieval.queries import Queries
 from retrieval.ranking.session_encoder import INPUTS, NETWORK, SessionEncoder
 
 pytest.importorskip("onnxruntime")

@@ -11,7 +11,7 @@ from retrieval.ann.tuning import build
 from retrieval.catalogue.ads import Ads
 from retrieval.config import RetrievalConfig
 from retrieval.errors import QueriesError, RequestError
-from retrieval.ranking.embedding_ranker import Queries
+from retrieval.queries import Queries
 from retrieval.search import batch
 from retrieval.search.batch import SCHEMA, retrieve_tables
 from retrieval.search.query_table import conform_queries

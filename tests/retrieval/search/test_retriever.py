@@ -16,7 +16,7 @@ from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.errors import RequestError
-from retrieval.ranking.embedding_ranker import Queries
+from retrieval.queries import Queries
 from retrieval.search.filters import Filters
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever

@@ -1,0 +1,51 @@
+"""Names of the array types, and arithmetic on ragged arrays: lists of different lengths, stored one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Lengths = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
+
+
+def offsets_from_lengths(lengths: Lengths) -> Rows:
+    """Return where each of n lists starts, and where the last one ends: (n + 1,) int64.
+
+    >>> offsets_from_lengths([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, dtype=np.int64, out=offsets[1:])
+    return offsets
+
+
+def positions_in_lists(lengths: NDArray[np.integer[Any]]) -> Rows:
+    """Return the position, from 0, of every element in its own list: (sum of lengths,) int64.
+
+    >>> positions_in_lists(np.array([2, 0, 3])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    offsets = offsets_from_lengths(lengths)
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+
+
+def spans(starts: Rows, lengths: NDArray[np.integer[Any]]) -> Rows:
+    """Return the indices of the stretches [start, start + length) of an array, one after the other.
+
+    Args:
+        starts: (n,) int64, the first index of each stretch.
+        lengths: (n,) integers, how many indices each stretch has.
+
+    Returns:
+        (sum of lengths,) int64.
+
+    >>> spans(np.array([7, 0]), np.array([2, 3])).tolist()
+    [7, 8, 0, 1, 2]
+    """
+    return positions_in_lists(lengths) + np.repeat(starts, lengths)

@@ -25,7 +25,8 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest import checked_tables, reader
 from graph_build.ingest.contract import Table, mixed_ids
 from graph_build.ingest.warnings import doubts
-from graph_build.report import html, statistics
+from graph_build.report import html
+from graph_build.report.measure import measure_graph
 from graph_build.sessions import rows as sessions
 from graph_build.spark.session import QUERY_SETTINGS, make_room
 from graph_build.spark.storage import join, remove_folder, write_text
@@ -232,7 +233,7 @@ def _build(
         valid = counts.by_type
         if source.impressions:
             valid["impression"] = source.impressions
-        measured = statistics.measure(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
+        measured = measure_graph(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
         summary = GraphSummary(
             as_of=source.as_of,
             events={

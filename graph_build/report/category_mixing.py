@@ -1,63 +1,59 @@
-"""How edges mix the top levels of the catalogue's categories: counted on a sample of pairs of any graph."""
+"""Counts how the graph's edges join the top-level categories of the catalogue."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
+
+from graph_build.report.statistics import CategoryMixing
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 SAMPLE_PAIRS = 500_000
 MOST_CATEGORIES = 12
-OTHER = "others"
+OTHERS = "others"
 
 
-@dataclass(frozen=True)
-class Mixing:
-    """Pairs between categories: `counts[i][j]` of categories i and j, symmetric; `pairs` were looked at in all.
-
-    `within` is the share of pairs inside one category, `expected` what it would be if ends met by chance.
-    """
-
-    categories: list[str]
-    counts: list[list[int]]
-    pairs: int
-    within: float
-    expected: float
-
-
-def measure_mixing(pairs: "DataFrame", total: int, items: "DataFrame") -> Mixing | None:
-    """The mixing of the whole graph's pairs, or None where fewer than two categories are joined by any.
+def measure_mixing(pairs: "DataFrame", total: int, items: "DataFrame") -> CategoryMixing | None:
+    """Count the pairs of neighbours between each two categories.
 
     Args:
-        pairs: `edges.PAIRS`. total: about how many there are; above SAMPLE_PAIRS they are sampled by hash.
-        items: item (hash), category.
+        pairs: low, high (hashes of items); one row per pair and edge type.
+        total: about how many pairs there are; of more than SAMPLE_PAIRS a sample by hash is counted.
+        items: item (hash), category (levels joined by ">").
+
+    Returns:
+        None if there are fewer than two categories, or no pair joins two items with categories.
     """
     level = F.trim(F.split("category", ">")[0])
-    top = items.select("item", level.alias("level")).where("level != ''")
-    sizes = top.groupBy("level").count().orderBy(F.desc("count"), "level").limit(MOST_CATEGORIES).collect()
-    names = [row[0] for row in sizes]
-    if len(names) < 2:
+    levels = items.select("item", level.alias("level")).where("level != ''")
+    largest = levels.groupBy("level").count().orderBy(F.desc("count"), "level").limit(MOST_CATEGORIES).collect()
+    categories = [row[0] for row in largest]
+    if len(categories) < 2:
         return None
-    place = F.when(F.col("level").isin(names), F.array_position(F.array(*map(F.lit, names)), F.col("level")))
-    top = top.select("item", F.coalesce(place, F.lit(len(names) + 1)).cast("int").alias("at")).persist()
+    number = F.when(F.col("level").isin(categories), F.array_position(F.array(*map(F.lit, categories)), F.col("level")))
+    numbered = levels.select("item", F.coalesce(number, F.lit(len(categories) + 1)).cast("int").alias("category"))
+    numbered = numbered.persist()
     one_in = max(1, total // SAMPLE_PAIRS)
-    chosen = pairs.where((F.col("full_up") > 0) | (F.col("full_down") > 0))
-    chosen = chosen.where(F.pmod(F.xxhash64("low", "high"), F.lit(one_in)) == 0)
-    low = top.select(F.col("item").alias("low"), F.col("at").alias("a"))
-    high = top.select(F.col("item").alias("high"), F.col("at").alias("b"))
-    found = chosen.join(low, "low").join(high, "high").groupBy("a", "b").count().collect()
-    top.unpersist()
-    names = [*names, OTHER] if any(len(names) in (row[0] - 1, row[1] - 1) for row in found) else names
-    counts = [[0] * len(names) for _ in names]
-    for a, b, n in found:
-        counts[a - 1][b - 1] += n
-        counts[b - 1][a - 1] += n
+    sample = pairs.where(F.pmod(F.xxhash64("low", "high"), F.lit(one_in)) == 0)
+    low = numbered.select(F.col("item").alias("low"), F.col("category").alias("a"))
+    high = numbered.select(F.col("item").alias("high"), F.col("category").alias("b"))
+    cells = sample.join(low, "low").join(high, "high").groupBy("a", "b").count().collect()
+    numbered.unpersist()
+    if any(len(categories) < max(row["a"], row["b"]) for row in cells):
+        categories = [*categories, OTHERS]
+    return _tabulate(categories, [(row[0] - 1, row[1] - 1, row[2]) for row in cells])
+
+
+def _tabulate(categories: list[str], cells: list[tuple[int, int, int]]) -> CategoryMixing | None:
+    counts = [[0] * len(categories) for _ in categories]
+    for a, b, n in cells:
+        counts[a][b] += n
+        counts[b][a] += n
     ends = [sum(row) for row in counts]
     all_ends = sum(ends)
     if all_ends == 0:
         return None
-    within = sum(counts[i][i] for i in range(len(names))) / all_ends
+    within = sum(counts[i][i] for i in range(len(categories))) / all_ends
     expected = sum((n / all_ends) ** 2 for n in ends)
-    return Mixing(names, counts, all_ends // 2, within, expected)
+    return CategoryMixing(categories, counts, all_ends // 2, within, expected)

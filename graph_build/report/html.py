@@ -4,8 +4,7 @@ import math
 from html import escape
 from itertools import zip_longest
 
-from graph_build.report.category_mixing import Mixing
-from graph_build.report.statistics import Figures
+from graph_build.report.statistics import CategoryMixing, GraphStatistics
 from graph_build.summary import GraphSummary
 
 COLOURS = {"strong_click": "var(--a)", "swing": "var(--b)", "co_search": "var(--c)"}
@@ -45,7 +44,7 @@ svg text { fill:var(--soft); font:12px system-ui,sans-serif }
 """
 
 
-def render(summary: GraphSummary, figures: Figures) -> str:
+def render(summary: GraphSummary, statistics: GraphStatistics) -> str:
     """The report as one self-contained page, in the reader's light or dark."""
     refused = {
         f"{table}: {reason}": n for table, reasons in summary.quarantined.items() for reason, n in reasons.items()
@@ -89,19 +88,19 @@ def render(summary: GraphSummary, figures: Figures) -> str:
             "Each row adds one edge type to those above it. Reachable: the share of all items that an item leads to "
             "along edges, on average. Components and the other shares take the edges as undirected and count every "
             "item; clustering is the chance that two neighbours of an item are neighbours.",
-            _steps(figures) + "".join(f"<p>{escape(note)}</p>" for note in figures.notes),
+            _steps(statistics) + "".join(f"<p>{escape(note)}</p>" for note in statistics.notes),
         ),
         _section(
             "Degrees",
             "Share of all items with at least so many neighbours, by edge type; both axes logarithmic.",
-            _degree_plot(figures.degrees, summary.nodes),
+            _degree_plot(statistics.degrees, summary.nodes),
         ),
         _section(
             "Hubs",
             "The items with most neighbours, by edge type.",
-            _hubs(figures.hubs) if figures.hubs else "<p>None.</p>",
+            _hubs(statistics.hubs) if statistics.hubs else "<p>None.</p>",
         ),
-        *([_mixing(figures.mixing)] if figures.mixing else []),
+        *([_mixing(statistics.mixing)] if statistics.mixing else []),
         _section(
             "Cut by caps",
             "Bot-like sessions, very popular items and very busy users are cut before they are counted. Below, what "
@@ -149,25 +148,25 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
 
 
-def _steps(figures: Figures) -> str:
-    if not figures.steps:
+def _steps(statistics: GraphStatistics) -> str:
+    if not statistics.steps:
         return ""
     head = ["edges", "pairs", "density", "both ways", "reachable", "components", "largest", "items alone"]
     head += ["clustering", "deepest core"]
     rows = [
         [
-            ("+ " if number else "") + LABELS[step.added],
+            ("+ " if number else "") + LABELS[step.edge_type],
             f"{step.pairs:,}",
             f"{step.density:.2e}",
             f"{step.reciprocity:.1%}",
             f"{step.reachable:.1%}",
             f"{step.components:,}",
             f"{step.largest_share:.1%}",
-            f"{step.alone_share:.1%}",
+            f"{step.isolated_share:.1%}",
             "–" if step.clustering is None else f"{step.clustering:.3f}",
-            "–" if step.core is None else str(step.core),
+            "–" if step.deepest_core is None else str(step.deepest_core),
         ]
-        for number, step in enumerate(figures.steps)
+        for number, step in enumerate(statistics.steps)
     ]
     return _table(head, rows)
 
@@ -185,7 +184,7 @@ def _most_cut(most_cut: dict[str, dict[str, int]]) -> str:
     return _table([RULES[rule] for rule in rules], rows) if rows else ""
 
 
-def _mixing(mixing: Mixing) -> str:
+def _mixing(mixing: CategoryMixing) -> str:
     """Rows: of the neighbours of a category's items, the share in each category; darker is more."""
     cell, left, top = 34, 190, 14
     size = len(mixing.categories)

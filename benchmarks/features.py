@@ -31,7 +31,8 @@ from model.encoder_input import encoder_input
 from model.graph import ItemGraph, load_graph
 from model.propagation import in_neighbours
 from model.tail import group_tail, no_groups
-from model.trainer import Trained, train
+from model.trained import Trained
+from model.trainer import train
 
 GROUPS = 40
 COPIES = 2

@@ -33,7 +33,8 @@ from model.config import ModelConfig
 from model.embed import semantic_ids
 from model.embeddings import Embeddings
 from model.graph import ItemGraph, load_graph
-from model.quantizer import figures, k_means, prefix_groups, squared_distances
+from model.kmeans import k_means, squared_distances
+from model.semantic_ids import code_usage, prefix_groups
 from model.tail import TailGroups
 from model.trainer import train
 
@@ -154,7 +155,7 @@ def gap(shop: Shop, chosen: argparse.Namespace) -> list[str]:
                 trained = train(shop.graph, config)
                 mine = trained.embeddings
                 loss = shop.loss(mine.query, mine.item, config)
-                found.append((loss, cells(mine), figures(semantic_ids(trained.network, trained.encoder), size)))
+                found.append((loss, cells(mine), code_usage(semantic_ids(trained.network, trained.encoder), size)))
             add(f"{shape}, {way}", found)
     return [*lines, ""]
 
@@ -176,7 +177,7 @@ def afterwards(
     quantised = (parts.reshape(item.shape) / config.members**0.5).numpy()
     own = quantised[plain.tail_rows]
     again = Embeddings(plain.item_ids, plain.query, quantised, plain.tail_rows, own, plain.prior)
-    found = figures(torch.stack(codes, dim=1).numpy(), size)
+    found = code_usage(torch.stack(codes, dim=1).numpy(), size)
     return shop.loss(plain.query, quantised, config), cells(again), found
 
 

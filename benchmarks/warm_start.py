@@ -29,10 +29,10 @@ from jobs.pipeline.build import RunInputs, build_graph
 from jobs.pipeline.evaluate import KIND, catalogue_of
 from jobs.pipeline.test_events import read_events
 from jobs.pipeline.training import choose, fit_everything
-from model.align import aligned
+from model.align import align_embeddings
 from model.artefact import save_model
 from model.embeddings import Embeddings
-from model.warm_start import Start
+from model.warm_start import WarmStart
 from retrieval import topk
 from retrieval.catalogue.edges import Edges
 from retrieval.config import ScoreWeights
@@ -111,13 +111,13 @@ def main() -> int:
 
 def build(graph: Path, model: Path, config: Config, before: Built | None, start: str) -> tuple[Built, Embeddings]:
     """(the night, aligned if warm; its embeddings as they were trained)."""
-    warm = Start.of(before.model, before.graph / "full") if before and start == "warm" else None
+    warm = WarmStart.load(before.model, before.graph / "full") if before and start == "warm" else None
     began = time.process_time()
     chosen = choose(graph, config, lambda *_: None, start=warm, half=CHOOSING)
     trained = fit_everything(graph, config, chosen.record.share, lambda *_: None, start=warm)
     cpu = time.process_time() - began
     save_model(model, trained, config.model)
-    found = aligned(trained.embeddings, before.embeddings) if before and start == "warm" else None
+    found = align_embeddings(trained.embeddings, before.embeddings) if before and start == "warm" else None
     embeddings = found[0] if found else trained.embeddings
     steps = (chosen.record.steps, chosen.record.schedule_steps)
     return Built(graph, model, embeddings, chosen.weights, cpu, steps), trained.embeddings
@@ -158,7 +158,7 @@ def borrowed(embeddings: Embeddings, before: Embeddings) -> Embeddings:
     query = embeddings.query.copy()
     query[shared] = before.query[rows.drop_null().to_numpy()]
     return Embeddings(
-        embeddings.item_ids, query, embeddings.item, embeddings.tail_rows, embeddings.item_own, embeddings.prior
+        embeddings.item_ids, query, embeddings.item, embeddings.tail_rows, embeddings.item_unaveraged, embeddings.prior
     )
 
 

@@ -17,7 +17,7 @@ from model.embeddings import Embeddings
 Floats = NDArray[np.float32]
 
 
-def rotation(of: Floats, onto: Floats) -> NDArray[np.float64]:
+def procrustes_rotation(of: Floats, onto: Floats) -> NDArray[np.float64]:
     """(D, D) orthogonal R with `of` @ R as near to `onto` as can be: orthogonal Procrustes (Schönemann 1966).
 
         R = U Vᵀ,  U Σ Vᵀ = ofᵀ onto
@@ -29,7 +29,7 @@ def rotation(of: Floats, onto: Floats) -> NDArray[np.float64]:
     return left @ right
 
 
-def aligned(
+def align_embeddings(
     embeddings: Embeddings, previous: Embeddings, prefixes: Sequence[int] = ()
 ) -> tuple[Embeddings, float] | None:
     """The embeddings turned onto the previous ones by the items that both have; and the mean cosine of these then.
@@ -51,6 +51,6 @@ def aligned(
     onto = np.concatenate([previous.query[before], previous.item[before]])
     turn = np.zeros((dim, dim), np.float32)
     for band in (slice(a, b) for a, b in pairwise([0, *prefixes, dim])):
-        turn[band, band] = rotation(of[:, band], onto[:, band])
-    turned = {name: getattr(embeddings, name) @ turn for name in ("query", "item", "item_own")}
+        turn[band, band] = procrustes_rotation(of[:, band], onto[:, band])
+    turned = {name: getattr(embeddings, name) @ turn for name in ("query", "item", "item_unaveraged")}
     return replace(embeddings, **turned), float(np.einsum("nd,nd->n", of @ turn, onto).mean())

@@ -13,7 +13,7 @@ from model.codec import read_versioned, reading
 from model.config import ModelConfig
 from model.features import FittedFeatures, Vocabulary
 from model.network import LightSAGE
-from model.trainer import Trained, TrainingRecord
+from model.trained import Trained, TrainingRecord
 
 FORMAT_VERSION = 2
 _REMEDY = "train again"

@@ -19,8 +19,8 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
     """Embed every item, cold ones included.
 
     `query` and `item` see a tail item by the row that the encoder's input gives it: its group's mean as in training, or
-    its own. `item_own` puts its own features in the self slot, for candidates that have a kept edge from the item being
-    viewed. The neighbour average is the same in all roles: it reads those same rows. `prior` (N,) is passed on.
+    its own. `item_unaveraged` puts its own features in the self slot, for candidates with a kept edge from the item
+    being viewed. The neighbour average is the same in all roles: it reads those same rows. `prior` (N,) is passed on.
     """
     network.eval()
     tail = np.flatnonzero((graph.is_tail) & ~graph.is_cold)
@@ -32,7 +32,7 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
             query=_head(network, own, average, "query"),
             item=_head(network, own, average, "item"),
             tail_rows=tail.astype(np.int64),
-            item_own=_head(network, table[rows], average[rows], "item"),
+            item_unaveraged=_head(network, table[rows], average[rows], "item"),
             prior=prior,
         )
 

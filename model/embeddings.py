@@ -14,7 +14,13 @@ from model.errors import ModelFormatError
 
 FORMAT_VERSION = 2
 _REMEDY = "embed again"
-_ARRAYS = ("query", "item", "tail_rows", "item_own", "prior")
+_FILES = {
+    "query": "query.npy",
+    "item": "item.npy",
+    "tail_rows": "tail_rows.npy",
+    "item_unaveraged": "item_own.npy",
+    "prior": "prior.npy",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Embeddings:
         item_ids: (N,) strings, sorted; the row order of every matrix
         query: (N, D) float32: the item as what is being looked at; item: (N, D) float32: the item as a candidate
         tail_rows: (T,) int64 ascending: rows of tail items with at least one event
-        item_own: (T, D) float32: those as candidates with their own features, not their group's mean
+        item_unaveraged: (T, D) float32: those as candidates with their own features, not their group's mean
         prior: (N,) float32: log of how much more each item is in demand lately (`model.prior`)
     """
 
@@ -33,15 +39,15 @@ class Embeddings:
     query: NDArray[np.float32]
     item: NDArray[np.float32]
     tail_rows: NDArray[np.int64]
-    item_own: NDArray[np.float32]
+    item_unaveraged: NDArray[np.float32]
     prior: NDArray[np.float32]
 
     def save(self, directory: Path) -> None:
         """Write the folder; `meta.json` comes last."""
         directory.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"item_id": self.item_ids}), directory / "item_ids.parquet")
-        for name in _ARRAYS:
-            np.save(directory / f"{name}.npy", np.ascontiguousarray(getattr(self, name)), allow_pickle=False)
+        for name, file in _FILES.items():
+            np.save(directory / file, np.ascontiguousarray(getattr(self, name)), allow_pickle=False)
         meta = {"format_version": FORMAT_VERSION, "rows": len(self.item_ids), "dim": self.query.shape[1]}
         (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
@@ -58,19 +64,19 @@ class Embeddings:
         with reading(directory / "item_ids.parquet", _REMEDY):
             item_ids = pq.read_table(directory / "item_ids.parquet")["item_id"].combine_chunks()
         arrays = {}
-        for name in _ARRAYS:
-            with reading(directory / f"{name}.npy", _REMEDY):
-                arrays[name] = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name, file in _FILES.items():
+            with reading(directory / file, _REMEDY):
+                arrays[name] = np.load(directory / file, mmap_mode="r", allow_pickle=False)
         shapes = {
             "query": (rows, dim),
             "item": (rows, dim),
-            "item_own": (arrays["tail_rows"].size, dim),
+            "item_unaveraged": (arrays["tail_rows"].size, dim),
             "prior": (rows,),
         }
         for name, want in shapes.items():
             if arrays[name].shape != want:
                 raise ModelFormatError(
-                    f"{directory / name}.npy has shape {arrays[name].shape}, expected {want}: {_REMEDY}"
+                    f"{directory / _FILES[name]} has shape {arrays[name].shape}, expected {want}: {_REMEDY}"
                 )
         if len(item_ids) != rows:
             raise ModelFormatError(

@@ -105,7 +105,7 @@ class GroupSelector(nn.Module):
         return 1 - (1 - self.logits.softmax(dim=1)).prod(dim=0)
 
 
-class Choosing:
+class SelectorOptimizer:
     """What moves the selectors: their loss on pairs of items that the features' table has not learned."""
 
     def __init__(self, selector: GroupSelector, lr: float) -> None:

@@ -7,18 +7,14 @@ semantic ID: items that share a prefix are alike, and the longer the prefix the 
 
 import math
 from collections import deque
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import SemanticIdConfig
-from model.errors import ModelInputError
+from model.kmeans import k_means, lloyd, squared_distances
 
-_LLOYD = 10
 _SETTLE = 3
 # A code is dead that fewer than this share of an even use would name.
 _DEAD = 0.05
@@ -147,7 +143,7 @@ class ResidualQuantizer(nn.Module):
         return revived
 
     @torch.no_grad()
-    def settle(self, vectors: Tensor) -> None:
+    def finalize_codebooks(self, vectors: Tensor) -> None:
         """In the end: each level's entries to the means of what the (N, D) vectors of all items leave over there.
 
         Training sees vectors with dropout, and whatever of the deeper levels it told apart no item may come to name.
@@ -164,78 +160,3 @@ class ResidualQuantizer(nn.Module):
     def _count(self, level: int, codes: Tensor) -> None:
         share = torch.bincount(codes, minlength=self.config.size) / len(codes)
         self.use[level].mul_(_MEMORY).add_(share, alpha=1 - _MEMORY)
-
-
-def squared_distances(vectors: Tensor, entries: Tensor) -> Tensor:
-    """(B, K) of (B, D) to (K, D), with gradients to both."""
-    cross = vectors @ entries.T
-    return (vectors.square().sum(dim=1, keepdim=True) + entries.square().sum(dim=1)).sub(cross, alpha=2)
-
-
-def k_means(vectors: Tensor, size: int) -> Tensor:
-    """(K, D) centres of (n, D) vectors by ten rounds of Lloyd's from some of them."""
-    centres = vectors[torch.randperm(len(vectors), device=vectors.device)[:size]].clone()
-    if len(centres) < size:
-        raise ModelInputError(
-            f"{len(vectors)} vectors cannot start {size} codes a level: set [model.semantic_ids] size lower"
-        )
-    return lloyd(vectors, centres, _LLOYD)
-
-
-def lloyd(vectors: Tensor, centres: Tensor, rounds: int) -> Tensor:
-    """(K, D) centres after so many rounds of Lloyd's; an empty cluster restarts at a vector far out."""
-    for _ in range(rounds):
-        distance, nearest = squared_distances(vectors, centres).min(dim=1)
-        counts = torch.bincount(nearest, minlength=len(centres))
-        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
-        empty = (counts == 0).nonzero().squeeze(1)[: len(vectors)]
-        centres = sums / counts.clamp(min=1)[:, None]
-        centres[empty] = vectors[distance.topk(len(empty)).indices]
-    return centres
-
-
-def figures(codes: NDArray[np.integer], size: int) -> dict[str, Any]:
-    """How (N, L) codes of K entries a level are used.
-
-    Returns:
-        usage and perplexity: of each level, as shares of K; collisions: the share of items that have another's ID
-    """
-    usage, perplexity = [], []
-    for column in codes.T:
-        share = np.bincount(column, minlength=size) / len(codes)
-        used = share[share > 0]
-        usage.append(round(len(used) / size, 4))
-        perplexity.append(round(float(np.exp(-(used * np.log(used)).sum())) / size, 4))
-    _, times = np.unique(codes, axis=0, return_counts=True)
-    return {
-        "usage": usage,
-        "perplexity": perplexity,
-        "collisions": round(float(times[times > 1].sum() / len(codes)), 4),
-    }
-
-
-def prefix_groups(
-    codes: NDArray[np.integer], events: NDArray[np.integer], rows: NDArray[np.int64], evidence: int
-) -> NDArray[np.int64]:
-    """Group items by as long a prefix as has enough evidence: (T,) int64 group numbers 0…G−1.
-
-    Level by level from the whole code to its first number, the items that are not yet grouped and share a prefix are a
-    group if they have `evidence` events together; what is left at the first level is grouped there however little
-    there is.
-
-    Args:
-        codes: (N, L); events: (N,) training events; rows: (T,) the items to group
-    """
-    codes, events = codes[rows], events[rows]
-    group, count = np.full(len(rows), -1, np.int64), 0
-    for length in range(codes.shape[1], 0, -1):
-        left = np.flatnonzero(group < 0)
-        if len(left) == 0:
-            break
-        _, prefix = np.unique(codes[left, :length], axis=0, return_inverse=True)
-        enough = np.bincount(prefix, weights=events[left]) >= (evidence if length > 1 else 0)
-        number = np.cumsum(enough) - 1 + count
-        chosen = enough[prefix]
-        group[left[chosen]] = number[prefix[chosen]]
-        count += int(enough.sum())
-    return group

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,51 +19,23 @@ from model.batches import Batches, computed_slots, learned_slots
 from model.config import ModelConfig
 from model.embed import embed, unquantised
 from model.embeddings import Embeddings
-from model.encoder_input import EncoderInput, encoder_input
+from model.encoder_input import encoder_input
 from model.errors import ModelInputError
 from model.factorise import factorised_table
-from model.feature_selection import Choosing, GroupSelector, pairs_apart
-from model.features import FittedFeatures, fit_features
+from model.feature_selection import GroupSelector, SelectorOptimizer, pairs_apart
+from model.features import fit_features
 from model.graph import ItemGraph
 from model.network import LightSAGE
 from model.prior import prior_shift
 from model.propagation import in_neighbours
 from model.tail import group_tail, no_groups
-
-if TYPE_CHECKING:
-    from model.warm_start import Start
+from model.trained import Trained, TrainingRecord
+from model.warm_start import WarmStart
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 Validate = Callable[[Embeddings], float]
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """What happened: every evaluation is a row of `curve` (step, mean loss since the last, validation score)."""
-
-    steps: int
-    schedule_steps: int
-    pairs: int
-    curve: tuple[tuple[int, float, float | None], ...]
-    seconds: float
-
-    @property
-    def share(self) -> float:
-        """The share of the schedule after which the weights were best."""
-        return self.steps / self.schedule_steps
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A fitted model with everything that embeds its catalogue."""
-
-    network: LightSAGE
-    features: FittedFeatures
-    encoder: EncoderInput
-    embeddings: Embeddings
-    record: TrainingRecord
 
 
 @dataclass
@@ -81,7 +52,7 @@ def train(
     *,
     validate: Validate | None = None,
     share: float | None = None,
-    start: "Start | None" = None,
+    start: WarmStart | None = None,
     keep_groups: int | None = None,
     progress: Progress | None = None,
 ) -> Trained:
@@ -118,7 +89,7 @@ def _train(
     config: ModelConfig,
     validate: Validate | None,
     share: float | None,
-    start: "Start | None",
+    start: WarmStart | None,
     keep_groups: int | None,
     progress: Progress | None,
 ) -> Trained:
@@ -149,7 +120,7 @@ def _train(
             network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[with_id]))] = 0.0
     warm = start is not None and not fixed and start.fits(network)
     if start is not None and warm:
-        known = start.give(network, features, graph.item_ids.filter(pa.array(with_id)))
+        known = start.copy_into(network, features, graph.item_ids.filter(pa.array(with_id)))
         log.info("warm start: %.1f%% of the table's rows begin where an earlier model ended", 100 * known)
     elif start is not None:
         log.warning("no warm start: the earlier model has another size, or the table is fixed")
@@ -161,7 +132,7 @@ def _train(
         pairs, judged = pairs_apart(pairs, graph.num_items, options.seed)
         size = min(options.batch_size, len(judged))
         judging = Batches(judged, size, graph.num_items, config, neighbours, device)
-        choosing = Choosing(network.selector, 3 * options.table_lr)
+        choosing = SelectorOptimizer(network.selector, 3 * options.table_lr)
     batch = min(options.batch_size, len(pairs))
     per_epoch = max(1, min(len(pairs), options.max_pairs_per_epoch) // batch)
     schedule = max(1, round(per_epoch * options.max_epochs * (options.warm_share if warm else 1)))
@@ -210,7 +181,7 @@ def _train(
     if best.weights:
         network.load_state_dict(best.weights)
     if network.quantizer is not None:
-        network.quantizer.settle(unquantised(network, served))
+        network.quantizer.finalize_codebooks(unquantised(network, served))
     record = TrainingRecord(
         best.step or last, schedule, len(pairs), tuple(curve), round(time.perf_counter() - began, 3)
     )

@@ -19,7 +19,7 @@ from model.network import LightSAGE
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """An earlier model: its weights, its transforms, and `ids` (strings), the items of the first rows of its table."""
 
     network: LightSAGE
@@ -27,7 +27,7 @@ class Start:
     ids: pa.Array
 
     @classmethod
-    def of(cls, model: Path, graph: Path) -> "Start":
+    def load(cls, model: Path, graph: Path) -> "WarmStart":
         """From a version's `model/` and the `graph/full` that it was trained on.
 
         Raises:
@@ -54,7 +54,7 @@ class Start:
             other[name].shape == weight.shape for name, weight in mine.items()
         )
 
-    def give(self, network: LightSAGE, features: FittedFeatures, ids: pa.Array) -> float:
+    def copy_into(self, network: LightSAGE, features: FittedFeatures, ids: pa.Array) -> float:
         """Copy the weights of every row that the earlier table has too; returns the share of rows that were found.
 
         Args:

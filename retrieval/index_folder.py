@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval.catalogue.ads import Ads, conform, microseconds
 from retrieval.catalogue.edges import Edges
-from retrieval.catalogue.items import Catalogue, load_array
+from retrieval.catalogue.items import VECTOR_FILES, Catalogue, load_array
 from retrieval.config import RetrievalConfig
 from retrieval.errors import CatalogueError, IndexFolderError
 from retrieval.ranking.reranker import COUNTERS, Reranker
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 FORMAT = 2
-_ARRAYS = ("query", "item", "tail_rows", "item_own", "bias")
+_FILES = VECTOR_FILES | {"bias": "bias.npy"}
 _EDGE_ARRAYS = ("indptr", "dst", "type", "weight", "type_names")
 
 
@@ -83,8 +83,8 @@ def build_index(
     folder.mkdir(parents=True, exist_ok=True)
     built.write(folder / "vectors.faiss")
     np.save(folder / "indexed_rows.npy", rows)
-    for name in _ARRAYS:
-        np.save(folder / f"{name}.npy", np.ascontiguousarray(getattr(catalogue, name)))
+    for name, file in _FILES.items():
+        np.save(folder / file, np.ascontiguousarray(getattr(catalogue, name)))
     arrays: dict[str, NDArray[Any]] = {name: getattr(edges, name) for name in _EDGE_ARRAYS[:-1]}
     np.savez(
         folder / "edges.npz",
@@ -193,13 +193,13 @@ def _read_meta(path: Path) -> dict[str, Any]:
 
 def _read_catalogue(folder: Path) -> Catalogue:
     items = _read_table(folder / "items.parquet")
-    arrays = {name: load_array(folder / f"{name}.npy") for name in _ARRAYS}
+    arrays = {name: load_array(folder / file) for name, file in _FILES.items()}
     return Catalogue(
         item_ids=np.array(items["item_id"].to_pylist(), dtype=object),
         query=arrays["query"],
         item=arrays["item"],
         tail_rows=np.asarray(arrays["tail_rows"]),
-        item_own=arrays["item_own"],
+        item_unaveraged=arrays["item_unaveraged"],
         bias=arrays["bias"],
         events=items["events"].to_numpy(),
         popularity=items["popularity"].to_numpy(),

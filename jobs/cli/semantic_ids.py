@@ -31,12 +31,12 @@ def semantic_ids(
     be joined to the items table and named in `[model.features] columns`.
     """
     from model.graph import load_graph
-    from model.quantizer import figures
+    from model.semantic_ids import code_usage
 
     full = load_graph(graph, "full", graph / "tables" / "items")
     codes = learned_codes(full, config.model, levels, size, report)
     columns = {"item_id": full.item_ids, "code": pa.array(list(codes), pa.list_(pa.uint8()))}
-    return pa.table(columns | prefix_columns(codes)), figures(codes, size)
+    return pa.table(columns | prefix_columns(codes)), code_usage(codes, size)
 
 
 def learned_codes(

@@ -48,7 +48,7 @@ from jobs.workspace.workspace import (
 
 if TYPE_CHECKING:
     from graph_build.summary import GraphSummary
-    from model.warm_start import Start
+    from model.warm_start import WarmStart
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ class _Night:
 
     def _refit(self, graph: Done, fit: Done, parent: Version | None) -> Done:
         from jobs.pipeline.training import Chosen, fit_everything
-        from model.align import aligned
+        from model.align import align_embeddings
         from model.artefact import save_model
         from model.embeddings import Embeddings
 
@@ -254,7 +254,7 @@ class _Night:
             embeddings = trained.embeddings
             before = Embeddings.load(parent.path / "embeddings") if parent else None
             prefixes = self.config.model.matryoshka
-            if parent and before and (turned := aligned(embeddings, before, prefixes)):
+            if parent and before and (turned := align_embeddings(embeddings, before, prefixes)):
                 embeddings, cosine = turned
                 log.info("aligned to %s: mean cosine of the shared items %.3f", parent.name, cosine)
             embeddings.save(out / "embeddings")
@@ -349,14 +349,14 @@ class _Night:
         self.record.forced += [gate.name for gate in bad]
         log.warning("published all the same, as --force was given: %s", said)
 
-    def _start(self, parent: Version | None) -> "Start | None":
+    def _start(self, parent: Version | None) -> "WarmStart | None":
         from model.errors import ModelFormatError
-        from model.warm_start import Start
+        from model.warm_start import WarmStart
 
         if parent is None or not self.config.nightly.warm_start:
             return None
         try:
-            start = Start.of(parent.path / "model", parent.path / "graph" / "full")
+            start = WarmStart.load(parent.path / "model", parent.path / "graph" / "full")
         except ModelFormatError as error:
             log.warning("no warm start: %s", error)
             return None

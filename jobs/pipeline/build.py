@@ -26,7 +26,7 @@ from jobs.workspace.workspace import (
 if TYPE_CHECKING:
     from graph_build.summary import GraphSummary
     from jobs.pipeline.training import Chosen
-    from model.trainer import TrainingRecord
+    from model.trained import TrainingRecord
 
 log = logging.getLogger(__name__)
 

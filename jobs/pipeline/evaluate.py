@@ -163,7 +163,7 @@ def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights")
         query=embeddings.query,
         item=embeddings.item,
         tail_rows=embeddings.tail_rows,
-        item_own=embeddings.item_own,
+        item_unaveraged=embeddings.item_unaveraged,
         events=events,
         popularity=nodes["popularity"].to_numpy().astype(np.float64),
         bias=item_bias(embeddings.prior, events, weights),

@@ -101,7 +101,7 @@ def served(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":
 
     if not share:
         return None
-    encoder = trained.following(share).encoder
+    encoder = trained.blend(share).encoder
     return SessionEncoder(to_onnx(encoder), trained.session_input, encoder.length)
 
 

@@ -13,8 +13,8 @@ from jobs.progress import ProgressCallback
 if TYPE_CHECKING:
     from jobs.pipeline.rerank_stage import RerankerWeights
     from model.embeddings import Embeddings
-    from model.trainer import Trained, TrainingRecord
-    from model.warm_start import Start
+    from model.trained import Trained, TrainingRecord
+    from model.warm_start import WarmStart
     from retrieval.config import ScoreWeights
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Chosen:
         """Read back what `save` wrote."""
         from jobs.pipeline.rerank_stage import RerankerWeights
         from model.embeddings import Embeddings
-        from model.trainer import TrainingRecord
+        from model.trained import TrainingRecord
         from retrieval.config import ScoreWeights
 
         choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ class Chosen:
 
 
 def choose(
-    graph: Path, config: Config, report: ProgressCallback, *, start: "Start | None" = None, half: int | None = None
+    graph: Path, config: Config, report: ProgressCallback, *, start: "WarmStart | None" = None, half: int | None = None
 ) -> Chosen:
     """Fit `fit/`, and choose on the hold-out when to stop and how the terms of the score weigh.
 
@@ -100,7 +100,7 @@ def choose(
 
 
 def fit_everything(
-    graph: Path, config: Config, share: float, report: ProgressCallback, *, start: "Start | None" = None
+    graph: Path, config: Config, share: float, report: ProgressCallback, *, start: "WarmStart | None" = None
 ) -> "Trained":
     """Fit `full/` for the share of the schedule that was chosen."""
     from model.graph import load_graph

@@ -53,7 +53,7 @@ class TrainedSessions:
     encoder: SessionEncoder
     session_input: NDArray[np.float32]
 
-    def following(self, share: float) -> "TrainedSessions":
+    def blend(self, share: float) -> "TrainedSessions":
         """The same, but what it learned is followed by a share in [0, 1] only, the rest being the weighted mean."""
         encoder = copy.deepcopy(self.encoder)
         encoder.share.fill_(share)

@@ -19,6 +19,13 @@ from retrieval.catalogue.score_terms import item_bias
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
 
+VECTOR_FILES = {
+    "query": "query.npy",
+    "item": "item.npy",
+    "tail_rows": "tail_rows.npy",
+    "item_unaveraged": "item_own.npy",
+}
+"""Field of a Catalogue → its file, in an embeddings folder and in an index folder alike."""
 ATTRIBUTES = ("category", "brand", "price", "title")
 _NORM_TOLERANCE = 1e-3
 _CHECK_ROWS = 65_536
@@ -29,8 +36,8 @@ class Catalogue:
     """Row-aligned arrays of N items; a row number means nothing outside one version.
 
     Shapes: item_ids (N,) str objects, sorted, unique; query, item (N, D) float32, L2-normalised, may be memory-mapped;
-    tail_rows (T,) int64, ascending: the items with their own vectors in item_own (T, D) float32; events (N,) int64;
-    popularity (N,) float64 ≥ 0; bias (N,) float32, finite: added to each of the item's scores as a
+    tail_rows (T,) int64, ascending: the items with their own vectors in item_unaveraged (T, D) float32; events (N,)
+    int64; popularity (N,) float64 ≥ 0; bias (N,) float32, finite: added to each of the item's scores as a
     candidate; attributes: a table of N rows with any of category, brand, price, title.
 
     Raises:
@@ -42,7 +49,7 @@ class Catalogue:
     query: Floats
     item: Floats
     tail_rows: Rows
-    item_own: Floats
+    item_unaveraged: Floats
     events: Rows
     popularity: NDArray[np.float64]
     bias: Floats
@@ -56,7 +63,7 @@ class Catalogue:
         shapes = {
             "query": (self.query.shape, (n, dim)),
             "item": (self.item.shape, (n, dim)),
-            "item_own": (self.item_own.shape, (len(self.tail_rows), dim)),
+            "item_unaveraged": (self.item_unaveraged.shape, (len(self.tail_rows), dim)),
             "events": (self.events.shape, (n,)),
             "popularity": (self.popularity.shape, (n,)),
             "bias": (self.bias.shape, (n,)),
@@ -65,7 +72,7 @@ class Catalogue:
         for name, (got, expected) in shapes.items():
             if got != expected:
                 raise CatalogueError(f"{name} has shape {got}, expected {expected}: {n} item ids, dimension {dim}")
-        for name in ("query", "item", "item_own"):
+        for name in ("query", "item", "item_unaveraged"):
             if getattr(self, name).dtype != np.float32:
                 raise CatalogueError(f"{name} must be float32, got {getattr(self, name).dtype}")
         if len(bad := np.flatnonzero(~np.isfinite(self.bias))):
@@ -77,7 +84,7 @@ class Catalogue:
             raise CatalogueError(f"tail_rows must be ascending row numbers below {n}, each once")
         _check_vectors("query", self.query, self.item_ids)
         _check_vectors("item", self.item, self.item_ids)
-        _check_vectors("item_own", self.item_own, self.item_ids[self.tail_rows])
+        _check_vectors("item_unaveraged", self.item_unaveraged, self.item_ids[self.tail_rows])
 
     def _check_ids(self) -> None:
         ids = self.item_ids
@@ -114,13 +121,13 @@ class Catalogue:
 
     @cached_property
     def slot_of(self) -> NDArray[np.int32]:
-        """(N,) the line of each item in item_own, -1 for items that have none."""
+        """(N,) the line of each item in item_unaveraged, -1 for items that have none."""
         slots = np.full(self.n_rows, -1, np.int32)
         slots[self.tail_rows] = np.arange(len(self.tail_rows), dtype=np.int32)
         return slots
 
     def tail_slots(self, rows: Rows) -> tuple[Rows, Rows]:
-        """(positions in `rows` of the tail items, their lines in item_own), both int64."""
+        """(positions in `rows` of the tail items, their lines in item_unaveraged), both int64."""
         if not len(self.tail_rows):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         slot = np.minimum(np.searchsorted(self.tail_rows, rows), len(self.tail_rows) - 1)
@@ -147,8 +154,8 @@ def read_catalogue(
     """
     import pyarrow.parquet as pq
 
-    names = ("query", "item", "tail_rows", "item_own", "prior")
-    arrays = {name: load_array(embeddings / f"{name}.npy") for name in names}
+    arrays = {name: load_array(embeddings / file) for name, file in VECTOR_FILES.items()}
+    prior = load_array(embeddings / "prior.npy")
     path = embeddings / "item_ids.parquet"
     try:
         ids = pq.read_table(path, columns=["item_id"])["item_id"].combine_chunks()
@@ -160,10 +167,10 @@ def read_catalogue(
         query=arrays["query"],
         item=arrays["item"],
         tail_rows=np.asarray(arrays["tail_rows"]),
-        item_own=arrays["item_own"],
+        item_unaveraged=arrays["item_unaveraged"],
         events=events,
         popularity=_aligned(nodes, ids, "popularity", 0.0).astype(np.float64),
-        bias=item_bias(arrays["prior"], events, weights or ScoreWeights()),
+        bias=item_bias(prior, events, weights or ScoreWeights()),
         attributes=_attributes(items, ids),
     )
 

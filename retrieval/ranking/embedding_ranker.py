@@ -41,7 +41,7 @@ class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.catalogue.score_terms`, with the long-tail rule at inference.
 
     A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
-    its own, unaveraged vector (`item_own`). Of several viewed items' direct edges each counts as its item does. What
+    its own vector (`item_unaveraged`). Of several viewed items' direct edges each counts as its item does. What
     several items ask for together is said by the session encoder, or without one by their weighted mean. That an item
     was viewed before adds a weight of its own.
     """
@@ -102,7 +102,7 @@ class EmbeddingRanker:
         if self.config.long_tail and len(catalogue.tail_rows):
             slot = catalogue.slot_of[rows]
             tail = slot >= 0
-            scores[tail] = catalogue.item_own[slot[tail]] @ vector
+            scores[tail] = catalogue.item_unaveraged[slot[tail]] @ vector
         scores += catalogue.bias[rows]
         scores += bonus
         return PreparedQuery(vector, rows, scores)
@@ -164,7 +164,7 @@ class EmbeddingRanker:
         here, at = columns(np.arange(len(query)), query * n_rows + rows, pairs)
         if self.config.long_tail:
             tail, slot = self.catalogue.tail_slots(rows[here])
-            own = np.einsum("td,td->t", vectors[query[here[tail]]], self.catalogue.item_own[slot])
+            own = np.einsum("td,td->t", vectors[query[here[tail]]], self.catalogue.item_unaveraged[slot])
             score[here[tail]] = own
         score += self.catalogue.bias[rows]
         score[here] += added[at]
@@ -181,7 +181,7 @@ class EmbeddingRanker:
         query, direct, bonus = self.direct(recent)
         if self.config.long_tail:
             tail, slot = self.catalogue.tail_slots(direct)
-            own = np.einsum("td,td->t", vectors[query[tail]], self.catalogue.item_own[slot])
+            own = np.einsum("td,td->t", vectors[query[tail]], self.catalogue.item_unaveraged[slot])
             kept, column = columns(np.arange(len(tail)), direct[tail], rows)
             score[query[tail][kept], column] = own[kept]
         score += self.catalogue.bias if rows is None else self.catalogue.bias[rows]

@@ -18,7 +18,7 @@ from model.graph import EDGE_TYPES, ItemGraph
 from model.network import LightSAGE
 from model.propagation import Neighbourhood, in_neighbours
 from model.tail import TailGroups, no_groups
-from model.trainer import Trained, TrainingRecord
+from model.trained import Trained, TrainingRecord
 
 Edge = tuple[int, int, str, float]
 MakeGraph = Callable[..., ItemGraph]

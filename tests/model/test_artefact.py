@@ -10,7 +10,7 @@ import torch
 from model.artefact import FORMAT_VERSION, load_model, save_model
 from model.config import ModelConfig
 from model.errors import ModelFormatError
-from model.trainer import Trained
+from model.trained import Trained
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FILES = ("model.json", "transforms.json", "weights.safetensors")

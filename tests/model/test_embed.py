@@ -20,7 +20,7 @@ def test_roles_equal_the_rule_written_as_loops(scene: Callable[..., Any], seed: 
     items = range(s.graph.num_items)
     np.testing.assert_allclose(found.query, [s.head(trained[i], s.average(i), "query") for i in items], atol=1e-4)
     np.testing.assert_allclose(found.item, [s.head(trained[i], s.average(i), "item") for i in items], atol=1e-4)
-    np.testing.assert_allclose(found.item_own, [s.head(own[i], s.average(i), "item") for i in (1, 2)], atol=1e-4)
+    np.testing.assert_allclose(found.item_unaveraged, [s.head(own[i], s.average(i), "item") for i in (1, 2)], atol=1e-4)
 
 
 def test_the_tail_rows_are_the_tail_items_with_events(scene: Callable[..., Any]) -> None:
@@ -29,19 +29,19 @@ def test_the_tail_rows_are_the_tail_items_with_events(scene: Callable[..., Any])
     assert found.tail_rows.tolist() == [1, 2], "not the cold item, whose own features are in `item` already"
     assert found.tail_rows.dtype == np.int64
     assert found.item_ids.equals(s.graph.item_ids)
-    assert {a.dtype for a in (found.query, found.item, found.item_own)} == {np.dtype(np.float32)}
+    assert {a.dtype for a in (found.query, found.item, found.item_unaveraged)} == {np.dtype(np.float32)}
 
 
 def test_a_tail_items_own_vector_is_not_its_groups(scene: Callable[..., Any]) -> None:
     s = scene(1)
     found = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
-    assert not np.allclose(found.item[found.tail_rows], found.item_own, atol=1e-3)
+    assert not np.allclose(found.item[found.tail_rows], found.item_unaveraged, atol=1e-3)
 
 
 def test_switched_off_a_tail_item_has_one_vector_as_a_candidate(scene: Callable[..., Any]) -> None:
     s = scene(2, tail_enabled=False)
     found = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
-    np.testing.assert_allclose(found.item[found.tail_rows], found.item_own, rtol=1e-6)
+    np.testing.assert_allclose(found.item[found.tail_rows], found.item_unaveraged, rtol=1e-6)
 
 
 def test_chunks_make_no_difference(scene: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,5 +49,5 @@ def test_chunks_make_no_difference(scene: Callable[..., Any], monkeypatch: pytes
     whole = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
     monkeypatch.setattr("model.embed._CHUNK", 2)
     parts = embed(s.graph, s.network, s.encoder, np.zeros(s.graph.num_items, np.float32))
-    for name in ("query", "item", "item_own"):
+    for name in ("query", "item", "item_unaveraged"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)

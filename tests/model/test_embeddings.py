@@ -11,11 +11,12 @@ import pytest
 from model.config import ModelConfig
 from model.embeddings import FORMAT_VERSION, Embeddings
 from model.errors import ModelFormatError
-from model.trainer import Trained
+from model.trained import Trained
 
 FIXTURES = Path(__file__).parent / "fixtures"
-ARRAYS = ("query", "item", "tail_rows", "item_own", "prior")
-FILES = ("meta.json", "item_ids.parquet", *(f"{name}.npy" for name in ARRAYS))
+ARRAYS = ("query", "item", "tail_rows", "item_unaveraged", "prior")
+ROLES = ("query", "item", "tail_rows", "item_own", "prior")
+FILES = ("meta.json", "item_ids.parquet", *(f"{role}.npy" for role in ROLES))
 
 
 def counted() -> Embeddings:
@@ -25,7 +26,7 @@ def counted() -> Embeddings:
         query=np.arange(6, dtype=np.float32).reshape(3, 2),
         item=np.arange(6, 12, dtype=np.float32).reshape(3, 2),
         tail_rows=np.array([0, 2], np.int64),
-        item_own=np.arange(12, 16, dtype=np.float32).reshape(2, 2),
+        item_unaveraged=np.arange(12, 16, dtype=np.float32).reshape(2, 2),
         prior=np.arange(16, 19, dtype=np.float32),
     )
 
@@ -66,10 +67,10 @@ def test_rows_in_another_memory_order_are_written_contiguous(tmp_path: Path) -> 
 
 
 def test_a_catalogue_without_a_tail_comes_back(tmp_path: Path) -> None:
-    no_tail = {"tail_rows": np.zeros(0, np.int64), "item_own": np.zeros((0, 2), np.float32)}
+    no_tail = {"tail_rows": np.zeros(0, np.int64), "item_unaveraged": np.zeros((0, 2), np.float32)}
     Embeddings(**{**counted().__dict__, **no_tail}).save(tmp_path)
     found = Embeddings.load(tmp_path)
-    assert (found.tail_rows.shape, found.item_own.shape) == ((0,), (0, 2))
+    assert (found.tail_rows.shape, found.item_unaveraged.shape) == ((0,), (0, 2))
 
 
 def test_those_of_a_model_come_back(tmp_path: Path, known_model: tuple[Trained, ModelConfig]) -> None:

@@ -14,7 +14,7 @@ from model.artefact import load_model, save_model
 from model.config import FeatureConfig, ModelConfig
 from model.errors import ModelInputError
 from model.features import FeatureMatrix, FittedFeatures, fit_features, title_grams
-from model.trainer import Trained
+from model.trained import Trained
 
 
 def items_table(n: int, **columns: Any) -> pa.Table:

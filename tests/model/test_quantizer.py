@@ -15,7 +15,9 @@ from model.config import ModelConfig, SemanticIdConfig
 from model.embed import embed, semantic_ids
 from model.errors import ModelInputError
 from model.graph import ItemGraph
-from model.quantizer import ResidualQuantizer, figures, k_means, prefix_groups
+from model.kmeans import k_means
+from model.quantizer import ResidualQuantizer
+from model.semantic_ids import code_usage, prefix_groups
 from model.trainer import train
 
 MakeGraph = Callable[..., ItemGraph]
@@ -174,14 +176,14 @@ def small_config(**semantic_ids: Any) -> ModelConfig:
 def test_in_the_end_every_entry_is_the_mean_of_the_items_that_name_it(vectors: Tensor, simvq: bool) -> None:
     torch.manual_seed(0)
     made = ResidualQuantizer(DIM, SemanticIdConfig(levels=2, size=4, simvq=simvq))
-    made.settle(vectors)
+    made.finalize_codebooks(vectors)
     assert not made.started  # nothing to settle
     made.started.fill_(True)
     with torch.no_grad():
         made.maps.mul_(2.0)
         made.entries[:, 1:] = 100.0  # which no vector comes near
     for _ in range(10):
-        made.settle(vectors)
+        made.finalize_codebooks(vectors)
     left = vectors
     for level, codes in enumerate(made.encode(vectors).T):
         assert set(codes.tolist()) == {0, 1, 2, 3}
@@ -192,7 +194,7 @@ def test_in_the_end_every_entry_is_the_mean_of_the_items_that_name_it(vectors: T
 
 def test_a_catalogue_smaller_than_a_codebook_settles(vectors: Tensor) -> None:
     made = quantizer(vectors)
-    made.settle(vectors[:3])
+    made.finalize_codebooks(vectors[:3])
     torch.testing.assert_close(made.decode(made.encode(vectors[:3])), vectors[:3])
 
 
@@ -229,7 +231,7 @@ def test_more_codes_than_vectors_to_start_from_is_an_error_with_a_way_out(make_g
 
 def test_figures_of_codes_by_hand() -> None:
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
-    assert figures(codes, 4) == {
+    assert code_usage(codes, 4) == {
         "usage": [0.5, 0.5],
         "perplexity": [0.5, pytest.approx(np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))) / 4, abs=1e-4)],
         "collisions": 0.5,

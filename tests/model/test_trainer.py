@@ -14,10 +14,11 @@ from model.config import ModelConfig
 from model.embeddings import Embeddings
 from model.errors import ModelInputError
 from model.graph import ItemGraph
-from model.trainer import Trained, train
+from model.trained import Trained
+from model.trainer import train
 
 MakeGraph = Callable[..., ItemGraph]
-ROLES = ("query", "item", "item_own")
+ROLES = ("query", "item", "item_unaveraged")
 
 
 def config_of(**sections: Any) -> ModelConfig:
@@ -196,9 +197,9 @@ def test_the_tail_switch_gives_candidates_of_one_group_a_vector_of_their_own(mak
     graph = dataclasses.replace(small_graph(make_graph), items=brands)
     settings = ({"at_inference": True}, {"at_inference": False}, {"enabled": False, "at_inference": True})
     on, training, off = (train(graph, config_of(tail=tail)).embeddings for tail in settings)
-    assert not np.allclose(on.item[on.tail_rows], on.item_own, atol=1e-3)
+    assert not np.allclose(on.item[on.tail_rows], on.item_unaveraged, atol=1e-3)
     for own in (training, off):
-        assert np.allclose(own.item[own.tail_rows], own.item_own, atol=1e-5)
+        assert np.allclose(own.item[own.tail_rows], own.item_unaveraged, atol=1e-5)
     assert not np.allclose(training.item, off.item, atol=1e-3), "training alone makes a difference"
 
 

@@ -9,15 +9,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from model.align import aligned, rotation
+from model.align import align_embeddings, procrustes_rotation
 from model.artefact import save_model
 from model.config import FeatureConfig, ModelConfig, TrainConfig
 from model.embeddings import Embeddings
 from model.errors import ModelFormatError
 from model.features import fit_features
 from model.network import LightSAGE
-from model.trainer import Trained, train
-from model.warm_start import Start
+from model.trained import Trained
+from model.trainer import train
+from model.warm_start import WarmStart
 
 
 def shop(make_graph: Any, names: list[str], brands: list[str | None], prices: list[float]) -> Any:
@@ -44,7 +45,7 @@ def before(make_graph: Any) -> tuple[Any, Trained]:
 
 def test_rows_are_joined_by_item_level_and_bucket(make_graph: Any, before: tuple[Any, Trained]) -> None:
     graph, trained = before
-    start = Start(trained.network, trained.features, graph.item_ids)
+    start = WarmStart(trained.network, trained.features, graph.item_ids)
     # i000 is gone, i004 is new; brand "b" is gone, "c" is new.
     items = pa.table(
         {
@@ -58,7 +59,7 @@ def test_rows_are_joined_by_item_level_and_bucket(make_graph: Any, before: tuple
     matrix = features.transform(items, items["item_id"].combine_chunks(), np.ones(4, bool))
     network = LightSAGE(matrix.sparse.shape[1], matrix.dense.shape[1], CONFIG.dim, members=CONFIG.members)
     untouched = network.table.detach().clone()
-    share = start.give(network, features, items["item_id"].combine_chunks())
+    share = start.copy_into(network, features, items["item_id"].combine_chunks())
 
     old, new = trained.network.table, network.table
     by_name = {v.name: v for v in features.vocabularies}
@@ -82,20 +83,20 @@ def test_rows_are_joined_by_item_level_and_bucket(make_graph: Any, before: tuple
 
 def test_content_weights_of_another_title_basis_are_not_taken_over(before: tuple[Any, Trained]) -> None:
     graph, trained = before
-    start = Start(trained.network, trained.features, graph.item_ids)
+    start = WarmStart(trained.network, trained.features, graph.item_ids)
     other = CONFIG.features.model_copy(update={"title_hash_bits": CONFIG.features.title_hash_bits - 1})
     for config, taken in ((CONFIG.features, True), (other, False)):
         features = fit_features(graph.items, config, earlier=trained.features)
         network = LightSAGE(
             len(trained.network.table), len(trained.network.content), CONFIG.dim, members=CONFIG.members
         )
-        start.give(network, features, graph.item_ids)
+        start.copy_into(network, features, graph.item_ids)
         assert torch.equal(network.content, trained.network.content) == taken
 
 
 def test_a_warm_start_begins_where_the_earlier_model_ended_and_is_shorter(before: tuple[Any, Trained]) -> None:
     graph, trained = before
-    start = Start(trained.network, trained.features, graph.item_ids)
+    start = WarmStart(trained.network, trained.features, graph.item_ids)
     cold, warm = train(graph, CONFIG), train(graph, CONFIG, start=start)
     assert warm.record.schedule_steps == max(1, round(cold.record.schedule_steps * CONFIG.train.warm_share))
     assert warm.record.curve[0][1] < cold.record.curve[0][1]
@@ -105,7 +106,7 @@ def test_another_size_starts_from_scratch_and_says_so(
     before: tuple[Any, Trained], caplog: pytest.LogCaptureFixture
 ) -> None:
     graph, trained = before
-    start = Start(trained.network, trained.features, graph.item_ids)
+    start = WarmStart(trained.network, trained.features, graph.item_ids)
     other = CONFIG.model_copy(update={"dim": 12})
     found = train(graph, other, start=start)
     assert "no warm start" in caplog.text
@@ -123,13 +124,13 @@ def test_a_start_is_read_from_a_version_and_refused_when_its_parts_differ(
     nodes = pa.table({"item_id": graph.item_ids, "events": graph.events})
     (tmp_path / "full" / "nodes").mkdir(parents=True)
     pq.write_table(nodes, tmp_path / "full" / "nodes" / "part.parquet")
-    start = Start.of(tmp_path / "model", tmp_path / "full")
+    start = WarmStart.load(tmp_path / "model", tmp_path / "full")
     assert start.ids.to_pylist() == graph.item_ids.to_pylist()
     pq.write_table(nodes.slice(1), tmp_path / "full" / "nodes" / "part.parquet")
     with pytest.raises(ModelFormatError, match=r"table rows.*without a warm start"):
-        Start.of(tmp_path / "model", tmp_path / "full")
+        WarmStart.load(tmp_path / "model", tmp_path / "full")
     with pytest.raises(ModelFormatError, match="without a warm start"):
-        Start.of(tmp_path / "model", tmp_path / "nothing")
+        WarmStart.load(tmp_path / "model", tmp_path / "nothing")
 
 
 def unit(rng: np.random.Generator, n: int, d: int) -> Any:
@@ -145,7 +146,7 @@ def test_a_rotation_that_was_made_is_found() -> None:
     rng = np.random.default_rng(0)
     old = unit(rng, 40, 6)
     turn = np.linalg.qr(rng.standard_normal((6, 6)))[0]
-    found = rotation((old @ turn).astype(np.float32), old)
+    found = procrustes_rotation((old @ turn).astype(np.float32), old)
     np.testing.assert_allclose(found, turn.T, atol=1e-5)
     np.testing.assert_allclose(found @ found.T, np.eye(6), atol=1e-6)
 
@@ -153,7 +154,7 @@ def test_a_rotation_that_was_made_is_found() -> None:
 def test_no_rotation_comes_nearer() -> None:
     rng = np.random.default_rng(1)
     of, onto = unit(rng, 30, 4), unit(rng, 30, 4)
-    best = np.linalg.norm(of @ rotation(of, onto) - onto)
+    best = np.linalg.norm(of @ procrustes_rotation(of, onto) - onto)
     for _ in range(200):
         assert np.linalg.norm(of @ np.linalg.qr(rng.standard_normal((4, 4)))[0] - onto) >= best - 1e-6
 
@@ -166,17 +167,17 @@ def test_alignment_joins_by_item_and_changes_no_score() -> None:
     new_query, new_item = unit(rng, 20, 5), unit(rng, 20, 5)
     new_query[:18], new_item[:18] = query[2:] @ turn, item[2:] @ turn
     new = embeddings([f"i{i:02}" for i in range(2, 22)], new_query, new_item)
-    found = aligned(new, old)
+    found = align_embeddings(new, old)
     assert found is not None
     turned, cosine = found
     assert cosine == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(turned.query[:18], query[2:], atol=1e-5)
     np.testing.assert_allclose(turned.query @ turned.item.T, new.query @ new.item.T, atol=1e-5)
-    np.testing.assert_allclose(turned.item_own, turned.item[[1]], atol=1e-6)
-    within, _ = aligned(new, old, prefixes=(2,)) or pytest.fail("turned by nothing")
+    np.testing.assert_allclose(turned.item_unaveraged, turned.item[[1]], atol=1e-6)
+    within, _ = align_embeddings(new, old, prefixes=(2,)) or pytest.fail("turned by nothing")
     for part in (slice(0, 2), slice(2, 5)):  # a prefix keeps its own inner products
         np.testing.assert_allclose(
             within.query[:, part] @ within.item[:, part].T, new.query[:, part] @ new.item[:, part].T, atol=1e-5
         )
-    assert aligned(new, dataclasses.replace(old, query=query[:, :4], item=item[:, :4])) is None
-    assert aligned(new, embeddings([f"x{i}" for i in range(20)], query, item)) is None
+    assert align_embeddings(new, dataclasses.replace(old, query=query[:, :4], item=item[:, :4])) is None
+    assert align_embeddings(new, embeddings([f"x{i}" for i in range(20)], query, item)) is None

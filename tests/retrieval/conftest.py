@@ -43,7 +43,7 @@ def small_catalogue(n: int = 60, dim: int = 8, seed: int = 0) -> Catalogue:
         query=unit(generator, n, dim),
         item=unit(generator, n, dim),
         tail_rows=tail,
-        item_own=unit(generator, len(tail), dim),
+        item_unaveraged=unit(generator, len(tail), dim),
         events=generator.integers(0, 9, n),
         popularity=generator.random(n).round(1),
         bias=(0.3 * generator.normal(size=n)).astype(np.float32),
@@ -141,7 +141,7 @@ def slow_winners(
 def slow_scores(
     catalogue: Catalogue, edges: list[tuple[int, int, str]], views: list[int], weight: float = 0.5
 ) -> np.ndarray:
-    """Brute force over `item` with the viewed items' direct tail rows replaced by `item_own`, bias and bonus added."""
+    """Brute force over `item`, with bias and bonus; the viewed items' direct tail rows are `item_unaveraged`."""
     mean = np.zeros(catalogue.dim)
     for age, row in enumerate(reversed(views)):
         mean += weight**age * catalogue.query[row]
@@ -150,7 +150,7 @@ def slow_scores(
     slot = {int(row): at for at, row in enumerate(catalogue.tail_rows)}
     for a, b, _ in edges:
         if a in views and b in slot:
-            matrix[b] = catalogue.item_own[slot[b]]
+            matrix[b] = catalogue.item_unaveraged[slot[b]]
     score = matrix @ mean + catalogue.bias
     counted = [weight**age for age in reversed(range(len(views)))]
     for at, (a, b, kind) in enumerate(edges):

@@ -156,8 +156,8 @@ def test_following_nothing_is_the_mean_and_everything_the_encoder(sessions: tupl
     trained = TrainedSessions(made(), np.zeros((1, DIM), np.float32))
     with torch.no_grad():
         trained.encoder.recency.copy_(torch.arange(6.0))  # as if it had learned something
-        torch.testing.assert_close(trained.following(1.0).encoder(vectors, present), trained.encoder(vectors, present))
+        torch.testing.assert_close(trained.blend(1.0).encoder(vectors, present), trained.encoder(vectors, present))
         counts = 0.5 ** torch.arange(5.0, -1.0, -1.0) * present
         mean = functional.normalize((counts[:, :, None] * vectors).sum(dim=1), dim=1)
-        torch.testing.assert_close(trained.following(0.0).encoder(vectors, present), mean)
-        assert not torch.allclose(trained.following(0.5).encoder(vectors, present), mean)
+        torch.testing.assert_close(trained.blend(0.0).encoder(vectors, present), mean)
+        assert not torch.allclose(trained.blend(0.5).encoder(vectors, present), mean)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval.catalogue.items import Catalogue, read_catalogue
+from retrieval.catalogue.items import VECTOR_FILES, Catalogue, read_catalogue
 from retrieval.errors import CatalogueError
 
 
@@ -22,8 +22,8 @@ def spoiled(vectors: np.ndarray, row: int, value: float) -> np.ndarray:
 def test_a_vector_with_nan_names_its_item(catalogue: Catalogue) -> None:
     with pytest.raises(CatalogueError, match=r"item00007.*not finite"):
         replace(catalogue, query=spoiled(catalogue.query, 7, np.nan))
-    with pytest.raises(CatalogueError, match=f"item_own.*{catalogue.item_ids[catalogue.tail_rows[2]]}"):
-        replace(catalogue, item_own=spoiled(catalogue.item_own, 2, np.inf))
+    with pytest.raises(CatalogueError, match=f"item_unaveraged.*{catalogue.item_ids[catalogue.tail_rows[2]]}"):
+        replace(catalogue, item_unaveraged=spoiled(catalogue.item_unaveraged, 2, np.inf))
 
 
 def test_an_unnormalised_vector_is_refused_beyond_one_thousandth(catalogue: Catalogue) -> None:
@@ -44,7 +44,7 @@ def test_ids_must_be_sorted_and_unique(catalogue: Catalogue) -> None:
 def test_shapes_that_do_not_fit_are_named(catalogue: Catalogue) -> None:
     with pytest.raises(CatalogueError, match=r"events has shape \(59,\), expected \(60,\)"):
         replace(catalogue, events=catalogue.events[1:])
-    with pytest.raises(CatalogueError, match="item_own has shape"):
+    with pytest.raises(CatalogueError, match="item_unaveraged has shape"):
         replace(catalogue, tail_rows=catalogue.tail_rows[1:])
     with pytest.raises(CatalogueError, match="must be float32"):
         replace(catalogue, query=catalogue.query.astype(np.float64))
@@ -53,8 +53,8 @@ def test_shapes_that_do_not_fit_are_named(catalogue: Catalogue) -> None:
 
 
 def write_embeddings(folder: Path, catalogue: Catalogue) -> None:
-    for name in ("query", "item", "tail_rows", "item_own"):
-        np.save(folder / f"{name}.npy", getattr(catalogue, name))
+    for name, file in VECTOR_FILES.items():
+        np.save(folder / file, getattr(catalogue, name))
     np.save(folder / "prior.npy", 20 * catalogue.bias)
     pq.write_table(pa.table({"item_id": pa.array(catalogue.item_ids, pa.string())}), folder / "item_ids.parquet")
 

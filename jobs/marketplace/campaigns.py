@@ -1,43 +1,31 @@
-"""The marketplace's ads: campaigns with a term, a status, countries and bids, mostly for tail items."""
+"""The marketplace's ads: campaigns with start, end, status, countries and bids, mostly for rarely opened items."""
 
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 
-from jobs.marketplace.catalogue import Catalogue
+from jobs.marketplace.catalogue import Catalogue, Ints
 from jobs.marketplace.config import MarketplaceConfig
 from jobs.marketplace.shoppers import COUNTRIES
 
-# What a campaign is on the test day, and how many of a hundred are.
-_TERMS = {"running": 58, "open-ended": 14, "ended": 12, "later": 8, "paused": 6, "rejected": 2}
+# The state of a campaign on the test day, and the percentage of campaigns in that state.
+_STATES = {"running": 58, "open-ended": 14, "ended": 12, "later": 8, "paused": 6, "rejected": 2}
 SECOND_AD_SHARE = 0.1
 
 
 def ads_table(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Generator) -> pa.Table:
-    """Return the input table `ads`, sorted by ad_id: one ad for most advertised items, two for some."""
-    listed = np.flatnonzero(catalogue.listed)
-    # Sellers pay for what nobody finds: the rarer, the likelier.
-    weight = np.argsort(np.argsort(-catalogue.popularity[listed])) + 0.15 * len(listed)
-    advertised = rng.choice(
-        listed, round(config.advertised_share * len(listed)), replace=False, p=weight / weight.sum()
-    )
-    twice = advertised[rng.random(len(advertised)) < SECOND_AD_SHARE]
-    items = np.concatenate([advertised, twice])
+    """Return the input table `ads`, sorted by ad_id: one ad for most advertised items, two for some.
+
+    Args:
+        config: the number of campaigns, the share of advertised items, and the days of the log.
+        catalogue: all items.
+        rng: the source of random numbers.
+    """
+    items = _advertised_items(config, catalogue, rng)
     n = len(items)
-
-    # An advertiser sells a few brands, and runs some campaigns at a time.
-    advertisers = max(config.campaigns // 3, 2)
-    advertiser_of_brand = rng.integers(advertisers, size=len(catalogue.brand_names))
-    campaigns = rng.permutation(config.campaigns) % advertisers
-    by_advertiser = [np.flatnonzero(campaigns == a) for a in range(advertisers)]
-    advertiser = advertiser_of_brand[catalogue.brand[items]]
-    pick = rng.random(n)
-    campaign = np.array(
-        [by_advertiser[a][int(x * len(by_advertiser[a]))] for a, x in zip(advertiser, pick, strict=True)]
-    )
-
-    starts, ends, status = _terms(config, rng)
+    advertiser, campaign = _assign_campaigns(config, catalogue, items, rng)
+    starts, ends, status = _schedules(config, rng)
     countries = _countries(config.campaigns, rng)
     serial = rng.choice(np.arange(10_000, 1_000_000), n, replace=False)
     table = pa.table(
@@ -57,40 +45,65 @@ def ads_table(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Ge
     return table.sort_by("ad_id")
 
 
-def _terms(
+def _advertised_items(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Generator) -> Ints:
+    """The item of each ad. Rarer items are likelier: sellers advertise what shoppers would not find otherwise."""
+    listed = np.flatnonzero(catalogue.listed)
+    weight = np.argsort(np.argsort(-catalogue.popularity[listed])) + 0.15 * len(listed)
+    advertised = rng.choice(
+        listed, round(config.advertised_share * len(listed)), replace=False, p=weight / weight.sum()
+    )
+    second = advertised[rng.random(len(advertised)) < SECOND_AD_SHARE]
+    return np.concatenate([advertised, second])
+
+
+def _assign_campaigns(
+    config: MarketplaceConfig, catalogue: Catalogue, items: Ints, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """Advertiser and campaign of each ad. An advertiser sells a few brands, and runs some campaigns."""
+    advertisers = max(config.campaigns // 3, 2)
+    advertiser_of_brand = rng.integers(advertisers, size=len(catalogue.brand_names))
+    advertiser_of_campaign = rng.permutation(config.campaigns) % advertisers
+    campaigns = [np.flatnonzero(advertiser_of_campaign == a) for a in range(advertisers)]
+    advertiser = advertiser_of_brand[catalogue.brand[items]]
+    pick = rng.random(len(items))
+    campaign = np.array([campaigns[a][int(x * len(campaigns[a]))] for a, x in zip(advertiser, pick, strict=True)])
+    return advertiser, campaign
+
+
+def _schedules(
     config: MarketplaceConfig, rng: np.random.Generator
 ) -> tuple[list[datetime | None], list[datetime | None], list[str | None]]:
-    """Start, end and status of each campaign; every term has its share even among few campaigns."""
-    names = list(_TERMS)
-    slots = np.repeat(np.arange(len(names)), list(_TERMS.values()))
+    """Start, end and status of each campaign. Every state has its percentage even if there are few campaigns."""
+    names = list(_STATES)
+    slots = np.repeat(np.arange(len(names)), list(_STATES.values()))
     spread = slots[(np.arange(config.campaigns) * len(slots)) // config.campaigns]
-    term = [names[slot] for slot in rng.permutation(spread)]
-    day_zero = datetime(config.start.year, config.start.month, config.start.day, tzinfo=UTC)
+    states = [names[slot] for slot in rng.permutation(spread)]
+    first_day = datetime(config.start.year, config.start.month, config.start.day, tzinfo=UTC)
+    test_day = first_day + timedelta(days=config.days)
     starts: list[datetime | None] = []
     ends: list[datetime | None] = []
-    for name in term:
+    for state in states:
         before, after, hour = (int(x) for x in rng.integers((1, 3, 0), (40, 45, 24)))
-        start = day_zero + timedelta(days=min(config.days - 2, 8) - before, hours=hour)
-        test_day = day_zero + timedelta(days=config.days)
-        if name == "ended":
+        start = first_day + timedelta(days=min(config.days - 2, 8) - before, hours=hour)
+        if state == "ended":
             starts.append(start - timedelta(days=30))
             ends.append(test_day - timedelta(days=1 + before % config.days, hours=hour))
-        elif name == "later":
+        elif state == "later":
             starts.append(test_day + timedelta(days=after, hours=hour))
             ends.append(test_day + timedelta(days=after + 30))
         else:
-            starts.append(None if name == "open-ended" else start)
-            ends.append(None if name == "open-ended" else test_day + timedelta(days=after, hours=hour))
+            starts.append(None if state == "open-ended" else start)
+            ends.append(None if state == "open-ended" else test_day + timedelta(days=after, hours=hour))
     status = {"paused": "paused", "rejected": "rejected", "open-ended": None}
-    return starts, ends, [status.get(name, "active") for name in term]
+    return starts, ends, [status.get(state, "active") for state in states]
 
 
 def _countries(campaigns: int, rng: np.random.Generator) -> list[list[str] | None]:
-    """A third of the campaigns run in one to three countries, some written small; the others everywhere."""
+    """A third of the campaigns run in one to three countries, some in lower case; the others run everywhere."""
     limited = rng.permutation(campaigns) < 0.35 * campaigns
     lists: list[list[str] | None] = []
     for is_limited in limited:
-        chosen = sorted(str(c) for c in rng.choice(COUNTRIES, 1 + rng.integers(3), replace=False))
-        small = rng.random() < 0.1
-        lists.append([c.lower() if small else c for c in chosen] if is_limited else None)
+        countries = sorted(str(c) for c in rng.choice(COUNTRIES, 1 + rng.integers(3), replace=False))
+        lower_case = rng.random() < 0.1
+        lists.append([c.lower() if lower_case else c for c in countries] if is_limited else None)
     return lists

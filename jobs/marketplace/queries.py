@@ -1,4 +1,4 @@
-"""What shoppers type into the search box: the noun of what they seek, and a word of its looks or brand."""
+"""Search queries of the marketplace's shoppers: a noun for the item, often with its style, colour or brand."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,14 +6,20 @@ import numpy.typing as npt
 from jobs.marketplace.catalogue import BRANDS, Catalogue, Ints
 from jobs.marketplace.words import COLOURS, STYLES
 
-# A query is one integer: ((leaf · 2 + noun) · WORDS + word) · SPELLINGS + spelling. Word 0 is no word.
+# A query is encoded as one integer: ((leaf · 2 + noun) · WORDS + word) · SPELLINGS + spelling. Word 0 is no word.
 _STYLE_WORDS = [word for words in STYLES for word in words]
 WORDS = 1 + len(_STYLE_WORDS) + len(COLOURS) + BRANDS
 SPELLINGS = 3
 
 
-def write_query(catalogue: Catalogue, items: Ints, rng: np.random.Generator) -> Ints:
-    """Return the code of a query for each item that is looked for."""
+def draw_queries(catalogue: Catalogue, items: Ints, rng: np.random.Generator) -> Ints:
+    """Return the code of a query for each item that a shopper looks for.
+
+    Args:
+        catalogue: all items.
+        items: positions in the catalogue.
+        rng: the source of random numbers.
+    """
     n = len(items)
     nouns = np.array([len(leaf.nouns) for leaf in catalogue.leaves])
     leaf = catalogue.leaf[items]
@@ -29,7 +35,12 @@ def write_query(catalogue: Catalogue, items: Ints, rng: np.random.Generator) -> 
 
 
 def query_texts(catalogue: Catalogue, codes: Ints) -> npt.NDArray[np.object_]:
-    """Return the text of each code, as typed: some in capitals, some with too many blanks."""
+    """Return the text of each query as the shopper typed it: some capitalised, some with extra spaces.
+
+    Args:
+        catalogue: all items.
+        codes: the encoded queries, from `draw_queries`.
+    """
     words = ["", *_STYLE_WORDS, *COLOURS, *(name.lower() for name in catalogue.brand_names)]
 
     def text(code: int) -> str:

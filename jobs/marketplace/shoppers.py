@@ -1,4 +1,4 @@
-"""The marketplace's shoppers: their tastes, and the visits they make."""
+"""The marketplace's shoppers: their tastes, and the sessions in which they visit the shop."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from jobs.marketplace.config import MarketplaceConfig
 FAVOURITES = 8
 COUNTRIES = ("DE", "FR", "NL", "AT", "PL", "ES")
 _COUNTRY_SHARE = (0.38, 0.2, 0.14, 0.1, 0.1, 0.08)
-# Share of the visits by hour of the day (UTC): quiet nights, a lunch break, and an evening peak.
+# Relative number of visits by hour of the day (UTC): quiet nights, a dip after lunch, and an evening peak.
 _HOURS = (9, 5, 3, 2, 2, 4, 9, 18, 28, 36, 42, 47, 52, 48, 44, 43, 46, 54, 65, 78, 86, 76, 50, 24)
 _WEEKDAYS = (1.0, 0.96, 0.97, 1.0, 1.05, 1.2, 1.3)
 DAY_SECONDS = 86_400
@@ -19,7 +19,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Shoppers:
-    """One row a shopper: latent style (unit length), price level, and favourite leaf categories."""
+    """One row per shopper: hidden style (unit length), price level, and favourite leaf categories."""
 
     style: Floats
     price_level: Floats
@@ -32,7 +32,7 @@ class Shoppers:
 
 @dataclass(frozen=True)
 class Visits:
-    """One row a session: who, on which day, from which second on, and whether `source_item_id` is logged."""
+    """One row per session: its shopper, day, start (seconds), and whether its clicks log `source_item_id`."""
 
     shopper: Ints
     day: Ints
@@ -42,20 +42,26 @@ class Visits:
 
 
 def build_shoppers(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Generator) -> Shoppers:
-    """Draw tastes: a style of the catalogue, seen through noise, and the categories of two things they do."""
+    """Draw the shoppers: each likes a style near that of some item, and the categories of two themes.
+
+    Args:
+        config: the number of shoppers, and how many of them sign in.
+        catalogue: all items.
+        rng: the source of random numbers.
+    """
     n = config.shoppers
-    leans_to = catalogue.style[rng.integers(len(catalogue.style), size=n)]
-    style = leans_to + rng.normal(0, 0.2, leans_to.shape)
+    preferred = catalogue.style[rng.integers(len(catalogue.style), size=n)]
+    style = preferred + rng.normal(0, 0.2, preferred.shape)
     by_theme: dict[str, list[int]] = {}
     for position, leaf in enumerate(catalogue.leaves):
         for theme in leaf.themes:
             by_theme.setdefault(theme, []).append(position)
     themes = [np.array(members) for _, members in sorted(by_theme.items())]
-    chosen = rng.integers(len(themes), size=(n, 2))
+    liked = rng.integers(len(themes), size=(n, 2))
     pick = rng.random((n, FAVOURITES))
     favourites = np.array(
         [
-            [themes[chosen[i, j % 2]][int(pick[i, j] * len(themes[chosen[i, j % 2]]))] for j in range(FAVOURITES)]
+            [themes[liked[i, j % 2]][int(pick[i, j] * len(themes[liked[i, j % 2]]))] for j in range(FAVOURITES)]
             for i in range(n)
         ]
     )
@@ -71,7 +77,13 @@ def build_shoppers(config: MarketplaceConfig, catalogue: Catalogue, rng: np.rand
 
 
 def build_visits(config: MarketplaceConfig, shoppers: Shoppers, rng: np.random.Generator) -> Visits:
-    """Draw when who comes, in the order of time, the test day included."""
+    """Draw the sessions of all days and of the test day, sorted by time.
+
+    Args:
+        config: the days, the number of sessions a day, and the share of sessions that log the source of a click.
+        shoppers: the people who may visit the shop; active ones come more often.
+        rng: the source of random numbers.
+    """
     days = config.days + 1
     weekday = np.array([_WEEKDAYS[(config.start.weekday() + day) % 7] for day in range(days)])
     per_day = np.round(config.sessions_per_day * weekday / weekday.mean()).astype(int)

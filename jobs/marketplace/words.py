@@ -1,10 +1,10 @@
-"""The marketplace's words: its category tree, brands, and the words that titles and queries are made of."""
+"""The marketplace's vocabulary: its category tree, and the words of brands, titles and queries."""
 
 from typing import NamedTuple
 
 
-class Leaf(NamedTuple):
-    """A category without children: path, nouns of its titles, median price and what it is bought for."""
+class LeafCategory(NamedTuple):
+    """A category without children: its path, the nouns of its titles, its median price, and what it is bought for."""
 
     path: str
     nouns: tuple[str, ...]
@@ -12,7 +12,7 @@ class Leaf(NamedTuple):
     themes: tuple[str, ...]
 
 
-# path | nouns | median price | themes: leaves that share a theme are bought together
+# path | nouns | median price | themes; items of leaves that share a theme are bought together
 _LEAVES = """
 Fashion > Women > Dresses | dress, gown | 49 | party, summer
 Fashion > Women > Skirts | skirt | 34 | office, summer
@@ -95,17 +95,17 @@ Stationery > Pens | fountain pen, pen set | 19 | school, office
 """
 
 
-def leaves() -> tuple[Leaf, ...]:
-    """Return the category tree's leaves, paths with levels split by ` > `."""
+def leaf_categories() -> tuple[LeafCategory, ...]:
+    """Return the leaves of the category tree; the levels of a path are separated by ` > `."""
 
-    def leaf(line: str) -> Leaf:
+    def leaf(line: str) -> LeafCategory:
         path, nouns, price, themes = (field.strip() for field in line.split("|"))
-        return Leaf(path, tuple(nouns.split(", ")), float(price), tuple(themes.split(", ")))
+        return LeafCategory(path, tuple(nouns.split(", ")), float(price), tuple(themes.split(", ")))
 
     return tuple(leaf(line) for line in _LEAVES.strip().splitlines())
 
 
-# A style has several words, so that two items of one style need not share any.
+# Each style has several words, so that two items of the same style may share none.
 STYLES: tuple[tuple[str, ...], ...] = (
     ("minimalist", "plain", "clean-cut"),
     ("retro", "vintage", "sixties"),
@@ -152,7 +152,7 @@ COLOURS = (
     "cream",
 )
 
-# What a department's things are made of.
+# The materials of each department's items.
 MATERIALS: dict[str, tuple[str, ...]] = {
     "Fashion": ("leather", "cotton", "linen", "wool", "velvet", "denim", "silk", "recycled"),
     "Sports": ("nylon", "merino", "aluminium", "carbon", "mesh", "recycled", "silicone", "titanium"),

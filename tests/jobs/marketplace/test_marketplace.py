@@ -1,4 +1,4 @@
-"""The built-in marketplace keeps to the input tables, repeats itself, and has what real shops have."""
+"""The built-in marketplace follows the input contract, is reproducible, and looks like a real shop."""
 
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.marketplace import MarketplaceConfig, generate
-from jobs.marketplace.catalogue import Catalogue, build_catalogue, related_items
+from jobs.marketplace.catalogue import Catalogue, build_catalogue
+from jobs.marketplace.related import related_items
 from jobs.marketplace.words import STYLES
 
 SMALL = MarketplaceConfig.small()
@@ -23,7 +24,7 @@ UTC_TIME = pa.timestamp("us", tz="UTC")
 
 
 class Market(NamedTuple):
-    events: list[dict[str, Any]]  # the valid ones
+    events: list[dict[str, Any]]  # the valid rows of all_events
     all_events: pa.Table
     items: pa.Table
     ads: pa.Table
@@ -85,7 +86,7 @@ def test_the_tables_have_the_columns_and_types_of_the_contract(market: Market) -
     assert market.ads.schema.field("version").type == pa.int64()
 
 
-def test_ids_are_unique_and_ads_are_for_items_of_the_catalogue(market: Market) -> None:
+def test_ids_are_unique_and_every_ad_is_for_a_listed_item(market: Market) -> None:
     items, ads = market.items["item_id"].to_pylist(), market.ads["ad_id"].to_pylist()
     assert len(set(items)) == len(items)
     assert len(set(ads)) == len(ads)
@@ -101,22 +102,22 @@ def test_the_log_ends_where_the_test_day_begins(market: Market) -> None:
     assert all(is_valid(row) for row in market.test_events.to_pylist())
 
 
-def test_the_same_settings_write_the_same_bytes_and_another_seed_other_ones(tmp_path: Path) -> None:
-    first, again = generate(SMALL, tmp_path / "a"), generate(SMALL, tmp_path / "b")
-    other = generate(SMALL.model_copy(update={"seed": 1}), tmp_path / "c")
+def test_the_same_settings_write_the_same_bytes_and_another_seed_writes_others(tmp_path: Path) -> None:
+    first, second = generate(SMALL, tmp_path / "a"), generate(SMALL, tmp_path / "b")
+    reseeded = generate(SMALL.model_copy(update={"seed": 1}), tmp_path / "c")
     for name in ("events", "items", "ads", "test_events"):
-        assert getattr(first, name).read_bytes() == getattr(again, name).read_bytes()
-        assert getattr(first, name).read_bytes() != getattr(other, name).read_bytes()
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+        assert getattr(first, name).read_bytes() != getattr(reseeded, name).read_bytes()
 
 
-def test_a_few_items_have_most_events_and_most_have_few(market: Market) -> None:
+def test_a_few_items_have_most_of_the_events(market: Market) -> None:
     counts = np.sort([*Counter(row["item_id"] for row in market.events if row["item_id"]).values()])[::-1]
     assert 0.45 <= (counts <= 5).mean() <= 0.75
     assert counts[: len(counts) // 100].sum() > 0.06 * counts.sum()
     assert counts[: len(counts) // 5].sum() > 0.6 * counts.sum()
 
 
-def test_sessions_are_short_and_a_few_are_long(market: Market) -> None:
+def test_most_sessions_are_short_and_a_few_are_long(market: Market) -> None:
     opened = []
     for session in by_session(market.events).values():
         items = [row["item_id"] for row in session if row["event_type"] in ("view", "click")]
@@ -132,7 +133,7 @@ def test_the_evening_is_busy_and_the_night_is_quiet(market: Market) -> None:
     assert sum(hours[h] for h in (19, 20, 21)) > 6 * sum(hours[h] for h in (2, 3, 4))
 
 
-def test_prices_follow_the_category(market: Market) -> None:
+def test_prices_depend_on_the_category(market: Market) -> None:
     prices = defaultdict(list)
     for row in market.items.to_pylist():
         prices[row["category"]].append(row["price"])
@@ -142,21 +143,21 @@ def test_prices_follow_the_category(market: Market) -> None:
     assert min(min(values) for values in prices.values()) > 0
 
 
-def test_titles_tell_of_category_and_style(market: Market, catalogue: Catalogue) -> None:
-    titled = [row for row in market.items.to_pylist() if row["category"] == "Toys > Games > Puzzles"]
-    assert all("puzzle" in row["title"] or "jigsaw" in row["title"] for row in titled)
-    words = defaultdict(list)
-    for title, group in zip(catalogue.titles, catalogue.style_group, strict=True):
+def test_titles_name_the_category_and_the_style(market: Market, catalogue: Catalogue) -> None:
+    puzzles = [row for row in market.items.to_pylist() if row["category"] == "Toys > Games > Puzzles"]
+    assert all("puzzle" in row["title"] or "jigsaw" in row["title"] for row in puzzles)
+    styles = defaultdict(set)
+    for title, style in zip(catalogue.titles, catalogue.style_group, strict=True):
         for word in title.split():
-            words[word].append(group)
-    assert len(set(words["nordic"])) == len(set(words["hygge"])) == 1
-    assert len(set(words["nordic"]) | set(words["floral"])) == 2
+            styles[word].add(style)
+    assert len(styles["nordic"]) == len(styles["hygge"]) == 1
+    assert len(styles["nordic"] | styles["floral"]) == 2
 
 
-def test_some_sessions_log_the_page_of_a_click_and_others_never_do(market: Market) -> None:
+def test_some_sessions_log_the_source_of_their_clicks_and_others_never_do(market: Market) -> None:
     sessions = [s for s in by_session(market.events).values() if not is_bot(s)]
-    logged = [any(row["source_item_id"] for row in s) for s in sessions]
-    assert 0.25 <= np.mean(logged) <= 0.5
+    logs_source = [any(row["source_item_id"] for row in s) for s in sessions]
+    assert 0.25 <= np.mean(logs_source) <= 0.5
     for session in sessions:
         seen: set[str | None] = set()
         for row in session:
@@ -167,50 +168,50 @@ def test_some_sessions_log_the_page_of_a_click_and_others_never_do(market: Marke
             seen.add(row["item_id"])
 
 
-def test_searches_have_words_and_the_clicks_that_follow_carry_them(market: Market) -> None:
+def test_searches_have_a_query_and_the_clicks_that_follow_carry_it(market: Market) -> None:
     searches = [row for row in market.events if row["event_type"] == "search"]
     assert all(row["query"] and row["item_id"] is None for row in searches)
-    clicked = followed = 0
+    searched = followed = 0
     for session in by_session(market.events).values():
         for a, b in pairwise(session):
             if a["event_type"] == "search":
-                clicked += 1
+                searched += 1
                 followed += b["query"] == a["query"] and b["item_id"] is not None
-    assert followed > 0.85 * clicked
-    repeated = Counter(" ".join(row["query"].casefold().split()) for row in searches)
-    assert sum(n for n in repeated.values() if n > 1) > 0.4 * len(searches)
+    assert followed > 0.85 * searched
+    counts = Counter(" ".join(row["query"].casefold().split()) for row in searches)
+    assert sum(n for n in counts.values() if n > 1) > 0.4 * len(searches)
     assert any(row["query"] != row["query"].strip() for row in searches)
 
 
-def test_what_is_bought_was_put_in_the_cart_after_it_was_opened(market: Market) -> None:
-    bought = 0
+def test_purchases_follow_carts_and_carts_follow_views(market: Market) -> None:
+    purchases = 0
     for session in by_session(market.events).values():
         seen: dict[str, set[str]] = {"view": set(), "add_to_cart": set()}
         for row in session:
             if row["event_type"] == "purchase":
-                bought += 1
+                purchases += 1
                 assert row["item_id"] in seen["add_to_cart"]
             if row["event_type"] == "add_to_cart":
                 assert row["item_id"] in seen["view"]
             kind = "add_to_cart" if row["event_type"] == "add_to_cart" else "view"
             seen[kind].add(row["item_id"])
-    assert bought > 100
+    assert purchases > 100
 
 
-def test_bots_open_hundreds_of_pages_as_nobody(market: Market) -> None:
+def test_bots_open_hundreds_of_pages_without_a_user_id(market: Market) -> None:
     bots = [session for session in by_session(market.events).values() if is_bot(session)]
     assert len(bots) == SMALL.bot_sessions
     assert all(row["user_id"] is None and row["event_type"] == "view" for bot in bots for row in bot)
     assert max(len(bot) for bot in bots) > 150
 
 
-def test_some_rows_are_sent_twice(market: Market) -> None:
+def test_some_rows_are_duplicated(market: Market) -> None:
     ids = Counter(row["event_id"] for row in market.events)
-    twice = sum(n - 1 for n in ids.values())
-    assert 0.003 * len(ids) <= twice <= 0.007 * len(ids)
+    repeated = sum(n - 1 for n in ids.values())
+    assert 0.003 * len(ids) <= repeated <= 0.007 * len(ids)
 
 
-def test_each_kind_of_broken_row_is_there(market: Market) -> None:
+def test_the_log_has_every_kind_of_broken_row(market: Market) -> None:
     rows = market.all_events.to_pylist()
     assert sum(not is_valid(row) for row in rows) == SMALL.dirty_rows
     assert any(row["session_id"] is None for row in rows)
@@ -219,23 +220,22 @@ def test_each_kind_of_broken_row_is_there(market: Market) -> None:
     assert any(row["item_id"] is None and row["event_type"] != "search" for row in rows)
 
 
-def test_there_are_cold_late_and_delisted_items(market: Market) -> None:
+def test_the_shop_has_cold_new_and_delisted_items(market: Market) -> None:
     listed = set(market.items["item_id"].to_pylist())
-    first: dict[str, datetime] = {}
+    first_event: dict[str, datetime] = {}
     for row in market.events:
-        first[row["item_id"]] = min(first.get(row["item_id"], END), row["timestamp"])
+        first_event[row["item_id"]] = min(first_event.get(row["item_id"], END), row["timestamp"])
     tested = {row["item_id"] for row in market.test_events.to_pylist()} - {None}
-    assert len(listed - first.keys() - tested) >= 0.04 * len(listed)
-    assert len(tested & (listed - first.keys())) >= 10
-    late = [item for item, time in first.items() if time >= END - timedelta(days=1)]
-    assert len(late) >= 0.02 * len(listed)
-    assert first.keys() - listed - {None}
+    assert len(listed - first_event.keys() - tested) >= 0.04 * len(listed)
+    assert len(tested & (listed - first_event.keys())) >= 10
+    new = [item for item, time in first_event.items() if time >= END - timedelta(days=1)]
+    assert len(new) >= 0.02 * len(listed)
+    assert first_event.keys() - listed - {None}
 
 
-def test_campaigns_end_start_later_pause_and_name_countries(market: Market) -> None:
+def test_some_campaigns_have_ended_start_later_are_paused_or_limited_to_countries(market: Market) -> None:
     ads = market.ads.to_pylist()
-    listed = market.items.num_rows
-    assert 0.3 <= len({ad["item_id"] for ad in ads}) / listed <= 0.4
+    assert 0.3 <= len({ad["item_id"] for ad in ads}) / market.items.num_rows <= 0.4
     ended = [ad for ad in ads if ad["ends_at"] and ad["ends_at"] <= END]
     later = [ad for ad in ads if ad["starts_at"] and ad["starts_at"] > END]
     running = [ad for ad in ads if ad not in ended and ad not in later and ad["status"] in (None, "active")]
@@ -248,29 +248,29 @@ def test_campaigns_end_start_later_pause_and_name_countries(market: Market) -> N
     assert max(Counter(ad["item_id"] for ad in ads).values()) == 2
 
 
-def test_ads_are_mostly_for_the_tail(market: Market) -> None:
+def test_ads_are_mostly_for_rarely_opened_items(market: Market) -> None:
     counts = Counter(row["item_id"] for row in market.events)
     advertised = set(market.ads["item_id"].to_pylist())
-    others = set(market.items["item_id"].to_pylist()) - advertised
-    assert np.mean([counts[item] <= 5 for item in advertised]) > np.mean([counts[item] <= 5 for item in others])
+    without_ad = set(market.items["item_id"].to_pylist()) - advertised
+    assert np.mean([counts[item] <= 5 for item in advertised]) > np.mean([counts[item] <= 5 for item in without_ad])
 
 
-def test_related_items_follow_style_within_and_beyond_the_category(catalogue: Catalogue) -> None:
+def test_related_items_share_the_style_within_and_beyond_the_category(catalogue: Catalogue) -> None:
     related = related_items(catalogue, np.random.default_rng(2))
     rows = np.arange(len(related))[:, None]
     assert not (related == rows).any()
     same = catalogue.leaf[related] == catalogue.leaf[rows]
     assert 0.2 < same[:, :10].mean() < 0.7
     style = np.einsum("nd,nkd->nk", catalogue.style, catalogue.style[related])
-    anywhere = catalogue.style @ catalogue.style.T
-    assert style[:, :10][same[:, :10]].mean() > anywhere.mean() + 0.2
-    assert style[:, :10][~same[:, :10]].mean() > anywhere.mean() + 0.2
+    all_pairs = catalogue.style @ catalogue.style.T
+    assert style[:, :10][same[:, :10]].mean() > all_pairs.mean() + 0.2
+    assert style[:, :10][~same[:, :10]].mean() > all_pairs.mean() + 0.2
 
 
 def test_next_clicks_depend_on_more_than_category_and_popularity(market: Market) -> None:
-    """Of the pairs between two given categories, more share a style than if the second items were shuffled.
+    """More pairs of items from two categories share a style than if the second items are shuffled.
 
-    Shuffling keeps the categories and how often each item is clicked; what the pair has in common is lost.
+    Shuffling keeps the two categories and the number of clicks of each item, but breaks up the pairs.
     """
     style_of = {word: group for group, words in enumerate(STYLES) for word in words}
     category, style = {}, {}
@@ -291,7 +291,7 @@ def test_next_clicks_depend_on_more_than_category_and_popularity(market: Market)
     assert hits > by_chance.mean() + 4 * by_chance.std()
 
 
-def test_progress_ends_near_one(tmp_path: Path) -> None:
+def test_the_reported_progress_rises_from_zero_to_nearly_one(tmp_path: Path) -> None:
     shares: list[float] = []
     generate(SMALL, tmp_path, lambda message, share: shares.append(share))
     assert shares == sorted(shares)
@@ -299,7 +299,7 @@ def test_progress_ends_near_one(tmp_path: Path) -> None:
     assert 0.85 < shares[-1] <= 1
 
 
-def test_settings_outside_their_range_are_refused() -> None:
+def test_settings_out_of_range_and_unknown_settings_are_refused() -> None:
     with pytest.raises(ValidationError, match="items"):
         MarketplaceConfig(items=5)
     with pytest.raises(ValidationError, match="itmes"):

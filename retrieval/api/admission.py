@@ -1,4 +1,4 @@
-"""Who may ask, and how much at once: an ASGI layer in front of the app."""
+"""Admission control: the ASGI layer in front of the app that checks tokens and limits concurrent requests."""
 
 from __future__ import annotations
 
@@ -12,56 +12,58 @@ from retrieval.api.telemetry import Metrics
 from retrieval.config import ServeConfig
 
 _RETRY_AFTER_SECONDS = 1
-# What watches a server must see it also while it turns others away.
-_ALWAYS = ("/healthz", "/readyz", "/metrics")
+# Monitoring must reach the server even while it rejects other requests.
+_ALWAYS_ADMITTED = ("/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Bearer tokens. write: for what changes state, which is refused without one; read: for `/v1`, open without one.
+    """Bearer tokens. The write token also grants reading.
 
-    Who may write may read.
+    Args:
+        write: required for routes that change state; without one, those routes are refused.
+        read: required for all other routes under `/v1`; without one, they are open.
     """
 
     write: str | None = field(default=None, repr=False)
     read: str | None = field(default=None, repr=False)
 
-    def may_read(self, sent: str) -> bool:
-        """Whether an Authorization header's value lets its sender read."""
-        return self.read is None or _is(sent, self.read) or self.may_write(sent)
+    def may_read(self, authorization: str) -> bool:
+        """Return whether the value of an Authorization header lets its sender read."""
+        return self.read is None or _matches(authorization, self.read) or self.may_write(authorization)
 
-    def may_write(self, sent: str) -> bool:
-        """Whether it lets its sender change state."""
-        return self.write is not None and _is(sent, self.write)
-
-
-def _is(sent: str, token: str) -> bool:
-    scheme, _, given = sent.partition(" ")
-    return scheme.casefold() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    def may_write(self, authorization: str) -> bool:
+        """Return whether the value of an Authorization header lets its sender change state."""
+        return self.write is not None and _matches(authorization, self.write)
 
 
-class Guard:
-    """Turns away who has no token, and whoever comes while enough are being answered."""
+def _matches(authorization: str, token: str) -> bool:
+    scheme, _, credentials = authorization.partition(" ")
+    return scheme.casefold() == "bearer" and hmac.compare_digest(credentials.strip().encode(), token.encode())
+
+
+class AdmissionControl:
+    """Rejects unauthenticated requests, and those above `max_in_flight`."""
 
     def __init__(self, app: ASGIApp, config: ServeConfig, tokens: Tokens, metrics: Metrics) -> None:
         self._app, self._config, self._tokens, self._metrics = app, config, tokens, metrics
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 401, 403 or 503."""
-        if scope["type"] != "http" or scope["path"] in _ALWAYS:
+        """Pass a request on, or answer it with 401, 403 or 503."""
+        if scope["type"] != "http" or scope["path"] in _ALWAYS_ADMITTED:
             await self._app(scope, receive, send)
             return
         if self._in_flight >= self._config.max_in_flight:
             self._metrics.turned_away.inc()
-            said = f"{self._in_flight} requests are being answered, the most that this server takes at once"
-            refusal = problem(503, said, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
-            await refusal(scope, receive, send)
+            detail = f"{self._in_flight} requests are being answered, which is this server's limit; try again later"
+            rejection = problem(503, detail, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
+            await rejection(scope, receive, send)
             return
-        if refused := self._not_allowed(scope):
-            status, said = refused
+        if rejected := self._unauthorised(scope):
+            status, detail = rejected
             headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            await problem(status, said, headers=headers)(scope, receive, send)
+            await problem(status, detail, headers=headers)(scope, receive, send)
             return
         self._in_flight += 1
         try:
@@ -69,19 +71,22 @@ class Guard:
         finally:
             self._in_flight -= 1
 
-    def _not_allowed(self, scope: Scope) -> tuple[int, str] | None:
+    def _unauthorised(self, scope: Scope) -> tuple[int, str] | None:
+        """Return the status and detail with which to reject a request, or None to admit it."""
         tokens = self._tokens
-        if not scope["path"].startswith("/v1/") or (tokens.read is None and not _changes(scope)):
+        writes = _changes_state(scope)
+        if not scope["path"].startswith("/v1/") or (tokens.read is None and not writes):
             return None
-        sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
-        if not _changes(scope):
-            return None if tokens.may_read(sent) else (401, "a bearer token is needed to read")
+        headers = scope["headers"]
+        authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), "")
+        if not writes:
+            return None if tokens.may_read(authorization) else (401, "reading needs a bearer token")
         if tokens.write is None:
-            return 403, "this server takes no changes: start it with LIGHTSAGE_WRITE_TOKEN set"
-        return None if tokens.may_write(sent) else (401, "the bearer token for changes is needed")
+            return 403, "this server takes no changes; to allow them, start it with LIGHTSAGE_WRITE_TOKEN set"
+        return None if tokens.may_write(authorization) else (401, "changes need the write token as bearer token")
 
 
-def _changes(scope: Scope) -> bool:
+def _changes_state(scope: Scope) -> bool:
     return scope["method"] not in ("GET", "HEAD", "OPTIONS") and scope["path"].startswith(
         ("/v1/changes", "/v1/ads/", "/v1/campaigns/")
     )

@@ -1,4 +1,4 @@
-"""Errors over HTTP as RFC 9457 problem details, with the request's field named; never a traceback."""
+"""HTTP responses: errors as RFC 9457 problem details that name the field at fault, and plain JSON answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ import orjson
 from fastapi import Response
 from pydantic import ValidationError
 
-# Errors that are listed: a body of unknown keys must not be answered by a longer one.
-_MOST = 20
+# A body full of unknown keys must not get an answer that is longer than itself.
+_MAX_ERRORS = 20
+_MAX_ERRORS_IN_DETAIL = 5
 
 
 def problem(
     status: int, detail: str, errors: Sequence[Mapping[str, str]] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An `application/problem+json` response; errors: [{field, message}]."""
+    """Return an `application/problem+json` response.
+
+    Args:
+        status: the HTTP status.
+        detail: what went wrong, in words.
+        errors: the fields at fault, each as {"field": …, "message": …}.
+        headers: additional response headers.
+    """
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -29,32 +37,40 @@ def problem(
     return Response(orjson.dumps(body), status, media_type="application/problem+json", headers=dict(headers or {}))
 
 
-class _Json(Response):
-    """Headers as they always are, which the framework would look up and encode for each answer."""
+class _JsonResponse(Response):
+    """A response with fixed headers, which the framework would otherwise look up and encode for every answer."""
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")]
 
 
 def json_response(content: dict[str, Any]) -> Response:
-    """A JSON response, serialised once and checked by nobody again."""
-    return _Json(orjson.dumps(content))
+    """Return a JSON response, serialised once and not validated again."""
+    return _JsonResponse(orjson.dumps(content))
 
 
-def of_field(field: str, message: str) -> Response:
-    """422 for one field."""
+def field_problem(field: str, message: str) -> Response:
+    """Return a 422 response for one field.
+
+    Args:
+        field: the dotted path of the field.
+        message: what is wrong with its value.
+    """
     return problem(422, f"{field}: {message}", [{"field": field, "message": message}])
 
 
-def of_validation(error: ValidationError) -> Response:
-    """400 for what is not JSON, else 422 that names every field at fault."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    if found[0]["type"] == "json_invalid":
-        return problem(400, f"the body is not JSON: {found[0]['msg']}")
-    errors = [{"field": _path(line["loc"]), "message": _message(line["type"], line["msg"])} for line in found[:_MOST]]
-    said = "; ".join(f"{line['field']}: {line['message']}" for line in errors[:5])
-    more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
-    return problem(422, said + more, errors)
+def validation_problem(error: ValidationError) -> Response:
+    """Return a 400 response for a body that is not JSON, else a 422 response that names every field at fault."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    if errors[0]["type"] == "json_invalid":
+        return problem(400, f"the body is not JSON: {errors[0]['msg']}")
+    listed = [
+        {"field": _path(line["loc"]), "message": _message(line["type"], line["msg"])} for line in errors[:_MAX_ERRORS]
+    ]
+    detail = "; ".join(f"{line['field']}: {line['message']}" for line in listed[:_MAX_ERRORS_IN_DETAIL])
+    if (more := len(errors) - _MAX_ERRORS_IN_DETAIL) > 0:
+        detail += f"; and {more} more"
+    return problem(422, detail, listed)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -62,4 +78,4 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _message(kind: str, message: str) -> str:
-    return "unknown key; see /docs for those that are known" if kind == "extra_forbidden" else message
+    return "unknown key; /docs lists the keys that exist" if kind == "extra_forbidden" else message

@@ -1,10 +1,9 @@
-"""The bodies of the HTTP API: what comes in is checked strictly, what goes out is documented."""
+"""The bodies of the HTTP API: request bodies are validated strictly, response bodies are documented."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import (
@@ -24,60 +23,61 @@ from retrieval.config import ServeConfig
 from retrieval.search.filters import NO_FILTERS, Filters, Number
 from retrieval.search.request import RetrievalRequest, Stages
 
-SCHEMA_AT = "#/components/schemas/{model}"
+SCHEMA_REF = "#/components/schemas/{model}"
 _PROBLEMS = {
     400: "The body is not JSON",
     401: "A bearer token is needed",
-    403: "The server takes no changes: it has no write token",
+    403: "The server takes no changes, as it has no write token",
     404: "The item is not in the catalogue",
     408: "The body did not arrive in time",
     413: "The body is too large",
-    422: "A field is wrong; it is named",
+    422: "A field is wrong; the answer names it",
     500: "The server failed on this request",
-    503: "Too many requests are being answered, or nothing fresh is served",
+    503: "Too many requests are being answered, or the served version is too old",
     507: "The log of changes cannot be written; nothing was changed",
 }
 
 
-def _time(value: Any, read: ValidatorFunctionWrapHandler) -> datetime:
+def _parse_time(value: Any, parse: ValidatorFunctionWrapHandler) -> datetime:
     try:
-        at: datetime = read(value)
+        at: datetime = parse(value)
     except ValidationError:
-        said = f"got {_short(value)}, expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z"
-        raise PydanticCustomError("time", "{said}", {"said": said}) from None
+        message = f"got {_shorten(value)}, expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z"
+        raise PydanticCustomError("time", "{message}", {"message": message}) from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-def _country(value: str) -> str:
+def _check_country(value: str) -> str:
     if not re.fullmatch(COUNTRY_PATTERN, value):
-        raise PydanticCustomError("country", "{said}", {"said": f"got {_short(value)}, {A_COUNTRY}"})
+        message = f"got {_shorten(value)}, {A_COUNTRY}"
+        raise PydanticCustomError("country", "{message}", {"message": message})
     return value
 
 
-def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 60 else f"{said[:60]}…"
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-Time = Annotated[datetime, WrapValidator(_time)]
-# The pattern is for the documentation; the validator says it in words.
-Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
+Time = Annotated[datetime, WrapValidator(_parse_time)]
+# The pattern is for the documentation; the validator's message says it in words.
+Country = Annotated[str, AfterValidator(_check_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
 class StagesBody(BaseModel):
-    """Which stages are used, of those that the version has."""
+    """Which of the version's optional stages are used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    session: bool = Field(True, description="Several items are encoded together; else their weighted mean asks")
-    prerank: bool = Field(True, description="What retrieval finds is put in order by interaction counters")
+    session: bool = Field(True, description="Encode several items together; otherwise their weighted mean is the query")
+    prerank: bool = Field(True, description="Reorder what retrieval finds by interaction counters")
 
 
 ALL_STAGES = StagesBody(session=True, prerank=True)
 
 
-class RetrieveRequest(BaseModel):
-    """What a shopper looks at, and what may be shown."""
+class RetrieveBody(BaseModel):
+    """What a shopper looks at, and which results may be shown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,18 +85,18 @@ class RetrieveRequest(BaseModel):
     k: int = Field(20, ge=1, description="How many results")
     at: Time | None = Field(None, description="When ads must be active (no zone = UTC); default: the server's time")
     country: Country | None = Field(None, description="ISO 3166 alpha-2; without one, no ad with a country limit")
-    # Made here, as a plain default would be copied deep for each request.
+    # A factory, as pydantic would make a deep copy of a plain default for each request.
     filters: Filters = Field(default_factory=lambda: NO_FILTERS)
     exclude: list[str] = Field(default_factory=list, description="Items that must not be returned")
     min_score: Number | None = Field(None, description="Results below this score are left out")
     include_current: bool = Field(False, description="Whether the last of `items` may be a result")
-    reasons: bool = Field(True, description="Whether to say why each result is there; null otherwise")
-    query: str | None = Field(None, description="What the shopper searched for; the pre-ranker alone makes use of it")
+    reasons: bool = Field(True, description="Whether to say why each result was found; otherwise `reason` is null")
+    query: str | None = Field(None, description="What the shopper searched for; only the pre-ranker uses it")
     stages: StagesBody = Field(default_factory=lambda: ALL_STAGES)
-    stage_scores: bool = Field(False, description="Whether to say what score each stage gave a result")
+    stage_scores: bool = Field(False, description="Whether to return the score that each stage gave a result")
 
     def to_request(self, default_at: datetime) -> RetrievalRequest:
-        """Return the request as the retriever takes it; `default_at` gives the time when the body names none."""
+        """Return the request that the retriever takes; `default_at` is its time if the body names none."""
         return RetrievalRequest(
             self.items,
             self.k,
@@ -114,8 +114,8 @@ class RetrieveRequest(BaseModel):
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of a route's errors: RFC 9457 problem details."""
-    schema = {"$ref": SCHEMA_AT.format(model="ProblemBody")}
+    """Return the documentation of a route's error responses, which are RFC 9457 problem details."""
+    schema = {"$ref": SCHEMA_REF.format(model="ProblemBody")}
     return {
         status: {"description": _PROBLEMS[status], "content": {"application/problem+json": {"schema": schema}}}
         for status in statuses
@@ -123,43 +123,37 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The documentation of a route whose body is read raw."""
-    schema = {"$ref": SCHEMA_AT.format(model=model.__name__)}
+    """Return the documentation of a route whose body is read raw."""
+    schema = {"$ref": SCHEMA_REF.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def _same(value: Filters) -> Filters:
-    return value
-
-
-def limited(config: ServeConfig) -> type[RetrieveRequest]:
-    """The request with a server's limits, so that its documentation states them."""
-    ident = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
-    names = Annotated[list[ident], Field(max_length=config.max_exclude)]
+def limited_body(config: ServeConfig) -> type[RetrieveBody]:
+    """Return the body of `/v1/retrieve` with a server's limits, so that its documentation states them."""
+    identifier = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
+    names = Annotated[list[identifier], Field(max_length=config.max_exclude)]
     filters = create_model("Filters", __base__=Filters, exclude_advertisers=(names, []), exclude_campaigns=(names, []))
-    query = RetrieveRequest.model_fields["query"]
-    items = Annotated[
-        list[ident],
-        Field(max_length=config.max_items, description="The items viewed, most recent last"),
-    ]
+    query = RetrieveBody.model_fields["query"]
+    description = RetrieveBody.model_fields["items"].description
+    items = Annotated[list[identifier], Field(max_length=config.max_items, description=description)]
+    no_filters = filters()
     return create_model(
         "RetrieveRequest",
-        __base__=RetrieveRequest,
+        __base__=RetrieveBody,
         items=(items, ...),
         k=(int, Field(config.default_k, strict=True, ge=1, le=config.max_k, description="How many results")),
-        # By factories: pydantic would copy a default, and deeply, at every request.
-        filters=(filters, Field(default_factory=partial(_same, filters()))),
-        exclude=(names, Field(default_factory=list, description=RetrieveRequest.model_fields["exclude"].description)),
+        filters=(filters, Field(default_factory=lambda: no_filters)),
+        exclude=(names, Field(default_factory=list, description=RetrieveBody.model_fields["exclude"].description)),
         query=(str | None, Field(None, max_length=config.max_id_length, description=query.description)),
     )
 
 
 class StageScores(BaseModel):
-    """What score each stage gave a result."""
+    """The score that each stage gave a result."""
 
     retrieval: float
-    prerank: float | None = Field(None, description="Of a version with a pre-ranker; the result's score")
-    counters: dict[str, float] | None = Field(None, description="What each interaction counter added to it")
+    prerank: float | None = Field(None, description="The result's score, if the version has a pre-ranker")
+    counters: dict[str, float] | None = Field(None, description="What each interaction counter adds to the score")
 
 
 class ResultBody(BaseModel):
@@ -168,9 +162,9 @@ class ResultBody(BaseModel):
     rank: int
     item_id: str
     ad_id: str | None
-    score: float = Field(description="Compares only within one response")
+    score: float = Field(description="Comparable only within one response")
     reason: str | None = Field(description="Edge types from a viewed item, joined by +; or embedding; or fallback")
-    stages: StageScores | None = Field(None, description="Only if asked for, and not of a fallback")
+    stages: StageScores | None = Field(None, description="Only if asked for, and never for a fallback")
 
 
 class RetrieveResponse(BaseModel):
@@ -200,10 +194,10 @@ class VersionResponse(BaseModel):
     as_of: datetime
     current_version: str | None = Field(description="The published version; null when it cannot be read")
     refused: dict[str, str] | None = Field(description="The published version that cannot be served, and why")
-    changes_sequence: int = Field(description="The last entry of the log of live changes that counts here")
+    changes_sequence: int = Field(description="The last applied entry of the log of live changes")
     items: int
     ads: int | None
-    ads_in_flight: int | None = Field(description="Ads that are active at the server's time, in whatever country")
+    ads_in_flight: int | None = Field(description="Ads that are active at the server's time, in any country")
     index: str
     stages: StagesBody = Field(description="Which stages the version has")
 
@@ -215,20 +209,20 @@ class ChangeOutcome(BaseModel):
     campaign_id: str | None
     version: int
     outcome: str = Field(
-        description="applied; repeated: known already; superseded: newer is known; waiting: until its item is known"
+        description="applied; repeated: known already; superseded: a newer one is known; waiting: its item is unknown"
     )
     why: str
 
 
 class ChangesResponse(BaseModel):
-    """What became of the changes, in their order."""
+    """What became of each change, in the order of the request."""
 
-    sequence: int = Field(description="The last entry of the log that counts here")
+    sequence: int = Field(description="The last applied entry of the log")
     changes: list[ChangeOutcome]
 
 
 class LogEntry(BaseModel):
-    """A change as it stands in the log; null: this server's build cannot read it."""
+    """An entry of the log; its change is null if this server's build cannot read it."""
 
     sequence: int
     received_at: datetime
@@ -238,7 +232,7 @@ class LogEntry(BaseModel):
 class LogResponse(BaseModel):
     """A page of the log."""
 
-    sequence: int = Field(description="What to ask after next")
+    sequence: int = Field(description="The value of `after` for the next page")
     changes: list[LogEntry]
 
 

@@ -1,4 +1,4 @@
-"""Runs the API on a real socket: one process, one event loop, one FAISS thread."""
+"""The API on a real socket: one process, one event loop, one FAISS thread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from retrieval.config import ServeConfig
 from retrieval.errors import AddressError
 
 _log = logging.getLogger(__name__)
-_WAY_OUT = "give another --port (0 = any free one) or --host"
+_ADVICE = "give another --port (0 = any free one) or --host"
 
 
 class Server(uvicorn.Server):
-    """uvicorn that says where it listens, as port 0 leaves the choice to the system."""
+    """A uvicorn server that reports the URL on which it listens, as the system chooses the port when it is 0."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class Server(uvicorn.Server):
         self._on_listening, self._on_stop = on_listening, on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and report the URL once connections are taken.
+        """Start, and report the URL once connections are accepted.
 
         Raises:
-            AddressError: another server took the port since it was bound.
+            AddressError: another server has taken the port since it was bound.
         """
         try:
             await super().startup(sockets=sockets)
         except OSError as error:
-            raise AddressError(f"cannot listen: {error.strerror or error}; {_WAY_OUT}") from error
+            raise AddressError(f"cannot listen: {error.strerror or error}; {_ADVICE}") from error
         if not self.started:
             return
         host, port = self.servers[0].sockets[0].getsockname()[:2]
@@ -50,49 +50,53 @@ class Server(uvicorn.Server):
             self._on_listening(url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running requests end; after this the signal that asked for it is raised again, and ends the process."""
+        """Let running requests end, then call `on_stop`; the stopping signal is raised again only after this."""
         await super().shutdown(sockets=sockets)
         if self._on_stop:
             self._on_stop()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets for every address of the host, to give to `Server.run`; they refuse connections until it runs.
+    """Bind sockets for every address of a host, to be passed to `Server.run`; until it runs they refuse connections.
+
+    Args:
+        host: a host name or address of this machine.
+        port: the port; 0 lets the system choose one.
 
     Raises:
-        AddressError: the port is taken, or the host is none of this machine's.
+        AddressError: the port is taken, or the host is not an address of this machine.
     """
     bound: list[socket.socket] = []
-    missing: OSError | None = None
+    unavailable: OSError | None = None
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             try:
-                bound.append(_bound(family, address))
+                bound.append(_bind_one(family, address))
             except OSError as error:
                 # A name may stand for an address that this machine lacks, such as ::1 where IPv6 is off.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
-                missing = error
-        if missing and not bound:
-            raise missing
+                unavailable = error
+        if unavailable and not bound:
+            raise unavailable
     except OSError as error:
-        for listening in bound:
-            listening.close()
-        raise AddressError(f"cannot listen on {host}, port {port}: {error.strerror or error}; {_WAY_OUT}") from error
+        for bound_socket in bound:
+            bound_socket.close()
+        raise AddressError(f"cannot listen on {host}, port {port}: {error.strerror or error}; {_ADVICE}") from error
     return bound
 
 
-def _bound(family: int, address: Any) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+def _bind_one(family: int, address: Any) -> socket.socket:
+    bound_socket = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind(address)
+            bound_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound_socket.bind(address)
     except OSError:
-        listening.close()
+        bound_socket.close()
         raise
-    return listening
+    return bound_socket
 
 
 def create_server(
@@ -104,8 +108,17 @@ def create_server(
     on_listening: Callable[[str], None] | None = None,
     on_stop: Callable[[], None] | None = None,
 ) -> Server:
-    """A server that is not yet running; `run()` blocks until a signal stops it, and lets running requests end."""
-    # A second thread on one query makes it slower, and requests are answered one after the other anyway.
+    """Return a server that does not run yet; its `run()` blocks until a signal stops it.
+
+    Args:
+        app: the application to serve.
+        host: the address to listen on.
+        port: the port; 0 lets the system choose one.
+        config: the limits of the server; by default those of `ServeConfig`.
+        on_listening: called with the URL once connections are accepted.
+        on_stop: called once the last running request has ended.
+    """
+    # A second thread makes a single query slower, and requests are answered one after the other anyway.
     use_threads(1)
     settings = uvicorn.Config(
         app,

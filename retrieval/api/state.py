@@ -1,4 +1,4 @@
-"""What a server answers with: a version and the live changes of its ads, and how both move on under load."""
+"""The state of a server: the version that it serves with the live changes of its ads, replaced under load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,33 +29,38 @@ from retrieval.search.retriever import Retriever
 _log = logging.getLogger(__name__)
 _WARMING_QUERIES = 50
 _WARMING_COUNTRIES = 8
+# Seconds after which another thread may run while a version is loaded, which holds the interpreter for long stretches.
+_LOADING_SWITCH_INTERVAL = 0.0005
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A version, ready to answer."""
+    """A version that is ready to answer requests."""
 
     version: str
     as_of: datetime
     retriever: Retriever
 
 
-class Refused(NamedTuple):
+class RefusedVersion(NamedTuple):
     """A published version that is not served, and why."""
 
     version: str
     why: str
 
 
-class Served:
-    """The one place where a server's state changes; requests read `snapshot` once each.
+class ServerState:
+    """The only place where a server's state changes; each request reads `snapshot` once.
 
     Changes and versions are prepared in threads, one at a time, and put in place between two requests.
 
     Args:
-        load: opens the version that is published now, checked.
-        current_version: its name.
-        log: what is appended to it by whichever server that shares it counts here too.
+        load: opens and verifies the version that is published now.
+        current_version: returns its name.
+        log: the log of live changes; entries appended by other servers that share it are applied here too.
+        config: the limits of the server.
+        metrics: where reloads, refusals and changes are counted.
+        clock: returns the time for which requests without `at` are answered, given the served as-of time.
     """
 
     def __init__(
@@ -67,107 +72,112 @@ class Served:
         metrics: Metrics,
         clock: Callable[[datetime], datetime],
     ) -> None:
-        self._load, self._current, self._log = load, current_version, log
+        self._load, self._current_version, self._log = load, current_version, log
         self._config, self._metrics, self._clock = config, metrics, clock
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._live: LiveAds | None = None
-        self._serving: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._retry_at = 0.0
-        self._said = ""
-        self.refused: Refused | None = None
+        self._last_warning = ""
+        self.refused: RefusedVersion | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether anything is served."""
-        return self._serving is not None
+        """Whether a version is served."""
+        return self._snapshot is not None
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is served now."""
-        assert self._serving is not None, "nothing is served before `running`"
-        return self._serving
+        """The version that is served now."""
+        assert self._snapshot is not None, "nothing is served before `running`"
+        return self._snapshot
 
     @property
     def sequence(self) -> int:
-        """The last entry of the log that counts here."""
+        """The number of the last applied entry of the log."""
         return self._live.changes.sequence if self._live else 0
+
+    def now(self, snapshot: Snapshot) -> datetime:
+        """Return the time for which a request without `at` is answered."""
+        return self._clock(snapshot.as_of)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve the published version, and follow what is published and changed, until the end of the context."""
+        """Serve the published version and follow publications and changes until the context ends."""
         snapshot = self._load()
         live = None if snapshot.retriever.ads is None else LiveAds(snapshot.retriever.ads)
         if live is not None:
-            live.take(self._log.after(0))
-        self._put(snapshot, live)
-        del snapshot, live  # or this frame would keep the first version for good
-        following = [
-            asyncio.create_task(self._again(self.look, self._config.current_check_seconds)),
-            asyncio.create_task(self._again(self.catch_up, self._config.changes_poll_seconds)),
+            live.apply(self._log.after(0))
+        self._replace(snapshot, live)
+        del snapshot, live  # else this frame would keep the first version in memory
+        tasks = [
+            asyncio.create_task(self._repeat(self.check_published, self._config.current_check_seconds)),
+            asyncio.create_task(self._repeat(self.catch_up, self._config.changes_poll_seconds)),
         ]
         yield
-        for task in following:
+        for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def take(self, changes: Sequence[Change]) -> list[Outcome]:
-        """Write changes to the log and put them in force; the next request sees them.
+    async def record(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Write changes to the log and apply them, so that the next request sees them.
 
         Raises:
             RequestError: the version has no ads table.
-            ChangeLogError: they cannot be written; none of them counts.
+            ChangeLogError: the log cannot be written; none of the changes is applied.
         """
-        async with self._one_at_a_time:
+        async with self._lock:
             await self._catch_up()
             if self._live is None:
-                raise RequestError("changes", "this version has no ads table, so that every item counts as advertised")
+                raise RequestError("changes", "this version has no ads table: every item counts as advertised")
             repeated = [self._live.changes.repeats(change) for change in changes]
-            news = [change for change, again in zip(changes, repeated, strict=True) if not again]
-            if news:
-                await asyncio.to_thread(self._log.append, news)
+            unrecorded = [change for change, repeats in zip(changes, repeated, strict=True) if not repeats]
+            if unrecorded:
+                await asyncio.to_thread(self._log.append, unrecorded)
                 await self._catch_up()
             return [
-                Outcome("repeated") if again else self._live.outcome(change)
-                for change, again in zip(changes, repeated, strict=True)
+                Outcome("repeated") if repeats else self._live.outcome(change)
+                for change, repeats in zip(changes, repeated, strict=True)
             ]
 
     async def catch_up(self) -> None:
-        """Put in force what others have written to the log."""
-        async with self._one_at_a_time:
+        """Apply the entries that other servers have written to the log."""
+        async with self._lock:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
         if self._live is None:
             return
         if entries := await asyncio.to_thread(self._log.after, self._live.changes.sequence):
-            # Nothing reads the live ads but what holds the lock; requests read the `Ads` that were put in place.
-            await asyncio.to_thread(self._live.take, entries)
-            self.snapshot.retriever.use(self._live.ads)
+            # Only the holder of the lock reads the live ads; requests read the `Ads` that were put in place.
+            await asyncio.to_thread(self._live.apply, entries)
+            self.snapshot.retriever.replace_ads(self._live.ads)
             self._metrics.changes.set(self._live.changes.sequence)
 
     async def entries(self, after: int, limit: int) -> list[Entry]:
-        """The log, for those who poll it."""
+        """Return up to `limit` entries of the log with a sequence number above `after`."""
         return await asyncio.to_thread(self._log.after, after, limit)
 
     async def published(self) -> str | None:
-        """The name of the published version; None when it cannot be read, which must not fail what is loaded."""
+        """Return the name of the published version; None if it cannot be read, which must not fail a request."""
         return await asyncio.to_thread(self._published)
 
     def _published(self) -> str | None:
         try:
-            name = self._current()
-        except Exception as error:  # a workspace may be away, or damaged, in any way
-            said = f"which version is published cannot be read ({error}); {self.snapshot.version} is served on"
-            if said != self._said:
-                _log.warning("%s", said)
-            self._said = said
+            name = self._current_version()
+        except Exception as error:  # a workspace may be unreachable or damaged in any way
+            served = self.snapshot.version
+            warning = f"the name of the published version cannot be read ({error}); {served} stays in service"
+            if warning != self._last_warning:
+                _log.warning("%s", warning)
+            self._last_warning = warning
             return None
-        self._said = ""
+        self._last_warning = ""
         return name
 
-    async def look(self) -> None:
-        """Serve another version once it is published, or say why not."""
+    async def check_published(self) -> None:
+        """Serve the published version if it is another one, or record why it is refused."""
         name = await self.published()
         if name is None:
             return
@@ -176,95 +186,105 @@ class Served:
             return
         if self.refused and self.refused.version == name and time.monotonic() < self._retry_at:
             return
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
-            snapshot = await asyncio.to_thread(self._prepared)
-            async with self._one_at_a_time:
+            snapshot = await asyncio.to_thread(self._load_warm)
+            async with self._lock:
                 await self._catch_up()
                 live = None
                 if snapshot.retriever.ads is not None:
-                    live = await asyncio.to_thread(self._rebased, snapshot.retriever.ads)
-                before = self.snapshot.version
-                self._put(snapshot, live)
-        except Exception as error:  # whatever is wrong with it, or with the live changes: what is served must stay
-            self._refuse(Refused(name, str(error) or type(error).__name__))
+                    live = await asyncio.to_thread(self._rebase, snapshot.retriever.ads)
+                previous = self.snapshot.version
+                self._replace(snapshot, live)
+        except Exception as error:  # whatever is wrong with it or with the live changes, the served version stays
+            self._refuse(RefusedVersion(name, str(error) or type(error).__name__))
             return
         self._refuse(None)
         del snapshot, live
-        await asyncio.to_thread(_give_memory_back)
+        await asyncio.to_thread(_release_memory)
         self._metrics.reloads.labels("served").inc()
-        seconds = time.perf_counter() - began
-        _log.info("version %s is served instead of %s, after %.1f s", self.snapshot.version, before, seconds)
+        seconds = time.perf_counter() - start
+        _log.info("version %s has replaced version %s after %.1f s", self.snapshot.version, previous, seconds)
 
-    def _prepared(self) -> Snapshot:
-        """The published version, loaded, warm, and seen to answer."""
+    def _load_warm(self) -> Snapshot:
+        """Load the published version and answer a sample of queries with it."""
         interval = sys.getswitchinterval()
-        # Loading holds the interpreter for long stretches, which requests would wait for.
-        sys.setswitchinterval(min(interval, 0.0005))
+        sys.setswitchinterval(min(interval, _LOADING_SWITCH_INTERVAL))
         try:
             snapshot = self._load()
-            warm(snapshot.retriever, self._clock(snapshot.as_of))
+            warm(snapshot.retriever, self.now(snapshot))
             return snapshot
         finally:
             sys.setswitchinterval(interval)
 
-    def _rebased(self, ads: Ads) -> LiveAds:
+    def _rebase(self, ads: Ads) -> LiveAds:
+        """Return another version's ads with all live changes applied."""
         if self._live is not None:
             return self._live.rebased(ads)
         live = LiveAds(ads)
-        live.take(self._log.after(0))
+        live.apply(self._log.after(0))
         return live
 
-    def _put(self, snapshot: Snapshot, live: LiveAds | None) -> None:
+    def _replace(self, snapshot: Snapshot, live: LiveAds | None) -> None:
         if live is not None:
-            snapshot.retriever.use(live.ads)
+            snapshot.retriever.replace_ads(live.ads)
             self._metrics.changes.set(live.changes.sequence)
-        self._serving, self._live = snapshot, live
+        self._snapshot, self._live = snapshot, live
         self._metrics.as_of.clear()
         self._metrics.as_of.labels(snapshot.version).set(snapshot.as_of.timestamp())
 
-    def _refuse(self, refused: Refused | None) -> None:
+    def _refuse(self, refused: RefusedVersion | None) -> None:
         if refused is not None:
             self._retry_at = time.monotonic() + self._config.retry_refused_seconds
             self._metrics.reloads.labels("refused").inc()
             if refused != self.refused:
                 served = self.snapshot.version
-                _log.error("version %s is published but not served: %s; %s is served on", *refused, served)
+                _log.error("version %s is published but cannot be served: %s; %s stays in service", *refused, served)
         self.refused = refused
         self._metrics.refused.set(0 if refused is None else 1)
 
-    async def _again(self, what: Callable[[], object], seconds: float) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await what()  # type: ignore[misc]
+                await step()
             except RetrievalError as error:
                 _log.error("%s", error)
             except Exception:
-                _log.exception("following what is published and changed failed, and goes on")
+                _log.exception("checking for new versions or changes failed; it will be tried again")
 
 
 def warm(retriever: Retriever, at: datetime) -> None:
-    """Answer a sample of queries, so that no request waits for pages to be read; whatever cannot be answered raises."""
+    """Answer a sample of queries, so that later requests need not wait for pages to be read from disk.
+
+    Args:
+        retriever: the retriever of a version that was just loaded.
+        at: the time for which the queries are answered.
+
+    Raises:
+        RetrievalError: the version has no items, finds nothing, or gives scores that are not finite.
+    """
     n = retriever.catalogue.n_rows
     if not n:
         raise RetrievalError("the version has no items")
     rows = np.random.default_rng(0).choice(n, min(n, _WARMING_QUERIES), replace=False)
     ids = retriever.catalogue.item_ids[rows].tolist()
-    # Single items, and lists of them: a session encoder answers to these alone.
-    asked = [[item] for item in ids] + [ids[:2], ids[: retriever.ranker.recent_items]]
-    # Where every ad is for some country nothing is found without one.
+    # Lists as well as single items, as a session encoder answers only lists.
+    item_lists = [[item] for item in ids] + [ids[:2], ids[: retriever.ranker.recent_items]]
+    # If every ad is limited to some countries, a request without a country finds nothing.
     countries = [] if retriever.ads is None else retriever.ads.countries[:_WARMING_COUNTRIES]
     for country in (None, *countries):
-        for items in asked if country in (None, *countries[:1]) else asked[:1]:
-            if not np.isfinite(retriever.retrieve(RetrievalRequest(items, 20, at=at, country=country)).scores).all():
-                raise RetrievalError(f"the version gives scores that are no numbers, e.g. after {items}")
-    if not retriever.retrieve(RetrievalRequest([retriever.catalogue.item_ids[0]], 1, all_items=True)).results and n > 1:
-        raise RetrievalError("the version answers nothing")
+        for items in item_lists if country in (None, *countries[:1]) else item_lists[:1]:
+            response = retriever.retrieve(RetrievalRequest(items, 20, at=at, country=country))
+            if not np.isfinite(response.scores).all():
+                raise RetrievalError(f"the version gives scores that are not finite, e.g. after {items}")
+    first_item = RetrievalRequest([retriever.catalogue.item_ids[0]], 1, all_items=True)
+    if not retriever.retrieve(first_item).results and n > 1:
+        raise RetrievalError("the version finds no neighbour of its first item")
 
 
-def _give_memory_back() -> None:
-    """To the system, what the version before has left."""
+def _release_memory() -> None:
+    """Return the memory of the previous version to the system."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

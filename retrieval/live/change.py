@@ -1,8 +1,8 @@
-"""Live changes of ads between two nightly tables: what a change may say, and which of several counts.
+"""Live changes of ads between two nightly tables: what a change may contain, and which of several values is in effect.
 
-A change carries the `version` that the system of record gave it. Of everything that is said about a field of an ad, by
-the nightly table, by changes of the ad and by changes of its whole campaign, the highest version counts; of equal ones
-what came last. So the order in which messages arrive does not matter, nor how often they do.
+Each change carries the `version` that the system of record gave it. A field of an ad may have values from the nightly
+table, from changes of the ad and from changes of its whole campaign; the value with the highest version is in effect,
+and among equal versions the one recorded last. So messages may arrive in any order, and more than once.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from retrieval.catalogue.ads import COUNTRY_PATTERN, SCHEMA
 from retrieval.search.filters import ID_LENGTH
 
 FIELDS = tuple(name for name in SCHEMA.names if name not in ("ad_id", "version"))
-OF_CAMPAIGN = ("status", "starts_at", "ends_at")
+CAMPAIGN_FIELDS = ("status", "starts_at", "ends_at")
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LENGTH)]
 
 
-def _utc(value: datetime) -> datetime:
+def _as_utc(value: datetime) -> datetime:
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{value.isoformat()} is out of range in UTC") from None
 
 
-Time = Annotated[datetime, AfterValidator(_utc)]
+Time = Annotated[datetime, AfterValidator(_as_utc)]
 
 
 class Change(BaseModel):
-    """New values of some fields of an ad, or, without an ad_id, of all ads of a campaign.
+    """New values of some fields of an ad or, without an ad_id, of all ads of a campaign.
 
-    What is not given stays as it is; null is a value (no end, no limit, active). An ad that no table has yet needs
-    item_id and campaign_id to be shown.
+    Fields that are left out stay as they are; null is a value (no end, no limit, active). An ad that is not in any
+    table yet needs item_id and campaign_id before it can be shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ad_id: Id | None = None
     campaign_id: Id | None = None
-    version: int = Field(ge=0, lt=2**63, description="Of the system of record; the highest counts")
+    version: int = Field(ge=0, lt=2**63, description="Set by the system of record; the highest is in effect")
     item_id: Id | None = None
     advertiser_id: Id | None = None
     status: Annotated[str, StringConstraints(max_length=64, strip_whitespace=True, to_lower=True)] | None = Field(
-        None, description="active or null; any other (paused, exhausted, …) is not shown"
+        None, description="Ads with active or null are shown; any other status (paused, exhausted, …) hides the ad"
     )
     starts_at: Time | None = None
     ends_at: Time | None = None
@@ -56,12 +56,13 @@ class Change(BaseModel):
     bid: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Change:
+    def _is_consistent(self) -> Change:
         if self.ad_id is None:
             if self.campaign_id is None:
                 raise ValueError("needs an ad_id, or a campaign_id to change a whole campaign")
-            if extra := [name for name in self.values() if name not in OF_CAMPAIGN]:
-                raise ValueError(f"{', '.join(extra)}: not a campaign's; of a campaign {', '.join(OF_CAMPAIGN)} change")
+            if extra := [name for name in self.values() if name not in CAMPAIGN_FIELDS]:
+                fields = ", ".join(CAMPAIGN_FIELDS)
+                raise ValueError(f"{', '.join(extra)}: not a campaign's field; a campaign can change {fields}")
         if not self.values():
             raise ValueError(f"changes nothing; give at least one of {', '.join(FIELDS)}")
         for name in ("item_id", "campaign_id"):
@@ -72,57 +73,64 @@ class Change(BaseModel):
         return self
 
     def values(self) -> dict[str, Any]:
-        """The fields that it changes."""
-        given = self.model_fields_set - ({"campaign_id"} if self.ad_id is None else set())
-        return {name: getattr(self, name) for name in FIELDS if name in given}
+        """Return the fields that it changes, with their new values."""
+        fields = self.model_fields_set - ({"campaign_id"} if self.ad_id is None else set())
+        return {name: getattr(self, name) for name in FIELDS if name in fields}
 
 
-class Said(NamedTuple):
-    """A value with what it is ordered by; the nightly table's sequence is 0, a change's that of the log."""
+class VersionedValue(NamedTuple):
+    """A value with its version, and the sequence number of its entry in the log (0 for the nightly table)."""
 
     version: int
     sequence: int
     value: Any
 
 
-_NOTHING = Said(-1, -1, None)
+_NO_VALUE = VersionedValue(-1, -1, None)
 
 
 class Changes:
-    """The newest that changes say about every field of ads and campaigns."""
+    """The newest recorded value of every changed field of ads and campaigns."""
 
     def __init__(self) -> None:
         self.sequence = 0
-        self._ads: dict[str, dict[str, Said]] = {}
-        self._campaigns: dict[str, dict[str, Said]] = {}
+        self._ads: dict[str, dict[str, VersionedValue]] = {}
+        self._campaigns: dict[str, dict[str, VersionedValue]] = {}
 
     def add(self, sequence: int, change: Change | None) -> None:
-        """Take a change of the log; None: one that says nothing here."""
+        """Record an entry of the log; its change is None if this build cannot read it."""
         self.sequence = max(self.sequence, sequence)
         if change is None:
             return
-        of, key = (self._campaigns, change.campaign_id) if change.ad_id is None else (self._ads, change.ad_id)
-        said = of.setdefault(str(key), {})
-        for name, value in self.news(change).items():
-            said[name] = Said(change.version, sequence, value)
+        unrecorded = self.unrecorded_fields(change)
+        recorded = (
+            self._campaigns.setdefault(str(change.campaign_id), {})
+            if change.ad_id is None
+            else self._ads.setdefault(change.ad_id, {})
+        )
+        for name, value in unrecorded.items():
+            recorded[name] = VersionedValue(change.version, sequence, value)
 
-    def news(self, change: Change) -> dict[str, Any]:
-        """What of a change was not said before, nor anything newer."""
-        said = self._said(change)
+    def unrecorded_fields(self, change: Change) -> dict[str, Any]:
+        """Return the fields of a change that were not recorded before, neither with this nor with a higher version."""
+        recorded = self._recorded(change)
         return {
             name: value
             for name, value in change.values().items()
-            if name not in said or (said[name].version, said[name].value) != (change.version, value)
-            if name not in said or said[name].version <= change.version
+            if name not in recorded
+            or recorded[name].version < change.version
+            or (recorded[name].version == change.version and recorded[name].value != value)
         }
 
     def repeats(self, change: Change) -> bool:
-        """Whether all of it was said before, by the same version."""
-        said = self._said(change)
-        every = change.values().items()
-        return all(name in said and said[name][::2] == (change.version, value) for name, value in every)
+        """Return whether every field of a change was recorded before, with the same version and value."""
+        recorded = self._recorded(change)
+        return all(
+            name in recorded and (recorded[name].version, recorded[name].value) == (change.version, value)
+            for name, value in change.values().items()
+        )
 
-    def _said(self, change: Change) -> dict[str, Said]:
+    def _recorded(self, change: Change) -> dict[str, VersionedValue]:
         if change.ad_id is None:
             return self._campaigns.get(str(change.campaign_id), {})
         return self._ads.get(change.ad_id, {})
@@ -134,29 +142,25 @@ class Changes:
 
     @property
     def campaigns(self) -> set[str]:
-        """The campaigns that are changed as a whole."""
+        """The campaigns that were changed as a whole."""
         return set(self._campaigns)
 
-    def campaign_of(self, ad_id: str, row: dict[str, Any] | None) -> str | None:
-        """The campaign of an ad whose row of the nightly table is given."""
-        campaign: str | None = self._newest("campaign_id", row, self._ads.get(ad_id, {})).value
-        return campaign
-
-    def newest(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, Said]:
-        """What counts of each field of an ad, given the nightly table's row."""
-        said = self._ads.get(ad_id, {})
-        campaign = self._campaigns.get(self.campaign_of(ad_id, row) or "", {})
-        return {name: self._newest(name, row, said, campaign) for name in FIELDS}
+    def newest(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, VersionedValue]:
+        """Return the value in effect of each field of an ad, given its row in the nightly table, if it has one."""
+        of_ad = self._ads.get(ad_id, {})
+        campaign_id: str | None = self._newest("campaign_id", row, of_ad).value
+        of_campaign = self._campaigns.get(campaign_id or "", {})
+        return {name: self._newest(name, row, of_ad, of_campaign) for name in FIELDS}
 
     def row(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The row of an ad as it counts now, given the nightly table's; None while item or campaign is unknown."""
-        values = {name: said.value for name, said in self.newest(ad_id, row).items()}
-        known = values["item_id"] is not None and values["campaign_id"] is not None
-        return {"ad_id": ad_id, "version": None} | values if known else None
+        """Return the row of an ad with all changes applied; None while its item or campaign is unknown."""
+        values = {name: newest.value for name, newest in self.newest(ad_id, row).items()}
+        complete = values["item_id"] is not None and values["campaign_id"] is not None
+        return {"ad_id": ad_id, "version": None} | values if complete else None
 
     @staticmethod
-    def _newest(name: str, row: dict[str, Any] | None, *said: dict[str, Said]) -> Said:
-        every = [one[name] for one in said if name in one]
+    def _newest(name: str, row: dict[str, Any] | None, *recorded: dict[str, VersionedValue]) -> VersionedValue:
+        values = [fields[name] for fields in recorded if name in fields]
         if row is not None:
-            every.append(Said(row["version"] or 0, 0, row[name]))
-        return max(every, key=lambda one: one[:2], default=_NOTHING)
+            values.append(VersionedValue(row["version"] or 0, 0, row[name]))
+        return max(values, key=lambda value: (value.version, value.sequence), default=_NO_VALUE)

@@ -1,4 +1,4 @@
-"""The log of live changes: append-only, numbered, read by every server that shares it."""
+"""The log of live changes: an append-only, numbered list that every server sharing it reads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
 
 
 class Entry(NamedTuple):
-    """A change as it stands in the log; sequences rise, from 1. None: what it says only a newer build knows."""
+    """A change in the log, with its sequence number (rising from 1); the change is None if this build cannot read it."""
 
     sequence: int
     received_at: datetime
@@ -38,19 +38,19 @@ class Entry(NamedTuple):
 
 
 class ChangeLog(Protocol):
-    """What a server needs of a log. Both methods may block, and may be called from any thread."""
+    """What a server needs from a log. Both methods may block and may be called from any thread."""
 
     def append(self, changes: Sequence[Change]) -> list[Entry]:
-        """Write changes, all or none; they last once it returns."""
+        """Write changes, all or none; they are durable once it returns."""
         ...
 
     def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
-        """The entries with a higher sequence, in order."""
+        """Return the entries with a higher sequence number in order, at most `limit` of them."""
         ...
 
 
 class MemoryChangeLog:
-    """A log that ends with the process."""
+    """A log in memory, which is lost when the process ends."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -61,7 +61,7 @@ class MemoryChangeLog:
         now = datetime.now(UTC)
         with self._lock:
             first = len(self._entries) + 1
-            entries = [Entry(first + place, now, change) for place, change in enumerate(changes)]
+            entries = [Entry(number, now, change) for number, change in enumerate(changes, start=first)]
             self._entries.extend(entries)
         return entries
 
@@ -72,10 +72,10 @@ class MemoryChangeLog:
 
 
 class SqliteChangeLog:
-    """A log in one SQLite file (WAL), for the servers of one host.
+    """A log in a SQLite file (in WAL mode) that the servers of one host share.
 
     Raises:
-        ChangeLogError: the file is damaged, locked for seconds, or cannot be written (it is named).
+        ChangeLogError: the file is damaged, locked for too long, or cannot be written; the message names it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,20 +83,22 @@ class SqliteChangeLog:
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._open = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
+            )
             self._set_up()
-            # A change that was confirmed must outlive a power cut.
-            self._open.execute("PRAGMA synchronous = FULL")
+            # A confirmed change must survive a power failure.
+            self._connection.execute("PRAGMA synchronous = FULL")
         except (sqlite3.Error, OSError) as error:
             raise self._failed("opened", error) from error
 
     def _set_up(self) -> None:
-        """Make the table; where another server starts at the same moment SQLite does not wait by itself."""
+        """Create the table; retry while another server does so, as SQLite does not wait for that by itself."""
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
-                self._open.execute("PRAGMA journal_mode = WAL")
-                self._open.executescript(_SCHEMA)
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.executescript(_SCHEMA)
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
@@ -109,14 +111,14 @@ class SqliteChangeLog:
         now = datetime.now(UTC)
         with self._lock:
             try:
-                with closing(self._open.cursor()) as cursor:
+                with closing(self._connection.cursor()) as cursor:
                     cursor.execute("BEGIN IMMEDIATE")
                     try:
                         entries = [Entry(self._insert(cursor, now, change), now, change) for change in changes]
                         cursor.execute("COMMIT")
                     except BaseException:
-                        # A full disk has ended the transaction already.
-                        if self._open.in_transaction:
+                        # If the disk is full, SQLite has already ended the transaction.
+                        if self._connection.in_transaction:
                             cursor.execute("ROLLBACK")
                         raise
             except sqlite3.Error as error:
@@ -135,7 +137,7 @@ class SqliteChangeLog:
         query = "SELECT sequence, received_at, change FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
         with self._lock:
             try:
-                rows = self._open.execute(query, (sequence, -1 if limit is None else limit)).fetchall()
+                rows = self._connection.execute(query, (sequence, -1 if limit is None else limit)).fetchall()
             except sqlite3.Error as error:
                 raise self._failed("read", error) from error
         return [
@@ -144,22 +146,20 @@ class SqliteChangeLog:
         ]
 
     def _read(self, number: int, change: str) -> Change | None:
-        """A change of the log, without what only a newer build knows; nothing must keep later changes from counting."""
+        """Parse a change, ignoring the fields of newer builds; an unreadable change must not block later ones."""
         try:
-            said = json.loads(change)
-            return Change.model_validate({name: said[name] for name in said if name in Change.model_fields})
+            fields = json.loads(change)
+            return Change.model_validate({name: fields[name] for name in fields if name in Change.model_fields})
         except (ValueError, TypeError) as error:
-            _log.warning(
-                "%s: entry %d is no change that this build reads, and is passed over: %s", self._path, number, error
-            )
+            _log.warning("%s: this build cannot read entry %d and skips it: %s", self._path, number, error)
             return None
 
     def close(self) -> None:
         """Close the file."""
-        self._open.close()
+        self._connection.close()
 
-    def _failed(self, done: str, error: Exception) -> ChangeLogError:
+    def _failed(self, action: str, error: Exception) -> ChangeLogError:
         return ChangeLogError(
-            f"{self._path}: the log of live changes cannot be {done} ({error}); "
-            "free the disk, or move the file away to start an empty log: changes since the nightly table are then lost"
+            f"{self._path}: the log of live changes cannot be {action} ({error}); free disk space, or move the file "
+            "away to start an empty log, which loses the changes since the nightly table"
         )

@@ -1,9 +1,9 @@
-"""Ads as they count now: those of the nightly table with the live changes in them."""
+"""The nightly ads table with the live changes applied: one `Ads` per state, built anew by each change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,29 +13,33 @@ from retrieval.live.change_log import Entry
 
 
 class Outcome(NamedTuple):
-    """What became of a change. `superseded`: newer is known; `waiting`: kept until a version knows the ad's item."""
+    """What became of a change.
+
+    applied: it determines at least one field of an ad. repeated: it was known already. superseded: every field has a
+    value of a higher version. waiting: it is kept until a version knows the ad's item.
+    """
 
     outcome: Literal["applied", "repeated", "superseded", "waiting"]
     why: str = ""
 
 
 class LiveAds:
-    """The nightly table's ads and the changes since, folded into one `Ads` that is made anew at each change."""
+    """The ads of a nightly table and the changes since then, combined in `ads`."""
 
     def __init__(self, base: Ads) -> None:
         self.ads = self._base = base
         self.changes = Changes()
 
     def rebased(self, base: Ads) -> LiveAds:
-        """The same changes over another version's table."""
-        new = LiveAds(base)
-        new.changes = self.changes
-        new._renew(self.changes.ads, self.changes.campaigns)
-        return new
+        """Return the same changes over another version's table."""
+        live = LiveAds(base)
+        live.changes = self.changes
+        live._update(self.changes.ads, self.changes.campaigns)
+        return live
 
-    def take(self, entries: Iterable[Entry]) -> None:
-        """Fold further entries of the log in."""
-        ads, campaigns = set(), set()
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Apply further entries of the log."""
+        ads, campaigns = set[str](), set[str]()
         for entry in entries:
             self.changes.add(entry.sequence, entry.change)
             if entry.change is None:
@@ -44,44 +48,44 @@ class LiveAds:
                 campaigns.add(str(entry.change.campaign_id))
             else:
                 ads.add(entry.change.ad_id)
-        self._renew(ads, campaigns)
+        self._update(ads, campaigns)
 
     def outcome(self, change: Change) -> Outcome:
-        """What became of a change that was taken."""
+        """Return what became of a change that was applied."""
         if change.ad_id is None:
-            every = self._of({str(change.campaign_id)})
-            if not every:
+            ads = self._ads_of({str(change.campaign_id)})
+            if not ads:
                 return Outcome("waiting", f"no ad of campaign {change.campaign_id!r} is known")
-            if any(self._counts(change, ad) for ad in every):
+            if any(self._is_in_effect(change, ad) for ad in ads):
                 return Outcome("applied")
-            return Outcome("superseded", "newer is known of all of its ads")
-        now = self._row(change.ad_id)
-        if now is None:
+            return Outcome("superseded", "newer values are known for all of its ads")
+        row = self.changes.row(change.ad_id, self._base.row(change.ad_id))
+        if row is None:
             return Outcome("waiting", f"ad {change.ad_id!r} is in no table yet: item_id and campaign_id are needed")
         if self.ads.slot(change.ad_id) is None:
-            return Outcome("waiting", f"item {now['item_id']!r} is not in the catalogue of this version")
-        return Outcome("applied") if self._counts(change, change.ad_id) else Outcome("superseded", "newer is known")
+            return Outcome("waiting", f"item {row['item_id']!r} is not in the catalogue of this version")
+        if self._is_in_effect(change, change.ad_id):
+            return Outcome("applied")
+        return Outcome("superseded", "newer values are known")
 
-    def _counts(self, change: Change, ad_id: str) -> bool:
-        """Whether any field of the ad is as this change says, and because of it."""
-        now = self.changes.newest(ad_id, self._base.row(ad_id))
-        mine = {name: (change.version, value) for name, value in change.values().items()}
-        return any((now[name].version, now[name].value) == said for name, said in mine.items())
+    def _is_in_effect(self, change: Change, ad_id: str) -> bool:
+        """Return whether any field of the ad has its value because of this change."""
+        newest = self.changes.newest(ad_id, self._base.row(ad_id))
+        return any(
+            (newest[name].version, newest[name].value) == (change.version, value)
+            for name, value in change.values().items()
+        )
 
-    def _row(self, ad_id: str) -> dict[str, Any] | None:
-        return self.changes.row(ad_id, self._base.row(ad_id))
-
-    def _of(self, campaigns: set[str]) -> set[str]:
-        """The ads of some campaigns."""
+    def _ads_of(self, campaigns: set[str]) -> set[str]:
         codes = [self.ads.campaigns[name] for name in campaigns if name in self.ads.campaigns]
         return set(self.ads.ad_ids[np.isin(self.ads.campaign, codes)].tolist()) if codes else set()
 
-    def _renew(self, ads: set[str], campaigns: set[str]) -> None:
-        self._replace(ads)
-        # Only now: an ad may just have joined the campaign.
-        self._replace(self._of(campaigns) - ads)
+    def _update(self, ads: set[str], campaigns: set[str]) -> None:
+        self._replace_rows(ads)
+        # Only now, as one of the ads may just have joined a campaign.
+        self._replace_rows(self._ads_of(campaigns) - ads)
 
-    def _replace(self, ads: set[str]) -> None:
+    def _replace_rows(self, ads: set[str]) -> None:
         base = self._base.rows(sorted(ads))
         rows = [row for ad in sorted(ads) if (row := self.changes.row(ad, base.get(ad))) is not None]
         if rows:

@@ -145,7 +145,7 @@ def missing(retriever: Retriever, asked: RetrievalRequest, expected: str) -> Mis
     return Missing(expected, False, [said], rank, score)
 
 
-def ego(retriever: Retriever, row: int, most: int = _EGO_NEIGHBOURS) -> dict[str, Any]:
+def ego_graph(retriever: Retriever, row: int, most: int = _EGO_NEIGHBOURS) -> dict[str, Any]:
     """An item's strongest neighbours in the graph, and the edges among them: {nodes, edges}."""
     names = retriever.ranker.edges.type_names
     best: dict[int, float] = {}

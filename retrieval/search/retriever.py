@@ -118,8 +118,8 @@ class Retriever:
         parts = (index.catalogue, index.edges, index.ads, index.ann)
         return cls(*parts, as_of=index.as_of, config=config, sessions=index.session_encoder, prerank=index.reranker)
 
-    def use(self, ads: Ads) -> None:
-        """Answer with other ads from now on; not while a request is answered."""
+    def replace_ads(self, ads: Ads) -> None:
+        """Answer later requests with other ads; must not be called while a request is answered."""
         self.ads = ads
         self._scope_of.cache_clear()
         self._scope_in.cache_clear()

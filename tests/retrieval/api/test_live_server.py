@@ -90,7 +90,7 @@ def test_changes_outlive_the_server_and_reach_the_others_that_share_the_log(shop
 
 def test_a_log_that_cannot_be_written_changes_nothing(shop, tmp_path: Path) -> None:
     log = SqliteChangeLog(tmp_path / "changes.sqlite")
-    log._open.execute("PRAGMA max_page_count = 4")
+    log._connection.execute("PRAGMA max_page_count = 4")
     with shop.serving(log) as client:
         before = shown(client)
         batch = [{"ad_id": f"{ad}{'x' * 400}", "version": 9, "status": "paused"} for ad in before.values()]

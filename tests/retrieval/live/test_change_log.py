@@ -92,11 +92,11 @@ def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
     path = tmp_path / "changes.sqlite"
     log = SqliteChangeLog(path)
     log.append([pause("a")])
-    log._open.execute("PRAGMA max_page_count = 6")
+    log._connection.execute("PRAGMA max_page_count = 6")
     with pytest.raises(ChangeLogError, match=r"cannot be written .*full"):
         log.append([pause(f"a{n}" * 50) for n in range(500)])
     assert len(log.after(0)) == 1
-    log._open.execute("PRAGMA max_page_count = 100000")
+    log._connection.execute("PRAGMA max_page_count = 100000")
     assert log.append([pause("b")])[0].sequence == 2
 
 
@@ -112,7 +112,7 @@ def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_passed_over
     assert log.after(0, limit=1)[0].change.values() == {"status": "paused"}
     later = log.append([pause("b")])[0]
     assert [(entry.sequence, entry.change) for entry in log.after(1)] == [(2, None), (3, later.change)]
-    assert "changes.sqlite: entry 2 is no change that this build reads" in caplog.text
+    assert "changes.sqlite: this build cannot read entry 2" in caplog.text
     changes = Changes()
     for entry in log.after(0):
         changes.add(entry.sequence, entry.change)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from retrieval.catalogue.ads import Ads, microseconds
-from retrieval.live.change import FIELDS, OF_CAMPAIGN, Change
+from retrieval.live.change import CAMPAIGN_FIELDS, FIELDS, Change
 from retrieval.live.change_log import Entry
 from retrieval.live.live_ads import LiveAds
 
@@ -26,7 +26,7 @@ changes = st.builds(
         {"version": version}
         | (
             {"campaign_id": f"c{campaign}"}
-            | {k: v for k, v in values.items() if k in OF_CAMPAIGN}
+            | {k: v for k, v in values.items() if k in CAMPAIGN_FIELDS}
             | {"status": "active"}
             if whole
             else {"ad_id": f"ad{number:04d}"} | values
@@ -110,17 +110,17 @@ def test_ads_are_as_the_rule_says_in_any_portions_and_after_a_reload(
 ) -> None:
     rows = world.random_ads(10, n, seed)
     live = LiveAds(Ads(world.ads_table(rows), ROW_OF, quiet=True))
-    live.take(entries(some)[:cut])
-    live.take(entries(some)[cut:])
+    live.apply(entries(some)[:cut])
+    live.apply(entries(some)[cut:])
     wanted = Ads(world.ads_table(told(rows, some)), ROW_OF, quiet=True)
     assert same(live.ads, wanted)
 
-    live.take(entries([*some, *some])[len(some) :])
+    live.apply(entries([*some, *some])[len(some) :])
     assert same(live.ads, wanted) or len({c.version for c in some}) < len(some), "said again, it says nothing"
 
     other = world.random_ads(10, n, seed + 1)
     rebased = LiveAds(Ads(world.ads_table(rows), ROW_OF, quiet=True))
-    rebased.take(entries(some))
+    rebased.apply(entries(some))
     rebased = rebased.rebased(Ads(world.ads_table(other), ROW_OF, quiet=True))
     assert same(rebased.ads, Ads(world.ads_table(told(other, some)), ROW_OF, quiet=True))
 
@@ -128,7 +128,7 @@ def test_ads_are_as_the_rule_says_in_any_portions_and_after_a_reload(
     mixed = list(each_its_own)
     shuffled.shuffle(mixed)
     live = LiveAds(Ads(world.ads_table(rows), ROW_OF, quiet=True))
-    live.take(entries(mixed))
+    live.apply(entries(mixed))
     assert same(live.ads, Ads(world.ads_table(told(rows, each_its_own)), ROW_OF, quiet=True)), "order does not matter"
 
 
@@ -144,7 +144,7 @@ def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> Non
         Change(campaign_id="c", version=9, status="exhausted"),
         Change(ad_id="a", version=10, status=None),
     ):
-        live.take([Entry(live.changes.sequence + 1, NOW, change)])
+        live.apply([Entry(live.changes.sequence + 1, NOW, change)])
         shown.append((live.outcome(change).outcome, len(live.ads.eligible(0).rows)))
     assert shown == [
         ("superseded", 1),
@@ -159,10 +159,10 @@ def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> Non
 def test_what_waits_is_shown_once_a_version_knows_its_item(world: SimpleNamespace) -> None:
     live = LiveAds(Ads(world.ads_table([]), {}))
     pause = Change(ad_id="new", version=1, status="active")
-    live.take([Entry(1, NOW, pause)])
+    live.apply([Entry(1, NOW, pause)])
     assert "item_id and campaign_id" in live.outcome(pause).why
     whole = Change(ad_id="new", version=2, item_id=IDS[4], campaign_id="c")
-    live.take([Entry(2, NOW, whole)])
+    live.apply([Entry(2, NOW, whole)])
     assert live.outcome(whole) == ("waiting", f"item {IDS[4]!r} is not in the catalogue of this version")
     assert live.outcome(Change(campaign_id="d", version=1, status="paused")).outcome == "waiting"
     live = live.rebased(Ads(world.ads_table([]), ROW_OF))
@@ -195,7 +195,7 @@ def test_a_value_that_was_said_before_by_a_newer_version_does_not_make_an_older_
     live = LiveAds(Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF))
     newer = Change(ad_id="a", version=9, status="paused", bid=2.0)
     older = Change(ad_id="a", version=3, status="paused", bid=5.0)
-    live.take(entries([newer, older]))
+    live.apply(entries([newer, older]))
     assert live.outcome(newer).outcome == "applied"
     assert live.outcome(older).outcome == "superseded"
 

@@ -157,7 +157,7 @@ def test_completion_finds_ids_first_and_then_titles_by_how_often_they_are_viewed
 
 
 def test_the_ego_graph_holds_the_strongest_neighbours_and_the_edges_among_them(world, catalogue, retriever) -> None:
-    found = explain.ego(retriever, 7, 4)
+    found = explain.ego_graph(retriever, 7, 4)
     nodes = [catalogue.row_of[node["item_id"]] for node in found["nodes"]]
     out = {b for a, b, _ in world.edge_rows(N) if a == 7}
     assert nodes[0] == 7

@@ -30,7 +30,7 @@ BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
 
 
 class Entry(NamedTuple):
-    """A change in the log, with its sequence number (rising from 1); the change is None if this build cannot read it."""
+    """A change in the log, numbered from 1 in rising order; it is None if this build cannot read it."""
 
     sequence: int
     received_at: datetime

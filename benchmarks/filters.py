@@ -20,12 +20,13 @@ import pyarrow as pa
 
 from retrieval.ann import faiss_index
 from retrieval.ann.tuning import build
-from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
+from retrieval.times import microseconds
 
 K = 100
 SHARES = {"AA": 1.0, "AB": 0.1, "AC": 0.01, "AD": 0.001, "AE": 0.0001}
@@ -42,7 +43,7 @@ def main() -> int:
     options.add_argument("--output", type=Path)
     chosen = options.parse_args()
     catalogue = generated(chosen.rows, chosen.dim)
-    ads = Ads(ads_table(catalogue), catalogue.row_of)
+    ads = Ads.from_table(ads_table(catalogue), catalogue.row_of)
     config = RetrievalConfig(index_kinds=("ivf_sq8",))
     began = time.perf_counter()
     built, tried = build(catalogue.item, catalogue.query, np.arange(chosen.rows, dtype=np.int64), config)

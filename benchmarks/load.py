@@ -200,11 +200,11 @@ def serve_nothing(pipe: Connection) -> None:
 def timed() -> dict[str, Any]:
     """CPU seconds and number of the searches from now on, and what the last one was; sums that grow."""
     found: dict[str, Any] = {"seconds": 0.0, "searches": 0, "index": "", "plan": ""}
-    ask, best = EmbeddingRanker.ask, Search.best
+    prepare, best = EmbeddingRanker.prepare, Search.best
 
     def asked(self: EmbeddingRanker, views: Rows) -> PreparedQuery:
         found["seconds"] -= time.thread_time()
-        prepared = ask(self, views)
+        prepared = prepare(self, views)
         found["seconds"] += time.thread_time()
         return prepared
 
@@ -217,7 +217,7 @@ def timed() -> dict[str, Any]:
         found["index"], found["plan"] = f"{self.ann.kind}, recall@100 {self.ann.recall:.3f}", picked[1]
         return picked
 
-    EmbeddingRanker.ask, Search.best = asked, searched  # type: ignore[method-assign]
+    EmbeddingRanker.prepare, Search.best = asked, searched  # type: ignore[method-assign]
     return found
 
 

@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from retrieval.catalogue.ads import Ads, conform, microseconds
+from retrieval.catalogue.ads import Ads
+from retrieval.catalogue.ads_table import conform
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import VECTOR_FILES, Catalogue, load_array
 from retrieval.config import RetrievalConfig
 from retrieval.errors import CatalogueError, IndexFolderError
 from retrieval.ranking.reranker import COUNTERS, Reranker
 from retrieval.ranking.session_encoder import INPUTS, SessionEncoder
+from retrieval.times import microseconds
 
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann
@@ -74,7 +76,7 @@ def build_index(
         raise CatalogueError(f"edges cover {edges.n_rows} rows, the catalogue has {catalogue.n_rows}")
     as_of = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
     all_rows = np.arange(catalogue.n_rows, dtype=np.int64)
-    advertised = None if ads is None else Ads(ads, catalogue.row_of)
+    advertised = None if ads is None else Ads.from_table(ads, catalogue.row_of)
     rows = all_rows if advertised is None else advertised.items_ending_after(microseconds(as_of))
     built, tried = build(
         catalogue.item, catalogue.query, rows, config, progress, bias=catalogue.bias, events=catalogue.events
@@ -134,7 +136,7 @@ def read_index(folder: Path) -> Index:
         catalogue = _read_catalogue(folder)
         rows = np.asarray(load_array(folder / "indexed_rows.npy"))
         edges = _read_edges(folder / "edges.npz", meta["direct_weight"], meta.get("revisit_weight", 0.0))
-        ads = Ads(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
+        ads = Ads.from_table(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
         length = meta.get("session_items")
         sessions = SessionEncoder.read(folder, length) if length else None
         prerank = Reranker.read(folder) if meta.get("prerank") else None

@@ -23,7 +23,7 @@ def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: It
     """Fit every model on everything, read the test once for each seed, and print."""
     sessions = sessions_from_table(read_events([str(shop.test_events)], InputConfig()), KIND["basket"])
     row_of = {item: row for row, item in enumerate(shop.full.item_ids)}
-    ads = Ads(pq.read_table(shop.root / "tables" / "ads"), row_of)
+    ads = Ads.from_table(pq.read_table(shop.root / "tables" / "ads"), row_of)
     of_ads = pairs_of("basket", sessions, shop.full.item_ids, shop.full.events, ads=ads)
     lines = [
         f"# Quality on {shop.name}",

@@ -99,7 +99,7 @@ def _change_log(path: Path | None, uri: str) -> "ChangeLog":
 
 def _say_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:
     """How many ads can be answered with; none is what a historical version has now."""
-    from retrieval.catalogue.ads import microseconds
+    from retrieval.times import microseconds
 
     n = ads.in_flight(microseconds(at))
     said = f"{n:,} of {len(ads):,} ads are in flight at {at.isoformat(timespec='seconds')}"

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from retrieval.catalogue.ads import A_COUNTRY, COUNTRY_PATTERN
+from retrieval.catalogue.ads_table import A_COUNTRY, COUNTRY_PATTERN
 from retrieval.config import ServeConfig
 from retrieval.search.filters import NO_FILTERS, Filters, Number
 from retrieval.search.request import RetrievalRequest, Stages

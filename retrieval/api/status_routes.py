@@ -11,8 +11,8 @@ from retrieval.api import schemas
 from retrieval.api.problem import json_response, problem
 from retrieval.api.state import ServerState
 from retrieval.api.telemetry import Metrics
-from retrieval.catalogue.ads import microseconds
 from retrieval.config import ServeConfig
+from retrieval.times import microseconds
 
 
 class StatusRoutes:

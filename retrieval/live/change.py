@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from retrieval.catalogue.ads import COUNTRY_PATTERN, SCHEMA
+from retrieval.catalogue.ads_table import COUNTRY_PATTERN, SCHEMA
 from retrieval.search.filters import ID_LENGTH
 
 FIELDS = tuple(name for name in SCHEMA.names if name not in ("ad_id", "version"))

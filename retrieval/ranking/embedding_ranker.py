@@ -1,4 +1,4 @@
-"""Ranking many queries at once over the catalogue: what evaluation and batches ask of a model or a baseline."""
+"""Exact ranking by embeddings and the edges from viewed items: of one query in parts, or of many queries at once."""
 
 from __future__ import annotations
 
@@ -18,22 +18,51 @@ from retrieval.topk import TopK
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedQuery:
-    """One query, prepared: its vector (D,), and the rows (d,) with an edge from a viewed item, with their scores (d,).
+class ScoreTerms:
+    """The terms of the scores of some rows for one query, each (R,) float32.
 
-    rows: ascending, distinct. All else scores item · vector + bias.
+    similarity: query vector · item vector; a tail item next to a viewed one counts with its own vector. bias: recent
+    demand and popularity. bonus: what direct edges from viewed items, and having been viewed, add. revisit: the part of
+    the bonus for having been viewed.
+    """
+
+    similarity: Floats
+    bias: Floats
+    bonus: Floats
+    revisit: Floats
+
+    @property
+    def direct(self) -> Floats:
+        """The part of the bonus for direct edges: (R,) float32."""
+        return self.bonus - self.revisit
+
+    @property
+    def scores(self) -> Floats:
+        """The scores, which are the sum of similarity, bias and bonus: (R,) float32."""
+        return self.similarity + self.bias + self.bonus
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedQuery:
+    """One query, ready to score any row: a row scores item · vector + bias, unless it is one of `rows`.
+
+    Shapes: vector (D,). rows (d,), ascending, distinct: the rows with an edge from a viewed item, and the viewed rows
+    where a revisit counts; similarity, bonus, scores (d,) float32: of these rows; the bonus is that of edges and
+    revisits together, and score = similarity + bias + bonus.
     """
 
     vector: Floats
     rows: NDArray[np.int32] | Rows
+    similarity: Floats
+    bonus: Floats
     scores: Floats
 
     def over(self, candidates: Floats, bias: Floats, rows: Rows) -> Floats:
-        """Scores (E,) float32 of rows (E,), ascending, with their vectors (E, D) and biases (E,)."""
+        """Return the scores (E,) float32 of rows (E,), ascending, from their vectors (E, D) and biases (E,)."""
         score = candidates @ self.vector
         score += bias
-        kept, column = columns(np.arange(len(self.rows)), self.rows.astype(np.int64), rows)
-        score[column] = self.scores[kept]
+        position, column = columns(np.arange(len(self.rows)), self.rows.astype(np.int64), rows)
+        score[column] = self.scores[position]
         return score
 
 
@@ -41,9 +70,8 @@ class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.catalogue.score_terms`, with the long-tail rule at inference.
 
     A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
-    its own vector (`item_unaveraged`). Of several viewed items' direct edges each counts as its item does. What
-    several items ask for together is said by the session encoder, or without one by their weighted mean. That an item
-    was viewed before adds a weight of its own.
+    its own vector (`item_unaveraged`). The session encoder makes one query vector of several viewed items; without one
+    it is their weighted mean. The direct edges of several viewed items count by the same weights.
     """
 
     def __init__(
@@ -51,39 +79,45 @@ class EmbeddingRanker:
         catalogue: Catalogue,
         edges: Edges,
         config: RetrievalConfig | None = None,
-        sessions: SessionEncoder | None = None,
+        session_encoder: SessionEncoder | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.edges = edges
         self.config = config or RetrievalConfig()
-        self.session_encoder = sessions
-        self.recent_items = sessions.length if sessions else self.config.recent_items
+        self.session_encoder = session_encoder
+        self.recent_items = session_encoder.length if session_encoder else self.config.recent_items
 
     def vectors(self, queries: Queries) -> Floats:
-        """Query vectors (n, D) float32, L2-normalised; of one item its own, whatever else is asked with it.
+        """Return the query vectors (n, D) float32, L2-normalised.
 
-        A mean weighs the recent items' vectors geometrically by recency.
+        The vector of a single item is its own, also when other queries have several. A mean weighs the vectors of the
+        recent items geometrically by recency.
         """
         if len(queries.rows) == len(queries):
             return self.catalogue.query[queries.rows]
         if self.session_encoder is not None:
-            alone = np.diff(queries.offsets) == 1
-            return np.where(alone[:, None], self.catalogue.query[queries.last], self.session_encoder.vectors(queries))
-        seen = self.catalogue.query[queries.rows] * self._weights(queries)[:, None]
-        mean = np.add.reduceat(seen, queries.offsets[:-1], axis=0)
+            single = np.diff(queries.offsets) == 1
+            encoded = self.session_encoder.vectors(queries)
+            return np.where(single[:, None], self.catalogue.query[queries.last], encoded)
+        viewed = self.catalogue.query[queries.rows] * self._recency(queries)[:, None]
+        mean = np.add.reduceat(viewed, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)
-        # Views that cancel out say nothing together: the latest then speaks alone.
+        # Vectors that cancel each other out have no direction: then the latest view counts alone.
         latest = self.catalogue.query[queries.last]
         return np.where(norm > 1e-6, mean / np.maximum(norm, 1e-6), latest).astype(np.float32)
 
-    def _weights(self, queries: Queries) -> Floats:
-        """(V,) float32: what each viewed row counts, 1 for the most recent."""
+    def _recency(self, queries: Queries) -> Floats:
+        """(V,) float32: the weight of each viewed row, 1 for the most recent of a query."""
         ends = np.repeat(queries.offsets[1:], np.diff(queries.offsets))
         age = ends - 1 - np.arange(len(queries.rows))
         return np.power(self.config.recency_weight, age).astype(np.float32)
 
-    def ask(self, views: Rows) -> PreparedQuery:
-        """One query: `scores` of the same, for who asks once and wants it soon. `views` (V,) int64, not empty."""
+    def prepare(self, views: Rows) -> PreparedQuery:
+        """Prepare one query for the lowest latency, by the same score as `scores`.
+
+        Args:
+            views: (V,) int64, the viewed rows, most recent last, not empty.
+        """
         # Few operations: on arrays of this size each costs more than what it computes.
         catalogue, views = self.catalogue, views[-self.recent_items :]
         if len(views) == 1:
@@ -98,51 +132,59 @@ class EmbeddingRanker:
             _, direct, every = self.direct(queries)
             rows, which = np.unique(direct, return_inverse=True)
             bonus = np.bincount(which, every, len(rows)).astype(np.float32)
-        scores = catalogue.item[rows] @ vector
+        similarity = catalogue.item[rows] @ vector
         if self.config.long_tail and len(catalogue.tail_rows):
             slot = catalogue.slot_of[rows]
             tail = slot >= 0
-            scores[tail] = catalogue.item_unaveraged[slot[tail]] @ vector
-        scores += catalogue.bias[rows]
-        scores += bonus
-        return PreparedQuery(vector, rows, scores)
+            similarity[tail] = catalogue.item_unaveraged[slot[tail]] @ vector
+        return PreparedQuery(vector, rows, similarity, bonus, similarity + catalogue.bias[rows] + bonus)
 
-    def bonuses(self, views: list[int]) -> dict[int, float]:
-        """What direct edges from viewed rows, none or some, add to the score of each row that they lead to."""
-        if not views:
-            return {}
-        recent = np.array(views[-self.recent_items :], np.int64)
-        _, direct, bonus = self.direct(Queries(recent, np.array([0, len(recent)], np.int64)))
-        rows, which = np.unique(direct, return_inverse=True)
-        return dict(zip(rows.tolist(), np.bincount(which, bonus, len(rows)).tolist(), strict=True))
+    def score_terms(self, views: Rows, rows: Rows) -> ScoreTerms:
+        """Return what the scores of some rows are made of, for one query.
+
+        Args:
+            views: (V,) int64, the viewed rows, most recent last, not empty.
+            rows: (R,) int64, in any order.
+        """
+        prepared = self.prepare(views)
+        similarity, bonus = self.catalogue.item[rows] @ prepared.vector, np.zeros(len(rows), np.float32)
+        position, column = columns(np.arange(len(rows)), rows, prepared.rows.astype(np.int64))
+        similarity[position], bonus[position] = prepared.similarity[column], prepared.bonus[column]
+        viewed = np.isin(rows, views[-self.recent_items :])
+        revisit = np.where(viewed, np.float32(self.edges.revisit_weight), np.float32(0))
+        return ScoreTerms(similarity, self.catalogue.bias[rows], bonus, revisit)
 
     def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
-        """(query (n,) int64, row (n,) int64, bonus (n,) float32) of every edge from a viewed item, and of these."""
+        """Return the rows that stand next to viewed items, once for each edge, and the viewed rows if revisits count.
+
+        Returns:
+            (query (n,) int64, row (n,) int64, bonus (n,) float32: what each adds to the score of its row).
+        """
         source, edge = self.edges.positions(queries.rows)
-        weight = self._weights(queries)
+        weight = self._recency(queries)
         weight /= np.add.reduceat(weight, queries.offsets[:-1])[queries.query]
         query, rows = queries.query[source], self.edges.dst[edge].astype(np.int64)
         bonus = self.edges.bonus(edge) * weight[source]
         if self.edges.revisit_weight:
-            seen, viewed = np.divmod(np.unique(queries.query * self.edges.n_rows + queries.rows), self.edges.n_rows)
-            again = np.full(len(seen), self.edges.revisit_weight, np.float32)
-            query, rows = np.concatenate([query, seen]), np.concatenate([rows, viewed])
-            bonus = np.concatenate([bonus, again])
+            viewing, viewed = np.divmod(np.unique(queries.query * self.edges.n_rows + queries.rows), self.edges.n_rows)
+            revisit = np.full(len(viewing), self.edges.revisit_weight, np.float32)
+            query, rows = np.concatenate([query, viewing]), np.concatenate([rows, viewed])
+            bonus = np.concatenate([bonus, revisit])
         return query, rows, bonus
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `Ranker`."""
+        """See `retrieval.queries.Ranker`."""
         rows = None if eligible is None else np.flatnonzero(eligible).astype(np.int64)
         return self.rank_rows(queries, k, rows, include_current=include_current)
 
     def rank_rows(self, queries: Queries, k: int, rows: Rows | None, *, include_current: bool = False) -> TopK:
-        """The same among `rows` (ascending int64), or all."""
+        """Rank among some rows, ascending int64; None = the whole catalogue. Otherwise as `rank`."""
         candidates = self.catalogue.item if rows is None else self.catalogue.item[rows]
-        room = topk.buffer(len(queries), len(candidates))
+        buffer = topk.buffer(len(queries), len(candidates))
         parts = []
         for which in topk.chunks(len(queries), len(candidates)):
             part = queries.part(which)
-            score = self.scores(part, candidates, rows, out=room[: len(part)])
+            score = self.scores(part, candidates, rows, out=buffer[: len(part)])
             if not include_current:
                 line, column = columns(np.arange(len(part)), part.last, rows)
                 score[line, column] = -np.inf
@@ -150,53 +192,76 @@ class EmbeddingRanker:
         return topk.concatenate(parts)
 
     def shortlists(self, queries: Queries, query: Rows, rows: Rows, k: int) -> TopK:
-        """The k best of each query among its own shortlist, by the same scores; queries need not have any.
+        """Rank each query among its own shortlist, by the same scores; a query may have no shortlist.
 
-        Shapes: query, rows (S,) int64: which query each shortlisted row belongs to; no pair twice.
+        Args:
+            queries: the viewed rows of n queries.
+            query: (S,) int64, the query of each shortlisted row.
+            rows: (S,) int64, the shortlisted rows; no pair of query and row may stand twice.
+            k: length of the lists.
         """
         recent = queries.recent(self.recent_items)
         vectors = self.vectors(recent)
         n_rows = self.catalogue.n_rows
         score = np.einsum("sd,sd->s", vectors[query], self.catalogue.item[rows])
-        of, direct, bonus = self.direct(recent)
-        pairs, which = np.unique(of * n_rows + direct, return_inverse=True)
-        added = np.bincount(which, bonus, len(pairs)).astype(np.float32)
-        here, at = columns(np.arange(len(query)), query * n_rows + rows, pairs)
+        direct_query, direct, bonus = self.direct(recent)
+        pairs, which = np.unique(direct_query * n_rows + direct, return_inverse=True)
+        bonus_of_pair = np.bincount(which, bonus, len(pairs)).astype(np.float32)
+        position, pair = columns(np.arange(len(query)), query * n_rows + rows, pairs)
         if self.config.long_tail:
-            tail, slot = self.catalogue.tail_slots(rows[here])
-            own = np.einsum("td,td->t", vectors[query[here[tail]]], self.catalogue.item_unaveraged[slot])
-            score[here[tail]] = own
+            tail, similarity = self._tail_similarity(vectors, query[position], rows[position])
+            score[position[tail]] = similarity
         score += self.catalogue.bias[rows]
-        score[here] += added[at]
+        score[position] += bonus_of_pair[pair]
         order = np.lexsort((rows, -score, query))
-        counts = np.bincount(query, minlength=len(queries))
-        order = order[positions_in_lists(counts) < k]
-        return TopK(offsets_from_lengths(np.minimum(counts, k)), rows[order], score[order])
+        lengths = np.bincount(query, minlength=len(queries))
+        order = order[positions_in_lists(lengths) < k]
+        return TopK(offsets_from_lengths(np.minimum(lengths, k)), rows[order], score[order])
 
     def scores(self, queries: Queries, candidates: Floats, rows: Rows | None, *, out: Floats | None = None) -> Floats:
-        """Scores (n, len(candidates)) float32 of candidates = item[rows] under the long-tail rule."""
+        """Return the scores of all candidates for each query: (n, m) float32.
+
+        Args:
+            queries: the viewed rows of n queries.
+            candidates: (m, D) float32, the lines of `item` of the rows.
+            rows: (m,) int64, ascending; None = the whole catalogue.
+            out: (n, m) float32, an array for the result.
+        """
         recent = queries.recent(self.recent_items)
         vectors = self.vectors(recent)
         score = np.matmul(vectors, candidates.T, out=out)
         query, direct, bonus = self.direct(recent)
         if self.config.long_tail:
-            tail, slot = self.catalogue.tail_slots(direct)
-            own = np.einsum("td,td->t", vectors[query[tail]], self.catalogue.item_unaveraged[slot])
-            kept, column = columns(np.arange(len(tail)), direct[tail], rows)
-            score[query[tail][kept], column] = own[kept]
+            tail, similarity = self._tail_similarity(vectors, query, direct)
+            position, column = columns(np.arange(len(tail)), direct[tail], rows)
+            score[query[tail][position], column] = similarity[position]
         score += self.catalogue.bias if rows is None else self.catalogue.bias[rows]
         strong = np.flatnonzero(bonus)
-        kept, column = columns(strong, direct[strong], rows)
-        np.add.at(score, (query[kept], column), bonus[kept])
+        position, column = columns(strong, direct[strong], rows)
+        np.add.at(score, (query[position], column), bonus[position])
         return score
 
+    def _tail_similarity(self, vectors: Floats, query: Rows, rows: Rows) -> tuple[Rows, Floats]:
+        """Return which of the pairs (query, row) have a tail item, and the similarity to its own vector."""
+        tail, slot = self.catalogue.tail_slots(rows)
+        return tail, np.einsum("td,td->t", vectors[query[tail]], self.catalogue.item_unaveraged[slot])
 
-def columns(positions: Rows, wanted: Rows, rows: Rows | None) -> tuple[Rows, Rows]:
-    """Where `wanted` stands in the ascending `rows`: (the positions that are there, their columns), both int64."""
+
+def columns(positions: Rows, wanted_rows: Rows, rows: Rows | None) -> tuple[Rows, Rows]:
+    """Find rows among the columns of a score matrix.
+
+    Args:
+        positions: (n,) int64, a number for each wanted row, of which those with a column are returned.
+        wanted_rows: (n,) int64.
+        rows: (m,) int64, ascending, the row of each column; None = all rows in order.
+
+    Returns:
+        (the positions of the rows that have a column, these columns), both int64.
+    """
     if rows is None:
-        return positions, wanted
+        return positions, wanted_rows
     if not len(rows):
-        return positions[:0], wanted[:0]
-    column = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
-    there = rows[column] == wanted
-    return positions[there], column[there]
+        return positions[:0], wanted_rows[:0]
+    column = np.minimum(np.searchsorted(rows, wanted_rows), len(rows) - 1)
+    match = rows[column] == wanted_rows
+    return positions[match], column[match]

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from retrieval.arrays import Rows, offsets_from_lengths, positions_in_lists
-from retrieval.catalogue.ads import microseconds
 from retrieval.errors import RequestError
 from retrieval.queries import Queries
 from retrieval.ranking.reranked import QueryContext, rerank
@@ -22,6 +21,7 @@ from retrieval.search.query_table import conform_queries
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import EMBEDDING, FALLBACK, Retriever
 from retrieval.search.scope import Scope
+from retrieval.times import microseconds
 from retrieval.topk import TopK
 
 SCHEMA = pa.schema(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from retrieval.arrays import Rows
+from retrieval.catalogue.eligibility import AdConditions
+from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.reranker import Context
 from retrieval.search.limits import Picker
 from retrieval.search.request import RetrievalRequest
@@ -20,7 +21,6 @@ from retrieval.search.scope import Scope
 
 _EGO_NEIGHBOURS = 20
 _COMPLETIONS = 10
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def results(retriever: Retriever, asked: RetrievalRequest) -> dict[str, Any]:
     catalogue, names = retriever.catalogue, retriever.ranker.edges.type_names
     ranker = retriever.ranker_of(asked.stages)
     views = catalogue.rows(asked.items)[0][-ranker.recent_items :]
-    bonuses = ranker.bonuses(views)
+    rows = np.array([catalogue.row_of[item] for item in response.items], np.int64)
+    parts = [] if response.fallback else _score_parts(ranker, np.array(views, np.int64), rows)
     of = described(retriever, views[-1]) if views else {}
     edges: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for view in views:
@@ -84,17 +85,25 @@ def results(retriever: Retriever, asked: RetrievalRequest) -> dict[str, Any]:
         line["shared_category"] = _shared(of.get("category"), item.get("category"))
         line["edges"] = edges.get(row, [])
         if not response.fallback:
-            bias, bonus = float(catalogue.bias[row]), bonuses.get(row, 0.0)
-            near = stages["retrieval"] - bias - bonus
-            again = ranker.edges.revisit_weight if row in views else 0.0
-            line["parts"] = {"embedding": near, "demand and popularity": bias, "direct": bonus - again}
-            if again:
-                line["parts"]["viewed before"] = again
+            line["parts"] = parts[rank - 1]
             line["stages"] = stages
         if retriever.ads is not None and result.ad_id is not None:
             line["ad"] = _shown_ad(retriever.ads.row(result.ad_id))
         lines.append(line)
     return {"plan": response.plan, "unknown_items": response.unknown_items, "results": lines}
+
+
+def _score_parts(ranker: EmbeddingRanker, views: Rows, rows: Rows) -> list[dict[str, float]]:
+    """What the score of each row is made of, by the names that the page shows."""
+    terms = ranker.score_terms(views, rows)
+    parts = []
+    for similarity, bias, direct, revisit in zip(
+        terms.similarity.tolist(), terms.bias.tolist(), terms.direct.tolist(), terms.revisit.tolist(), strict=True
+    ):
+        parts.append({"embedding": similarity, "demand and popularity": bias, "direct": direct})
+        if revisit:
+            parts[-1]["viewed before"] = revisit
+    return parts
 
 
 def _response(retriever: Retriever, asked: RetrievalRequest) -> Response:
@@ -113,13 +122,14 @@ def missing(retriever: Retriever, asked: RetrievalRequest, expected: str) -> Mis
     row, at = catalogue.row_of[item], retriever.time(asked)
     why = list(_left_out(retriever, asked, row))
     if ads is not None:
+        conditions = AdConditions(at, asked.country, asked.filters.exclude_advertisers, asked.filters.exclude_campaigns)
         names = [expected] if ad is not None else ads.of_item(row)
         if not names:
             return Missing(expected, False, [*why, "no ad is for this item"])
-        faults = {name: list(_faults(ads.row(name) or {}, asked, at)) for name in names}
+        faults = {name: list(ads.ineligibility(name, conditions).values()) for name in names}
         if all(faults.values()):
             return Missing(expected, False, why + [f"ad {name}: {said}" for name in names for said in faults[name]])
-        winner = next(name for name in ads.of_item(row) if not list(_faults(ads.row(name) or {}, asked, at)))
+        winner = next(name for name in ads.of_item(row) if not ads.ineligibility(name, conditions))
         if ad is not None and winner != expected:
             why.append(f"ad {winner} wins on the same item: a higher bid, or the smaller id of equal ones")
     if why:
@@ -206,24 +216,6 @@ def _left_out(retriever: Retriever, asked: RetrievalRequest, row: int) -> Iterat
         yield f"its price {price} is not between {'any' if low is None else low} and {'any' if high is None else high}"
 
 
-def _faults(ad: dict[str, Any], asked: RetrievalRequest, at_us: int) -> Iterator[str]:
-    """What makes an ad not eligible."""
-    at = EPOCH + timedelta(microseconds=at_us)
-    if ad["status"] not in (None, "active"):
-        yield f"its status is {ad['status']!r}"
-    if ad["starts_at"] is not None and ad["starts_at"] > at:
-        yield f"it starts at {ad['starts_at'].isoformat()}"
-    if ad["ends_at"] is not None and ad["ends_at"] <= at:
-        yield f"it ended at {ad['ends_at'].isoformat()}"
-    places = sorted({place.upper() for place in ad["countries"] or [] if place})
-    if places and (asked.country or "").upper() not in places:
-        yield f"it is for {', '.join(places)} alone, the request is for {(asked.country or 'no country').upper()}"
-    if ad["advertiser_id"] is not None and ad["advertiser_id"] in asked.filters.exclude_advertisers:
-        yield f"the request excludes its advertiser {ad['advertiser_id']!r}"
-    if ad["campaign_id"] in asked.filters.exclude_campaigns:
-        yield f"the request excludes its campaign {ad['campaign_id']!r}"
-
-
 def _ahead(retriever: Retriever, asked: RetrievalRequest, scope: Scope, row: int) -> tuple[float, Rows]:
     """(score, the rows ahead in their order) of an eligible row by exact scan, without the request's left-out rows."""
     catalogue = retriever.catalogue
@@ -233,7 +225,7 @@ def _ahead(retriever: Retriever, asked: RetrievalRequest, scope: Scope, row: int
     if not len(views):
         popular = retriever.popular(scope)
         return 0.0, _without(popular[: int(np.flatnonzero(popular == row)[0])], out)
-    prepared = ranker.ask(views)
+    prepared = ranker.prepare(views)
     scores = prepared.over(catalogue.item[scope.rows], catalogue.bias[scope.rows], scope.rows)
     own = scores[np.searchsorted(scope.rows, row)]
     before = (scores > own) | ((scores == own) & (scope.rows < row))

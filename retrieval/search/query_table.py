@@ -7,7 +7,7 @@ from difflib import get_close_matches
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retrieval.catalogue.ads import A_COUNTRY, COUNTRY_PATTERN
+from retrieval.catalogue.ads_table import A_COUNTRY, COUNTRY_PATTERN
 from retrieval.errors import QueriesError
 
 QUERIES = pa.schema(

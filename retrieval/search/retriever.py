@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retrieval.arrays import Rows
-from retrieval.catalogue.ads import Ads, Eligible, microseconds
+from retrieval.catalogue.ads import Ads, Eligible
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
@@ -23,6 +23,7 @@ from retrieval.search.limits import Picker
 from retrieval.search.planner import Search
 from retrieval.search.request import RetrievalRequest, Stages
 from retrieval.search.scope import SCOPES, Scope
+from retrieval.times import microseconds
 
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann
@@ -152,7 +153,7 @@ class Retriever:
             return Response(*named, [FALLBACK] * len(picked), unknown, True, "popular", seconds)
         ranker = self.ranker_of(request.stages)
         views = np.array(known[-ranker.recent_items :], np.int64)
-        asked = ranker.ask(views)
+        asked = ranker.prepare(views)
         given, before = None, time < self._as_of
         if self.prerank is None or not request.stages.prerank:
             picked, plan = self.search.best(asked, picker, before=before)

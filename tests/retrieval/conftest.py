@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from retrieval.api.app import Snapshot, Tokens, create_app
-from retrieval.catalogue.ads import SCHEMA, Ads
+from retrieval.catalogue.ads import Ads
+from retrieval.catalogue.ads_table import SCHEMA
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import ScoreWeights, ServeConfig
@@ -247,7 +248,7 @@ class Shop:
     def version(self, name: str, seed: int | None, catalogue: Any = None) -> Callable[[], Snapshot]:
         catalogue = catalogue or self.catalogue
         rows = None if seed is None else self.world.random_ads(60, 150, seed)
-        ads = None if rows is None else Ads(self.world.ads_table(rows), catalogue.row_of, quiet=True)
+        ads = None if rows is None else Ads.from_table(self.world.ads_table(rows), catalogue.row_of, quiet=True)
         return lambda: Snapshot(
             name, self.world.AS_OF, Retriever(catalogue, self.edges, ads, None, as_of=self.world.AS_OF)
         )

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from retrieval.api.app import Snapshot, create_app
-from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.ads import Ads
 from retrieval.config import ServeConfig
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
+from retrieval.times import microseconds
 
 
 @pytest.fixture(scope="module")
 def retriever(world: SimpleNamespace, catalogue, edges) -> Retriever:
-    ads = Ads(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of)
+    ads = Ads.from_table(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of)
     return Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
 
 
@@ -268,7 +269,7 @@ def test_a_default_beyond_the_limit_is_refused() -> None:
 
 
 def test_a_fallback_is_the_most_popular_of_any_scope(world, catalogue, edges) -> None:
-    ads = Ads(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
     found = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
     scope = found.scope(microseconds(world.AS_OF), "DE")
     want = scope.rows[np.argsort(-catalogue.popularity[scope.rows], kind="stable")]

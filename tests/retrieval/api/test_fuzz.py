@@ -21,7 +21,7 @@ WRITE = {"Authorization": "Bearer write-secret"}
 
 @pytest.fixture(scope="module")
 def api(world: SimpleNamespace, catalogue: Any, edges: Any) -> Iterator[Any]:
-    ads = Ads(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
     snapshot = Snapshot("v1", world.AS_OF, Retriever(catalogue, edges, ads, None, as_of=world.AS_OF))
     app = create_app(
         lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of, tokens=Tokens(write="write-secret")

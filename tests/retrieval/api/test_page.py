@@ -29,7 +29,7 @@ def url(world: SimpleNamespace) -> Iterator[str]:
     object.__setattr__(catalogue, "attributes", catalogue.attributes.append_column("title", pa.array(titles)))
     rows = [*world.random_ads(60, 150, 4), {"ad_id": "evil", "item_id": "item00009", "campaign_id": "c", "version": 9}]
     rows += [{"ad_id": "asleep", "item_id": "item00008", "campaign_id": "c", "status": "paused"}]
-    ads = Ads(world.ads_table(rows), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(rows), catalogue.row_of, quiet=True)
     retriever = Retriever(catalogue, world.small_edges(catalogue), ads, None, as_of=world.AS_OF)
     snapshot = Snapshot("v1", world.AS_OF, retriever)
     app = create_app(lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of)

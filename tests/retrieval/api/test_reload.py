@@ -111,7 +111,7 @@ def test_a_version_is_warmed_for_the_countries_of_the_most_ads(world, catalogue,
         {"ad_id": f"a{n}", "item_id": f"item{n:05d}", "campaign_id": "c", "countries": some}
         for n, some in enumerate(countries)
     ]
-    ads = Ads(world.ads_table(rows), catalogue.row_of)
+    ads = Ads.from_table(world.ads_table(rows), catalogue.row_of)
     retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
     found: dict[str | None, int] = {}
     retrieve = Retriever.retrieve

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.ads import Ads
+from retrieval.catalogue.eligibility import AdConditions, EligibilityReason
 from retrieval.errors import CatalogueError
 from retrieval.search.filters import Filters
+from retrieval.times import microseconds
 
 IDS = [f"item{row:05d}" for row in range(10)]
 ROW_OF = {item: row for row, item in enumerate(IDS)}
@@ -26,7 +28,7 @@ def test_ads_in_flight_are_those_active_then_in_whatever_country(
     row_of = {row["item_id"]: place for place, row in enumerate(rows)}
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     active = {item for country in ("DE", "FR", "US") for item in world.slow_winners(rows, set(row_of), at, country)}
-    assert Ads(world.ads_table(rows), row_of).in_flight(microseconds(at)) == len(active)
+    assert Ads.from_table(world.ads_table(rows), row_of).in_flight(microseconds(at)) == len(active)
 
 
 @settings(deadline=None, max_examples=150)
@@ -41,7 +43,7 @@ def test_eligible_items_and_winners_equal_the_rule(
     world: SimpleNamespace, seed: int, n: int, half_hours: int, country: str | None, filters: Filters
 ) -> None:
     rows = world.random_ads(10, n, seed)
-    ads = Ads(world.ads_table(rows), ROW_OF)
+    ads = Ads.from_table(world.ads_table(rows), ROW_OF)
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     if filters == Filters():
         got = ads.eligible(microseconds(at), country)
@@ -55,10 +57,67 @@ def test_eligible_items_and_winners_equal_the_rule(
     assert got.rows.tolist() == sorted(got.rows.tolist())
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 10_000), st.integers(1, 40), st.integers(-13, 13), st.sampled_from([None, "DE", "fr", "us", "JP"])
+)
+def test_an_ad_is_eligible_exactly_if_no_reason_speaks_against_it(
+    world: SimpleNamespace, seed: int, n: int, half_hours: int, country: str | None
+) -> None:
+    # Each ad on an item of its own, so that every eligible one wins.
+    rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
+    row_of = {row["item_id"]: place for place, row in enumerate(rows)}
+    at = world.AS_OF + timedelta(minutes=30 * half_hours)
+    filters = Filters(exclude_advertisers=["x"], exclude_campaigns=["c1", "c2"])
+    ads = Ads.from_table(world.ads_table(rows), row_of)
+    conditions = AdConditions(microseconds(at), country, filters.exclude_advertisers, filters.exclude_campaigns)
+    eligible = world.slow_winners(rows, set(row_of), at, country, filters)
+    for row in rows:
+        reasons = ads.ineligibility(row["ad_id"], conditions)
+        assert (row["item_id"] in eligible) == (not reasons)
+        assert (EligibilityReason.NOT_ACTIVE in reasons) == (row["status"] == "paused")
+        assert (EligibilityReason.NOT_STARTED in reasons) == (row["starts_at"] is not None and row["starts_at"] > at)
+        assert (EligibilityReason.ENDED in reasons) == (row["ends_at"] is not None and row["ends_at"] <= at)
+        countries = {code.casefold() for code in row["countries"] or []}
+        limited = bool(countries) and (country or "").casefold() not in countries
+        assert (EligibilityReason.OTHER_COUNTRY in reasons) == limited
+        assert (EligibilityReason.ADVERTISER_EXCLUDED in reasons) == (row["advertiser_id"] == "x")
+        assert (EligibilityReason.CAMPAIGN_EXCLUDED in reasons) == (row["campaign_id"] in ("c1", "c2"))
+
+
+def test_each_reason_is_a_sentence_with_the_values_that_speak_against_the_ad(world: SimpleNamespace) -> None:
+    row = {
+        "ad_id": "a",
+        "item_id": IDS[0],
+        "campaign_id": "c",
+        "advertiser_id": "x",
+        "starts_at": world.AS_OF,
+        "ends_at": world.AS_OF,
+        "status": "paused",
+        "countries": ["FR", "DE"],
+    }
+    ads = Ads.from_table(world.ads_table([row]), ROW_OF)
+    before, after = (microseconds(world.AS_OF) - 1, microseconds(world.AS_OF))
+    assert list(ads.ineligibility("a", AdConditions(before, "us", ["x"], ["c"])).values()) == [
+        "its status is 'paused'",
+        "it starts at 2024-05-01T12:00:00+00:00",
+        "it is for DE, FR alone, the request is for US",
+        "the request excludes its advertiser 'x'",
+        "the request excludes its campaign 'c'",
+    ]
+    assert list(ads.ineligibility("a", AdConditions(after)).values()) == [
+        "its status is 'paused'",
+        "it ended at 2024-05-01T12:00:00+00:00",
+        "it is for DE, FR alone, the request is for NO COUNTRY",
+    ]
+    with pytest.raises(KeyError, match="no ad 'nobody'"):
+        ads.ineligibility("nobody", AdConditions(after))
+
+
 def test_the_end_is_not_active_and_the_start_is(world: SimpleNamespace) -> None:
     start, end = world.AS_OF, world.AS_OF + timedelta(hours=1)
     row = {"ad_id": "a", "item_id": IDS[0], "campaign_id": "c", "starts_at": start, "ends_at": end}
-    ads = Ads(world.ads_table([row]), ROW_OF)
+    ads = Ads.from_table(world.ads_table([row]), ROW_OF)
     tick = timedelta(microseconds=1)
 
     def count(at: datetime) -> int:
@@ -74,23 +133,23 @@ def test_statuses_and_unknown_items_are_counted(world: SimpleNamespace) -> None:
         {"ad_id": f"a{at}", "item_id": item, "campaign_id": "c", "status": status}
         for at, (item, status) in enumerate([(IDS[0], "paused"), (IDS[1], None), ("stranger", "active")])
     ]
-    ads = Ads(world.ads_table(rows), ROW_OF)
+    ads = Ads.from_table(world.ads_table(rows), ROW_OF)
     assert ads.by_status == {"paused": 1, "(null)": 1, "active": 1}
     assert ads.unknown_items == 1
     assert ads.eligible(0).rows.tolist() == [1]
 
 
 def test_optional_columns_may_be_missing_and_needed_ones_are_named() -> None:
-    ads = Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"]}), ROW_OF)
+    ads = Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"]}), ROW_OF)
     assert ads.eligible(0).rows.tolist() == [2]
     with pytest.raises(CatalogueError, match="campaign_id is missing"):
-        Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[2]]}), ROW_OF)
+        Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[2]]}), ROW_OF)
     with pytest.raises(CatalogueError, match=r"ads\.bid has type string, expected double"):
-        Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"], "bid": ["much"]}), ROW_OF)
+        Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"], "bid": ["much"]}), ROW_OF)
 
 
 def test_one_stretch_of_time_shares_one_answer(world: SimpleNamespace) -> None:
-    ads = Ads(world.ads_table(world.random_ads(10, 20, 1)), ROW_OF)
+    ads = Ads.from_table(world.ads_table(world.random_ads(10, 20, 1)), ROW_OF)
     far = microseconds(world.AS_OF + timedelta(days=900))
     assert ads.eligible(far) is ads.eligible(far + 1)
     assert ads.eligible(far, "jp") is ads.eligible(far, None)
@@ -103,8 +162,9 @@ def test_countries_that_are_none_limit_nothing(world: SimpleNamespace) -> None:
     at = table.column_names.index("countries")
     table = table.set_column(at, "countries", pa.array(written, pa.list_(pa.string())))
     for some in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
-        ads = Ads(some, {"item00001": 1})
-        assert [ads.places[code] for code in ads.place] == [{"de", "fr"}, set(), set(), {"de", "fr"}, set()]
+        ads = Ads.from_table(some, {"item00001": 1})
+        sets = ads.columns.country_sets
+        assert [sets[number] for number in ads.columns.country_set] == [{"de", "fr"}, set(), set(), {"de", "fr"}, set()]
         assert sorted(ads.countries) == ["de", "fr"]
 
 
@@ -120,14 +180,14 @@ def test_ads_with_rows_replaced_are_those_of_a_table_with_these_rows(
 ) -> None:
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     newest = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, n, seed)}
-    ads = Ads(world.ads_table(list(newest.values())), ROW_OF)
+    ads = Ads.from_table(world.ads_table(list(newest.values())), ROW_OF)
     for turn in range(3):
         changes = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, more, seed + turn + 1)}
         before = ads.eligible(microseconds(at), "DE").rows.tolist()
         new = ads.replaced(list(changes.values()))
         assert ads.eligible(microseconds(at), "DE").rows.tolist() == before, "the ads that were are as they were"
         newest |= changes
-        ads, whole = new, Ads(world.ads_table(list(newest.values())), ROW_OF)
+        ads, whole = new, Ads.from_table(world.ads_table(list(newest.values())), ROW_OF)
         assert ads.ad_ids.tolist() == whole.ad_ids.tolist()
         assert ads.in_flight(microseconds(at)) == whole.in_flight(microseconds(at))
         for country in (None, "DE", "us"):

@@ -111,7 +111,7 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
     if not lists:
         return
     rows = None if n_ads is None else world.random_ads(60, n_ads, n_ads)
-    ads = None if rows is None else Ads(world.ads_table(rows), catalogue.row_of)
+    ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
     baskets = sessions_from_table(table(as_ids(lists), "purchase"), "basket")
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events, ads=ads)
     per_basket, skipped, asked = [], 0, 0
@@ -146,7 +146,7 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
     generator = np.random.default_rng(0)
     lists = generator.integers(0, 62, (30, 4)).tolist()
     rows = world.random_ads(60, 150, 8)
-    ads = Ads(world.ads_table(rows), catalogue.row_of)
+    ads = Ads.from_table(world.ads_table(rows), catalogue.row_of)
     pairs = pairs_of("item", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events, ads=ads)
     hits = []
     for at, items in enumerate(lists):

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.ads import Ads
 from retrieval.live.change import CAMPAIGN_FIELDS, FIELDS, Change
 from retrieval.live.change_log import Entry
 from retrieval.live.live_ads import LiveAds
+from retrieval.times import microseconds
 
 IDS = [f"item{row:05d}" for row in range(10)]
 ROW_OF = {item: row for row, item in enumerate(IDS)}
@@ -109,32 +110,33 @@ def test_ads_are_as_the_rule_says_in_any_portions_and_after_a_reload(
     world: SimpleNamespace, seed: int, n: int, some: list[Change], cut: int, shuffled: Any
 ) -> None:
     rows = world.random_ads(10, n, seed)
-    live = LiveAds(Ads(world.ads_table(rows), ROW_OF, quiet=True))
+    live = LiveAds(Ads.from_table(world.ads_table(rows), ROW_OF, quiet=True))
     live.apply(entries(some)[:cut])
     live.apply(entries(some)[cut:])
-    wanted = Ads(world.ads_table(told(rows, some)), ROW_OF, quiet=True)
+    wanted = Ads.from_table(world.ads_table(told(rows, some)), ROW_OF, quiet=True)
     assert same(live.ads, wanted)
 
     live.apply(entries([*some, *some])[len(some) :])
     assert same(live.ads, wanted) or len({c.version for c in some}) < len(some), "said again, it says nothing"
 
     other = world.random_ads(10, n, seed + 1)
-    rebased = LiveAds(Ads(world.ads_table(rows), ROW_OF, quiet=True))
+    rebased = LiveAds(Ads.from_table(world.ads_table(rows), ROW_OF, quiet=True))
     rebased.apply(entries(some))
-    rebased = rebased.rebased(Ads(world.ads_table(other), ROW_OF, quiet=True))
-    assert same(rebased.ads, Ads(world.ads_table(told(other, some)), ROW_OF, quiet=True))
+    rebased = rebased.rebased(Ads.from_table(world.ads_table(other), ROW_OF, quiet=True))
+    assert same(rebased.ads, Ads.from_table(world.ads_table(told(other, some)), ROW_OF, quiet=True))
 
     each_its_own = [change.model_copy(update={"version": place}) for place, change in enumerate(some)]
     mixed = list(each_its_own)
     shuffled.shuffle(mixed)
-    live = LiveAds(Ads(world.ads_table(rows), ROW_OF, quiet=True))
+    live = LiveAds(Ads.from_table(world.ads_table(rows), ROW_OF, quiet=True))
     live.apply(entries(mixed))
-    assert same(live.ads, Ads(world.ads_table(told(rows, each_its_own)), ROW_OF, quiet=True)), "order does not matter"
+    expected = Ads.from_table(world.ads_table(told(rows, each_its_own)), ROW_OF, quiet=True)
+    assert same(live.ads, expected), "order does not matter"
 
 
 def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> None:
     row = {"ad_id": "a", "item_id": IDS[3], "campaign_id": "c", "version": 5}
-    live = LiveAds(Ads(world.ads_table([row]), ROW_OF))
+    live = LiveAds(Ads.from_table(world.ads_table([row]), ROW_OF))
     shown = []
     for change in (
         Change(ad_id="a", version=4, status="paused"),  # older than the table
@@ -157,7 +159,7 @@ def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> Non
 
 
 def test_what_waits_is_shown_once_a_version_knows_its_item(world: SimpleNamespace) -> None:
-    live = LiveAds(Ads(world.ads_table([]), {}))
+    live = LiveAds(Ads.from_table(world.ads_table([]), {}))
     pause = Change(ad_id="new", version=1, status="active")
     live.apply([Entry(1, NOW, pause)])
     assert "item_id and campaign_id" in live.outcome(pause).why
@@ -165,7 +167,7 @@ def test_what_waits_is_shown_once_a_version_knows_its_item(world: SimpleNamespac
     live.apply([Entry(2, NOW, whole)])
     assert live.outcome(whole) == ("waiting", f"item {IDS[4]!r} is not in the catalogue of this version")
     assert live.outcome(Change(campaign_id="d", version=1, status="paused")).outcome == "waiting"
-    live = live.rebased(Ads(world.ads_table([]), ROW_OF))
+    live = live.rebased(Ads.from_table(world.ads_table([]), ROW_OF))
     assert live.ads.eligible(0).rows.tolist() == [4]
     assert live.outcome(whole).outcome == "applied"
 
@@ -192,7 +194,7 @@ def test_a_change_that_makes_no_sense_is_refused(body: dict[str, Any], said: str
 
 
 def test_a_value_that_was_said_before_by_a_newer_version_does_not_make_an_older_change_count() -> None:
-    live = LiveAds(Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF))
+    live = LiveAds(Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF))
     newer = Change(ad_id="a", version=9, status="paused", bid=2.0)
     older = Change(ad_id="a", version=3, status="paused", bid=5.0)
     live.apply(entries([newer, older]))
@@ -207,7 +209,7 @@ def test_a_status_counts_in_any_case_and_a_backward_stretch_is_refused() -> None
 
 
 def test_the_ads_before_a_change_are_given_back_at_once() -> None:
-    ads = Ads(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF)
+    ads = Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF)
     ads.eligible(microseconds(NOW))
     before = ref(ads)
     live = LiveAds(ads.replaced([ads.row("a") | {"status": "paused"}]))

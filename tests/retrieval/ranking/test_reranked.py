@@ -34,7 +34,7 @@ N, DEPTH = 60, 12
 def pair(request: pytest.FixtureRequest, world: Any, catalogue: Catalogue, edges: Edges) -> SimpleNamespace:
     """The same retriever with and without a pre-ranker."""
     rows = world.random_ads(N, 90, 4)
-    ads = Ads(world.ads_table(rows), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(rows), catalogue.row_of, quiet=True)
     config = RetrievalConfig(exact_below=0 if request.param == "index" else 1000)
     ann = build(catalogue.item, catalogue.query, np.arange(N), RetrievalConfig(), bias=catalogue.bias)[0]
     parts = {"as_of": world.AS_OF, "config": config}
@@ -113,7 +113,7 @@ def test_min_score_is_of_the_score_that_is_shown(pair: Any) -> None:
 @pytest.mark.parametrize("way", ["one product", "index"])
 def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch) -> None:
     monkeypatch.setattr(batch, "_GATHERED_ROWS", 100)
-    ads = Ads(world.ads_table(world.random_ads(N, 90, 4)), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(world.random_ads(N, 90, 4)), catalogue.row_of, quiet=True)
     config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
     everything = np.arange(N)
     ann = build(catalogue.item, catalogue.query, everything, RetrievalConfig(), bias=catalogue.bias)[0]

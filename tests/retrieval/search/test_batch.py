@@ -52,7 +52,7 @@ def test_every_query_is_answered_as_alone(
     world, catalogue, edges, queries, all_items, include_current, way, threads, monkeypatch
 ) -> None:
     monkeypatch.setattr(batch, "_GATHERED_ROWS", 100)
-    ads = Ads(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
     config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
     # Half of the rows are indexed, so that the others have to be looked at beside it.
     rows = np.arange(0, 60, 2)
@@ -127,7 +127,7 @@ def test_one_item_asks_by_its_own_vector_whatever_is_asked_beside_it(world, cata
 def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
     world, catalogue, edges, monkeypatch
 ) -> None:
-    ads = Ads(world.ads_table(world.random_ads(60, 20, 4)), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(world.random_ads(60, 20, 4)), catalogue.row_of, quiet=True)
     ann = build(catalogue.item, catalogue.query, np.arange(0, 60, 10), RetrievalConfig(), bias=catalogue.bias)[0]
     config = RetrievalConfig(batch_exact_below=0, exact_below=1)
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
@@ -140,7 +140,7 @@ def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
 
 
 def test_times_beyond_the_calendar_are_answered(world, catalogue, edges) -> None:
-    ads = Ads(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
+    ads = Ads.from_table(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
     config = RetrievalConfig(batch_exact_below=0)
     retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF, config=config)
     late = pa.array([300_000_000_000_000_000], pa.int64()).cast(pa.timestamp("us", "UTC"))

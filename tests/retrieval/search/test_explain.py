@@ -25,7 +25,7 @@ def rows(world: SimpleNamespace) -> list[dict]:
 @pytest.fixture(scope="module")
 def retriever(world, catalogue, edges, rows) -> Retriever:
     return Retriever(
-        catalogue, edges, Ads(world.ads_table(rows), catalogue.row_of, quiet=True), None, as_of=world.AS_OF
+        catalogue, edges, Ads.from_table(world.ads_table(rows), catalogue.row_of, quiet=True), None, as_of=world.AS_OF
     )
 
 
@@ -97,7 +97,9 @@ def test_each_rule_is_named(world, catalogue, edges) -> None:
         bare | {"ad_id": "dear", "item_id": "item00005", "bid": 2.0},
         bare | {"ad_id": "stranger", "item_id": "nobody"},
     ]
-    retriever = Retriever(catalogue, edges, Ads(world.ads_table(table), catalogue.row_of, quiet=True), None, as_of=at)
+    retriever = Retriever(
+        catalogue, edges, Ads.from_table(world.ads_table(table), catalogue.row_of, quiet=True), None, as_of=at
+    )
 
     def why(expected: str, **more: object) -> str:
         found = explain.missing(retriever, asked(world, "item00009", k=60, **more), expected)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.ann.tuning import build
-from retrieval.catalogue.ads import Ads, microseconds
+from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
@@ -20,6 +20,7 @@ from retrieval.queries import Queries
 from retrieval.search.filters import Filters
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
+from retrieval.times import microseconds
 
 N = 60
 # Small enough thresholds that 60 items take the path of millions; every list is probed and every row trained on.
@@ -52,7 +53,7 @@ def make(
     indexed: np.ndarray | None = None,
 ) -> Retriever:
     config = CONFIGS[kind]
-    ads = None if rows is None else Ads(world.ads_table(rows), catalogue.row_of)
+    ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
     if indexed is None:
         indexed = np.arange(N) if ads is None else ads.items_ending_after(microseconds(world.AS_OF))
     built = None

@@ -1,0 +1,185 @@
+"""The columns of the ads as arrays in search order, which `Ads` searches and the rules of eligibility read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from retrieval.arrays import Mask, Rows
+
+ALWAYS = np.iinfo(np.int64)
+"""Its `min` is the start of an ad without a start, its `max` the end of an ad without an end."""
+_UNNAMED = count(-1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class AdColumns:
+    """A ads by catalogue row; the ads of one item by bid, highest first, then by ad_id.
+
+    Shapes: each array (A,). starts, ends: µs since 1970 in UTC. campaign, advertiser: numbers by the dictionaries
+    `campaigns` and `advertisers`; an ad without a name has a negative number that no other ad has. country_set: number
+    of the ad's set in `country_sets`, which holds case-folded codes; the empty set is no limit.
+    """
+
+    ad_ids: NDArray[np.object_]
+    item_rows: Rows
+    bid: NDArray[np.float64]
+    campaign: Rows
+    advertiser: Rows
+    starts: Rows
+    ends: Rows
+    active: Mask
+    country_set: Rows
+    campaigns: dict[str, int]
+    advertisers: dict[str, int]
+    country_sets: list[frozenset[str]]
+
+    def __len__(self) -> int:
+        return len(self.ad_ids)
+
+    @classmethod
+    def from_table(cls, table: pa.Table, row_of: dict[str, int]) -> AdColumns:
+        """Read a table with the columns of `ads_table.SCHEMA`, one row an ad, whose items are all in `row_of`."""
+        item = np.array([row_of[item] for item in table["item_id"].to_pylist()], np.int64)
+        bid = table["bid"].fill_null(0.0).to_numpy()
+        ids = np.array(table["ad_id"].to_pylist(), dtype=object)
+        order = np.array(sorted(range(len(ids)), key=lambda ad: (item[ad], -bid[ad], ids[ad])), np.int64)
+        table = table.take(pa.array(order))
+        campaign, campaigns = _numbered(table["campaign_id"])
+        advertiser, advertisers = _numbered(table["advertiser_id"])
+        country_set, country_sets = _country_sets(table["countries"])
+        return cls(
+            ad_ids=ids[order],
+            item_rows=item[order],
+            bid=bid[order],
+            campaign=campaign,
+            advertiser=advertiser,
+            starts=_times(table["starts_at"], ALWAYS.min),
+            ends=_times(table["ends_at"], ALWAYS.max),
+            active=pc.fill_null(pc.equal(table["status"], "active"), True).to_numpy(),
+            country_set=country_set,
+            campaigns=campaigns,
+            advertisers=advertisers,
+            country_sets=country_sets,
+        )
+
+    def take(self, slots: Rows | Mask) -> AdColumns:
+        """Return the ads in some slots, as numbers (n,) int64 in any order or as a mask (A,) bool."""
+        return replace(self, **{name: array[slots] for name, array in self._arrays().items()})
+
+    def instants(self) -> Rows:
+        """Return all times at which an ad starts or ends, ascending, each once."""
+        times = np.concatenate([self.starts, self.ends])
+        return np.unique(times[(times != ALWAYS.min) & (times != ALWAYS.max)])
+
+    def slots_of_item(self, row: int) -> tuple[int, int]:
+        """Return the slots [first, last) of the ads of an item, by its catalogue row."""
+        first, last = np.searchsorted(self.item_rows, [row, row + 1]).tolist()
+        return first, last
+
+    def merged(self, changed: AdColumns, slots: dict[str, int]) -> AdColumns:
+        """Return these ads with others instead of, or beside, some of them.
+
+        Only the arrays that change are copied, unless an ad comes, goes, or stands elsewhere in the order.
+
+        Args:
+            changed: the ads to put in.
+            slots: where ads of these ids stand here; they are taken out.
+        """
+        changed = changed._numbered_as(self)
+        new = replace(
+            self,
+            campaigns=changed.campaigns,
+            advertisers=changed.advertisers,
+            country_sets=changed.country_sets,
+        )
+        at = np.array([slots.get(ad, -1) for ad in changed.ad_ids], np.int64)
+        if len(slots) == len(changed) and (at >= 0).all() and self._same_order(at, changed):
+            return new._overwritten(at, changed)
+        if slots:
+            remaining = np.ones(len(self), bool)
+            remaining[list(slots.values())] = False
+            new = new.take(remaining)
+        at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
+        others = changed._arrays()
+        return replace(new, **{name: np.insert(array, at, others[name]) for name, array in new._arrays().items()})
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def _numbered_as(self, base: AdColumns) -> AdColumns:
+        """Return the same ads, numbered by the dictionaries of `base`, to which unknown names are added."""
+        campaigns, campaign = _renumbered(base.campaigns, self.campaigns, self.campaign)
+        advertisers, advertiser = _renumbered(base.advertisers, self.advertisers, self.advertiser)
+        country_sets = list(dict.fromkeys([*base.country_sets, *self.country_sets]))
+        translated = np.array([country_sets.index(countries) for countries in self.country_sets], np.int64)
+        return replace(
+            self,
+            campaign=campaign,
+            advertiser=advertiser,
+            country_set=translated[self.country_set],
+            campaigns=campaigns,
+            advertisers=advertisers,
+            country_sets=country_sets,
+        )
+
+    def _same_order(self, slots: Rows, changed: AdColumns) -> bool:
+        """Whether changed ads belong where the ads in these slots stand."""
+        same_item = self.item_rows[slots] == changed.item_rows
+        return bool(same_item.all() and (self.bid[slots] == changed.bid).all())
+
+    def _overwritten(self, slots: Rows, changed: AdColumns) -> AdColumns:
+        arrays, copies = self._arrays(), {}
+        for name, after in changed._arrays().items():
+            if (arrays[name][slots] != after).any():
+                copies[name] = arrays[name].copy()
+                copies[name][slots] = after
+        return replace(self, **copies)
+
+    def _insertion(self, changed: AdColumns, ad: int) -> int:
+        """Return the slot before which an ad of other columns belongs."""
+        first, last = self.slots_of_item(int(changed.item_rows[ad]))
+        key = (-changed.bid[ad], changed.ad_ids[ad])
+        return first + sum((-self.bid[slot], self.ad_ids[slot]) < key for slot in range(first, last))
+
+
+def _country_sets(countries: pa.ChunkedArray) -> tuple[Rows, list[frozenset[str]]]:
+    """(n,) the number of each ad's set of countries, case-folded, and the sets; an empty set is no limit.
+
+    Equal lists are read once: building a million Python sets would stop a server while it loads them.
+    """
+    lists = countries.combine_chunks()
+    names = pa.ListArray.from_arrays(lists.offsets, pc.fill_null(lists.values, ""))
+    written = pc.binary_join(names, "\0").dictionary_encode()
+    sets = [frozenset(c.casefold() for c in text.split("\0") if c) for text in written.dictionary.to_pylist()]
+    distinct = sorted(set(sets), key=sorted)
+    number_of = {countries: number for number, countries in enumerate(distinct)}
+    return np.array([number_of[countries] for countries in sets], np.int64)[written.indices.to_numpy()], distinct
+
+
+def _numbered(column: pa.ChunkedArray) -> tuple[Rows, dict[str, int]]:
+    """(number per ad (A,), number by name); an ad without a name has a negative number that no other ad has."""
+    names: dict[str, int] = {}
+    numbers = [next(_UNNAMED) if name is None else names.setdefault(name, len(names)) for name in column.to_pylist()]
+    return np.array(numbers, np.int64), names
+
+
+def _renumbered(base: dict[str, int], names: dict[str, int], numbers: Rows) -> tuple[dict[str, int], Rows]:
+    """(the numbers of `base` and of further names, the ads' numbers by them)."""
+    joined = base | {name: len(base) + new for new, name in enumerate(name for name in names if name not in base)}
+    translated = np.array([joined[name] for name in names], np.int64)
+    named = numbers >= 0
+    renumbered = numbers.copy()
+    renumbered[named] = translated[numbers[named]]
+    return joined, renumbered
+
+
+def _times(column: pa.ChunkedArray, missing: int) -> Rows:
+    return pc.fill_null(column.cast(pa.int64()), missing).to_numpy()

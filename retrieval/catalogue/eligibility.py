@@ -1,0 +1,135 @@
+"""The rules by which an ad may be shown: each is a mask for the search, and a sentence for whoever asks why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from retrieval.arrays import Mask, Rows
+from retrieval.catalogue.ad_columns import AdColumns
+
+
+class EligibilityReason(Enum):
+    """Why an ad may not be shown."""
+
+    NOT_ACTIVE = "not active"
+    NOT_STARTED = "not started"
+    ENDED = "ended"
+    OTHER_COUNTRY = "other country"
+    ADVERTISER_EXCLUDED = "advertiser excluded"
+    CAMPAIGN_EXCLUDED = "campaign excluded"
+
+
+@dataclass(frozen=True)
+class AdConditions:
+    """What a request asks of ads.
+
+    Args:
+        at: the time, µs since 1970 in UTC.
+        country: an ISO 3166 alpha-2 code in any case; None leaves out every ad with a country limit.
+        exclude_advertisers: names of advertisers whose ads may not be shown.
+        exclude_campaigns: names of campaigns whose ads may not be shown.
+    """
+
+    at: int
+    country: str | None = None
+    exclude_advertisers: Sequence[str] = ()
+    exclude_campaigns: Sequence[str] = ()
+
+
+class Rule(NamedTuple):
+    """One condition on an ad.
+
+    passes: the ads (A,) that fulfil it, as a mask, or True where all do. explain: why the ad of a row of the ads table
+    does not fulfil it.
+    """
+
+    reason: EligibilityReason
+    passes: Callable[[AdColumns, AdConditions], Mask | bool]
+    explain: Callable[[dict[str, Any], AdConditions], str]
+
+
+def _in_country(ads: AdColumns, conditions: AdConditions) -> Mask:
+    country = None if conditions.country is None else conditions.country.casefold()
+    allowed = np.array([not countries or country in countries for countries in ads.country_sets], bool)
+    return allowed[ads.country_set]
+
+
+def _explain_country(row: dict[str, Any], conditions: AdConditions) -> str:
+    countries = sorted({country.upper() for country in row["countries"] or [] if country})
+    return f"it is for {', '.join(countries)} alone, the request is for {(conditions.country or 'no country').upper()}"
+
+
+def _not_of(numbers: Rows, number_of: dict[str, int], names: Sequence[str]) -> Mask | bool:
+    excluded = [number_of[name] for name in names if name in number_of]
+    return ~np.isin(numbers, excluded) if excluded else True
+
+
+RUNNING = (
+    Rule(
+        EligibilityReason.NOT_ACTIVE,
+        lambda ads, _: ads.active,
+        lambda row, _: f"its status is {row['status']!r}",
+    ),
+    Rule(
+        EligibilityReason.NOT_STARTED,
+        lambda ads, conditions: ads.starts <= conditions.at,
+        lambda row, _: f"it starts at {row['starts_at'].isoformat()}",
+    ),
+    Rule(
+        EligibilityReason.ENDED,
+        lambda ads, conditions: ads.ends > conditions.at,
+        lambda row, _: f"it ended at {row['ends_at'].isoformat()}",
+    ),
+)
+"""Whether an ad runs at a time, in whatever country."""
+
+BY_TIME_AND_COUNTRY = (*RUNNING, Rule(EligibilityReason.OTHER_COUNTRY, _in_country, _explain_country))
+"""What depends on the time and the country alone; it stays the same between two starts or ends of ads."""
+
+BY_EXCLUSION = (
+    Rule(
+        EligibilityReason.ADVERTISER_EXCLUDED,
+        lambda ads, conditions: _not_of(ads.advertiser, ads.advertisers, conditions.exclude_advertisers),
+        lambda row, _: f"the request excludes its advertiser {row['advertiser_id']!r}",
+    ),
+    Rule(
+        EligibilityReason.CAMPAIGN_EXCLUDED,
+        lambda ads, conditions: _not_of(ads.campaign, ads.campaigns, conditions.exclude_campaigns),
+        lambda row, _: f"the request excludes its campaign {row['campaign_id']!r}",
+    ),
+)
+"""What a request excludes by name."""
+
+RULES = (*BY_TIME_AND_COUNTRY, *BY_EXCLUSION)
+
+
+def passing(ads: AdColumns, conditions: AdConditions, rules: Sequence[Rule] = RULES) -> Mask:
+    """Return which ads fulfil all rules: (A,) bool.
+
+    Args:
+        ads: the columns of the ads.
+        conditions: time, country and exclusions of the request.
+        rules: the rules to apply.
+    """
+    mask = np.ones(len(ads), bool)
+    for rule in rules:
+        mask &= rule.passes(ads, conditions)
+    return mask
+
+
+def reasons(ads: AdColumns, slot: int, row: dict[str, Any], conditions: AdConditions) -> dict[EligibilityReason, str]:
+    """Return why an ad may not be shown: a sentence for each rule that it does not fulfil, none if it is eligible.
+
+    Args:
+        ads: the columns of the ads.
+        slot: where the ad stands in them.
+        row: the ad's row of the ads table, by column.
+        conditions: time, country and exclusions of the request.
+    """
+    ad = ads.take(np.array([slot]))
+    return {rule.reason: rule.explain(row, conditions) for rule in RULES if not passing(ad, conditions, (rule,)).all()}

@@ -108,9 +108,10 @@ class AdColumns:
             new = new.take(remaining)
         at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
         others = changed._arrays()
-        return replace(new, **{name: np.insert(array, at, others[name]) for name, array in new._arrays().items()})
+        arrays: dict[str, Any] = {name: np.insert(array, at, others[name]) for name, array in new._arrays().items()}
+        return replace(new, **arrays)
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def _arrays(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
@@ -136,7 +137,8 @@ class AdColumns:
         return bool(same_item.all() and (self.bid[slots] == changed.bid).all())
 
     def _overwritten(self, slots: Rows, changed: AdColumns) -> AdColumns:
-        arrays, copies = self._arrays(), {}
+        arrays = self._arrays()
+        copies: dict[str, Any] = {}
         for name, after in changed._arrays().items():
             if (arrays[name][slots] != after).any():
                 copies[name] = arrays[name].copy()

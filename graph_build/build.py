@@ -25,7 +25,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest import checked_tables, reader
 from graph_build.ingest.contract import Table, mixed_ids
 from graph_build.ingest.warnings import doubts
-from graph_build.report import html
+from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph
 from graph_build.sessions import rows as sessions
 from graph_build.spark.session import QUERY_SETTINGS, make_room
@@ -267,7 +267,7 @@ def _build(
             mean_degree=measured.mean_degree,
             degrees=measured.degrees,
         )
-    write_text(join(out, "report.html"), html.render(summary, measured))
+    write_text(join(out, "report.html"), render_report(summary, measured))
     write_text(join(out, "summary.json"), summary.to_json())
     if clock.progress is not None:
         clock.progress("graph built", 1.0)

@@ -200,13 +200,13 @@ def _wide() -> Console:
 
 
 def _graph_show(options: argparse.Namespace) -> int:
-    from graph_build.report.ego import ego_network, render, write_gexf
+    from graph_build.report.ego import ego_network, render_ego, write_gexf
     from jobs.workspace.workspace import Workspace
 
     version = Workspace(options.workspace).open(parts=("graph/full", "graph/tables"))
     network = ego_network(version.path / "graph", options.item, options.neighbours)
     page = options.output or Path(f"ego-{''.join(c if c.isalnum() or c in '-_.' else '_' for c in options.item)}.html")
-    page.write_text(render(network), encoding="utf-8")
+    page.write_text(render_ego(network), encoding="utf-8")
     _say(f"{len(network) - 1} neighbours, {network.number_of_edges()} edges: {page}")
     if options.gexf:
         write_gexf(network, options.gexf)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from jobs.config import Config
 from jobs.errors import GateError, NightError
 from jobs.nightly.gates import Gate, canaries, coverage, failed, quality, sizes
+from jobs.nightly.metrics import metrics_text
 from jobs.nightly.parent import followed, learned_days
 from jobs.nightly.record import NightRecord, records
-from jobs.nightly.report import metrics_text, render
+from jobs.nightly.report import render_night
 from jobs.pipeline.build import (
     RunInputs,
     build_graph,
@@ -104,7 +105,7 @@ def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[Nigh
         log.info("%s keeps the record of the night that was published", night.folder)
         return
     workspace.note(f"{night.folder}/night.json", night.model_dump_json(indent=1).encode())
-    workspace.note(f"{night.folder}/report.html", render(night, earlier).encode())
+    workspace.note(f"{night.folder}/report.html", render_night(night, earlier).encode())
 
 
 class _Night:

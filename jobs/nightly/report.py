@@ -1,251 +1,178 @@
-"""The morning report of a night: one self-contained page, and the same figures for Prometheus (a textfile)."""
+"""The morning report: what happened in a night, as one self-contained page."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from jobs.nightly.charts import bars, lines
+from jobs.nightly.record import NightRecord
 
 if TYPE_CHECKING:
-    from jobs.nightly.record import NightRecord
+    from graph_build.report.charts import Axis, Point, Series
 
-SAID = {
+OUTCOMES = {
     "published": "Published",
     "unchanged": "Nothing had changed",
     "refused": "Refused by its gates",
     "failed": "Failed",
 }
-STYLE = """
-:root { color-scheme:light dark; --bg:#fbfaf7; --fg:#23262b; --soft:#666c74; --line:#dedbd3; --card:#fff;
-  --good:#2c7a4b; --bad:#b3372f; --a:#2f6db5; --b:#c9622a; --c:#3c8d5a; --d:#8a5fb0; --e:#8b7a1f }
-@media (prefers-color-scheme: dark) { :root { --bg:#16181b; --fg:#e7e5e0; --soft:#9aa0a8; --line:#33373d;
-  --card:#1e2125; --good:#74c794; --bad:#f0827a; --a:#6ea8ea; --b:#ee9560; --c:#74c794; --d:#c19ae6; --e:#d6c458 } }
-* { box-sizing:border-box }
-body { margin:0 auto; padding:2rem 1rem; max-width:70rem; background:var(--bg); color:var(--fg);
-  font:15px/1.5 system-ui,sans-serif }
-h1 { font-size:1.5rem; margin:0 } h2 { font-size:1.05rem; margin:2rem 0 .5rem }
-p { color:var(--soft); margin:.3rem 0; max-width:46rem } p.good,p.bad,td.good,td.bad { font-weight:600 }
-.good { color:var(--good) } .bad { color:var(--bad) }
-.grid { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr)); gap:0 1.2rem }
-.tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(8rem,1fr)); gap:.6rem; margin-top:1.2rem }
-.tile { background:var(--card); border:1px solid var(--line); border-radius:8px; padding:.6rem .8rem }
-.tile b { display:block; font-size:1.25rem; font-variant-numeric:tabular-nums } .tile span { color:var(--soft) }
-.scroll { overflow-x:auto } figure { margin:0 }
-table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums }
-th,td { text-align:right; padding:.3rem .5rem; border-bottom:1px solid var(--line); white-space:nowrap }
-th:first-child,td:first-child { text-align:left; white-space:normal; min-width:9rem }
-th { color:var(--soft); font-weight:500 }
-td.bar { width:45%; text-align:left } td.bar i { display:block; height:.7rem; min-width:2px; border-radius:3px;
-  background:var(--a) }
-svg { width:100%; height:auto; background:var(--card); border:1px solid var(--line); border-radius:8px }
-svg text { fill:var(--soft); font:12px system-ui,sans-serif }
-.legend span { margin-right:1rem; color:var(--soft); white-space:nowrap }
-.legend i { display:inline-block; width:.7rem; height:.7rem; border-radius:50%; margin-right:.35rem }
-"""
+# In the words of docs/glossary.md; a test compares them.
+NIGHT_TERMS = {
+    "gate": "A check that a night must pass before it is published.",
+    "fit, refit": "The fit learns from the days before the date and is measured on the date. The refit learns from all "
+    "days and is served.",
+    "counting peer": "A counting baseline that the fit is compared with.",
+    "transitions": "Counts how often B followed A directly.",
+    "rules": "Counts B up to 10 items after A, weighted by 1 / distance; a half of that for B before A (session "
+    "rules).",
+    "item-kNN": "Cosine similarity of the sets of sessions in which two items occur.",
+    "popularity": "The same list for everyone: the items with the most recent events.",
+    "HR@k": "Hit rate: the share of targets among the first k results.",
+    "MRR@20": "Mean reciprocal rank: the mean of 1 / rank of the target, 0 if it is not among the first 20.",
+    "coverage@20": "The share of the catalogue that appears among the first 20 results of any query.",
+    "cold": "Items without any training event. A cold target is a new item that somebody opened in the test.",
+    "canary": "A check of the refit that needs no labels: vector norms, and how many neighbours stayed the same.",
+    "drift": "How far the neighbours of fixed probe items moved since the published version.",
+    "warm start": "Training that begins with the published version's weights.",
+    "recall of the index": "How many of the 100 true nearest neighbours the index finds, on average.",
+}
+SLICES = ("all", "tail", "cold")
+MOST_DATES = 5  # along an axis
 
 
-def render(night: "NightRecord", before: "Sequence[NightRecord]") -> str:
-    """The page, in the reader's light or dark. before: the earlier nights, by date."""
-    nights = [*before, night]
-    good = night.outcome in ("published", "unchanged") and not night.forced
-    parts = [
-        f"<h1>Night of {night.date}</h1>",
-        f'<p class="{"good" if good else "bad"}">{SAID[night.outcome]}'
-        f"{': ' + escape(night.version) if night.version else ''}{escape(_forced(night))}</p>",
-        f"<p>{escape(night.error)}</p>" if night.error else "",
-        "" if good else f"<p>{_still_served(night)}</p>",
-        _tiles(night),
-        _section("Doubts", "".join(f"<p>{escape(doubt)}</p>" for doubt in night.doubts)) if night.doubts else "",
-        _section("Gates", _gates(night)) if night.gates else "",
-        '<div class="grid">',
-        _section("Events by day", _events(night)),
-        _section("Edges by night", _by_night(nights, _edges)),
-        _section(
-            "Degrees", _degrees(night), "Items with at least so many neighbours, by edge type; both axes logarithmic."
-        ),
-        _section("Training", _curve(night)),
-        _section("HR@100 on the day, by night", _by_night(nights, _hits, share=True)),
-        _section("Neighbours of the probes that stay, by night", _by_night(nights, _drift, share=True)),
-        "</div>",
-        _section("Quality on the day", _quality(night), _QUALITY) if night.quality else "",
-        _section("Refused rows", bars(_refused(night), "Refused rows")) if _refused(night) else "",
-        '<div class="grid">',
-        _section("Time by stage", bars({s["name"]: s["seconds"] for s in night.stages}, "Seconds", unit=" s")),
-        _section(
-            "Memory by stage",
-            bars({s["name"]: round(s["peak_bytes"] / 2**30, 2) for s in night.stages}, "GiB", unit=" GiB"),
-        ),
-        "</div>",
-        f"<p>Stages that were there already: {', '.join(night.reused)}.</p>" if night.reused else "",
-        f"<p>Old versions deleted: {', '.join(map(escape, night.removed))}.</p>" if night.removed else "",
-    ]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Night of {night.date}: {night.outcome}</title><style>{STYLE}</style>"
-        f"<body>{''.join(parts)}</body></html>"
+def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:
+    """Render the report of one night.
+
+    Args:
+        night: the night that is reported.
+        earlier: the records of earlier nights by date, for the charts over nights.
+    """
+    from graph_build.report.pages import render_page
+    from graph_build.report.terms import GRAPH_TERMS
+
+    columns, quality = _quality_table(night)
+    return render_page(
+        "night.html.j2",
+        package="jobs.nightly",
+        night=night,
+        outcome=OUTCOMES[night.outcome],
+        good=night.outcome in ("published", "unchanged") and not night.forced,
+        counts=_counts(night),
+        gates=sorted(night.gates, key=lambda gate: gate.passed),
+        number=_number,
+        charts=_charts(night, [*earlier, night]),
+        quality_columns=columns,
+        quality=quality,
+        refused={f"{table}: {why}": n for table, reasons in night.quarantined.items() for why, n in reasons.items()},
+        seconds={stage["name"]: stage["seconds"] for stage in night.stages},
+        gibibytes={stage["name"]: round(stage["peak_bytes"] / 2**30, 2) for stage in night.stages},
+        terms=NIGHT_TERMS | GRAPH_TERMS,
     )
 
 
-def metrics_text(night: "NightRecord") -> str:
-    """The last night for node_exporter's textfile collector."""
-    ended = (night.ended or night.began).timestamp()
-    found: dict[str, tuple[str, dict[str, float]]] = {
-        "lightsage_night_end_timestamp_seconds": ("When the last night ended", {"": ended}),
-        "lightsage_night_date_timestamp_seconds": ("Its date", {"": _midnight(night.date)}),
-        "lightsage_night_outcome": (
-            "1 for how it ended",
-            {f'outcome="{name}"': float(name == night.outcome) for name in SAID},
-        ),
-        "lightsage_night_gates_failed": ("Gates that did not pass", {"": sum(not gate.passed for gate in night.gates)}),
-        "lightsage_night_gates_forced": ("Gates that were overridden", {"": len(night.forced)}),
-        "lightsage_night_stage_seconds": (
-            "Wall time by stage",
-            {f'stage="{stage["name"]}"': stage["seconds"] for stage in night.stages},
-        ),
-        "lightsage_night_quality": (
-            "HR@100 of the fit on the day",
-            {
-                f'slice="{row["slice"]}"': row["value"]
-                for row in night.quality
-                if row["model"] == "fit" and row["k"] == 100 and row["value"] is not None
-            },
-        ),
-        "lightsage_night_edges": ("Edges by type", {f'type="{kind}"': n for kind, n in night.edges.items()}),
-        "lightsage_night_overlap": ("Neighbours that stay", {} if night.overlap is None else {"": night.overlap}),
+def _counts(night: NightRecord) -> dict[str, str]:
+    """Label → text of the tiles at the top; a dash for what the night did not reach."""
+    minutes = ((night.ended or night.began) - night.began).total_seconds() / 60
+    counts = {name: night.figures.get(f"count:{name}") for name in ("items", "edges", "sessions of the day")}
+    isolated = night.figures.get("alone")
+    shares = {
+        "HR@100": night.value("fit", "HR", k=100),
+        "tail HR@100": night.value("fit", "HR", "tail", 100),
+        "index recall": night.index_recall,
     }
-    text = []
-    for name, (what, values) in found.items():
-        text += [f"# HELP {name} {what}", f"# TYPE {name} gauge"]
-        text += [f"{name}{'{' + labels + '}' if labels else ''} {value}" for labels, value in values.items()]
-    return "\n".join(text) + "\n"
-
-
-_QUALITY = (
-    "The fit through the day before, on the day itself, beside the version that was published then and counting peers. "
-    "Half of the day's sessions chose the fit's weights, the other half is measured here."
-)
-
-
-def _section(title: str, body: str, text: str = "") -> str:
-    return f"<section><h2>{escape(title)}</h2>{f'<p>{escape(text)}</p>' if text else ''}{body}</section>"
-
-
-def _forced(night: "NightRecord") -> str:
-    return f" with --force, against {len(night.forced)} gates" if night.forced else ""
-
-
-def _still_served(night: "NightRecord") -> str:
-    if night.outcome == "published":
-        return ""
-    return f"{escape(night.parent)} is served on." if night.parent else "Nothing was published before."
-
-
-def _tiles(night: "NightRecord") -> str:
-    hits, tail = night.value("fit", "HR", k=100), night.value("fit", "HR", "tail", 100)
-    took = f"{((night.ended or night.began) - night.began).total_seconds() / 60:.1f} min"
-    shown = {
-        "items": _count(night.figures.get("count:items")),
-        "edges": _count(night.figures.get("count:edges")),
-        "sessions of the day": _count(night.figures.get("count:sessions of the day")),
-        "HR@100": "–" if hits is None else f"{hits:.3f}",
-        "tail HR@100": "–" if tail is None else f"{tail:.3f}",
-        "index recall": "–" if night.index_recall is None else f"{night.index_recall:.3f}",
-        "start": "warm" if night.warm else "from scratch",
-        "took": took,
-    }
-    tiles = "".join(f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for name, value in shown.items())
-    return f'<div class="tiles">{tiles}</div>'
-
-
-def _gates(night: "NightRecord") -> str:
-    rows = "".join(
-        f'<tr><td>{escape(gate.name)}</td><td class="{"good" if gate.passed else "bad"}">'
-        f"{'ok' if gate.passed else 'forced' if gate.name in night.forced else 'failed'}</td>"
-        f"<td>{_figure(gate.found)}</td><td>{_figure(gate.least)}</td><td>{_figure(gate.most)}</td>"
-        f"<td>{escape(gate.remark)}</td></tr>"
-        for gate in sorted(night.gates, key=lambda gate: gate.passed)
-    )
-    head = "<tr><th>gate</th><th></th><th>found</th><th>at least</th><th>at most</th><th></th></tr>"
-    return f'<div class="scroll"><table>{head}{rows}</table></div>'
-
-
-def _quality(night: "NightRecord") -> str:
-    cells = {(row["model"], row["slice"], row["metric"], row["k"]): row["value"] for row in night.quality}
-    order = {"all": 0, "tail": 1, "cold": 2}
-    columns = sorted({key[1:] for key in cells}, key=lambda c: (c[1] == "coverage", order[c[0]], c[1], c[2]))
-    models = list(dict.fromkeys(row["model"] for row in night.quality))
-    head = "".join(f"<th>{'' if part == 'all' else part + ' '}{metric}@{k}</th>" for part, metric, k in columns)
-    body = ""
-    for model in models:
-        row = [cells.get((model, *column)) for column in columns]
-        shown = "".join(f"<td>{'–' if value is None else f'{value:.3f}'}</td>" for value in row)
-        body += f"<tr><td>{escape(model)}</td>{shown}</tr>"
-    return f'<div class="scroll"><table><tr><th></th>{head}</tr>{body}</table></div>'
-
-
-def _events(night: "NightRecord") -> str:
-    days = {dt.date.fromisoformat(day): n for day, n in night.days.items()}
-    points = [(float(day.toordinal()), float(n)) for day, n in days.items()]
-    return lines({"item events": points}, "Events by day", ticks=_dates(days), zero=True)
-
-
-def _by_night(nights: "Sequence[NightRecord]", series: object, *, share: bool = False) -> str:
-    found: dict[str, list[tuple[float, float]]] = {}
-    for night in nights:
-        for name, value in series(night).items():  # type: ignore[operator]
-            if value is not None:
-                found.setdefault(name, []).append((night.date.toordinal(), value))
-    days = {dt.date.fromordinal(int(x)): 0 for line in found.values() for x, _ in line}
-    return lines(found, "By night", ticks=_dates(days), zero=True, share=share)
-
-
-def _edges(night: "NightRecord") -> Mapping[str, float]:
-    return {kind.replace("_", " "): float(n) for kind, n in night.edges.items()}
-
-
-def _hits(night: "NightRecord") -> Mapping[str, float | None]:
     return {
-        "fit": night.value("fit", "HR", k=100),
-        "published before": night.value("published", "HR", k=100),
-        "fit, tail": night.value("fit", "HR", "tail", 100),
-        "item-kNN": night.value("item-kNN", "HR", k=100),
+        **{name: "–" if n is None else f"{int(n):,}" for name, n in counts.items()},
+        "isolated items": "–" if isolated is None else f"{isolated:.1%}",
+        **{name: "–" if share is None else f"{share:.3f}" for name, share in shares.items()},
+        "start": "warm" if night.warm else "from scratch",
+        "duration": f"{minutes:.1f} min",
     }
 
 
-def _drift(night: "NightRecord") -> Mapping[str, float | None]:
-    return {"overlap": night.overlap}
+def _quality_table(night: NightRecord) -> tuple[list[tuple[str, str, int]], dict[str, list[float | None]]]:
+    """The columns (slice, metric, k), and each model's values in their order."""
+    cells = {(row["model"], row["slice"], row["metric"], row["k"]): row["value"] for row in night.quality}
+    columns = sorted({key[1:] for key in cells}, key=lambda c: (c[1] == "coverage", SLICES.index(c[0]), c[1], c[2]))
+    models = dict.fromkeys(row["model"] for row in night.quality)
+    return columns, {model: [cells.get((model, *column)) for column in columns] for model in models}
 
 
-def _degrees(night: "NightRecord") -> str:
-    # In the order of the edges' own picture, so that each type has one colour.
-    kinds = sorted(night.degrees, key=lambda kind: list(night.edges).index(kind) if kind in night.edges else -1)
-    series = {kind.replace("_", " "): [(float(a), float(n)) for a, n in night.degrees[kind]] for kind in kinds}
-    return lines(series, "Degrees", logarithmic=True)
+def _charts(night: NightRecord, nights: Sequence[NightRecord]) -> dict[str, str]:
+    from graph_build.report.charts import Axis, Series, degree_chart, line_chart, short_percent
+
+    share, step = Axis(from_zero=True, text=short_percent), Axis("step")
+    loss = [(step or 0.0, loss) for step, loss, _ in night.curve if loss is not None]
+    validation = [(step or 0.0, score) for step, _, score in night.curve if score is not None]
+    overlap = Series("same neighbours", _by_night(nights, lambda record: record.overlap))
+    items = int(night.figures.get("count:items", 0))
+    return {
+        "events": _events_chart(night),
+        "edges": _edges_chart(nights),
+        "degrees": degree_chart(night.degrees if items else {}, items),
+        "hit_rates": _hit_rates_chart(nights),
+        "loss": line_chart([Series("loss", loss)], "Loss by step", step),
+        "validation": line_chart([Series("validation", validation)], "Validation by step", step, share),
+        "overlap": line_chart([overlap], "Neighbours that stay, by night", _dates([overlap]), share),
+    }
 
 
-def _curve(night: "NightRecord") -> str:
-    loss = [(float(step or 0), float(loss)) for step, loss, _ in night.curve if loss is not None]
-    score = [(float(step or 0), float(score)) for step, _, score in night.curve if score is not None]
-    return lines({"loss": loss}, "Loss by step") + lines({"validation": score}, "Validation by step", share=True)
+def _events_chart(night: NightRecord) -> str:
+    from graph_build.report.charts import Axis, Series, line_chart
+
+    days = [(float(dt.date.fromisoformat(day).toordinal()), float(n)) for day, n in night.days.items()]
+    series = [Series("item events", days, "bar")]
+    return line_chart(series, "Events by day", _dates(series), Axis(from_zero=True))
 
 
-def _refused(night: "NightRecord") -> dict[str, float]:
-    return {f"{table}: {why}": n for table, reasons in night.quarantined.items() for why, n in reasons.items()}
+def _edges_chart(nights: Sequence[NightRecord]) -> str:
+    from graph_build.report.charts import Axis, Series, line_chart
+    from graph_build.report.terms import EDGE_LABELS
+
+    series = [
+        Series(label, _by_night(nights, partial(_edges_of, edge_type)), edge_type)
+        for edge_type, label in EDGE_LABELS.items()
+    ]
+    return line_chart(series, "Edges by night", _dates(series), Axis(from_zero=True))
 
 
-def _dates(days: Mapping[dt.date, object]) -> dict[float, str]:
-    return {day.toordinal(): f"{day:%d %b}" for day in (min(days), max(days))} if days else {}
+def _edges_of(edge_type: str, night: NightRecord) -> float | None:
+    return night.edges.get(edge_type)
 
 
-def _midnight(date: dt.date) -> float:
-    return dt.datetime.combine(date, dt.time(), dt.UTC).timestamp()
+def _hit_rates_chart(nights: Sequence[NightRecord]) -> str:
+    from graph_build.report.charts import Axis, Series, line_chart, short_percent
+
+    def points(model: str, part: str = "all") -> "list[Point]":
+        return _by_night(nights, lambda night: night.value(model, "HR", part, 100))
+
+    series = [
+        Series("published before", points("published"), "bar", dashed=True),
+        Series("fit", points("fit"), "accent"),
+        Series("fit, tail", points("fit", "tail"), "second"),
+        Series("item-kNN", points("item-kNN"), "third"),
+    ]
+    series = [line for line in series if line.points]
+    return line_chart(series, "HR@100 by night", _dates(series), Axis(from_zero=True, text=short_percent))
 
 
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{int(value):,}"
+def _by_night(nights: Sequence[NightRecord], value: Callable[[NightRecord], float | None]) -> "list[Point]":
+    """(day number, value) of the nights that have one."""
+    values = [(float(night.date.toordinal()), value(night)) for night in nights]
+    return [(day, y) for day, y in values if y is not None]
 
 
-def _figure(value: float | None) -> str:
+def _dates(series: "Sequence[Series]") -> "Axis":
+    """An axis of day numbers, with at most MOST_DATES of them written as dates."""
+    from graph_build.report.charts import Axis
+
+    days = sorted({day for line in series for day, _ in line.points})
+    every = -(-len(days) // MOST_DATES) or 1
+    return Axis(ticks={day: _date(day) for day in days[::-1][::every]}, text=_date)
+
+
+def _date(day: float) -> str:
+    return f"{dt.date.fromordinal(int(day)):%d %b}"
+
+
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

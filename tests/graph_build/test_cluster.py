@@ -78,8 +78,8 @@ def submit(url: str, tmp_path: Path, log: str, out: Path, *options: str, **more:
 
     rooms = tmp_path / "rooms.zip"
     with zipfile.ZipFile(rooms, "w") as archive:
-        for path in ROOM.glob("*.*"):
-            archive.write(path, f"graph_build/{path.name}")
+        for path in ROOM.rglob("*.*"):
+            archive.write(path, f"graph_build/{path.relative_to(ROOM)}")
     # The application is copied out of the repository, so that only the zip can be where its modules come from.
     job = Path(shutil.copy(ROOM / "__main__.py", tmp_path / "job.py"))
     settings = {

@@ -142,7 +142,7 @@ def test_a_night_that_failed_goes_on_where_it_stopped(stopped: Night, first: Nig
     record = stopped.record(SECOND)
     assert (record["outcome"], record["error"]) == ("failed", "fit")
     assert stopped.current == first.current
-    assert "is served on" in (stopped.workspace / "nights" / SECOND / "report.html").read_text()
+    assert "is still served" in (stopped.workspace / "nights" / SECOND / "report.html").read_text()
     assert stopped.run(SECOND) == 0
     record = stopped.record(SECOND)
     assert record["reused"] == ["ingest", "graph"]

@@ -36,7 +36,7 @@ from retrieval.arrays import Rows
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import ServeConfig
-from retrieval.index_folder import build_index, read_index
+from retrieval.index_folder import IndexContents, build_index, read_index
 from retrieval.live.change_log import SqliteChangeLog
 from retrieval.ranking.embedding_ranker import EmbeddingRanker, PreparedQuery
 from retrieval.search.planner import Search
@@ -59,7 +59,8 @@ def main() -> int:
     folder = chosen.work / f"index-{chosen.rows}"
     if not (folder / "meta.json").exists():
         catalogue = generated(chosen.rows, 64)
-        build_index(folder, catalogue, edges(chosen.rows), ads(catalogue), as_of=AS_OF, progress=say_progress)
+        contents = IndexContents(catalogue, edges(chosen.rows), ads(catalogue), AS_OF)
+        build_index(folder, contents, progress=say_progress)
     parent, child = get_context("spawn").Pipe()
     given = (folder, chosen.work / "changes.sqlite", child)
     server = get_context("spawn").Process(target=serve, args=given, daemon=True)

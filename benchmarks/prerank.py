@@ -40,7 +40,7 @@ from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.reranked import RerankedRanker
 from retrieval.ranking.reranker import Context, Counter, Reranker
-from retrieval.ranking.reranker_fit import fit
+from retrieval.ranking.reranker_fit import TrainingLists, fit
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 20), ("tail", "HR", 100))
 
@@ -85,8 +85,9 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         counters = counted(graph, early.catalogue.item_ids, "fit")
         every = [lists.line(place) for place in range(len(lists.target))]
         found, scores = [line[0] for line in every], [line[1] for line in every]
-        learned = fit(counters, lists.contexts, found, scores, lists.target)
-        alone = fit(counters, lists.contexts, found, [0 * score for score in scores], lists.target)
+        learned = fit(counters, TrainingLists(lists.contexts, found, scores, lists.target))
+        unscored = [0 * score for score in scores]
+        alone = fit(counters, TrainingLists(lists.contexts, found, unscored, lists.target))
         served = {counter.name: counter for counter in counted(graph, late.catalogue.item_ids, "full")}
         full = tuple(served[counter.name] for counter in counters)
         pairs = item_pairs(test, late.catalogue.item_ids, late.catalogue.events)
@@ -157,7 +158,7 @@ def impressions(chosen: argparse.Namespace, say: Line) -> None:
     def learned(scores: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Reranker:
         contexts, rows, score, asked = zip(*learning, strict=True)
         target = np.array([request.clicked for request in asked])
-        return fit(counters, contexts, rows, [scores(one) for one in score], target)
+        return fit(counters, TrainingLists(contexts, rows, [scores(one) for one in score], target))
 
     with_score, alone = learned(lambda score: score), learned(lambda score: 0 * score)
     orders: dict[str, Callable[[Any, Any, Any, Any], np.ndarray[Any, Any]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from retrieval.arrays import Rows
 from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.ads_table import conform
 from retrieval.catalogue.edges import Edges
@@ -26,12 +26,36 @@ from retrieval.times import microseconds
 
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann
-    from retrieval.ann.tuning import Progress
+    from retrieval.ann.tuning import Progress, Tuned
 
-_log = logging.getLogger(__name__)
 FORMAT = 2
 _FILES = VECTOR_FILES | {"bias": "bias.npy"}
 _EDGE_ARRAYS = ("indptr", "dst", "type", "weight", "type_names")
+_REQUIRED_META = ("rows", "dim", "as_of", "kind", "parameters", "indexed", "recall_at_100", "direct_weight", "has_ads")
+
+
+@dataclass(frozen=True, eq=False)
+class IndexContents:
+    """What an index folder is built from.
+
+    catalogue, edges: the items and the edges among them. ads: the ads table, or None where every item is advertised.
+    as_of: the time of the last event that the version knows; UTC without a zone. session_encoder: makes one query
+    vector of several items; without it a query is their weighted mean. reranker: reorders what is found.
+
+    Raises:
+        CatalogueError: the edges do not fit the catalogue.
+    """
+
+    catalogue: Catalogue
+    edges: Edges
+    ads: pa.Table | None
+    as_of: datetime
+    session_encoder: SessionEncoder | None = None
+    reranker: Reranker | None = None
+
+    def __post_init__(self) -> None:
+        if self.edges.n_rows != self.catalogue.n_rows:
+            raise CatalogueError(f"edges cover {self.edges.n_rows} rows, the catalogue has {self.catalogue.n_rows}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,77 +74,100 @@ class Index:
 
 def build_index(
     folder: Path,
-    catalogue: Catalogue,
-    edges: Edges,
-    ads: pa.Table | None,
-    *,
-    as_of: datetime,
+    contents: IndexContents,
     config: RetrievalConfig | None = None,
-    sessions: SessionEncoder | None = None,
-    prerank: Reranker | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the index folder of a version and return what its meta.json says.
+    """Write the index folder of a version.
 
-    The approximate index covers the items with an ad that ends after `as_of`, or every item without an ads table.
-    `sessions` makes one query of several items; without it they are asked for by their weighted mean.
-    `prerank` puts in order what is found.
+    The approximate index covers the items with an ad that ends after the as-of time, or every item without an ads
+    table.
+
+    Args:
+        folder: where to write; created if it does not exist.
+        contents: what to write.
+        config: how the approximate index is built; None = the defaults.
+        progress: called with a message and the share that is done, 0 to 1.
+
+    Returns:
+        What meta.json says.
 
     Raises:
-        CatalogueError: edges or ads do not fit the catalogue.
+        CatalogueError: the ads do not fit their schema.
     """
     from retrieval.ann.tuning import build
 
     config = config or RetrievalConfig()
-    if edges.n_rows != catalogue.n_rows:
-        raise CatalogueError(f"edges cover {edges.n_rows} rows, the catalogue has {catalogue.n_rows}")
-    as_of = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
-    all_rows = np.arange(catalogue.n_rows, dtype=np.int64)
-    advertised = None if ads is None else Ads.from_table(ads, catalogue.row_of)
-    rows = all_rows if advertised is None else advertised.items_ending_after(microseconds(as_of))
-    built, tried = build(
+    catalogue, as_of = contents.catalogue, _in_utc(contents.as_of)
+    ads = None if contents.ads is None else Ads.from_table(contents.ads, catalogue.row_of)
+    every = np.arange(catalogue.n_rows, dtype=np.int64)
+    rows = every if ads is None else ads.items_ending_after(microseconds(as_of))
+    ann, tried = build(
         catalogue.item, catalogue.query, rows, config, progress, bias=catalogue.bias, events=catalogue.events
     )
-
-    folder.mkdir(parents=True, exist_ok=True)
-    built.write(folder / "vectors.faiss")
-    np.save(folder / "indexed_rows.npy", rows)
-    for name, file in _FILES.items():
-        np.save(folder / file, np.ascontiguousarray(getattr(catalogue, name)))
-    arrays: dict[str, NDArray[Any]] = {name: getattr(edges, name) for name in _EDGE_ARRAYS[:-1]}
-    np.savez(
-        folder / "edges.npz",
-        allow_pickle=False,
-        type_names=np.array(edges.type_names, dtype=np.str_),
-        **arrays,
-    )
-    pq.write_table(_items(catalogue), folder / "items.parquet")
-    if ads is not None:
-        pq.write_table(conform(ads), folder / "ads.parquet")
-    if sessions is not None:
-        sessions.write(folder)
-    if prerank is not None:
-        prerank.write(folder)
-    meta = {
-        "format": FORMAT,
-        "rows": catalogue.n_rows,
-        "dim": catalogue.dim,
-        "as_of": as_of.isoformat(),
-        "kind": built.kind,
-        "parameters": built.parameters,
-        "indexed": len(rows),
-        "recall_at_100": built.recall,
-        "tried": [asdict(tuned) for tuned in tried],
-        "direct_weight": edges.direct_weight,
-        "revisit_weight": edges.revisit_weight,
-        "has_ads": ads is not None,
-        "session_items": None if sessions is None else sessions.length,
-        "prerank": None if prerank is None else prerank.weights,
-        "ads": None if advertised is None else _ads_summary(advertised),
-        "options": config.model_dump(),
-    }
+    _write_files(folder, contents, ann)
+    meta = _meta(contents, as_of, config, ann, tried) | {"ads": None if ads is None else _ads_summary(ads)}
+    meta["options"] = config.model_dump()
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     return meta
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _write_files(folder: Path, contents: IndexContents, ann: Ann) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    ann.write(folder / "vectors.faiss")
+    np.save(folder / "indexed_rows.npy", ann.rows)
+    for name, file in _FILES.items():
+        np.save(folder / file, np.ascontiguousarray(getattr(contents.catalogue, name)))
+    edges = contents.edges
+    arrays: dict[str, NDArray[Any]] = {name: getattr(edges, name) for name in _EDGE_ARRAYS[:-1]}
+    np.savez(folder / "edges.npz", allow_pickle=False, type_names=np.array(edges.type_names, dtype=np.str_), **arrays)
+    pq.write_table(_items(contents.catalogue), folder / "items.parquet")
+    if contents.ads is not None:
+        pq.write_table(conform(contents.ads), folder / "ads.parquet")
+    if contents.session_encoder is not None:
+        contents.session_encoder.write(folder)
+    if contents.reranker is not None:
+        contents.reranker.write(folder)
+
+
+def _items(catalogue: Catalogue) -> pa.Table:
+    columns = {
+        "item_id": pa.array(catalogue.item_ids, pa.string()),
+        "events": pa.array(catalogue.events),
+        "popularity": pa.array(catalogue.popularity),
+    }
+    attributes = catalogue.attributes
+    return pa.table(columns | {name: attributes[name] for name in attributes.column_names if name not in columns})
+
+
+def _meta(
+    contents: IndexContents, as_of: datetime, config: RetrievalConfig, ann: Ann, tried: list[Tuned]
+) -> dict[str, Any]:
+    encoder, reranker = contents.session_encoder, contents.reranker
+    return {
+        "format": FORMAT,
+        "rows": contents.catalogue.n_rows,
+        "dim": contents.catalogue.dim,
+        "as_of": as_of.isoformat(),
+        "kind": ann.kind,
+        "parameters": ann.parameters,
+        "indexed": len(ann.rows),
+        "recall_at_100": ann.recall,
+        "tried": [asdict(tuned) for tuned in tried],
+        "direct_weight": contents.edges.direct_weight,
+        "revisit_weight": contents.edges.revisit_weight,
+        "has_ads": contents.ads is not None,
+        "session_items": None if encoder is None else encoder.length,
+        "prerank": None if reranker is None else reranker.weights,
+    }
+
+
+def _ads_summary(ads: Ads) -> dict[str, Any]:
+    return {"used": len(ads), "unknown_items": ads.unknown_items, "by_status": ads.by_status}
 
 
 def read_index(folder: Path) -> Index:
@@ -138,41 +185,35 @@ def read_index(folder: Path) -> Index:
         edges = _read_edges(folder / "edges.npz", meta["direct_weight"], meta.get("revisit_weight", 0.0))
         ads = Ads.from_table(_read_table(folder / "ads.parquet"), catalogue.row_of) if meta["has_ads"] else None
         length = meta.get("session_items")
-        sessions = SessionEncoder.read(folder, length) if length else None
-        prerank = Reranker.read(folder) if meta.get("prerank") else None
+        encoder = SessionEncoder.read(folder, length) if length else None
+        reranker = Reranker.read(folder) if meta.get("prerank") else None
     except IndexFolderError:
         raise
     except CatalogueError as error:
         raise IndexFolderError(f"{folder}: {error}") from error
-    for name, got in (("rows", catalogue.n_rows), ("dim", catalogue.dim), ("indexed", len(rows))):
+    _check_shapes(folder, meta, catalogue, edges, rows)
+    parts = (meta["kind"], meta["parameters"], meta["recall_at_100"])
+    ann = faiss_index.read(folder / "vectors.faiss", rows, *parts)
+    if encoder is not None and encoder.inputs.shape != (catalogue.n_rows, catalogue.dim):
+        raise IndexFolderError(
+            f"{folder / INPUTS}: is {encoder.inputs.shape}, expected {(catalogue.n_rows, catalogue.dim)}"
+        )
+    if reranker is not None and any(len(counter.item_of) != catalogue.n_rows for counter in reranker.counters):
+        raise IndexFolderError(f"{folder / COUNTERS}: covers another catalogue; build the index again")
+    return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta, encoder, reranker)
+
+
+def _check_shapes(folder: Path, meta: dict[str, Any], catalogue: Catalogue, edges: Edges, indexed: Rows) -> None:
+    for name, got in (("rows", catalogue.n_rows), ("dim", catalogue.dim), ("indexed", len(indexed))):
         if got != meta[name]:
             raise IndexFolderError(
-                f"{folder}: meta.json says {name} {meta[name]}, the files hold {got}; build it again"
+                f"{folder}: meta.json says {name} {meta[name]}, the files hold {got}; build the index again"
             )
     if edges.n_rows != catalogue.n_rows:
         raise IndexFolderError(f"{folder / 'edges.npz'}: covers {edges.n_rows} rows, expected {catalogue.n_rows}")
-    if len(rows) and not (rows[0] >= 0 and rows[-1] < catalogue.n_rows and np.all(np.diff(rows) > 0)):
+    ascending = bool(np.all(np.diff(indexed) > 0))
+    if len(indexed) and not (indexed[0] >= 0 and indexed[-1] < catalogue.n_rows and ascending):
         raise IndexFolderError(f"{folder / 'indexed_rows.npy'}: must be ascending rows below {catalogue.n_rows}")
-    parts = (meta["kind"], meta["parameters"], meta["recall_at_100"])
-    ann = faiss_index.read(folder / "vectors.faiss", rows, *parts)
-    if sessions is not None and sessions.inputs.shape != (catalogue.n_rows, catalogue.dim):
-        raise IndexFolderError(
-            f"{folder / INPUTS}: is {sessions.inputs.shape}, expected {(catalogue.n_rows, catalogue.dim)}"
-        )
-    if prerank is not None and any(len(counter.item_of) != catalogue.n_rows for counter in prerank.counters):
-        raise IndexFolderError(f"{folder / COUNTERS}: covers another catalogue; build the index again")
-    return Index(catalogue, edges, ads, ann, datetime.fromisoformat(meta["as_of"]), meta, sessions, prerank)
-
-
-def _items(catalogue: Catalogue) -> pa.Table:
-    own = {"item_id": pa.array(catalogue.item_ids, pa.string())}
-    own |= {"events": pa.array(catalogue.events), "popularity": pa.array(catalogue.popularity)}
-    shown = {name: catalogue.attributes[name] for name in catalogue.attributes.column_names if name not in own}
-    return pa.table(own | shown)
-
-
-def _ads_summary(ads: Ads) -> dict[str, Any]:
-    return {"used": len(ads), "unknown_items": ads.unknown_items, "by_status": ads.by_status}
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -186,8 +227,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
             f"{path}: format version {version}, this code reads {FORMAT}; build the index again or serve it with "
             "the code that built it"
         )
-    needed = ("rows", "dim", "as_of", "kind", "parameters", "indexed", "recall_at_100", "direct_weight", "has_ads")
-    missing = [name for name in needed if name not in meta]
+    missing = [name for name in _REQUIRED_META if name not in meta]
     if missing:
         raise IndexFolderError(f"{path}: {', '.join(missing)} missing; build the index again")
     return dict(meta)

@@ -197,7 +197,7 @@ def index_version(
     from model.embeddings import Embeddings
     from retrieval.catalogue.edges import Edges
     from retrieval.catalogue.items import read_catalogue
-    from retrieval.index_folder import build_index
+    from retrieval.index_folder import IndexContents, build_index
 
     items, ads = graph / "tables" / "items", graph / "tables" / "ads"
     nodes = pq.read_table(graph / "full" / "nodes")
@@ -207,18 +207,10 @@ def index_version(
     sessions = None
     if chosen.session:
         sessions = served(train_encoder(graph, Embeddings.load(embeddings), config, report), chosen.session)
-    ordering = pre_ranker(graph, catalogue.item_ids, chosen.prerank, config) if chosen.prerank else None
-    return build_index(
-        folder,
-        catalogue,
-        edges,
-        pq.read_table(ads) if ads.exists() else None,
-        as_of=as_of,
-        config=config.retrieval,
-        sessions=sessions,
-        prerank=ordering,
-        progress=report,
-    )
+    reranker = pre_ranker(graph, catalogue.item_ids, chosen.prerank, config) if chosen.prerank else None
+    advertised = pq.read_table(ads) if ads.exists() else None
+    contents = IndexContents(catalogue, edges, advertised, as_of, sessions, reranker)
+    return build_index(folder, contents, config.retrieval, report)
 
 
 def graph_facts(summary: "GraphSummary") -> dict[str, Any]:

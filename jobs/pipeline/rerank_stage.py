@@ -53,7 +53,7 @@ def better_than_retrieval(
         ranker: of the embeddings of `fit/`, which saw nothing of the hold-out; neither have the counters used here.
         half: 0 or 1: that half of the hold-out's sessions alone.
     """
-    from retrieval.ranking.reranker_fit import fit
+    from retrieval.ranking.reranker_fit import TrainingLists, fit
 
     report("counters", 0.0)
     counters = counted(graph, ranker.catalogue.item_ids, "fit")
@@ -75,7 +75,8 @@ def better_than_retrieval(
                 weight.append(counts)
         rows, scores = zip(*lines, strict=True)
         settings = config.prerank.model_dump(include={"smoothing", "depth"})
-        return fit(counters, contexts, rows, scores, np.array(target), np.array(weight), **settings)
+        training = TrainingLists(contexts, rows, scores, np.array(target), np.array(weight))
+        return fit(counters, training, **settings)
 
     folds = [np.flatnonzero(lists.fold == fold) for fold in (0, 1)]
     if not all((lists.target[fold] >= 0).any() for fold in folds):

@@ -1,8 +1,8 @@
-"""The pre-ranker: what retrieval found, put in order by its score and a few interaction counters.
+"""The re-ranker: it reorders what retrieval found by the retrieval score and a few interaction counters.
 
-After InteractRank (Pinterest, arXiv 2504.06609): score' = w · [score, IQP_1 … IQP_N], where IQP(p, q) is how often
-what belongs to q was opened after what belongs to p, of all that was opened after p. Entities are coarse or fine (an
-item, its category, its brand), so that a rare item is known by its kin.
+After InteractRank (Pinterest, arXiv 2504.06609): score' = w · [score, IQP_1 … IQP_N], where IQP(p, q) is the share of
+openings of q among all that was opened after p. p and q are entities, coarse or fine (an item, its category, its
+brand), so that a rare item is known by its category or brand. The configuration and the API call this stage `prerank`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ COUNTERS = "prerank.npz"
 FORMAT = 1
 
 
-# More views than this take time and hardly say more: an older one counts little.
+# Older views take time to look up and count for little.
 VIEWS = 3
 
 
 class Context(NamedTuple):
-    """What a request says, as the counters name it.
+    """What the counters know of a request.
 
-    Shapes: views (V,) int64 the latest viewed rows, most recent last, with their weights (V,) float32.
+    Shapes: views (V,) int64, the latest viewed rows, most recent last; weights (V,) float32, theirs. query: the hash of
+    the normalised search text, as decimal digits. country: in upper case.
     """
 
     views: Rows
@@ -51,7 +52,15 @@ class Context(NamedTuple):
         hashed: int | None = None,
         country: str | None = None,
     ) -> Context:
-        """Of all viewed rows, each weighing `recency_weight` of the next; a query as it was typed, or hashed."""
+        """Return the context of a request.
+
+        Args:
+            views: (n,) int64, all viewed rows, most recent last; the latest `VIEWS` count.
+            recency_weight: the weight of a view relative to the next more recent one.
+            query: the search text as it was typed; None = unknown.
+            hashed: the hash of the search text, instead of `query`.
+            country: an ISO 3166 alpha-2 code in any case; None = unknown.
+        """
         views = views[-VIEWS:]
         weights = np.power(recency_weight, np.arange(len(views))[::-1]).astype(np.float32)
         text = None if query is None else normalise_query(query)
@@ -62,11 +71,14 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Counter:
-    """Counts of one pair of entity kinds, by the entity of what is viewed or said, in CSR form.
+    """Counts of one pair of entity kinds: how often each item entity was opened after each query entity, in CSR form.
 
-    Shapes: item_of (N,) int32, the entity of each catalogue row on the item's side, −1 for none; indptr (Q + 1,) int64,
-    column (E,) int32 ascending within a row, count (E,) float32. The other side's entity is that of a viewed row,
-    query_of (N,) int32, −1 for none; or what is said, keys (Q,) of strings, ascending.
+    The name is "query kind>item kind". The query entity is that of a viewed row, or a key such as a search text or a
+    country.
+
+    Shapes: item_of (N,) int32, the item entity of each catalogue row, −1 for none; indptr (Q + 1,) int64; column (E,)
+    int32, item entities, ascending within a query entity; count (E,) float32; query_of (N,) int32, the query entity of
+    each viewed row, −1 for none; keys (Q,) of strings, ascending, instead of query_of.
     """
 
     name: str
@@ -81,7 +93,16 @@ class Counter:
     def of_pairs(
         cls, name: str, query_of: Codes, item_of: Codes, views: Rows, opened: Rows, weight: Floats | None = None
     ) -> Counter:
-        """Counted from (view, opened) pairs of catalogue rows (P,) int64 each, with weights (P,) or one each."""
+        """Count pairs of catalogue rows.
+
+        Args:
+            name: "query kind>item kind".
+            query_of: (N,) int32, the query entity of each row, −1 for none.
+            item_of: (N,) int32, the item entity of each row, −1 for none.
+            views: (P,) int64, the viewed row of each pair.
+            opened: (P,) int64, the row that was opened after it.
+            weight: (P,) float32, what each pair counts; None = one each.
+        """
         weight = np.ones(len(views), np.float32) if weight is None else weight
         return cls.of_entities(name, query_of[views], item_of[opened], weight, item_of, query_of=query_of)
 
@@ -97,75 +118,102 @@ class Counter:
         query_of: Codes | None = None,
         keys: NDArray[np.str_] | None = None,
     ) -> Counter:
-        """Counted from pairs of entities (P,) int32 each, −1 for none, with weights (P,)."""
-        there = (query >= 0) & (item >= 0)
+        """Count pairs of entities.
+
+        Args:
+            name: "query kind>item kind".
+            query: (P,) int32, the query entity of each pair, −1 for none.
+            item: (P,) int32, the item entity of each pair, −1 for none.
+            weight: (P,) float32, what each pair counts.
+            item_of: (N,) int32, the item entity of each catalogue row, −1 for none.
+            query_of: (N,) int32, the query entity of each catalogue row, −1 for none.
+            keys: (Q,) of strings, ascending, the query entities, instead of `query_of`.
+        """
+        valid = (query >= 0) & (item >= 0)
         n_query = len(keys) if keys is not None else 0 if query_of is None else int(query_of.max(initial=-1)) + 1
         n_item = max(1, int(item_of.max(initial=-1)) + 1)
-        key, which = np.unique(query[there].astype(np.int64) * n_item + item[there], return_inverse=True)
-        count = np.bincount(which, weight[there], len(key)).astype(np.float32)
-        indptr = np.searchsorted(key // n_item, np.arange(n_query + 1)).astype(np.int64)
-        return cls(name, item_of, indptr, (key % n_item).astype(np.int32), count, query_of, keys)
+        pair, which = np.unique(query[valid].astype(np.int64) * n_item + item[valid], return_inverse=True)
+        count = np.bincount(which, weight[valid], len(pair)).astype(np.float32)
+        indptr = np.searchsorted(pair // n_item, np.arange(n_query + 1)).astype(np.int64)
+        return cls(name, item_of, indptr, (pair % n_item).astype(np.int32), count, query_of, keys)
 
     @cached_property
-    def of(self) -> Floats:
-        """All that followed each entity of what is viewed or said: (Q,) float32."""
+    def total(self) -> Floats:
+        """The sum of counts of each query entity: (Q,) float32."""
         owner = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
         return np.bincount(owner, self.count, len(self.indptr) - 1).astype(np.float32)
 
     @cached_property
     def share(self) -> Floats:
-        """Each item entity's share of all that was opened: (I,) float32."""
+        """Each item entity's share of all counts: (I,) float32."""
         opened = np.bincount(self.column, self.count, max(1, int(self.item_of.max(initial=-1)) + 1))
         return (opened / max(opened.sum(), 1e-12)).astype(np.float32)
 
     @property
-    def side(self) -> str:
-        """The kind of the item's entity."""
+    def query_kind(self) -> str:
+        """The kind of the query entities."""
+        return self.name.partition(">")[0]
+
+    @property
+    def item_kind(self) -> str:
+        """The kind of the item entities."""
         return self.name.partition(">")[2]
 
     def entities(self, context: Context) -> list[tuple[int, float]]:
-        """The entities of a request that anything followed, with weights that add up to 1."""
+        """Return the request's query entities that anything was opened after, with weights that add up to 1."""
         if self.query_of is not None:
-            found = self.query_of[context.views]
-            pairs = zip(found.tolist(), context.weights.tolist(), strict=True)
-            known = [(entity, weight) for entity, weight in pairs if entity >= 0 and self.of[entity] > 0]
+            of_views = self.query_of[context.views]
+            pairs = zip(of_views.tolist(), context.weights.tolist(), strict=True)
+            counted = [(entity, weight) for entity, weight in pairs if entity >= 0 and self.total[entity] > 0]
         else:
-            assert self.keys is not None
-            said: str | None = getattr(context, self.name.partition(">")[0])
-            place = 0 if said is None else int(np.searchsorted(self.keys, said))
-            there = said is not None and place < len(self.keys) and self.keys[place] == said and self.of[place] > 0
-            known = [(place, 1.0)] if there else []
-        total = sum(weight for _, weight in known)
-        return [(entity, weight / total) for entity, weight in known]
+            counted = [(entity, 1.0) for entity in self._entity_of_key(context)]
+        total = sum(weight for _, weight in counted)
+        return [(entity, weight / total) for entity, weight in counted]
 
-    def chances(self, entities: list[tuple[int, float]], wanted: Codes, smoothing: float) -> Floats:
-        """(C,) float32: Σ w (count + smoothing · share) / (of + smoothing) of candidates' entities (C,), −1 for none.
+    def _entity_of_key(self, context: Context) -> list[int]:
+        assert self.keys is not None
+        key: str | None = getattr(context, self.query_kind)
+        if key is None:
+            return []
+        entity = int(np.searchsorted(self.keys, key))
+        known = entity < len(self.keys) and self.keys[entity] == key and self.total[entity] > 0
+        return [entity] if known else []
 
-        The sum is over the viewed items' entities, or has one term for what is said. Ascending `wanted` are found
-        sooner: what stands near in memory is then read together.
+    def probabilities(self, entities: list[tuple[int, float]], items: Codes, smoothing: float) -> Floats:
+        """Return the smoothed IQP of item entities: Σ w (count + smoothing · share) / (total + smoothing).
+
+        Args:
+            entities: the query entities and their weights w, as `entities` returns them.
+            items: (C,) int32, item entities; in ascending order they are looked up faster, because neighbours in memory
+                are read together. What is returned for −1 means nothing.
+            smoothing: openings that are added to those of each query entity.
+
+        Returns:
+            (C,) float32.
         """
-        found = np.zeros(len(wanted), np.float32)
-        usual = 0.0
+        iqp = np.zeros(len(items), np.float32)
+        prior = 0.0
         for entity, weight in entities:
             start, end = self.indptr[entity], self.indptr[entity + 1]
             column = self.column[start:end]
-            place = column.searchsorted(wanted)
-            count = self.count[start:end].take(place, mode="clip")
-            count *= column.take(place, mode="clip") == wanted
-            scale = weight / (float(self.of[entity]) + smoothing)
+            position = column.searchsorted(items)
+            count = self.count[start:end].take(position, mode="clip")
+            count *= column.take(position, mode="clip") == items
+            scale = weight / (float(self.total[entity]) + smoothing)
             count *= scale
-            found += count
-            usual += smoothing * scale
-        found += usual * self.share[wanted]
-        return found
+            iqp += count
+            prior += smoothing * scale
+        iqp += prior * self.share[items]
+        return iqp
 
 
 @dataclass(frozen=True, eq=False)
 class Reranker:
-    """A linear order over the retrieval score and standardised counters; what is not known counts as the mean.
+    """A linear score of the retrieval score and of standardised log IQPs; an unknown IQP counts as the mean.
 
-    Shapes: weight (1 + F,) float32, the score's first; mean, deviation (F,) float32. `depth`: so many of the best that
-    retrieval found are put in order; what follows them keeps its.
+    Shapes: weight (1 + F,) float32, that of the retrieval score first; mean, deviation (F,) float32, of the log IQPs.
+    smoothing: openings added to those of each query entity. depth: how many of the best rows of a list are reordered;
+    the rows behind them stay in their order.
     """
 
     counters: tuple[Counter, ...]
@@ -177,23 +225,29 @@ class Reranker:
 
     @property
     def weights(self) -> dict[str, float]:
-        """By name: of the retrieval score, and of each counter."""
+        """The weights of the retrieval score ("score") and of each counter, by its name."""
         names = ["score", *(counter.name for counter in self.counters)]
         return dict(zip(names, self.weight.tolist(), strict=True))
 
     def features(self, context: Context, rows: Rows) -> Floats:
-        """(C, F) float32 standardised log IQP of candidates, 0 where nothing is known."""
+        """Return the standardised log IQPs (C, F) float32 of candidate rows (C,), 0 where nothing is known."""
         return standardised(raw_features(self.counters, context, rows, self.smoothing), self.mean, self.deviation)
 
     def scores(self, context: Context, rows: Rows, score: Floats) -> Floats:
-        """(C,) float32 for candidates (C,) with their retrieval scores (C,): the higher the better."""
+        """Return the new scores (C,) float32 of candidate rows (C,) with their retrieval scores (C,)."""
         added: Floats = self.features(context, rows) @ self.weight[1:]
         return self.weight[0] * score + added
 
     def ordered(self, context: Context, rows: Rows, score: Floats) -> tuple[Rows, Floats]:
-        """(rows, scores), best first, of what retrieval found, best first: its `depth` best put in order.
+        """Reorder the `depth` best rows of a list; the others stay behind them, at the same distances.
 
-        What follows them stays behind them, at the distances that it had.
+        Args:
+            context: what is known of the request.
+            rows: (C,) int64, best first.
+            score: (C,) float32, their retrieval scores.
+
+        Returns:
+            (rows (C,) int64, scores (C,) float32), best first.
         """
         best, depth = rows[: self.depth], self.depth
         first = self.scores(context, best, score[:depth])
@@ -201,18 +255,18 @@ class Reranker:
         behind = score[depth:]
         if len(behind):
             behind = self.weight[0] * (behind - score[depth - 1]) + first.min()
-        found = np.concatenate([first[order], behind]).astype(np.float32)
-        return np.concatenate([best[order], rows[depth:]]), found
+        scores = np.concatenate([first[order], behind]).astype(np.float32)
+        return np.concatenate([best[order], rows[depth:]]), scores
 
     def write(self, folder: Path) -> None:
-        """`prerank.npz`."""
+        """Write `prerank.npz` into an index folder."""
         arrays = {
-            f"{place}.{name}": array
-            for place, counter in enumerate(self.counters)
+            f"{number}.{name}": array
+            for number, counter in enumerate(self.counters)
             for name in ("indptr", "column", "count", "query_of", "keys")
             if (array := getattr(counter, name)) is not None
         }
-        arrays |= {f"of.{counter.side}": counter.item_of for counter in self.counters}
+        arrays |= {f"of.{counter.item_kind}": counter.item_of for counter in self.counters}
         np.savez(
             folder / COUNTERS,
             allow_pickle=False,
@@ -228,7 +282,7 @@ class Reranker:
 
     @classmethod
     def read(cls, folder: Path) -> Reranker:
-        """From an index folder.
+        """Read `prerank.npz` from an index folder.
 
         Raises:
             IndexFolderError: the file is missing, damaged or of another format.
@@ -242,45 +296,58 @@ class Reranker:
                     f"{path}: format version {arrays['format']}, this code reads {FORMAT}; build the index again"
                 )
             counters = []
-            for place, name in enumerate(arrays["names"].tolist()):
-                parts = [arrays[f"{place}.{part}"] for part in ("indptr", "column", "count")]
-                others = [arrays.get(f"{place}.{part}") for part in ("query_of", "keys")]
-                counters.append(Counter(name, arrays[f"of.{name.partition('>')[2]}"], *parts, *others))
+            for number, name in enumerate(arrays["names"].tolist()):
+                counts = [arrays[f"{number}.{part}"] for part in ("indptr", "column", "count")]
+                entities = [arrays.get(f"{number}.{part}") for part in ("query_of", "keys")]
+                counters.append(Counter(name, arrays[f"of.{name.partition('>')[2]}"], *counts, *entities))
             weight, mean, deviation = (arrays[part] for part in ("weight", "mean", "deviation"))
             settings = float(arrays["smoothing"]), int(arrays["depth"])
             return cls(tuple(counters), weight, mean, deviation, *settings)
         except IndexFolderError:
             raise
         except Exception as error:  # a damaged zip surfaces as any of a dozen errors
-            raise IndexFolderError(f"{path}: not readable as a pre-ranker ({error}); build the index again") from error
+            raise IndexFolderError(f"{path}: not readable as a re-ranker ({error}); build the index again") from error
 
 
 def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoothing: float) -> Floats:
-    """(C, F) float32 log IQP of candidate rows (C,), NaN where nothing is known.
+    """Return the log IQPs of candidate rows.
 
-    Nothing is where no entity was ever followed, or the candidate has none.
+    Args:
+        counters: F counters.
+        context: what is known of the request.
+        rows: (C,) int64, candidate rows.
+        smoothing: openings that are added to those of each query entity.
+
+    Returns:
+        (C, F) float32, NaN where nothing was ever opened after the request's entities, or the candidate has no entity.
     """
-    chance = np.full((len(counters), len(rows)), np.nan, np.float32)
-    sides: dict[str, tuple[Rows, Codes]] = {}
-    for place, counter in enumerate(counters):
+    iqp = np.full((len(counters), len(rows)), np.nan, np.float32)
+    sorted_entities: dict[str, tuple[Rows, Codes]] = {}
+    for number, counter in enumerate(counters):
         entities = counter.entities(context)
         if not entities:
             continue
-        if counter.side not in sides:
-            wanted = counter.item_of[rows]
-            order = wanted.argsort()
-            sides[counter.side] = order, wanted[order]
-        order, wanted = sides[counter.side]
-        found = counter.chances(entities, wanted, smoothing)
-        if counter.side != "item":  # which every row has
-            found[wanted < 0] = np.nan
-        chance[place, order] = found
-    np.maximum(chance, 1e-9, out=chance)  # NaN stays
-    return np.log(chance, out=chance).T
+        if counter.item_kind not in sorted_entities:
+            items = counter.item_of[rows]
+            order = items.argsort()
+            sorted_entities[counter.item_kind] = order, items[order]
+        order, items = sorted_entities[counter.item_kind]
+        probability = counter.probabilities(entities, items, smoothing)
+        if counter.item_kind != "item":  # every row is an item
+            probability[items < 0] = np.nan
+        iqp[number, order] = probability
+    np.maximum(iqp, 1e-9, out=iqp)  # NaN stays
+    return np.log(iqp, out=iqp).T
 
 
 def standardised(raw: Floats, mean: Floats, deviation: Floats) -> Floats:
-    """Of mean 0 and deviation 1, NaN as 0."""
-    found = (raw - mean) / deviation
-    found[np.isnan(found)] = 0.0
-    return found
+    """Return features at mean 0 and deviation 1, with 0 for NaN: (C, F) float32.
+
+    Args:
+        raw: (C, F) float32, NaN where nothing is known.
+        mean: (F,) float32.
+        deviation: (F,) float32.
+    """
+    features = (raw - mean) / deviation
+    features[np.isnan(features)] = 0.0
+    return features

@@ -1,8 +1,9 @@
-"""The pre-ranker's weights, learned from lists that retrieval gave and from what was opened of them."""
+"""Fits the weights of a re-ranker to lists that retrieval returned, and to what was opened of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,64 +13,96 @@ from retrieval.arrays import Floats, Rows, offsets_from_lengths
 from retrieval.errors import RetrievalError
 from retrieval.ranking.reranker import Context, Counter, Reranker, raw_features, standardised
 
+Loss = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLists:
+    """L ranked lists, and the row that was opened of each.
+
+    contexts: the requests. rows, scores: the candidate rows of each list, best first, and their retrieval scores.
+    target (L,) int64: the position of the opened row in its list, −1 if it is not listed. weight (L,): what each list
+    counts; None = one each.
+    """
+
+    contexts: Sequence[Context]
+    rows: Sequence[Rows]
+    scores: Sequence[Floats]
+    target: Rows
+    weight: Floats | None = None
+
 
 def fit(
     counters: Sequence[Counter],
-    contexts: Sequence[Context],
-    candidates: Sequence[Rows],
-    scores: Sequence[Floats],
-    target: Rows,
-    weight: Floats | None = None,
+    lists: TrainingLists,
     *,
     smoothing: float = 10.0,
     depth: int = 200,
     ridge: float = 1e-3,
 ) -> Reranker:
-    """Learn the weights.
+    """Fit a re-ranker's weights.
 
-    The loss is the softmax cross-entropy of each list, over what retrieval would show: no negative has to be drawn, and
-    so none has to be corrected for. The counters must come from before what is learned from.
+    The loss is the softmax cross-entropy of each list, over what retrieval would show: no negatives are drawn, and so
+    no sampling has to be corrected for. The weight of the retrieval score is never negative.
 
     Args:
-        contexts: L requests; candidates: L arrays of rows; scores: their retrieval scores.
-        weight: (L,) what each list counts; None = all alike.
-        target: (L,) int64, the place of what was opened in its list, −1 if it is not there: nothing is learned then.
+        counters: the counters to weigh, from events before those of the lists.
+        lists: what retrieval returned, and what was opened; lists without their target are left out.
+        smoothing: openings that are added to those of each query entity.
+        depth: how many rows of a list the re-ranker shall reorder.
+        ridge: weight of the penalty on squared weights.
 
     Raises:
         RetrievalError: no list holds its target.
     """
-    used = [place for place in range(len(contexts)) if target[place] >= 0]
+    used = [number for number in range(len(lists.contexts)) if lists.target[number] >= 0]
     if not used:
-        raise RetrievalError("no list holds what was opened: there is nothing to learn the pre-ranker from")
-    raw = [raw_features(counters, contexts[p], candidates[p], smoothing) for p in used]
-    every = np.concatenate(raw)
-    known = np.isfinite(every).sum(axis=0)
-    mean = np.where(known, np.nansum(every, axis=0) / np.maximum(known, 1), 0).astype(np.float32)
-    spread = np.sqrt(np.nansum((every - mean) ** 2, axis=0) / np.maximum(known, 1))
-    deviation = np.where(spread > 1e-6, spread, 1).astype(np.float32)
-    lengths = np.array([len(candidates[p]) for p in used])
+        raise RetrievalError("no list holds what was opened: there is nothing to fit a re-ranker to")
+    raw = np.concatenate([raw_features(counters, lists.contexts[n], lists.rows[n], smoothing) for n in used])
+    mean, deviation = _moments(raw)
+    retrieval_score = np.concatenate([lists.scores[n] for n in used])
+    scale = float(retrieval_score.std()) or 1.0
+    features = np.column_stack([retrieval_score / scale, standardised(raw, mean, deviation)]).astype(np.float64)
+    lengths = np.array([len(lists.rows[n]) for n in used])
     starts = offsets_from_lengths(lengths)[:-1]
-    own = np.concatenate([scores[p] for p in used])
-    scale = float(own.std()) or 1.0
-    features = np.column_stack([own / scale, standardised(every, mean, deviation)]).astype(np.float64)
-    chosen = starts + target[used]
-    counts = np.ones(len(used)) if weight is None else np.asarray(weight, np.float64)[used]
+    list_weight = np.ones(len(used)) if lists.weight is None else np.asarray(lists.weight, np.float64)[used]
+    loss = _cross_entropy(features, starts, lengths, starts + lists.target[used], list_weight, ridge)
+    initial = np.zeros(features.shape[1])
+    initial[0] = 1.0
+    # A higher retrieval score never lowers a row: where it says nothing, its weight is 0.
+    bounds = [(0.0, None)] + [(None, None)] * (len(initial) - 1)
+    weight = minimize(loss, initial, jac=True, method="L-BFGS-B", bounds=bounds).x
+    weight[0] /= scale
+    return Reranker(tuple(counters), weight.astype(np.float32), mean, deviation, smoothing, depth)
+
+
+def _moments(raw: Floats) -> tuple[Floats, Floats]:
+    """Return the mean and the deviation of the known values of each feature: (F,) float32 each."""
+    known = np.isfinite(raw).sum(axis=0)
+    mean = np.where(known, np.nansum(raw, axis=0) / np.maximum(known, 1), 0).astype(np.float32)
+    deviation = np.sqrt(np.nansum((raw - mean) ** 2, axis=0) / np.maximum(known, 1))
+    return mean, np.where(deviation > 1e-6, deviation, 1).astype(np.float32)
+
+
+def _cross_entropy(
+    features: NDArray[np.float64],
+    starts: Rows,
+    lengths: Rows,
+    target: Rows,
+    list_weight: NDArray[np.float64],
+    ridge: float,
+) -> Loss:
+    """Return the penalised softmax cross-entropy of the lists as a function of the weights, with its gradient."""
 
     def loss(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = features @ weight
         logits -= np.repeat(np.maximum.reduceat(logits, starts), lengths)
         odds = np.exp(logits)
         total = np.add.reduceat(odds, starts)
-        share = odds * np.repeat(counts / total, lengths)
-        slope = features.T @ share - counts @ features[chosen]
-        value = counts @ (np.log(total) - logits[chosen])
-        n = counts.sum()
-        return float(value / n + ridge * weight @ weight), slope / n + 2 * ridge * weight
+        probability = odds * np.repeat(list_weight / total, lengths)
+        gradient = features.T @ probability - list_weight @ features[target]
+        value = list_weight @ (np.log(total) - logits[target])
+        n = list_weight.sum()
+        return float(value / n + ridge * weight @ weight), gradient / n + 2 * ridge * weight
 
-    first = np.zeros(features.shape[1])
-    first[0] = 1.0
-    # What retrieval ranks higher is never worse for it: where its score says nothing, it counts nothing.
-    bounds = [(0.0, None)] + [(None, None)] * (len(first) - 1)
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds).x
-    found[0] /= scale
-    return Reranker(tuple(counters), found.astype(np.float32), mean, deviation, smoothing, depth)
+    return loss

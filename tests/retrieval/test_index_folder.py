@@ -17,7 +17,7 @@ from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.errors import CatalogueError, IndexFolderError
-from retrieval.index_folder import build_index, read_index
+from retrieval.index_folder import FORMAT, IndexContents, build_index, read_index
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
@@ -27,7 +27,7 @@ def built(tmp_path_factory, world: SimpleNamespace, catalogue: Catalogue, edges:
     folder = tmp_path_factory.mktemp("built") / "index"
     ads = world.ads_table(world.random_ads(60, 120, 3))
     config = RetrievalConfig(exact_below=5, target_recall=1.0, train_rows_per_list=2, index_kinds=("ivf_sq8",))
-    build_index(folder, catalogue, edges, ads, as_of=world.AS_OF, config=config)
+    build_index(folder, IndexContents(catalogue, edges, ads, world.AS_OF), config)
     return folder
 
 
@@ -143,12 +143,12 @@ def test_files_of_another_version_are_noticed(folder: Path) -> None:
 
 def test_edges_of_another_catalogue_are_refused(tmp_path: Path, world, catalogue) -> None:
     with pytest.raises(CatalogueError, match="edges cover 9 rows, the catalogue has 60"):
-        build_index(tmp_path / "index", catalogue, Edges.empty(9), None, as_of=world.AS_OF)
+        build_index(tmp_path / "index", IndexContents(catalogue, Edges.empty(9), None, world.AS_OF))
     assert not (tmp_path / "index").exists()
 
 
 def test_without_ads_every_item_is_indexed_and_advertised(tmp_path: Path, world, catalogue, edges) -> None:
-    meta = build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF)
+    meta = build_index(tmp_path, IndexContents(catalogue, edges, None, world.AS_OF))
     assert (meta["kind"], meta["indexed"]) == ("flat", 60)
     results = Retriever.of(read_index(tmp_path)).retrieve(RetrievalRequest(["item00001"], 99)).results
     assert len(results) == 59
@@ -157,7 +157,7 @@ def test_without_ads_every_item_is_indexed_and_advertised(tmp_path: Path, world,
 
 def test_ads_that_all_ended_leave_an_empty_index_that_still_answers(tmp_path: Path, world, catalogue, edges) -> None:
     ad = {"ad_id": "a", "item_id": "item00005", "campaign_id": "c", "ends_at": world.AS_OF}
-    meta = build_index(tmp_path, catalogue, edges, world.ads_table([ad]), as_of=world.AS_OF)
+    meta = build_index(tmp_path, IndexContents(catalogue, edges, world.ads_table([ad]), world.AS_OF))
     assert meta["indexed"] == 0
     retriever = Retriever.of(read_index(tmp_path))
     assert retriever.retrieve(RetrievalRequest(["item00001"], 5)).results == []
@@ -173,7 +173,7 @@ def test_every_kind_of_index_is_mapped_and_finds_what_it_found_when_it_was_built
     if kind != "flat" or of_prefix:
         prefix = 8 if of_prefix else None
         config = RetrievalConfig(exact_below=0, index_kinds=(kind,), index_prefix=prefix, tuning_queries=50)
-    build_index(tmp_path, catalogue, Edges.empty(3000), None, as_of=world.AS_OF, config=config)
+    build_index(tmp_path, IndexContents(catalogue, Edges.empty(3000), None, world.AS_OF), config)
     index = read_index(tmp_path)
     assert (index.ann.kind, index.ann.prefix) == (kind, 8 if of_prefix else 0)
     fresh, _ = build(
@@ -205,3 +205,26 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
         found = [ann.search_one(query, 100 * ann.shortlist, ann.selection(mask)) for query in queries]
         assert all(mask[got].all() for got in found)
         assert np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)]) > 0.92
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("fixtures/index_v*/")), ids=lambda path: path.name)
+def test_an_index_folder_of_each_format_that_was_written_answers_as_it_did_then(path: Path, world) -> None:
+    """The folders, and the answers beside them, were written by the code of their time and are never written again."""
+    index = read_index(path)
+    assert (index.meta["format"], index.ann.kind, index.as_of) == (2, "ivf_sq8", world.AS_OF)
+    assert index.session_encoder is not None
+    assert index.reranker is not None
+    assert index.reranker.weights == pytest.approx(world.pre_ranker().weights)
+    retriever = Retriever.of(index, RetrievalConfig(exact_below=5))
+    at = world.AS_OF + timedelta(minutes=30)
+    for expected in json.loads((path.parent / f"{path.name}_answers.json").read_text()):
+        request = RetrievalRequest(expected["items"], 8, at=at, country=expected["country"], query="red shoes")
+        results = retriever.retrieve(request).results
+        assert [(r.item_id, r.ad_id, r.reason) for r in results] == [
+            (i, a, why) for i, a, _, why in expected["results"]
+        ]
+        assert [r.score for r in results] == pytest.approx([score for _, _, score, _ in expected["results"]], abs=1e-4)
+
+
+def test_there_is_a_folder_of_todays_format() -> None:
+    assert (Path(__file__).parent / "fixtures" / f"index_v{FORMAT}" / "meta.json").exists()

@@ -16,7 +16,7 @@ from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
-from retrieval.index_folder import build_index, read_index
+from retrieval.index_folder import IndexContents, build_index, read_index
 from retrieval.queries import Queries
 from retrieval.ranking.reranked import RerankedRanker
 from retrieval.ranking.reranker import Context
@@ -156,7 +156,7 @@ def test_why_it_is_there_and_at_which_rank(pair: Any, world: Any) -> None:
 @pytest.fixture(scope="module")
 def url(world: Any, catalogue: Catalogue, edges: Edges, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("index")
-    build_index(folder, catalogue, edges, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    build_index(folder, IndexContents(catalogue, edges, None, world.AS_OF, reranker=world.pre_ranker()))
     app = create_app(lambda: Snapshot("v1", world.AS_OF, Retriever.of(read_index(folder))), lambda: "v1")
     with world.serving(app) as address:
         yield address
@@ -183,7 +183,7 @@ def test_over_http_stages_are_switched_and_their_scores_told(url: str) -> None:
 
 
 def test_a_pre_ranker_of_another_catalogue_is_refused(world: Any, catalogue: Catalogue, edges: Edges, tmp_path) -> None:
-    build_index(tmp_path, catalogue, edges, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    build_index(tmp_path, IndexContents(catalogue, edges, None, world.AS_OF, reranker=world.pre_ranker()))
     weights = read_index(tmp_path).meta["prerank"]
     assert weights == pytest.approx(world.pre_ranker().weights)
     replace(world.pre_ranker(40)).write(tmp_path)

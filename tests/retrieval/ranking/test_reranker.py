@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.errors import IndexFolderError, RetrievalError
 from retrieval.ranking.reranker import Context, Counter, Reranker, raw_features
-from retrieval.ranking.reranker_fit import fit
+from retrieval.ranking.reranker_fit import TrainingLists, fit
 
 #              rows: 0  1  2  3   4
 KIND = np.array([0, 0, 1, 1, -1], np.int32)
@@ -80,13 +80,13 @@ def test_it_learns_to_trust_what_tells_the_target() -> None:
     scores = [generator.standard_normal(len(one)).astype(np.float32) for one in lists]
     place = np.array([int(np.flatnonzero(one == row)[0]) for one, row in zip(lists, target, strict=True)])
     contexts = [after(int(view)) for view in later]
-    ranker = fit([counter], contexts, lists, scores, place)
+    ranker = fit([counter], TrainingLists(contexts, lists, scores, place))
     assert ranker.weight[1] > 5 * abs(ranker.weight[0])
     first = [one[np.argmax(ranker.scores(view, one, s))] for view, one, s in zip(contexts, lists, scores, strict=True)]
     assert np.mean(np.array(first) == target) > 0.4
     place[:] = -1
-    with pytest.raises(RetrievalError, match="nothing to learn"):
-        fit([counter], contexts, lists, scores, place)
+    with pytest.raises(RetrievalError, match="nothing to fit"):
+        fit([counter], TrainingLists(contexts, lists, scores, place))
 
 
 def test_what_a_session_viewed_speaks_together() -> None:

@@ -26,7 +26,6 @@ from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
-from retrieval.times import microseconds
 
 K = 100
 SHARES = {"AA": 1.0, "AB": 0.1, "AC": 0.01, "AD": 0.001, "AE": 0.0001}
@@ -55,7 +54,7 @@ def main() -> int:
     say(f"HNSW in {time.perf_counter() - began:.0f} s")
     faiss_index.use_threads(1)
     retriever = Retriever(catalogue, no_edges(chosen.rows), ads, built, as_of=AS_OF, config=config)
-    scopes = {country: retriever.scope(microseconds(AS_OF), country) for country in SHARES}
+    scopes = {country: retriever.scope(RetrievalRequest([], 1, at=AS_OF, country=country)) for country in SHARES}
     selections = {country: built.selection(scope.mask) for country, scope in scopes.items()}
 
     def ours(row: int, country: str) -> np.ndarray:

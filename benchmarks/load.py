@@ -39,7 +39,7 @@ from retrieval.config import ServeConfig
 from retrieval.index_folder import IndexContents, build_index, read_index
 from retrieval.live.change_log import SqliteChangeLog
 from retrieval.ranking.embedding_ranker import EmbeddingRanker, PreparedQuery
-from retrieval.search.planner import Search
+from retrieval.search.planner import SearchPlanner
 from retrieval.search.retriever import Retriever
 
 K = 20
@@ -201,7 +201,7 @@ def serve_nothing(pipe: Connection) -> None:
 def timed() -> dict[str, Any]:
     """CPU seconds and number of the searches from now on, and what the last one was; sums that grow."""
     found: dict[str, Any] = {"seconds": 0.0, "searches": 0, "index": "", "plan": ""}
-    prepare, best = EmbeddingRanker.prepare, Search.best
+    prepare, best = EmbeddingRanker.prepare, SearchPlanner.search
 
     def asked(self: EmbeddingRanker, views: Rows) -> PreparedQuery:
         found["seconds"] -= time.thread_time()
@@ -209,7 +209,7 @@ def timed() -> dict[str, Any]:
         found["seconds"] += time.thread_time()
         return prepared
 
-    def searched(self: Search, *given: Any, **more: Any) -> Any:
+    def searched(self: SearchPlanner, *given: Any, **more: Any) -> Any:
         found["seconds"] -= time.thread_time()
         picked = best(self, *given, **more)
         found["seconds"] += time.thread_time()
@@ -218,7 +218,7 @@ def timed() -> dict[str, Any]:
         found["index"], found["plan"] = f"{self.ann.kind}, recall@100 {self.ann.recall:.3f}", picked[1]
         return picked
 
-    EmbeddingRanker.prepare, Search.best = asked, searched  # type: ignore[method-assign]
+    EmbeddingRanker.prepare, SearchPlanner.search = asked, searched  # type: ignore[method-assign]
     return found
 
 

@@ -16,6 +16,7 @@ from retrieval.api.problem import json_response, problem
 from retrieval.api.state import ServerState
 from retrieval.config import ServeConfig
 from retrieval.search import explain
+from retrieval.search.describe import completions, ego_graph
 
 _FOLDER = Path(__file__).parent / "page"
 _MEDIA_TYPES = {
@@ -71,7 +72,7 @@ class PageRoutes:
         ) -> Response:
             """Items whose id begins with `q`, then those with all of its words in their titles, most viewed first."""
             snapshot = state.snapshot
-            items = await asyncio.to_thread(explain.completions, snapshot.retriever, q, limit)
+            items = await asyncio.to_thread(completions, snapshot.retriever, q, limit)
             return json_response({"version": snapshot.version, "items": items})
 
     async def graph(self, item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:
@@ -80,7 +81,7 @@ class PageRoutes:
         row = snapshot.retriever.catalogue.row_of.get(item_id)
         if row is None:
             return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
-        graph = await asyncio.to_thread(explain.ego_graph, snapshot.retriever, row, neighbours)
+        graph = await asyncio.to_thread(ego_graph, snapshot.retriever, row, neighbours)
         return json_response({"version": snapshot.version, "item_id": item_id} | graph)
 
     async def explain(self, request: Request) -> Response:

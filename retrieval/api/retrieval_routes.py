@@ -16,7 +16,7 @@ from retrieval.api.telemetry import Metrics
 from retrieval.config import ServeConfig
 from retrieval.errors import RequestError
 from retrieval.search.request import RetrievalRequest
-from retrieval.search.retriever import Response as Retrieved
+from retrieval.search.response import Response as Retrieved
 
 
 class RetrievalRoutes:

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.api.problem import problem
-from retrieval.search.retriever import Response
+from retrieval.search.response import Response
 
 _log = logging.getLogger(__name__)
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)

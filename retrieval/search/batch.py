@@ -1,4 +1,4 @@
-"""A table of queries answered at once: what `lightsage retrieve` writes, by the same rules as a single request."""
+"""Answers a table of queries at once, by the same rules as single requests; `lightsage retrieve` writes its output."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,8 @@ from retrieval.queries import Queries
 from retrieval.ranking.reranked import QueryContext, rerank
 from retrieval.search.query_table import conform_queries
 from retrieval.search.request import RetrievalRequest
-from retrieval.search.retriever import EMBEDDING, FALLBACK, Retriever
+from retrieval.search.response import EMBEDDING, FALLBACK
+from retrieval.search.retriever import Retriever
 from retrieval.search.scope import Scope
 from retrieval.times import microseconds
 from retrieval.topk import TopK
@@ -35,30 +36,65 @@ SCHEMA = pa.schema(
     ]
 )
 _CHUNK_QUERIES = 2048
-# Vectors of shortlists gathered at once.
+# Vectors of shortlists that are gathered at once.
 _GATHERED_ROWS = 60_000
 
 
-@dataclass(frozen=True)
-class _Query:
-    items: list[str]
+class _Query(NamedTuple):
+    """A query of a chunk: its number there, its request, and the rows of its known items, most recent last."""
+
+    number: int
+    request: RetrievalRequest
     views: list[int]
-    at: int
-    country: str | None
-    query: str | None
 
     @property
     def context(self) -> QueryContext:
-        """What the re-ranker knows of the query besides its items."""
-        return QueryContext(self.query, self.country)
+        return QueryContext(self.request.query, self.request.country)
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
-    """Lines of the output, not yet in order; the arrays are aligned, an ad_id or reason a string."""
+class _Group:
+    """Queries that are ranked together: they have the same scope, k and include_current."""
+
+    retriever: Retriever
+    scope: Scope
+    queries: list[_Query]
+
+    def select(self, queries: list[_Query]) -> _Group:
+        return replace(self, queries=queries)
+
+    @property
+    def k(self) -> int:
+        return self.queries[0].request.k
+
+    @property
+    def include_current(self) -> bool:
+        return self.queries[0].request.include_current
+
+    @property
+    def numbers(self) -> Rows:
+        """(n,) int64, the number of each query in its chunk."""
+        return np.array([query.number for query in self.queries], np.int64)
+
+    @property
+    def views(self) -> Queries:
+        lists = [query.views for query in self.queries]
+        rows = np.array([row for rows in lists for row in rows], np.int64)
+        return Queries(rows, offsets_from_lengths([len(rows) for rows in lists]))
+
+    @property
+    def depth(self) -> int:
+        """How many rows must be retrieved per query, so that the re-ranker has enough to choose from."""
+        reranker = self.retriever.reranker
+        return self.k if reranker is None else max(self.k, reranker.depth)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Lines of the output in any order, as aligned columns: query is the number in the chunk, row the item."""
 
     query: Rows
-    place: Rows
+    rank: Rows
     rows: Rows
     ads: list[str | None]
     scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -75,234 +111,221 @@ def retrieve_tables(
     include_current: bool = False,
     threads: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Tables in `SCHEMA`, queries in their order and each best first; some thousand queries a table.
+    """Yield tables in `SCHEMA`, of some thousand queries each: queries in their order, the lines of each best first.
 
     Tables of queries are read as they are needed, and a few of them are answered at once, each by a thread.
 
     Args:
-        queries: one table as `conform_queries` takes them, or tables that it returned.
+        retriever: answers the queries.
+        queries: one table as `conform_queries` accepts it, or tables that it returned.
+        k: number of lines per query, at least 1.
         at: the time for queries without one of their own; None = the as-of time.
-        threads: None = one a core.
+        all_items: rank the whole catalogue, advertised or not.
+        include_current: whether the last item of a query may be returned.
+        threads: the number of threads; None = one per core.
 
     Raises:
-        RequestError: k below 1.
+        RequestError: k is below 1.
         QueriesError: the table does not fit its contract.
     """
     if k < 1:
         raise RequestError("k", f"got {k}, expected at least 1")
     tables = [conform_queries(queries)] if isinstance(queries, pa.Table) else queries
-    default = microseconds(at or retriever.as_of)
-    threads = threads or os.cpu_count() or 1
+    conditions = RetrievalRequest(
+        (), k, at=microseconds(at or retriever.as_of), all_items=all_items, include_current=include_current
+    )
 
-    def answered(part: pa.Table) -> pa.Table:
-        asked = [
-            _Query(
-                items or [], retriever.catalogue.rows(items or [])[0], default if time is None else time, country, query
-            )
-            for items, time, country, query in zip(
-                part["item_ids"].to_pylist(),
-                part["at"].cast(pa.int64()).to_pylist(),
-                part["country"].to_pylist(),
-                part["query"].to_pylist(),
-                strict=True,
-            )
-        ]
-        answers = _answer(retriever, asked, k, all_items=all_items, include_current=include_current)
-        return _table(retriever, answers, part["query_id"].combine_chunks())
+    def answer(chunk: pa.Table) -> pa.Table:
+        lines = _answer(retriever, _queries(retriever, chunk, conditions))
+        return _table(retriever, lines, chunk["query_id"].combine_chunks())
 
-    return _in_order(answered, _parts(tables), threads)
+    return _map_in_order(answer, _chunks(tables), threads or os.cpu_count() or 1)
 
 
-def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _chunks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for table in tables:
         for start in range(0, max(1, len(table)), _CHUNK_QUERIES):
             yield table.slice(start, _CHUNK_QUERIES)
 
 
-def _in_order(answered: Callable[[pa.Table], pa.Table], parts: Iterator[pa.Table], threads: int) -> Iterator[pa.Table]:
-    """What `answered` makes of the parts, with so many threads and never more than twice as many parts in memory."""
+def _map_in_order(
+    answer: Callable[[pa.Table], pa.Table], chunks: Iterator[pa.Table], threads: int
+) -> Iterator[pa.Table]:
+    """Yield the answers to the chunks in order, with at most twice as many chunks in memory as threads."""
     from retrieval.ann.faiss_index import workers
 
     with workers(threads) as pool:
-        ahead: deque[Future[pa.Table]] = deque()
-        for part in parts:
-            ahead.append(pool.submit(answered, part))
-            if len(ahead) >= 2 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        running: deque[Future[pa.Table]] = deque()
+        for chunk in chunks:
+            running.append(pool.submit(answer, chunk))
+            if len(running) >= 2 * threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
-def _answer(
-    retriever: Retriever, asked: list[_Query], k: int, *, all_items: bool, include_current: bool
-) -> list[_Answers]:
-    """Queries that may return the same ads are ranked together."""
-    together: dict[tuple[int, str | None, bool], list[int]] = defaultdict(list)
-    fixed = retriever.ads is None or all_items
-    answers = []
-    for number, query in enumerate(asked):
-        interval = 0 if fixed or retriever.ads is None else retriever.ads.interval(query.at)
-        # Only the query's very last item is left out; if that is unknown, nothing is.
-        keep = include_current or not query.views or query.items[-1] not in retriever.catalogue.row_of
-        together[interval, None if fixed else query.country, keep].append(number)
-    for (_, country, keep), numbers in together.items():
-        scope = retriever.scope(asked[numbers[0]].at, country, all_items=all_items)
-        known = [number for number in numbers if asked[number].views]
-        unknown = [number for number in numbers if not asked[number].views]
+def _queries(retriever: Retriever, chunk: pa.Table, conditions: RetrievalRequest) -> list[_Query]:
+    """Return the queries of a chunk, with what they leave out taken from the conditions of the whole batch."""
+    catalogue = retriever.catalogue
+    columns = zip(
+        chunk["item_ids"].to_pylist(),
+        chunk["at"].cast(pa.int64()).to_pylist(),
+        chunk["country"].to_pylist(),
+        chunk["query"].to_pylist(),
+        strict=True,
+    )
+    queries = []
+    for number, (item_ids, at, country, text) in enumerate(columns):
+        items = item_ids or []
+        request = RetrievalRequest(
+            items,
+            conditions.k,
+            at=conditions.at if at is None else at,
+            country=country,
+            query=text,
+            all_items=conditions.all_items,
+            # Only a query's very last item is left out; if that one is unknown, none is.
+            include_current=conditions.include_current or not items or items[-1] not in catalogue.row_of,
+        )
+        queries.append(_Query(number, request, catalogue.rows(items)[0]))
+    return queries
+
+
+def _groups(retriever: Retriever, queries: list[_Query]) -> Iterator[_Group]:
+    """Group the queries that may return the same ads."""
+    groups: dict[tuple[int, str | None, bool], list[_Query]] = defaultdict(list)
+    for query in queries:
+        request, ads = query.request, retriever.ads
+        interval, country = 0, None
+        if ads is not None and not request.all_items:
+            interval, country = ads.interval(retriever.time(request)), request.country
+        groups[interval, country, request.include_current].append(query)
+    for members in groups.values():
+        yield _Group(retriever, retriever.scope(members[0].request), members)
+
+
+def _answer(retriever: Retriever, queries: list[_Query]) -> list[_Lines]:
+    lines = []
+    for group in _groups(retriever, queries):
+        unknown = [query for query in group.queries if not query.views]
+        known = [query for query in group.queries if query.views]
         if unknown:
-            answers.append(_popular(retriever, unknown, k, scope))
-        if known and _by_product(retriever, scope):
-            answers.append(_ranked(retriever, asked, known, k, scope, include_current=keep))
-        elif known:
-            alone = known
-            if retriever.ann is not None and asked[numbers[0]].at >= microseconds(retriever.as_of):
-                found, alone = _by_index(retriever, asked, known, k, scope, include_current=keep)
-                answers.append(found)
-            one = partial(_single, retriever, k=k, all_items=all_items, keep=keep)
-            answers += [one(number, asked[number]) for number in alone]
-    return answers
+            lines.append(_popular(group.select(unknown)))
+        if not known:
+            continue
+        if _product_is_best(retriever, group.scope):
+            lines.append(_by_product(group.select(known)))
+            continue
+        remaining = known
+        if retriever.ann is not None and retriever.time(group.queries[0].request) >= microseconds(retriever.as_of):
+            indexed, remaining = _by_index(group.select(known))
+            lines += indexed
+        lines += [_by_single_request(retriever, query) for query in remaining]
+    return lines
 
 
-def _by_product(retriever: Retriever, scope: Scope) -> bool:
-    """Whether one matrix product answers best: of few rows, or of a catalogue that the index holds only in part."""
+def _product_is_best(retriever: Retriever, scope: Scope) -> bool:
+    """Whether one matrix product is fastest: for few rows, or for a catalogue that the index holds only in part."""
     if len(scope.rows) <= retriever.config.batch_exact_below:
         return True
     whole = len(scope.rows) == retriever.catalogue.n_rows
     return whole and (retriever.ann is None or len(retriever.ann.rows) < retriever.catalogue.n_rows)
 
 
-def _by_index(
-    retriever: Retriever, asked: list[_Query], numbers: list[int], k: int, scope: Scope, *, include_current: bool
-) -> tuple[_Answers, list[int]]:
-    """(the answers of the queries whose lists the index fills, the numbers of the others)."""
-    depth = _depth(retriever, k)
-    wanted = depth if include_current else depth + 1
-    step = max(1, _GATHERED_ROWS // (wanted * 3))
-    answers, short = [], []
-    for start in range(0, len(numbers), step):
-        part = numbers[start : start + step]
-        queries = _queries([asked[number] for number in part])
-        found = retriever.search.shortlisted(queries, depth, scope, include_current=include_current)
-        full = np.diff(found.offsets) >= min(depth, len(scope.rows))
-        short += [number for number, there in zip(part, full.tolist(), strict=True) if not there]
-        kept = np.repeat(full, np.diff(found.offsets))
-        offsets = offsets_from_lengths(np.diff(found.offsets)[full])
+def _by_product(group: _Group) -> _Lines:
+    retriever = group.retriever
+    rows = None if len(group.scope.rows) == retriever.catalogue.n_rows else group.scope.rows
+    lists = retriever.ranker.rank_rows(group.views, group.depth, rows, include_current=group.include_current)
+    return _lines_of(group, lists)
+
+
+def _by_index(group: _Group) -> tuple[list[_Lines], list[_Query]]:
+    """Return the lines of the queries whose lists the index fills, and the other queries."""
+    depth = group.depth
+    n = depth if group.include_current else depth + 1
+    step = max(1, _GATHERED_ROWS // (n * 3))
+    lines, short = [], []
+    for start in range(0, len(group.queries), step):
+        part = group.select(group.queries[start : start + step])
+        lists = group.retriever.planner.search_many(
+            part.views, depth, group.scope, include_current=group.include_current
+        )
+        full = np.diff(lists.offsets) >= min(depth, len(group.scope.rows))
+        short += [query for query, filled in zip(part.queries, full.tolist(), strict=True) if not filled]
         which = np.flatnonzero(full)
-        lists = TopK(offsets, found.rows[kept], found.scores[kept])
-        there = [part[at] for at in which.tolist()]
-        answers.append(_listed(retriever, asked, there, lists, k, scope))
-    return _joined(answers), short
+        if len(which):
+            lines.append(_lines_of(part.select([part.queries[i] for i in which.tolist()]), lists.take(which)))
+    return lines, short
 
 
-def _joined(parts: list[_Answers]) -> _Answers:
-    return _Answers(
-        np.concatenate([part.query for part in parts]),
-        np.concatenate([part.place for part in parts]),
-        np.concatenate([part.rows for part in parts]),
-        [ad for part in parts for ad in part.ads],
-        np.concatenate([part.scores for part in parts]),
-        [reason for part in parts for reason in part.reasons],
+def _by_single_request(retriever: Retriever, query: _Query) -> _Lines:
+    response = retriever.retrieve(query.request)
+    n = len(response.items)
+    return _Lines(
+        np.full(n, query.number, np.int64),
+        np.arange(1, n + 1),
+        np.array([retriever.catalogue.row_of[item] for item in response.items], np.int64),
+        list(response.ads),
+        np.array(response.scores, np.float32),
+        [reason or EMBEDDING for reason in response.reasons],
     )
 
 
-def _queries(asked: list[_Query]) -> Queries:
-    offsets = offsets_from_lengths([len(query.views) for query in asked])
-    return Queries(np.array([row for query in asked for row in query.views], np.int64), offsets)
+def _popular(group: _Group) -> _Lines:
+    popular = group.retriever.popular(group.scope, group.k)
+    n, n_queries = len(popular), len(group.queries)
+    return _Lines(
+        np.repeat(group.numbers, n),
+        np.tile(np.arange(1, n + 1), n_queries),
+        np.tile(popular, n_queries),
+        _ad_ids(group, popular) * n_queries,
+        np.zeros(n * n_queries, np.float32),
+        [FALLBACK] * (n * n_queries),
+    )
 
 
-def _depth(retriever: Retriever, k: int) -> int:
-    """How many rows retrieval must find."""
-    return k if retriever.prerank is None else max(k, retriever.prerank.depth)
-
-
-def _ranked(
-    retriever: Retriever, asked: list[_Query], numbers: list[int], k: int, scope: Scope, *, include_current: bool
-) -> _Answers:
-    queries = _queries([asked[number] for number in numbers])
-    rows = None if len(scope.rows) == retriever.catalogue.n_rows else scope.rows
-    found = retriever.ranker.rank_rows(queries, _depth(retriever, k), rows, include_current=include_current)
-    return _listed(retriever, asked, numbers, found, k, scope)
-
-
-def _listed(
-    retriever: Retriever, asked: list[_Query], numbers: list[int], found: TopK, k: int, scope: Scope
-) -> _Answers:
-    """The k best of what was found for some of the queries, in the pre-ranker's order if there is one."""
-    chosen = [asked[number] for number in numbers]
-    queries = _queries(chosen)
-    if retriever.prerank is not None:
-        contexts = [query.context for query in chosen]
-        found = rerank(retriever.prerank, retriever.ranker, queries, found, k, contexts)
-    listed = np.diff(found.offsets)
-    local = np.repeat(np.arange(len(numbers)), listed)
+def _lines_of(group: _Group, lists: TopK) -> _Lines:
+    """Return the lines of retrieved lists, of which the k best are taken in the re-ranker's order, if there is one."""
+    retriever, queries = group.retriever, group.views
+    if retriever.reranker is not None:
+        contexts = [query.context for query in group.queries]
+        lists = rerank(retriever.reranker, retriever.ranker, queries, lists, group.k, contexts)
+    lengths = np.diff(lists.offsets)
+    query = np.repeat(np.arange(len(group.queries)), lengths)
     recent = queries.recent(retriever.ranker.recent_items)
     edges = retriever.ranker.edges
-    kinds, which = np.unique(edges.types_between(recent.rows, recent.query, found.rows, local), return_inverse=True)
-    names = np.array([edges.names(kind) or EMBEDDING for kind in kinds.tolist()], dtype=object)
-    return _Answers(
-        np.array(numbers, np.int64)[local],
-        positions_in_lists(listed) + 1,
-        found.rows,
-        _ad_ids(retriever, scope, found.rows),
-        found.scores,
-        names[which].tolist() if len(kinds) else [],
+    types, which = np.unique(edges.types_between(recent.rows, recent.query, lists.rows, query), return_inverse=True)
+    names = np.array([edges.names(kind) or EMBEDDING for kind in types.tolist()], dtype=object)
+    return _Lines(
+        group.numbers[query],
+        positions_in_lists(lengths) + 1,
+        lists.rows,
+        _ad_ids(group, lists.rows),
+        lists.scores,
+        names[which].tolist() if len(types) else [],
     )
 
 
-def _popular(retriever: Retriever, numbers: list[int], k: int, scope: Scope) -> _Answers:
-    popular = retriever.popular(scope, k)
-    n = len(popular) * len(numbers)
-    return _Answers(
-        np.repeat(np.array(numbers, np.int64), len(popular)),
-        np.tile(np.arange(1, len(popular) + 1), len(numbers)),
-        np.tile(popular, len(numbers)),
-        _ad_ids(retriever, scope, popular) * len(numbers),
-        np.zeros(n, np.float32),
-        [FALLBACK] * n,
-    )
-
-
-def _single(retriever: Retriever, number: int, query: _Query, *, k: int, all_items: bool, keep: bool) -> _Answers:
-    results = retriever.retrieve(
-        RetrievalRequest(
-            query.items,
-            k,
-            at=query.at,
-            country=query.country,
-            query=query.query,
-            all_items=all_items,
-            include_current=keep,
-        )
-    ).results
-    return _Answers(
-        np.full(len(results), number, np.int64),
-        np.arange(1, len(results) + 1),
-        np.array([retriever.catalogue.row_of[result.item_id] for result in results], np.int64),
-        [result.ad_id for result in results],
-        np.array([result.score for result in results], np.float32),
-        [result.reason or EMBEDDING for result in results],
-    )
-
-
-def _ad_ids(retriever: Retriever, scope: Scope, rows: Rows) -> list[str | None]:
-    if retriever.ads is None or scope.ads is None:
+def _ad_ids(group: _Group, rows: Rows) -> list[str | None]:
+    ads = group.retriever.ads
+    if ads is None or group.scope.ads is None:
         return [None] * len(rows)
-    ad_ids = retriever.ads.ad_ids
-    return [ad_ids[ad] for ad in scope.ads_of(rows).tolist()]
+    ad_ids: list[str | None] = ads.ad_ids[group.scope.ads_of(rows)].tolist()
+    return ad_ids
 
 
-def _table(retriever: Retriever, answers: list[_Answers], query_ids: pa.Array) -> pa.Table:
-    if not answers:
+def _table(retriever: Retriever, lines: list[_Lines], query_ids: pa.Array) -> pa.Table:
+    if not lines:
         return SCHEMA.empty_table()
-    query = np.concatenate([part.query for part in answers])
-    place = np.concatenate([part.place for part in answers])
+    query = np.concatenate([part.query for part in lines])
+    rank = np.concatenate([part.rank for part in lines])
     items = retriever.catalogue.attributes["item_id"].combine_chunks()
     columns = {
         "query_id": query_ids.take(pa.array(query)),
-        "rank": pa.array(place.astype(np.int32)),
-        "item_id": items.take(pa.array(np.concatenate([part.rows for part in answers]))),
-        "ad_id": pa.array([ad for part in answers for ad in part.ads], pa.string()),
-        "score": pa.array(np.concatenate([part.scores for part in answers])),
-        "reason": pa.array([reason for part in answers for reason in part.reasons], pa.string()),
+        "rank": pa.array(rank.astype(np.int32)),
+        "item_id": items.take(pa.array(np.concatenate([part.rows for part in lines]))),
+        "ad_id": pa.array([ad for part in lines for ad in part.ads], pa.string()),
+        "score": pa.array(np.concatenate([part.scores for part in lines])),
+        "reason": pa.array([reason for part in lines for reason in part.reasons], pa.string()),
     }
-    return pa.table(columns, schema=SCHEMA).take(pa.array(np.lexsort((place, query))))
+    return pa.table(columns, schema=SCHEMA).take(pa.array(np.lexsort((rank, query))))

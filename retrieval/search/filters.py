@@ -1,9 +1,10 @@
-"""What a request may ask of its ads: by category, price, advertiser and campaign."""
+"""Conditions of a request on items and ads, and the rules by which items pass: each is a mask and a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,8 +37,22 @@ class Filters(BaseModel):
 NO_FILTERS = Filters()
 
 
+class ItemRule(NamedTuple):
+    """One condition on items.
+
+    passes: the items that fulfil it, (N,) bool. explain: why the item of a row does not fulfil it.
+    """
+
+    passes: Mask
+    explain: Callable[[int], str]
+
+
 class ItemFilter:
-    """Masks over the catalogue for the conditions on items."""
+    """Applies the conditions on items to a catalogue.
+
+    Args:
+        attributes: a table of N rows, with the columns category and price if the catalogue has them.
+    """
 
     def __init__(self, attributes: pa.Table) -> None:
         self._attributes = attributes
@@ -52,35 +67,68 @@ class ItemFilter:
         self._in_category = lru_cache(maxsize=64)(self._category_mask)
 
     def mask(self, filters: Filters) -> Mask | None:
-        """Items that pass, (N,) bool; None when nothing is asked of items.
+        """Return the items that fulfil all conditions, (N,) bool; None if there are no conditions on items.
 
         Raises:
-            RequestError: a filter on a column that this catalogue does not have, or an empty range of prices.
+            RequestError: a condition is on a column that this catalogue does not have, or the price range is empty.
         """
-        passing: Mask | None = None
+        rules = self.rules(filters)
+        if not rules:
+            return None
+        passing = rules[0].passes
+        for rule in rules[1:]:
+            passing = passing & rule.passes
+        return passing
+
+    def reasons(self, filters: Filters, row: int) -> list[str]:
+        """Return why the item of a row does not pass: a sentence for each condition that it does not fulfil."""
+        return [rule.explain(row) for rule in self.rules(filters) if not rule.passes[row]]
+
+    def rules(self, filters: Filters) -> list[ItemRule]:
+        """Return the rules of a request's conditions on items.
+
+        Raises:
+            RequestError: a condition is on a column that this catalogue does not have, or the price range is empty.
+        """
+        rules = []
         if filters.category is not None:
-            passing = self._in_category(filters.category.casefold())
-        low, high = filters.price_min, filters.price_max
-        if low is None and high is None:
-            return passing
+            rules.append(self._category_rule(filters.category))
+        if filters.price_min is not None or filters.price_max is not None:
+            rules.append(self._price_rule(filters.price_min, filters.price_max))
+        return rules
+
+    def _category_rule(self, category: str) -> ItemRule:
+        def explain(row: int) -> str:
+            return f"its category {self._value('category', row)!r} is not {category!r} nor below it"
+
+        return ItemRule(self._in_category(category.casefold()), explain)
+
+    def _category_mask(self, category: str) -> Mask:
+        if self._categories is None:
+            raise RequestError("filters.category", "this catalogue has no categories; leave the filter out")
+        below = pc.starts_with(self._folded, f"{category} > ")
+        matching = pc.fill_null(pc.or_(pc.equal(self._folded, category), below), False)
+        codes = pc.fill_null(self._categories.indices, len(self._folded)).to_numpy(zero_copy_only=False)
+        return np.append(matching.to_numpy(zero_copy_only=False), False)[codes]
+
+    def _price_rule(self, low: float | None, high: float | None) -> ItemRule:
         if self._price is None:
             field = "filters.price_min" if low is not None else "filters.price_max"
             raise RequestError(field, "this catalogue has no prices; leave the filter out")
         if low is not None and high is not None and low > high:
             raise RequestError("filters.price_min", f"{low} is above price_max {high}")
-        within = np.ones(len(self._price), bool) if passing is None else passing.copy()
-        # A missing price is NaN, which compares false: it must fail any bound, also the only one.
+        # A missing price is NaN, which compares as false: it fails either bound.
+        passes = np.ones(len(self._price), bool)
         if low is not None:
-            within &= self._price >= low
+            passes &= self._price >= low
         if high is not None:
-            within &= self._price <= high
-        return within
+            passes &= self._price <= high
 
-    def _category_mask(self, category: str) -> Mask:
-        if self._categories is None:
-            raise RequestError("filters.category", "this catalogue has no categories; leave the filter out")
-        names = self._folded
-        below = pc.starts_with(names, f"{category} > ")
-        matching = pc.fill_null(pc.or_(pc.equal(names, category), below), False)
-        codes = pc.fill_null(self._categories.indices, len(names)).to_numpy(zero_copy_only=False)
-        return np.append(matching.to_numpy(zero_copy_only=False), False)[codes]
+        def explain(row: int) -> str:
+            bounds = f"{'any' if low is None else low} and {'any' if high is None else high}"
+            return f"its price {self._value('price', row)} is not between {bounds}"
+
+        return ItemRule(passes, explain)
+
+    def _value(self, column: str, row: int) -> Any:
+        return self._attributes[column][row].as_py()

@@ -186,10 +186,10 @@ def test_an_index_with_a_pre_ranker_serves_it(shop: Any, chosen: Chosen, tmp_pat
     weights = json.loads((tmp_path / "index" / "meta.json").read_text())["prerank"]
     assert weights == pytest.approx({"score": 1.0, "item>item": 0.5, "category>item": 0.1})
     retriever = Retriever.of(read_index(tmp_path / "index"))
-    assert retriever.prerank is not None
-    assert retriever.prerank.depth == 50
+    assert retriever.reranker is not None
+    assert retriever.reranker.depth == 50
     full = {counter.name: counter for counter in counted(graph, retriever.catalogue.item_ids, "full")}
-    for counter in retriever.prerank.counters:
+    for counter in retriever.reranker.counters:
         assert np.array_equal(counter.count, full[counter.name].count), "all events count in what is served"
     top = str(retriever.catalogue.item_ids[np.argmax(retriever.catalogue.events)])
     assert (

@@ -271,7 +271,7 @@ def test_a_default_beyond_the_limit_is_refused() -> None:
 def test_a_fallback_is_the_most_popular_of_any_scope(world, catalogue, edges) -> None:
     ads = Ads.from_table(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
     found = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
-    scope = found.scope(microseconds(world.AS_OF), "DE")
+    scope = found.scope(RetrievalRequest([], 1, country="DE"))
     want = scope.rows[np.argsort(-catalogue.popularity[scope.rows], kind="stable")]
     for n in (1, 7, len(want), 1000):
         assert found.popular(scope, n).tolist() == want[:n].tolist()

@@ -41,7 +41,7 @@ def url(world: SimpleNamespace) -> Iterator[str]:
 def with_stages(world: SimpleNamespace) -> Iterator[str]:
     """A version with a pre-ranker, in which every item is advertised."""
     catalogue = world.small_catalogue()
-    parts = {"as_of": world.AS_OF, "prerank": world.pre_ranker()}
+    parts = {"as_of": world.AS_OF, "reranker": world.pre_ranker()}
     snapshot = Snapshot("v1", world.AS_OF, Retriever(catalogue, world.small_edges(catalogue), None, None, **parts))
     with world.serving(create_app(lambda: snapshot, lambda: "v1")) as found:
         yield found

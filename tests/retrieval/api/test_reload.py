@@ -12,7 +12,8 @@ from retrieval.catalogue.ads import Ads
 from retrieval.errors import ChangeLogError
 from retrieval.live.change_log import Entry, MemoryChangeLog
 from retrieval.search.request import RetrievalRequest
-from retrieval.search.retriever import Response, Retriever
+from retrieval.search.response import Response
+from retrieval.search.retriever import Retriever
 from tests.retrieval.conftest import WRITE, shown, until
 
 

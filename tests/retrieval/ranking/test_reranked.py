@@ -41,7 +41,7 @@ def pair(request: pytest.FixtureRequest, world: Any, catalogue: Catalogue, edges
     prerank = world.pre_ranker()
     without = Retriever(catalogue, edges, ads, ann, **parts)
     return SimpleNamespace(
-        without=without, ranked=Retriever(catalogue, edges, ads, ann, **parts, prerank=prerank), prerank=prerank
+        without=without, ranked=Retriever(catalogue, edges, ads, ann, **parts, reranker=prerank), prerank=prerank
     )
 
 
@@ -117,7 +117,7 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
     config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
     everything = np.arange(N)
     ann = build(catalogue.item, catalogue.query, everything, RetrievalConfig(), bias=catalogue.bias)[0]
-    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
+    retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, reranker=world.pre_ranker())
     lists = [[f"item{at:05}"] for at in range(N)] + [["item00002", "item00007"], ["ghost"], ["item00003", "ghost"]]
     countries = [[None, "de", "FR"][at % 3] for at in range(len(lists))]
     said = [[None, "red shoes", "blue"][at % 3] for at in range(len(lists))]
@@ -133,7 +133,7 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
 
 
 def test_a_ranker_for_evaluation_equals_single_requests(world, catalogue, edges) -> None:
-    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, prerank=world.pre_ranker())
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, reranker=world.pre_ranker())
     ranked = RerankedRanker(retriever.ranker, world.pre_ranker())
     found = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
     for line, items in enumerate((["item00003"], ["item00005", "item00009"])):
@@ -193,7 +193,7 @@ def test_a_pre_ranker_of_another_catalogue_is_refused(world: Any, catalogue: Cat
 
 def test_the_pre_ranker_is_told_of_the_items_that_count_alone(world: Any, catalogue: Catalogue, edges: Edges) -> None:
     config = RetrievalConfig(recent_items=1)
-    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=config, prerank=world.pre_ranker())
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=config, reranker=world.pre_ranker())
     items = ["item00007", "item00011", "item00004"]
     (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [items]}), 8)
     alone = retriever.retrieve(RetrievalRequest(items, 8))

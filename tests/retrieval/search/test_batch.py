@@ -112,7 +112,7 @@ class OddEncoder:
 
 def test_one_item_asks_by_its_own_vector_whatever_is_asked_beside_it(world, catalogue, edges) -> None:
     encoder = OddEncoder(catalogue)
-    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, sessions=encoder)
+    retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, session_encoder=encoder)
     lists = [["item00001"], ["item00001", "item00002"], ["item00003"]]
     (found,) = retrieve_tables(retriever, pa.table({"query_id": ["a", "b", "c"], "item_ids": lists}), 5)
     want = [item for items in lists for item in retriever.retrieve(RetrievalRequest(items, 5)).items]
@@ -131,7 +131,7 @@ def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
     ann = build(catalogue.item, catalogue.query, np.arange(0, 60, 10), RetrievalConfig(), bias=catalogue.bias)[0]
     config = RetrievalConfig(batch_exact_below=0, exact_below=1)
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
-    monkeypatch.setattr(retriever.search, "shortlisted", None)  # would gather 54 rows for every query
+    monkeypatch.setattr(retriever.planner, "search_many", None)  # would gather 54 rows for every query
     table = pa.table({"query_id": ["a"], "item_ids": [["item00001"]]})
     (found,) = retrieve_tables(retriever, table, 5, all_items=True)
     alone = retriever.retrieve(RetrievalRequest(["item00001"], 5, all_items=True))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jobs.pipeline.holdout import HoldOut
+from jobs.pipeline.holdout import HoldoutEvaluation
 from model.embeddings import Embeddings
 
 CELLS = (("all", "HR", 20), ("all", "HR", 100), ("tail", "HR", 100), ("cold", "HR", 100))
@@ -12,9 +12,9 @@ TITLES = "HR@20 | HR@100 | tail HR@100 | cold HR@100"
 Judge = Callable[[Embeddings], list[float]]
 
 
-def judge(holdout: HoldOut, first: Embeddings) -> Judge:
+def judge(holdout: HoldoutEvaluation, first: Embeddings) -> Judge:
     """The CELLS of a model (recall for HR of baskets), with the weights that the hold-out chooses for the first one."""
-    weights = holdout.weights(first)
+    weights = holdout.choose_weights(first)
 
     def cells(embeddings: Embeddings) -> list[float]:
         rows = holdout.rows("", embeddings, weights)

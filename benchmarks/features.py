@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from jobs.cli.select_features import chosen_groups, without, without_ids
 from jobs.config import Config
-from jobs.pipeline.holdout import HoldOut
+from jobs.pipeline.holdout import HoldoutEvaluation
 from model.config import ModelConfig, TrainConfig
 from model.embed import embed
 from model.embeddings import Embeddings
@@ -145,7 +145,7 @@ def page(named: str, keep: int, seeds: int, threads: int) -> str:
     """One shop's table."""
     name, _, root = named.partition("=")
     shop = widened(load_graph(Path(root), "fit", Path(root) / "tables" / "items"))
-    holdout = HoldOut.of(Path(root), Config())
+    holdout = HoldoutEvaluation.load(Path(root), Config())
     assert holdout is not None
 
     def config(seed: int) -> ModelConfig:

@@ -12,7 +12,8 @@ from pathlib import Path
 from _measure import Meter, loop_seconds
 
 from jobs.config import Config
-from jobs.pipeline.build import RunInputs, build_graph
+from jobs.pipeline.graph_stage import build_graph
+from jobs.pipeline.inputs import RunInputs
 from jobs.pipeline.training import choose, fit_everything
 
 

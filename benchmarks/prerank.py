@@ -26,10 +26,11 @@ from _parts import Line, Part, parser, run
 
 from graph_build.config import InputConfig
 from jobs.config import Config
-from jobs.pipeline.build import RunInputs, build_graph
 from jobs.pipeline.evaluate import catalogue_of
-from jobs.pipeline.rerank_lists import lists_of
-from jobs.pipeline.rerank_stage import counted
+from jobs.pipeline.graph_stage import build_graph
+from jobs.pipeline.inputs import RunInputs
+from jobs.pipeline.rerank_lists import retrieved_lists
+from jobs.pipeline.rerank_stage import read_counters
 from jobs.pipeline.test_events import read_events
 from jobs.pipeline.training import choose, fit_everything
 from retrieval.catalogue.edges import Edges
@@ -80,15 +81,15 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         trained = fit_everything(graph, config, picked.record.share, lambda *_: None)
         early = ranker_of(graph, "fit", picked.embeddings, picked.weights)
         late = ranker_of(graph, "full", trained.embeddings, picked.weights)
-        lists = lists_of(graph, early, config)
+        lists = retrieved_lists(graph, early, config)
         assert lists is not None
-        counters = counted(graph, early.catalogue.item_ids, "fit")
-        every = [lists.line(place) for place in range(len(lists.target))]
+        counters = read_counters(graph, early.catalogue.item_ids, "fit")
+        every = [lists.candidates(place) for place in range(len(lists.target))]
         found, scores = [line[0] for line in every], [line[1] for line in every]
         learned = fit(counters, TrainingLists(lists.contexts, found, scores, lists.target))
         unscored = [0 * score for score in scores]
         alone = fit(counters, TrainingLists(lists.contexts, found, unscored, lists.target))
-        served = {counter.name: counter for counter in counted(graph, late.catalogue.item_ids, "full")}
+        served = {counter.name: counter for counter in read_counters(graph, late.catalogue.item_ids, "full")}
         full = tuple(served[counter.name] for counter in counters)
         pairs = item_pairs(test, late.catalogue.item_ids, late.catalogue.events)
         orders: dict[str, Any] = {
@@ -141,7 +142,7 @@ def impressions(chosen: argparse.Namespace, say: Line) -> None:
     picked = choose(graph, config, lambda *_: None)
     trained = fit_everything(graph, config, picked.record.share, lambda *_: None)
     ranker = ranker_of(graph, "full", trained.embeddings, picked.weights)
-    counters = counted(graph, ranker.catalogue.item_ids, "full")
+    counters = read_counters(graph, ranker.catalogue.item_ids, "full")
     row_of = ranker.catalogue.row_of
     learning, judging = [], []
     for request in requests:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from jobs.cli.select_features import without, without_ids
 from jobs.cli.semantic_ids import learned_codes, prefix_columns
 from jobs.config import Config
-from jobs.pipeline.holdout import HoldOut
+from jobs.pipeline.holdout import HoldoutEvaluation
 from model.config import ModelConfig
 from model.embed import semantic_ids
 from model.embeddings import Embeddings
@@ -57,13 +57,13 @@ class Shop:
 
     name: str
     graph: ItemGraph
-    holdout: HoldOut
+    holdout: HoldoutEvaluation
 
     @classmethod
     def of(cls, named: str) -> "Shop":
         """From NAME=GRAPH."""
         name, _, root = named.partition("=")
-        holdout = HoldOut.of(Path(root), Config())
+        holdout = HoldoutEvaluation.load(Path(root), Config())
         assert holdout is not None
         items = Path(root) / "tables" / "items"
         return cls(name, load_graph(Path(root), "fit", items if items.exists() else None), holdout)

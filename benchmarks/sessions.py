@@ -29,9 +29,9 @@ from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.pipeline.evaluate import catalogue_of, counting_peers
 from jobs.pipeline.holdout import held_sessions
-from jobs.pipeline.session_stage import served, train_encoder
+from jobs.pipeline.session_stage import blended_encoder, browsing_sessions, train_encoder
 from jobs.pipeline.test_events import read_events
-from jobs.pipeline.training import Chosen, choose, fit_everything
+from jobs.pipeline.training import HoldoutChoice, choose, fit_everything
 from model.config import SessionConfig
 from model.embeddings import Embeddings
 from model.sessions.encoder import SessionEncoder as Network
@@ -88,8 +88,8 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         embeddings = fit_everything(graph, config, picked.record.share, lambda *_: None).embeddings
         base = time.perf_counter() - began
         began = time.perf_counter()
-        learned = train_encoder(graph, embeddings, config, lambda *_: None)
-        encoder = served(learned, picked.session or 1.0)
+        learned = train_encoder(browsing_sessions(graph), embeddings, config, lambda *_: None)
+        encoder = blended_encoder(learned, picked.encoder_share or 1.0)
         more = time.perf_counter() - began
         catalogue = catalogue_of(embeddings, graph / "full", picked.weights)
         edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, picked.weights)
@@ -98,7 +98,7 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
         models: dict[str, tuple[Ranker, float]] = {
             "LightSAGE, the last item": (EmbeddingRanker(catalogue, edges, latest), base),
             "LightSAGE, weighted mean": (EmbeddingRanker(catalogue, edges, config.retrieval), base),
-            f"LightSAGE, session encoder{'' if picked.session else ' (not chosen on the hold-out)'}": (
+            f"LightSAGE, session encoder{'' if picked.encoder_share else ' (not chosen on the hold-out)'}": (
                 EmbeddingRanker(catalogue, edges, config.retrieval, encoder),
                 base + more,
             ),
@@ -117,7 +117,7 @@ def quality(chosen: argparse.Namespace, say: Line) -> None:
     say(f"{len(pairs):,} prefixes, {chosen.seeds} seed{'s' if chosen.seeds > 1 else ''} of what is random.")
 
 
-def peers(graph: Path, catalogue: Catalogue, edges: Edges, picked: Chosen) -> dict[str, Ranker]:
+def peers(graph: Path, catalogue: Catalogue, edges: Edges, picked: HoldoutChoice) -> dict[str, Ranker]:
     """Counting peers, and VMIS-kNN with the settings that do best on the hold-out."""
     found = {name: ranker for name, ranker in counting_peers(graph, catalogue, edges).items() if name != "popularity"}
     fit = catalogue_of(picked.embeddings, graph / "fit", picked.weights)

@@ -25,8 +25,9 @@ from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.marketplace import MarketplaceConfig, generate
 from jobs.nightly.comparison import CHOOSING
-from jobs.pipeline.build import RunInputs, build_graph
-from jobs.pipeline.evaluate import KIND, catalogue_of
+from jobs.pipeline.evaluate import SESSION_KIND, catalogue_of
+from jobs.pipeline.graph_stage import build_graph
+from jobs.pipeline.inputs import RunInputs
 from jobs.pipeline.test_events import read_events
 from jobs.pipeline.training import choose, fit_everything
 from model.align import align_embeddings
@@ -141,7 +142,7 @@ def judged(built: Built, embeddings: Embeddings, test: pa.Table) -> tuple[float,
     """HR@20, HR@100, tail HR@100 of the embeddings on the next day's pairs, ranked as they are served."""
     catalogue = catalogue_of(embeddings, built.graph / "full", built.weights)
     edges = Edges.from_table(pq.read_table(built.graph / "full" / "edges"), catalogue.item_ids, built.weights)
-    pairs = pairs_of("item", sessions_from_table(test, KIND["item"]), catalogue.item_ids, catalogue.events)
+    pairs = pairs_of("item", sessions_from_table(test, SESSION_KIND["item"]), catalogue.item_ids, catalogue.events)
     found = EmbeddingRanker(catalogue, edges).rank(pairs.queries, 100)
     place = np.zeros(len(pairs), np.int64)
     known = pairs.findable

@@ -1,57 +1,62 @@
-"""What can go wrong in the commands and with a workspace (`jobs.workspace.workspace` hands its errors on)."""
+"""The errors that the commands and the workspace raise on purpose."""
 
 
 class JobError(ValueError):
-    """A command was given something that it cannot work with."""
+    """The user gave a command something that it cannot work with."""
 
 
 class ConfigError(JobError):
-    """The configuration file is missing or wrong."""
+    """The configuration file is missing or invalid."""
 
 
 class TableError(JobError):
-    """A queries or test events file does not fit its contract."""
+    """A file of queries or test events does not fit its contract."""
 
 
 class OutputError(JobError):
-    """The file to write cannot be written."""
+    """The output file of a command cannot be written."""
 
 
 class NightError(JobError):
-    """A night cannot be built as it was asked for."""
+    """A night cannot be built with these inputs and options."""
 
 
 class GateError(RuntimeError):
-    """A night was built, and did not pass its gates: what was published before stays."""
+    """A night was built and failed its gates; the version published before stays current."""
 
 
 class StoreError(RuntimeError):
-    """A workspace cannot do what it was asked for."""
+    """A workspace cannot carry out an operation."""
 
 
 class WorkspaceBusyError(StoreError):
-    """Somebody else is writing to the workspace."""
+    """Another process is writing to the workspace."""
 
 
 class WorkspaceFullError(StoreError):
-    """No space is left where the version was being built."""
+    """The disk is full where a version is being built."""
 
 
 class NoVersionError(StoreError):
-    """The workspace has no published version, or not the one asked for."""
+    """The workspace has no published version, or not the requested one."""
 
 
 class CorruptVersionError(StoreError):
-    """A file of a version, or `current`, is missing, cut off or changed: `wrong` names it."""
+    """A file of a version, or `current`, is missing, cut off or changed.
 
-    def __init__(self, wrong: str, way_out: str) -> None:
-        super().__init__(f"{wrong}. {way_out}")
-        self.wrong = wrong
+    Args:
+        damage: which file, and what is wrong with it.
+        remedy: what to do, in one sentence.
+    """
+
+    def __init__(self, damage: str, remedy: str) -> None:
+        super().__init__(f"{damage}. {remedy}")
+        self.damage = damage
 
 
 class FormatVersionError(StoreError):
-    """The version was written in a format that this code does not read."""
+    """The version was written in a format that this code cannot read."""
 
 
 class InputNotFoundError(StoreError):
-    """An input path holds no file."""
+    """An input path does not exist or has no files."""

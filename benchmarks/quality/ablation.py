@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from jobs.config import Config
-from jobs.pipeline.holdout import HoldOut
+from jobs.pipeline.holdout import HoldoutEvaluation
 from model.config import ModelConfig, PropagationConfig, TailConfig
 from model.embed import embed
 from model.embeddings import Embeddings
@@ -204,12 +204,15 @@ def ablated(name: str, root: Path, changes: list[Change], seeds: int) -> dict[st
         if change.needs and not (graph.edge_type == EDGE_TYPES.index(change.needs)).any():
             continue
         config = Config.model_validate({"retrieval": change.retrieval})
-        holdout = HoldOut.of(change.root or root, config)
+        holdout = HoldoutEvaluation.load(change.root or root, config)
         assert holdout is not None
         for seed in range(seeds):
             if seed not in released:
                 embeddings = trained(graph, CHANGES[0], seed)
-                released[seed] = embeddings, holdout.weights(embeddings)  # the first change is the released model
+                released[seed] = (
+                    embeddings,
+                    holdout.choose_weights(embeddings),
+                )  # the first change is the released model
             embeddings = trained(given, change, seed) if change.trains else released[seed][0]
             weights = released[seed][1].model_copy(update=fixed(change.retrieval))
             found.setdefault(change.name, []).append(cells(holdout, embeddings, weights))
@@ -250,7 +253,7 @@ def trained(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
         return embed(graph, model.network, encoder, model.embeddings.prior)
 
 
-def cells(holdout: HoldOut, embeddings: Embeddings, weights: ScoreWeights) -> list[float]:
+def cells(holdout: HoldoutEvaluation, embeddings: Embeddings, weights: ScoreWeights) -> list[float]:
     """The CELLS."""
     rows = holdout.rows("", embeddings, weights)
     values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}

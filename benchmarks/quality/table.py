@@ -13,7 +13,7 @@ from shop import Shop, Split
 
 from jobs.config import Config
 from jobs.pipeline.evaluate import catalogue_of
-from jobs.pipeline.holdout import HoldOut
+from jobs.pipeline.holdout import HoldoutEvaluation
 from model.config import ModelConfig
 from model.embeddings import Embeddings
 from model.trainer import train
@@ -105,10 +105,10 @@ def placed(ranker: Ranker, pairs: Pairs) -> tuple[NDArray[np.int64], TopK]:
 def lightsage(shop: Shop, config: ModelConfig, seed: int) -> tuple[Embeddings, ScoreWeights]:
     """The released way: steps and the score's weights chosen on the hold-out, then everything is fitted with them."""
     config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
-    holdout = HoldOut.of(shop.root, Config())
+    holdout = HoldoutEvaluation.load(shop.root, Config())
     assert holdout is not None
-    fitted = train(shop.fit.graph, config, validate=holdout.rate)
-    chosen, weights = fitted.record, holdout.weights(fitted.embeddings)
+    fitted = train(shop.fit.graph, config, validate=holdout.hits)
+    chosen, weights = fitted.record, holdout.choose_weights(fitted.embeddings)
     print(f"{shop.name} {chosen.steps} of {chosen.schedule_steps} steps, {weights!r}", file=sys.stderr, flush=True)
     trained = train(shop.full.graph, config, share=chosen.share)
     return trained.embeddings, weights

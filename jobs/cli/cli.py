@@ -109,8 +109,9 @@ def _exit_code(error: BaseException) -> int | None:
 def _run(options: argparse.Namespace) -> int:
     from jobs.config import load_config
     from jobs.errors import InputNotFoundError
-    from jobs.pipeline.build import RunInputs, run
-    from jobs.pipeline.days import days_of
+    from jobs.pipeline.build import run
+    from jobs.pipeline.days import days_uri
+    from jobs.pipeline.inputs import RunInputs
     from jobs.progress import StageProgress
     from jobs.workspace.workspace import Workspace
 
@@ -119,7 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         raise InputNotFoundError("--graph stands for events, --items, --ads and --date: give it alone")
     if options.graph is None and (options.events is not None) == options.stored_days:
         raise InputNotFoundError("give either --events, or --stored-days, or a --graph that was built from events")
-    days = days_of(Workspace(options.workspace), load_config(options.config)) if options.stored_days else None
+    days = days_uri(Workspace(options.workspace), load_config(options.config)) if options.stored_days else None
     inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
     config = load_config(options.config)
     version = run(inputs, Workspace(options.workspace), config, date=options.date, progress=StageProgress())
@@ -167,10 +168,10 @@ def _nightly(options: argparse.Namespace) -> int:
 
 def _versions(options: argparse.Namespace) -> int:
     from jobs.cli.show import print_versions
-    from jobs.nightly.versions import listed
+    from jobs.nightly.versions import list_versions
     from jobs.workspace.workspace import Workspace
 
-    print_versions(listed(Workspace(options.workspace)), _wide())
+    print_versions(list_versions(Workspace(options.workspace)), _wide())
     return OK
 
 

@@ -10,8 +10,9 @@ from rich.table import Table
 from jobs.cli.show import print_quality, print_results
 from jobs.config import Config
 from jobs.marketplace import MarketplaceConfig, generate
-from jobs.pipeline.build import RunInputs, run
+from jobs.pipeline.build import run
 from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version, write_report
+from jobs.pipeline.inputs import RunInputs
 from jobs.progress import StageProgress
 from jobs.workspace.workspace import Version, Workspace
 

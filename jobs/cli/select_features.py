@@ -12,7 +12,7 @@ from jobs.errors import InputNotFoundError
 from jobs.progress import ProgressCallback, portion
 
 if TYPE_CHECKING:
-    from jobs.pipeline.holdout import HoldOut
+    from jobs.pipeline.holdout import HoldoutEvaluation
     from model.config import ModelConfig
     from model.graph import ItemGraph
 
@@ -57,10 +57,10 @@ def select_features(
     Raises:
         InputNotFoundError: there is no hold-out to compare on.
     """
-    from jobs.pipeline.holdout import HoldOut
+    from jobs.pipeline.holdout import HoldoutEvaluation
     from model.graph import load_graph
 
-    holdout = HoldOut.of(graph, config)
+    holdout = HoldoutEvaluation.load(graph, config)
     if holdout is None:
         raise InputNotFoundError("there is no hold-out session of two items: a selection can't be judged")
     fit = load_graph(graph, "fit", graph / "tables" / "items")
@@ -93,13 +93,17 @@ def chosen_groups(
 
 
 def measured(
-    name: str, graph: "ItemGraph", config: "ModelConfig", holdout: "HoldOut", report: ProgressCallback | None = None
+    name: str,
+    graph: "ItemGraph",
+    config: "ModelConfig",
+    holdout: "HoldoutEvaluation",
+    report: ProgressCallback | None = None,
 ) -> list[dict[str, Any]]:
     """The hold-out's figures of a model."""
     from model.trainer import train
 
     embeddings = train(graph, config, progress=report).embeddings
-    return holdout.rows(name, embeddings, holdout.weights(embeddings))
+    return holdout.rows(name, embeddings, holdout.choose_weights(embeddings))
 
 
 def without_ids(config: "ModelConfig") -> "ModelConfig":

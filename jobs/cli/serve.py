@@ -78,7 +78,7 @@ def serve(
         lease.current,
         config.serve,
         clock,
-        _change_log(changes or workspace.local("changes.sqlite"), uri),
+        _change_log(changes or workspace.local_path("changes.sqlite"), uri),
         tokens,
     )
     server = create_server(app, host=host, port=port, config=config.serve, on_stop=lease.end)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.nightly.versions import Listed
+from jobs.nightly.versions import VersionInfo
 
 if TYPE_CHECKING:
     from jobs.cli.select_features import Selection
@@ -67,7 +67,7 @@ def print_results(title: str, results: Sequence[Mapping[str, Any]], console: Con
     console.print(table)
 
 
-def print_versions(versions: Sequence[Listed], console: Console) -> None:
+def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
     """A row a version, the published one marked."""
     table = Table()
     for name in ("", "version", "as of (UTC)", "built (UTC)", "items", "edges", "follows", "remarks"):
@@ -75,7 +75,7 @@ def print_versions(versions: Sequence[Listed], console: Console) -> None:
     for one in versions:
         times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (one.as_of, one.created_at))
         counts = ("" if count is None else f"{count:,}" for count in (one.items, one.edges))
-        remark = one.wrong or (f"forced against: {', '.join(one.forced)}" if one.forced else "")
+        remark = one.damage or (f"forced against: {', '.join(one.forced)}" if one.forced else "")
         table.add_row("[bold]●[/bold]" if one.current else "", one.name, *times, *counts, one.parent or "", remark)
     console.print(table)
 

@@ -1,6 +1,6 @@
-"""The judgement of a night: the fit through the day before, on the day, beside what is published and counting peers.
+"""The comparison of a night: the model of the days before, measured on the day, beside the published version and peers.
 
-Half of the day's sessions chose when training stops and how the score's terms weigh; the other half judges here.
+Half of the day's sessions chose when to stop training and how the score's terms weigh; the other half is measured here.
 """
 
 import logging
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from jobs.config import Config
 from jobs.pipeline.evaluate import counting_peers
-from jobs.pipeline.holdout import HoldOut
-from jobs.pipeline.training import Chosen
+from jobs.pipeline.holdout import HoldoutEvaluation
+from jobs.pipeline.training import HoldoutChoice
 from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The halves of the day's sessions.
 CHOOSING, JUDGING = 0, 1
 # The counting peers that are worth their time every night.
 PEERS = ("transitions", "rules", "item-kNN", "popularity")
@@ -28,52 +30,57 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What was found on the day.
+class Comparison:
+    """What was measured on the day.
 
-    rows: as in REPORT.json, for the fit, the published version and the counting peers. ratios: of the fit's HR@100 to
-    each other's, name → slice → (ratio, low, high, questions).
+    Args:
+        rows: as in REPORT.json, for the fit, the published version and the counting peers.
+        ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, queries).
     """
 
     rows: Rows
     ratios: dict[str, dict[str, tuple[float, ...]]]
 
 
-def judge(
-    graph: Path, chosen: Chosen, published: Path | None, config: Config, report: ProgressCallback
-) -> Judgement | None:
-    """Rank the judging half of the hold-out by everything that is compared.
+def compare(
+    graph: Path, choice: HoldoutChoice, published: Path | None, config: Config, report: ProgressCallback
+) -> Comparison | None:
+    """Measure the fit and everything that it is compared with, on the judging half of the day's sessions.
 
     Args:
-        graph: with `fit/`, whose hold-out is the day; published: the served version's folder, None without one.
+        graph: folder of the item graph, whose hold-out is the day.
+        choice: the fit, and what was chosen with it.
+        published: folder of the published version; None without one.
+        config: of the whole system.
+        report: told about the progress.
 
     Returns:
-        None where the day has no session to judge by.
+        None if no session of that half has two items.
     """
     from retrieval.evaluation.protocols import evaluate, ranked, ratios
 
-    holdout = HoldOut.of(graph, config, JUDGING)
+    holdout = HoldoutEvaluation.load(graph, config, JUDGING)
     if holdout is None:
         return None
-    ranker = holdout.rankers(chosen.embeddings)(chosen.weights)
-    ours = ranked(ranker, holdout.pairs)
+    fit = holdout.ranker_of(choice.embeddings)(choice.weights)
+    fit_lists = ranked(fit, holdout.pairs)
     others: dict[str, Any] = {}
     if published is not None:
-        others["published"] = _published(published, ranker.catalogue, config)
-    peers = counting_peers(graph, ranker.catalogue, ranker.edges, held=False)
+        others["published"] = _published_ranker(published, fit.catalogue, config)
+    peers = counting_peers(graph, fit.catalogue, fit.edges, ~pc.field("held"))
     others |= {name: peers[name] for name in PEERS}
-    rows = evaluate("fit", ours, holdout.pairs, protocol=holdout.protocol)
+    rows = evaluate("fit", fit_lists, holdout.pairs, protocol=holdout.protocol)
     compared = {}
     for done, (name, ranker) in enumerate(others.items(), start=1):
         report(name, done / (len(others) + 1))
-        theirs = ranked(ranker, holdout.pairs)
-        rows += evaluate(name, theirs, holdout.pairs, protocol=holdout.protocol)
-        compared[name] = ratios(ours, theirs, holdout.pairs, holdout.protocol)
-    return Judgement(rows, compared)
+        lists = ranked(ranker, holdout.pairs)
+        rows += evaluate(name, lists, holdout.pairs, protocol=holdout.protocol)
+        compared[name] = ratios(fit_lists, lists, holdout.pairs, holdout.protocol)
+    return Comparison(rows, compared)
 
 
-def _published(version: Path, catalogue: "Catalogue", config: Config) -> Any:
-    """The served version as a ranker over the fit's rows."""
+def _published_ranker(version: Path, catalogue: "Catalogue", config: Config) -> Any:
+    """The published version as a ranker over the fit's rows."""
     from retrieval.catalogue.items import lookup
     from retrieval.evaluation.protocols import Translated
     from retrieval.index_folder import read_index

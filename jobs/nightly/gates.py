@@ -1,7 +1,7 @@
-"""Gates: what must hold before a night is published. Each says what was found and what is allowed.
+"""Gates: the conditions under which a night is published. Each gate states the measured value and the allowed range.
 
-A gate on quality fails when the whole bootstrap interval lies beyond what is allowed, so that a small day's noise stops
-no night, and a real loss does. A gate on size compares with the range of the last published nights.
+A gate on quality fails only if the whole bootstrap interval lies outside the allowed range: noise on a small day stops
+no night, a real loss does. A gate on size compares with the range of the last published nights.
 """
 
 import math
@@ -17,7 +17,16 @@ Ratios = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 class Gate(BaseModel):
-    """One gate: its figure as found, the least and the most that is allowed (None = no limit), and a remark."""
+    """The result of one gate.
+
+    Args:
+        name: what is measured.
+        found: the measured value; None if it is not a finite number.
+        least: the smallest allowed value; None = no limit.
+        most: the largest allowed value; None = no limit.
+        passed: whether the value is allowed.
+        remark: further facts in words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,82 +40,101 @@ class Gate(BaseModel):
     def __str__(self) -> str:
         limits = [f"at least {self.least:.4g}"] if self.least is not None else []
         limits += [f"at most {self.most:.4g}"] if self.most is not None else []
-        found = "nothing" if self.found is None else f"{self.found:.4g}"
-        more = f" ({self.remark})" if self.remark else ""
-        return f"{self.name}: found {found}, allowed {' and '.join(limits) or 'anything'}{more}"
+        value = "nothing" if self.found is None else f"{self.found:.4g}"
+        remark = f" ({self.remark})" if self.remark else ""
+        return f"{self.name}: found {value}, allowed {' and '.join(limits) or 'anything'}{remark}"
 
 
-def quality(ratios: Ratios, config: NightlyConfig) -> list[Gate]:
-    """The fit's HR@100 on the day beside the published version's and the best counting peer's, on all and the tail."""
+def quality_gates(ratios: Ratios, config: NightlyConfig) -> list[Gate]:
+    """Compare the fit's HR@100 on the day with those of the published version and the best counting peer.
+
+    Args:
+        ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, queries).
+        config: the allowed drops.
+    """
     gates = []
     if published := ratios.get("published"):
         drops = {"all": config.quality_drop, "tail": config.tail_quality_drop}
         gates += [
-            _ratio(f"HR@100 to the published version's, {part}", published[part], 1 - drop)
+            _ratio_gate(f"HR@100 to the published version's, {part}", published[part], 1 - drop)
             for part, drop in drops.items()
             if part in published
         ]
-    counting = {name: found for name, found in ratios.items() if name != "published"}
+    peers = {name: parts for name, parts in ratios.items() if name != "published"}
     for part in ("all", "tail"):
-        there = {name: found[part] for name, found in counting.items() if part in found}
-        if there:
-            best = min(there, key=lambda name: there[name][0])
+        measured = {name: parts[part] for name, parts in peers.items() if part in parts}
+        if measured:
+            best = min(measured, key=lambda name: measured[name][0])
             title = f"HR@100 to the best counting peer's ({best}), {part}"
-            gates.append(_ratio(title, there[best], 1 - config.counting_drop))
+            gates.append(_ratio_gate(title, measured[best], 1 - config.counting_drop))
     return gates
 
 
-def coverage(found: float, published: float | None, config: NightlyConfig) -> Gate:
-    """Coverage@20 of the fit on the day's questions beside the published version's."""
-    least = None if published is None else (1 - config.coverage_drop) * published
-    return _within("coverage@20", found, least, None)
-
-
-def sizes(found: Figures, before: Sequence[Figures], config: NightlyConfig) -> list[Gate]:
-    """Counts of the graph, shares of its edge types and of lonely items, beside those of the last published nights.
+def coverage_gate(coverage: float, published: float | None, config: NightlyConfig) -> Gate:
+    """Compare the fit's coverage@20 on the day's queries with the published version's.
 
     Args:
-        found: `count:<name>` positive counts, `mix:<edge type>` shares, `alone` a share.
-        before: the same of the nights.
+        coverage: of the fit.
+        published: of the published version; None without one.
+        config: the allowed drop.
+    """
+    least = None if published is None else (1 - config.coverage_drop) * published
+    return _range_gate("coverage@20", coverage, least, None)
+
+
+def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConfig) -> list[Gate]:
+    """Compare the size and the mix of the graph with those of the last published nights.
+
+    Args:
+        figures: `count:<name>` positive counts, `mix:<edge type>` shares of the edges, `alone` the share of items
+            without an edge.
+        earlier: the figures of the earlier nights.
+        config: the allowed changes.
     """
     gates = []
-    for name, value in found.items():
-        past = [night[name] for night in before if name in night]
+    for name, value in figures.items():
+        past = [night[name] for night in earlier if name in night]
         title = name.replace("count:", "").replace("mix:", "share of edges: ").replace("alone", "items without an edge")
         if len(past) < config.least_history:
             remark = f"{len(past)} earlier nights, fewer than {config.least_history}: not compared"
             gates.append(Gate(name=title, found=value, passed=True, remark=remark))
         elif name == "alone":
-            gates.append(_within(title, value, None, max(past) + config.alone_rise))
+            gates.append(_range_gate(title, value, None, max(past) + config.alone_rise))
         elif name.startswith("mix:"):
-            gates.append(_within(title, value, min(past) - config.mix_change, max(past) + config.mix_change))
+            gates.append(_range_gate(title, value, min(past) - config.mix_change, max(past) + config.mix_change))
         else:
             change = 1 + config.size_change
-            gates.append(_within(title, value, min(past) / change, max(past) * change))
+            gates.append(_range_gate(title, value, min(past) / change, max(past) * change))
     return gates
 
 
-def canaries(overlap: float | None, worst_norm: float, config: NightlyConfig) -> list[Gate]:
-    """The refit, which nothing honest can judge by hits: its vectors, and how many probes' neighbours stay."""
-    gates = [_within("largest error of a vector's length", worst_norm, None, 1e-3)]
+def drift_gates(overlap: float | None, norm_error: float, config: NightlyConfig) -> list[Gate]:
+    """Check the vectors of the refit, and how many neighbours of the probes stay. No later event can measure its hits.
+
+    Args:
+        overlap: share of the probes' neighbours that stay; None without a published version.
+        norm_error: largest distance of a vector's length from 1.
+        config: the least overlap.
+    """
+    gates = [_range_gate("largest error of a vector's length", norm_error, None, 1e-3)]
     if overlap is not None:
-        gates.append(_within("neighbours of the probes that stay", overlap, config.overlap, None))
+        gates.append(_range_gate("neighbours of the probes that stay", overlap, config.overlap, None))
     return gates
 
 
 def failed(gates: Sequence[Gate]) -> list[Gate]:
-    """Those that do not pass."""
+    """Return the gates that did not pass."""
     return [gate for gate in gates if not gate.passed]
 
 
-def _ratio(name: str, found: Sequence[float], least: float) -> Gate:
-    value, low, high, n = found
-    remark = f"interval {low:.3f} to {high:.3f}, {int(n):,} questions"
+def _ratio_gate(name: str, ratio: Sequence[float], least: float) -> Gate:
+    value, low, high, queries = ratio
+    remark = f"interval {low:.3f} to {high:.3f}, {int(queries):,} questions"
     return Gate(name=name, found=value, least=least, passed=high >= least, remark=remark)
 
 
-def _within(name: str, found: float, least: float | None, most: float | None) -> Gate:
-    # NaN passes no comparison, so that a figure that is none fails.
-    passed = math.isfinite(found) and (least is None or found >= least) and (most is None or found <= most)
-    shown: Any = found if math.isfinite(found) else None
-    return Gate(name=name, found=shown, least=least, most=most, passed=passed)
+def _range_gate(name: str, value: float, least: float | None, most: float | None) -> Gate:
+    # NaN is smaller than nothing and larger than nothing; it must fail all the same.
+    passed = math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)
+    finite: Any = value if math.isfinite(value) else None
+    return Gate(name=name, found=finite, least=least, most=most, passed=passed)

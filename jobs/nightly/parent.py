@@ -5,25 +5,29 @@ from collections.abc import Callable
 
 from jobs.config import Config
 from jobs.errors import CorruptVersionError, FormatVersionError, NightError, NoVersionError
-from jobs.pipeline.days import days_of
+from jobs.pipeline.days import days_uri
 from jobs.workspace.workspace import Version, Workspace
 
-# What a night reads of the version that it follows.
+# The parts that a night reads of its parent.
 PARTS = ("index", "embeddings", "model", "graph/full")
 
-Doubt = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
-def followed(workspace: Workspace, date: dt.date, doubt: Doubt, *, force: bool) -> Version | None:
-    """The version that the night of a date follows: the published one, or where that is of this date, its parent.
+def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool) -> Version | None:
+    """Return the version that the night of a date follows, is compared with, and starts its training from.
 
-    It is compared with, and warms the start. One that cannot be read is passed over for the newest before it.
+    That is the published version or, if that is of the same date, its parent. A version that cannot be read is passed
+    over for the newest one before it.
 
     Args:
-        doubt: is told what cannot be read. force: go back behind a version of a later date.
+        workspace: of the nightly builds.
+        date: of the night.
+        warn: told about versions that cannot be read.
+        force: go back behind a published version of a later date.
 
     Raises:
-        NightError: what is published is of a later date, and a night must not replace it.
+        NightError: the published version is of a later date, and the night would replace it.
     """
     begin = dt.datetime.combine(date, dt.time(), dt.UTC)
     try:
@@ -31,7 +35,7 @@ def followed(workspace: Workspace, date: dt.date, doubt: Doubt, *, force: bool) 
     except NoVersionError:
         return None
     except CorruptVersionError as error:
-        doubt(f"which version is published cannot be read: {error}")
+        warn(f"the name of the published version cannot be read: {error}")
         name = next(reversed(workspace.versions()), None)
     while name is not None:
         try:
@@ -39,39 +43,46 @@ def followed(workspace: Workspace, date: dt.date, doubt: Doubt, *, force: bool) 
             if manifest.as_of < begin:
                 return workspace.open(name, verify=True, parts=PARTS)
         except (CorruptVersionError, FormatVersionError, NoVersionError) as error:
-            doubt(f"version {name} cannot be read, and is passed over: {error}")
+            warn(f"version {name} cannot be read, and is passed over: {error}")
             name = next((older for older in reversed(workspace.versions()) if older < name), None)
             continue
         if manifest.as_of >= begin + dt.timedelta(days=1) and not force:
             raise NightError(
-                f"version {name} is published, and of {manifest.as_of:%Y-%m-%d %H:%M} UTC: the night of {date} would "
-                "replace it by an earlier one. Give --force if that is wanted"
+                f"the published version {name} is of {manifest.as_of:%Y-%m-%d %H:%M} UTC: the night of {date} would "
+                "replace it with an earlier one. Give --force to do so"
             )
         name = manifest.config.get("parent")
     return None
 
 
-def learned_days(
-    workspace: Workspace, config: Config, date: dt.date, doubt: Doubt
-) -> tuple[dict[str, str], dict[str, int]]:
-    """The stored days up to the date: the folder of each, which `forget` and a log sent again change; its item events.
+def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -> tuple[dict[str, str], dict[str, int]]:
+    """Find the stored days up to a date, from which its night learns.
+
+    Args:
+        workspace: where the days are stored.
+        config: of the whole system.
+        date: of the night.
+        warn: told about missing days.
+
+    Returns:
+        (day → name of its folder, which changes when the day does; day → item events).
 
     Raises:
-        NightError: the date is not among them, or none before it is.
-        GraphInputError: none is stored, or they were stored with other settings.
+        NightError: the date is not stored, or no day before it is.
+        GraphInputError: no day is stored, or the days were stored with other settings.
     """
     from graph_build.days.store import stored
 
-    days = dict(sorted(stored(days_of(workspace, config), config.graph, date).days.items()))
+    days = dict(sorted(stored(days_uri(workspace, config), config.graph, date).days.items()))
     if date not in days:
         raise NightError(f"no events of {date} are stored: give --events that hold them, or `lightsage ingest` them")
     if len(days) < 2:
         raise NightError(
-            f"{date} is the only stored day; a night learns from the days before it: `lightsage ingest` them first"
+            f"{date} is the only stored day, but a night learns from the days before it: `lightsage ingest` them first"
         )
     first = min(days)
-    every = (first + dt.timedelta(days=n) for n in range((date - first).days))
-    if missing := [str(day) for day in every if day not in days]:
-        doubt(f"no events are stored of {', '.join(missing)}")
+    calendar = (first + dt.timedelta(days=n) for n in range((date - first).days))
+    if missing := [str(day) for day in calendar if day not in days]:
+        warn(f"no events are stored of {', '.join(missing)}")
     folders = {str(day): facts.folder for day, facts in days.items()}
     return folders, {str(day): facts.events for day, facts in days.items()}

@@ -1,8 +1,7 @@
-"""What a night leaves behind: `nights/<date>/` with night.json, the morning report, and metrics for Prometheus."""
+"""The record of a night: `nights/<date>/night.json`, from which the morning report is made."""
 
 import datetime as dt
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,13 +18,33 @@ FORMAT_VERSION = 1
 
 
 class NightRecord(BaseModel):
-    """`night.json`. A night that is begun again for the same date replaces what it left before, unless published.
+    """The content of `night.json`.
 
     Args:
-        outcome: published; unchanged: recognised, nothing was built; refused by its gates; failed.
-        parent: the version that it follows, is compared with and warmed by. forced: the gates that --force overrode.
-        figures: `gates.sizes`' of the graph. days: item events by stored day. quality, ratios: `judge.Judgement`.
-        curve: (step, loss, validation score) of the fit. overlap: `canary.neighbour_overlap`.
+        date: the day of the night.
+        began: when the night began, UTC.
+        ended: when it ended, UTC.
+        outcome: published; unchanged = nothing had to be built; refused by its gates; failed.
+        error: why it was refused or failed.
+        version: that is published now.
+        parent: the version that it follows, is compared with, and starts its training from.
+        warm: whether training started from the parent's weights.
+        forced: names of the gates that --force overrode.
+        gates: results of all gates.
+        days: stored day → item events.
+        edges: edge type → edges.
+        figures: of the graph, as `gates.size_gates` takes them.
+        quarantined: input → reason → rows.
+        doubts: warnings, in sentences.
+        degrees: edge type → [(n, items with at least n neighbours of that type)].
+        curve: [step, loss, validation score] of the fit.
+        quality: rows of the comparison on the day, as in REPORT.json.
+        ratios: model → slice → [ratio of the fit's HR@100 to the model's, low, high, queries].
+        overlap: mean share of the probes' neighbours that stay.
+        index_recall: recall@100 of the index.
+        stages: name, seconds and peak_bytes of each stage that ran.
+        reused: names of the stages that an earlier run had finished.
+        removed: names of old versions that were deleted.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,67 +75,53 @@ class NightRecord(BaseModel):
     reused: list[str] = []
     removed: list[str] = []
 
-    def take_graph(self, summary: "GraphSummary", graph: Path) -> None:
-        """Note the graph's figures."""
-        total = max(1, sum(summary.edges.values()))
-        self.edges, self.quarantined, self.doubts = summary.edges, summary.quarantined, [*self.doubts, *summary.doubts]
+    def add_graph(self, summary: "GraphSummary") -> None:
+        """Add the figures of the graph, and its warnings."""
+        edges = max(1, sum(summary.edges.values()))
+        self.edges, self.quarantined, self.degrees = summary.edges, summary.quarantined, summary.degrees
+        self.doubts = [*self.doubts, *summary.doubts]
         self.figures = {
             "count:items": summary.nodes,
-            "count:edges": total,
+            "count:edges": edges,
             "count:sessions of the day": summary.holdout_sessions,
-            **{f"mix:{kind}": n / total for kind, n in summary.edges.items()},
-            "alone": alone_share(graph / "full"),
+            **{f"mix:{kind}": count / edges for kind, count in summary.edges.items()},
         }
-        self.degrees = degrees(graph / "full")
+        if summary.isolated is not None:
+            self.figures["alone"] = summary.isolated / max(1, summary.nodes)
 
     def value(self, model: str, metric: str, part: str = "all", k: int | None = None) -> float | None:
-        """One figure of the day's quality; None where it was not measured."""
-        found = (
+        """Return one value of the comparison on the day; None if it was not measured.
+
+        Args:
+            model: `fit`, `published` or a counting peer.
+            metric: e.g. `HR`.
+            part: the slice.
+            k: the cut; None = the first there is.
+        """
+        values = (
             row["value"]
             for row in self.quality
             if row["model"] == model and row["metric"] == metric and row["slice"] == part and k in (None, row["k"])
         )
-        return next(found, None)
+        return next(values, None)
 
     @property
     def folder(self) -> str:
-        """Where it lies in the workspace."""
+        """Its folder in the workspace."""
         return f"nights/{self.date}"
 
 
 def records(workspace: Workspace, date: str = "*") -> list[NightRecord]:
-    """What the nights of a workspace left, or one date's, by date; one that cannot be read is left out, and said."""
-    found = []
-    for path, content in workspace.notes(f"nights/{date}/night.json").items():
+    """Return the records of a workspace's nights in the order of dates, without unreadable ones.
+
+    Args:
+        workspace: of the nightly builds.
+        date: only the night of this date, YYYY-MM-DD.
+    """
+    nights = []
+    for path, content in workspace.read_files(f"nights/{date}/night.json").items():
         try:
-            found.append(NightRecord.model_validate_json(content))
+            nights.append(NightRecord.model_validate_json(content))
         except ValidationError as error:
             log.warning("%s cannot be read and is left out: %s", path, error)
-    return sorted(found, key=lambda night: night.date)
-
-
-def alone_share(graph: Path) -> float:
-    """The share of a graph's items that no edge touches."""
-    import pyarrow.parquet as pq
-
-    nodes = pq.read_table(graph / "nodes", columns=["item_id"])
-    edges = pq.read_table(graph / "edges", columns=["src", "dst"], read_dictionary=["src", "dst"])
-    touched: set[str] = set()
-    for column in edges.columns:
-        touched.update(*(chunk.dictionary.to_pylist() for chunk in column.chunks))
-    return 1 - len(touched) / max(1, len(nodes))
-
-
-def degrees(graph: Path) -> dict[str, list[tuple[int, int]]]:
-    """By edge type: how many items have at least 1, 2, 4, … neighbours of it."""
-    import numpy as np
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(graph / "edges", columns=["src", "edge_type"])
-    found: dict[str, list[tuple[int, int]]] = {}
-    for kind in sorted(pc.unique(table["edge_type"]).to_pylist()):
-        counts = pc.value_counts(table.filter(pc.equal(table["edge_type"], kind))["src"]).field("counts").to_numpy()
-        steps = 2 ** np.arange(int(np.log2(counts.max())) + 1)
-        found[kind] = [(int(step), int((counts >= step).sum())) for step in steps]
-    return found
+    return sorted(nights, key=lambda night: night.date)

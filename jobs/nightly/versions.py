@@ -1,4 +1,4 @@
-"""`lightsage versions`, `rollback`, `diff`: what is published, going back, and what changed between two versions."""
+"""`lightsage versions`, `rollback` and `diff`: list versions, go back to one, and show what changed between two."""
 
 import datetime as dt
 import logging
@@ -7,15 +7,27 @@ from typing import Any
 
 from jobs.config import Config
 from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, StoreError
-from jobs.workspace.server_leases import served
+from jobs.workspace.server_leases import served_versions
 from jobs.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A version, as `versions` shows it. wrong: why it cannot be read."""
+class VersionInfo:
+    """One line of `lightsage versions`.
+
+    Args:
+        name: of the version.
+        current: whether it is the published one.
+        as_of: its as-of time, UTC.
+        created_at: when it was built, UTC.
+        parent: the version that its night followed.
+        items: items in its graph.
+        edges: edges in its graph.
+        forced: names of the gates that --force overrode.
+        damage: why it cannot be read; the fields above are then unknown.
+    """
 
     name: str
     current: bool
@@ -25,26 +37,26 @@ class Listed:
     items: int | None = None
     edges: int | None = None
     forced: tuple[str, ...] = ()
-    wrong: str | None = None
+    damage: str | None = None
 
 
-def listed(workspace: Workspace) -> list[Listed]:
-    """All versions, oldest first."""
+def list_versions(workspace: Workspace) -> list[VersionInfo]:
+    """Return all versions, oldest first."""
     try:
         current: str | None = workspace.current()
     except (NoVersionError, CorruptVersionError):
         current = None
-    found = []
+    versions = []
     for name in workspace.versions():
         try:
             manifest = workspace.manifest(name)
-            if workspace.local(name):  # elsewhere its files would have to be downloaded
+            if workspace.local_path(name):  # the files of a remote version would be downloaded
                 workspace.open(name)
         except (CorruptVersionError, FormatVersionError) as error:
-            found.append(Listed(name, name == current, wrong=str(error)))
+            versions.append(VersionInfo(name, name == current, damage=str(error)))
             continue
-        found.append(
-            Listed(
+        versions.append(
+            VersionInfo(
                 name,
                 name == current,
                 manifest.as_of,
@@ -55,11 +67,15 @@ def listed(workspace: Workspace) -> list[Listed]:
                 tuple(manifest.metrics.get("forced", ())),
             )
         )
-    return found
+    return versions
 
 
 def rollback(workspace: Workspace, to: str | None) -> tuple[str, str]:
-    """Publish an earlier version again, by default the one that the current one came from; returns (before, now).
+    """Publish an earlier version again; return the names of (the version published before, the one published now).
+
+    Args:
+        workspace: its lock is taken.
+        to: name of the earlier version; None = the parent of the current version.
 
     Raises:
         StoreError: there is no such version, or it is damaged.
@@ -67,14 +83,14 @@ def rollback(workspace: Workspace, to: str | None) -> tuple[str, str]:
     with workspace.lock():
         before = workspace.current()
         if to is None:
-            to = _came_from(workspace, before)
+            to = _parent_of(workspace, before)
         workspace.open(to, verify=True)
         workspace.promote(to)
     log.info("%s is published instead of %s", to, before)
     return before, to
 
 
-def _came_from(workspace: Workspace, name: str) -> str:
+def _parent_of(workspace: Workspace, name: str) -> str:
     try:
         parent = workspace.manifest(name).config.get("parent")
     except (CorruptVersionError, FormatVersionError):
@@ -87,21 +103,25 @@ def _came_from(workspace: Workspace, name: str) -> str:
     return older[-1]
 
 
-def clear_old(workspace: Workspace, keep: int) -> list[str]:
-    """Delete all but the newest `keep` versions; never the current one, its parent, or what a server says it serves.
+def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:
+    """Delete all but the newest versions; never the current one, its parent, or one that a server serves.
+
+    Args:
+        workspace: its lock is held.
+        keep: how many of the newest versions stay.
 
     Returns:
-        The versions deleted. One that cannot be deleted is left, and said.
+        The names of the deleted versions. One that cannot be deleted stays, with a warning.
     """
     current = workspace.current()
-    kept = {current, *workspace.versions()[-keep:], *served(workspace)}
+    protected = {current, *workspace.versions()[-keep:], *served_versions(workspace)}
     try:
-        kept.add(str(workspace.manifest(current).config.get("parent")))
+        protected.add(str(workspace.manifest(current).config.get("parent")))
     except StoreError as error:
         log.warning("%s", error)
     removed = []
     for name in workspace.versions():
-        if name in kept:
+        if name in protected:
             continue
         try:
             workspace.remove(name)
@@ -114,49 +134,58 @@ def clear_old(workspace: Workspace, keep: int) -> list[str]:
     return removed
 
 
-def diff(workspace: Workspace, one: str, other: str, config: Config) -> dict[str, Any]:
-    """What changed from one version to the other: settings, inputs, counts, items, ads, and neighbours.
+def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[str, Any]:
+    """Return what changed between two versions: settings, inputs, counts, items, ads, and neighbours.
+
+    Args:
+        workspace: that holds both.
+        first: name of the earlier version.
+        second: name of the later version.
+        config: of the whole system.
 
     Raises:
-        StoreError: one of them is not there, or damaged.
+        StoreError: one of them does not exist, or is damaged.
     """
     from jobs.nightly.drift import neighbour_overlap
     from retrieval.index_folder import read_index
 
-    versions = [workspace.open(name, verify=True, parts=("index",)) for name in (one, other)]
-    first, second = (version.manifest for version in versions)
-    settings = [_flat(manifest.config) for manifest in (first, second)]
+    versions = [workspace.open(name, verify=True, parts=("index",)) for name in (first, second)]
+    manifests = [version.manifest for version in versions]
     indexes = [read_index(version.path / "index") for version in versions]
-    items = [set(index.catalogue.item_ids) for index in indexes]
-    ads = [set() if index.ads is None else set(index.ads.ad_ids) for index in indexes]
-    counts = [_flat(manifest.summary) for manifest in (first, second)]
+    settings = [_flat(manifest.config) for manifest in manifests]
+    counts = [_flat(manifest.summary) for manifest in manifests]
     return {
-        "versions": [one, other],
-        "as_of": [first.as_of.isoformat(), second.as_of.isoformat()],
-        "code_changed": first.code_version != second.code_version,
-        "settings": {key: [settings[0].get(key), settings[1].get(key)] for key in _changed(*settings)},
+        "versions": [first, second],
+        "as_of": [manifest.as_of.isoformat() for manifest in manifests],
+        "code_changed": manifests[0].code_version != manifests[1].code_version,
+        "settings": {key: [values.get(key) for values in settings] for key in _changed(*settings)},
         "counts": {
-            key: [counts[0].get(key), counts[1].get(key)]
+            key: [values.get(key) for values in counts]
             for key in _changed(*counts)
             if isinstance(counts[1].get(key, counts[0].get(key)), int)
         },
-        "items": {"new": len(items[1] - items[0]), "gone": len(items[0] - items[1]), "both": len(items[0] & items[1])},
-        "ads": {"new": len(ads[1] - ads[0]), "gone": len(ads[0] - ads[1]), "both": len(ads[0] & ads[1])},
+        "items": _set_changes(*(set(index.catalogue.item_ids) for index in indexes)),
+        "ads": _set_changes(*(set() if index.ads is None else set(index.ads.ad_ids) for index in indexes)),
         "neighbours_that_stay": neighbour_overlap(
             versions[1].path / "index", versions[0].path / "index", config, config.nightly.probes
         ),
     }
 
 
-def _changed(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))
+def _set_changes(first: set[str], second: set[str]) -> dict[str, int]:
+    return {"new": len(second - first), "gone": len(first - second), "both": len(first & second)}
+
+
+def _changed(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    return sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted names; without the days and the stages, which always differ."""
     if not isinstance(value, dict):
         return {name: value}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, inner in value.items():
         if key not in ("days", "stages"):
-            found |= _flat(inner, f"{name}.{key}" if name else str(key))
-    return found
+            flat |= _flat(inner, f"{name}.{key}" if name else str(key))
+    return flat

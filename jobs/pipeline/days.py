@@ -11,18 +11,30 @@ from jobs.workspace.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-def days_of(workspace: Workspace, config: Config) -> str:
-    """Where the days of logs are kept: in the workspace, unless the configuration names another place."""
+def days_uri(workspace: Workspace, config: Config) -> str:
+    """Return where the days of logs are stored: in the workspace, unless the configuration names another place.
+
+    Args:
+        workspace: of the nightly builds.
+        config: `[nightly] days` overrides the place.
+    """
     return config.nightly.days or f"{workspace.uri.rstrip('/')}/days"
 
 
 def ingest(
     paths: Sequence[str], workspace: Workspace, config: Config, *, days: list[dt.date] | None, progress: StageProgress
 ) -> list[dt.date]:
-    """Store whole days of events; a day that is stored already is replaced. Returns the days.
+    """Store whole days of events, replacing days that are stored already; return the days.
+
+    Args:
+        paths: files or folders of events.
+        workspace: where the days are stored; its lock is taken.
+        config: of the whole system.
+        days: the days that the events hold wholly; None = all days found.
+        progress: shows and times the work.
 
     Raises:
-        GraphInputError: the events cannot be used; what was stored before still is.
+        GraphInputError: the events cannot be used; the stored days stay as they are.
     """
     with workspace.lock(), progress.stage("ingest") as report:
         return store_days(paths, workspace, config, days, report)
@@ -36,23 +48,39 @@ def store_days(
     report: ProgressCallback,
     source: str | None = None,
 ) -> list[dt.date]:
-    """What `ingest` does, in the hands of the workspace's lock. source: by which the same days are recognised."""
+    """Store days as `ingest` does, for a caller that holds the workspace's lock.
+
+    Args:
+        paths: files or folders of events.
+        workspace: where the days are stored.
+        config: of the whole system.
+        days: the days that the events hold wholly; None = all days found.
+        report: told about the progress.
+        source: fingerprint of the events, by which the same ones are recognised later.
+    """
     from graph_build.days import store
     from graph_build.spark.session import session_for_one_build
 
     report("starting Spark", 0.0)
     with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-        new = store.ingest(spark, list(paths), days_of(workspace, config), config.graph, days, source)
-    for day, found in new.items():
-        log.info("%s: %s events stored", day, f"{found.events:,}")
-    return list(new)
+        stored = store.ingest(spark, list(paths), days_uri(workspace, config), config.graph, days, source)
+    for day, facts in stored.items():
+        log.info("%s: %s events stored", day, f"{facts.events:,}")
+    return list(stored)
 
 
 def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, progress: StageProgress) -> int:
-    """Delete the stored sessions of users; returns how many. Published versions hold items and no users."""
+    """Delete the stored sessions of users; return their number. Published versions hold items and no users.
+
+    Args:
+        user_ids: as in the events' `user_id`.
+        workspace: whose stored days are changed; its lock is taken.
+        config: of the whole system.
+        progress: shows and times the work.
+    """
     from graph_build.days import store
     from graph_build.spark.session import session_for_one_build
 
     with workspace.lock(), progress.stage("forget"):  # noqa: SIM117
         with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-            return store.forget(spark, list(user_ids), days_of(workspace, config), config.graph)
+            return store.forget(spark, list(user_ids), days_uri(workspace, config), config.graph)

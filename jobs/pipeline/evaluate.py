@@ -1,6 +1,7 @@
-"""`lightsage evaluate`: how well a version finds what shoppers did next, on events after its as-of time.
+"""`lightsage evaluate`: how well a version finds what shoppers did next, measured on events after its as-of time.
 
-The protocols, metrics and counting peers live in `retrieval`; here they meet a version's folders and the test events.
+Protocols, metrics and counting peers live in `retrieval`; this file applies them to a version's folders and test
+events.
 """
 
 import datetime as dt
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from retrieval.catalogue.edges import Edges
     from retrieval.catalogue.items import Catalogue
     from retrieval.config import ScoreWeights
+    from retrieval.evaluation.pairs import Pairs
+    from retrieval.index_folder import Index
     from retrieval.queries import Ranker
 
 log = logging.getLogger(__name__)
 
-KIND = {"item": "browse", "session": "browse", "basket": "basket"}
+SESSION_KIND = {"item": "browse", "session": "browse", "basket": "basket"}
+"""Protocol → the kind of session that it measures."""
 
 
 class OverlapError(JobError):
@@ -39,7 +43,15 @@ class OverlapError(JobError):
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What `evaluate` was asked for."""
+    """Options of `evaluate`.
+
+    Args:
+        protocol: `item`, `session` or `basket`.
+        ads_only: candidates and targets are items with an eligible ad.
+        include_current: the current item may be the target.
+        allow_overlap: accept events that are not after the as-of time; the report records their number.
+        baselines: measure the counting peers as well.
+    """
 
     protocol: str = "item"
     ads_only: bool = False
@@ -56,87 +68,119 @@ def evaluate_version(
     options: EvaluateOptions,
     report: ProgressCallback,
 ) -> dict[str, Any]:
-    """The content of REPORT.json.
+    """Measure a version on later events; return the content of REPORT.json.
+
+    Args:
+        version: folder of the version.
+        name: of the version.
+        events: files or folders of test events.
+        config: of the whole system.
+        options: what to measure, and how.
+        report: told about the progress.
 
     Raises:
-        OverlapError: a test event is at or before the as-of time, and that was not allowed.
-        TableError, RetrievalError: the events do not fit the contract or hold nothing to measure.
+        OverlapError: a test event is not after the as-of time, and that is not allowed.
+        TableError, RetrievalError: the events do not fit the contract, or hold nothing to measure.
     """
-    from retrieval.evaluation.pairs import pairs_of
     from retrieval.evaluation.protocols import evaluate
-    from retrieval.evaluation.sessions import sessions_from_table
     from retrieval.index_folder import read_index
-    from retrieval.ranking.embedding_ranker import EmbeddingRanker
-    from retrieval.ranking.reranked import RerankedRanker
 
     report("reading", 0.0)
     index = read_index(version / "index")
     table = read_events(events, config.graph.input)
-    early = int(
-        pc.sum(pc.less_equal(table["timestamp"], pa.scalar(index.as_of, pa.timestamp("us", "UTC")))).as_py() or 0
-    )
-    if early and not options.allow_overlap:
-        raise OverlapError(
-            f"{early:,} of {len(table):,} test events are not after the version's as-of time "
-            f"{index.as_of.isoformat()}: the model may have been trained on them. Give later events, or "
-            "--allow-overlap, which is recorded"
-        )
+    overlapping = _overlapping_events(table, index.as_of, options)
     if options.ads_only and index.ads is None:
         raise JobError("--ads-only needs a version that was built with an ads table (lightsage run --ads)")
-    sessions = sessions_from_table(table, KIND[options.protocol])
-    catalogue = index.catalogue
-    pairs = pairs_of(
-        options.protocol,
-        sessions,
-        catalogue.item_ids,
-        catalogue.events,
-        ads=index.ads if options.ads_only else None,
-        include_current=options.include_current,
-    )
-    ours = EmbeddingRanker(catalogue, index.edges, config.retrieval, index.session_encoder)
-    rankers: dict[str, Ranker] = {"LightSAGE": ours}
-    if index.reranker is not None:
-        rankers = {"LightSAGE": RerankedRanker(ours, index.reranker)}
-        if options.baselines:
-            rankers["LightSAGE, not pre-ranked"] = ours
-    if options.baselines:
-        rankers |= counting_peers(version / "graph", catalogue, index.edges)
+    pairs = _test_pairs(table, index, options)
+    rankers = _rankers(version, index, config, options)
     rows = []
     for done, (model, ranker) in enumerate(rankers.items()):
         report(model, done / len(rankers))
         ads = index.ads if options.ads_only else None
         rows += evaluate(model, ranker, pairs, protocol=options.protocol, ads=ads)
-    result: dict[str, Any] = {
+    content: dict[str, Any] = {
         "version": name,
         "as_of": index.as_of.isoformat(),
         "protocol": options.protocol,
         "rows": rows,
     }
-    result |= {name: True for name in ("ads_only", "include_current") if getattr(options, name)}
-    if early:
-        result["overlapping_events"] = early
-    return result
+    content |= {name: True for name in ("ads_only", "include_current") if getattr(options, name)}
+    if overlapping:
+        content["overlapping_events"] = overlapping
+    return content
 
 
-def write_report(path: Path, result: dict[str, Any]) -> None:
-    """Write REPORT.json whole, or not at all."""
+def _overlapping_events(table: pa.Table, as_of: dt.datetime, options: EvaluateOptions) -> int:
+    """The number of events that are not after the as-of time."""
+    early = pc.less_equal(table["timestamp"], pa.scalar(as_of, pa.timestamp("us", "UTC")))
+    count = int(pc.sum(early).as_py() or 0)
+    if count and not options.allow_overlap:
+        raise OverlapError(
+            f"{count:,} of {len(table):,} test events are not after the version's as-of time {as_of.isoformat()}: "
+            "the model may have been trained on them. Give later events, or --allow-overlap, which is recorded"
+        )
+    return count
+
+
+def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions) -> "Pairs":
+    from retrieval.evaluation.pairs import pairs_of
+    from retrieval.evaluation.sessions import sessions_from_table
+
+    return pairs_of(
+        options.protocol,
+        sessions_from_table(table, SESSION_KIND[options.protocol]),
+        index.catalogue.item_ids,
+        index.catalogue.events,
+        ads=index.ads if options.ads_only else None,
+        include_current=options.include_current,
+    )
+
+
+def _rankers(version: Path, index: "Index", config: Config, options: EvaluateOptions) -> "dict[str, Ranker]":
+    """Name → ranker of everything that is measured: the version as it is served, and its peers."""
+    from retrieval.ranking.embedding_ranker import EmbeddingRanker
+    from retrieval.ranking.reranked import RerankedRanker
+
+    served = EmbeddingRanker(index.catalogue, index.edges, config.retrieval, index.session_encoder)
+    rankers: dict[str, Ranker] = {"LightSAGE": served}
+    if index.reranker is not None:
+        rankers = {"LightSAGE": RerankedRanker(served, index.reranker)}
+        if options.baselines:
+            rankers["LightSAGE, not pre-ranked"] = served
+    if options.baselines:
+        rankers |= counting_peers(version / "graph", index.catalogue, index.edges)
+    return rankers
+
+
+def write_report(path: Path, content: dict[str, Any]) -> None:
+    """Write REPORT.json in one step.
+
+    Args:
+        path: of the file.
+        content: result of `evaluate_version`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    scratch.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     scratch.replace(path)
 
 
-def counting_peers(graph: Path, catalogue: "Catalogue", edges: "Edges", *, held: bool = True) -> "dict[str, Ranker]":
-    """The counting baselines, from the same training sessions and graph that the version was built from.
+def counting_peers(
+    graph: Path, catalogue: "Catalogue", edges: "Edges", where: "pc.Expression | None" = None
+) -> "dict[str, Ranker]":
+    """Return name → ranker of the counting baselines, on the training sessions and the graph of a version.
 
-    `held`: whether they count the sessions of the hold-out, too.
+    Args:
+        graph: folder of the item graph.
+        catalogue: whose rows they rank.
+        edges: over the same rows, for Swing.
+        where: the sessions to count; None = all.
     """
     from retrieval.catalogue.items import lookup
     from retrieval.evaluation.baselines import ItemKNN, Popularity, Rules, Swing, TrainingSessions, Transitions
     from retrieval.evaluation.sessions import sessions_from_graph
 
-    chosen = None if held else ~pc.field("held")
-    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"], filters=chosen)
+    table = pq.read_table(graph / "sessions", columns=["session", "kind", "items", "times"], filters=where)
     sessions = sessions_from_graph(table, "browse")
     if not len(sessions):
         sessions = sessions_from_graph(table, "basket")
@@ -152,7 +196,13 @@ def counting_peers(graph: Path, catalogue: "Catalogue", edges: "Edges", *, held:
 
 
 def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights") -> "Catalogue":
-    """A catalogue to rank, from embeddings in memory and a graph's nodes."""
+    """Return a catalogue to rank, from embeddings in memory.
+
+    Args:
+        embeddings: of the items.
+        graph: folder of the level that they were trained on, `full/` or `fit/`.
+        weights: of the score's terms.
+    """
     from retrieval.catalogue.items import Catalogue
     from retrieval.catalogue.score_terms import item_bias
 
@@ -172,11 +222,15 @@ def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights")
 
 
 def as_time(value: str) -> dt.datetime:
-    """An ISO 8601 time; without an offset it is UTC."""
+    """Parse an ISO 8601 time; one without an offset is UTC.
+
+    Raises:
+        JobError: the text is no such time, or out of range.
+    """
     try:
         time = dt.datetime.fromisoformat(value)
     except ValueError:
-        raise JobError(f"{value!r} is no ISO 8601 time, e.g. 2026-03-14T09:30:00Z") from None
+        raise JobError(f"{value!r} is not an ISO 8601 time such as 2026-03-14T09:30:00Z") from None
     try:
         return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
     except OverflowError:

@@ -1,11 +1,13 @@
-"""Choices on the hold-out: how well the served rule finds what the held-out sessions opened next.
+"""The hold-out: how well a model of the graph's `fit/`, ranked as it is served, finds what held-out sessions opened
+next.
 
 Training stops by it, and the weights of the score's terms are chosen by it.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.config import Config
-from jobs.pipeline.evaluate import KIND, catalogue_of
+from jobs.pipeline.evaluate import SESSION_KIND, catalogue_of
+from jobs.pipeline.weight_search import choose_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from model.embeddings import Embeddings
     from retrieval.catalogue.edges import Edges
     from retrieval.config import ScoreWeights
@@ -27,43 +28,44 @@ if TYPE_CHECKING:
     from retrieval.evaluation.protocols import Choice
     from retrieval.ranking.embedding_ranker import EmbeddingRanker
 
-    Score = Callable[[ScoreWeights], float]
-    Rankers = Callable[[ScoreWeights], EmbeddingRanker]
+    RankerOf = Callable[[ScoreWeights], EmbeddingRanker]
 
 log = logging.getLogger(__name__)
 
-# What is tried: from nothing, past what theory asks for (0.05), to demand that moves once more as it has lately moved.
-PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
-# To where an edge of some weight outdoes any embedding, in shops whose rare pairs are told by being seen once.
-DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)
-REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
-POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
-# Sessions whose prefixes are asked: what was viewed before is so often wanted again that a few show it.
-PREFIXES = 1000
-# The share of the best score that must be left as the dial is turned towards the tail.
-KEPT = 0.998
+# Sessions whose prefixes are queries: shoppers go back to items so often that a few sessions show it.
+PREFIX_SESSIONS = 1000
 
 
 @dataclass(frozen=True)
-class HoldOut:
-    """The pairs that the hold-out sessions ask of a model of the graph's `fit/`."""
+class HoldoutEvaluation:
+    """The queries and targets of the hold-out's sessions.
+
+    Args:
+        graph: folder of the item graph.
+        config: of the whole system.
+        pairs: queries and their targets.
+        protocol: by which they were made, `item` or `basket`.
+        prefixes: prefixes of some of the sessions and their next items; None for baskets.
+    """
 
     graph: Path
     config: Config
     pairs: "Pairs"
     protocol: str
     prefixes: "Pairs | None" = None
-    """The next items of prefixes of some of the sessions, if they browse."""
 
     @classmethod
-    def of(cls, graph: Path, config: Config, half: int | None = None) -> "HoldOut | None":
-        """The hold-out of a graph folder, a sample where it is large: browsing, or baskets where no session browses.
+    def load(cls, graph: Path, config: Config, half: int | None = None) -> "HoldoutEvaluation | None":
+        """Read the hold-out of a graph folder: browsing sessions, or baskets if no session browses; a sample if it is
+        large.
 
         Args:
+            graph: folder of the item graph.
+            config: of the whole system.
             half: 0 or 1: only the sessions of that half, by their hash.
 
         Returns:
-            None where no held-out session has two items.
+            None if no held-out session has two items.
         """
         from retrieval.evaluation.pairs import pairs_of
         from retrieval.evaluation.sessions import sessions_from_graph
@@ -73,20 +75,21 @@ class HoldOut:
         events = nodes["events"].to_numpy().astype(np.int64)
         table = held_sessions(graph, config, half)
         for protocol in ("item", "basket"):
-            sessions = sessions_from_graph(table, KIND[protocol])
+            kind = SESSION_KIND[protocol]
+            sessions = sessions_from_graph(table, kind)
             if len(sessions) and len(pairs := pairs_of(protocol, sessions, item_ids, events)):
-                some = sessions_from_graph(table.slice(0, PREFIXES), KIND[protocol])
+                some = sessions_from_graph(table.slice(0, PREFIX_SESSIONS), kind)
                 prefixes = pairs_of("session", some, item_ids, events) if protocol == "item" and len(some) else None
                 return cls(graph, config, pairs, protocol, prefixes)
-        log.warning("no hold-out session has two items: what is chosen on it elsewhere takes its default here")
+        log.warning("no hold-out session has two items: whatever is usually chosen on the hold-out keeps its default")
         return None
 
-    def rate(self, embeddings: "Embeddings") -> float:
-        """The hits of embeddings of `fit/` ranked as they are served, with the configured weights or their defaults."""
+    def hits(self, embeddings: "Embeddings") -> float:
+        """Return the hits of embeddings of `fit/`, with the configured weights or their defaults."""
         return self.choice(embeddings, self.config.retrieval.weights()).hits
 
-    def rankers(self, embeddings: "Embeddings") -> "Rankers":
-        """Embeddings of `fit/` as they would be served with the weights that one gives."""
+    def ranker_of(self, embeddings: "Embeddings") -> "RankerOf":
+        """Return a function from weights to the ranker that would serve these embeddings of `fit/` with them."""
         from retrieval.catalogue.score_terms import item_bias
         from retrieval.config import ScoreWeights
         from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -94,63 +97,44 @@ class HoldOut:
         catalogue = catalogue_of(embeddings, self.graph / "fit", ScoreWeights())
 
         def ranker(weights: ScoreWeights) -> EmbeddingRanker:
-            weighed = replace(catalogue, bias=item_bias(embeddings.prior, catalogue.events, weights))
-            return EmbeddingRanker(weighed, self.edges(weights), self.config.retrieval)
+            weighted = replace(catalogue, bias=item_bias(embeddings.prior, catalogue.events, weights))
+            return EmbeddingRanker(weighted, self.edges(weights), self.config.retrieval)
 
         return ranker
 
     def choice(self, embeddings: "Embeddings", weights: "ScoreWeights") -> "Choice":
-        """What embeddings of `fit/` and weights are chosen by."""
-        return self._choice(self.rankers(embeddings), weights)
-
-    def _choice(self, ranker: "Rankers", weights: "ScoreWeights") -> "Choice":
+        """Return the scores by which embeddings of `fit/` and weights are chosen."""
         from retrieval.evaluation.protocols import choice_score
 
-        return choice_score(ranker(weights), self.pairs, self.protocol)
-
-    def _after_prefixes(self, ranker: "Rankers", weights: "ScoreWeights") -> float:
-        from retrieval.evaluation.protocols import choice_score
-
-        assert self.prefixes is not None
-        return choice_score(ranker(weights), self.prefixes, "session").with_first_places
+        return choice_score(self.ranker_of(embeddings)(weights), self.pairs, self.protocol)
 
     def rows(self, model: str, embeddings: "Embeddings", weights: "ScoreWeights") -> "list[dict[str, Any]]":
-        """Embeddings of `fit/` by every slice and metric of `retrieval.evaluation.protocols`."""
+        """Return the rows of a report on embeddings of `fit/`: every slice and metric, under the name `model`."""
         from retrieval.evaluation.protocols import evaluate
 
-        ranker = self.rankers(embeddings)(weights)
+        ranker = self.ranker_of(embeddings)(weights)
         return evaluate(model, ranker, self.pairs, protocol=self.protocol, samples=1)
 
-    def weights(self, embeddings: "Embeddings") -> "ScoreWeights":
-        """The weights of the score's terms for embeddings of `fit/`, one term after the other.
+    def choose_weights(self, embeddings: "Embeddings") -> "ScoreWeights":
+        """Choose the weights of the score's terms for embeddings of `fit/`; see `weight_search`."""
+        from retrieval.evaluation.protocols import choice_score
 
-        The shift of demand and the direct edges: those that do best. Direct edges decide the first places, which hits
-        hardly show, so that MRR counts there too. Popularity: the largest that keeps all but 0.2% of the best score, so
-        that the tail is given what the rest will not miss. Having been viewed before: what does best after prefixes of
-        sessions; nothing else depends on it.
-        """
-        given, best = self.config.retrieval, self.config.retrieval.weights()
-        ranker = self.rankers(embeddings)
+        ranker = self.ranker_of(embeddings)
 
         @cache
-        def choice(weights: "ScoreWeights") -> "Choice":
-            return self._choice(ranker, weights)
+        def rate(weights: "ScoreWeights") -> "Choice":
+            return choice_score(ranker(weights), self.pairs, self.protocol)
 
-        def hits(weights: "ScoreWeights") -> float:
-            return choice(weights).hits
+        prefixes = self.prefixes
 
-        if given.prior_weight is None:
-            best = _climb(hits, best, "prior", PRIOR)
-        if given.direct_weight is None:
-            best = _climb(lambda weights: choice(weights).with_first_places, best, "direct", DIRECT)
-        if given.popularity_weight is None:
-            best = _turn(hits, best)
-        if given.revisit_weight is None and self.prefixes is not None and len(self.prefixes):
-            best = _climb(partial(self._after_prefixes, ranker), best, "revisit", REVISIT)
-        return best
+        def rate_prefixes(weights: "ScoreWeights") -> float:
+            assert prefixes is not None
+            return choice_score(ranker(weights), prefixes, "session").with_first_places
+
+        return choose_weights(self.config, rate, rate_prefixes if prefixes is not None and len(prefixes) else None)
 
     def edges(self, weights: "ScoreWeights") -> "Edges":
-        """The edges of `fit/`, with the weight of the direct ones."""
+        """Return the edges of `fit/`, with the given weight of direct ones."""
         return self._edges.weighing(weights)
 
     @cached_property
@@ -163,52 +147,28 @@ class HoldOut:
 
 
 def held_sessions(
-    graph: Path, config: Config, half: int | None = None, more: tuple[str, ...] = (), *, least: int = 2
+    graph: Path, config: Config, half: int | None = None, more: tuple[str, ...] = (), *, min_items: int = 2
 ) -> pa.Table:
-    """The hold-out's sessions (session, kind, items, times), a sample where they are many.
+    """Read the hold-out's sessions (session, kind, items, times), a seeded sample if there are many.
 
     Args:
+        graph: folder of the item graph.
+        config: sets the size and the seed of the sample.
         half: 0 or 1: only the sessions of that half, by their hash.
-        more: further columns.
-        least: items that a session has at least.
+        more: names of further columns.
+        min_items: the fewest items that a session may have.
     """
     columns = ["session", "kind", "items", "times", *more]
     table = pq.read_table(graph / "sessions", columns=columns, filters=pc.field("held"))
     if half is not None:
         table = table.filter(pc.equal(pc.bit_wise_and(table["session"], 1), half))
-    return _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), least)), config)
-
-
-def _climb(score: "Score", start: "ScoreWeights", name: str, values: tuple[float, ...]) -> "ScoreWeights":
-    """From where the term stands upwards, or else downwards, for as long as the score rises."""
-    at = getattr(start, name)
-    for way in ([v for v in values if v > at], [v for v in reversed(values) if v < at]):
-        best = start
-        for value in way:
-            tried = start.model_copy(update={name: value})
-            if score(tried) <= score(best):
-                break
-            best = tried
-        if best != start:
-            return best
-    return start
-
-
-def _turn(score: "Score", start: "ScoreWeights") -> "ScoreWeights":
-    """Up the dial for as long as the score keeps its share of the best."""
-    chosen, best = start, score(start)
-    for value in POPULARITY:
-        tried = start.model_copy(update={"popularity": value})
-        if score(tried) < KEPT * best:
-            break
-        chosen, best = tried, max(best, score(tried))
-    return chosen
+    return _sample(table.filter(pc.greater_equal(pc.list_value_length(table["items"]), min_items)), config)
 
 
 def _sample(table: pa.Table, config: Config) -> pa.Table:
     table = table.sort_by("session")
-    most = config.validation.max_sessions
-    if len(table) <= most:
+    size = config.validation.max_sessions
+    if len(table) <= size:
         return table
-    chosen = np.random.default_rng(config.model.train.seed).choice(len(table), most, replace=False)
+    chosen = np.random.default_rng(config.model.train.seed).choice(len(table), size, replace=False)
     return table.take(pa.array(np.sort(chosen)))

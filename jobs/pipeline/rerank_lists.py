@@ -1,4 +1,4 @@
-"""What a pre-ranker is learned from and judged by: ranked lists of held-out sessions, and what was opened of them."""
+"""Ranked lists of held-out sessions and the items opened from them: what a pre-ranker is trained and judged on."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,117 +18,165 @@ if TYPE_CHECKING:
     from retrieval.topk import TopK
 
 
-class Lists(NamedTuple):
-    """Ranked lists of held-out sessions, and what was opened of each."""
+class RankedLists(NamedTuple):
+    """L ranked lists of held-out sessions, and the item that was opened from each.
+
+    Args:
+        contexts: of each list, what the pre-ranker knows beside the candidates.
+        ranked: the lists, best first.
+        target: (L,) int64, the position of the opened item in its list, −1 if the list lacks it.
+        session: (L,) int64, the session of each list.
+    """
 
     contexts: "list[Context]"
-    found: "TopK"
+    ranked: "TopK"
     target: "Rows"
-    """(L,) int64: the place of what was opened in its list, −1 if it is not there"""
     session: "Rows"
 
     @property
     def fold(self) -> "Rows":
-        """Which half of the sessions each list is of, 0 or 1: (L,) int64."""
+        """The half of the sessions that each list belongs to, 0 or 1: (L,) int64."""
         return self.session >> 1 & 1
 
-    def of(self, which: "Rows", ranker: "Reranker | None") -> float:
-        """The mean of HR@20 and MRR@20 of some lists, as retrieval ordered them or as a pre-ranker does."""
+    def score(self, lists: "Rows", reranker: "Reranker | None") -> float:
+        """Return the mean of HR@20 and MRR@20 over some lists, in retrieval's order or in that of a pre-ranker."""
         total = 0.0
-        for place in which[self.target[which] >= 0].tolist():
-            at = int(self.target[place])
-            if ranker is not None:
-                rows, scores = self.line(place)
-                wanted, (ordered, _) = rows[at], ranker.ordered(self.contexts[place], rows, scores)
-                at = int(np.flatnonzero(ordered == wanted)[0])
-            total += (at < 20) * (0.5 + 0.5 / (at + 1))
-        return total / max(1, len(which))
+        for number in lists[self.target[lists] >= 0].tolist():
+            position = int(self.target[number])
+            if reranker is not None:
+                rows, scores = self.candidates(number)
+                target_row, (ordered, _) = rows[position], reranker.ordered(self.contexts[number], rows, scores)
+                position = int(np.flatnonzero(ordered == target_row)[0])
+            total += (position < 20) * (0.5 + 0.5 / (position + 1))
+        return total / max(1, len(lists))
 
-    def line(self, place: int) -> "tuple[Rows, Any]":
-        """The rows and scores of a list."""
-        span = slice(self.found.offsets[place], self.found.offsets[place + 1])
-        return self.found.rows[span], self.found.scores[span]
+    def candidates(self, number: int) -> "tuple[Rows, Any]":
+        """Return the rows and the scores of one list."""
+        span = slice(self.ranked.offsets[number], self.ranked.offsets[number + 1])
+        return self.ranked.rows[span], self.ranked.scores[span]
 
 
-def lists_of(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> Lists | None:
-    """What retrieval finds after prefixes of held-out sessions, a sample where they are many; None without any.
+def retrieved_lists(
+    graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None
+) -> RankedLists | None:
+    """Retrieve a list after each prefix of the held-out sessions; its target is the next item.
 
-    Items that the ranker does not know, as they came with the hold-out, are left out of the sessions.
+    Items that the ranker does not know, because they first appear in the hold-out, are left out of the sessions. Where
+    there are more than `[prerank] max_lists` prefixes, a seeded sample of them is used.
+
+    Args:
+        graph: folder of the item graph.
+        ranker: retrieves the lists; of the embeddings of `fit/`.
+        config: of the whole system.
+        half: 0 or 1: only that half of the hold-out's sessions.
+
+    Returns:
+        None if the hold-out has no session of two items.
     """
+    from retrieval.arrays import offsets_from_lengths, spans
     from retrieval.catalogue.items import lookup
     from retrieval.queries import Queries
     from retrieval.ranking.reranker import Context
 
-    table = held_sessions(graph, config, half, ("searches", "country"))
-    for kind in ("browse", "basket"):
-        of_kind = table.filter(pc.equal(table["kind"], kind))
-        if len(of_kind):
-            break
-    else:
+    table = _sessions_of_one_kind(held_sessions(graph, config, half, ("searches", "country")))
+    if table is None:
         return None
-    session = np.repeat(np.arange(len(of_kind)), pc.list_value_length(of_kind["items"]).to_numpy())
-    rows, known = lookup(ranker.catalogue.item_ids, pc.list_flatten(of_kind["items"]).combine_chunks())
-    rows, session, said = rows[known], session[known], pc.list_flatten(of_kind["searches"]).filter(pa.array(known))
-    lengths = np.bincount(session, minlength=len(of_kind))
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    last = np.setdiff1d(np.arange(len(rows)), starts + lengths - 1)  # of each prefix
-    last = last[rows[last] != rows[last + 1]]
-    if len(last) > config.prerank.max_lists:
-        last = np.sort(np.random.default_rng(0).choice(last, config.prerank.max_lists, replace=False))
+    session = np.repeat(np.arange(len(table)), pc.list_value_length(table["items"]).to_numpy())
+    rows, known = lookup(ranker.catalogue.item_ids, pc.list_flatten(table["items"]).combine_chunks())
+    searches = pc.list_flatten(table["searches"]).filter(pa.array(known))
+    rows, session = rows[known], session[known]
+    starts = offsets_from_lengths(np.bincount(session, minlength=len(table)))
+    last = _prefix_ends(rows, starts, config.prerank.max_lists)
     owner = session[last]
     first = np.maximum(starts[owner], last + 1 - ranker.recent_items)
-    offsets = np.concatenate([[0], np.cumsum(last + 1 - first)]).astype(np.int64)
-    flat = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets)) + np.repeat(first, np.diff(offsets))
-    found = ranker.rank(Queries(rows[flat], offsets), config.prerank.depth)
-    line = np.repeat(np.arange(len(last)), np.diff(found.offsets))
-    hit = np.flatnonzero(found.rows == rows[last + 1][line])
-    target = np.full(len(last), -1, np.int64)
-    target[line[hit]] = hit - found.offsets[:-1][line[hit]]
-    searches = said.take(pa.array(last)).to_pylist()
-    countries = of_kind["country"].take(pa.array(owner)).to_pylist()
+    lengths = last + 1 - first
+    queries = Queries(rows[spans(first, lengths)], offsets_from_lengths(lengths))
+    ranked = ranker.rank(queries, config.prerank.depth)
+    target = _positions(ranked, rows[last + 1])
     contexts = [
         Context.of(rows[start : end + 1], ranker.config.recency_weight, hashed=search, country=country)
-        for start, end, search, country in zip(first.tolist(), last.tolist(), searches, countries, strict=True)
+        for start, end, search, country in zip(
+            first.tolist(),
+            last.tolist(),
+            searches.take(pa.array(last)).to_pylist(),
+            table["country"].take(pa.array(owner)).to_pylist(),
+            strict=True,
+        )
     ]
-    return Lists(contexts, found, target, of_kind["session"].to_numpy()[owner])
+    return RankedLists(contexts, ranked, target, table["session"].to_numpy()[owner])
 
 
-def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> Lists | None:
-    """What requests of held-out sessions showed, in retrieval's order, a line for each item that was opened of it.
+def _sessions_of_one_kind(table: pa.Table) -> pa.Table | None:
+    """The browsing sessions, or the baskets if no session browses."""
+    for kind in ("browse", "basket"):
+        sessions = table.filter(pc.equal(table["kind"], kind))
+        if len(sessions):
+            return sessions
+    return None
 
-    None where the log has no impressions, or none after a view.
+
+def _prefix_ends(rows: "Rows", starts: "Rows", limit: int) -> "Rows":
+    """The position of the last item of each prefix that another item follows, a sample of at most `limit`."""
+    last = np.setdiff1d(np.arange(len(rows)), starts[1:] - 1)
+    last = last[rows[last] != rows[last + 1]]
+    if len(last) > limit:
+        last = np.sort(np.random.default_rng(0).choice(last, limit, replace=False))
+    return last
+
+
+def _positions(ranked: "TopK", target_rows: "Rows") -> "Rows":
+    """The position of each list's target row in it, −1 where the list lacks it."""
+    list_of = np.repeat(np.arange(len(target_rows)), np.diff(ranked.offsets))
+    hits = np.flatnonzero(ranked.rows == target_rows[list_of])
+    positions = np.full(len(target_rows), -1, np.int64)
+    positions[list_of[hits]] = hits - ranked.offsets[:-1][list_of[hits]]
+    return positions
+
+
+def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> RankedLists | None:
+    """Read what requests of held-out sessions showed, ranked by retrieval: one list for each item opened from a
+    request.
+
+    Args:
+        graph: folder of the item graph.
+        ranker: ranks the items that were shown; of the embeddings of `fit/`.
+        config: of the whole system.
+        half: 0 or 1: only that half of the hold-out's sessions.
+
+    Returns:
+        None if the log has no impressions, or none after a view.
     """
+    from retrieval.arrays import offsets_from_lengths
     from retrieval.catalogue.items import lookup
     from retrieval.queries import Queries
     from retrieval.ranking.reranker import Context
 
     if not (graph / "impressions").exists():
         return None
-    held = held_sessions(graph, config, half, ("searches", "country"), least=1).to_pylist()
+    held = held_sessions(graph, config, half, ("searches", "country"), min_items=1).to_pylist()
     sessions = {row["session"]: row for row in held}
-    shown = pq.read_table(graph / "impressions", filters=pc.field("session").isin(list(sessions)))
-    views, lists, opened, contexts, owner = [], [], [], [], []
-    for row in shown.to_pylist():
-        session = sessions[row["session"]]
-        seen = sum(time < row["time"] for time in session["times"])
-        known = lookup(ranker.catalogue.item_ids, pa.array([*session["items"][:seen], *row["items"]], pa.string()))
-        before, rows, there = known[0][:seen][known[1][:seen]], known[0][seen:], known[1][seen:]
-        if not len(before) or there.sum() < 2:
+    requests = pq.read_table(graph / "impressions", filters=pc.field("session").isin(list(sessions)))
+    views, shown, opened, contexts, owner = [], [], [], [], []
+    for request in requests.to_pylist():
+        session = sessions[request["session"]]
+        seen = sum(time < request["time"] for time in session["times"])
+        item_ids = pa.array([*session["items"][:seen], *request["items"]], pa.string())
+        rows, known = lookup(ranker.catalogue.item_ids, item_ids)
+        viewed, shown_known = rows[:seen][known[:seen]], known[seen:]
+        if not len(viewed) or shown_known.sum() < 2:
             continue
-        for item in row["opened"]:
-            place = row["items"].index(item)
-            if there[place]:
-                views.append(before[-ranker.recent_items :])
-                lists.append(rows[there])
-                opened.append(rows[place])
-                said = {"hashed": session["searches"][seen - 1], "country": session["country"]}
-                contexts.append(Context.of(views[-1], ranker.config.recency_weight, **said))
-                owner.append(row["session"])
-    if not lists:
+        for item in request["opened"]:
+            position = request["items"].index(item)
+            if shown_known[position]:
+                views.append(viewed[-ranker.recent_items :])
+                shown.append(rows[seen:][shown_known])
+                opened.append(rows[seen + position])
+                about = {"hashed": session["searches"][seen - 1], "country": session["country"]}
+                contexts.append(Context.of(views[-1], ranker.config.recency_weight, **about))
+                owner.append(request["session"])
+    if not shown:
         return None
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in views])]).astype(np.int64)
-    query = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-    most = max(len(one) for one in lists)
-    found = ranker.shortlists(Queries(np.concatenate(views), offsets), query, np.concatenate(lists), most)
-    hit = np.flatnonzero(found.rows == np.array(opened)[query])
-    return Lists(contexts, found, hit - found.offsets[:-1], np.array(owner, np.int64))
+    queries = Queries(np.concatenate(views), offsets_from_lengths([len(rows) for rows in views]))
+    query = np.repeat(np.arange(len(shown)), [len(rows) for rows in shown])
+    ranked = ranker.shortlists(queries, query, np.concatenate(shown), max(len(rows) for rows in shown))
+    return RankedLists(contexts, ranked, _positions(ranked, np.array(opened)), np.array(owner, np.int64))

@@ -1,4 +1,7 @@
-"""The pre-ranker's part of a version: its weights learned on the hold-out, its counters then taken from all events."""
+"""The pre-ranker of a version: its weights are learned on the hold-out, its counters cover all events.
+
+A pre-ranker puts what retrieval found in a better order, by counters of interactions.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 
 from jobs.config import Config
 from jobs.errors import ConfigError
-from jobs.pipeline.rerank_lists import lists_of, shown_lists
+from jobs.pipeline.rerank_lists import RankedLists, retrieved_lists, shown_lists
 from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -23,92 +26,127 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Ids = NDArray[np.object_]
-# Beside lists that shoppers saw, what a list that retrieval found counts.
-RETRIEVED = 0.01
+# The weight of a retrieved list in training, beside lists that shoppers saw, which weigh 1.
+RETRIEVED_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
 class RerankerWeights:
-    """What the hold-out taught: the weight of the retrieval score, and of each counter with its scale."""
+    """The weights that the hold-out taught.
+
+    Args:
+        score: weight of the retrieval score.
+        counters: name → (weight, mean, deviation) of each counter.
+    """
 
     score: float
     counters: dict[str, tuple[float, float, float]]
-    """name → (weight, mean, deviation)"""
 
     @classmethod
-    def of(cls, ranker: "Reranker") -> "RerankerWeights":
-        """Of a pre-ranker that was fitted."""
-        weights = zip(ranker.weight[1:].tolist(), ranker.mean.tolist(), ranker.deviation.tolist(), strict=True)
-        return cls(float(ranker.weight[0]), dict(zip([c.name for c in ranker.counters], weights, strict=True)))
+    def of(cls, reranker: "Reranker") -> "RerankerWeights":
+        """Take the weights of a fitted pre-ranker."""
+        parts = (reranker.weight[1:].tolist(), reranker.mean.tolist(), reranker.deviation.tolist())
+        names = [counter.name for counter in reranker.counters]
+        return cls(float(reranker.weight[0]), dict(zip(names, zip(*parts, strict=True), strict=True)))
 
 
-def better_than_retrieval(
-    graph: Path, ranker: "EmbeddingRanker", config: Config, report: ProgressCallback, half: int | None = None
+def choose_reranker(
+    graph: Path,
+    ranker: "EmbeddingRanker",
+    counters: "tuple[Counter, ...]",
+    config: Config,
+    report: ProgressCallback,
+    half: int | None = None,
 ) -> RerankerWeights | None:
-    """A pre-ranker's weights, if with them more is found on the hold-out than by retrieval alone.
+    """Learn a pre-ranker on the hold-out; return its weights if it finds more there than retrieval alone.
 
-    It is judged on sessions that its weights were not learned from, by halves; what is returned is learned from all.
+    It is judged by halves, each on sessions that its weights were not learned from. The weights returned are learned
+    from all sessions of the hold-out.
 
     Args:
-        ranker: of the embeddings of `fit/`, which saw nothing of the hold-out; neither have the counters used here.
-        half: 0 or 1: that half of the hold-out's sessions alone.
+        graph: folder of the item graph.
+        ranker: of the embeddings of `fit/`, which saw nothing of the hold-out.
+        counters: of `fit/`, for the same reason.
+        config: of the whole system.
+        report: told about the progress.
+        half: 0 or 1: only that half of the hold-out's sessions.
     """
-    from retrieval.ranking.reranker_fit import TrainingLists, fit
-
-    report("counters", 0.0)
-    counters = counted(graph, ranker.catalogue.item_ids, "fit")
-    lists = lists_of(graph, ranker, config, half)
-    if lists is None or not counters:
+    retrieved = retrieved_lists(graph, ranker, config, half)
+    if retrieved is None or not counters:
         log.warning("the hold-out has nothing to learn a pre-ranker from: none is served")
         return None
-
     shown = shown_lists(graph, ranker, config, half)
 
-    def learned(folds: tuple[int, ...]) -> "Reranker":
-        contexts, lines, target, weight = [], [], [], []
-        parts = [(lists, 1.0)] if shown is None else [(shown, 1.0), (lists, RETRIEVED)]
-        for part, counts in parts:
-            for place in np.flatnonzero(np.isin(part.fold, folds)).tolist():
-                contexts.append(part.contexts[place])
-                lines.append(part.line(place))
-                target.append(part.target[place])
-                weight.append(counts)
-        rows, scores = zip(*lines, strict=True)
-        settings = config.prerank.model_dump(include={"smoothing", "depth"})
-        training = TrainingLists(contexts, rows, scores, np.array(target), np.array(weight))
-        return fit(counters, training, **settings)
+    def fitted(folds: tuple[int, ...]) -> "Reranker":
+        return _fit_reranker(counters, retrieved, shown, folds, config)
 
-    folds = [np.flatnonzero(lists.fold == fold) for fold in (0, 1)]
-    if not all((lists.target[fold] >= 0).any() for fold in folds):
+    folds = [np.flatnonzero(retrieved.fold == fold) for fold in (0, 1)]
+    if not all((retrieved.target[fold] >= 0).any() for fold in folds):
         log.warning("too few held-out sessions open what retrieval finds: no pre-ranker is served")
         return None
-    alone, ordered = 0.0, 0.0
-    for done, fold in enumerate((0, 1)):
-        report("pre-ranker", 0.2 + 0.4 * done)
-        share = len(folds[fold]) / len(lists.target)
-        alone += share * lists.of(folds[fold], None)
-        ordered += share * lists.of(folds[fold], learned((1 - fold,)))
-    better = ordered > alone
+    unordered, ordered = 0.0, 0.0
+    for fold in (0, 1):
+        report("pre-ranker", 0.2 + 0.4 * fold)
+        share = len(folds[fold]) / len(retrieved.target)
+        unordered += share * retrieved.score(folds[fold], None)
+        ordered += share * retrieved.score(folds[fold], fitted((1 - fold,)))
+    better = ordered > unordered
     log.info(
         "pre-ranker: %.4f on the hold-out, retrieval alone %.4f: it is %sserved",
-        *(ordered, alone, "" if better else "not "),
+        *(ordered, unordered, "" if better else "not "),
     )
-    return RerankerWeights.of(learned((0, 1))) if better else None
+    return RerankerWeights.of(fitted((0, 1))) if better else None
 
 
-def pre_ranker(graph: Path, item_ids: Ids, learned: RerankerWeights, config: Config) -> "Reranker":
-    """The pre-ranker of a version: what was learned, over the counters of all events."""
+def _fit_reranker(
+    counters: "tuple[Counter, ...]",
+    retrieved: RankedLists,
+    shown: RankedLists | None,
+    folds: tuple[int, ...],
+    config: Config,
+) -> "Reranker":
+    """Fit on some folds; lists that shoppers saw come first and weigh more, where there are any."""
+    from retrieval.ranking.reranker_fit import TrainingLists, fit
+
+    contexts, candidates, target, weight = [], [], [], []
+    parts = [(retrieved, 1.0)] if shown is None else [(shown, 1.0), (retrieved, RETRIEVED_WEIGHT)]
+    for lists, list_weight in parts:
+        for number in np.flatnonzero(np.isin(lists.fold, folds)).tolist():
+            contexts.append(lists.contexts[number])
+            candidates.append(lists.candidates(number))
+            target.append(lists.target[number])
+            weight.append(list_weight)
+    rows, scores = zip(*candidates, strict=True)
+    settings = config.prerank.model_dump(include={"smoothing", "depth"})
+    training = TrainingLists(contexts, rows, scores, np.array(target), np.array(weight))
+    return fit(counters, training, **settings)
+
+
+def build_reranker(graph: Path, item_ids: Ids, weights: RerankerWeights, config: Config) -> "Reranker":
+    """Build the pre-ranker of a version: the learned weights, over the counters of all events.
+
+    Args:
+        graph: folder of the item graph.
+        item_ids: of the catalogue, by row.
+        weights: learned on the hold-out.
+        config: of the whole system.
+    """
     from retrieval.ranking.reranker import Reranker
 
-    counters = tuple(counter for counter in counted(graph, item_ids, "full") if counter.name in learned.counters)
-    parts = np.array([learned.counters[counter.name] for counter in counters], np.float32).reshape(-1, 3)
-    weight = np.concatenate([[learned.score], parts[:, 0]]).astype(np.float32)
+    counters = tuple(counter for counter in read_counters(graph, item_ids, "full") if counter.name in weights.counters)
+    parts = np.array([weights.counters[counter.name] for counter in counters], np.float32).reshape(-1, 3)
+    weight = np.concatenate([[weights.score], parts[:, 0]]).astype(np.float32)
     settings = config.prerank.smoothing, config.prerank.depth
     return Reranker(counters, weight, parts[:, 1], parts[:, 2], *settings)
 
 
-def counted(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...]":
-    """The counters of a graph folder over a catalogue's rows, those of "full" or of "fit".
+def read_counters(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...]":
+    """Read the counters of a graph folder, over the rows of a catalogue.
+
+    Args:
+        graph: folder of the item graph.
+        item_ids: of the catalogue, by row.
+        level: "full" for all events, "fit" for those before the hold-out.
 
     Raises:
         ConfigError: the graph was built without counters.
@@ -122,44 +160,46 @@ def counted(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...]":
             "counters = true under [graph]"
         )
     table = pq.read_table(folder, columns=["kind", "src", "dst", level], filters=pc.field(level) > 0)
-    sides = _entities(graph, item_ids)
-    found = []
+    entities = _entities(graph, item_ids)
+    counters = []
     for kind in sorted(pc.unique(table["kind"]).to_pylist()):
         rows = table.filter(pc.equal(table["kind"], kind))
         src, dst = kind.split(">")
-        names, item_of = sides[dst]
+        names, item_of = entities[dst]
         item, weight = _codes(rows["dst"], names), rows[level].to_numpy().astype(np.float32)
-        if src in sides:
-            names, query_of = sides[src]
+        if src in entities:
+            names, query_of = entities[src]
             query = _codes(rows["src"], names)
-            found.append(Counter.of_entities(kind, query, item, weight, item_of, query_of=query_of))
+            counters.append(Counter.of_entities(kind, query, item, weight, item_of, query_of=query_of))
         else:
             keys = np.unique(np.array(rows["src"].to_pylist(), np.str_))
             query = _codes(rows["src"], pa.array(keys.tolist(), pa.string()))
-            found.append(Counter.of_entities(kind, query, item, weight, item_of, keys=keys))
-    return tuple(found)
+            counters.append(Counter.of_entities(kind, query, item, weight, item_of, keys=keys))
+    return tuple(counters)
 
 
 def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[np.int32]]]:
-    """Of each side that belongs to an item: its names (E,), and which of them each row has, (N,), −1 for none."""
+    """Kind of entity that belongs to an item → its names (E,), and which of them each row has: (N,), −1 for none."""
     ids = pa.array(item_ids, pa.string())
-    sides = {"item": (ids, np.arange(len(ids), dtype=np.int32))}
-    tables, listed = graph / "tables", {}
+    entities = {"item": (ids, np.arange(len(ids), dtype=np.int32))}
+    tables, columns = graph / "tables", {}
     if (tables / "items").exists():
         items = pq.read_table(tables / "items")
-        listed = {name: (items["item_id"], items[name]) for name in ("category", "brand") if name in items.column_names}
+        names = [name for name in ("category", "brand") if name in items.column_names]
+        columns = {name: (items["item_id"], items[name]) for name in names}
     if (tables / "ads").exists():
         ads = pq.read_table(tables / "ads", columns=["item_id", "advertiser_id"])
         first = ads.filter(pc.is_valid(ads["advertiser_id"])).group_by("item_id").aggregate([("advertiser_id", "min")])
-        listed["advertiser"] = (first["item_id"], first["advertiser_id_min"])
-    for name, (owners, values) in listed.items():
-        place = pc.index_in(ids, value_set=owners.combine_chunks())
-        of_item = values.combine_chunks().take(place).cast(pa.string())
-        names = pc.unique(of_item.drop_null()).sort()
-        sides[name] = (names, _codes(of_item, names))
-    return sides
+        columns["advertiser"] = (first["item_id"], first["advertiser_id_min"])
+    for kind, (owners, values) in columns.items():
+        owner_of_row = pc.index_in(ids, value_set=owners.combine_chunks())
+        value_of_row = values.combine_chunks().take(owner_of_row).cast(pa.string())
+        distinct = pc.unique(value_of_row.drop_null()).sort()
+        entities[kind] = (distinct, _codes(value_of_row, distinct))
+    return entities
 
 
 def _codes(values: Any, names: pa.Array) -> NDArray[np.int32]:
-    found = pc.fill_null(pc.index_in(values, value_set=names), -1)
-    return found.to_numpy().astype(np.int32) if isinstance(found, pa.ChunkedArray) else np.asarray(found, np.int32)
+    """The index of each value among the names, −1 where it is none of them."""
+    codes = pc.fill_null(pc.index_in(values, value_set=names), -1)
+    return codes.to_numpy().astype(np.int32) if isinstance(codes, pa.ChunkedArray) else np.asarray(codes, np.int32)

@@ -1,11 +1,13 @@
-"""The session encoder's part of a version: trained on what sessions opened next, served as far as it beats the mean.
+"""The session encoder of a version: trained on what sessions opened next, served as far as it beats the mean of the
+items.
 
-The item side was trained on the same sessions: their next items stand nearer to the last ones than those of new
-sessions do, which may teach an encoder to trust the last item too much. So what it learned is followed by a share that
-the hold-out chooses.
+The item embeddings were trained on the same sessions: in them, next items lie closer to last items than they will in
+new sessions, which may teach an encoder to trust the last item too much. So the hold-out chooses a share: how much of
+the trained encoder is served, the rest being the mean.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,26 +27,56 @@ if TYPE_CHECKING:
     from retrieval.evaluation.sessions import Sessions
     from retrieval.ranking.session_encoder import SessionEncoder
 
+    EncoderScore = Callable[[SessionEncoder | None], float]
+
 log = logging.getLogger(__name__)
 
 SHARES = (0.25, 0.5, 1.0)
-"""How much of what was learned is followed, the rest being the mean."""
+"""Shares of the trained encoder that are tried beside none of it."""
 
 
-def better_than_the_mean(
+def choose_encoder(
     graph: Path,
     embeddings: "Embeddings",
     weights: "ScoreWeights",
     config: Config,
     report: ProgressCallback,
     half: int | None = None,
-) -> "tuple[SessionEncoder, float] | None":
-    """A session encoder and its share, if with one it finds more on the hold-out than the weighted mean of the items.
-
-    `embeddings` are those of `fit/`, which saw nothing of the hold-out; neither does the encoder that is tried.
+) -> "tuple[SessionEncoder | None, float]":
+    """Train a session encoder without the hold-out, and choose on the hold-out which share of it to serve.
 
     Args:
-        half: 0 or 1: compared on that half of the hold-out's sessions alone.
+        graph: folder of the item graph.
+        embeddings: of `fit/`, which saw nothing of the hold-out.
+        weights: of the score's terms.
+        config: of the whole system.
+        report: told about the progress.
+        half: 0 or 1: compare on that half of the hold-out's sessions alone.
+
+    Returns:
+        (the encoder, its share), or (None, 0) if the weighted mean of the items finds as much.
+    """
+    score = encoder_score(graph, embeddings, weights, config, half)
+    if score is None:
+        log.warning("no hold-out session has two items: no session encoder is trained")
+        return None, 0.0
+    trained = train_encoder(browsing_sessions(graph, ~pc.field("held")), embeddings, config, report)
+    encoders = {share: blended_encoder(trained, share) for share in (0.0, *SHARES)}
+    share = best_share(encoders, score)
+    return encoders[share], share
+
+
+def encoder_score(
+    graph: Path, embeddings: "Embeddings", weights: "ScoreWeights", config: Config, half: int | None = None
+) -> "EncoderScore | None":
+    """Return a function that scores an encoder, or the mean (None), on the hold-out; None if no session has two items.
+
+    Args:
+        graph: folder of the item graph.
+        embeddings: of `fit/`.
+        weights: of the score's terms.
+        config: of the whole system.
+        half: 0 or 1: only that half of the hold-out's sessions.
     """
     from retrieval.catalogue.edges import Edges
     from retrieval.evaluation.pairs import session_pairs
@@ -56,46 +88,60 @@ def better_than_the_mean(
     held = sessions_from_graph(held_sessions(graph, config, half), "browse")
     pairs = session_pairs(held, catalogue.item_ids, catalogue.events) if len(held) else None
     if pairs is None or not len(pairs):
-        log.warning("no hold-out session has two items: no session encoder is trained")
         return None
     edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, weights)
-    trained = train_encoder(graph, embeddings, config, report, held=False)
 
     def score(encoder: "SessionEncoder | None") -> float:
         ranker = EmbeddingRanker(catalogue, edges, config.retrieval, encoder)
         return choice_score(ranker, pairs, "session").with_first_places
 
-    encoders = {share: served(trained, share) for share in (0.0, *SHARES)}
+    return score
+
+
+def best_share(encoders: "dict[float, SessionEncoder | None]", score: "EncoderScore") -> float:
+    """Return the share whose encoder scores highest, the first of equal ones.
+
+    Args:
+        encoders: share → encoder; the share 0 is the mean, and stands first.
+        score: of an encoder, on the hold-out.
+    """
     scores = {share: score(encoder) for share, encoder in encoders.items()}
-    share = max(scores, key=lambda one: scores[one])
-    said = ", ".join(f"{one:g}: {value:.4f}" for one, value in scores.items())
-    log.info("session encoder: on the hold-out, by the share of it that is followed, %s", said)
-    log.info("session encoder: %s", f"{share:g} of it is served" if share else "the weighted mean is served")
-    encoder = encoders[share]
-    return None if encoder is None else (encoder, share)
+    best = max(scores, key=lambda share: scores[share])
+    shown = ", ".join(f"{share:g}: {value:.4f}" for share, value in scores.items())
+    log.info("session encoder: score on the hold-out by served share: %s", shown)
+    log.info("session encoder: %s", f"a share of {best:g} is served" if best else "the weighted mean is served")
+    return best
 
 
 def train_encoder(
-    graph: Path, embeddings: "Embeddings", config: Config, report: ProgressCallback, *, held: bool = True
+    sessions: "Sessions", embeddings: "Embeddings", config: Config, report: ProgressCallback
 ) -> "TrainedSessions":
-    """An encoder in front of these embeddings, from the graph's sessions.
+    """Train an encoder on sessions, in front of fixed item embeddings.
 
-    `held`: whether those of the hold-out are among them.
+    Args:
+        sessions: of the graph from whose items the embeddings are.
+        embeddings: of the items.
+        config: of the whole system.
+        report: told about the progress.
     """
     from model.sessions.training import SessionRows, train_sessions
     from retrieval.catalogue.items import lookup
 
-    sessions = _sessions(graph, held=held)
     rows, known = lookup(np.array(embeddings.item_ids.to_pylist(), dtype=object), sessions.item_ids)
-    assert known.all(), "a graph's sessions hold its own items"
+    assert known.all(), "the sessions of a graph hold its own items"
     weight = config.retrieval.recency_weight
     return train_sessions(
         SessionRows(rows, sessions.offsets), embeddings, config.session, report, recency_weight=weight
     )
 
 
-def served(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":
-    """An encoder as it is served: None for a share of 0, by which nothing is left of it."""
+def blended_encoder(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":
+    """Export a share of a trained encoder for serving, the rest being the mean; None for a share of 0.
+
+    Args:
+        trained: the encoder.
+        share: 0 to 1.
+    """
     from model.sessions.export import to_onnx
     from retrieval.ranking.session_encoder import SessionEncoder
 
@@ -105,10 +151,14 @@ def served(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":
     return SessionEncoder(to_onnx(encoder), trained.session_input, encoder.length)
 
 
-def _sessions(graph: Path, *, held: bool) -> "Sessions":
-    """What was browsed: in all sessions, or only outside the hold-out."""
+def browsing_sessions(graph: Path, where: "pc.Expression | None" = None) -> "Sessions":
+    """Read the browsing sessions of a graph folder.
+
+    Args:
+        graph: folder of the item graph.
+        where: which sessions; None = all.
+    """
     from retrieval.evaluation.sessions import sessions_from_graph
 
-    chosen = None if held else ~pc.field("held")
     columns = ["session", "kind", "items", "times"]
-    return sessions_from_graph(pq.read_table(graph / "sessions", columns=columns, filters=chosen), "browse")
+    return sessions_from_graph(pq.read_table(graph / "sessions", columns=columns, filters=where), "browse")

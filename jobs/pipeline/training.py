@@ -1,4 +1,4 @@
-"""Training by way of the hold-out: what is chosen there on `fit/` is then fitted on everything."""
+"""Training in two steps: a model of `fit/` makes the choices on the hold-out, then everything is fitted with them."""
 
 import dataclasses
 import json
@@ -21,88 +21,112 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What the hold-out decided, and the embeddings of `fit/` that it was decided with."""
+class HoldoutChoice:
+    """What was chosen on the hold-out.
+
+    Args:
+        record: of the training of `fit/`, with the share of the schedule after which to stop.
+        weights: of the score's terms.
+        embeddings: of `fit/`, with which everything was chosen.
+        encoder_share: how much of the session encoder is served; 0 = sessions are the weighted mean of their items.
+        reranker: weights of the pre-ranker; None = none is served.
+    """
 
     record: "TrainingRecord"
     weights: "ScoreWeights"
     embeddings: "Embeddings"
-    session: float = 0.0
-    """The share of a session encoder that is to be followed; 0 = sessions are asked for by the mean."""
-    prerank: "RerankerWeights | None" = None
-    """The pre-ranker's weights, if there is to be one."""
+    encoder_share: float = 0.0
+    reranker: "RerankerWeights | None" = None
 
     def save(self, folder: Path) -> None:
         """Write `embeddings/` and `choice.json`."""
         self.embeddings.save(folder / "embeddings")
-        record = dataclasses.asdict(self.record)
-        choice = {"record": record, "weights": self.weights.model_dump(), "session": self.session}
-        choice["prerank"] = None if self.prerank is None else dataclasses.asdict(self.prerank)
-        (folder / "choice.json").write_text(json.dumps(choice, indent=1), encoding="utf-8")
+        content = {
+            "record": dataclasses.asdict(self.record),
+            "weights": self.weights.model_dump(),
+            "session": self.encoder_share,
+            "prerank": None if self.reranker is None else dataclasses.asdict(self.reranker),
+        }
+        (folder / "choice.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "Chosen":
-        """Read back what `save` wrote."""
+    def load(cls, folder: Path) -> "HoldoutChoice":
+        """Read what `save` wrote."""
         from jobs.pipeline.rerank_stage import RerankerWeights
         from model.embeddings import Embeddings
         from model.trained import TrainingRecord
         from retrieval.config import ScoreWeights
 
-        choice = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
-        record = choice["record"] | {"curve": tuple(tuple(row) for row in choice["record"]["curve"])}
-        weights = ScoreWeights(**choice["weights"])
-        prerank = RerankerWeights(**choice["prerank"]) if choice["prerank"] else None
-        parts = (TrainingRecord(**record), weights, Embeddings.load(folder / "embeddings"))
-        return cls(*parts, choice["session"], prerank)
+        content = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
+        record = content["record"] | {"curve": tuple(tuple(row) for row in content["record"]["curve"])}
+        return cls(
+            TrainingRecord(**record),
+            ScoreWeights(**content["weights"]),
+            Embeddings.load(folder / "embeddings"),
+            content["session"],
+            RerankerWeights(**content["prerank"]) if content["prerank"] else None,
+        )
 
 
 def choose(
     graph: Path, config: Config, report: ProgressCallback, *, start: "WarmStart | None" = None, half: int | None = None
-) -> Chosen:
-    """Fit `fit/`, and choose on the hold-out when to stop and how the terms of the score weigh.
+) -> HoldoutChoice:
+    """Fit `fit/`, and choose on the hold-out when to stop, how the terms of the score weigh, and which parts to serve.
 
     Args:
+        graph: folder of the item graph.
+        config: of the whole system.
+        report: told about the progress.
         start: an earlier model whose weights training begins with.
-        half: 0 or 1: that half of the hold-out's sessions alone, so that the other can judge.
+        half: 0 or 1: choices use that half of the hold-out's sessions alone, so that the other half can judge.
     """
-    from jobs.pipeline.holdout import HoldOut
-    from jobs.pipeline.rerank_stage import better_than_retrieval
-    from jobs.pipeline.session_stage import better_than_the_mean
+    from jobs.pipeline.holdout import HoldoutEvaluation
+    from jobs.pipeline.rerank_stage import choose_reranker, read_counters
+    from jobs.pipeline.session_stage import choose_encoder
     from model.graph import load_graph
     from model.trainer import train
     from retrieval.ranking.embedding_ranker import EmbeddingRanker
 
-    holdout = HoldOut.of(graph, config, half)
+    holdout = HoldoutEvaluation.load(graph, config, half)
     fitted = train(
         load_graph(graph, "fit", graph / "tables" / "items"),
         config.model,
-        validate=holdout.rate if holdout else None,
+        validate=holdout.hits if holdout else None,
         start=start,
         progress=report,
     )
     weights = config.retrieval.weights()
     if holdout is not None:
         report("weights of the score", 1.0)
-        weights = holdout.weights(fitted.embeddings)
+        weights = holdout.choose_weights(fitted.embeddings)
         log.info(
             "weights of the score: prior %g, direct edges %g, popularity %g, viewed before %g",
             *(weights.prior, weights.direct, weights.popularity, weights.revisit),
         )
-    better, prerank = None, None
+    encoder, encoder_share, reranker = None, 0.0, None
     if config.session.enabled:
-        better = better_than_the_mean(graph, fitted.embeddings, weights, config, report, half)
-    encoder, followed = better or (None, 0.0)
+        encoder, encoder_share = choose_encoder(graph, fitted.embeddings, weights, config, report, half)
     if config.prerank.enabled and holdout is not None:
-        ranker = holdout.rankers(fitted.embeddings)(weights)
+        ranker = holdout.ranker_of(fitted.embeddings)(weights)
         ranker = EmbeddingRanker(ranker.catalogue, ranker.edges, config.retrieval, encoder)
-        prerank = better_than_retrieval(graph, ranker, config, report, half)
-    return Chosen(fitted.record, weights, fitted.embeddings, followed, prerank)
+        report("counters", 0.0)
+        counters = read_counters(graph, ranker.catalogue.item_ids, "fit")
+        reranker = choose_reranker(graph, ranker, counters, config, report, half)
+    return HoldoutChoice(fitted.record, weights, fitted.embeddings, encoder_share, reranker)
 
 
 def fit_everything(
     graph: Path, config: Config, share: float, report: ProgressCallback, *, start: "WarmStart | None" = None
 ) -> "Trained":
-    """Fit `full/` for the share of the schedule that was chosen."""
+    """Fit `full/` for the chosen share of the schedule.
+
+    Args:
+        graph: folder of the item graph.
+        config: of the whole system.
+        share: of the training schedule, after which to stop.
+        report: told about the progress.
+        start: an earlier model whose weights training begins with.
+    """
     from model.graph import load_graph
     from model.trainer import train
 

@@ -1,4 +1,4 @@
-"""Local files that are whole or not there: checksums, replacing in one step, telling a full disk."""
+"""Local files that are either whole or missing: checksums, replacement in one step, detection of a full disk."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ from jobs.workspace.manifest import FileRecord
 
 
 def flushed(path: Path) -> FileRecord:
-    """Read the file, make sure that it is on the disk, and return its size and SHA-256."""
+    """Read the file, make sure that it is on disk, and return its size and SHA-256."""
     digest = sha256(path)
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
@@ -22,32 +22,43 @@ def flushed(path: Path) -> FileRecord:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of the content, in hex, read in pieces."""
+    """Return the SHA-256 of the content in hex; the file is read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
-    """What is wrong with the file: not there, not of the recorded size or, with `verify`, not of that content."""
+    """Compare a file with its record, and return what is wrong with it; None if nothing is.
+
+    Args:
+        path: the file.
+        expected: its recorded size and checksum.
+        verify: whether to read the content and compare its SHA-256 as well.
+    """
     if not path.is_file():
         return f"{path} is missing, but the manifest lists it ({expected.bytes:,} bytes)"
     if path.stat().st_size != expected.bytes:
         return f"{path} has {path.stat().st_size:,} bytes, the manifest says {expected.bytes:,}"
-    if verify and (found := sha256(path)) != expected.sha256:
-        return f"{path} has SHA-256 {found}, the manifest says {expected.sha256}"
+    if verify and (actual := sha256(path)) != expected.sha256:
+        return f"{path} has SHA-256 {actual}, the manifest says {expected.sha256}"
     return None
 
 
 def check_output(path: Path, suffix: str = "") -> None:
-    """Find out before the work whether a file can be written there.
+    """Check before any work is done whether the output file of a command can be written.
+
+    Args:
+        path: the file, as given with --output.
+        suffix: what its name must end in, e.g. `.parquet`.
 
     Raises:
-        OutputError: the path does not end in `suffix`, is a folder, or its folder cannot be made or written to.
+        OutputError: the name does not end in `suffix`, the path is a folder, or its folder cannot be created or
+            written to.
     """
     if path.is_dir():
         raise OutputError(f"--output {path} is a folder; give a file in it, e.g. {path / ('out' + suffix)}")
     if suffix and path.suffix != suffix:
-        raise OutputError(f"--output {path}: the name must end in {suffix}, as that is what is written")
+        raise OutputError(f"--output {path}: the name must end in {suffix}, the format that is written")
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not folder.is_dir():
         raise OutputError(f"--output {path}: {folder} is a file, expected a folder")
@@ -56,7 +67,12 @@ def check_output(path: Path, suffix: str = "") -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace the file in one step: whoever reads it sees the old content or the new, never a part."""
+    """Replace the file in one step: a reader sees the old content or the new, never a part of it.
+
+    Args:
+        path: the file.
+        content: its new content.
+    """
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with scratch.open("xb") as stream:
@@ -70,7 +86,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def flush(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut."""
+    """Flush the folder itself, so that a rename inside it survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -78,12 +94,26 @@ def flush(folder: Path) -> None:
         os.close(handle)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a file available under a second path: a hard link on the same disk, else a copy.
+
+    Args:
+        source: an existing file that never changes.
+        target: the new path; its folder is created.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 @contextlib.contextmanager
 def full_disk(folder: Path) -> Iterator[None]:
-    """Turn a full disk inside the block into an error that says where and what to do.
+    """Turn a full disk inside the block into an error that says where, and what to do.
 
     Raises:
-        WorkspaceFullError: it ran full; whatever else is raised is raised on.
+        WorkspaceFullError: the disk ran full. Other errors pass through.
     """
     try:
         yield
@@ -91,14 +121,14 @@ def full_disk(folder: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         raise WorkspaceFullError(
-            f"no space left while building in {folder}, whose disk has {shutil.disk_usage(folder).free:,} bytes free "
-            f"({error}). Nothing was published, the version before stays current. Free some space and run again"
+            f"no space left while building in {folder}; its disk has {shutil.disk_usage(folder).free:,} bytes free "
+            f"({error}). Nothing was published, and the current version stays. Free some space and run again"
         ) from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether the error, or one that it was raised from, says that the disk (or the quota) is full."""
-    # Spark and safetensors wrap the system's error in their own, and keep only its words.
+    """Return whether the error, or one that caused it, says that the disk or the quota is full."""
+    # Spark and safetensors wrap the system's error in their own and keep only its text.
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

@@ -1,7 +1,8 @@
-"""Stages whose outputs are kept: one that was done with the same inputs is not done again.
+"""Checkpoints: the outputs of finished stages, kept on disk so that a build that was stopped can go on after them.
 
-A stage builds in a scratch folder that becomes its folder in one step, when all of it is on the disk and `stage.json`
-says what went in and what came out. Whatever kills a run, its finished stages are there for the next.
+A stage is a step of a build. It writes into a scratch folder, which becomes the stage's own folder in one step, once
+all files are on disk and `stage.json` records the inputs and the outputs. Nothing that kills a process can leave half a
+stage.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jobs.progress import ProgressCallback, StageProgress
-from jobs.workspace.atomic_files import damage, flush, flushed, full_disk, write_whole
+from jobs.workspace.atomic_files import damage, flush, flushed, full_disk, link_or_copy, write_whole
 from jobs.workspace.manifest import FileRecord
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,12 @@ STAMP = "stage.json"
 
 
 class Stamp(BaseModel):
-    """What a stage was made from, and the size and checksum of each of its files."""
+    """The content of `stage.json`.
+
+    Args:
+        inputs: name → fingerprint of each input of the stage.
+        files: path below the stage's folder → size and checksum of each output.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,73 +41,100 @@ class Stamp(BaseModel):
 
 
 @dataclass(frozen=True)
-class Done:
-    """A finished stage: its folder, a mark that later stages name as their input, and whether it was there already."""
+class StageResult:
+    """A finished stage.
+
+    Args:
+        folder: holds its outputs, and `stage.json`.
+        fingerprint: of its inputs; later stages that read the outputs name it among their own inputs.
+        reused: whether an earlier run had finished it.
+    """
 
     folder: Path
-    mark: str
+    fingerprint: str
     reused: bool
 
+    def link_into(self, target: Path) -> None:
+        """Hard-link the outputs into another folder, without `stage.json`; copy them where linking is impossible."""
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file() and path.name != STAMP:
+                link_or_copy(path, target / path.relative_to(self.folder))
 
-class Stages:
-    """The stages of one job below one folder, each in a folder of its own name. One process at a time."""
+
+class Checkpoints:
+    """The stages of one build: each has a folder of its own name below `folder`. For one process at a time."""
 
     def __init__(self, folder: Path, progress: StageProgress) -> None:
         self.folder = folder
         self.progress = progress
         self.reused: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.part"):
-            log.warning("removing what a dead run left behind: %s", left)
-            shutil.rmtree(left, ignore_errors=True)
+        for scratch in folder.glob(".*.part"):
+            log.warning("removing what an interrupted run left behind: %s", scratch)
+            shutil.rmtree(scratch, ignore_errors=True)
 
-    def run(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path, ProgressCallback], None]) -> Done:
-        """The finished stage: as it is there, or built now.
+    def run(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        build: Callable[[Path, ProgressCallback], None],
+        *,
+        label: str | None = None,
+    ) -> StageResult:
+        """Return the finished stage: the one on disk if its inputs are the same and its files whole, else a new one.
 
         Args:
-            inputs: everything that the outputs depend on, as JSON; the marks of earlier stages among them.
-            build: writes the outputs into the folder that it is given.
+            name: of the stage and its folder.
+            inputs: everything that the outputs depend on, as JSON; fingerprints of earlier stages among them.
+            build: writes the outputs into the folder that it gets.
+            label: the name that the progress shows and records; by default `name`.
 
         Raises:
-            WorkspaceFullError: the disk ran full. What `build` raises is raised on; the stage is then not there.
+            WorkspaceFullError: the disk ran full. Errors of `build` pass through. The stage is then not finished.
         """
-        wanted = {key: _mark(value) for key, value in inputs.items()}
+        fingerprints = {key: _fingerprint(value) for key, value in inputs.items()}
         target = self.folder / name
-        changed = self._changed(target, wanted)
-        if not changed:
-            log.info("%s: nothing changed, not done again", name)
+        reason = _reason_to_build(target, fingerprints)
+        if reason is None:
+            log.info("%s: finished by an earlier run with the same inputs, reused", name)
             self.reused.append(name)
-            return Done(target, _mark(wanted), True)
+            return StageResult(target, _fingerprint(fingerprints), reused=True)
         if target.exists():
-            log.info("%s: done again, as %s", name, changed)
+            log.info("%s: built again, because %s", name, reason)
         scratch = self.folder / f".{name}-{uuid.uuid4().hex[:8]}.part"
         try:
-            with self.progress.stage(name) as report, full_disk(self.folder):
+            with self.progress.stage(label or name) as report, full_disk(self.folder):
                 scratch.mkdir()
                 build(scratch, report)
                 paths = sorted(path for path in scratch.rglob("*") if path.is_file())
                 files = {path.relative_to(scratch).as_posix(): flushed(path) for path in paths}
-                write_whole(scratch / STAMP, Stamp(inputs=wanted, files=files).model_dump_json(indent=1).encode())
+                stamp = Stamp(inputs=fingerprints, files=files)
+                write_whole(scratch / STAMP, stamp.model_dump_json(indent=1).encode())
                 shutil.rmtree(target, ignore_errors=True)
                 scratch.replace(target)
                 flush(self.folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return Done(target, _mark(wanted), False)
+        return StageResult(target, _fingerprint(fingerprints), reused=False)
 
-    def _changed(self, target: Path, wanted: dict[str, str]) -> str | None:
-        """Why the stage must be done, None if it need not."""
-        try:
-            stamp = Stamp.model_validate_json((target / STAMP).read_bytes())
-        except (OSError, ValidationError):
-            return "it is not there, or not whole"
-        if differing := sorted(key for key in {*wanted, *stamp.inputs} if wanted.get(key) != stamp.inputs.get(key)):
-            return f"{', '.join(differing)} changed"
-        return next(
-            (bad for file, was in stamp.files.items() if (bad := damage(target / file, was, verify=True))), None
-        )
+    def remove(self) -> None:
+        """Delete all stages; their outputs are published, or of no use any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _mark(value: Any) -> str:
+def _reason_to_build(target: Path, fingerprints: dict[str, str]) -> str | None:
+    """Why the stage in the folder `target` cannot be reused; None if it can."""
+    try:
+        stamp = Stamp.model_validate_json((target / STAMP).read_bytes())
+    except (OSError, ValidationError):
+        return "it is missing or incomplete"
+    names = {*fingerprints, *stamp.inputs}
+    if changed := sorted(name for name in names if fingerprints.get(name) != stamp.inputs.get(name)):
+        return f"{', '.join(changed)} changed"
+    damages = (damage(target / file, record, verify=True) for file, record in stamp.files.items())
+    return next((text for text in damages if text), None)
+
+
+def _fingerprint(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""One writer at a time: the `lock` file of a workspace, which names its owner. Used by `workspace` alone."""
+"""The `lock` file of a workspace, which lets one process write at a time and names it. Only `workspace` uses it."""
 
 import contextlib
 import fcntl
@@ -24,7 +24,7 @@ _TORN_SECONDS = 60.0
 
 
 class Owner(BaseModel):
-    """Who holds the lock. `started` tells a process from a later one that was given the same pid."""
+    """The process that holds a lock. `started` distinguishes it from a later process with the same pid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +37,7 @@ class Owner(BaseModel):
 
     @classmethod
     def this_process(cls) -> "Owner":
+        """Describe the calling process, with a token of its own."""
         return cls(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -47,19 +48,23 @@ class Owner(BaseModel):
         )
 
     def is_dead(self) -> bool:
-        """Whether the owner ran on this host and runs no more; of other hosts nothing is known."""
+        """Return whether the owner ran on this host and has ended. An owner on another host never counts as dead."""
         return self.host == socket.gethostname() and _start_time(self.pid) != self.started
 
 
 def acquire(fs: Any, path: str, uri: str) -> Owner:
-    """Write the lock file at `path`, or say who holds it.
+    """Write the lock file for this process.
 
-    A dead local owner's lock is replaced. Looking at it and replacing it happen under an `flock` of the
-    folder, so that of two runs that find the same dead owner only one takes over; the exclusive create keeps
-    hosts apart.
+    The lock of a dead local owner is replaced. Reading and replacing it happen under an `flock` of the folder, so that
+    only one of two runs that find the same dead owner takes over. Across hosts, creating the file exclusively decides.
+
+    Args:
+        fs: the file system of the workspace.
+        path: of the lock file.
+        uri: of the workspace, for messages.
 
     Raises:
-        WorkspaceBusyError: Somebody else holds the lock.
+        WorkspaceBusyError: another process holds the lock; the message names it.
     """
     mine = Owner.this_process()
     with _one_at_a_time(fs, path):
@@ -68,7 +73,7 @@ def acquire(fs: Any, path: str, uri: str) -> Owner:
             logger.warning("taking over the lock of %s: its process %d (%s) is gone", uri, holder.pid, holder.command)
             fs.rm_file(path)
         elif holder is None and _is_torn(fs, path):
-            logger.warning("taking over the lock of %s: %s says nothing, and nobody is writing it", uri, path)
+            logger.warning("taking over the lock of %s: %s is unreadable, and nobody is writing it", uri, path)
             fs.rm_file(path)
         try:
             with fs.open(path, "xb") as stream:
@@ -79,7 +84,7 @@ def acquire(fs: Any, path: str, uri: str) -> Owner:
 
 
 def _write(fs: Any, path: str, stream: Any, mine: Owner) -> None:
-    """All of it or nothing: a full disk must not leave a lock that nobody holds."""
+    """Write all of the lock or nothing: a full disk must not leave a lock that nobody holds."""
     try:
         stream.write(mine.model_dump_json().encode())
         stream.flush()
@@ -89,7 +94,7 @@ def _write(fs: Any, path: str, stream: Any, mine: Owner) -> None:
 
 
 def _is_torn(fs: Any, path: str) -> bool:
-    """Whether a local lock that cannot be read has been so for longer than it takes to write one."""
+    """Return whether a local lock has been unreadable for longer than writing one takes."""
     if "file" not in fs.protocol:
         return False
     try:
@@ -99,7 +104,12 @@ def _is_torn(fs: Any, path: str) -> bool:
 
 
 def read(fs: Any, path: str) -> Owner | None:
-    """Return the lock's owner; None when there is no lock, or one that cannot be read."""
+    """Return the owner of a lock; None if there is no lock, or an unreadable one.
+
+    Args:
+        fs: the file system of the workspace.
+        path: of the lock file.
+    """
     try:
         return Owner.model_validate_json(fs.cat_file(path))
     except (FileNotFoundError, ValidationError, json.JSONDecodeError):
@@ -107,7 +117,13 @@ def read(fs: Any, path: str) -> Owner | None:
 
 
 def release(fs: Any, path: str, mine: Owner) -> None:
-    """Remove the lock if it is still ours."""
+    """Remove the lock if this process still holds it.
+
+    Args:
+        fs: the file system of the workspace.
+        path: of the lock file.
+        mine: the owner that `acquire` returned.
+    """
     holder = read(fs, path)
     if holder is not None and holder.token == mine.token:
         fs.rm_file(path)
@@ -128,7 +144,7 @@ def _one_at_a_time(fs: Any, path: str) -> Iterator[None]:
 
 def _busy(holder: Owner | None, path: str, uri: str) -> str:
     if holder is None:
-        return f"workspace {uri} is locked by an unknown owner: if no run is writing to it, delete {path}"
+        return f"workspace {uri} is locked by an unknown owner; if no run is writing to it, delete {path}"
     age = datetime.now(UTC).replace(microsecond=0) - holder.since
     return (
         f"workspace {uri} is being written by process {holder.pid} on {holder.host} since "
@@ -138,15 +154,15 @@ def _busy(holder: Owner | None, path: str, uri: str) -> str:
 
 
 def _start_time(pid: int) -> str:
-    """When the process started, in the kernel's words; "" when it runs no more, "?" where nobody can tell."""
+    """Return when a process started, as the kernel writes it; "" if it has ended, "?" if that cannot be known."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return ""
     except PermissionError:
-        pass  # it runs, as somebody else
+        pass  # it runs under another user
     try:
-        # Fields 3 (state) and 22 (start); the command name before them is in parentheses and may hold blanks.
+        # Fields 3 (state) and 22 (start); the command name before them stands in parentheses and may contain blanks.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "?"

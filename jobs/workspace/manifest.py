@@ -1,7 +1,7 @@
-"""What a published version says about itself, and the fingerprint by which the same work is recognised.
+"""The manifest of a published version, and the fingerprint that recognises work already done.
 
-The store writes a `Manifest` as the last file of a version; `jobs.pipeline.build` asks for the `fingerprint` before it
-starts.
+The workspace writes a `Manifest` as the last file of a version. The pipeline compares the `fingerprint` before it
+builds.
 """
 
 import hashlib
@@ -9,13 +9,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.errors import InputNotFoundError
+from jobs.errors import InputNotFoundError, StoreError
 
 FORMAT_VERSION = 1
 ROOMS = ("graph_build", "model", "retrieval", "jobs")
@@ -31,10 +32,14 @@ class FileRecord(BaseModel):
 
 
 class InputFile(BaseModel):
-    """One file that went in: where it was, its size (bytes) and a checksum of its content.
+    """One input file.
 
-    `name` is the path below the folder that was given, empty when the file itself was: a folder's names carry
-    meaning (`date=2026-03-01/`), a single file's does not.
+    Args:
+        path: where it was read.
+        name: its path below the input folder, empty if the input was the file itself: names in a folder carry meaning
+            (`date=2026-03-01/`), the name of a single file does not.
+        bytes: its size.
+        checksum: of its content.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,10 +51,11 @@ class InputFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A version's record of itself: `manifest.json`.
+    """The content of `manifest.json`, which describes a version.
 
-    `as_of` is the time of the last valid event used; `files` (relative path to size and checksum) is filled
-    in by the store when it publishes.
+    Args:
+        as_of: the time of the last valid event that was used.
+        files: relative path → size and checksum; the workspace fills it in when it publishes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,46 +74,85 @@ class Manifest(BaseModel):
 
 
 def version_name(as_of: datetime, fingerprint: str) -> str:
-    """Return `<as-of time, UTC>-<first 8 hex digits of the fingerprint>`, e.g. `20140928T235959-1f0c2a9b`."""
+    """Return `<as-of time, UTC>-<first 8 hex digits of the fingerprint>`, e.g. `20140928T235959-1f0c2a9b`.
+
+    Args:
+        as_of: the version's as-of time, with a time zone.
+        fingerprint: of its inputs, configuration and code.
+
+    Raises:
+        ValueError: the time has no time zone.
+    """
     if as_of.tzinfo is None:
-        raise ValueError(f"as_of must carry a time zone (got {as_of.isoformat()}); the project's times are UTC")
+        raise ValueError(f"as_of has no time zone (got {as_of.isoformat()}), expected one; use UTC")
     return f"{as_of.astimezone(UTC):%Y%m%dT%H%M%S}-{fingerprint[:8]}"
 
 
 def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
     """Return every file behind the given paths or URIs, by role (events, items, ads), with a checksum each.
 
-    Folders are walked in name order; like Spark, names that begin with `.` or `_` are left out. Local files
-    are checksummed by content; elsewhere by what the file system tells about the object (size, ETag, time).
+    Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as Spark does. Checksums of
+    local files cover the content; those of objects elsewhere cover what the store reports (size, ETag, time).
 
     Raises:
-        InputNotFoundError: A path does not exist or is a folder without files.
+        InputNotFoundError: a path does not exist, or is a folder without files.
     """
     return {role: tuple(file for path in paths for file in _files_below(role, path)) for role, paths in inputs.items()}
 
 
 def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, Any], code: str) -> str:
-    """Return 32 hex digits that are equal exactly when input contents, configuration and code are.
+    """Return 32 hex digits that are equal exactly if the contents of the inputs, the configuration and the code are.
 
     Args:
-        inputs: What `describe_inputs` returned. Order within a role counts, the order of the roles does not.
-        config: JSON-like; the order of its keys does not count.
-        code: What `code_version` returned.
+        inputs: result of `describe_inputs`. The order within a role matters, the order of the roles does not.
+        config: JSON-like; the order of its keys does not matter.
+        code: result of `code_version`.
     """
     contents = {role: [(file.name, file.bytes, file.checksum) for file in files] for role, files in inputs.items()}
     text = json.dumps({"inputs": contents, "config": config, "code": code}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def code_version(root: Path | None = None) -> str:
-    """Return 16 hex digits over the four rooms' Python sources: changed code makes a new version."""
-    root = root or Path(__file__).resolve().parents[2]
+def code_version(folders: Mapping[str, Path] | None = None) -> str:
+    """Return 16 hex digits over every file of the four rooms, so that changed code makes a new version.
+
+    Templates, pages, styles and other data files count as code does. Compiled files (`__pycache__`) do not.
+
+    Args:
+        folders: room → its folder; by default those of the imported packages.
+
+    Raises:
+        StoreError: a room's folder is missing or holds no files.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for room in ROOMS:
-        for source in sorted((root / room).rglob("*.py")):
-            content = source.read_bytes()
-            digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    for room, folder in sorted((folders or _room_folders()).items()):
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_source(path)]
+        if not files:
+            raise StoreError(
+                f"the code of {room} was expected in {folder}, which has no files: install the rooms again"
+            )
+        for path in files:
+            content = path.read_bytes()
+            name = f"{room}/{path.relative_to(folder).as_posix()}"
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def _room_folders() -> dict[str, Path]:
+    """Where the rooms are installed; nothing is imported for it."""
+    folders = {}
+    for room in ROOMS:
+        spec = find_spec(room)
+        if spec is None or not spec.submodule_search_locations:
+            raise StoreError(
+                f"the package {room} is not installed: versions are recognised by the code of all four rooms"
+            )
+        folders[room] = Path(next(iter(spec.submodule_search_locations)))
+    return folders
+
+
+def _is_source(path: Path) -> bool:
+    return "__pycache__" not in path.parts and path.suffix != ".pyc"
 
 
 def _files_below(role: str, uri: str) -> list[InputFile]:
@@ -116,16 +161,16 @@ def _files_below(role: str, uri: str) -> list[InputFile]:
         raise InputNotFoundError(f"{role}: {uri} does not exist; give a parquet or CSV file, or a folder of them")
     if fs.isfile(root):
         return [_input_file(fs, root, "")]
-    every = _local_files(Path(root)) if "file" in fs.protocol else fs.find(root)
-    names = {path: path.removeprefix(root.rstrip("/") + "/") for path in every}
-    kept = sorted(path for path, name in names.items() if not any(part[0] in "._" for part in name.split("/")))
-    if not kept:
-        raise InputNotFoundError(f"{role}: the folder {uri} holds no file; expected parquet or CSV files")
-    return [_input_file(fs, path, names[path]) for path in kept]
+    paths = _local_files(Path(root)) if "file" in fs.protocol else fs.find(root)
+    names = {path: path.removeprefix(root.rstrip("/") + "/") for path in paths}
+    visible = sorted(path for path, name in names.items() if not any(part[0] in "._" for part in name.split("/")))
+    if not visible:
+        raise InputNotFoundError(f"{role}: the folder {uri} holds no files; expected parquet or CSV files")
+    return [_input_file(fs, path, names[path]) for path in visible]
 
 
 def _local_files(folder: Path) -> Iterator[str]:
-    """Those of linked folders too, but for links back to a folder above: what the graph build reads."""
+    """All files below the folder, as the graph build reads them: links are followed, except to a folder above."""
     for where, folders, names in os.walk(folder, followlinks=True):
         above = [Path(where).resolve(), *Path(where).resolve().parents]
         folders[:] = [name for name in folders if (Path(where) / name).resolve() not in above]

@@ -1,4 +1,4 @@
-"""Leases: notes in a workspace of the versions that servers serve, so that none of those is deleted."""
+"""Leases: files in a workspace by which servers say what they serve, so that no version in use is deleted."""
 
 import contextlib
 import datetime as dt
@@ -13,27 +13,32 @@ from jobs.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-# A server that says nothing for so long is taken to be gone.
-VALID = dt.timedelta(hours=24)
+# A lease older than this belongs to a server that is gone.
+VALID_FOR = dt.timedelta(hours=24)
 
 
-def served(workspace: Workspace, within: dt.timedelta = VALID) -> set[str]:
-    """The versions that servers have said, within that time, to serve or to be about to."""
-    found: set[str] = set()
-    for path, content in workspace.notes("serving/*.json").items():
+def served_versions(workspace: Workspace, within: dt.timedelta = VALID_FOR) -> set[str]:
+    """Return the versions that servers are serving or loading, according to their leases.
+
+    Args:
+        workspace: where the leases lie.
+        within: the age up to which a lease counts.
+    """
+    versions: set[str] = set()
+    for path, content in workspace.read_files("serving/*.json").items():
         try:
-            said = json.loads(content)
-            if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(said["at"]) <= within:
-                found.update(map(str, said["versions"]))
+            lease = json.loads(content)
+            if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(lease["at"]) <= within:
+                versions.update(map(str, lease["versions"]))
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s says nothing about what is served (%s): delete it", path, error)
-    return found
+            log.warning("%s is not a readable lease of a server (%s): delete it", path, error)
+    return versions
 
 
 class Lease:
-    """A note in the workspace of the versions that this server serves or tries to, so that none of them is deleted.
+    """The lease of this server: the versions that it is serving or loading.
 
-    Where the workspace cannot be written to there is none: keep enough versions then.
+    In a workspace that cannot be written to there is no lease; keep enough versions there.
     """
 
     RENEW_SECONDS = 3600.0
@@ -45,30 +50,30 @@ class Lease:
         self._written = -math.inf
 
     def take(self, version: str) -> None:
-        """This version is about to be served, beside those that were taken and not dropped."""
+        """Add a version that is about to be loaded."""
         self._versions.append(version)
         self._write()
 
     def drop(self, version: str) -> None:
-        """This version is not served any more, or could not be; the note says so when it is renewed next."""
+        """Remove a version that is not served any more, or could not be loaded; takes effect at the next renewal."""
         self._versions.remove(version)
         self._written = -math.inf
 
     def current(self) -> str:
-        """The published version's name; now and then the note is renewed."""
+        """Return the name of the published version, and renew the lease now and then."""
         if time.monotonic() - self._written > self.RENEW_SECONDS:
             self._write()
         return self._workspace.current()
 
     def end(self) -> None:
-        """Nothing is served any more."""
+        """Delete the lease: this server serves nothing any more."""
         with contextlib.suppress(OSError):
-            self._workspace.forget_note(self._name)
+            self._workspace.delete_file(self._name)
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        said = {"versions": self._versions, "at": dt.datetime.now(dt.UTC).isoformat()}
+        lease = {"versions": self._versions, "at": dt.datetime.now(dt.UTC).isoformat()}
         try:
-            self._workspace.note(self._name, json.dumps(said).encode())
+            self._workspace.write_file(self._name, json.dumps(lease).encode())
         except OSError as error:
-            log.debug("no note of what is served: %s", error)
+            log.debug("the lease cannot be written: %s", error)

@@ -1,4 +1,4 @@
-"""A small marketplace that was run once, end to end, through the command line; and workspaces with nothing in them."""
+"""A small marketplace that was run once from end to end through the command line, and empty workspaces."""
 
 import json
 import signal
@@ -14,17 +14,19 @@ import pytest
 
 from jobs.cli.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
-from jobs.workspace.workspace import Manifest, Workspace, version_name
+from jobs.workspace.manifest import Manifest, version_name
+from jobs.workspace.workspace import Workspace
 
 AS_OF = datetime(2026, 3, 15, 23, 59, 59, tzinfo=UTC)
 SMALL_MODEL = {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}}
 
 
-def quiet(_: str, __: float) -> None:
-    """A report to nobody."""
+def ignore_progress(_: str, __: float) -> None:
+    """A progress callback that does nothing."""
 
 
 def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
+    """A manifest with a fingerprint, and nothing else of its own."""
     return Manifest(
         version=version_name(as_of, fingerprint),
         fingerprint=fingerprint,
@@ -36,7 +38,8 @@ def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
 
 
 def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "0" * 32) -> str:
-    with workspace.lock(), workspace.stage() as staged:
+    """Publish a version of one file; return its name."""
+    with workspace.lock(), workspace.scratch_folder() as staged:
         (staged / "index").mkdir()
         (staged / "index" / "vectors.faiss").write_text(content)
         return workspace.publish(staged, manifest(fingerprint)).name
@@ -55,25 +58,28 @@ def any_workspace(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: p
 
 @dataclass(frozen=True)
 class Shop:
+    """A marketplace, the workspace of its version, and the configuration of its build."""
+
     files: MarketplaceFiles
     workspace: Path
     config: Path
 
     @property
     def arguments(self) -> list[str]:
-        """Those of the `run` that built it."""
+        """The arguments of the `run` that built it."""
         tables = {"events": self.files.events, "items": self.files.items, "ads": self.files.ads, "config": self.config}
         named = [part for name, path in tables.items() for part in (f"--{name}", str(path))]
         return [*named, "--workspace", str(self.workspace)]
 
     @property
     def version(self) -> Path:
+        """The folder of the published version."""
         return self.workspace / "versions" / json.loads((self.workspace / "current").read_text())["version"]
 
 
 @pytest.fixture(scope="session")
 def spark_for_commands() -> Any:
-    """Commands find this session instead of starting, and ending, one each."""
+    """A Spark session that commands find, so that they do not start and end one each."""
     from graph_build.spark.session import spark_session
 
     return spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
@@ -92,15 +98,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> S
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that must be refused as wrong input; returns what it said."""
+    """Run a command that must be refused as wrong input; return its error message."""
 
     def run(*arguments: object) -> str:
         capsys.readouterr()
         assert main([str(a) for a in arguments]) == 2
-        _, found, said = capsys.readouterr().err.partition(" ERROR ")
-        assert found
-        assert "Traceback" not in said
-        return said
+        _, error, message = capsys.readouterr().err.partition(" ERROR ")
+        assert error
+        assert "Traceback" not in message
+        return message
 
     return run
 
@@ -110,14 +116,14 @@ def _serving(command: list[Any], cwd: Path) -> Iterator[str]:
     """Start a server, yield its URL once it listens, stop it as a scheduler would."""
     process = subprocess.Popen([str(part) for part in command], cwd=cwd, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    said = []
+    lines = []
     try:
         for line in process.stderr:
-            said.append(line)
+            lines.append(line)
             if "listening on" in line:
                 break
         else:
-            raise AssertionError("".join(said))
+            raise AssertionError("".join(lines))
         yield line.rsplit(" ", 1)[1].strip()
     finally:
         process.send_signal(signal.SIGTERM)
@@ -126,4 +132,5 @@ def _serving(command: list[Any], cwd: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def serving() -> Callable[..., AbstractContextManager[str]]:
+    """A context manager that runs a server's command line in a folder and yields its URL."""
     return _serving

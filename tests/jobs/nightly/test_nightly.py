@@ -1,11 +1,8 @@
-"""Nights on a small marketplace: what they publish and refuse, and that whatever breaks, what is served stays."""
+"""Nights on a small marketplace: what they publish and refuse, and that the served version survives every fault."""
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,11 @@ import pytest
 
 from jobs.cli.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
-from jobs.nightly import nightly, versions
-from jobs.progress import StageProgress
+from jobs.nightly import nightly
 from jobs.workspace import checkpoints
 from jobs.workspace import workspace as store
 from jobs.workspace.workspace import Workspace
+from tests.jobs.faults import broken_stage, run_until_killed
 
 DAYS = [f"2026-03-0{n}" for n in range(2, 7)]
 FIRST, SECOND = DAYS[-2:]
@@ -29,7 +26,7 @@ STAGES = ("fit", "judge", "refit", "index", "canary", "publish")
 
 @dataclass(frozen=True)
 class Night:
-    """A workspace, and the logs by day beside it."""
+    """A workspace of nights, and the logs by day beside it."""
 
     root: Path
     files: MarketplaceFiles
@@ -54,35 +51,14 @@ class Night:
         return main(self.arguments(date, *more))
 
     def intact(self) -> bool:
-        """Whether the served version's every file is as it was published."""
+        """Whether every file of the served version is as it was published."""
         Workspace(self.workspace).open(verify=True)
         return True
 
 
-class BrokenError(RuntimeError):
-    pass
-
-
-@contextmanager
-def breaking(monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException | None = None) -> Iterator[None]:
-    """The stage raises at its beginning."""
-    real = StageProgress.stage
-
-    @contextmanager
-    def broken(self: StageProgress, name: str) -> Iterator[Any]:
-        with real(self, name) as report:
-            if name == stage:
-                raise error or BrokenError(stage)
-            yield report
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageProgress, "stage", broken)
-        yield
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Night:
-    """Three days were stored, and the night of the fourth was published."""
+    """Three days are stored, and the night of the fourth is published."""
     root = tmp_path_factory.mktemp("nights")
     files = generate(MarketplaceConfig.small(), root / "marketplace")
     events = pq.read_table(files.events)
@@ -101,7 +77,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> 
 def half(first: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
     """The second night stopped after its graph."""
     night = copy(first, tmp_path_factory.mktemp("half"))
-    with pytest.MonkeyPatch.context() as patch, breaking(patch, "fit"):
+    with pytest.MonkeyPatch.context() as patch, broken_stage(patch, "fit"):
         assert night.run(SECOND) == 1
     return night
 
@@ -138,7 +114,7 @@ def test_the_first_night_is_published_and_reports(first: Night) -> None:
     assert first.intact()
 
 
-def test_a_night_that_failed_goes_on_where_it_stopped(stopped: Night, first: Night) -> None:
+def test_a_night_that_failed_goes_on_after_its_finished_stages(stopped: Night, first: Night) -> None:
     record = stopped.record(SECOND)
     assert (record["outcome"], record["error"]) == ("failed", "fit")
     assert stopped.current == first.current
@@ -155,9 +131,9 @@ def test_a_night_that_failed_goes_on_where_it_stopped(stopped: Night, first: Nig
     manifest = json.loads((version / "manifest.json").read_text())
     assert manifest["config"]["parent"] == first.current
     assert all(gate["passed"] for gate in manifest["metrics"]["gates"])
-    # The same date again: recognised by what went in, though its stages are gone.
+    # The same date again: recognised by its inputs, though its stages are gone.
     assert stopped.run(SECOND) == 0
-    assert stopped.record(SECOND) == record, "what was published stays on record"
+    assert stopped.record(SECOND) == record, "re-running a published date keeps its record"
     assert 'outcome="unchanged"} 1.0' in (stopped.workspace / "nights" / "lightsage.prom").read_text()
     assert len(list((stopped.workspace / "versions").iterdir())) == 2
     # An earlier night does not replace a later one.
@@ -165,7 +141,7 @@ def test_a_night_that_failed_goes_on_where_it_stopped(stopped: Night, first: Nig
     assert stopped.record(FIRST)["outcome"] == "published"
 
 
-def test_a_gate_that_fails_keeps_what_is_served_and_force_is_recorded(
+def test_a_failed_gate_keeps_the_served_version_and_force_is_recorded(
     stopped: Night, first: Night, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     strict = tmp_path / "strict.toml"
@@ -182,38 +158,38 @@ def test_a_gate_that_fails_keeps_what_is_served_and_force_is_recorded(
     assert stopped.record(SECOND)["reused"] == ["ingest", "graph", "fit", "judge", "refit", "index"]
     manifest = json.loads((stopped.workspace / "versions" / stopped.current / "manifest.json").read_text())
     assert manifest["metrics"]["forced"] == ["neighbours of the probes that stay"]
-    # Whoever goes back from it has judged it: its date is not published again without being forced to.
+    # A rollback was a decision: the version is not published again without --force.
     assert main(["rollback", "--workspace", str(stopped.workspace)]) == 0
     assert stopped.run(SECOND, "--config", strict) == 4
     assert "was published against its gates" in capsys.readouterr().err
     assert stopped.current == first.current
-    assert stopped.record(SECOND)["outcome"] == "published", "what it was stays on record"
+    assert stopped.record(SECOND)["outcome"] == "published", "re-running a published date keeps its record"
 
 
-def test_whoever_is_forgotten_is_in_no_graph_that_a_night_goes_on_with(stopped: Night) -> None:
+def test_a_forgotten_user_is_in_no_graph_of_a_resumed_night(stopped: Night) -> None:
     events = pq.read_table(stopped.root / "log" / FIRST / "events.parquet")
     user = events["user_id"].drop_null()[0].as_py()
     assert main(["forget", "--user", user, "--workspace", str(stopped.workspace)]) == 0
-    with pytest.MonkeyPatch.context() as patch, breaking(patch, "graph"):
+    with pytest.MonkeyPatch.context() as patch, broken_stage(patch, "graph"):
         assert stopped.run(SECOND) == 1, "the graph is built again"
     assert stopped.record(SECOND)["reused"] == ["ingest"]
 
 
-def test_old_versions_that_cannot_be_cleared_away_do_not_undo_a_night(
+def test_old_versions_that_cannot_be_deleted_do_not_undo_a_night(
     stopped: Night, first: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: object) -> None:
         raise PermissionError("Operation not permitted")
 
-    monkeypatch.setattr(versions, "clear_old", busy)
+    monkeypatch.setattr(nightly, "delete_old_versions", busy)
     assert stopped.run(SECOND) == 0
     record = stopped.record(SECOND)
     assert (record["outcome"], record["version"]) == ("published", stopped.current)
     assert stopped.current != first.current
-    assert any("could not be cleared away: Operation not permitted" in doubt for doubt in record["doubts"])
+    assert any("could not be deleted: Operation not permitted" in doubt for doubt in record["doubts"])
 
 
-def test_an_unreadable_version_before_is_passed_over_and_said(stopped: Night, first: Night) -> None:
+def test_an_unreadable_parent_is_passed_over_with_a_warning(stopped: Night, first: Night) -> None:
     broken = stopped.workspace / "versions" / first.current / "embeddings" / "item.npy"
     broken.write_bytes(broken.read_bytes()[:-100])
     assert stopped.run(SECOND) == 0
@@ -272,55 +248,24 @@ def full(path: Path, content: bytes) -> None:
     raise OSError(28, "No space left on device", str(path))
 
 
-KILLER = """
-import os, signal, sys
-from contextlib import contextmanager
-from jobs import progress
-from jobs.workspace import atomic_files as files, checkpoints as stages, workspace as store
-where, arguments = sys.argv[1], sys.argv[2:]
-def die(): os.kill(os.getpid(), signal.SIGKILL)
-def deadly(module, name, when):
-    real = getattr(module, name)
-    def wrapped(path, content):
-        if when(path): die()
-        return real(path, content)
-    setattr(module, name, wrapped)
-real = progress.StageProgress.stage
-@contextmanager
-def stage(self, name):
-    if where == name: die()
-    with real(self, name) as report:
-        yield report
-progress.StageProgress.stage = stage
-deadly(stages, "write_whole", lambda path: where == f"stamp of {path.parent.name.strip('.').rsplit('-', 1)[0]}")
-deadly(store, "write_whole", lambda path: where == path.name)
-from jobs.cli.cli import main
-sys.exit(main(arguments))
-"""
+def killed(night: Night, point: str) -> None:
+    run_until_killed(night.arguments(SECOND), point)
 
 
-def killed(night: Night, where: str) -> None:
-    """A run of its own that kills itself there: in a stage's beginning, or before a file is written."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, where, *night.arguments(SECOND)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == -9, done.stderr
-
-
-# The matrix: every stage and every write of the store, each with a kill and a full disk. One night suffers them one
-# after the other: an attempt that reaches a later place has finished what the fault before it broke off.
+# The matrix: every stage and every write of the workspace, each with a kill and a full disk. One night suffers them in
+# turn: an attempt that reaches a later point has finished the stages before it.
 
 
 @pytest.mark.slow
 def test_a_kill_anywhere_leaves_the_served_version_and_a_rerun_finishes(stopped: Night, first: Night) -> None:
-    places = [place for stage in STAGES[:4] for place in (stage, f"stamp of {stage}")]
-    for place in [*places, *STAGES[4:], "manifest.json"]:
-        killed(stopped, place)
-        assert stopped.current == first.current, place
-        assert stopped.intact(), place
-    for place in ("current", "night.json"):
-        killed(stopped, place)
-        assert stopped.intact(), place
+    points = [point for stage in STAGES[:4] for point in (stage, f"stamp of {stage}")]
+    for point in [*points, *STAGES[4:], "manifest.json"]:
+        killed(stopped, point)
+        assert stopped.current == first.current, point
+        assert stopped.intact(), point
+    for point in ("current", "night.json"):
+        killed(stopped, point)
+        assert stopped.intact(), point
     assert stopped.run(SECOND) == 0
     assert stopped.record(SECOND)["version"] == stopped.current != first.current
     assert stopped.intact()
@@ -329,10 +274,10 @@ def test_a_kill_anywhere_leaves_the_served_version_and_a_rerun_finishes(stopped:
 
 @pytest.mark.slow
 def test_a_kill_while_spark_works(published: Night, first: Night) -> None:
-    for place in ("ingest", "graph", "stamp of graph"):
-        killed(published, place)
-        assert published.current == first.current, place
-        assert published.intact(), place
+    for point in ("ingest", "graph", "stamp of graph"):
+        killed(published, point)
+        assert published.current == first.current, point
+        assert published.intact(), point
     assert published.run(SECOND) == 0
     assert published.record(SECOND)["outcome"] == "published"
 
@@ -340,7 +285,7 @@ def test_a_kill_while_spark_works(published: Night, first: Night) -> None:
 @pytest.mark.slow
 def test_a_full_disk_in_any_stage(published: Night, first: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     for stage in ("ingest", "graph", *STAGES):
-        with breaking(monkeypatch, stage, OSError(28, "No space left on device")):
+        with broken_stage(monkeypatch, stage, OSError(28, "No space left on device")):
             assert published.run(SECOND) == 1, stage
         assert published.current == first.current, stage
         assert published.intact(), stage
@@ -353,20 +298,20 @@ def test_a_full_disk_in_any_stage(published: Night, first: Night, monkeypatch: p
 def test_a_full_disk_in_every_write(stopped: Night, first: Night, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real: Callable[[Path, bytes], None] = module.write_whole
     for survived in range(20):
-        left = survived
+        remaining = survived
 
-        def writes(path: Path, content: bytes) -> None:
-            nonlocal left
-            if left == 0:
+        def write_whole(path: Path, content: bytes) -> None:
+            nonlocal remaining
+            if remaining == 0:
                 full(path, content)
-            left -= 1
+            remaining -= 1
             real(path, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "write_whole", writes)
+            patch.setattr(module, "write_whole", write_whole)
             code = stopped.run(SECOND)
         assert stopped.intact()
-        if left > 0:
+        if remaining > 0:
             break
         assert code in (0, 1)
     assert code == 0

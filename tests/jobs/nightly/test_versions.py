@@ -1,4 +1,4 @@
-"""Versions are listed, gone back to, compared and cleared, and none that is served is ever deleted."""
+"""Versions are listed, published again, compared and deleted, but never deleted while a server serves them."""
 
 import datetime as dt
 import json
@@ -11,9 +11,10 @@ from jobs.cli.cli import main
 from jobs.cli.serve import serve
 from jobs.config import Config
 from jobs.errors import NoVersionError, StoreError
-from jobs.nightly.versions import clear_old, diff, listed, rollback
+from jobs.nightly.versions import delete_old_versions, diff, list_versions, rollback
+from jobs.workspace.manifest import Manifest
 from jobs.workspace.server_leases import Lease
-from jobs.workspace.workspace import Manifest, Workspace
+from jobs.workspace.workspace import Workspace
 
 NAMES = [f"2026030{n}T000000-0000000{n}" for n in range(1, 6)]
 
@@ -29,38 +30,45 @@ def publish(workspace: Workspace, name: str, parent: str | None = None, **metric
         metrics=metrics,
         summary={"nodes": 5, "edges": {"swing": 2, "co_search": 1}},
     )
-    with workspace.lock(), workspace.stage() as staged:
+    with workspace.lock(), workspace.scratch_folder() as staged:
         (staged / "file").write_text(name)
         workspace.publish(staged, manifest)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    found = Workspace(tmp_path / "ws")
+    workspace = Workspace(tmp_path / "ws")
     for before, name in zip([None, *NAMES], NAMES, strict=False):
-        publish(found, name, before, forced=["edges"] if name == NAMES[2] else [])
-    return found
+        publish(workspace, name, before, forced=["edges"] if name == NAMES[2] else [])
+    return workspace
 
 
-def clear(workspace: Workspace, keep: int) -> list[str]:
+def delete_old(workspace: Workspace, keep: int) -> list[str]:
     with workspace.lock():
-        return clear_old(workspace, keep)
+        return delete_old_versions(workspace, keep)
 
 
-def test_what_is_listed(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_versions_are_listed_with_their_figures_and_their_damage(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     (Path(workspace.uri) / "versions" / NAMES[0] / "file").unlink()
-    found = listed(workspace)
-    assert [one.name for one in found] == NAMES
-    assert [one.current for one in found] == [False] * 4 + [True]
-    assert (found[2].items, found[2].edges, found[2].parent, found[2].forced) == (5, 3, NAMES[1], ("edges",))
-    assert found[0].wrong is not None
-    assert "is missing" in found[0].wrong
+    versions = list_versions(workspace)
+    assert [version.name for version in versions] == NAMES
+    assert [version.current for version in versions] == [False] * 4 + [True]
+    assert (versions[2].items, versions[2].edges, versions[2].parent, versions[2].forced) == (
+        5,
+        3,
+        NAMES[1],
+        ("edges",),
+    )
+    assert versions[0].damage is not None
+    assert "is missing" in versions[0].damage
     assert main(["versions", "--workspace", workspace.uri]) == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in NAMES)
+    output = capsys.readouterr().out
+    assert all(name in output for name in NAMES)
 
 
-def test_rollback_goes_to_the_parent_or_to_what_is_named(workspace: Workspace) -> None:
+def test_rollback_goes_to_the_parent_or_to_the_named_version(workspace: Workspace) -> None:
     assert rollback(workspace, None) == (NAMES[4], NAMES[3])
     assert rollback(workspace, NAMES[1]) == (NAMES[3], NAMES[1])
     assert workspace.current() == NAMES[1]
@@ -73,7 +81,7 @@ def test_rollback_goes_to_the_parent_or_to_what_is_named(workspace: Workspace) -
     assert workspace.current() == NAMES[0]
 
 
-def test_a_damaged_version_is_not_gone_back_to(workspace: Workspace) -> None:
+def test_rollback_refuses_a_damaged_version(workspace: Workspace) -> None:
     (Path(workspace.uri) / "versions" / NAMES[3] / "file").write_text("other")
     assert main(["rollback", "--workspace", workspace.uri]) == 2
     assert workspace.current() == NAMES[4]
@@ -81,27 +89,27 @@ def test_a_damaged_version_is_not_gone_back_to(workspace: Workspace) -> None:
 
 def test_the_newest_stay_and_the_current_one_and_its_parent(workspace: Workspace) -> None:
     rollback(workspace, NAMES[1])
-    assert clear(workspace, 2) == [NAMES[2]]
+    assert delete_old(workspace, 2) == [NAMES[2]]
     assert workspace.versions() == [NAMES[0], NAMES[1], NAMES[3], NAMES[4]]
-    assert clear(workspace, 9) == []
+    assert delete_old(workspace, 9) == []
 
 
-def test_what_a_server_serves_stays_until_it_ends(workspace: Workspace) -> None:
+def test_a_version_that_a_server_serves_stays_until_the_server_ends(workspace: Workspace) -> None:
     lease = Lease(workspace)
     lease.take(NAMES[0])
     lease.take(NAMES[1])  # being loaded, while the first is still served
-    assert clear(workspace, 1) == [NAMES[2]]
+    assert delete_old(workspace, 1) == [NAMES[2]]
     lease.drop(NAMES[1])  # refused
     lease.take(NAMES[4])
-    assert clear(workspace, 1) == [NAMES[1]], "the first is served on"
+    assert delete_old(workspace, 1) == [NAMES[1]], "the first is still served"
     lease.drop(NAMES[0])
     assert lease.current() == NAMES[4]
-    assert clear(workspace, 1) == [NAMES[0]]
+    assert delete_old(workspace, 1) == [NAMES[0]]
     lease.end()
     assert workspace.versions() == NAMES[3:]
 
 
-def test_a_server_opens_the_version_that_it_holds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_opens_the_version_of_its_lease(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     take, opened = Lease.take, []
 
     def another_is_published_meanwhile(lease: Lease, name: str) -> None:
@@ -119,11 +127,11 @@ def test_a_server_opens_the_version_that_it_holds(workspace: Workspace, monkeypa
     assert opened == [NAMES[4]]
 
 
-def test_an_old_or_unreadable_note_keeps_nothing(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_old_or_unreadable_lease_protects_nothing(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     old = {"versions": [NAMES[0]], "at": "2020-01-01T00:00:00+00:00"}
-    workspace.note("serving/gone-1.json", json.dumps(old).encode())
-    workspace.note("serving/broken-2.json", b"{")
-    assert clear(workspace, 2) == NAMES[:3]
+    workspace.write_file("serving/gone-1.json", json.dumps(old).encode())
+    workspace.write_file("serving/broken-2.json", b"{")
+    assert delete_old(workspace, 2) == NAMES[:3]
     assert "broken-2.json" in caplog.text
 
 
@@ -134,13 +142,13 @@ def test_the_current_version_cannot_be_removed(workspace: Workspace) -> None:
         workspace.remove(NAMES[0])
 
 
-def test_a_server_where_nothing_can_be_written_serves_all_the_same(
+def test_a_server_works_without_a_lease_in_a_read_only_workspace(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(workspace, "note", refused)
+    monkeypatch.setattr(workspace, "write_file", refused)
     lease = Lease(workspace)
     lease.take(NAMES[0])
     assert lease.current() == NAMES[4]
@@ -149,12 +157,12 @@ def test_a_server_where_nothing_can_be_written_serves_all_the_same(
 
 def test_diff_of_a_version_with_itself_and_with_another(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:
     name = shop.version.name
-    found = diff(Workspace(shop.workspace), name, name, Config())
-    assert found["settings"] == {}
-    assert found["counts"] == {}
-    assert found["items"]["new"] == found["items"]["gone"] == 0
-    assert found["ads"]["both"] > 0
-    assert found["neighbours_that_stay"] == 1
+    changes = diff(Workspace(shop.workspace), name, name, Config())
+    assert changes["settings"] == {}
+    assert changes["counts"] == {}
+    assert changes["items"]["new"] == changes["items"]["gone"] == 0
+    assert changes["ads"]["both"] > 0
+    assert changes["neighbours_that_stay"] == 1
     assert main(["diff", name, name, "--workspace", str(shop.workspace)]) == 0
     assert "of an item's 20 nearest 100% stay" in capsys.readouterr().out
     assert main(["diff", name, "nothing", "--workspace", str(shop.workspace)]) == 2

@@ -1,4 +1,4 @@
-"""The pre-ranker of a version: learned on the hold-out without a leak, served over the counters of all events."""
+"""The pre-ranker of a version: learned on the hold-out without a leak, and served over the counters of all events."""
 
 import json
 import logging
@@ -14,18 +14,17 @@ import pytest
 
 from jobs.config import Config
 from jobs.errors import ConfigError
-from jobs.pipeline import rerank_stage
-from jobs.pipeline.build import index_version
 from jobs.pipeline.evaluate import catalogue_of
-from jobs.pipeline.rerank_lists import lists_of, shown_lists
-from jobs.pipeline.rerank_stage import RerankerWeights, better_than_retrieval, counted
-from jobs.pipeline.training import Chosen, choose
+from jobs.pipeline.index_stage import index_version
+from jobs.pipeline.rerank_lists import retrieved_lists, shown_lists
+from jobs.pipeline.rerank_stage import RerankerWeights, choose_reranker, read_counters
+from jobs.pipeline.training import HoldoutChoice, choose
 from retrieval.catalogue.edges import Edges
 from retrieval.index_folder import read_index
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
-from tests.jobs.conftest import SMALL_MODEL, quiet
+from tests.jobs.conftest import SMALL_MODEL, ignore_progress
 
 CONFIG = Config.model_validate(
     {
@@ -37,15 +36,15 @@ CONFIG = Config.model_validate(
 
 
 @pytest.fixture(scope="module")
-def chosen(shop: Any) -> Chosen:
-    return choose(shop.version / "graph", CONFIG, quiet)
+def choice(shop: Any) -> HoldoutChoice:
+    return choose(shop.version / "graph", CONFIG, ignore_progress)
 
 
 @pytest.fixture(scope="module")
-def ranker(shop: Any, chosen: Chosen) -> EmbeddingRanker:
+def ranker(shop: Any, choice: HoldoutChoice) -> EmbeddingRanker:
     graph = shop.version / "graph"
-    catalogue = catalogue_of(chosen.embeddings, graph / "fit", chosen.weights)
-    edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, chosen.weights)
+    catalogue = catalogue_of(choice.embeddings, graph / "fit", choice.weights)
+    edges = Edges.from_table(pq.read_table(graph / "fit" / "edges"), catalogue.item_ids, choice.weights)
     return EmbeddingRanker(catalogue, edges, CONFIG.retrieval)
 
 
@@ -54,21 +53,21 @@ def test_counters_of_a_graph_are_those_of_its_table(shop: Any, ranker: Embedding
     table = pq.read_table(graph / "counters").to_pylist()
     items = {row["item_id"]: row for row in pq.read_table(graph / "tables" / "items").to_pylist()}
     for level in ("full", "fit"):
-        for counter in counted(graph, ids, level):
-            wanted = {(row["src"], row["dst"]): row[level] for row in table if row["kind"] == counter.name}
-            assert counter.count.sum() == pytest.approx(sum(wanted.values()), rel=1e-4), counter.name
-        by_name = {counter.name: counter for counter in counted(graph, ids, level)}
+        for counter in read_counters(graph, ids, level):
+            expected = {(row["src"], row["dst"]): row[level] for row in table if row["kind"] == counter.name}
+            assert counter.count.sum() == pytest.approx(sum(expected.values()), rel=1e-4), counter.name
+        by_name = {counter.name: counter for counter in read_counters(graph, ids, level)}
         counter = by_name["item>category"]
-        wanted = {(row["src"], row["dst"]): row[level] for row in table if row["kind"] == "item>category"}
+        expected = {(row["src"], row["dst"]): row[level] for row in table if row["kind"] == "item>category"}
         view = int(np.argmax(ranker.catalogue.events))
         assert counter.query_of is not None
-        found = dict(zip(*_line(counter, int(counter.query_of[view])), strict=True))
+        counts = dict(zip(*_line(counter, int(counter.query_of[view])), strict=True))
         for row, item in enumerate(ids.tolist()):
             category = items.get(item, {}).get("category")
             code = int(counter.item_of[row])
             assert (code < 0) == (category is None)
             if category is not None:
-                assert found.get(code, 0.0) == pytest.approx(wanted.get((ids[view], category), 0.0), abs=1e-4)
+                assert counts.get(code, 0.0) == pytest.approx(expected.get((ids[view], category), 0.0), abs=1e-4)
 
 
 def _line(counter: Any, entity: int) -> tuple[list[int], list[float]]:
@@ -78,33 +77,31 @@ def _line(counter: Any, entity: int) -> tuple[list[int], list[float]]:
 
 def test_the_lists_are_those_of_the_sessions(shop: Any, ranker: EmbeddingRanker) -> None:
     everything = CONFIG.model_copy(update={"prerank": CONFIG.prerank.model_copy(update={"max_lists": 10**6})})
-    lists = lists_of(shop.version / "graph", ranker, everything)
+    lists = retrieved_lists(shop.version / "graph", ranker, everything)
     assert lists is not None
     table = pq.read_table(shop.version / "graph" / "sessions", filters=pc.field("held")).to_pylist()
     row_of = ranker.catalogue.row_of
-    asked = [
-        (row["session"], row_of[a], row_of[b], search)
+    steps = [
+        (row["session"], row_of[first], row_of[second], search)
         for row in table
         if row["kind"] == "browse"
-        for a, b, search in zip(row["items"], row["items"][1:], row["searches"], strict=False)
+        for first, second, search in zip(row["items"], row["items"][1:], row["searches"], strict=False)
     ]
-    assert len(asked) == len(lists.target)
-    found = []
-    for place, (context, session) in enumerate(zip(lists.contexts, lists.session.tolist(), strict=True)):
-        rows, scores = lists.line(place)
+    assert len(steps) == len(lists.target)
+    actual, rows_after = [], {}
+    for number, (context, session) in enumerate(zip(lists.contexts, lists.session.tolist(), strict=True)):
+        rows, scores = lists.candidates(number)
         assert len(rows) == len(scores) == 50
-        at = int(lists.target[place])
-        found.append((session, int(context.views[-1]), int(rows[at]) if at >= 0 else None, context.query))
-    listed = {}
-    for place, (_, view, _, _) in enumerate(found):
-        listed[view] = set(lists.line(place)[0].tolist())
-    wanted = [
-        (session, a, b if b in listed[a] else None, None if search is None else str(search))
-        for session, a, b, search in asked
+        position, view = int(lists.target[number]), int(context.views[-1])
+        actual.append((session, view, int(rows[position]) if position >= 0 else None, context.query))
+        rows_after[view] = set(rows.tolist())
+    expected = [
+        (session, first, second if second in rows_after[first] else None, None if search is None else str(search))
+        for session, first, second, search in steps
     ]
-    known = list(zip(sorted(map(str, found)), sorted(map(str, wanted)), strict=True))
-    # A list also depends on what was viewed before, so that a few targets are found after one prefix and not another.
-    assert sum(a != b for a, b in known) <= 0.1 * len(known)
+    both = list(zip(sorted(map(str, actual)), sorted(map(str, expected)), strict=True))
+    # A list also depends on earlier views, so a few targets are in the list of one prefix and not in that of another.
+    assert sum(one != other for one, other in both) <= 0.1 * len(both)
 
 
 def test_items_that_came_with_the_hold_out_are_left_out_of_its_lists(
@@ -124,71 +121,68 @@ def test_items_that_came_with_the_hold_out_are_left_out_of_its_lists(
     (tmp_path / "sessions").mkdir()
     table = pa.Table.from_pylist([only_ghosts, *with_ghosts], sessions.schema)
     pq.write_table(table, tmp_path / "sessions" / "part.parquet")
-    expected, found = (lists_of(graph, ranker, CONFIG) for graph in (shop.version / "graph", tmp_path))
+    expected, actual = (retrieved_lists(graph, ranker, CONFIG) for graph in (shop.version / "graph", tmp_path))
     assert expected is not None
-    assert found is not None
-    np.testing.assert_array_equal(found.target, expected.target)
-    np.testing.assert_array_equal(found.found.rows, expected.found.rows)
-    for one, other in zip(found.contexts, expected.contexts, strict=True):
-        np.testing.assert_array_equal(one.views, other.views)
-        assert one.query == other.query
+    assert actual is not None
+    np.testing.assert_array_equal(actual.target, expected.target)
+    np.testing.assert_array_equal(actual.ranked.rows, expected.ranked.rows)
+    for context, expected_context in zip(actual.contexts, expected.contexts, strict=True):
+        np.testing.assert_array_equal(context.views, expected_context.views)
+        assert context.query == expected_context.query
 
 
 def test_nothing_of_the_hold_out_is_in_what_is_learned_with(shop: Any, ranker: EmbeddingRanker) -> None:
     graph = shop.version / "graph"
     pairs = pq.read_table(graph / "transitions", filters=~pc.field("held"))
     weight = np.where(np.array(pairs["kind"]) == "strong_click", 1 / pairs["steps"].to_numpy(), 1.0)
-    fit = {counter.name: counter for counter in counted(graph, ranker.catalogue.item_ids, "fit")}
+    fit = {counter.name: counter for counter in read_counters(graph, ranker.catalogue.item_ids, "fit")}
     assert fit["item>item"].count.sum() == pytest.approx(weight.sum(), rel=1e-4)
-    full = {counter.name: counter for counter in counted(graph, ranker.catalogue.item_ids, "full")}
+    full = {counter.name: counter for counter in read_counters(graph, ranker.catalogue.item_ids, "full")}
     assert full["item>item"].count.sum() > fit["item>item"].count.sum()
 
 
 def test_counters_of_the_hold_out_itself_would_look_far_better(
-    shop: Any, ranker: EmbeddingRanker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shop: Any, ranker: EmbeddingRanker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The leak that the test above rules out is one that would be noticed."""
+    """The leak that the test above rules out would be noticed."""
     caplog.set_level(logging.INFO)
-    better_than_retrieval(shop.version / "graph", ranker, CONFIG, quiet)
-    monkeypatch.setattr(rerank_stage, "counted", lambda graph, ids, _: counted(graph, ids, "full"))
-    better_than_retrieval(shop.version / "graph", ranker, CONFIG, quiet)
-    said = [record.args for record in caplog.records if record.msg.startswith("pre-ranker:")]
-    assert isinstance(said[0], tuple)
-    assert isinstance(said[1], tuple)
-    honest, leaking = float(said[0][0]), float(said[1][0])  # type: ignore[arg-type]
+    graph = shop.version / "graph"
+    for level in ("fit", "full"):
+        counters = read_counters(graph, ranker.catalogue.item_ids, level)
+        choose_reranker(graph, ranker, counters, CONFIG, ignore_progress)
+    scores = [record.args for record in caplog.records if record.msg.startswith("pre-ranker:")]
+    assert isinstance(scores[0], tuple)
+    assert isinstance(scores[1], tuple)
+    honest, leaking = float(scores[0][0]), float(scores[1][0])  # type: ignore[arg-type]
     assert leaking > 1.2 * honest
 
 
-def test_it_is_served_only_if_it_is_better(shop: Any, ranker: EmbeddingRanker, monkeypatch: pytest.MonkeyPatch) -> None:
-    def useless(graph: Path, ids: Any, level: str) -> Any:
-        noise = np.random.default_rng(0)
-        return tuple(
-            replace(counter, column=noise.permutation(counter.column)) for counter in counted(graph, ids, level)[:1]
-        )
-
-    monkeypatch.setattr(rerank_stage, "counted", lambda *_: ())
-    assert better_than_retrieval(shop.version / "graph", ranker, CONFIG, quiet) is None
-    monkeypatch.setattr(rerank_stage, "counted", useless)
-    learned = better_than_retrieval(shop.version / "graph", ranker, CONFIG, quiet)
-    assert learned is None or abs(next(iter(learned.counters.values()))[0]) < 0.1
+def test_without_counters_none_is_served(shop: Any, ranker: EmbeddingRanker) -> None:
+    assert choose_reranker(shop.version / "graph", ranker, (), CONFIG, ignore_progress) is None
 
 
-def test_an_index_with_a_pre_ranker_serves_it(shop: Any, chosen: Chosen, tmp_path: Path) -> None:
+def test_a_counter_of_noise_gets_hardly_any_weight(shop: Any, ranker: EmbeddingRanker) -> None:
+    graph, noise = shop.version / "graph", np.random.default_rng(0)
+    counter = read_counters(graph, ranker.catalogue.item_ids, "fit")[0]
+    useless = replace(counter, column=noise.permutation(counter.column))
+    weights = choose_reranker(graph, ranker, (useless,), CONFIG, ignore_progress)
+    assert weights is None or abs(weights.counters[counter.name][0]) < 0.1
+
+
+def test_an_index_with_a_pre_ranker_serves_it(shop: Any, choice: HoldoutChoice, tmp_path: Path) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
     learned = RerankerWeights(1.0, {"item>item": (0.5, -3.0, 2.0), "category>item": (0.1, -4.0, 1.5)})
-    chosen.embeddings.save(tmp_path / "embeddings")
-    decided = Chosen(chosen.record, chosen.weights, chosen.embeddings, False, learned)
-    decided.save(tmp_path)
-    assert Chosen.load(tmp_path).prerank == replace(
-        learned, counters={name: list(parts) for name, parts in learned.counters.items()}
-    )
-    index_version(graph, tmp_path / "embeddings", tmp_path / "index", as_of, CONFIG, Chosen.load(tmp_path), quiet)
+    choice.embeddings.save(tmp_path / "embeddings")
+    HoldoutChoice(choice.record, choice.weights, choice.embeddings, 0.0, learned).save(tmp_path)
+    loaded = HoldoutChoice.load(tmp_path)
+    assert loaded.reranker == replace(learned, counters={name: list(parts) for name, parts in learned.counters.items()})
+    index_version(graph, tmp_path / "embeddings", tmp_path / "index", as_of, CONFIG, loaded, ignore_progress)
     weights = json.loads((tmp_path / "index" / "meta.json").read_text())["prerank"]
     assert weights == pytest.approx({"score": 1.0, "item>item": 0.5, "category>item": 0.1})
     retriever = Retriever.of(read_index(tmp_path / "index"))
     assert retriever.reranker is not None
     assert retriever.reranker.depth == 50
-    full = {counter.name: counter for counter in counted(graph, retriever.catalogue.item_ids, "full")}
+    full = {counter.name: counter for counter in read_counters(graph, retriever.catalogue.item_ids, "full")}
     for counter in retriever.reranker.counters:
         assert np.array_equal(counter.count, full[counter.name].count), "all events count in what is served"
     top = str(retriever.catalogue.item_ids[np.argmax(retriever.catalogue.events)])
@@ -200,7 +194,7 @@ def test_an_index_with_a_pre_ranker_serves_it(shop: Any, chosen: Chosen, tmp_pat
 
 def test_a_graph_without_counters_is_named(shop: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="built without counters"):
-        counted(tmp_path, np.array(["a"], dtype=object), "fit")
+        read_counters(tmp_path, np.array(["a"], dtype=object), "fit")
 
 
 def test_a_hold_out_without_pairs_serves_none(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
@@ -210,13 +204,14 @@ def test_a_hold_out_without_pairs_serves_none(shop: Any, ranker: EmbeddingRanker
         (graph / name).symlink_to(shop.version / "graph" / name)
     sessions = pq.read_table(shop.version / "graph" / "sessions")
     (graph / "sessions").mkdir()
-    none = sessions.set_column(sessions.column_names.index("held"), "held", pa.array([False] * len(sessions)))
-    pq.write_table(none, graph / "sessions" / "part.parquet")
-    assert better_than_retrieval(graph, ranker, CONFIG, quiet) is None
+    none_held = sessions.set_column(sessions.column_names.index("held"), "held", pa.array([False] * len(sessions)))
+    pq.write_table(none_held, graph / "sessions" / "part.parquet")
+    counters = read_counters(graph, ranker.catalogue.item_ids, "fit")
+    assert choose_reranker(graph, ranker, counters, CONFIG, ignore_progress) is None
 
 
 def test_what_shoppers_saw_is_learned_from(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
-    """Requests whose opened item is the one with the most events; what was next in the sessions counts little."""
+    """In each request, the item with the most events was opened. The next items of the sessions count little."""
     graph = tmp_path / "graph"
     graph.mkdir()
     for name in ("counters", "tables", "sessions"):
@@ -237,17 +232,18 @@ def test_what_shoppers_saw_is_learned_from(shop: Any, ranker: EmbeddingRanker, t
     after_a_view = [row for row in held if row["times"][0] < row["times"][-1]]
     assert len(shown.target) == len(after_a_view) + (held[0] in after_a_view)
     by_session = {row["session"]: row for row in lists[: len(held)]}
-    for place in range(0, len(shown.target), 7):
-        rows, scores = shown.line(place)
-        row = by_session[int(shown.session[place])]
+    for number in range(0, len(shown.target), 7):
+        rows, scores = shown.candidates(number)
+        row = by_session[int(shown.session[number])]
         assert sorted(ids[rows]) == row["items"]
-        assert ids[rows[shown.target[place]]] == row["opened"][0]
+        assert ids[rows[shown.target[number]]] == row["opened"][0]
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
-        query = shown.contexts[place].views
-        session = next(one for one in held if one["session"] == row["session"])
+        query = shown.contexts[number].views
+        session = next(candidate for candidate in held if candidate["session"] == row["session"])
         before = [item for item, time in zip(session["items"], session["times"], strict=True) if time < row["time"]]
         assert ids[query].tolist() == before[-3:]
-    learned = better_than_retrieval(graph, ranker, CONFIG, quiet)
-    other = better_than_retrieval(shop.version / "graph", ranker, CONFIG, quiet)
-    assert other is not None
-    assert learned is None or learned.counters != other.counters
+    counters = read_counters(graph, ids, "fit")
+    learned = choose_reranker(graph, ranker, counters, CONFIG, ignore_progress)
+    without_impressions = choose_reranker(shop.version / "graph", ranker, counters, CONFIG, ignore_progress)
+    assert without_impressions is not None
+    assert learned is None or learned.counters != without_impressions.counters

@@ -5,22 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-import retrieval.evaluation.protocols
+import model.sessions.training
 from jobs.config import Config
-from jobs.pipeline import session_stage
-from jobs.pipeline.build import index_version
-from jobs.pipeline.training import Chosen, choose
+from jobs.pipeline.index_stage import index_version
+from jobs.pipeline.session_stage import (
+    SHARES,
+    best_share,
+    blended_encoder,
+    browsing_sessions,
+    choose_encoder,
+    encoder_score,
+    train_encoder,
+)
+from jobs.pipeline.training import HoldoutChoice, choose
 from model.embeddings import Embeddings
-from retrieval.evaluation.protocols import Choice
 from retrieval.index_folder import read_index
-from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.session_encoder import SessionEncoder
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
-from tests.jobs.conftest import SMALL_MODEL, quiet
+from tests.jobs.conftest import SMALL_MODEL, ignore_progress
 
 CONFIG = Config.model_validate(
     {
@@ -31,62 +38,70 @@ CONFIG = Config.model_validate(
 
 
 @pytest.fixture(scope="module")
-def chosen(shop: Any) -> Chosen:
-    return choose(shop.version / "graph", CONFIG, quiet)
+def choice(shop: Any) -> HoldoutChoice:
+    return choose(shop.version / "graph", CONFIG, ignore_progress)
 
 
-def test_an_encoder_of_noise_does_not_beat_the_mean(shop: Any, chosen: Chosen, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = session_stage.train_encoder
-
-    def trained(*given: Any, **more: Any) -> Any:
-        assert more == {"held": False}, "what is compared on the hold-out must not have learned from it"
-        trained = real(*given, **more)
-        noise = np.random.default_rng(0).standard_normal(trained.session_input.shape).astype(np.float32)
-        return type(trained)(trained.encoder, noise)
-
-    monkeypatch.setattr(session_stage, "train_encoder", trained)
-    compared = (shop.version / "graph", chosen.embeddings, chosen.weights, CONFIG, quiet)
-    assert session_stage.better_than_the_mean(*compared) is None
+def test_an_encoder_of_noise_does_not_beat_the_mean(shop: Any, choice: HoldoutChoice) -> None:
+    graph = shop.version / "graph"
+    sessions = browsing_sessions(graph, ~pc.field("held"))
+    trained = train_encoder(sessions, choice.embeddings, CONFIG, ignore_progress)
+    noise = np.random.default_rng(0).standard_normal(trained.session_input.shape).astype(np.float32)
+    useless = type(trained)(trained.encoder, noise)
+    score = encoder_score(graph, choice.embeddings, choice.weights, CONFIG)
+    assert score is not None
+    assert best_share({share: blended_encoder(useless, share) for share in (0.0, *SHARES)}, score) == 0
 
 
-def test_as_much_of_an_encoder_is_followed_as_finds_most(
-    shop: Any, chosen: Chosen, monkeypatch: pytest.MonkeyPatch
+def test_an_encoder_that_is_compared_has_not_seen_the_hold_out(
+    shop: Any, choice: HoldoutChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scored(ranker: EmbeddingRanker, *_: Any) -> Choice:
-        network = b"" if ranker.session_encoder is None else ranker.session_encoder.network
-        return Choice(0.0, {b"": 0.2, b"0.25": 0.1, b"0.5": 0.3, b"1.0": 0.25}[network])
+    graph, train_sessions, trained_on = shop.version / "graph", model.sessions.training.train_sessions, []
 
-    none = np.zeros((1, 1), np.float32)
-    monkeypatch.setattr(session_stage, "train_encoder", lambda *_, **__: None)
-    monkeypatch.setattr(
-        session_stage, "served", lambda _, share: SessionEncoder(str(share).encode(), none, 5) if share else None
-    )
-    monkeypatch.setattr(retrieval.evaluation.protocols, "choice_score", scored)
-    compared = (shop.version / "graph", chosen.embeddings, chosen.weights, CONFIG, quiet)
-    found = session_stage.better_than_the_mean(*compared)
-    assert found is not None
-    assert (found[0].network, found[1]) == (b"0.5", 0.5)
+    def spy(rows: Any, *others: Any, **options: Any) -> Any:
+        trained_on.append(rows)
+        return train_sessions(rows, *others, **options)
+
+    monkeypatch.setattr(model.sessions.training, "train_sessions", spy)
+    choose_encoder(graph, choice.embeddings, choice.weights, CONFIG, ignore_progress)
+    before, everything = browsing_sessions(graph, ~pc.field("held")), browsing_sessions(graph)
+    [rows] = trained_on
+    np.testing.assert_array_equal(rows.offsets, before.offsets)
+    assert len(before.offsets) < len(everything.offsets)
 
 
-def test_an_index_with_an_encoder_asks_it_and_one_without_does_not(shop: Any, chosen: Chosen, tmp_path: Path) -> None:
+def test_the_share_that_scores_highest_is_served() -> None:
+    scores = {0.0: 0.2, 0.25: 0.1, 0.5: 0.3, 1.0: 0.25}
+    vectors = np.zeros((1, 1), np.float32)
+    encoders = {share: SessionEncoder(str(share).encode(), vectors, 5) if share else None for share in scores}
+
+    def score(encoder: SessionEncoder | None) -> float:
+        return scores[float(encoder.network) if encoder else 0.0]
+
+    assert best_share(encoders, score) == 0.5
+    assert best_share(encoders, lambda encoder: 0.0 if encoder else 0.1) == 0.0
+
+
+def test_an_index_with_an_encoder_asks_it_and_one_without_does_not(
+    shop: Any, choice: HoldoutChoice, tmp_path: Path
+) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
-    chosen.embeddings.save(tmp_path / "embeddings")  # of `fit/`, which has the same items
-    assert Embeddings.load(tmp_path / "embeddings").item_ids.equals(chosen.embeddings.item_ids)
-    for session in (0.5, 0.0):
-        decided = Chosen(chosen.record, chosen.weights, chosen.embeddings, session)
-        out = tmp_path / f"index-{session}"
-        index_version(graph, tmp_path / "embeddings", out, as_of, CONFIG, decided, quiet)
-        assert json.loads((out / "meta.json").read_text())["session_items"] == (5 if session else None)
-    with_one, without = (Retriever.of(read_index(tmp_path / f"index-{session}")) for session in (0.5, 0.0))
-    known = [str(item) for item in with_one.catalogue.item_ids[np.argsort(-with_one.catalogue.events)][:4]]
-    assert (
-        with_one.retrieve(RetrievalRequest(known[:1], 9)).results
-        == without.retrieve(RetrievalRequest(known[:1], 9)).results
-    ), "one item asks for itself"
-    assert with_one.retrieve(RetrievalRequest(known, 9)).scores != without.retrieve(RetrievalRequest(known, 9)).scores
+    choice.embeddings.save(tmp_path / "embeddings")  # of `fit/`, which has the same items
+    assert Embeddings.load(tmp_path / "embeddings").item_ids.equals(choice.embeddings.item_ids)
+    for share in (0.5, 0.0):
+        decided = HoldoutChoice(choice.record, choice.weights, choice.embeddings, share)
+        out = tmp_path / f"index-{share}"
+        index_version(graph, tmp_path / "embeddings", out, as_of, CONFIG, decided, ignore_progress)
+        assert json.loads((out / "meta.json").read_text())["session_items"] == (5 if share else None)
+    encoded, averaged = (Retriever.of(read_index(tmp_path / f"index-{share}")) for share in (0.5, 0.0))
+    items = [str(item) for item in encoded.catalogue.item_ids[np.argsort(-encoded.catalogue.events)][:4]]
+    one, several = RetrievalRequest(items[:1], 9), RetrievalRequest(items, 9)
+    assert encoded.retrieve(one).results == averaged.retrieve(one).results, "a single item is its own query"
+    assert encoded.retrieve(several).scores != averaged.retrieve(several).scores
 
 
-def test_a_choice_comes_back_as_it_was_saved(chosen: Chosen, tmp_path: Path) -> None:
-    Chosen(chosen.record, chosen.weights, chosen.embeddings, 0.25).save(tmp_path)
-    assert Chosen.load(tmp_path).session == 0.25
-    assert pq.read_table(tmp_path / "embeddings" / "item_ids.parquet").num_rows == len(chosen.embeddings.item_ids)
+def test_a_choice_comes_back_as_it_was_saved(choice: HoldoutChoice, tmp_path: Path) -> None:
+    HoldoutChoice(choice.record, choice.weights, choice.embeddings, 0.25).save(tmp_path)
+    loaded = HoldoutChoice.load(tmp_path)
+    assert (loaded.encoder_share, loaded.weights, loaded.record) == (0.25, choice.weights, choice.record)
+    assert pq.read_table(tmp_path / "embeddings" / "item_ids.parquet").num_rows == len(choice.embeddings.item_ids)

@@ -1,4 +1,4 @@
-"""Stages are done once, again when what went in changed or what came out is damaged, and never by half."""
+"""Stages run once, run again if their inputs changed or their outputs are damaged, and are never half finished."""
 
 import errno
 import json
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from jobs.errors import WorkspaceFullError
 from jobs.progress import ProgressCallback, StageProgress
-from jobs.workspace.checkpoints import Done, Stages
+from jobs.workspace.checkpoints import Checkpoints, StageResult
 
 Build = Callable[[Path, ProgressCallback], None]
 
 
 @pytest.fixture
-def stages(tmp_path: Path) -> Stages:
-    return Stages(tmp_path / "work", StageProgress())
+def stages(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "work", StageProgress())
 
 
 def writes(text: str, calls: list[str]) -> Build:
@@ -31,34 +31,36 @@ def writes(text: str, calls: list[str]) -> Build:
     return build
 
 
-def run(stages: Stages, inputs: dict[str, Any], text: str, calls: list[str]) -> Done:
+def run(stages: Checkpoints, inputs: dict[str, Any], text: str, calls: list[str]) -> StageResult:
     return stages.run("graph", inputs, writes(text, calls))
 
 
-def test_a_stage_is_done_once_for_the_same_inputs(stages: Stages) -> None:
+def test_a_stage_runs_once_for_the_same_inputs(stages: Checkpoints) -> None:
     calls: list[str] = []
     first = run(stages, {"a": 1, "b": ["x"]}, "one", calls)
     again = run(stages, {"b": ["x"], "a": 1}, "two", calls)
     assert calls == ["one"]
-    assert (first.reused, again.reused, first.mark) == (False, True, again.mark)
+    assert (first.reused, again.reused, first.fingerprint) == (False, True, again.fingerprint)
     assert (again.folder / "deep" / "file").read_text() == "one"
     assert stages.reused == ["graph"]
     assert [record.name for record in stages.progress.records] == ["graph"]
 
 
-def test_changed_inputs_are_named_and_make_another_mark(stages: Stages, caplog: pytest.LogCaptureFixture) -> None:
+def test_changed_inputs_are_named_and_make_another_fingerprint(
+    stages: Checkpoints, caplog: pytest.LogCaptureFixture
+) -> None:
     calls: list[str] = []
     first = run(stages, {"a": 1, "b": 1}, "one", calls)
     with caplog.at_level("INFO", "jobs.workspace.checkpoints"):
         changed = run(stages, {"a": 1, "b": 2, "c": 0}, "two", calls)
     assert calls == ["one", "two"]
-    assert changed.mark != first.mark
+    assert changed.fingerprint != first.fingerprint
     assert (changed.folder / "deep" / "file").read_text() == "two"
     assert "b, c changed" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "other", "stamp", "no stamp"])
-def test_what_is_damaged_is_done_again(stages: Stages, damage: str) -> None:
+def test_a_damaged_stage_runs_again(stages: Checkpoints, damage: str) -> None:
     calls: list[str] = []
     folder = run(stages, {}, "one", calls).folder
     file, stamp = folder / "deep" / "file", folder / "stage.json"
@@ -76,7 +78,7 @@ def test_what_is_damaged_is_done_again(stages: Stages, damage: str) -> None:
     assert file.read_text() == "two"
 
 
-def test_a_stage_that_fails_leaves_what_was_there_and_no_scratch(stages: Stages) -> None:
+def test_a_stage_that_fails_leaves_the_earlier_result_and_no_scratch_folder(stages: Checkpoints) -> None:
     folder = run(stages, {"a": 1}, "one", []).folder
 
     def fails(out: Path, _: ProgressCallback) -> None:
@@ -89,7 +91,7 @@ def test_a_stage_that_fails_leaves_what_was_there_and_no_scratch(stages: Stages)
     assert [path.name for path in stages.folder.iterdir()] == ["graph"]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(stages: Stages) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(stages: Checkpoints) -> None:
     def fills(_: Path, __: ProgressCallback) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -98,11 +100,27 @@ def test_a_full_disk_is_said_and_leaves_nothing(stages: Stages) -> None:
     assert list(stages.folder.iterdir()) == []
 
 
-def test_what_a_dead_run_left_behind_is_swept(stages: Stages) -> None:
-    left = stages.folder / ".graph-0000.part"
-    left.mkdir()
-    Stages(stages.folder, StageProgress())
-    assert not left.exists()
+def test_leftovers_of_a_dead_run_are_deleted(stages: Checkpoints) -> None:
+    leftover = stages.folder / ".graph-0000.part"
+    leftover.mkdir()
+    Checkpoints(stages.folder, StageProgress())
+    assert not leftover.exists()
+
+
+def test_outputs_are_linked_elsewhere_without_the_stamp(stages: Checkpoints, tmp_path: Path) -> None:
+    result = run(stages, {}, "one", [])
+    result.link_into(tmp_path / "version")
+    paths = [path for path in (tmp_path / "version").rglob("*") if path.is_file()]
+    assert [path.relative_to(tmp_path / "version").as_posix() for path in paths] == ["deep/file"]
+    assert paths[0].samefile(result.folder / "deep" / "file")
+    stages.remove()
+    assert paths[0].read_text() == "one"
+
+
+def test_a_label_names_the_stage_in_the_progress_alone(stages: Checkpoints) -> None:
+    result = stages.run("graph", {}, writes("one", []), label="graph: copy")
+    assert result.folder.name == "graph"
+    assert [record.name for record in stages.progress.records] == ["graph: copy"]
 
 
 values = st.recursive(
@@ -118,7 +136,7 @@ def test_equal_inputs_and_only_they_are_recognised(
     tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any], data: st.DataObject
 ) -> None:
     other = data.draw(st.just(inputs) | st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3))
-    stages = Stages(tmp_path_factory.mktemp("work"), StageProgress())
+    stages = Checkpoints(tmp_path_factory.mktemp("work"), StageProgress())
     run(stages, inputs, "one", [])
     same = json.dumps(inputs, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert run(stages, other, "two", []).reused == same

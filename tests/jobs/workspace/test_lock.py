@@ -1,4 +1,4 @@
-"""One writer at a time: who holds a workspace's lock, who takes it over, and who never does."""
+"""One writer at a time: who holds the lock of a workspace, and when another process takes it over."""
 
 import errno
 import logging
@@ -12,28 +12,29 @@ from pathlib import Path
 
 import pytest
 
+from jobs.errors import StoreError, WorkspaceBusyError
 from jobs.workspace import lock
 from jobs.workspace import workspace as store
-from jobs.workspace.workspace import StoreError, Workspace, WorkspaceBusyError
+from jobs.workspace.workspace import Workspace
 from tests.jobs.conftest import manifest, publish
 
 
 def test_writing_needs_the_lock(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="stage needs the lock"), workspace.stage():
+    with pytest.raises(StoreError, match="scratch_folder needs the lock"), workspace.scratch_folder():
         pass
     with pytest.raises(StoreError, match="publish needs the lock"):
         workspace.publish(tmp_path, manifest())
 
 
 def test_a_run_whose_lock_was_taken_away_cannot_publish(workspace: Workspace, tmp_path: Path) -> None:
-    with workspace.lock(), workspace.stage() as staged:
+    with workspace.lock(), workspace.scratch_folder() as staged:
         (tmp_path / "ws" / "lock").unlink()
         with Workspace(tmp_path / "ws").lock(), pytest.raises(StoreError, match="does not hold it"):
             workspace.publish(staged, manifest())
     assert workspace.versions() == []
 
 
-def test_a_second_writer_learns_who_is_writing_since_when_and_what_to_do(any_workspace: Workspace) -> None:
+def test_a_second_writer_is_told_who_is_writing_since_when_and_what_to_do(any_workspace: Workspace) -> None:
     second = Workspace(any_workspace.uri)
     with any_workspace.lock(), pytest.raises(WorkspaceBusyError) as caught, second.lock():
         pass
@@ -72,14 +73,14 @@ HOLD = """
 import sys, time
 from jobs.workspace.workspace import Workspace
 workspace = Workspace(sys.argv[1])
-with workspace.lock(), workspace.stage() as staged:
+with workspace.lock(), workspace.scratch_folder() as staged:
     (staged / "half").write_text("half")
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_killed_run_is_taken_over_and_swept(
+def test_the_lock_of_a_killed_run_is_taken_over_and_its_leftovers_deleted(
     workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = publish(workspace)
@@ -99,7 +100,7 @@ def test_a_killed_run_is_taken_over_and_swept(
     assert workspace.versions() == [name]
 
 
-def test_of_many_that_find_a_dead_owner_one_gets_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+def test_only_one_of_many_that_find_a_dead_owner_gets_the_lock(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     dead = lock.Owner.this_process().model_copy(update={"started": "1"}).model_dump_json()
     for _ in range(20):
@@ -112,7 +113,7 @@ def test_of_many_that_find_a_dead_owner_one_gets_the_lock(workspace: Workspace, 
             try:
                 with Workspace(tmp_path / "ws").lock():
                     outcomes.append("got")
-                    # Held until all others have asked, however slow they are.
+                    # Held until all others have tried, however slow they are.
                     deadline = time.monotonic() + 10
                     while len(outcomes) < 8 and time.monotonic() < deadline:
                         time.sleep(0.001)
@@ -127,7 +128,7 @@ def test_of_many_that_find_a_dead_owner_one_gets_the_lock(workspace: Workspace, 
         assert sorted(outcomes) == ["busy"] * 7 + ["got"]
 
 
-def test_a_lock_that_says_nothing_is_taken_over_after_a_while(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_unreadable_lock_is_taken_over_after_a_while(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws" / "lock").write_text("")
     os.utime(tmp_path / "ws" / "lock", (0, 0))

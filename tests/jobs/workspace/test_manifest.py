@@ -1,6 +1,7 @@
-"""The fingerprint changes exactly when inputs, configuration or code do."""
+"""The fingerprint changes exactly if inputs, configuration or code do."""
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.workspace.workspace import InputNotFoundError, code_version, describe_inputs, fingerprint, version_name
+from jobs.errors import InputNotFoundError, StoreError
+from jobs.workspace.manifest import ROOMS, code_version, describe_inputs, fingerprint, version_name
+from tests.source_tree import ROOT
 
 
 @pytest.fixture
@@ -21,21 +24,21 @@ def log(tmp_path: Path) -> Path:
     return folder
 
 
-def of(path: Path | str, **config: int) -> str:
+def fingerprint_of(path: Path | str, **config: int) -> str:
     return fingerprint(describe_inputs({"events": [str(path)]}), config, "code")
 
 
-def test_content_counts_and_neither_time_nor_place_does(log: Path, tmp_path: Path) -> None:
-    before = of(log)
+def test_content_matters_and_neither_time_nor_place_does(log: Path, tmp_path: Path) -> None:
+    before = fingerprint_of(log)
     os.utime(log / "date=2026-03-01" / "part-0.parquet", (0, 0))
-    assert of(log) == before
+    assert fingerprint_of(log) == before
     log.rename(tmp_path / "elsewhere")
-    assert of(tmp_path / "elsewhere") == before
+    assert fingerprint_of(tmp_path / "elsewhere") == before
 
 
 @pytest.mark.parametrize("change", ["content", "name", "one more", "one less"])
 def test_any_change_to_a_folder_changes_the_fingerprint(log: Path, change: str) -> None:
-    before = of(log)
+    before = fingerprint_of(log)
     part = log / "date=2026-03-01" / "part-0.parquet"
     match change:
         case "content":
@@ -46,27 +49,27 @@ def test_any_change_to_a_folder_changes_the_fingerprint(log: Path, change: str) 
             (log / "date=2026-03-01" / "part-1.parquet").write_text("")
         case "one less":
             part.unlink()
-    assert of(log) != before
+    assert fingerprint_of(log) != before
 
 
-def test_what_spark_does_not_read_does_not_count(log: Path) -> None:
-    before = of(log)
+def test_files_that_spark_does_not_read_do_not_matter(log: Path) -> None:
+    before = fingerprint_of(log)
     (log / "_SUCCESS").write_text("")
     (log / "date=2026-03-01" / ".part-0.parquet.crc").write_text("x")
     (log / "_temporary").mkdir()
     (log / "_temporary" / "part").write_text("x")
-    assert of(log) == before
+    assert fingerprint_of(log) == before
 
 
-def test_a_linked_folder_counts(log: Path, tmp_path: Path) -> None:
-    before = of(log)
+def test_a_linked_folder_matters(log: Path, tmp_path: Path) -> None:
+    before = fingerprint_of(log)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "more.parquet").write_bytes(b"more")
     (log / "linked").symlink_to(tmp_path / "elsewhere")
-    assert of(log) != before
+    assert fingerprint_of(log) != before
 
 
-def test_role_config_and_code_count(log: Path) -> None:
+def test_role_configuration_and_code_matter(log: Path) -> None:
     inputs = describe_inputs({"events": [str(log)]})
     prints = {
         fingerprint(inputs, {"a": 1}, "code"),
@@ -78,37 +81,73 @@ def test_role_config_and_code_count(log: Path) -> None:
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.dictionaries(st.text(), st.integers())))
-def test_the_order_of_keys_does_not_count(config: dict[str, object]) -> None:
+def test_the_order_of_keys_does_not_matter(config: dict[str, object]) -> None:
     turned = dict(reversed(config.items()))
     assert fingerprint({}, config, "code") == fingerprint({}, turned, "code")
 
 
 @pytest.mark.parametrize("name", ["absent.parquet", "empty"])
-def test_an_input_without_a_file_is_named(tmp_path: Path, name: str) -> None:
+def test_an_input_without_files_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputNotFoundError, match=rf"items: .*{name}"):
         describe_inputs({"items": [str(tmp_path / name)]})
 
 
-def test_an_object_elsewhere_counts_by_what_its_file_system_tells() -> None:
+def test_a_remote_object_is_checked_by_what_its_store_reports() -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/fingerprint/events.parquet", b"one")
-    before = of("memory://fingerprint/events.parquet")
-    assert of("memory://fingerprint/events.parquet") == before
+    before = fingerprint_of("memory://fingerprint/events.parquet")
+    assert fingerprint_of("memory://fingerprint/events.parquet") == before
     fs.pipe_file("/fingerprint/events.parquet", b"three")
-    assert of("memory://fingerprint/events.parquet") != before
+    assert fingerprint_of("memory://fingerprint/events.parquet") != before
 
 
-def test_changed_code_changes_the_code_version(tmp_path: Path) -> None:
-    (tmp_path / "model" / "deep").mkdir(parents=True)
-    source = tmp_path / "model" / "deep" / "network.py"
-    source.write_text("x = 1\n")
-    before = code_version(tmp_path)
-    (tmp_path / "model" / "notes.txt").write_text("not code")
-    assert code_version(tmp_path) == before
-    source.write_text("x = 2\n")
-    assert code_version(tmp_path) != before
+@pytest.fixture
+def rooms(tmp_path: Path) -> dict[str, Path]:
+    """A room → folder of four rooms, one with a wing that has a template."""
+    folders = {room: tmp_path / "site-packages" / room for room in ROOMS}
+    for folder in folders.values():
+        (folder / "wing" / "page").mkdir(parents=True)
+        (folder / "wing" / "code.py").write_text("x = 1\n")
+        (folder / "wing" / "page" / "report.html").write_text("<p>{{ x }}</p>")
+    return folders
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("name", ["wing/code.py", "wing/page/report.html", "wing/page/new.css", "settings.toml"])
+def test_any_changed_file_of_any_wing_changes_the_code_version(rooms: dict[str, Path], room: str, name: str) -> None:
+    before = code_version(rooms)
+    (rooms[room] / name).write_text("changed")
+    assert code_version(rooms) != before
+
+
+def test_compiled_files_and_the_place_of_the_rooms_do_not_matter(rooms: dict[str, Path], tmp_path: Path) -> None:
+    before = code_version(rooms)
+    (rooms["model"] / "wing" / "__pycache__").mkdir()
+    (rooms["model"] / "wing" / "__pycache__" / "code.cpython-312.pyc").write_text("compiled")
+    (rooms["model"] / "code.pyc").write_text("compiled")
+    assert code_version(rooms) == before
+    moved = (tmp_path / "site-packages").rename(tmp_path / "elsewhere")
+    assert code_version({room: moved / room for room in ROOMS}) == before
+
+
+@pytest.mark.parametrize("how", ["empty", "missing"])
+def test_a_room_without_code_is_an_error(rooms: dict[str, Path], how: str) -> None:
+    shutil.rmtree(rooms["retrieval"])
+    if how == "empty":
+        rooms["retrieval"].mkdir()
+    with pytest.raises(StoreError, match=r"retrieval was expected in .*site-packages/retrieval, which has no files"):
+        code_version(rooms)
+
+
+def test_the_code_version_covers_the_rooms_that_are_installed(tmp_path: Path) -> None:
     assert len(code_version()) == 16
+    assert code_version() == code_version({room: ROOT / room for room in ROOMS})
+    copies = {room: Path(shutil.copytree(ROOT / room, tmp_path / room)) for room in ROOMS}
+    assert code_version(copies) == code_version()
+    wing = copies["graph_build"] / "edges" / "swing.py"
+    wing.write_text(wing.read_text() + "\n")
+    assert code_version(copies) != code_version()
 
 
 def test_a_version_is_named_by_utc_time_and_fingerprint() -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from jobs.cli.cli import main
 from jobs.errors import CorruptVersionError, NoVersionError, WorkspaceBusyError
-from jobs.nightly.versions import clear_old, listed, rollback
-from jobs.workspace.server_leases import served
-from jobs.workspace.workspace import Manifest, Version, Workspace
+from jobs.nightly.versions import delete_old_versions, list_versions, rollback
+from jobs.workspace.manifest import Manifest
+from jobs.workspace.server_leases import served_versions
+from jobs.workspace.workspace import Version, Workspace
 
 moto_server = pytest.importorskip("moto.server", reason="moto is not installed")
 pytest.importorskip("s3fs", reason="s3fs is not installed")
@@ -33,7 +34,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def uri(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty workspace in a bucket of its own; what is downloaded goes to a cache of its own."""
+    """An empty workspace in a bucket of its own, with a download cache of its own."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "nobody",
@@ -49,9 +50,9 @@ def uri(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def publish(workspace: Workspace, version: Path, name: str) -> Version:
-    """A version of a local workspace, under a name of its own."""
+    """Publish the version of a local workspace under another name."""
     manifest = Manifest.model_validate_json((version / "manifest.json").read_bytes())
-    with workspace.lock(), workspace.stage() as staged:
+    with workspace.lock(), workspace.scratch_folder() as staged:
         for part in ("index", "embeddings"):
             shutil.copytree(version / part, staged / part)
         return workspace.publish(staged, manifest.model_copy(update={"version": name, "files": {}}))
@@ -65,33 +66,33 @@ def test_versions_are_published_read_rolled_back_and_deleted(uri: str, shop: Any
     for name in names:
         assert publish(workspace, shop.version, name).path.is_dir()
         assert Workspace(uri).current() == name
-    assert [one.name for one in listed(Workspace(uri))] == names
+    assert [version.name for version in list_versions(Workspace(uri))] == names
     assert rollback(Workspace(uri), None) == (names[2], names[1])
-    workspace.note(
+    workspace.write_file(
         "serving/host-1.json", b'{"versions": ["%s"], "at": "2999-01-01T00:00:00+00:00"}' % names[0].encode()
     )
     with workspace.lock():
-        assert clear_old(workspace, 1) == []
-    workspace.forget_note("serving/host-1.json")
+        assert delete_old_versions(workspace, 1) == []
+    workspace.delete_file("serving/host-1.json")
     with workspace.lock():
-        assert clear_old(workspace, 1) == [names[0]]
+        assert delete_old_versions(workspace, 1) == [names[0]]
     assert Workspace(uri).versions() == names[1:]
-    assert served(workspace) == set()
+    assert served_versions(workspace) == set()
 
 
 def test_only_what_is_needed_is_downloaded_and_checked(uri: str, shop: Any, tmp_path: Path) -> None:
     workspace = Workspace(uri)
     name = publish(workspace, shop.version, "20260301T000000-00000001").name
     shutil.rmtree(tmp_path / "cache")
-    found = Workspace(uri).open(verify=True, parts=("index",))
-    assert {path.name for path in found.path.iterdir()} == {"index"}
+    version = Workspace(uri).open(verify=True, parts=("index",))
+    assert {path.name for path in version.path.iterdir()} == {"index"}
     # A damaged copy is downloaded again, a damaged object is refused.
-    (found.path / "index" / "meta.json").write_text("{}")
+    (version.path / "index" / "meta.json").write_text("{}")
     assert json.loads((Workspace(uri).open(verify=True, parts=("index",)).path / "index" / "meta.json").read_text())
     files = s3fs.S3FileSystem()
-    place = f"{uri.removeprefix('s3://')}/versions/{name}/index/item.npy"
-    content = files.cat_file(place)
-    files.pipe_file(place, content[:-1] + bytes([content[-1] ^ 1]))
+    vectors = f"{uri.removeprefix('s3://')}/versions/{name}/index/item.npy"
+    content = files.cat_file(vectors)
+    files.pipe_file(vectors, content[:-1] + bytes([content[-1] ^ 1]))
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(CorruptVersionError, match=r"item.npy has SHA-256"):
         Workspace(uri).open(verify=True, parts=("index",))
@@ -137,7 +138,7 @@ def test_the_commands_work_on_it_and_a_server_takes_over_what_is_published(
     command = [executable, "serve", "--workspace", uri, "--port", 0, "--at", "as-of", "--config", config]
     with serving(command, tmp_path) as url:
         assert json.loads(urlopen(f"{url}/v1/version").read())["version"] == names[0]
-        assert served(workspace) == {names[0]}
+        assert served_versions(workspace) == {names[0]}
         publish(workspace, shop.version, names[1])
         item = workspace.open(parts=("index",)).path / "index" / "items.parquet"
         import pyarrow.parquet as pq
@@ -151,4 +152,4 @@ def test_the_commands_work_on_it_and_a_server_takes_over_what_is_published(
             time.sleep(0.1)
         assert answer["version"] == names[1]
         assert answer["returned"] == 3
-    assert served(workspace) == set()
+    assert served_versions(workspace) == set()

@@ -1,4 +1,4 @@
-"""Versions are published whole or not at all."""
+"""A version is published whole or not at all."""
 
 import errno
 import json
@@ -9,17 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, StoreError, WorkspaceFullError
 from jobs.workspace import atomic_files
 from jobs.workspace import workspace as store
-from jobs.workspace.workspace import (
-    CorruptVersionError,
-    FormatVersionError,
-    NoVersionError,
-    StoreError,
-    Workspace,
-    WorkspaceFullError,
-    version_name,
-)
+from jobs.workspace.manifest import version_name
+from jobs.workspace.workspace import Workspace
 from tests.jobs.conftest import AS_OF, manifest, publish
 
 
@@ -109,7 +103,7 @@ def test_a_damaged_version_is_not_found_again_and_gives_way_to_the_new_build(
     damage(workspace.open().path, how)
     with caplog.at_level(logging.WARNING):
         assert workspace.find("0" * 32) is None
-    assert "counts as not there and is built again" in caplog.text
+    assert "is damaged and will be built again" in caplog.text
     assert ("manifest.json" if how == "manifest cut off" else "vectors.faiss") in caplog.text
     assert publish(workspace, "vectors, again") == name
     assert (workspace.open(verify=True).path / "index" / "vectors.faiss").read_text() == "vectors, again"
@@ -134,7 +128,7 @@ def test_a_damaged_local_copy_of_a_version_elsewhere_is_fetched_again(
 
 
 def test_only_the_folders_that_are_needed_are_checked(workspace: Workspace) -> None:
-    with workspace.lock(), workspace.stage() as staged:
+    with workspace.lock(), workspace.scratch_folder() as staged:
         for part in ("index", "embeddings"):
             (staged / part).mkdir()
             (staged / part / "item.npy").write_text(part)
@@ -183,7 +177,7 @@ def test_a_crash_while_publishing_leaves_the_earlier_version_current_or_the_new_
     new = version_name(AS_OF, "1" * 32)
     try:
         assert publish(workspace, fingerprint="1" * 32) == new
-        return  # the point was passed fewer times
+        return  # publishing passes the point fewer times
     except CrashError:
         pass
     monkeypatch.undo()
@@ -194,8 +188,8 @@ def test_a_crash_while_publishing_leaves_the_earlier_version_current_or_the_new_
         workspace.open(name, verify=True)
 
 
-def fail_in_a_stage(workspace: Workspace, error: Exception) -> None:
-    with workspace.lock(), workspace.stage() as staged:
+def fail_in_a_scratch_folder(workspace: Workspace, error: Exception) -> None:
+    with workspace.lock(), workspace.scratch_folder() as staged:
         (staged / "half").write_text("half")
         raise error
 
@@ -205,16 +199,16 @@ def full_disk(code: int) -> OSError:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_and_nothing_is_published(workspace: Workspace, tmp_path: Path, code: int) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_published(workspace: Workspace, tmp_path: Path, code: int) -> None:
     before = publish(workspace)
     with pytest.raises(WorkspaceFullError, match="Free some space"):
-        fail_in_a_stage(workspace, full_disk(code))
+        fail_in_a_scratch_folder(workspace, full_disk(code))
     assert workspace.current() == before
     assert workspace.versions() == [before]
     assert list((tmp_path / "ws" / "staging").iterdir()) == []
 
 
-def test_a_disk_that_fills_up_while_publishing_is_said_and_nothing_is_published(
+def test_a_disk_that_fills_up_while_publishing_is_reported_and_nothing_is_published(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = publish(workspace)
@@ -229,24 +223,24 @@ def test_a_disk_that_fills_up_while_publishing_is_said_and_nothing_is_published(
     assert workspace.versions() == [before]
 
 
-def test_a_full_disk_is_recognised_in_other_libraries_words() -> None:
+def test_a_full_disk_is_recognised_in_the_errors_of_other_libraries() -> None:
     assert atomic_files.is_disk_full(RuntimeError("py4j: java.io.IOException: No space left on device"))
     wrapped = RuntimeError("job aborted")
     wrapped.__cause__ = full_disk(errno.ENOSPC)
     assert atomic_files.is_disk_full(wrapped)
     wrapped.__cause__, wrapped.__context__ = None, full_disk(errno.ENOSPC)
-    assert not atomic_files.is_disk_full(wrapped), "raised `from None`: what is hidden is not its cause"
+    assert not atomic_files.is_disk_full(wrapped), "raised `from None`: the hidden error is not its cause"
     assert not atomic_files.is_disk_full(OSError(errno.EACCES, "denied"))
 
 
-def test_another_error_in_a_stage_passes_and_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
+def test_other_errors_pass_through_and_leave_nothing(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        fail_in_a_stage(workspace, ZeroDivisionError())
+        fail_in_a_scratch_folder(workspace, ZeroDivisionError())
     assert list((tmp_path / "ws" / "staging").iterdir()) == []
     assert not (tmp_path / "ws" / "lock").exists()
 
 
-def test_a_version_that_cannot_be_deleted_whole_is_gone_and_swept_later(
+def test_a_version_that_cannot_be_deleted_now_is_unlisted_and_deleted_by_the_next_run(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = publish(workspace)
@@ -264,8 +258,10 @@ def test_a_version_that_cannot_be_deleted_whole_is_gone_and_swept_later(
         assert not list((tmp_path / "ws" / "staging").iterdir())
 
 
-def test_a_note_that_goes_while_it_is_read_is_left_out(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace.note("serving/a.json", b"1")
+def test_a_file_that_is_deleted_while_files_are_read_is_left_out(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.write_file("serving/a.json", b"1")
     read = workspace._fs.cat_file
     monkeypatch.setattr(workspace._fs, "glob", lambda _: [f"{workspace.uri}/serving/{name}.json" for name in "ab"])
-    assert list(workspace.notes("serving/*.json").values()) == [read(f"{workspace.uri}/serving/a.json")]
+    assert list(workspace.read_files("serving/*.json").values()) == [read(f"{workspace.uri}/serving/a.json")]

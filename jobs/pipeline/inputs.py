@@ -1,0 +1,56 @@
+"""The inputs of a build: the tables, or a graph that was built from them elsewhere."""
+
+from dataclasses import dataclass
+
+from jobs.config import Config
+from jobs.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Paths or URIs of the inputs of one build.
+
+    Args:
+        events: files or folders of events.
+        items: the items table, if there is one.
+        ads: the ads table; without one every item counts as advertised.
+        graph: a finished item graph, instead of all tables.
+        days: a store of days, instead of events.
+    """
+
+    events: tuple[str, ...] = ()
+    items: str | None = None
+    ads: str | None = None
+    graph: str | None = None
+    days: str | None = None
+
+    def by_role(self) -> dict[str, list[str]]:
+        """Return role → paths of the inputs that are set."""
+        paths = {"events": list(self.events)} if self.events else {}
+        if self.days is not None:
+            paths["days"] = [f"{self.days}/days.json"]  # it names another folder whenever a day changes
+        single = {"items": self.items, "ads": self.ads, "graph": self.graph}
+        return paths | {role: [path] for role, path in single.items() if path is not None}
+
+
+def check_features(inputs: RunInputs, config: Config) -> None:
+    """Check before the graph is built that it will keep every column that the model is configured to read.
+
+    Args:
+        inputs: of the build.
+        config: names the columns in `[model.features] columns` and `[input.items] features`.
+
+    Raises:
+        ConfigError: a column will be missing.
+    """
+    from graph_build.ingest.contract import OPTIONAL
+
+    available = {*OPTIONAL["items"], *config.graph.input.items.features}
+    for name in config.model.features.columns:
+        if inputs.items is None and inputs.graph is None:
+            raise ConfigError(f"model.features.columns names {name!r}, but there is no items table; give --items")
+        if name not in available:
+            raise ConfigError(
+                f"model.features.columns names {name!r}, which the graph build does not keep; "
+                f"add it to [input.items] features (now: {', '.join(config.graph.input.items.features) or 'none'})"
+            )

@@ -1,0 +1,259 @@
+"""The pipeline that `lightsage run` and `lightsage nightly` share: the stages of one version, and its publication.
+
+    graph → fit → refit → index → publish
+
+`fit` learns from the events before the hold-out and makes the choices on the hold-out; `refit` learns from all events,
+and is what is served. All stages but the last are checkpointed.
+"""
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.config import Config
+from jobs.pipeline.graph_stage import build_graph, copy_graph, read_summary
+from jobs.pipeline.index_stage import index_version
+from jobs.pipeline.inputs import RunInputs
+from jobs.pipeline.training import HoldoutChoice, choose, fit_everything
+from jobs.progress import ProgressCallback
+from jobs.workspace.checkpoints import Checkpoints, StageResult
+from jobs.workspace.manifest import InputFile, Manifest, fingerprint, version_name
+from jobs.workspace.workspace import Version, Workspace
+
+if TYPE_CHECKING:
+    from graph_build.summary import GraphSummary
+    from model.embeddings import Embeddings
+    from model.trained import TrainingRecord
+    from model.warm_start import WarmStart
+
+log = logging.getLogger(__name__)
+
+# The sections of the configuration on which training depends.
+TRAINING_SECTIONS = ("model", "session", "prerank", "retrieval", "validation")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that a version depends on; versions with the same fingerprint are the same.
+
+    Args:
+        inputs: role → the input files.
+        settings: the configuration, and the options of the command.
+        code: result of `code_version`.
+    """
+
+    inputs: dict[str, tuple[InputFile, ...]]
+    settings: dict[str, Any]
+    code: str
+
+    @property
+    def fingerprint(self) -> str:
+        """By which the workspace recognises a version that was built already."""
+        return fingerprint(self.inputs, self.settings, self.code)
+
+    def contents(self) -> dict[str, list[tuple[str, str]]]:
+        """Role → (name, checksum) of the input files."""
+        return {role: [(file.name, file.checksum) for file in files] for role, files in self.inputs.items()}
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """How a version is built.
+
+    Args:
+        inputs: the tables, or a graph.
+        provenance: what goes into the manifest.
+        date: the last day whose events count; None = the day of the last event.
+        holdout_day: the day that is held out of `fit`; None = the configured share of the last events.
+        holdout_half: 0 or 1: choices use this half of the hold-out's sessions alone.
+        parent: the version that a night follows: training starts with its weights, and the embeddings are aligned to
+            its own. None = training starts anew.
+        graph_inputs: overrides the inputs of the graph's checkpoint.
+        labels: stage → its name in the progress and in the manifest, where it differs.
+    """
+
+    inputs: RunInputs
+    provenance: Provenance
+    date: dt.date | None = None
+    holdout_day: dt.date | None = None
+    holdout_half: int | None = None
+    parent: Version | None = None
+    graph_inputs: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class VersionBuild:
+    """The stages of one version.
+
+    Each property is a finished stage; reading it runs the stage, after those that it needs, or reuses its checkpoint.
+    """
+
+    def __init__(self, plan: BuildPlan, config: Config, checkpoints: Checkpoints) -> None:
+        self.plan, self.config, self.checkpoints = plan, config, checkpoints
+
+    @cached_property
+    def graph(self) -> StageResult:
+        """The item graph of all events (`full/`), and that of the events before the hold-out (`fit/`)."""
+        plan = self.plan
+
+        def build(folder: Path, report: ProgressCallback) -> None:
+            if plan.inputs.graph is not None:
+                copy_graph(plan.inputs.graph, folder)
+            else:
+                build_graph(plan.inputs, folder, self.config, plan.date, report, holdout_day=plan.holdout_day)
+
+        inputs = plan.graph_inputs or {
+            "tables": plan.provenance.contents(),
+            "date": plan.date,
+            "validation": self.config.validation.share,
+        }
+        settings = {"graph": self.config.graph.model_dump(mode="json"), "code": plan.provenance.code}
+        return self._run("graph", {**inputs, **settings}, build)
+
+    @cached_property
+    def fit(self) -> StageResult:
+        """The model of `fit/`, and what was chosen with it on the hold-out: see `choice`."""
+
+        def build(folder: Path, report: ProgressCallback) -> None:
+            half = self.plan.holdout_half
+            choose(self.graph.folder, self.config, report, start=self._warm_start(), half=half).save(folder)
+
+        return self._run("fit", self._training_inputs() | {"graph": self.graph.fingerprint}, build)
+
+    @cached_property
+    def refit(self) -> StageResult:
+        """`model/` and `embeddings/`: the model of all events, with what was chosen."""
+
+        def build(folder: Path, report: ProgressCallback) -> None:
+            from model.artefact import save_model
+
+            share = self.choice.record.share
+            trained = fit_everything(self.graph.folder, self.config, share, report, start=self._warm_start())
+            save_model(folder / "model", trained, self.config.model)
+            self._aligned(trained.embeddings).save(folder / "embeddings")
+
+        earlier = {"graph": self.graph.fingerprint, "fit": self.fit.fingerprint}
+        return self._run("refit", self._training_inputs() | earlier, build)
+
+    @cached_property
+    def index(self) -> StageResult:
+        """The index folder."""
+
+        def build(folder: Path, report: ProgressCallback) -> None:
+            embeddings, as_of = self.refit.folder / "embeddings", self.summary.as_of
+            index_version(self.graph.folder, embeddings, folder, as_of, self.config, self.choice, report)
+
+        earlier = {"graph": self.graph.fingerprint, "refit": self.refit.fingerprint}
+        return self._run("index", self._settings("retrieval", "session", "prerank") | earlier, build)
+
+    @cached_property
+    def summary(self) -> "GraphSummary":
+        """The counts of the graph."""
+        return read_summary(self.graph.folder)
+
+    @cached_property
+    def choice(self) -> HoldoutChoice:
+        """What was chosen on the hold-out."""
+        return HoldoutChoice.load(self.fit.folder)
+
+    @cached_property
+    def index_recall(self) -> float:
+        """Recall@100 of the index, as measured when it was built."""
+        meta = json.loads((self.index.folder / "meta.json").read_text(encoding="utf-8"))
+        return meta["recall_at_100"]
+
+    def publish(self, workspace: Workspace, metrics: Mapping[str, Any] | None = None) -> Version:
+        """Assemble the version from the outputs of the stages, publish it, and delete the checkpoints' own links to
+        them.
+
+        Args:
+            workspace: where to publish.
+            metrics: more metrics for the manifest.
+
+        Raises:
+            StoreError: the version cannot be published; the one published before stays current.
+        """
+        manifest = self._manifest(metrics or {})
+        progress = self.checkpoints.progress
+        with progress.stage("publish"), workspace.scratch_folder() as folder:
+            self.graph.link_into(folder / "graph")
+            self.refit.link_into(folder)
+            self.index.link_into(folder / "index")
+            return workspace.publish(folder, manifest)
+
+    def _manifest(self, metrics: Mapping[str, Any]) -> Manifest:
+        plan, choice, summary, index_recall = self.plan.provenance, self.choice, self.summary, self.index_recall
+        return Manifest(
+            version=version_name(summary.as_of, plan.fingerprint),
+            fingerprint=plan.fingerprint,
+            as_of=summary.as_of,
+            config=plan.settings,
+            inputs=plan.inputs,
+            code_version=plan.code,
+            metrics={
+                "validation": _validation_metrics(choice.record),
+                "score_weights": choice.weights.model_dump(),
+                "session_encoder": choice.encoder_share,
+                "pre_ranker": None if choice.reranker is None else dataclasses.asdict(choice.reranker),
+                "index_recall_at_100": index_recall,
+                **metrics,
+            },
+            summary=_summary_counts(summary)
+            | {"stages": [record.model_dump() for record in self.checkpoints.progress.records]},
+        )
+
+    def _run(self, name: str, inputs: dict[str, Any], build: Any) -> StageResult:
+        return self.checkpoints.run(name, inputs, build, label=self.plan.labels.get(name))
+
+    def _settings(self, *sections: str) -> dict[str, Any]:
+        return {name: getattr(self.config, name).model_dump(mode="json") for name in sections}
+
+    def _training_inputs(self) -> dict[str, Any]:
+        parent = self.plan.parent.name if self.plan.parent else None
+        warm = parent if self.config.nightly.warm_start else None
+        options = {"warm": warm, "aligned": parent, "half": self.plan.holdout_half, "code": self.plan.provenance.code}
+        return self._settings(*TRAINING_SECTIONS) | options
+
+    def _warm_start(self) -> "WarmStart | None":
+        from model.errors import ModelFormatError
+        from model.warm_start import WarmStart
+
+        parent = self.plan.parent
+        if parent is None or not self.config.nightly.warm_start:
+            return None
+        try:
+            return WarmStart.load(parent.path / "model", parent.path / "graph" / "full")
+        except ModelFormatError as error:
+            log.warning("training starts anew, because the weights of %s cannot be used: %s", parent.name, error)
+            return None
+
+    def _aligned(self, embeddings: "Embeddings") -> "Embeddings":
+        """The embeddings, rotated onto those of the parent where there is one."""
+        from model.align import align_embeddings
+        from model.embeddings import Embeddings
+
+        parent = self.plan.parent
+        if parent is None:
+            return embeddings
+        earlier = Embeddings.load(parent.path / "embeddings")
+        if (rotated := align_embeddings(embeddings, earlier, self.config.model.matryoshka)) is None:
+            return embeddings
+        embeddings, cosine = rotated
+        log.info("embeddings aligned to %s: mean cosine of the shared items %.3f", parent.name, cosine)
+        return embeddings
+
+
+def _summary_counts(summary: "GraphSummary") -> dict[str, Any]:
+    names = ("events", "quarantined", "nodes", "tail", "edges", "transitions")
+    return {name: getattr(summary, name) for name in names}
+
+
+def _validation_metrics(record: "TrainingRecord") -> dict[str, Any]:
+    curve = [{"step": step, "loss": loss, "score": score} for step, loss, score in record.curve]
+    return {"steps": record.steps, "schedule_steps": record.schedule_steps, "pairs": record.pairs, "curve": curve}

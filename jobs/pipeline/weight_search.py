@@ -1,0 +1,98 @@
+"""The search for the weights of the score's terms, one after the other, given only how good some weights are."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jobs.config import Config
+
+if TYPE_CHECKING:
+    from retrieval.config import ScoreWeights
+    from retrieval.evaluation.protocols import Choice
+
+    Score = Callable[[ScoreWeights], float]
+
+# From nothing, past what theory asks for (0.05), to demand that shifts once more as it has lately shifted.
+PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
+# Up to where a strong edge outweighs any embedding, for shops whose rare pairs are known from a single session.
+DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)
+REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
+POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
+# The popularity weight may cost this much of the best score: the tail gains what the rest hardly loses.
+TOLERANCE = 0.998
+
+
+def choose_weights(
+    config: Config, rate: "Callable[[ScoreWeights], Choice]", rate_prefixes: "Score | None" = None
+) -> "ScoreWeights":
+    """Choose the weights that the configuration leaves open, by how they do on the hold-out.
+
+    The prior (shift of demand) and the direct edges get the best weight. Direct edges decide the first ranks, which
+    hits hardly reflect, so MRR counts for them too. Popularity gets the largest weight that keeps 99.8% of the best
+    score, which favours the tail. Items viewed before get the weight that is best after prefixes of sessions; no other
+    term depends on it.
+
+    Args:
+        config: `[retrieval]` fixes some of the weights, and gives the starting point of the others.
+        rate: scores some weights on the hold-out.
+        rate_prefixes: the same after prefixes of sessions; None where no session browses.
+    """
+    fixed, weights = config.retrieval, config.retrieval.weights()
+
+    def hits(weights: "ScoreWeights") -> float:
+        return rate(weights).hits
+
+    def with_first_places(weights: "ScoreWeights") -> float:
+        return rate(weights).with_first_places
+
+    if fixed.prior_weight is None:
+        weights = coordinate_search(hits, weights, "prior", PRIOR)
+    if fixed.direct_weight is None:
+        weights = coordinate_search(with_first_places, weights, "direct", DIRECT)
+    if fixed.popularity_weight is None:
+        weights = largest_within_tolerance(hits, weights, "popularity", POPULARITY)
+    if fixed.revisit_weight is None and rate_prefixes is not None:
+        weights = coordinate_search(rate_prefixes, weights, "revisit", REVISIT)
+    return weights
+
+
+def coordinate_search(score: "Score", start: "ScoreWeights", term: str, values: tuple[float, ...]) -> "ScoreWeights":
+    """Move one weight up, or else down, for as long as the score rises.
+
+    Args:
+        score: the higher, the better.
+        start: where the search begins; the other weights stay as they are.
+        term: the weight to move.
+        values: what it may become, ascending.
+    """
+    current = getattr(start, term)
+    upwards, downwards = [v for v in values if v > current], [v for v in reversed(values) if v < current]
+    for direction in (upwards, downwards):
+        best = start
+        for value in direction:
+            candidate = start.model_copy(update={term: value})
+            if score(candidate) <= score(best):
+                break
+            best = candidate
+        if best != start:
+            return best
+    return start
+
+
+def largest_within_tolerance(
+    score: "Score", start: "ScoreWeights", term: str, values: tuple[float, ...]
+) -> "ScoreWeights":
+    """Raise one weight for as long as the score stays within `TOLERANCE` of the best one seen.
+
+    Args:
+        score: the higher, the better.
+        start: where the search begins; the other weights stay as they are.
+        term: the weight to raise.
+        values: what it may become, ascending.
+    """
+    chosen, best = start, score(start)
+    for value in values:
+        candidate = start.model_copy(update={term: value})
+        if score(candidate) < TOLERANCE * best:
+            break
+        chosen, best = candidate, max(best, score(candidate))
+    return chosen

@@ -1,0 +1,83 @@
+"""Faults for tests of commands: a stage that raises, and a command that is killed at a given point."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from jobs.progress import StageProgress
+
+KILLER = """
+import os, signal, sys
+from contextlib import contextmanager
+from jobs import progress
+from jobs.workspace import checkpoints, workspace
+
+point, arguments = sys.argv[1], sys.argv[2:]
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_before_writing(module, is_the_point):
+    write_whole = module.write_whole
+    def wrapped(path, content):
+        if is_the_point(path):
+            die()
+        return write_whole(path, content)
+    module.write_whole = wrapped
+
+def stage_of(stamp):
+    return stamp.parent.name.strip(".").rsplit("-", 1)[0]
+
+original = progress.StageProgress.stage
+
+@contextmanager
+def stage(self, name):
+    if name == point:
+        die()
+    with original(self, name) as report:
+        yield report
+
+progress.StageProgress.stage = stage
+die_before_writing(checkpoints, lambda path: point == f"stamp of {stage_of(path)}")
+die_before_writing(workspace, lambda path: point == path.name)
+from jobs.cli.cli import main
+sys.exit(main(arguments))
+"""
+
+
+class BrokenStageError(RuntimeError):
+    """Raised by a stage that a test breaks."""
+
+
+@contextmanager
+def broken_stage(monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException | None = None) -> Iterator[None]:
+    """Inside the block, the stage raises at its beginning."""
+    original = StageProgress.stage
+
+    @contextmanager
+    def broken(self: StageProgress, name: str) -> Iterator[Any]:
+        with original(self, name) as report:
+            if name == stage:
+                raise error or BrokenStageError(stage)
+            yield report
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageProgress, "stage", broken)
+        yield
+
+
+def run_until_killed(arguments: Sequence[object], point: str) -> None:
+    """Run a `lightsage` command in a process that kills itself with SIGKILL.
+
+    Args:
+        arguments: of the command.
+        point: a stage, at whose beginning it dies; "stamp of STAGE", before the checkpoint is complete; or the name of
+            a file of the workspace, before it is written.
+    """
+    command = [sys.executable, "-c", KILLER, point, *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert process.returncode == -9, process.stderr

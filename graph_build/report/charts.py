@@ -8,6 +8,7 @@ things are; the markup is in templates/charts.html.j2.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
@@ -73,7 +74,7 @@ class Axis:
 
 
 def line_chart(series: Sequence[Series], title: str, x: Axis | None = None, y: Axis | None = None) -> Markup:
-    """Draw lines over common axes, with a legend; a line of one point is a dot.
+    """Draw lines over common axes, with a legend. A line of one point is a dot; one without points is left out.
 
     Args:
         series: the lines; the first one is drawn on top.
@@ -82,34 +83,28 @@ def line_chart(series: Sequence[Series], title: str, x: Axis | None = None, y: A
         y: the vertical axis, upwards.
     """
     x, y = x or Axis(), y or Axis()
-    finite = [[point for point in line.points if all(map(math.isfinite, point))] for line in series]
-    points = [point for line in finite for point in line]
-    if not points:
+    drawn = [(line, [point for point in line.points if all(map(math.isfinite, point))]) for line in series]
+    drawn = [(line, points) for line, points in drawn if points]
+    if not drawn:
         return Markup("<p>Nothing to draw yet.</p>")
-    across = _Scale.fit([point[0] for point in points], x, LEFT, WIDTH - RIGHT, widen=False)
-    upwards = _Scale.fit([point[1] for point in points], y, FOOT, TOP, widen=True)
+    across = _Scale.fit([a for _, points in drawn for a, _ in points], x, LEFT, WIDTH - RIGHT, widen=False)
+    upwards = _Scale.fit([b for _, points in drawn for _, b in points], y, FOOT, TOP, widen=True)
     lines = [
-        {"series": line, "points": [(across.pixel(a), upwards.pixel(b), f"{x.text(a)}: {y.text(b)}") for a, b in found]}
-        for line, found in zip(series, finite, strict=True)
+        {
+            "series": line,
+            "points": [(across.pixel(a), upwards.pixel(b), f"{x.text(a)}: {y.text(b)}") for a, b in points],
+        }
+        for line, points in drawn
     ]
-    return (
-        environment()
-        .get_template("charts.html.j2")
-        .module.line_chart(  # type: ignore[attr-defined]
-            title=title,
-            lines=lines,
-            x_label=x.label,
-            x_ticks=across.ticks(x),
-            y_ticks=upwards.ticks(y),
-            frame={
-                "width": WIDTH,
-                "height": FOOT + (46 if x.label else 26),
-                "left": LEFT,
-                "right": WIDTH - RIGHT,
-                "top": TOP,
-                "foot": FOOT,
-            },
-        )
+    frame = {"width": WIDTH, "height": FOOT + (46 if x.label else 26), "foot": FOOT, "top": TOP, "left": LEFT}
+    template: Any = environment().get_template("charts.html.j2")
+    return template.module.line_chart(
+        title=title,
+        lines=lines,
+        x_label=x.label,
+        x_ticks=across.ticks(x),
+        y_ticks=upwards.ticks(y),
+        frame=frame | {"right": WIDTH - RIGHT},
     )
 
 

@@ -64,7 +64,7 @@ class GraphStatistics:
         isolated: number of items without any edge.
         mean_degree: mean degree over all items, all edge types taken together; None for a graph too large for it.
         degrees: edge type → how many items have at least so many neighbours by edges of that type.
-        hubs: edge type → the items with the most neighbours by edges of that type, widest first.
+        hubs: edge type → the items with the most neighbours by edges of that type, most neighbours first.
         steps: the graph after each added edge type; empty for a graph too large for it.
         notes: which statistics were left out, and why.
         mixing: None without categories.

@@ -151,7 +151,6 @@ def _hit_rates_chart(nights: Sequence[NightRecord]) -> str:
         Series("fit, tail", points("fit", "tail"), "second"),
         Series("item-kNN", points("item-kNN"), "third"),
     ]
-    series = [line for line in series if line.points]
     return line_chart(series, "HR@100 by night", _dates(series), Axis(from_zero=True, text=short_percent))
 
 

@@ -45,8 +45,8 @@ PART = 512
 WAYS: dict[str, dict[str, Any]] = {
     "straight-through": {"mode": "ste", "simvq": False},
     "straight-through, SimVQ": {"mode": "ste", "simvq": True},
-    "Gumbel, temperature 1": {"mode": "gumbel", "simvq": False, "cold": 1.0},
-    "Gumbel, SimVQ, temperature 1": {"mode": "gumbel", "simvq": True, "cold": 1.0},
+    "Gumbel, temperature 1": {"mode": "gumbel", "simvq": False, "initial_temperature": 1.0},
+    "Gumbel, SimVQ, temperature 1": {"mode": "gumbel", "simvq": True, "initial_temperature": 1.0},
     "Gumbel, SimVQ, temperature rising": {"mode": "gumbel", "simvq": True},
 }
 

@@ -34,6 +34,7 @@ from jobs.pipeline.test_events import read_events
 from jobs.pipeline.training import HoldoutChoice, choose, fit_everything
 from model.config import SessionConfig
 from model.embeddings import Embeddings
+from model.ragged import offsets_from_lengths
 from model.sessions.encoder import SessionEncoder as Network
 from model.sessions.export import to_onnx
 from model.sessions.training import SessionRows, TrainedSessions, train_sessions
@@ -190,14 +191,14 @@ def some(histories: dict[str, list[int]], targets: int) -> SessionRows:
     """The ends of all histories, about so many targets."""
     each = max(2, targets // len(histories))
     lists = [rows[-each:] for rows in histories.values()]
-    return SessionRows(np.concatenate(lists), np.concatenate([[0], np.cumsum([len(one) for one in lists])]))
+    return SessionRows(np.concatenate(lists), offsets_from_lengths(np.array([len(one) for one in lists])))
 
 
 def asked_of(train: dict[str, list[int]], test: dict[str, list[int]]) -> tuple[SessionRows, np.ndarray[Any, Any]]:
     """(what each test user had bought, and then bought; the places of the latter)."""
     users = [user for user in test if user in train]
     lists = [train[user][-200:] + test[user] for user in users]
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
+    offsets = offsets_from_lengths(np.array([len(one) for one in lists]))
     ends = [offsets[n] + min(200, len(train[user])) + np.arange(len(test[user])) for n, user in enumerate(users)]
     places = np.concatenate(ends)
     chosen = np.random.default_rng(0).choice(places, min(20_000, len(places)), replace=False)
@@ -208,10 +209,10 @@ def next_items(
     trained: TrainedSessions, sessions: SessionRows, ends: np.ndarray[Any, Any], embeddings: Embeddings, length: int
 ) -> tuple[float, float]:
     """HR@20 and HR@100 of what stands at the places."""
-    from model.sessions.training import encode
+    from model.sessions.training import encode_prefixes
 
     item = torch.from_numpy(np.asarray(embeddings.item))
-    vectors = torch.from_numpy(encode(trained, sessions, ends, length))
+    vectors = torch.from_numpy(encode_prefixes(trained, sessions, ends, length))
     target, hits = torch.from_numpy(sessions.rows[ends]), []
     for a in range(0, len(ends), 512):
         score = vectors[a : a + 512] @ item.T

@@ -2,6 +2,6 @@
 
 import os
 
-# The gradient of the feature table is a fresh hundred MB every step, most of whose cost are page faults: huge pages
-# spare them. torch reads this once, at its first large allocation.
+# Each step allocates about 100 MB for the gradient of the feature table. Most of that cost is page faults, which huge
+# pages avoid. torch reads this variable once, at its first large allocation.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -1,7 +1,7 @@
-"""Alignment: tonight's space, turned so that it lies on yesterday's as well as a rotation can make it.
+"""Alignment: rotates tonight's embeddings as close to yesterday's as a rotation can.
 
-A rotation changes no inner product, and so no result; but a query vector of one version then finds its neighbours in
-the other's index, as happens while servers go over from one to the other.
+A rotation changes no inner product, and so no result. But while servers switch from one version to the next, a query
+vector of one version may meet the index of the other, and then finds about the same neighbours.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,43 @@ from model.embeddings import Embeddings
 Floats = NDArray[np.float32]
 
 
-def procrustes_rotation(of: Floats, onto: Floats) -> NDArray[np.float64]:
-    """(D, D) orthogonal R with `of` @ R as near to `onto` as can be: orthogonal Procrustes (Schönemann 1966).
+def procrustes_rotation(source: Floats, target: Floats) -> NDArray[np.float64]:
+    """Return the (D, D) orthogonal R that brings `source` @ R closest to `target` (Schönemann 1966).
 
-        R = U Vᵀ,  U Σ Vᵀ = ofᵀ onto
+        R = U Vᵀ,  U Σ Vᵀ = sourceᵀ target
 
     Args:
-        of, onto: (n, D), row by row the same thing in both spaces.
+        source: (n, D) vectors to rotate
+        target: (n, D) vectors of the same items, row by row
     """
-    left, _, right = np.linalg.svd(of.T.astype(np.float64) @ onto)
+    left, _, right = np.linalg.svd(source.T.astype(np.float64) @ target)
     return left @ right
 
 
 def align_embeddings(
     embeddings: Embeddings, previous: Embeddings, prefixes: Sequence[int] = ()
 ) -> tuple[Embeddings, float] | None:
-    """The embeddings turned onto the previous ones by the items that both have; and the mean cosine of these then.
+    """Rotate embeddings onto previous ones by the items that both contain.
 
     Args:
-        prefixes: ascending sizes of Matryoshka prefixes, whose inner products must stay as well: what lies between two
-            of them turns by itself.
-
+        embeddings: to rotate
+        previous: to rotate them onto
+        prefixes: ascending sizes of Matryoshka prefixes, whose inner products must not change either; the dimensions
+            between two of them are rotated by themselves
     Returns:
-        None where the sizes differ or there are fewer shared items than dimensions, which say too little.
+        the rotated embeddings and the mean cosine between shared items; None if the sizes differ, or if there are fewer
+        shared items than dimensions
     """
     dim = embeddings.query.shape[1]
-    place = pc.index_in(embeddings.item_ids, previous.item_ids)
-    shared = np.flatnonzero(~place.is_null().to_numpy(zero_copy_only=False))
+    index = pc.index_in(embeddings.item_ids, previous.item_ids)
+    shared = np.flatnonzero(~index.is_null().to_numpy(zero_copy_only=False))
     if previous.query.shape[1] != dim or len(shared) < dim:
         return None
-    before = place.drop_null().to_numpy()
-    of = np.concatenate([embeddings.query[shared], embeddings.item[shared]])
-    onto = np.concatenate([previous.query[before], previous.item[before]])
-    turn = np.zeros((dim, dim), np.float32)
+    before = index.drop_null().to_numpy()
+    source = np.concatenate([embeddings.query[shared], embeddings.item[shared]])
+    target = np.concatenate([previous.query[before], previous.item[before]])
+    rotation = np.zeros((dim, dim), np.float32)
     for band in (slice(a, b) for a, b in pairwise([0, *prefixes, dim])):
-        turn[band, band] = procrustes_rotation(of[:, band], onto[:, band])
-    turned = {name: getattr(embeddings, name) @ turn for name in ("query", "item", "item_unaveraged")}
-    return replace(embeddings, **turned), float(np.einsum("nd,nd->n", of @ turn, onto).mean())
+        rotation[band, band] = procrustes_rotation(source[:, band], target[:, band])
+    rotated = {name: getattr(embeddings, name) @ rotation for name in ("query", "item", "item_unaveraged")}
+    return replace(embeddings, **rotated), float(np.einsum("nd,nd->n", source @ rotation, target).mean())

@@ -1,4 +1,4 @@
-"""The model's folder: safetensors weights, fitted feature transforms and the training record; no pickle."""
+"""The model folder: weights as safetensors, fitted feature transforms and the training record; no pickle."""
 
 import dataclasses
 import json
@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from model.codec import read_versioned, reading
 from model.config import ModelConfig
-from model.features import FittedFeatures, Vocabulary
+from model.features import FittedFeatures
 from model.network import LightSAGE
 from model.trained import Trained, TrainingRecord
+from model.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2
 _REMEDY = "train again"
@@ -21,7 +22,7 @@ _REMEDY = "train again"
 
 @dataclass(frozen=True)
 class ModelArtefact:
-    """A model as read back."""
+    """A model that was read from its folder."""
 
     network: LightSAGE
     features: FittedFeatures
@@ -30,7 +31,13 @@ class ModelArtefact:
 
 
 def save_model(directory: Path, trained: Trained, config: ModelConfig) -> None:
-    """Write `weights.safetensors`, `transforms.json` and, last, `model.json`."""
+    """Write `weights.safetensors`, `transforms.json` and, last, `model.json`.
+
+    Args:
+        directory: the folder, which is made if necessary
+        trained: the model
+        config: with which it was trained
+    """
     directory.mkdir(parents=True, exist_ok=True)
     features = trained.features
     weights = {f"network.{k}": v.contiguous() for k, v in trained.network.state_dict().items()}
@@ -55,10 +62,10 @@ def save_model(directory: Path, trained: Trained, config: ModelConfig) -> None:
 
 
 def load_model(directory: Path) -> ModelArtefact:
-    """Read a model folder back.
+    """Read a model folder.
 
     Raises:
-        ModelFormatError: a file is missing or corrupt, or of another format version; the message names it.
+        ModelFormatError: a file is missing, corrupt or of another format version; the message names it.
     """
     model = read_versioned(directory / "model.json", FORMAT_VERSION, _REMEDY)
     with reading(directory / "model.json", _REMEDY):
@@ -70,7 +77,7 @@ def load_model(directory: Path) -> ModelArtefact:
         weights = load_file(directory / "weights.safetensors")
         network_weights = {k.removeprefix("network."): v for k, v in weights.items() if k.startswith("network.")}
         rows, dense = len(network_weights["table"]), len(network_weights["content"])
-        network = LightSAGE.of(config, rows, dense)
+        network = LightSAGE.from_config(config, rows, dense)
         network.load_state_dict(network_weights)
         title_basis = weights["features.title_basis"].numpy()
         title_idf = weights["features.title_idf"].numpy()

@@ -1,4 +1,4 @@
-"""What the two codecs share: a failed read names its file, and the format version is checked before anything else."""
+"""Helpers of both artefact readers: a failed read names its file, and the format version is checked first."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,12 @@ from model.errors import ModelFormatError
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Turn whatever a file's library raises into a ModelFormatError that names the file and what to do."""
+    """Turn any exception of a file's library into a ModelFormatError that names the file and the remedy.
+
+    Args:
+        path: the file that is read
+        remedy: what the user can do, for the message
+    """
     try:
         yield
     except ModelFormatError:
@@ -21,14 +26,18 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
 
 
 def read_versioned(path: Path, version: int, remedy: str) -> dict[str, Any]:
-    """The JSON object in `path`, whose `format_version` must be `version`.
+    """Return the JSON object of a file, whose `format_version` must be the expected one.
 
+    Args:
+        path: the file
+        version: the format version that this code reads
+        remedy: what the user can do, for the message
     Raises:
-        ModelFormatError: the file is missing, not JSON, or of another format version (both are named).
+        ModelFormatError: the file is missing, not JSON, or of another format version (the message names both).
     """
     with reading(path, remedy):
         value: dict[str, Any] = json.loads(path.read_text())
-        found = value["format_version"]
-    if found != version:
-        raise ModelFormatError(f"{path} has format version {found}, this code reads {version}: {remedy}")
+        actual = value["format_version"]
+    if actual != version:
+        raise ModelFormatError(f"{path} has format version {actual}, this code reads {version}: {remedy}")
     return value

@@ -1,4 +1,4 @@
-"""Embeddings of the whole catalogue in three roles, and their folder (numpy only: no torch is needed to read them)."""
+"""Embeddings of the whole catalogue in three roles, and their folder, which can be read without torch."""
 
 import json
 from dataclasses import dataclass
@@ -25,14 +25,16 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One row an item.
+    """Vectors of N items, of which T are tail items with events.
 
     Shapes:
         item_ids: (N,) strings, sorted; the row order of every matrix
-        query: (N, D) float32: the item as what is being looked at; item: (N, D) float32: the item as a candidate
-        tail_rows: (T,) int64 ascending: rows of tail items with at least one event
-        item_unaveraged: (T, D) float32: those as candidates with their own features, not their group's mean
-        prior: (N,) float32: log of how much more each item is in demand lately (`model.prior`)
+        query: (N, D) float32, L2-normalised: the item as the one being viewed
+        item: (N, D) float32, L2-normalised: the item as a candidate
+        tail_rows: (T,) int64, ascending: rows of the tail items with at least one event
+        item_unaveraged: (T, D) float32, L2-normalised: the tail items as candidates, by their own features instead of
+            their group's mean (role `item_own` in files)
+        prior: (N,) float32: log of the recent change in demand, see `model.prior`
     """
 
     item_ids: pa.Array
@@ -43,7 +45,7 @@ class Embeddings:
     prior: NDArray[np.float32]
 
     def save(self, directory: Path) -> None:
-        """Write the folder; `meta.json` comes last."""
+        """Write the folder, `meta.json` last."""
         directory.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"item_id": self.item_ids}), directory / "item_ids.parquet")
         for name, file in _FILES.items():
@@ -53,10 +55,10 @@ class Embeddings:
 
     @classmethod
     def load(cls, directory: Path) -> "Embeddings":
-        """Memory-map the folder.
+        """Read the folder; the matrices are memory-mapped.
 
         Raises:
-            ModelFormatError: a file is missing, of another format version, or of the wrong shape.
+            ModelFormatError: a file is missing, corrupt, of another format version or of the wrong shape.
         """
         meta = read_versioned(directory / "meta.json", FORMAT_VERSION, _REMEDY)
         with reading(directory / "meta.json", _REMEDY):
@@ -73,10 +75,10 @@ class Embeddings:
             "item_unaveraged": (arrays["tail_rows"].size, dim),
             "prior": (rows,),
         }
-        for name, want in shapes.items():
-            if arrays[name].shape != want:
+        for name, expected in shapes.items():
+            if arrays[name].shape != expected:
                 raise ModelFormatError(
-                    f"{directory / _FILES[name]} has shape {arrays[name].shape}, expected {want}: {_REMEDY}"
+                    f"{directory / _FILES[name]} has shape {arrays[name].shape}, expected {expected}: {_REMEDY}"
                 )
         if len(item_ids) != rows:
             raise ModelFormatError(

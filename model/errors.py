@@ -1,12 +1,12 @@
-"""What can go wrong in the model room, each with the way out in its message."""
+"""Errors of the model room; each message says what to do."""
 
 
 class ModelError(ValueError):
-    """Base of every error that the model room raises on purpose."""
+    """Base class of the errors that the model room raises."""
 
 
 class ModelInputError(ModelError):
-    """The item graph or the items table does not hold what training needs."""
+    """The item graph, the items table or a setting does not fit what training needs."""
 
 
 class ModelFormatError(ModelError):

@@ -1,7 +1,7 @@
-"""A feature table without training: the item graph, factorised.
+"""A feature table without training: a factorisation of the item graph.
 
-Where the table is fixed, every hop is computed once and only the heads learn: the cheapest way to train, and one that
-needs no table in memory while it does.
+With a fixed table, every hop is computed once and only the heads learn. This is the cheapest way to train, and the only
+one that needs no table in memory during training.
 """
 
 import numpy as np
@@ -15,38 +15,53 @@ from model.propagation import Neighbourhood
 
 Floats = NDArray[np.float32]
 
+_OVERSAMPLING = 10  # further columns of the random sketch
+_ITERATIONS = 3
+
 
 def factorised_table(features: FeatureMatrix, neighbours: Neighbourhood, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """What stands for the trainable table and the content's projection: (V, D) and (F, D) float32.
+    """Return a feature table (V, D) and a projection of the content (F, D), both float32, from the graph alone.
 
-    An id's row is its item's place in the graph; a feature level's the mean place of its items; the content's
-    projection the ridge regression of the places on the content. A random rotation gives every member its share of the
-    large eigenvalues.
+    The row of an id is its item's spectral embedding; the row of a feature level is the mean of its items'; the
+    projection is the ridge regression of the spectral embeddings on the content. A random rotation gives every member
+    its share of the large eigenvalues.
+
+    Args:
+        features: of the N items
+        neighbours: the kept edges
+        dim: D
+        seed: of the sketch and the rotation
     """
-    place = places(neighbours, dim, seed)
+    embedding = spectral_embedding(neighbours, dim, seed)
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))[0]
-    place = np.asarray(place @ rotation, np.float32)
+    embedding = np.asarray(embedding @ rotation, np.float32)
     count = np.maximum(np.asarray(features.sparse.sum(axis=0)).ravel(), 1e-6)
-    table = np.asarray(sp.diags_array(1 / count) @ (features.sparse.T @ place), np.float32)
+    table = np.asarray(sp.diags_array(1 / count) @ (features.sparse.T @ embedding), np.float32)
     dense = features.dense.astype(np.float64)
     ridge = dense.T @ dense + np.eye(dense.shape[1])
-    content = np.linalg.solve(ridge, dense.T @ place).astype(np.float32)
+    content = np.linalg.solve(ridge, dense.T @ embedding).astype(np.float32)
     return torch.from_numpy(table), torch.from_numpy(content)
 
 
-def places(neighbours: Neighbourhood, dim: int, seed: int) -> Floats:
-    """(N, D) X with X Xᵀ near S = D^-½ (A + Aᵀ) D^-½, of mean length 1: its largest eigenvalues by size.
+def spectral_embedding(neighbours: Neighbourhood, dim: int, seed: int) -> Floats:
+    """Return (N, D) X of mean length 1 with X Xᵀ near |S|, S = D^-½ (A + Aᵀ) D^-½: its largest eigenvalues by size.
 
-    By a randomised range finder with two power iterations (Halko, Martinsson & Tropp 2011).
+    Subspace iteration from a random sketch, then Rayleigh-Ritz (Halko, Martinsson & Tropp 2011). `torch.svd_lowrank`
+    finds the same subspace in three times the time: it knows neither that S is symmetric, nor the short cut of
+    `_orthonormal`.
+
+    Args:
+        neighbours: the kept edges
+        dim: D; dimensions beyond N are zero
+        seed: of the sketch
     """
     n = neighbours.num_items
     directed = sp.csr_matrix((neighbours.weight, neighbours.neighbour, neighbours.indptr), shape=(n, n))
     both = sp.csr_matrix(directed + directed.T)
     scale = sp.diags_array(1 / np.sqrt(np.maximum(np.asarray(both.sum(axis=1)).ravel(), 1e-12)))
     both = sp.csr_matrix(scale @ both @ scale).astype(np.float32)
-    sketch = np.random.default_rng(seed).standard_normal((n, min(dim + 10, n))).astype(np.float32)
-    basis = sketch
-    for _ in range(3):
+    basis = np.random.default_rng(seed).standard_normal((n, min(dim + _OVERSAMPLING, n))).astype(np.float32)
+    for _ in range(_ITERATIONS):
         basis = _orthonormal(both @ basis)
     values, vectors = np.linalg.eigh(basis.T @ (both @ basis))
     largest = np.argsort(-np.abs(values), kind="stable")[:dim]
@@ -56,7 +71,7 @@ def places(neighbours: Neighbourhood, dim: int, seed: int) -> Floats:
 
 
 def _orthonormal(columns: Floats) -> Floats:
-    """(N, r) an orthonormal basis of what (N, k) columns span, by their small Gram matrix: much sooner than QR."""
+    """Return an orthonormal basis (N, r) of the span of (N, k) columns, by their small Gram matrix: faster than QR."""
     values, vectors = np.linalg.eigh(columns.T.astype(np.float64) @ columns)
-    kept = values > 1e-12 * max(values[-1], 1e-300)
-    return np.asarray(columns @ (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32))
+    significant = values > 1e-12 * max(values[-1], 1e-300)
+    return np.asarray(columns @ (vectors[:, significant] / np.sqrt(values[significant])).astype(np.float32))

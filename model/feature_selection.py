@@ -1,9 +1,10 @@
-"""Learned feature selection: a concrete autoencoder's selectors choose K of the item's feature groups while training.
+"""Learned feature selection: selectors choose K of the items' feature groups while the model is trained.
 
-A selector is a relaxed one-hot choice among the groups, m = softmax((log α + g) / T) with Gumbel noise g (Abid et al.,
-ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01 it comes to hold one group. What the network reads of a group
-is its features times the sum of its selectors, so that the retrieval loss itself decides. The indirect
-parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563) ties the selectors together, and keeps them apart.
+A selector is a relaxed one-hot choice among the groups, m = softmax((log α + g) / T), with Gumbel noise g (concrete
+autoencoder, Abid et al., ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01, it settles on one group. The network
+reads a group's features multiplied by the sum of its selectors, so that the retrieval loss itself decides. The indirect
+parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563) couples the selectors, and keeps them from choosing
+the same group.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 
 from model.errors import ModelInputError
 from model.features import FeatureMatrix, FittedFeatures
+from model.ragged import offsets_from_lengths
 
-_HOT, _COLD = 10.0, 0.01
+_INITIAL_TEMPERATURE, _FINAL_TEMPERATURE = 10.0, 0.01
 _LATENT = 32
-_NEVER = -1e9
-_CHOOSE = 1 / 3  # of the items
-# Two groupings of the items are one and the same when each leaves so little of the other open (a share of its entropy).
-_OPEN = 0.02
+_BARRED_LOGIT = -1e9
+_SELECTOR_SHARE = 1 / 3  # of the items, whose pairs train the selectors
+# Two groups are equivalent when each, given the other, keeps at most this share of its entropy.
+_EQUIVALENCE_TOLERANCE = 0.02
 
 
 class GroupSelector(nn.Module):
@@ -31,8 +33,10 @@ class GroupSelector(nn.Module):
 
     Args:
         group_of: (C,) int64, the group of each column that the network reads: rows of its table, then dense columns
-        groups: G; keep: K, below G; barred: groups that are not to be chosen
-        indirect: log α = Ψ W + b, instead of free parameters
+        groups: G
+        keep: K, below G
+        barred: groups that must not be chosen
+        indirect: whether log α = Ψ W + b; otherwise log α is a free parameter
     """
 
     def __init__(
@@ -41,11 +45,11 @@ class GroupSelector(nn.Module):
         super().__init__()
         self.barred: Tensor
         self.register_buffer(
-            "barred", torch.zeros(groups).index_fill(0, torch.tensor(barred, dtype=torch.int64), _NEVER)
+            "barred", torch.zeros(groups).index_fill(0, torch.tensor(barred, dtype=torch.int64), _BARRED_LOGIT)
         )
         self.group_of: Tensor
         self.register_buffer("group_of", group_of)
-        self.temperature = _HOT
+        self.temperature = _INITIAL_TEMPERATURE
         latent = _LATENT if indirect else groups
         self.psi = nn.Parameter(torch.randn(keep, latent) if indirect else torch.zeros(keep, groups))
         self.map = nn.Parameter(
@@ -54,21 +58,21 @@ class GroupSelector(nn.Module):
         self.bias = nn.Parameter(torch.zeros(groups), requires_grad=indirect)
 
     @classmethod
-    def of(cls, features: FittedFeatures, matrix: FeatureMatrix, keep: int) -> "GroupSelector":
-        """Of the features of a catalogue.
+    def for_features(cls, features: FittedFeatures, matrix: FeatureMatrix, keep: int) -> "GroupSelector":
+        """Return selectors of a catalogue's feature groups; of equivalent groups only the first may be chosen.
 
         Raises:
-            ModelInputError: there are ids among the features, or no more than `keep` groups.
+            ModelInputError: the features contain an id table, or there are not more than `keep` groups to choose from.
         """
         if matrix.num_ids:
             raise ModelInputError("groups are selected without an id table: set [model.features] id_min_events above")
         sizes = [size for _, size in features.groups]
-        barred = [group for group, first in enumerate(first_alike(matrix, sizes)) if first != group]
-        most = len(sizes) - max(1, len(barred))
-        if not 0 < keep <= most:
-            copies = f" ({len(barred)} say what another one says)" if barred else ""
+        barred = [group for group, first in enumerate(first_equivalent_groups(matrix, sizes)) if first != group]
+        limit = len(sizes) - max(1, len(barred))
+        if not 0 < keep <= limit:
+            copies = f" ({len(barred)} of them are equivalent to another)" if barred else ""
             raise ModelInputError(
-                f"{keep} of {len(sizes)} feature groups{copies} cannot be selected: keep between 1 and {most}"
+                f"cannot select {keep} of {len(sizes)} feature groups{copies}: keep between 1 and {limit}"
             )
         return cls(torch.repeat_interleave(torch.tensor(sizes)), len(sizes), keep, barred=barred)
 
@@ -78,11 +82,11 @@ class GroupSelector(nn.Module):
         return self.psi @ self.map + self.bias + self.barred
 
     def step(self, share: float) -> None:
-        """Before each step: `share` of the schedule is over, and the temperature falls exponentially."""
-        self.temperature = _HOT * (_COLD / _HOT) ** share
+        """Set the temperature, which falls exponentially; called before each step, `share` of the schedule is over."""
+        self.temperature = _INITIAL_TEMPERATURE * (_FINAL_TEMPERATURE / _INITIAL_TEMPERATURE) ** share
 
     def forward(self) -> Tensor:
-        """(C,) what each column is multiplied by: relaxed choices in training, zeros and ones afterwards."""
+        """Return (C,) factors of the columns: relaxed choices in training, zeros and ones afterwards."""
         if self.training:
             gate = F.gumbel_softmax(self.logits, tau=self.temperature).sum(dim=0)
         else:
@@ -92,69 +96,91 @@ class GroupSelector(nn.Module):
 
     @torch.no_grad()
     def chosen(self) -> Tensor:
-        """At most K distinct groups, ascending: the likeliest of each selector."""
+        """Return at most K distinct groups, ascending: the likeliest group of each selector."""
         return torch.unique(self.logits.argmax(dim=1))
 
     def overlap(self) -> Tensor:
-        """How many selectors too many hold a group, in expectation: what the loss adds, so that they keep apart."""
+        """Return the expected number of surplus selectors per group, summed; as a penalty it keeps selectors apart."""
         return (self.logits.softmax(dim=1).sum(dim=0) - 1).clamp(min=0).sum()
 
     @torch.no_grad()
     def confidence(self) -> Tensor:
-        """(G,) how surely at least one selector holds each group: 1 − Π_k (1 − α_kg / Σ α_k)."""
+        """Return (G,) the probability that at least one selector chooses a group: 1 − Π_k (1 − α_kg / Σ α_k)."""
         return 1 - (1 - self.logits.softmax(dim=1)).prod(dim=0)
 
 
 class SelectorOptimizer:
-    """What moves the selectors: their loss on pairs of items that the features' table has not learned."""
+    """Updates the selectors alone, by their loss on pairs whose items the feature table has not learned.
+
+    Args:
+        selector: the selectors to update
+        lr: learning rate
+    """
 
     def __init__(self, selector: GroupSelector, lr: float) -> None:
         self._parameters = [weight for weight in selector.parameters() if weight.requires_grad]
-        self._optimiser = torch.optim.Adam(self._parameters, lr=lr)
+        self._optimizer = torch.optim.Adam(self._parameters, lr=lr)
 
     def step(self, loss: Tensor) -> None:
-        """One step by the gradient of the selectors alone."""
+        """Take one step by the gradient of `loss` with respect to the selectors."""
         for weight, gradient in zip(self._parameters, torch.autograd.grad(loss, self._parameters), strict=True):
             weight.grad = gradient
-        self._optimiser.step()
+        self._optimizer.step()
 
 
-def pairs_apart(pairs: NDArray[np.int64], items: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(pairs that the table learns from, pairs that choose among the groups), which have no item in common.
+def split_pairs_by_items(
+    pairs: NDArray[np.int64], num_items: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs that train the feature table and the pairs that train the selectors; they share no item.
 
-    A column of noise tells apart the items that it was learned with, and nothing else: it would be chosen by them.
+    A column of noise can tell apart the items that it was trained on, and no others. If the selectors saw the same
+    items, they would choose it. Too few pairs to be split are returned twice.
+
+    Args:
+        pairs: (P, 2) int64 item rows
+        num_items: N
+        seed: of the random split of the items
     """
-    apart = (np.random.default_rng(seed).random(items) < _CHOOSE)[pairs]
-    learned, chooses = pairs[~apart.any(axis=1)], pairs[apart.all(axis=1)]
-    return (learned, chooses) if len(learned) and len(chooses) else (pairs, pairs)
+    apart = (np.random.default_rng(seed).random(num_items) < _SELECTOR_SHARE)[pairs]
+    table_pairs, selector_pairs = pairs[~apart.any(axis=1)], pairs[apart.all(axis=1)]
+    return (table_pairs, selector_pairs) if len(table_pairs) and len(selector_pairs) else (pairs, pairs)
 
 
-def first_alike(matrix: FeatureMatrix, sizes: Sequence[int]) -> list[int]:
-    """For each group the first that says the same of the items under whatever names: itself, unless it is a copy."""
-    starts = np.concatenate([[0], np.cumsum(sizes)])
+def first_equivalent_groups(matrix: FeatureMatrix, sizes: Sequence[int]) -> list[int]:
+    """Return for each group the first group that divides the items in the same way: itself, unless it is a copy.
+
+    Args:
+        matrix: the items' features, without ids
+        sizes: number of columns of each group, sparse groups first; a dense group is never a copy
+    """
+    starts = offsets_from_lengths(np.array(sizes))
     labels: list[NDArray[np.int64] | None] = []
-    found: list[int] = []
+    first: list[int] = []
     for group, size in enumerate(sizes):
         is_sparse = starts[group] + size <= matrix.sparse.shape[1]
         block = matrix.sparse[:, starts[group] : starts[group] + size] if is_sparse else None
-        mine = None if block is None else _labels(block)
-        alike = (other for other in range(group) if found[other] == other and _same(labels[other], mine))
-        found.append(next(alike, group))
-        labels.append(mine)
-    return found
+        group_labels = None if block is None else _labels(block)
+        equivalent = (
+            earlier
+            for earlier in range(group)
+            if first[earlier] == earlier and _are_equivalent(labels[earlier], group_labels)
+        )
+        first.append(next(equivalent, group))
+        labels.append(group_labels)
+    return first
 
 
 def _labels(block: sp.csr_matrix) -> NDArray[np.int64]:
-    """(N,) a number for each distinct set of columns."""
+    """Return (N,) a number for each distinct set of columns."""
     weight = np.random.default_rng(0).random(block.shape[1])
     return np.unique(block.astype(bool) @ weight, return_inverse=True)[1].astype(np.int64)
 
 
-def _same(one: NDArray[np.int64] | None, other: NDArray[np.int64] | None) -> bool:
-    if one is None or other is None:
+def _are_equivalent(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> bool:
+    if a is None or b is None:
         return False
-    joint = _entropy(one * (other.max() + 1) + other)
-    return bool(joint <= (1 + _OPEN) * min(_entropy(one), _entropy(other)))
+    joint = _entropy(a * (b.max() + 1) + b)
+    return bool(joint <= (1 + _EQUIVALENCE_TOLERANCE) * min(_entropy(a), _entropy(b)))
 
 
 def _entropy(labels: NDArray[np.int64]) -> float:

@@ -1,6 +1,6 @@
-"""The item graph as arrays: reads what the graph build wrote (docs/artefacts.md) into rows and codes.
+"""The item graph as arrays: reads the tables of the graph build (docs/artefacts.md) into row numbers and codes.
 
-Row i is the i-th item in the order of item_id; every array below is aligned to it or holds such row numbers.
+Row i is the i-th item in the order of item_id. Every array below is aligned to these rows or holds row numbers.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.errors import ModelInputError
 
 EDGE_TYPES = ("strong_click", "swing", "co_search")
+_DAY_US = 86_400e6
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,16 @@ class ItemGraph:
     """An item graph in memory.
 
     Shapes:
-        item_ids: (N,) strings, sorted; events: (N,) int64; is_tail: (N,) bool
-        edges: src, dst (E,) int32 rows, edge_type (E,) uint8 index into EDGE_TYPES, weight (E,) float32
-        pairs: (P, 2) int32 rows (query, target); pair_steps: (P,) int32; pair_age: (P,) float32
-            days before the latest pair
-        items: the catalogue table, any row order, column item_id at least
+        item_ids: (N,) strings, sorted
+        events: (N,) int64 training events
+        is_tail: (N,) bool
+        src, dst: (E,) int32 item rows of the edges
+        edge_type: (E,) uint8 index into EDGE_TYPES
+        weight: (E,) float32
+        pairs: (P, 2) int32 item rows (query, target)
+        pair_steps: (P,) int32 items from query to target in the session
+        pair_age: (P,) float32 days before the latest pair
+        items: the items table, in any order, with column item_id at least
     """
 
     item_ids: pa.Array
@@ -44,26 +50,34 @@ class ItemGraph:
 
     @property
     def num_items(self) -> int:
-        """N, the number of rows."""
+        """N, the number of items."""
         return len(self.item_ids)
 
     @property
     def is_cold(self) -> NDArray[np.bool_]:
-        """(N,) items of the catalogue without any event."""
+        """(N,) bool: items of the catalogue without any event."""
         return self.events == 0
 
 
 def rows_of(values: pa.Array | pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np.int32]:
-    """Row numbers of ids; an id that is no node is an error that names it."""
-    found = pc.index_in(values, item_ids)
-    if found.null_count:
-        stray = values.filter(pc.is_null(found))[0].as_py()
+    """Return the row numbers of ids.
+
+    Args:
+        values: ids to look up
+        item_ids: (N,) ids of the rows
+        what: the table that holds the ids, for the error message
+    Raises:
+        ModelInputError: an id is not among the rows; the message names it.
+    """
+    rows = pc.index_in(values, item_ids)
+    if rows.null_count:
+        stray = values.filter(pc.is_null(rows))[0].as_py()
         raise ModelInputError(
             f"{what} names the item {stray!r}, which is not among the graph's nodes; rebuild the graph"
         )
-    if isinstance(found, pa.ChunkedArray):
-        found = found.combine_chunks()
-    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int32)
+    if isinstance(rows, pa.ChunkedArray):
+        rows = rows.combine_chunks()
+    return np.asarray(rows.to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
 def _read(directory: Path, columns: list[str]) -> pa.Table:
@@ -74,26 +88,30 @@ def _read(directory: Path, columns: list[str]) -> pa.Table:
 
 
 def _codes(column: pa.ChunkedArray, item_ids: pa.Array, what: str) -> NDArray[np.int32]:
-    """Rows of a dictionary-encoded column: only its distinct values are looked up."""
+    """Return the row numbers of a dictionary-encoded column; only its distinct values are looked up."""
     if column.num_chunks == 0 or len(column) == 0:
         return np.empty(0, np.int32)
     encoded = column.combine_chunks()
-    used, place = np.unique(encoded.indices.to_numpy(), return_inverse=True)
-    # A filter leaves values in the dictionary that no row has any more.
-    return rows_of(encoded.dictionary.take(pa.array(used)), item_ids, what)[place]
+    # A filter may leave values in the dictionary that no row has any more.
+    used, position = np.unique(encoded.indices.to_numpy(), return_inverse=True)
+    return rows_of(encoded.dictionary.take(pa.array(used)), item_ids, what)[position]
 
 
 def _age(times: pa.ChunkedArray) -> NDArray[np.float32]:
-    """(P,) float32 days before the latest."""
-    at = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    return ((at.max() - at) / 86_400e6).astype(np.float32) if len(at) else np.empty(0, np.float32)
+    """Return (P,) float32 days before the latest time."""
+    us = times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    return ((us.max() - us) / _DAY_US).astype(np.float32) if len(us) else np.empty(0, np.float32)
 
 
 def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> ItemGraph:
-    """Read the whole item graph, or the one without the hold-out, and `tables/items` when there is a catalogue.
+    """Read an item graph and its items table.
 
+    Args:
+        root: the folder that the graph build wrote
+        part: "full", or "fit" = the graph without the hold-out
+        items: the items table; without one, the items are the graph's nodes
     Raises:
-        ModelInputError: a table is missing, or an edge names an item that is no node.
+        ModelInputError: a table is missing, there are no nodes, or an edge names an unknown type or item.
     """
     graph = root / part
     nodes = _read(graph / "nodes", ["item_id", "events", "is_tail"]).sort_by("item_id")
@@ -108,12 +126,10 @@ def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> 
         raise ModelInputError(
             f"{graph / 'edges'} has the edge_type {stray!r}, not one of {', '.join(EDGE_TYPES)}; rebuild the graph"
         )
-    moves = _read(root / "transitions", ["time", "src", "dst", "steps", "held"])
+    transitions = _read(root / "transitions", ["time", "src", "dst", "steps", "held"])
     if part == "fit":
-        moves = moves.filter(pc.invert(moves["held"]))
-    pairs = np.stack(
-        [_codes(moves["src"], item_ids, "transitions"), _codes(moves["dst"], item_ids, "transitions")], axis=1
-    )
+        transitions = transitions.filter(pc.invert(transitions["held"]))
+    pairs = np.stack([_codes(transitions[side], item_ids, "transitions") for side in ("src", "dst")], axis=1)
     catalogue = pq.read_table(items) if items is not None and items.exists() else pa.table({"item_id": item_ids})
     return ItemGraph(
         item_ids=item_ids,
@@ -124,7 +140,7 @@ def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> 
         edge_type=types.to_numpy().astype(np.uint8),
         weight=edges["weight"].to_numpy().astype(np.float32),
         pairs=pairs,
-        pair_steps=moves["steps"].to_numpy().astype(np.int32),
-        pair_age=_age(moves["time"]),
+        pair_steps=transitions["steps"].to_numpy().astype(np.int32),
+        pair_age=_age(transitions["time"]),
         items=catalogue,
     )

@@ -1,31 +1,49 @@
-"""k-means by Lloyd's rounds on torch tensors, from which the codebooks of semantic IDs start."""
+"""k-means on torch tensors, from which the codebooks of semantic IDs start."""
 
 import torch
 from torch import Tensor
 
 from model.errors import ModelInputError
 
-_LLOYD = 10
+_ROUNDS = 10
 
 
 def squared_distances(vectors: Tensor, entries: Tensor) -> Tensor:
-    """(B, K) of (B, D) to (K, D), with gradients to both."""
+    """Return (B, K) squared Euclidean distances, with gradients to both.
+
+    Args:
+        vectors: (B, D)
+        entries: (K, D)
+    """
     cross = vectors @ entries.T
     return (vectors.square().sum(dim=1, keepdim=True) + entries.square().sum(dim=1)).sub(cross, alpha=2)
 
 
 def k_means(vectors: Tensor, size: int) -> Tensor:
-    """(K, D) centres of (n, D) vectors by ten rounds of Lloyd's from some of them."""
+    """Return (K, D) centres after ten rounds of Lloyd's, which start at K random vectors.
+
+    Args:
+        vectors: (n, D)
+        size: K
+    Raises:
+        ModelInputError: there are fewer vectors than centres.
+    """
     centres = vectors[torch.randperm(len(vectors), device=vectors.device)[:size]].clone()
     if len(centres) < size:
         raise ModelInputError(
             f"{len(vectors)} vectors cannot start {size} codes a level: set [model.semantic_ids] size lower"
         )
-    return lloyd(vectors, centres, _LLOYD)
+    return lloyd(vectors, centres, _ROUNDS)
 
 
 def lloyd(vectors: Tensor, centres: Tensor, rounds: int) -> Tensor:
-    """(K, D) centres after so many rounds of Lloyd's; an empty cluster restarts at a vector far out."""
+    """Return (K, D) centres after some rounds of Lloyd's; an empty cluster restarts at one of the farthest vectors.
+
+    Args:
+        vectors: (n, D)
+        centres: (K, D) to start from
+        rounds: number of rounds
+    """
     for _ in range(rounds):
         distance, nearest = squared_distances(vectors, centres).min(dim=1)
         counts = torch.bincount(nearest, minlength=len(centres))

@@ -1,6 +1,7 @@
-"""Matryoshka representation learning (Kusupati et al., NeurIPS 2022, arXiv 2205.13147): prefixes that are embeddings.
+"""Matryoshka representation learning: the first dimensions of an embedding are an embedding themselves.
 
-A loss over each nested prefix, cut to unit length anew, teaches the first dimensions to do without the others.
+The loss is taken over each nested prefix too, scaled to unit length, so that the first dimensions learn to do without
+the others (Kusupati et al., NeurIPS 2022, arXiv 2205.13147).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def nested(loss: Callable[[Tensor, Tensor], Tensor], query: Tensor, candidate: Tensor, dims: Sequence[int]) -> Tensor:
-    """The mean of a loss over the whole vectors and over each of their prefixes.
+def nested_loss(
+    loss: Callable[[Tensor, Tensor], Tensor], query: Tensor, candidate: Tensor, prefixes: Sequence[int]
+) -> Tensor:
+    """Return the mean of a loss over the whole vectors and over each of their prefixes.
 
     Args:
-        loss: of queries (B, d) and candidates (C, d) of unit length
-        query: (B, D); candidate: (C, D); both of unit length
-        dims: sizes of the prefixes, each below D
+        loss: takes queries (B, d) and candidates (C, d) of unit length, and returns a scalar
+        query: (B, D) of unit length
+        candidate: (C, D) of unit length
+        prefixes: sizes of the prefixes, each below D
     """
-    parts = [loss(F.normalize(query[:, :d]), F.normalize(candidate[:, :d])) for d in dims]
+    parts = [loss(F.normalize(query[:, :d]), F.normalize(candidate[:, :d])) for d in prefixes]
     return torch.stack([*parts, loss(query, candidate)]).mean()

@@ -1,4 +1,4 @@
-"""The LightSAGE network: trainable feature table, one small network over self and neighbour average, two roles.
+"""The LightSAGE network: a trainable feature table, and one small network over an item and its neighbours' average.
 
 After "LightSAGE: Graph Neural Networks for Large Scale Item Retrieval in Shopee's Advertisement Recommendation" (RecSys
 2023, arXiv 2310.19394).
@@ -19,21 +19,22 @@ Role = Literal["query", "item"]
 
 
 class LightSAGE(nn.Module):
-    """Embeds items from their own features and the average of their in-neighbours'.
+    """Embeds items from their own features and the average of their in-neighbours' features.
 
         s_i = Σ_f x_if E_f + d_i C
         z_i = normalise(W_role [ s_i ‖ Σ_j w_ji s_j / Σ_j w_ji ] + b_role),  j over the in-neighbours of i
 
-    Both roles start as the plain sum of self and neighbour average. From a random start the two projections fit the
-    training pairs by turning away from each other, and the nearest neighbours of the features are lost.
+    Both roles start as the plain sum of an item's features and its neighbours' average. From a random start, the two
+    projections fit the training pairs by turning away from each other, and the nearest neighbours by features are lost.
 
     Args:
         table_rows: V, rows of the trainable table (ids first, then feature levels)
         dense_dim: F, size of the fixed content block; 0 without one
         dim: D, size of features and embeddings alike, a multiple of M
         dropout: share of the network's inputs dropped in training, to the nearest 1/256
-        members: M networks side by side, each with heads of its own on D / M of the dimensions; an embedding is theirs
-            one after the other, so that its inner products are the means of the members' cosines
+        members: M networks side by side, each with heads of its own on D / M of the dimensions. An embedding is the
+            concatenation of theirs, so that its inner products are the means of the members' cosines.
+        quantizer: a bottleneck of the item vectors; None = none
     Shapes:
         features: (R, D); forward: (B, D), (B, D) → (B, D), L2-normalised
     """
@@ -57,24 +58,26 @@ class LightSAGE(nn.Module):
         self.selector: GroupSelector | None = None
 
     @classmethod
-    def of(cls, config: ModelConfig, table_rows: int, dense_dim: int) -> "LightSAGE":
-        """As it is configured."""
+    def from_config(cls, config: ModelConfig, table_rows: int, dense_dim: int) -> "LightSAGE":
+        """Return a new network as configured, with a quantiser if semantic IDs are."""
         quantizer = None
         if config.semantic_ids.levels:
             quantizer = ResidualQuantizer(config.dim, config.semantic_ids, config.members)
         return cls(table_rows, dense_dim, config.dim, config.dropout, config.members, quantizer)
 
     def fix(self, table: Tensor, content: Tensor) -> None:
-        """Give features their values for good: only the heads learn from here on."""
+        """Set the feature table (V, D) and the content's projection (F, D) for good: from here on only heads learn."""
         for weight, value in ((self.table, table), (self.content, content)):
             weight.requires_grad_(False).copy_(value)
 
     def features(self, columns: Tensor, offsets: Tensor, values: Tensor, dense: Tensor) -> Tensor:
-        """s: weighted sums of table rows, given as bags, plus the projected fixed content.
+        """Return (R, D) features s: weighted sums of table rows, given as bags, plus the projected fixed content.
 
         Args:
-            columns: (nnz,) int64 rows of the table; offsets: (R,) where each bag starts; values: (nnz,) float32
-            dense: (R, F) float32
+            columns: (nnz,) int64 rows of the table
+            offsets: (R,) int64 start of each bag in `columns`
+            values: (nnz,) float32 weights
+            dense: (R, F) float32 fixed content
         """
         if self.selector is not None:
             gate = self.selector()
@@ -83,35 +86,40 @@ class LightSAGE(nn.Module):
         return out + dense @ self.content if dense.shape[1] else out
 
     def forward(self, own: Tensor, average: Tensor, role: Role) -> Tensor:
-        """Embeddings of one role from self features and neighbour averages."""
+        """Return (B, D) embeddings of one role, from (B, D) own features and (B, D) neighbour averages."""
         split = (len(own), self.members, -1)
         both = torch.cat([own.view(split), average.view(split)], dim=2)
         if self.training and self.dropout:
-            both = both.mul_(_kept(both.shape, self.dropout, both.device))
+            both = both.mul_(_dropout_mask(both.shape, self.dropout, both.device))
         out = F.normalize(self.heads[role](both), dim=2)
         return out.reshape(len(own), -1) / math.sqrt(self.members)
 
 
-def _kept(shape: torch.Size, dropout: float, device: torch.device) -> Tensor:
-    """Dropout's mask over its share of survivors: a byte of the generator decides, an eighth of the usual draws."""
+def _dropout_mask(shape: torch.Size, dropout: float, device: torch.device) -> Tensor:
+    """Return 0 for dropped and 1 / (share kept) for other places. One random byte a place is an eighth of the draws."""
     if device.type != "cpu":
         return (torch.rand(shape, device=device) >= dropout).to(torch.float32).div_(1 - dropout)
     limit = round(256 * dropout)
     draws = torch.empty(-(-shape.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-    kept = draws.view(torch.uint8)[: shape.numel()].view(shape) >= limit
-    return kept.to(torch.float32).mul_(256 / (256 - limit))
+    survives = draws.view(torch.uint8)[: shape.numel()].view(shape) >= limit
+    return survives.to(torch.float32).mul_(256 / (256 - limit))
 
 
 class Head(nn.Module):
-    """The linear maps of one role, one for each member; they start as the plain sum of self and neighbour average."""
+    """The linear maps of one role, one for each of M members; they start as own features plus neighbour average.
+
+    Args:
+        width: d, dimensions of a member
+        members: M
+    """
 
     def __init__(self, width: int, members: int) -> None:
         super().__init__()
         start = torch.cat([torch.eye(width), torch.eye(width)])
         self.weight = nn.Parameter(start + 0.02 * torch.randn(members, 2 * width, width))
-        # Not zero: an item without a single feature still needs a direction.
+        # Not zero: an item without any feature needs a direction, too.
         self.bias = nn.Parameter(1e-3 * torch.randn(members, width))
 
     def forward(self, both: Tensor) -> Tensor:
-        """(B, M, 2d) → (B, M, d)."""
+        """Map (B, M, 2d) to (B, M, d)."""
         return torch.einsum("bmi,mio->bmo", both, self.weight) + self.bias

@@ -1,9 +1,9 @@
-"""How demand has moved since the training pairs were made: the shift of the targets' prior.
+"""How demand has moved during the training window: the shift of the targets' prior.
 
-A model of P(target | query) carries the targets' shares over the whole training window. Where those have moved, the
-posterior under the new shares is p(j | i) · new_j / old_j up to a constant (Saerens, Latinne & Decaestecker 2002), so
-that a score s_ij / T wants log(new_j / old_j) added. The share of the last days is counted, and shrunk towards "as
-before" where there is little to count.
+A model of P(target | query) contains the targets' shares over the whole training window. Where the shares have moved,
+the posterior under the new shares is p(j | i) · new_j / old_j up to a constant (Saerens, Latinne & Decaestecker 2002),
+so that log(new_j / old_j) is added to a score s_ij / T. The new shares are counted over the last days, and shrunk
+towards the old ones where there are few events.
 """
 
 import numpy as np
@@ -15,14 +15,15 @@ from model.config import PriorConfig
 def prior_shift(
     targets: NDArray[np.integer], age: NDArray[np.floating], num_items: int, config: PriorConfig
 ) -> NDArray[np.float32]:
-    """log (recent + c) / (expected + c) of every item; 0 where nothing moved, and for items that are no target.
+    """Return (N,) float32 log (recent + c) / (expected + c); 0 for an item that is no target or whose share stays.
 
         recent_j = Σ 2^(−age / half-life) over the pairs with target j,  expected_j = n_j · Σ recent / Σ n
 
     Args:
-        targets: (P,) item rows; age: (P,) days before the latest pair, ≥ 0
-    Returns:
-        (N,) float32
+        targets: (P,) item rows
+        age: (P,) days before the latest pair, ≥ 0
+        num_items: N
+        config: half-life and pseudo-count c
     """
     if len(targets) == 0:
         return np.zeros(num_items, np.float32)

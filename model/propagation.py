@@ -1,7 +1,7 @@
-"""Linear weighted propagation: the average of the features of the items from which an item can be reached.
+"""Linear weighted propagation: an item reads the average features of the items from which it can be reached.
 
-No transform and no activation stands between the hop and the network, which is what makes LightSAGE light. At embedding
-time the whole catalogue is propagated at once; in training each batch averages over the same neighbours.
+There is no transform and no activation between the hop and the network, which is what makes LightSAGE light. Embedding
+propagates the whole catalogue at once; training averages over the same neighbours, batch by batch.
 """
 
 import warnings
@@ -19,10 +19,12 @@ from model.graph import EDGE_TYPES, ItemGraph
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """The kept in-neighbours of every item as CSR by destination.
+    """The kept in-neighbours of every item, as CSR by destination.
 
     Shapes:
-        indptr: (N + 1,) int64; neighbour: (E,) int64 item rows, ascending within an item; weight: (E,) float32;
+        indptr: (N + 1,) int64
+        neighbour: (E,) int64 item rows, ascending within an item
+        weight: (E,) float32
         total: (N,) float32, the sum of each item's weights
     """
 
@@ -33,41 +35,50 @@ class Neighbourhood:
 
     @property
     def num_items(self) -> int:
-        """N."""
+        """N, the number of items."""
         return len(self.total)
 
     def edge_weights(self, dst: NDArray[np.integer], src: NDArray[np.integer]) -> NDArray[np.float32]:
-        """(B,) float32 weight of each edge src → dst, 0 where it was not kept."""
+        """Return (B,) float32 weights of the edges src → dst, 0 for edges that were not kept.
+
+        Args:
+            dst: (B,) item rows
+            src: (B,) item rows
+        """
         if len(self.neighbour) == 0:
             return np.zeros(len(dst), np.float32)
         owner = np.repeat(np.arange(self.num_items, dtype=np.int64), np.diff(self.indptr))
         keys = owner * self.num_items + self.neighbour  # ascending, as both parts are
-        wanted = dst.astype(np.int64) * self.num_items + src
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[at] == wanted, self.weight[at], np.float32(0))
+        queries = dst.astype(np.int64) * self.num_items + src
+        position = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+        return np.where(keys[position] == queries, self.weight[position], np.float32(0))
 
 
 def in_neighbours(graph: ItemGraph, config: PropagationConfig) -> Neighbourhood:
-    """The `top_k` in-neighbours of every item over all edge types.
+    """Return the `top_k` heaviest in-neighbours of every item over all edge types.
 
-    Within an item each edge type's weights are scaled to sum to the type's configured share, so that none drowns the
-    others; an edge of several types is the sum of its parts. Ties keep the smaller row.
+    The weights of each edge type into an item are scaled so that they sum to the type's configured share; no type
+    drowns the others. An edge of several types is the sum of its parts. Of equal weights, the smaller row is kept.
+
+    Args:
+        graph: the item graph
+        config: `top_k` and the share of each edge type
     """
     n = graph.num_items
     share = np.array([getattr(config, name) for name in EDGE_TYPES], np.float64)
-    slot = graph.dst.astype(np.int64) * len(EDGE_TYPES) + graph.edge_type
-    mass = np.bincount(slot, graph.weight, minlength=n * len(EDGE_TYPES))
-    scaled = share[graph.edge_type] * graph.weight / mass[slot]
+    dst_and_type = graph.dst.astype(np.int64) * len(EDGE_TYPES) + graph.edge_type
+    total = np.bincount(dst_and_type, graph.weight, minlength=n * len(EDGE_TYPES))
+    scaled = share[graph.edge_type] * graph.weight / total[dst_and_type]
     keys, inverse = np.unique(graph.dst.astype(np.int64) * n + graph.src, return_inverse=True)
     weight = np.bincount(inverse, scaled, minlength=len(keys))
     dst, src = keys // n, keys % n
-    keep = weight > 0
-    dst, src, weight = dst[keep], src[keep], weight[keep]
+    positive = weight > 0
+    dst, src, weight = dst[positive], src[positive], weight[positive]
     order = np.lexsort((src, -weight, dst))
     rank = np.arange(len(dst)) - np.searchsorted(dst, dst)[order]
-    keep = np.zeros(len(dst), np.bool_)
-    keep[order[rank < config.top_k]] = True
-    dst, src, weight = dst[keep], src[keep], weight[keep]
+    in_top_k = np.zeros(len(dst), np.bool_)
+    in_top_k[order[rank < config.top_k]] = True
+    dst, src, weight = dst[in_top_k], src[in_top_k], weight[in_top_k]
     return Neighbourhood(
         indptr=np.searchsorted(dst, np.arange(n + 1)).astype(np.int64),
         neighbour=src,
@@ -77,21 +88,21 @@ def in_neighbours(graph: ItemGraph, config: PropagationConfig) -> Neighbourhood:
 
 
 def propagate(indptr: Tensor, neighbour: Tensor, weight: Tensor, table: Tensor) -> Tensor:
-    """Weighted sums over in-neighbours for all items at once.
+    """Return (N, D) float32 weighted sums over the in-neighbours of all items at once.
 
         y_i = Σ_j w_ji x_j,  j over the in-neighbours of i
 
     Args:
-        indptr: (N + 1,) int64; neighbour: (E,) int64 rows of `table`; weight: (E,) float32
-        table: (R, D) float32 features of the rows that neighbours name
-    Shapes:
-        output: (N, D) float32
+        indptr: (N + 1,) int64 offsets of the items' neighbours
+        neighbour: (E,) int64 rows of `table`
+        weight: (E,) float32
+        table: (R, D) float32 features
     """
     n = len(indptr) - 1
     owner = torch.repeat_interleave(torch.arange(n, device=indptr.device), indptr[1:] - indptr[:-1])
     edges = EdgeIndex(torch.stack([owner, neighbour]), sparse_size=(n, len(table)), sort_order="row")
     with warnings.catch_warnings():
-        # torch calls its CSR tensors "beta" once a process; the test compares them with a plain loop.
+        # torch warns once per process that its CSR tensors are in beta; a test compares them with a plain loop.
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
         out: Tensor = edges.matmul(table, weight)
     return out

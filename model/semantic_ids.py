@@ -1,4 +1,4 @@
-"""Finished semantic IDs: how evenly their codes are used, and groups of items by a shared prefix."""
+"""Finished semantic IDs: how evenly their codes are used, and groups of items that share a prefix."""
 
 from typing import Any
 
@@ -7,10 +7,14 @@ from numpy.typing import NDArray
 
 
 def code_usage(codes: NDArray[np.integer], size: int) -> dict[str, Any]:
-    """How (N, L) codes of K entries a level are used.
+    """Return how well the codes use their codebooks.
 
+    Args:
+        codes: (N, L) codes in [0, K)
+        size: K, entries per level
     Returns:
-        usage and perplexity: of each level, as shares of K; collisions: the share of items that have another's ID
+        `usage`: the share of entries in use, per level; `perplexity`: exp(entropy) / K, per level; `collisions`: the
+        share of items whose ID another item has too
     """
     usage, perplexity = [], []
     for column in codes.T:
@@ -27,27 +31,29 @@ def code_usage(codes: NDArray[np.integer], size: int) -> dict[str, Any]:
 
 
 def prefix_groups(
-    codes: NDArray[np.integer], events: NDArray[np.integer], rows: NDArray[np.int64], evidence: int
+    codes: NDArray[np.integer], events: NDArray[np.integer], rows: NDArray[np.int64], min_events: int
 ) -> NDArray[np.int64]:
-    """Group items by as long a prefix as has enough evidence: (T,) int64 group numbers 0…G−1.
+    """Group items by their longest prefix with enough events, and return (T,) int64 group numbers 0…G−1.
 
-    Level by level from the whole code to its first number, the items that are not yet grouped and share a prefix are a
-    group if they have `evidence` events together; what is left at the first level is grouped there however little
-    there is.
+    From the whole code to its first number, items that are not grouped yet and share a prefix become a group if they
+    have `min_events` events together. At the first number, the remaining items are grouped whatever their events.
 
     Args:
-        codes: (N, L); events: (N,) training events; rows: (T,) the items to group
+        codes: (N, L) semantic IDs
+        events: (N,) training events
+        rows: (T,) the items to group
+        min_events: events that the items of a group must have together
     """
     codes, events = codes[rows], events[rows]
     group, count = np.full(len(rows), -1, np.int64), 0
     for length in range(codes.shape[1], 0, -1):
-        left = np.flatnonzero(group < 0)
-        if len(left) == 0:
+        remaining = np.flatnonzero(group < 0)
+        if len(remaining) == 0:
             break
-        _, prefix = np.unique(codes[left, :length], axis=0, return_inverse=True)
-        enough = np.bincount(prefix, weights=events[left]) >= (evidence if length > 1 else 0)
+        _, prefix = np.unique(codes[remaining, :length], axis=0, return_inverse=True)
+        enough = np.bincount(prefix, weights=events[remaining]) >= (min_events if length > 1 else 0)
         number = np.cumsum(enough) - 1 + count
         chosen = enough[prefix]
-        group[left[chosen]] = number[prefix[chosen]]
+        group[remaining[chosen]] = number[prefix[chosen]]
         count += int(enough.sum())
     return group

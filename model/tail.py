@@ -1,9 +1,9 @@
-"""Long-tail cluster averaging: items with few events are grouped by similarity, and share their group's mean.
+"""Long-tail cluster averaging: items with few events are grouped by similarity, and share the mean of their group.
 
-A tail item is seen too rarely for features of its own to be learned; the mean of similar tail items is. In training the
-mean stands for every tail item in the graph. At inference it does so where `at_inference` says so, but for direct
-neighbours (`model.embed`); on the hold-outs of three shops that gained nothing, and cost new items dearly, so that
-elsewhere every item is embedded by its own features and its own neighbours.
+A tail item is seen too rarely to learn features of its own; a group of similar tail items is seen often enough. In
+training, the group's mean replaces every tail item in the graph. With `at_inference`, tail items are embedded by the
+mean as well (see `model.embed` for the exception). That is off by default: on the hold-outs of three shops it gained
+nothing and cost new items dearly, so every item is embedded by its own features and its own neighbours.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ from model.features import FeatureMatrix
 from model.graph import ItemGraph
 from model.propagation import Neighbourhood
 
-_PROJECTED = 32
-# How much the neighbours count beside the content, among items that have content.
-_NEIGHBOUR_SHARE = 0.5
+_PROJECTED_DIM = 32
+# Weight of neighbours beside content, for items that have content.
+_NEIGHBOUR_WEIGHT = 0.5
+_POWER_ITERATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class TailGroups:
     """Which tail items share a mean.
 
     Shapes:
-        rows: (T,) int64 rows of tail items, cold ones included, ascending; group: (T,) int64 in [0, count)
+        rows: (T,) int64 rows of the tail items, cold ones included, ascending
+        group: (T,) int64 group numbers in [0, count)
     """
 
     rows: NDArray[np.int64]
@@ -35,14 +37,14 @@ class TailGroups:
     count: int
 
     def mean_matrix(self, num_items: int) -> sp.csr_matrix:
-        """(count, N) float32: row g averages the members of group g."""
+        """Return (count, N) float32 CSR, whose row g averages the members of group g."""
         size = np.bincount(self.group, minlength=self.count)
         weight = (1.0 / size[self.group]).astype(np.float32)
         return sp.csr_matrix((weight, (self.group, self.rows)), shape=(self.count, num_items))
 
 
 def no_groups() -> TailGroups:
-    """Cluster averaging switched off."""
+    """Return the groups of a catalogue without cluster averaging."""
     empty = np.zeros(0, np.int64)
     return TailGroups(empty, empty, 0)
 
@@ -50,10 +52,17 @@ def no_groups() -> TailGroups:
 def group_tail(
     graph: ItemGraph, features: FeatureMatrix, neighbours: Neighbourhood, config: TailConfig, seed: int
 ) -> TailGroups:
-    """Group the tail by content; an item without content by its neighbours; one with neither stays alone.
+    """Group tail items by content, those without content by neighbours; an item with neither is a group of its own.
 
-    Groups are the leaves of a balanced principal-direction bisection, at most `group_size` items each: linear in the
-    tail's size, and no group grows into a cluster of thousands that all look the same.
+    Groups are the leaves of a balanced bisection along principal directions, at most `group_size` items each. Its time
+    is linear in the size of the tail, and no group becomes a cluster of thousands of identical items.
+
+    Args:
+        graph: the item graph
+        features: of the N items
+        neighbours: the kept edges
+        config: whether groups are made, and how large they may be
+        seed: of the random projections and the bisection
     """
     if not config.enabled:
         return no_groups()
@@ -68,21 +77,27 @@ def group_tail(
     has_neighbours = by_neighbours.any(axis=1)
     group = np.full(len(rows), -1, np.int64)
     count = 0
-    vectors = np.hstack([by_content, _NEIGHBOUR_SHARE * by_neighbours])
+    vectors = np.hstack([by_content, _NEIGHBOUR_WEIGHT * by_neighbours])
     for members in (np.flatnonzero(has_content), np.flatnonzero(~has_content & has_neighbours)):
         if len(members):
             group[members] = count + bisect(vectors[members], config.group_size, seed)
             count = int(group.max()) + 1
-    alone = np.flatnonzero(group < 0)
-    group[alone] = count + np.arange(len(alone))
-    return TailGroups(rows, group, count + len(alone))
+    single = np.flatnonzero(group < 0)
+    group[single] = count + np.arange(len(single))
+    return TailGroups(rows, group, count + len(single))
 
 
 def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int64]:
-    """Split (n, D) vectors at the median along their principal direction until no group holds more than `size`.
+    """Split vectors at the median along their principal direction until no group has more than `size`.
 
+    All groups of one level are split at once, by a few power iterations each.
+
+    Args:
+        vectors: (n, D)
+        size: the most vectors in a group
+        seed: of the power iterations' start
     Returns:
-        (n,) int64 group numbers 0…G−1; all groups of one level are split at once, a few power iterations each.
+        (n,) int64 group numbers 0…G−1
     """
     n = len(vectors)
     group = np.zeros(n, np.int64)
@@ -92,7 +107,7 @@ def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int
         members = sp.csr_matrix((np.ones(n, np.float32), (group, np.arange(n))), shape=(k, n))
         centred = vectors - ((members @ vectors) / counts[:, None])[group]
         direction = rng.standard_normal((k, vectors.shape[1])).astype(np.float32)
-        for _ in range(4):
+        for _ in range(_POWER_ITERATIONS):
             along = np.einsum("nd,nd->n", centred, direction[group])
             direction = members @ (centred * along[:, None])
             direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
@@ -106,7 +121,7 @@ def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int
 
 
 def _project(matrix: sp.csr_matrix, seed: int) -> NDArray[np.float32]:
-    """A seeded Gaussian projection to unit rows; a row without features stays zero."""
-    basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], _PROJECTED)).astype(np.float32)
+    """Return a seeded Gaussian projection, scaled to unit rows; a row without features stays zero."""
+    basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], _PROJECTED_DIM)).astype(np.float32)
     projected = np.asarray(matrix @ basis, np.float32)
     return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""What training gives back: the fitted model and the record of how it was fitted."""
+"""What training returns: the fitted model, and the record of how it was fitted."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,15 @@ from model.network import LightSAGE
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What happened: every evaluation is a row of `curve` (step, mean loss since the last, validation score)."""
+    """How the model was fitted.
+
+    Args:
+        steps: optimiser steps after which the weights were taken
+        schedule_steps: steps of the whole schedule, over which the learning rate falls
+        pairs: number of training pairs
+        curve: one (step, mean loss since the last evaluation, validation score or None) per evaluation
+        seconds: wall time
+    """
 
     steps: int
     schedule_steps: int
@@ -20,13 +28,13 @@ class TrainingRecord:
 
     @property
     def share(self) -> float:
-        """The share of the schedule after which the weights were best."""
+        """The share of the schedule after which the weights were taken."""
         return self.steps / self.schedule_steps
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model with everything that embeds its catalogue."""
+    """A fitted model with everything that is needed to embed its catalogue; the network is on the CPU."""
 
     network: LightSAGE
     features: FittedFeatures

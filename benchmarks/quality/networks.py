@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import FeatureConfig, PropagationConfig
-from model.encoder_input import ragged
 from model.features import fit_features
 from model.graph import ItemGraph
-from model.loss import expected_counts, sampled_softmax
+from model.loss import SoftmaxOptions, expected_counts, sampled_softmax
 from model.propagation import in_neighbours
+from model.ragged import ragged_entries
 
 Params = dict[str, Any]
 Vectors = NDArray[np.float32]
@@ -224,7 +224,7 @@ class Fitted:
 
     def features(self, rows: Tensor) -> Tensor:
         """(R, D) the items' own features."""
-        entries, offsets = ragged(self.offsets, rows)
+        entries, offsets = ragged_entries(self.offsets, rows)
         own = F.embedding_bag(
             self.columns[entries], self.table, offsets, mode="sum", per_sample_weights=self.values[entries]
         )
@@ -243,7 +243,7 @@ class Fitted:
         blocks, nodes = sampled(self.graph, seeds, [self.params["fanout"]] * self.params["layers"], without)
         out = self.network(self.features(nodes), blocks, self.params["dropout"])[place]
         counts = expected_counts(self.share, items[b:], b, negatives)
-        loss = sampled_softmax(out[:b], out[b:], items[:b], items[b:], counts, temperature)
+        loss = sampled_softmax(out[:b], out[b:], items[:b], items[b:], counts, SoftmaxOptions(temperature))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()

@@ -1,8 +1,9 @@
-"""The session encoder: the last items of a session to one query vector in the space of the index.
+"""The session encoder: turns the last items of a session into one query vector in the space of the index.
 
-A small pre-norm transformer over the items' input vectors. Each layer attends *from* a few positions only, to all that
-the layer below gave (STRec, Li et al., RecSys 2023): the last item and those that attend most decidedly. A layer that
-attends from all positions is plain self-attention; the top layer has the last position as its only query.
+A small pre-norm transformer over the items' input vectors. Each layer attends *from* a few positions only, to all
+outputs of the layer below (STRec, Li et al., RecSys 2023): from the last item, and from the items whose attention is
+most selective. A layer that attends from all positions is plain self-attention. The top layer attends from the last
+position only.
 """
 
 import math
@@ -14,17 +15,19 @@ from torch import Tensor, nn
 from model.config import SessionConfig
 
 _MASKED = -1e9
-_TURN = 0.1
-"""How long the turn is at first."""
+_INITIAL_CORRECTION = 0.1  # length of the learned correction to the mean, before training
 
 
 class SessionEncoder(nn.Module):
-    """Sessions of up to L items as vectors of D dimensions; the gathering of input vectors is left to the caller.
+    """Encodes sessions of up to L items; the caller looks up the items' input vectors.
+
+    The query is the weighted mean of the session's items plus a learned correction. `share` mixes it with the plain
+    weighted mean from which training started: 1 = only the trained encoder, 0 = only the mean.
 
     Args:
-        dim: D
-        config: its `positions` say from how many positions each layer attends, first layer first; 0 = from all
-        recency_weight: what an item counts in the mean that is the start, of the one after it
+        dim: D, dimensions of the vectors
+        config: L, the layers and their heads; `positions` says from how many positions each layer attends, 0 = all
+        recency_weight: in the mean at the start, the weight of an item relative to the one after it
     """
 
     start: Tensor
@@ -33,94 +36,103 @@ class SessionEncoder(nn.Module):
     def __init__(self, dim: int, config: SessionConfig, recency_weight: float = 0.5) -> None:
         super().__init__()
         self.length = config.length
-        self.ago = nn.Parameter(torch.randn(config.length, dim) / math.sqrt(dim))
-        # What each item counts in the mean, as a logarithm.
+        self.position = nn.Parameter(torch.randn(config.length, dim) / math.sqrt(dim))
+        # Logarithm of each item's weight in the mean.
         self.recency = nn.Parameter(math.log(recency_weight) * torch.arange(config.length - 1.0, -1, -1))
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(dim, config.heads, k, config.dropout) for k in config.positions)
         self.norm = nn.LayerNorm(dim)
-        nn.init.constant_(self.norm.weight, _TURN)
-        # How much of what was learned is followed, the rest being the mean of the start.
+        nn.init.constant_(self.norm.weight, _INITIAL_CORRECTION)
         self.register_buffer("start", self.recency.detach().clone())
         self.register_buffer("share", torch.ones(()))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
-        """One query vector a session.
+        """Return one query vector per session, (B, D), L2-normalised.
 
         Args:
-            vectors: (B, L', D) input vectors, most recent last, L' at most L; what is not present is padding, in front
-            present: (B, L') bool; the last of each row is present
-        Returns:
-            (B, D), L2-normalised
+            vectors: (B, L', D) input vectors, most recent last, L' at most L, padded in front
+            present: (B, L') bool, False for padding; the last item of each row must be present
         """
-        start, mean = (_mean(vectors, present, recency) for recency in (self.start, self.recency))
-        states = self.drop(vectors + self.ago[self.length - vectors.shape[1] :])
+        start, mean = (_weighted_mean(vectors, present, recency) for recency in (self.start, self.recency))
+        states = self.drop(vectors + self.position[self.length - vectors.shape[1] :])
         for layer in self.layers:
             states, present = layer(states, present)
-        # What the items ask for in the mean is the start; how they stand together turns it.
         learned = F.normalize(mean + self.norm(states[:, -1]) * self.scale, dim=1)
         return F.normalize(torch.lerp(start, learned, self.share), dim=1)
 
     @property
     def scale(self) -> float:
-        """What makes the turn as long as its weights say, as the mean's length is 1."""
+        """The factor that makes the correction as long as its weights, relative to the mean of length 1."""
         return 1 / math.sqrt(len(self.norm.weight))
 
 
-def _mean(vectors: Tensor, present: Tensor, recency: Tensor) -> Tensor:
-    counts = torch.exp(recency[len(recency) - vectors.shape[1] :]) * present
-    return F.normalize((vectors * counts[:, :, None]).sum(dim=1), dim=1)
+def _weighted_mean(vectors: Tensor, present: Tensor, recency: Tensor) -> Tensor:
+    weights = torch.exp(recency[len(recency) - vectors.shape[1] :]) * present
+    return F.normalize((vectors * weights[:, :, None]).sum(dim=1), dim=1)
 
 
 class Layer(nn.Module):
-    """Attention from `positions` of the rows it is given (0 = all), and a feed-forward network on those alone."""
+    """Attention from some of the positions, and a feed-forward network on those alone.
+
+    Args:
+        dim: D
+        heads: attention heads, a divisor of D
+        positions: K, the number of positions to attend from; 0 = all
+        dropout: share of activations dropped in training
+    """
 
     def __init__(self, dim: int, heads: int, positions: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.positions = heads, positions
-        self.before, self.after = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.query, self.both, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-        self.wide, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.norm_before, self.norm_after = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
+        self.widen, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, states: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K, D) and (B, K) of the K positions that were attended from, in their order."""
-        seen = self.before(states)
-        key, value = self.both(seen).chunk(2, dim=2)
-        if 0 < self.positions < states.shape[1]:
-            query, states, present, seen = self._from_few(seen, key, states, present)
-            mask = seen
-        else:
-            query, mask = self.query(seen), present
-        attended = self._attend(query, key, value, mask)
-        states = states + self.drop(self.out(attended))
-        return states + self.drop(self.narrow(F.gelu(self.wide(self.after(states))))), present
+        """Return (B, K, D) states and (B, K) presence of the positions that were attended from, in their order.
 
-    def _from_few(
-        self, seen: Tensor, key: Tensor, states: Tensor, present: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(queries, states and presence of the chosen positions, presence of the keys)."""
+        Args:
+            states: (B, L', D) outputs of the layer below
+            present: (B, L') bool, False for padding
+        """
+        keys_present, normed = present, self.norm_before(states)
+        key, value = self.key_value(normed).chunk(2, dim=2)
+        if 0 < self.positions < states.shape[1]:
+            query, states, present = self._select(normed, key, states, present)
+        else:
+            query = self.query(normed)
+        states = states + self.drop(self.out(self._attend(query, key, value, keys_present)))
+        return states + self.drop(self.narrow(F.gelu(self.widen(self.norm_after(states))))), present
+
+    def _select(self, normed: Tensor, key: Tensor, states: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, states and presence of the K positions to attend from."""
         if self.positions == 1:
-            chosen = seen[:, -1:]
-            return self.query(chosen), states[:, -1:], present[:, -1:], present
-        query = self.query(seen)
-        place = decided(query.detach(), key.detach(), present, self.positions)
-        wide = place[:, :, None].expand(-1, -1, query.shape[2])
-        return query.gather(1, wide), states.gather(1, wide), present.gather(1, place), present
+            return self.query(normed[:, -1:]), states[:, -1:], present[:, -1:]
+        query = self.query(normed)
+        positions = most_selective_positions(query.detach(), key.detach(), present, self.positions)
+        index = positions[:, :, None].expand(-1, -1, query.shape[2])
+        return query.gather(1, index), states.gather(1, index), present.gather(1, positions)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, present: Tensor) -> Tensor:
         split = (key.shape[0], -1, self.heads, key.shape[2] // self.heads)
         q, k, v = (part.reshape(split).transpose(1, 2) for part in (query, key, value))
-        hidden = torch.where(present, 0.0, _MASKED)[:, None, None, :]
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden.to(q.dtype))
-        return found.transpose(1, 2).reshape(query.shape)
+        mask = torch.where(present, 0.0, _MASKED)[:, None, None, :]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype))
+        return attended.transpose(1, 2).reshape(query.shape)
 
 
-def decided(query: Tensor, key: Tensor, present: Tensor, positions: int) -> Tensor:
-    """(B, K) int64 positions, ascending: the last one, and those whose attention is furthest from even.
+def most_selective_positions(query: Tensor, key: Tensor, present: Tensor, count: int) -> Tensor:
+    """Return (B, K) int64 positions, ascending: the last one, and those whose attention is furthest from uniform.
 
-    How far: the largest logit over the mean one (Zhou et al., Informer, AAAI 2021). No chance is in it, so that the
-    same session always gives the same vector.
+    The measure is the largest logit minus the mean one (Zhou et al., Informer, AAAI 2021). Unlike Informer, it samples
+    nothing, so that the same session always has the same vector.
+
+    Args:
+        query: (B, L', D)
+        key: (B, L', D)
+        present: (B, L') bool, False for padding
+        count: K, below L'
     """
     logits = query @ key.transpose(1, 2) / math.sqrt(key.shape[2])
     hidden = ~present[:, None, :]
@@ -129,4 +141,4 @@ def decided(query: Tensor, key: Tensor, present: Tensor, positions: int) -> Tens
     measure = (largest - mean).masked_fill(~present, _MASKED)
     last = torch.full_like(measure[:, :1], torch.inf)
     measure = torch.cat([measure[:, :-1], last], dim=1)
-    return measure.topk(positions, dim=1).indices.sort(dim=1).values
+    return measure.topk(count, dim=1).indices.sort(dim=1).values

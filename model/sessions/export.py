@@ -1,7 +1,9 @@
-"""The session encoder as an ONNX network, so that who serves it needs no torch."""
+"""Export of the session encoder to ONNX, so that serving needs no torch."""
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -11,35 +13,43 @@ OPSET = 18
 
 
 def to_onnx(encoder: SessionEncoder) -> bytes:
-    """A network of (B, L', D) float32 `vectors` and (B, L') bool `present` to (B, D) float32 `query`, for any B.
+    """Return an ONNX network of (B, L', D) float32 `vectors` and (B, L') bool `present` to (B, D) float32 `query`.
 
-    L' is any up to L; but where a layer attends from some positions only, sessions are padded to L. The results equal
-    the encoder's to 1e-5.
+    B may be any number, and L' any number up to L. But if a layer attends from some positions only, sessions must be
+    padded to L. The results equal the encoder's to 1e-5.
     """
     from torch.export import Dim
 
-    length, dim = encoder.ago.shape
-    # No size may be 1 here: the exporter would take it for the only one.
+    length, dim = encoder.position.shape
+    # No size may be 1 here: the exporter would take it for a constant.
     example = (torch.zeros(2, length, dim), torch.ones(2, length, dtype=torch.bool))
     sizes = {0: Dim("sessions", min=1, max=2**20)}
     if length > 1 and not any(1 < layer.positions < length for layer in encoder.layers):  # type: ignore[operator]
         sizes[1] = Dim("items", min=1, max=length)
-    loud = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            encoder.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["vectors", "present"],
+            output_names=["query"],
+            dynamic_shapes=(sizes, sizes),
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto.SerializeToString()
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence the exporter's warnings and all of its log but errors."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                encoder.eval(),
-                example,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["vectors", "present"],
-                output_names=["query"],
-                dynamic_shapes=(sizes, sizes),
-                verbose=False,
-            )
+            yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(loud)
-    assert program is not None
-    return program.model_proto.SerializeToString()
+        logger.setLevel(level)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from model.config import ModelConfig, PropagationConfig
 from model.embed import embed
 from model.encoder_input import EncoderInput, encoder_input
-from model.features import FeatureMatrix, FittedFeatures, Vocabulary
+from model.features import FeatureMatrix, FittedFeatures
 from model.graph import EDGE_TYPES, ItemGraph
 from model.network import LightSAGE
 from model.propagation import Neighbourhood, in_neighbours
 from model.tail import TailGroups, no_groups
 from model.trained import Trained, TrainingRecord
+from model.vocabulary import Vocabulary
 
 Edge = tuple[int, int, str, float]
 MakeGraph = Callable[..., ItemGraph]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.batches import Batches, computed_slots, learned_slots
+from model.batches import Batches, precomputed_inputs, trainable_inputs
 from model.config import ModelConfig
 from model.propagation import Neighbourhood
 
@@ -21,8 +21,8 @@ def test_item_slots_equal_dense_matrices(scene: Callable[..., Any], seed: int, t
     s = scene(seed, tail)
     items = data.draw(st.lists(st.integers(0, s.graph.num_items - 1), min_size=1, max_size=12))
     with torch.no_grad():
-        own, sums = learned_slots(s.network, s.encoder)(torch.tensor(items))
-        computed = computed_slots(s.network, s.encoder)(torch.tensor(items))
+        own, sums = trainable_inputs(s.network, s.encoder)(torch.tensor(items))
+        computed = precomputed_inputs(s.network, s.encoder)(torch.tensor(items))
     torch.testing.assert_close(computed, (own, sums))
     trained = s.trained()
     np.testing.assert_allclose(own, trained[items], atol=1e-5)
@@ -38,7 +38,7 @@ def whole_batch(s: Any, logq: str) -> Batches:
 
 def loss_of(batches: Batches, s: Any) -> float:
     with torch.no_grad():
-        return float(batches.loss(s.network, learned_slots(s.network, s.encoder), s.encoder.total))
+        return float(batches.loss(s.network, trainable_inputs(s.network, s.encoder), s.encoder.total))
 
 
 def slow_batch_loss(s: Any, logq: str) -> float:
@@ -87,7 +87,7 @@ def test_batches_cover_every_pair_once_before_any_comes_again() -> None:
     pairs = np.array([[i, i + 10] for i in range(10)])
     batches = Batches(pairs, 5, 20, ModelConfig(), _no_neighbours(20))
     for _ in range(3):
-        epoch = np.concatenate([batches._next(), batches._next()])
+        epoch = np.concatenate([batches._next_pairs(), batches._next_pairs()])
         assert sorted(epoch.tolist()) == list(range(10))
 
 

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import PropagationConfig
-from model.encoder_input import EncoderInput, encoder_input, neighbour_average, propagate_all, ragged
+from model.encoder_input import EncoderInput, encoder_input, neighbour_average, propagate_all
 from model.features import FeatureMatrix
 from model.graph import ItemGraph
 from model.propagation import in_neighbours
+from model.ragged import ragged_entries
 from model.tail import TailGroups, no_groups
 
 HEAD, TAIL, TAIL_TOO, COLD, COLD_ALONE = range(5)
@@ -88,7 +89,7 @@ def test_ragged_lists_the_entries_of_the_chosen_rows(lengths: list[int], data: s
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=10))
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     expected = [list(range(indptr[r], indptr[r + 1])) for r in rows]
-    positions, offsets = ragged(torch.from_numpy(indptr), torch.tensor(rows, dtype=torch.int64))
+    positions, offsets = ragged_entries(torch.from_numpy(indptr), torch.tensor(rows, dtype=torch.int64))
     assert positions.tolist() == [at for row in expected for at in row]
     assert offsets.tolist() == [sum(map(len, expected[:i])) for i in range(len(rows))]
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from model.factorise import factorised_table, places
+from model.factorise import factorised_table, spectral_embedding
 from model.features import FeatureMatrix
 from model.propagation import Neighbourhood
 
@@ -37,7 +37,7 @@ def slow_products(neighbours: Neighbourhood, dim: int) -> NDArray[np.float64]:
 def test_places_are_the_largest_eigenvectors(neighbours: Neighbourhood) -> None:
     """To a few percent where the sketch is smaller than the graph, exactly where it is not."""
     for dim, apart in ((3, 3e-2), (20, 1e-5), (N, 1e-5)):
-        found = places(neighbours, dim, seed=0)
+        found = spectral_embedding(neighbours, dim, seed=0)
         products = slow_products(neighbours, dim)
         scale = np.sqrt(np.maximum(np.diag(products), 0)).mean()
         np.testing.assert_allclose(found @ found.T, products / scale**2, atol=apart)
@@ -45,8 +45,8 @@ def test_places_are_the_largest_eigenvectors(neighbours: Neighbourhood) -> None:
 
 
 def test_more_dimensions_than_items_are_zeros(neighbours: Neighbourhood) -> None:
-    assert places(neighbours, N + 5, seed=0).shape == (N, N + 5)
-    assert not places(neighbours, N + 5, seed=0)[:, N:].any()
+    assert spectral_embedding(neighbours, N + 5, seed=0).shape == (N, N + 5)
+    assert not spectral_embedding(neighbours, N + 5, seed=0)[:, N:].any()
 
 
 def test_a_level_lies_amid_its_items_and_content_follows_them(neighbours: Neighbourhood) -> None:
@@ -57,7 +57,7 @@ def test_a_level_lies_amid_its_items_and_content_follows_them(neighbours: Neighb
         sp.csr_matrix(np.hstack([ids, levels]).astype(np.float32)), levels.astype(np.float32), num_ids=N - 1
     )
     table, content = (part.numpy() for part in factorised_table(features, neighbours, 8, seed=0))
-    place = places(neighbours, 8, seed=0)
+    place = spectral_embedding(neighbours, 8, seed=0)
     np.testing.assert_allclose(table[: N - 1] @ table[: N - 1].T, (place @ place.T)[:-1, :-1], atol=1e-4)
     for c in range(3):
         mean = table[: N - 1][cluster[:-1] == c].sum(0) / 10  # the lonely item counts as zero

@@ -9,7 +9,7 @@ import torch
 
 from model.config import ModelConfig
 from model.errors import ModelInputError
-from model.feature_selection import GroupSelector, pairs_apart
+from model.feature_selection import GroupSelector, split_pairs_by_items
 from model.graph import ItemGraph
 from model.network import LightSAGE
 from model.trainer import train
@@ -107,14 +107,14 @@ def test_planted_groups_are_found_among_copies_and_noise(make_graph: MakeGraph) 
 
 def test_the_table_and_the_choice_learn_from_pairs_without_an_item_in_common() -> None:
     pairs = np.random.default_rng(0).integers(0, 60, (5000, 2))
-    learned, chooses = pairs_apart(pairs, 60, seed=0)
+    learned, chooses = split_pairs_by_items(pairs, 60, seed=0)
     one, other = np.unique(learned), np.unique(chooses)
     assert not np.intersect1d(one, other).size
     assert len(other) == pytest.approx(20, abs=8)
     among = np.isin(pairs, one).all(axis=1), np.isin(pairs, other).all(axis=1)
     np.testing.assert_array_equal(learned, pairs[among[0]])
     np.testing.assert_array_equal(chooses, pairs[among[1]])
-    both = pairs_apart(pairs[:1], 60, seed=0)  # too few to be divided
+    both = split_pairs_by_items(pairs[:1], 60, seed=0)  # too few to be divided
     assert [len(part) for part in both] == [1, 1]
 
 
@@ -125,10 +125,12 @@ def test_what_cannot_be_selected_is_refused(make_graph: MakeGraph) -> None:
         train(graph, config, keep_groups=1)
     given = ("make", "colour", "copy of make", "nearly make")
     config = ModelConfig.model_validate({"features": {"columns": given, "id_min_events": 10**9}})
-    with pytest.raises(ModelInputError, match=r"3 of 4 .*\(2 say what another one says\) .* between 1 and 2"):
+    with pytest.raises(
+        ModelInputError, match=r"cannot select 3 of 4 .*\(2 of them are equivalent to another\): keep between 1 and 2"
+    ):
         train(graph, config, keep_groups=3)
     config = ModelConfig.model_validate({"features": {"columns": ("make", "colour"), "id_min_events": 10**9}})
-    with pytest.raises(ModelInputError, match="2 of 2 feature groups cannot be selected: keep between 1 and 1"):
+    with pytest.raises(ModelInputError, match="cannot select 2 of 2 feature groups: keep between 1 and 1"):
         train(graph, config, keep_groups=2)
     fixed = config.model_copy(update={"train": config.train.model_copy(update={"table_lr": 0.0})})
     with pytest.raises(ModelInputError, match="table_lr above 0"):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from model.artefact import load_model, save_model
 from model.config import FeatureConfig, ModelConfig
 from model.errors import ModelInputError
-from model.features import FeatureMatrix, FittedFeatures, fit_features, title_grams
+from model.features import FeatureMatrix, FittedFeatures, fit_features
+from model.titles import title_grams
 from model.trained import Trained
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.loss import LogQ, expected_counts, sampled_softmax
+from model.loss import LogQ, SoftmaxOptions, expected_counts, sampled_softmax
 
 ITEMS = 20
 TEMPERATURE = 0.1
@@ -45,8 +45,7 @@ def mean_sampled_gradient(logq: LogQ, target: int, logits: Tensor, batches: int 
             torch.full((batch,), ITEMS),  # the query is no candidate
             candidates,
             expected_counts(share, candidates, batch, random),
-            TEMPERATURE,
-            logq,
+            SoftmaxOptions(TEMPERATURE, logq),
         )
         loss.backward()  # type: ignore[no-untyped-call]
         assert query.grad is not None
@@ -87,7 +86,7 @@ def by_hand(logq: LogQ) -> float:
     query = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     candidate = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, math.sqrt(0.75)]])
     counts = expected_counts(share, candidates, 2, 1)
-    return float(sampled_softmax(query, candidate, torch.tensor([0, 1]), candidates, counts, 0.5, logq))
+    return float(sampled_softmax(query, candidate, torch.tensor([0, 1]), candidates, counts, SoftmaxOptions(0.5, logq)))
 
 
 def test_the_loss_has_the_value_computed_by_hand() -> None:
@@ -119,8 +118,10 @@ def test_accidental_hits_are_as_if_they_were_not_there(logq: LogQ) -> None:
     candidate = torch.randn(5, 4, generator=generator)
     rows, counts = torch.tensor([1, 7, 2, 1, 3]), torch.tensor([0.5, 0.2, 0.3, 0.5, 0.1])
     clean = torch.tensor([0, 2, 4])
-    with_hits = sampled_softmax(query, candidate, torch.tensor([7]), rows, counts, 0.5, logq)
-    without = sampled_softmax(query, candidate[clean], torch.tensor([7]), rows[clean], counts[clean], 0.5, logq)
+    with_hits = sampled_softmax(query, candidate, torch.tensor([7]), rows, counts, SoftmaxOptions(0.5, logq))
+    without = sampled_softmax(
+        query, candidate[clean], torch.tensor([7]), rows[clean], counts[clean], SoftmaxOptions(0.5, logq)
+    )
     assert float(with_hits) == pytest.approx(float(without), rel=1e-6)
 
 
@@ -128,7 +129,7 @@ def test_masked_hits_leave_finite_gradients() -> None:
     query = torch.ones(2, 3, requires_grad=True)
     candidate = torch.eye(3)[[0, 0, 1]]
     rows = torch.tensor([1, 1, 2])  # nothing but hits for the second query, whose own row is 2
-    loss = sampled_softmax(query, candidate, torch.tensor([0, 2]), rows, torch.ones(3), 0.1)
+    loss = sampled_softmax(query, candidate, torch.tensor([0, 2]), rows, torch.ones(3), SoftmaxOptions(0.1))
     loss.backward()  # type: ignore[no-untyped-call]
     assert query.grad is not None
     assert torch.isfinite(query.grad).all()
@@ -146,7 +147,7 @@ def test_value_and_gradients_equal_plain_cross_entropy(logq: LogQ, members: int)
     fast, slow = ([part.clone().requires_grad_() for part in raw] for _ in range(2))
     query, candidate = (torch.nn.functional.normalize(part, dim=2) for part in fast)
     vectors = [part.reshape(len(part), -1) / math.sqrt(members) for part in (query, candidate)]
-    found = sampled_softmax(*vectors, *rows, counts, TEMPERATURE, logq, members)
+    found = sampled_softmax(*vectors, *rows, counts, SoftmaxOptions(TEMPERATURE, logq, members))
     found.backward()  # type: ignore[no-untyped-call]
 
     query, candidate = (torch.nn.functional.normalize(part, dim=2) for part in slow)

@@ -6,21 +6,21 @@ from pydantic import ValidationError
 from torch.nn import functional
 
 from model.config import ModelConfig
-from model.loss import sampled_softmax
+from model.loss import SoftmaxOptions, sampled_softmax
 
 
 def test_the_loss_is_the_mean_of_the_losses_of_prefixes_of_unit_length() -> None:
     generator = torch.Generator().manual_seed(0)
     raw = [functional.normalize(torch.randn(n, 8, generator=generator)) for n in (3, 5)]
-    rest = (torch.arange(3) + 10, torch.arange(5), torch.rand(5, generator=generator) + 0.1, 0.1)
+    rest = (torch.arange(3) + 10, torch.arange(5), torch.rand(5, generator=generator) + 0.1)
     fast, slow = ([part.clone().requires_grad_() for part in raw] for _ in range(2))
-    found = sampled_softmax(*fast, *rest, prefixes=(2, 3))
+    found = sampled_softmax(*fast, *rest, SoftmaxOptions(0.1, prefixes=(2, 3)))
     found.backward()  # type: ignore[no-untyped-call]
 
-    losses = [sampled_softmax(*slow, *rest)]
+    losses = [sampled_softmax(*slow, *rest, SoftmaxOptions(0.1))]
     for dim in (2, 3):
         cut = [part[:, :dim] / (part[:, :dim] ** 2).sum(dim=1, keepdim=True).sqrt() for part in slow]
-        losses.append(sampled_softmax(*cut, *rest))
+        losses.append(sampled_softmax(*cut, *rest, SoftmaxOptions(0.1)))
     expected = torch.stack(losses).mean()
     expected.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(found, expected)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.errors import ModelInputError
-from model.loss import sampled_softmax
-from model.network import LightSAGE, Role, _kept
+from model.loss import SoftmaxOptions, sampled_softmax
+from model.network import LightSAGE, Role, _dropout_mask
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_dropout_acts_in_training_alone(network: LightSAGE) -> None:
 def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        mask = _kept(torch.Size((1000, 5, 21)), dropout, torch.device("cpu"))
+        mask = _dropout_mask(torch.Size((1000, 5, 21)), dropout, torch.device("cpu"))
     assert len(mask.unique()) == 2
     expected = round(256 * dropout) / 256
     assert (mask == 0).float().mean() == pytest.approx(expected, abs=0.005)
@@ -78,8 +78,7 @@ def test_a_step_stays_on_the_device_that_it_is_given() -> None:
         items[:2],
         items,
         torch.empty(6, device=meta),
-        0.1,
-        members=2,
+        SoftmaxOptions(0.1, members=2),
     )
     loss.backward()
     assert loss.device == network.heads["item"].weight.grad.device == meta

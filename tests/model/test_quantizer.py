@@ -124,7 +124,7 @@ def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vect
 
 
 def test_the_temperature_rises_from_cold_to_hot(vectors: Tensor) -> None:
-    made = quantizer(vectors, mode="gumbel", cold=0.25, hot=1.0, warm_up=0.2)
+    made = quantizer(vectors, mode="gumbel", initial_temperature=0.25, final_temperature=1.0, warm_up=0.2)
     found = []
     for share in (0.0, 0.2, 0.6, 1.0):
         made.step(share)
@@ -243,7 +243,7 @@ def test_prefixes_are_as_long_as_there_is_evidence_for() -> None:
     codes = [[0, 0], [0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [0, 0]]
     events = [3, 1, 5, 1, 1, 0, 9]
     rows = np.arange(6)  # the last is no tail item
-    found = prefix_groups(np.array(codes), np.array(events), rows, evidence=4)
+    found = prefix_groups(np.array(codes), np.array(events), rows, min_events=4)
     # 0 and 1 share a whole code and four events, 2 has enough alone, 3 is left at [0], 4 and 5 share [1].
     assert sorted(np.flatnonzero(found == g).tolist() for g in np.unique(found)) == [[0, 1], [2], [3], [4, 5]]
     assert sorted(np.unique(found)) == list(range(4))

@@ -12,8 +12,8 @@ from torch.nn import functional
 from model.config import SessionConfig
 from model.embeddings import Embeddings
 from model.errors import ModelInputError
-from model.sessions.encoder import Layer, SessionEncoder, decided
-from model.sessions.training import SessionRows, TrainedSessions, encode, train_sessions
+from model.sessions.encoder import Layer, SessionEncoder, most_selective_positions
+from model.sessions.training import SessionRows, TrainedSessions, encode_prefixes, train_sessions
 
 DIM = 8
 
@@ -32,8 +32,8 @@ def sessions() -> tuple[Tensor, Tensor]:
 
 def plain(layer: Layer, states: Tensor) -> Tensor:
     """Multi-head self-attention of one session (L, D) without padding, by loops over heads and positions."""
-    seen = layer.before(states)
-    query, (key, value) = layer.query(seen), layer.both(seen).chunk(2, dim=1)
+    seen = layer.norm_before(states)
+    query, (key, value) = layer.query(seen), layer.key_value(seen).chunk(2, dim=1)
     width = DIM // layer.heads
     rows = []
     for i in range(len(states)):
@@ -44,7 +44,7 @@ def plain(layer: Layer, states: Tensor) -> Tensor:
             parts.append(sum(weight[j] * value[j, mine] for j in range(len(states))))
         rows.append(torch.cat(parts))
     states = states + layer.out(torch.stack(rows))
-    return states + layer.narrow(functional.gelu(layer.wide(layer.after(states))))
+    return states + layer.narrow(functional.gelu(layer.widen(layer.norm_after(states))))
 
 
 @pytest.mark.parametrize("positions", [(0,), (6,), (0, 0), (6, 6, 6)])
@@ -55,7 +55,7 @@ def test_from_all_positions_it_is_plain_attention(sessions: tuple[Tensor, Tensor
         found = encoder(vectors, present)
         for row in range(len(vectors)):
             own = vectors[row, present[row]]
-            states = own + encoder.ago[-len(own) :]
+            states = own + encoder.position[-len(own) :]
             for layer in encoder.layers:
                 states = plain(layer, states)  # type: ignore[arg-type]
             counts = torch.tensor([0.5**ago for ago in reversed(range(len(own)))])
@@ -73,7 +73,7 @@ def test_the_last_position_as_only_query_changes_nothing_at_the_top(sessions: tu
 def test_the_chosen_positions_are_the_most_decided_and_the_last(sessions: tuple[Tensor, Tensor]) -> None:
     _, present = sessions
     query, key = torch.randn(3, 6, DIM), torch.randn(3, 6, DIM)
-    found = decided(query, key, present, 3)
+    found = most_selective_positions(query, key, present, 3)
     for row in range(3):
         there = present[row].nonzero().squeeze(1).tolist()
         logits = {i: [float(query[row, i] @ key[row, j]) / DIM**0.5 for j in there] for i in there}
@@ -100,12 +100,12 @@ def test_padding_and_company_change_nothing(sessions: tuple[Tensor, Tensor], pos
 
 def test_prefixes_of_sessions_by_hand() -> None:
     sessions = SessionRows(np.array([5, 6, 7, 8, 9]), np.array([0, 3, 3, 5]))
-    ends = sessions.ends()
-    assert ends.tolist() == [1, 2, 4]
-    rows, present = sessions.before(ends, 5)
+    targets = sessions.targets()
+    assert targets.tolist() == [1, 2, 4]
+    rows, present = sessions.prefixes(targets, 5)
     assert rows.tolist() == [[0, 5], [5, 6], [0, 8]]
     assert present.tolist() == [[False, True], [True, True], [False, True]]
-    rows, _ = sessions.before(ends, 1)
+    rows, _ = sessions.prefixes(targets, 1)
     assert rows.tolist() == [[5], [6], [8]]
 
 
@@ -129,9 +129,9 @@ def test_it_learns_what_the_last_item_cannot_know() -> None:
     )
     embeddings = random_embeddings(n)
     trained = train_sessions(sessions, embeddings, config)
-    ends = np.arange(2, rows.size, 3)[:200]
-    scores = encode(trained, sessions, ends, config.length) @ embeddings.item.T
-    assert (scores.argmax(axis=1) == sessions.rows[ends]).mean() > 0.9  # by the last item alone: about 0.1
+    targets = np.arange(2, rows.size, 3)[:200]
+    scores = encode_prefixes(trained, sessions, targets, config.length) @ embeddings.item.T
+    assert (scores.argmax(axis=1) == sessions.rows[targets]).mean() > 0.9  # by the last item alone: about 0.1
     again = train_sessions(sessions, embeddings, config)
     assert np.array_equal(again.session_input, trained.session_input)
 

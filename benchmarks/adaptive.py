@@ -169,7 +169,7 @@ def reached(item: Floats, vector: Floats, true: Rows, rows: Rows) -> float:
 
 def answered(index: Ann, vector: Floats, item: Floats, bias: Floats) -> Rows:
     """The best K: a shortlist by the index, narrowed, and ranked by all dimensions."""
-    rows = index.narrowed(index.search_one(vector, K * index.shortlist), vector, item, bias, 2 * K)
+    rows = index.narrow(index.search_one(vector, K * index.shortlist), vector, item, bias, 2 * K)
     score = item[rows] @ vector
     return rows[np.argpartition(-score, K - 1)[:K]] if len(rows) > K else rows
 

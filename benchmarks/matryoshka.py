@@ -17,7 +17,7 @@ from semantic_ids import CELLS, Shop, seeded, shown
 
 from model.embeddings import Embeddings
 from model.trainer import train
-from retrieval.ann.matryoshka import shorter
+from retrieval.ann.matryoshka import unit_prefix
 from retrieval.arrays import Floats
 
 DIM = 256
@@ -68,7 +68,7 @@ def table(shop: Shop, seeds: int, threads: int) -> list[str]:
     add("Matryoshka", DIM, nested, whole)
     for dim in PREFIXES:
         own = add("trained at that size", dim, [trained(seed, dim=dim) for seed in range(seeds)])
-        add("Matryoshka prefix", dim, [cut(one, lambda v, dim=dim: shorter(v, dim)) for one in nested], own)
+        add("Matryoshka prefix", dim, [cut(one, lambda v, dim=dim: unit_prefix(v, dim)) for one in nested], own)
         add("PCA of the plain one", dim, [cut(one, principal(one.item, dim)) for one in plain], own)
     return [*lines, ""]
 
@@ -83,7 +83,7 @@ def principal(vectors: Floats, dim: int) -> Callable[[Floats], Floats]:
     """Turns vectors to the principal axes of these, and keeps the first."""
     _, axes = np.linalg.eigh(vectors.T @ vectors)
     turn = np.ascontiguousarray(axes[:, ::-1][:, :dim], np.float32)
-    return lambda given: shorter(given @ turn, dim)
+    return lambda given: unit_prefix(given @ turn, dim)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""FAISS over the advertised rows: the only place that knows FAISS, its ids and its sentinels."""
+"""The approximate index over the advertised rows: the only module that knows FAISS, its ids and its sentinels."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from retrieval.ann.matryoshka import funnel, shorter
+from retrieval.ann.matryoshka import funnel, unit_prefix
 from retrieval.arrays import Floats, Mask, Rows
 from retrieval.errors import IndexFolderError
 
 FILTERED_PERCENT = (30, 10, 3)
-"""Shares of eligible rows for which an index is tuned, besides all."""
+"""Percentages of eligible rows for which an index is tuned, besides 100."""
 
 
 def use_threads(threads: int) -> None:
-    """Set the threads of FAISS, its OpenMP, and numpy's BLAS: 1 for single queries, more only pays on batches.
+    """Set the number of threads of FAISS (OpenMP) and of numpy's BLAS; more than 1 pays only for batches of queries.
 
-    On a host that has other work a second BLAS thread turns a product of 0.1 ms into one of 8 ms.
+    On a host that is busy otherwise, a second BLAS thread turns a product of 0.1 ms into one of 8 ms.
     """
     faiss.omp_set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
@@ -36,8 +36,8 @@ def use_threads(threads: int) -> None:
 
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each search and multiply on their own, which takes all cores without waiting for one another."""
-    # FAISS counts its threads by who asks, BLAS for the whole process.
+    """Yield a pool of threads that search and multiply with one core each, so that they never wait for each other."""
+    # FAISS sets its threads per calling thread, BLAS for the whole process.
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
@@ -47,13 +47,19 @@ def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 @dataclass(frozen=True, eq=False)
 class Ann:
-    """An approximate index over `rows` (I,) int64, ascending; its ids are positions in `rows`.
+    """An approximate index over `rows` (I,) int64, ascending; FAISS's ids are positions in `rows`.
 
-    kind: "flat" (exact), or inverted lists of 8-bit vectors ("ivf_sq8") or of product-quantised ones ("ivf_pq4");
-    parameters: of the latter nlist, nprobe, visited: the rows in so many lists, and shortlist: how many times k rows
-    are to be asked for, then ranked exactly. Where not all dimensions are indexed (`matryoshka`), prefix: how many are,
-    of dim, and funnel: 1 if the shortlist is to be halved by longer ones. recall: recall@100 of all that against exact
-    search, measured at building.
+    kind: "flat" (exact), or inverted lists of 8-bit vectors ("ivf_sq8") or of product-quantised ones ("ivf_pq4").
+
+    parameters, where they apply:
+        nlist, nprobe: how many inverted lists there are, and how many are searched.
+        visited: rows in the searched lists, on average.
+        visited_P: how many eligible rows must be visited where P per cent of the rows are eligible.
+        shortlist: how many times k rows to retrieve, which are then ranked exactly.
+        prefix, dim: how many dimensions are indexed, of how many (see `matryoshka`).
+        funnel: 1 if the shortlist is halved by longer prefixes.
+
+    recall: recall@100 of the whole search against exact search, measured when the index was built.
     """
 
     index: Any
@@ -61,12 +67,12 @@ class Ann:
     kind: str
     parameters: dict[str, int]
     recall: float
-    _own: threading.local = field(default_factory=threading.local, repr=False)
-    _kept: dict[int, Any] = field(default_factory=dict, repr=False)
+    _thread: threading.local = field(default_factory=threading.local, repr=False)
+    _parameters_of: dict[int, Any] = field(default_factory=dict, repr=False)
 
     @property
     def shortlist(self) -> int:
-        """How many times the wanted rows a search should be asked for, as its own order is but about right."""
+        """How many times k rows a search should retrieve, because its order is only approximate."""
         return self.parameters.get("shortlist", 3)
 
     @property
@@ -76,38 +82,43 @@ class Ann:
 
     @property
     def visited(self) -> int:
-        """How many rows a search without a selection looks at."""
+        """How many rows a search without a selection visits."""
         if self.kind == "flat":
             return len(self.rows)
         share = self.parameters["nprobe"] / self.parameters["nlist"]
         return self.parameters.get("visited", math.ceil(share * len(self.rows)))
 
     def exact_is_cheaper(self, eligible: int, *, gathered: bool, outside: int = 0) -> bool:
-        """Whether so many eligible rows are better scanned, with their vectors side by side or still to be gathered.
+        """Return whether an exact scan of the eligible rows costs less than a search.
 
-        `outside`: further eligible rows, which the index does not hold, and which have to be fetched beside a search.
+        The unit of cost is skipping a row of a list (about 10 ns). For each 64 dimensions, scoring a row costs 1 where
+        vectors lie side by side and 1.4 in a list; a row that has to be fetched costs 3, and 2.5 for each 64
+        dimensions. The figures are fitted to benchmarks/filters.py.
 
-        In units of skipping a row in a list (about 10 ns): 64 dimensions cost 1 side by side, 1.4 in a list, and a row
-        that has to be fetched 3 and 2.5 for its every 64. Fitted to benchmarks/filters.py.
+        Args:
+            eligible: how many indexed rows may be returned.
+            gathered: whether the vectors of the eligible rows lie side by side in memory.
+            outside: further eligible rows that the index does not hold; they are scored exactly beside a search.
         """
-        vectors, whole = self.index.d / 64, self.parameters.get("dim", self.index.d) / 64
+        indexed, whole = self.index.d / 64, self.parameters.get("dim", self.index.d) / 64
         fetched = 3 + 2.5 * whole
         scan = (eligible + outside) * (whole if gathered else fetched)
-        seen = self.needed(eligible)
-        skipped = seen * (len(self.rows) - eligible) / max(1, eligible)
-        return scan <= 1.4 * vectors * seen + skipped + fetched * outside
+        visited = self.rows_to_visit(eligible)
+        skipped = visited * (len(self.rows) - eligible) / max(1, eligible)
+        return scan <= 1.4 * indexed * visited + skipped + fetched * outside
 
-    def needed(self, selected: int) -> int:
-        """How many of so many selected rows a search has to look at, as it was measured for some shares of the rows.
+    def rows_to_visit(self, selected: int) -> int:
+        """Return how many selected rows a search must visit, interpolated between the shares that were measured.
 
-        A neighbourhood of which a tenth is left has its next neighbours further off, among more that are as far.
+        The share matters: where a tenth of the rows is selected, the nearest ones are further away, among more rows at
+        the same distance.
         """
         share = max(selected, 1) / max(1, len(self.rows))
-        return min(selected, math.ceil(math.exp(np.interp(math.log(share), *self._visited))))
+        return min(selected, math.ceil(math.exp(np.interp(math.log(share), *self._visited_by_share))))
 
     @cached_property
-    def _visited(self) -> NDArray[np.float64]:
-        """(2, measured shares): the logarithm of the share of eligible rows, ascending, and that of rows to look at."""
+    def _visited_by_share(self) -> NDArray[np.float64]:
+        """(2, measured shares): the logarithms of the share of eligible rows, ascending, and of the rows to visit."""
         shares = [(1.0, self.visited)]
         for percent in FILTERED_PERCENT:
             if measured := self.parameters.get(f"visited_{percent}"):
@@ -116,94 +127,106 @@ class Ann:
 
     @cached_property
     def list_of(self) -> NDArray[np.int32]:
-        """(I,) the inverted list of each indexed row."""
-        found, lists = np.zeros(len(self.rows), np.int32), self.index.invlists
+        """(I,) int32, the inverted list of each indexed row."""
+        numbers, lists = np.zeros(len(self.rows), np.int32), self.index.invlists
         for number in range(self.parameters["nlist"]):
             size = lists.list_size(number)
             if size:
-                found[faiss.rev_swig_ptr(lists.get_ids(number), size)] = number
-        return found
+                numbers[faiss.rev_swig_ptr(lists.get_ids(number), size)] = number
+        return numbers
 
     def selection(self, eligible: Mask) -> Selection:
-        """Which of the indexed rows a search may return; `eligible` (N,) bool over all rows of the catalogue."""
+        """Return which indexed rows a search may return, from a mask (N,) bool over the rows of the catalogue."""
         mask = eligible[self.rows]
         if self.kind == "flat":
             return Selection(mask, None)
         return Selection(mask, np.bincount(self.list_of[mask], minlength=self.parameters["nlist"]))
 
     def search(self, queries: Floats, k: int, selection: Selection | None = None) -> list[Rows]:
-        """For each query (n, D) up to k selected rows, best first by approximate score. Never a row not selected."""
+        """Search for each query; a row that is not selected is never returned.
+
+        Args:
+            queries: (n, D) float32.
+            k: length of the lists.
+            selection: the rows that may be returned; None = all indexed rows.
+
+        Returns:
+            Up to k rows for each query, best first by approximate score.
+        """
         k = min(k, len(self.rows))
         if k == 0:
             return [np.zeros(0, np.int64)] * len(queries)
         if selection is not None and self.kind != "flat":
             return [self.search_one(query, k, selection) for query in queries]
-        parameters = self._parameters(selection)
-        _, found = self.index.search(self.seen(queries), k, params=parameters)
-        return [self.rows[line[line >= 0]] for line in found]
+        parameters = self._search_parameters(selection)
+        _, positions = self.index.search(self.as_indexed(queries), k, params=parameters)
+        return [self.rows[line[line >= 0]] for line in positions]
 
-    def seen(self, queries: Floats) -> Floats:
-        """Queries (n, D) as the index takes them: their prefix, where that is indexed, and a one for the bias."""
+    def as_indexed(self, queries: Floats) -> Floats:
+        """Return queries (n, D) in the form of the indexed vectors: their prefix, and a 1 that multiplies the bias."""
         if self.prefix:
-            queries = shorter(queries, self.prefix)
+            queries = unit_prefix(queries, self.prefix)
         if self.index.d > queries.shape[1]:
             queries = with_bias(queries, np.ones(len(queries), np.float32))
         return np.ascontiguousarray(queries)
 
-    def narrowed(self, rows: Rows, vector: Floats, item: Floats, bias: Floats, least: int) -> Rows:
-        """What the funnel leaves of a shortlist (S,), at least `least` rows; all of it without one."""
+    def narrow(self, rows: Rows, vector: Floats, item: Floats, bias: Floats, least: int) -> Rows:
+        """Halve a shortlist (S,) int64 by the funnel, if the index has one; at least `least` rows are left.
+
+        Args as those of `matryoshka.funnel`.
+        """
         if not self.parameters.get("funnel"):
             return rows
         return funnel(vector, item, bias, rows, self.prefix, least)
 
     def search_one(self, vector: Floats, k: int, selection: Selection | None = None) -> Rows:
-        """The same for one query (D,), for who wants it soon: what can be prepared is kept."""
+        """Search for one query (D,) with the lowest latency, reusing what can be prepared; otherwise as `search`."""
         k = min(k, len(self.rows))
         if k == 0:
             return np.zeros(0, np.int64)
         if self.prefix:
-            vector = shorter(vector[None], self.prefix)[0]
-        query = getattr(self._own, "query", None)
+            vector = unit_prefix(vector[None], self.prefix)[0]
+        query = getattr(self._thread, "query", None)
         if query is None:
             query = np.zeros((1, len(vector)), np.float32)
             if self.index.d > len(vector):
                 query = with_bias(query, np.ones(1, np.float32))
-            self._own.query = query
+            self._thread.query = query
         query[0, : len(vector)] = vector
         if selection is not None and selection.in_list is not None:
-            line = self._among(query, k, selection, selection.in_list)
+            positions = self._search_selected(query, k, selection, selection.in_list)
         else:
-            held = self._kept if selection is None else selection.kept
-            key = self.parameters.get("nprobe", 0)
-            if key not in held:
-                held[key] = self._parameters(selection)
-            line = self.index.search(query, k, params=held[key])[1][0]
-        return self.rows[line if line[-1] >= 0 else line[line >= 0]]
+            parameters_of = self._parameters_of if selection is None else selection.parameters_of
+            nprobe = self.parameters.get("nprobe", 0)
+            if nprobe not in parameters_of:
+                parameters_of[nprobe] = self._search_parameters(selection)
+            positions = self.index.search(query, k, params=parameters_of[nprobe])[1][0]
+        return self.rows[positions if positions[-1] >= 0 else positions[positions >= 0]]
 
-    def _among(self, query: Floats, k: int, selection: Selection, in_list: Rows) -> Rows:
-        """Positions of the k best selected rows in the nearest lists, as many as hold the `needed` selected ones.
+    def _search_selected(self, query: Floats, k: int, selection: Selection, in_list: Rows) -> Rows:
+        """Return positions of the k best selected rows, from as many nearest lists as hold the `rows_to_visit`.
 
-        So many are looked at however they lie to the query, near to it or far.
+        The number of lists thus adapts to where the selected rows lie.
         """
         nprobe, nlist = self.parameters["nprobe"], self.parameters["nlist"]
-        needed = self.needed(selection.n_rows)
+        needed = self.rows_to_visit(selection.n_rows)
         lists = min(nlist, math.ceil(2 * nprobe * len(self.rows) / max(1, selection.n_rows)))
         while True:
             near, centres = self.index.quantizer.search(query, lists)
-            held = np.cumsum(in_list[centres[0]])
-            if held[-1] >= needed or lists == nlist:
+            selected = np.cumsum(in_list[centres[0]])
+            if selected[-1] >= needed or lists == nlist:
                 break
             lists = min(nlist, 4 * lists)
-        n = min(lists, max(nprobe, int(np.searchsorted(held, needed)) + 1))
-        if n not in selection.kept:
-            selection.kept[n] = faiss.SearchParametersIVF(nprobe=n, sel=selection.selector)  # type: ignore[call-arg]
+        n = min(lists, max(nprobe, int(np.searchsorted(selected, needed)) + 1))
+        if n not in selection.parameters_of:
+            selection.parameters_of[n] = faiss.SearchParametersIVF(nprobe=n, sel=selection.selector)  # type: ignore[call-arg]
         near, centres = np.ascontiguousarray(near[:, :n]), np.ascontiguousarray(centres[:, :n])
-        score, found = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
-        arrays = (faiss.swig_ptr(array) for array in (centres, near, score, found))
-        self.index.search_preassigned_c(1, faiss.swig_ptr(query), k, *arrays, False, selection.kept[n])
-        return found[0]
+        score, positions = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+        arrays = (faiss.swig_ptr(array) for array in (centres, near, score, positions))
+        self.index.search_preassigned_c(1, faiss.swig_ptr(query), k, *arrays, False, selection.parameters_of[n])
+        return positions[0]
 
-    def _parameters(self, selection: Selection | None) -> Any:
+    def _search_parameters(self, selection: Selection | None) -> Any:
         if self.kind == "flat":
             return faiss.SearchParameters(**({} if selection is None else {"sel": selection.selector}))
         return faiss.SearchParametersIVF(nprobe=self.parameters["nprobe"])  # type: ignore[call-arg]
@@ -214,25 +237,30 @@ class Ann:
 
 
 class Selection:
-    """A mask over the indexed rows in the form that FAISS reads; reusable while the mask stays the same.
+    """A mask over the indexed rows in the form that FAISS reads; it can be reused while the mask stays the same.
 
-    in_list: (nlist,) int64, how many rows of each inverted list are selected; None without lists.
+    n_rows: how many rows are selected. in_list: (nlist,) int64, how many of each inverted list; None without lists.
+    selector: FAISS's form of the mask. parameters_of: FAISS's search parameters with the selector, by nprobe.
     """
 
     def __init__(self, mask: Mask, in_list: Rows | None) -> None:
         self.in_list = in_list
         self.n_rows = int(mask.sum())
-        self.kept: dict[int, Any] = {}
-        """FAISS's parameters with this selector, by nprobe."""
+        self.parameters_of: dict[int, Any] = {}
         # FAISS owns neither the bits nor the selector: both must live as long as a search that uses them.
         self._bits = np.packbits(mask, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(self._bits))
 
 
 def with_bias(vectors: Floats, bias: Floats) -> Floats:
-    """(n, D') float32: the bias as one more dimension, so that an inner product contains it.
+    """Append the bias as one more dimension, so that an inner product contains it.
 
-    D' is a multiple of 16, at which FAISS reads 8-bit codes without a slow rest.
+    Args:
+        vectors: (n, D) float32.
+        bias: (n,) float32.
+
+    Returns:
+        (n, D') float32, filled up with zeros to a multiple of 16, at which FAISS reads 8-bit codes fastest.
     """
     n, dim = vectors.shape
     wider = np.zeros((n, -(-(dim + 1) // 16) * 16), np.float32)
@@ -241,13 +269,20 @@ def with_bias(vectors: Floats, bias: Floats) -> Floats:
 
 
 def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: float) -> Ann:
-    """Read the FAISS file of an index over `rows`.
+    """Read the FAISS file of an index.
+
+    Args:
+        path: the file.
+        rows: (I,) int64, ascending, the rows that it was built over.
+        kind: see `Ann`.
+        parameters: see `Ann`.
+        recall: see `Ann`.
 
     Raises:
         IndexFolderError: the file is missing, damaged, or holds another number of vectors.
     """
     try:
-        # Mapped and searched in place: versions share pages with the cache, and two of them fit side by side.
+        # Memory-mapped and searched in place: versions share the page cache, and two of them fit into memory.
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise IndexFolderError(f"{path}: not readable as a FAISS index; build the index again") from error

@@ -7,8 +7,16 @@ import numpy as np
 from retrieval.arrays import Floats, Rows
 
 
-def shorter(vectors: Floats, dim: int) -> Floats:
-    """The first `dim` dimensions of vectors (n, D) at unit length: (n, dim) float32. A prefix of zeros stays one."""
+def unit_prefix(vectors: Floats, dim: int) -> Floats:
+    """Return the first dimensions of vectors at unit length; a prefix of zeros stays zero.
+
+    Args:
+        vectors: (n, D) float32.
+        dim: length of the prefix, at most D.
+
+    Returns:
+        (n, dim) float32.
+    """
     prefix = np.array(vectors[:, :dim], np.float32, order="C")
     length = np.sqrt(np.einsum("nd,nd->n", prefix, prefix))
     prefix /= np.maximum(length, 1e-12)[:, None]
@@ -16,12 +24,20 @@ def shorter(vectors: Floats, dim: int) -> Floats:
 
 
 def funnel(vector: Floats, item: Floats, bias: Floats, rows: Rows, dim: int, least: int) -> Rows:
-    """The rows (S,) that are left when prefixes of doubling size, from 2·dim on, each keep the better half, or `least`.
+    """Halve a shortlist by prefixes of doubling length, each of which keeps the better half.
 
-    What is left is to be ranked by the whole vectors. Shapes: vector (D,); item (N, D); bias (N,), added to a cosine.
+    The rows that are left still have to be ranked by the whole vectors.
+
+    Args:
+        vector: (D,) float32, the query.
+        item: (N, D) float32, the vectors of all items.
+        bias: (N,) float32, added to each cosine.
+        rows: (S,) int64, the shortlist.
+        dim: the indexed prefix, by which the shortlist was found; the first halving uses 2 · dim dimensions.
+        least: rows that must be left.
     """
     while (dim := 2 * dim) < len(vector) and len(rows) > least:
-        score = shorter(item[rows, :dim], dim) @ shorter(vector[None], dim)[0] + bias[rows]
-        kept = max(least, len(rows) // 2)
-        rows = rows[np.argpartition(-score, kept - 1)[:kept]]
+        score = unit_prefix(item[rows, :dim], dim) @ unit_prefix(vector[None], dim)[0] + bias[rows]
+        size = max(least, len(rows) // 2)
+        rows = rows[np.argpartition(-score, size - 1)[:size]]
     return rows

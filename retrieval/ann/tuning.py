@@ -1,4 +1,4 @@
-"""Building the approximate index: several kinds, each tuned to a recall; the one that costs least wins."""
+"""Builds the approximate index: several kinds, each tuned to a target recall, of which the cheapest is taken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from retrieval import topk
 from retrieval.ann.faiss_index import FILTERED_PERCENT, Ann, Selection, with_bias
-from retrieval.ann.matryoshka import shorter
+from retrieval.ann.matryoshka import unit_prefix
 from retrieval.arrays import Floats, Rows
 from retrieval.config import RetrievalConfig
 
@@ -22,22 +22,23 @@ _log = logging.getLogger(__name__)
 _RECALL_AT = 100
 _ADD_ROWS = 65_536
 _FILTERED_QUERIES = 100
-# How many times k rows are ranked exactly. Eight bits lose little, so that more would only cost.
+# How many times k rows are retrieved and then ranked exactly. Eight bits lose little, so more would only cost.
 _SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10), "flat": (1,)}
-# The same for prefixes, of which as many are needed as their own order is wrong.
-_OF_PREFIXES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
-# Settings that reach the target before the cheapest is taken: a longer list may do with fewer inverted lists.
-_ENOUGH = 3
-
+# The same for prefixes: the less their order says, the more rows are needed.
+_PREFIX_SHORTLISTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+# Settings that reach the target before the cheapest is taken: a longer shortlist may need fewer inverted lists.
+_SETTINGS_AT_TARGET = 3
+# The saving in CPU for which a later kind is preferred: timing is noisy, and the same input should give the same index.
+_WORTHWHILE = 1.25
 # Codes of four bits cannot be learned from fewer vectors.
-_FEWEST = 16
+_FEWEST_ROWS = 16
 
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """One kind of index at its cheapest setting: microseconds of CPU a query on one thread, exact ranking included."""
+    """One kind of index at its cheapest setting; microseconds of CPU a query on one thread, with exact ranking."""
 
     kind: str
     parameters: dict[str, int]
@@ -55,62 +56,98 @@ def build(
     bias: Floats | None = None,
     events: Rows | None = None,
 ) -> tuple[Ann, list[Tuned]]:
-    """(an index over the given rows of item, and what was tried).
+    """Build an index over some rows and tune it.
 
-    Up to `config.exact_below` rows it is flat. Beyond that, of `config.index_kinds` the first, unless another one costs
-    a fifth less CPU at `config.target_recall`, recall@100 against exact search; of the first `config.index_prefix`
-    dimensions, if so wished. All is measured on a sample of the items' query vectors, drawn by their `events`: so
-    requests come.
+    Up to `config.exact_below` rows it is flat. Beyond, every kind of `config.index_kinds` is tuned to
+    `config.target_recall` (recall@100 against exact search). The first kind is taken, unless another one costs a fifth
+    less CPU. Everything is measured on a sample of the items' query vectors.
 
-    Shapes: item, query (N, D) float32; rows (I,) int64, ascending; bias (N,) float32, added to every inner product with
-    the item; events (N,) int64.
+    Args:
+        item: (N, D) float32, the items' vectors as candidates.
+        query: (N, D) float32, the items' vectors as queries.
+        rows: (I,) int64, ascending, the rows to index.
+        config: kinds, target, sample size and seed.
+        progress: called with a message and the share that is done, 0 to 1.
+        bias: (N,) float32, added to every inner product with the item; None = 0.
+        events: (N,) int64, by which sample queries are drawn, as requests come; None = all alike.
+
+    Returns:
+        (the index, each kind at its best setting).
     """
     report = progress or (lambda _message, _share: None)
-
-    def biased(vectors: Floats) -> Floats:
-        return vectors if bias is None or not bias.any() else with_bias(vectors, bias)
-
-    whole = biased(item)
-    if len(rows) <= max(config.exact_below, _FEWEST):
-        flat = faiss.IndexFlatIP(whole.shape[1])
-        flat.add(np.ascontiguousarray(whole[rows]))
+    vectors = _IndexedVectors.of(item, bias, rows, config)
+    if len(rows) <= max(config.exact_below, _FEWEST_ROWS):
+        flat = faiss.IndexFlatIP(vectors.whole.shape[1])
+        flat.add(np.ascontiguousarray(vectors.whole[rows]))
         return Ann(flat, rows, "flat", {}, 1.0), []
-    indexed, common = whole, {}
-    if config.index_prefix is not None and config.index_prefix < item.shape[1]:
-        common = {"prefix": config.index_prefix, "dim": whole.shape[1], "funnel": int(config.funnel)}
-        indexed = biased(shorter(item, config.index_prefix))
-    dim, target = indexed.shape[1], config.target_recall
     generator = np.random.default_rng(config.seed)
     nlist = min(len(rows), 4 * round(math.sqrt(len(rows))))
     training = min(len(rows), nlist * config.train_rows_per_list)
-    sample = np.ascontiguousarray(indexed[np.sort(generator.choice(rows, training, replace=False))])
+    sample = np.ascontiguousarray(vectors.indexed[np.sort(generator.choice(rows, training, replace=False))])
     probes = _sample(generator, len(query), config.tuning_queries, events)
-    tuning = _Tuning(whole, indexed, np.ascontiguousarray(query[probes]), rows, config)
+    tuning = _Tuning(vectors, np.ascontiguousarray(query[probes]), config)
     report(f"training {nlist} inverted lists", 0.05)
-    # One set of lists for all kinds: finding the centres is most of the work.
-    centres = faiss.IndexFlatIP(dim)
-    found = []
-    for place, kind in enumerate(config.index_kinds):
-        index = _empty(kind, centres, dim, nlist)
-        index.train(sample)
-        for start in range(0, len(rows), _ADD_ROWS):
-            index.add(np.ascontiguousarray(indexed[rows[start : start + _ADD_ROWS]]))
-            report(f"adding vectors, {kind}", (place + 0.3 + 0.4 * start / len(rows)) / len(config.index_kinds))
-        lists = {} if kind == "flat" else {"nlist": nlist}
-        found.append(tuning.of(Ann(index, rows, kind, common | lists, 0.0)))
-        report(_said(found[-1][1]), (place + 1) / len(config.index_kinds))
-    ann, best = found[0]
-    for other, tuned in found[1:]:
-        # A fifth at least must be saved: timing is noisy, and the same input should give the same index.
-        if _order(replace(tuned, microseconds=1.25 * tuned.microseconds), target) < _order(best, target):
+    candidates = _tuned_kinds(vectors, sample, nlist, tuning, config, report)
+    ann, best = candidates[0]
+    for other, tuned in candidates[1:]:
+        if _order(replace(tuned, microseconds=_WORTHWHILE * tuned.microseconds), config.target_recall) < _order(
+            best, config.target_recall
+        ):
             ann, best = other, tuned
-    if best.recall < target:
-        _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, target)
+    if best.recall < config.target_recall:
+        _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, config.target_recall)
     if ann.kind != "flat":
         report("tuning for filters", 0.9)
         ann = replace(ann, parameters=ann.parameters | tuning.filtered(ann, generator))
-    report(_said(best), 1.0)
-    return ann, [tuned for _, tuned in found]
+    report(_summary(best), 1.0)
+    return ann, [tuned for _, tuned in candidates]
+
+
+@dataclass(frozen=True, eq=False)
+class _IndexedVectors:
+    """The items' vectors, with the bias as a last dimension if there is one.
+
+    whole, indexed: (N, ·) float32, with all dimensions and as they are indexed. rows (I,) int64: those to index.
+    parameters: what an index of a prefix must know.
+    """
+
+    whole: Floats
+    indexed: Floats
+    rows: Rows
+    parameters: dict[str, int]
+
+    @classmethod
+    def of(cls, item: Floats, bias: Floats | None, rows: Rows, config: RetrievalConfig) -> _IndexedVectors:
+        def biased(vectors: Floats) -> Floats:
+            return vectors if bias is None or not bias.any() else with_bias(vectors, bias)
+
+        whole = biased(item)
+        # An exact scan of few rows needs no prefix.
+        flat = len(rows) <= max(config.exact_below, _FEWEST_ROWS)
+        if flat or config.index_prefix is None or config.index_prefix >= item.shape[1]:
+            return cls(whole, whole, rows, {})
+        parameters = {"prefix": config.index_prefix, "dim": whole.shape[1], "funnel": int(config.funnel)}
+        return cls(whole, biased(unit_prefix(item, config.index_prefix)), rows, parameters)
+
+
+def _tuned_kinds(
+    vectors: _IndexedVectors, sample: Floats, nlist: int, tuning: _Tuning, config: RetrievalConfig, report: Progress
+) -> list[tuple[Ann, Tuned]]:
+    """Return an index of each kind at its best setting."""
+    dim, rows = vectors.indexed.shape[1], vectors.rows
+    # All kinds share the centres, because finding them is most of the work.
+    centres = faiss.IndexFlatIP(dim)
+    candidates = []
+    for number, kind in enumerate(config.index_kinds):
+        index = _empty(kind, centres, dim, nlist)
+        index.train(sample)
+        for start in range(0, len(rows), _ADD_ROWS):
+            index.add(np.ascontiguousarray(vectors.indexed[rows[start : start + _ADD_ROWS]]))
+            report(f"adding vectors, {kind}", (number + 0.3 + 0.4 * start / len(rows)) / len(config.index_kinds))
+        lists = {} if kind == "flat" else {"nlist": nlist}
+        candidates.append(tuning.cheapest(Ann(index, rows, kind, vectors.parameters | lists, 0.0)))
+        report(_summary(candidates[-1][1]), (number + 1) / len(config.index_kinds))
+    return candidates
 
 
 def _sample(generator: np.random.Generator, n: int, size: int, events: Rows | None) -> Rows:
@@ -125,38 +162,37 @@ def _empty(kind: str, centres: Any, dim: int, nlist: int) -> Any:
         return faiss.IndexFlatIP(dim)
     if kind == "ivf_sq8":
         return faiss.IndexIVFScalarQuantizer(centres, dim, nlist, faiss.ScalarQuantizer.QT_8bit, product)
-    # Pairs of dimensions in four bits each: codes an eighth of the size, read from registers.
+    # Four bits for each pair of dimensions: the codes are an eighth of the size and are scored in registers.
     return faiss.IndexIVFPQFastScan(centres, dim, nlist, dim // 2 if dim % 2 == 0 else dim, 4, product)
 
 
 def _order(tuned: Tuned, target: float) -> tuple[float, float]:
-    """Reaching the target comes first, then the cost; where none does, recall."""
+    """Return a sort key: settings that reach the target by cost, then the others by recall."""
     return (0.0, tuned.microseconds) if tuned.recall >= target else (1.0, -tuned.recall)
 
 
-def _said(tuned: Tuned) -> str:
+def _summary(tuned: Tuned) -> str:
     parameters = ", ".join(f"{name} {value}" for name, value in tuned.parameters.items())
     return f"{tuned.kind}: {parameters}; recall@{_RECALL_AT} {tuned.recall:.3f}, {tuned.microseconds:.0f} µs of CPU"
 
 
 class _Tuning:
-    """Recall and cost on a sample of queries (n, D), as a request is answered: a shortlist, then exact ranking.
+    """Measures recall and cost on sample queries (n, D) as a request is answered: a shortlist, then exact ranking."""
 
-    whole, indexed: (N, ·) the items with all dimensions, and as they are indexed; both with the bias, if there is one.
-    """
-
-    def __init__(self, whole: Floats, indexed: Floats, queries: Floats, rows: Rows, config: RetrievalConfig) -> None:
-        self._whole, self._indexed, self._queries, self._rows, self._config = whole, indexed, queries, rows, config
+    def __init__(self, vectors: _IndexedVectors, queries: Floats, config: RetrievalConfig) -> None:
+        self._whole, self._indexed, self._rows = vectors.whole, vectors.indexed, vectors.rows
+        self._queries, self._config = queries, config
         dim = queries.shape[1]
-        self._asked, self._bias = queries, np.zeros(len(whole), np.float32)
-        if whole.shape[1] > dim:
-            self._asked, self._bias = with_bias(queries, np.ones(len(queries), np.float32)), whole[:, dim]
-        self._k = min(_RECALL_AT, len(rows))
-        self._truth = topk.search(self._asked, whole, self._k, rows).rows.reshape(len(queries), self._k)
+        self._whole_queries, self._bias = queries, np.zeros(len(self._whole), np.float32)
+        if self._whole.shape[1] > dim:
+            self._whole_queries = with_bias(queries, np.ones(len(queries), np.float32))
+            self._bias = self._whole[:, dim]
+        self._k = min(_RECALL_AT, len(self._rows))
+        self._truth = self._best(self._whole_queries, self._rows)
 
-    def of(self, ann: Ann) -> tuple[Ann, Tuned]:
-        """The cheapest setting that reaches the target, else the one of the best recall."""
-        settings, left = [], 1 if ann.kind == "flat" else _ENOUGH
+    def cheapest(self, ann: Ann) -> tuple[Ann, Tuned]:
+        """Return the index at the cheapest setting that reaches the target, else at that of the best recall."""
+        settings, left = [], 1 if ann.kind == "flat" else _SETTINGS_AT_TARGET
         for shortlist in self._shortlists(ann):
             tried = replace(ann, parameters=ann.parameters | {"shortlist": shortlist})
             if ann.kind != "flat":
@@ -168,30 +204,15 @@ class _Tuning:
                 break
         return min(settings, key=lambda setting: _order(setting[1], self._config.target_recall))
 
-    def _shortlists(self, ann: Ann) -> tuple[int, ...]:
-        """What may be tried; of prefixes from the first on with which an exact search of them reaches the target."""
-        if not ann.prefix:
-            return _SHORTLISTS[ann.kind]
-        most = min(len(self._rows), self._k * _OF_PREFIXES[-1])
-        found = topk.search(ann.seen(self._queries), self._indexed, most, self._rows).rows.reshape(-1, most)
-
-        def enough(shortlist: int) -> bool:
-            lists = [line[: self._k * shortlist] for line in found]
-            return self._hits(lists, self._truth) >= self._config.target_recall
-
-        first = next((n for n, size in enumerate(_OF_PREFIXES) if enough(size)), len(_OF_PREFIXES) - 1)
-        return _OF_PREFIXES[first:]
-
     def filtered(self, ann: Ann, generator: np.random.Generator) -> dict[str, int]:
-        """visited_P: how many eligible rows have to be looked at where P per cent are eligible, by chance."""
-        found, visited, queries = {}, ann.visited, self._queries[:_FILTERED_QUERIES]
+        """Return visited_P: how many eligible rows must be visited where P per cent are eligible, drawn at random."""
+        needed, visited, queries = {}, ann.visited, self._queries[:_FILTERED_QUERIES]
         for percent in FILTERED_PERCENT:
             mask = generator.random(len(self._rows)) < percent / 100
             eligible = self._rows[mask]
             if len(eligible) <= max(self._config.exact_below, self._k):
                 break  # fewer are scanned exactly
-            asked = self._asked[: len(queries)]
-            truth = topk.search(asked, self._whole, self._k, eligible).rows.reshape(len(queries), self._k)
+            truth = self._best(self._whole_queries[: len(queries)], eligible)
             selection = Selection(mask, np.bincount(ann.list_of[mask], minlength=ann.parameters["nlist"]))
             size = self._k * ann.shortlist
             while True:
@@ -200,17 +221,36 @@ class _Tuning:
                 if self._hits(lists, truth) >= self._config.target_recall or visited >= len(eligible):
                     break
                 visited = min(len(eligible), math.ceil(1.5 * visited))
-            found[f"visited_{percent}"] = visited
-        return found
+            needed[f"visited_{percent}"] = visited
+        return needed
+
+    def _best(self, queries: Floats, rows: Rows) -> Rows:
+        """Return the k best rows of each query among `rows`, by exact search: (n, k) int64."""
+        return topk.search(queries, self._whole, self._k, rows).rows.reshape(len(queries), self._k)
+
+    def _shortlists(self, ann: Ann) -> tuple[int, ...]:
+        """Return the lengths to try; those with which even an exact search of the prefix misses the target are left out."""
+        if not ann.prefix:
+            return _SHORTLISTS[ann.kind]
+        most = min(len(self._rows), self._k * _PREFIX_SHORTLISTS[-1])
+        by_prefix = topk.search(ann.as_indexed(self._queries), self._indexed, most, self._rows).rows.reshape(-1, most)
+
+        def enough(shortlist: int) -> bool:
+            lists = [line[: self._k * shortlist] for line in by_prefix]
+            return self._hits(lists, self._truth) >= self._config.target_recall
+
+        last = len(_PREFIX_SHORTLISTS) - 1
+        first = next((n for n, size in enumerate(_PREFIX_SHORTLISTS) if enough(size)), last)
+        return _PREFIX_SHORTLISTS[first:]
 
     def _least_nprobe(self, ann: Ann) -> Ann:
-        """With about the smallest nprobe that reaches the target."""
+        """Return the index with about the smallest nprobe that reaches the target."""
         nlist, target, enough, short = ann.parameters["nlist"], self._config.target_recall, 1, 0
 
         def probing(nprobe: int) -> Ann:
             return replace(ann, parameters=ann.parameters | {"nprobe": nprobe})
 
-        # Doubling finds a number that is enough, halving the gap the smallest within a sixteenth.
+        # Doubling finds a number that is enough, halving the gap finds the smallest within a sixteenth.
         while (reached := self._recall(probing(enough))) < target and enough < nlist:
             enough, short = min(2 * enough, nlist), enough
         while reached >= target and enough - short > max(1, enough // 16):
@@ -223,38 +263,38 @@ class _Tuning:
         return replace(tried, parameters=tried.parameters | {"visited": self._visited(tried, enough)})
 
     def _visited(self, ann: Ann, nprobe: int) -> int:
-        """Rows in the lists that are probed, in the mean over the queries."""
+        """Return the number of rows in the lists that are searched, on average over the queries."""
         sizes = np.array([ann.index.invlists.list_size(number) for number in range(ann.parameters["nlist"])])
-        _, centres = ann.index.quantizer.search(ann.seen(self._queries), nprobe)
+        _, centres = ann.index.quantizer.search(ann.as_indexed(self._queries), nprobe)
         return math.ceil(sizes[centres].sum() / len(self._queries))
 
     def _recall(self, ann: Ann) -> float:
-        # The shortlist is ranked exactly afterwards, so that only what it misses counts.
+        # The shortlist is ranked exactly afterwards, so only what it misses counts.
         lists = ann.search(self._queries, self._k * ann.shortlist)
-        lists = [self._narrowed(ann, rows, query) for rows, query in zip(lists, self._asked, strict=True)]
+        lists = [self._narrow(ann, rows, query) for rows, query in zip(lists, self._whole_queries, strict=True)]
         return self._hits(lists, self._truth)
 
     def _hits(self, lists: list[Rows], truth: Rows) -> float:
-        """The share of the true rows, (queries, k), that the lists hold; no list holds a row twice."""
-        wanted, hits = np.zeros(len(self._whole), bool), 0
+        """Return the share of the true rows (n, k) that the lists hold; no list holds a row twice."""
+        is_true, hits = np.zeros(len(self._whole), bool), 0
         for true, rows in zip(truth, lists, strict=True):
-            wanted[true] = True
-            hits += int(np.count_nonzero(wanted[rows]))
-            wanted[true] = False
+            is_true[true] = True
+            hits += int(np.count_nonzero(is_true[rows]))
+            is_true[true] = False
         return hits / truth.size
 
-    def _narrowed(self, ann: Ann, rows: Rows, query: Floats) -> Rows:
+    def _narrow(self, ann: Ann, rows: Rows, query: Floats) -> Rows:
         dim = self._queries.shape[1]
-        return ann.narrowed(rows, query[:dim], self._whole[:, :dim], self._bias, 2 * self._k)
+        return ann.narrow(rows, query[:dim], self._whole[:, :dim], self._bias, 2 * self._k)
 
     def _microseconds(self, ann: Ann) -> float:
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
         try:
             began = time.thread_time()
-            for query, asked in zip(self._queries, self._asked, strict=True):
-                rows = self._narrowed(ann, ann.search_one(query, self._k * ann.shortlist), asked)
-                np.argsort(-np.einsum("nd,d->n", self._whole[rows], asked))
+            for query, whole_query in zip(self._queries, self._whole_queries, strict=True):
+                rows = self._narrow(ann, ann.search_one(query, self._k * ann.shortlist), whole_query)
+                np.argsort(-np.einsum("nd,d->n", self._whole[rows], whole_query))
             return 1e6 * (time.thread_time() - began) / len(self._queries)
         finally:
             faiss.omp_set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Typed edges of the item graph by source row: why a result is there, and which tail items stand next to a view."""
+"""Typed edges of the item graph by source row: they add to scores, select tail items' own vectors, and give reasons."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from retrieval.arrays import Rows, offsets_from_lengths, spans
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
 
-# The most telling type first: a shop that logs only purchases has no clicks, and is told by what is bought together.
+# The first of these types that a graph has is its direct one; a shop that logs only purchases has no strong clicks.
 _DIRECT = ("strong_click", "swing")
-_AT_ONCE = 16_384  # rows; numpy's repeat lets no other thread run until it ends
+# Rows handled in one step: numpy's repeat holds the interpreter lock until it ends.
+_ROWS_PER_STEP = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +26,11 @@ class Edges:
     """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
 
     Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
-    `direct_weight`: what log(1 + weight) of a direct edge adds to the score of where it leads. Strong clicks are
-    direct, or where there are none, Swing edges. `revisit_weight`: what it adds to an item's score that the query
-    viewed it.
+    direct_weight: factor of log(1 + weight) of a direct edge in the score of its destination. Direct are strong clicks,
+    or Swing edges where there are no strong clicks. revisit_weight: what is added to the score of a viewed item.
+
+    Raises:
+        CatalogueError: the arrays do not fit together.
     """
 
     indptr: NDArray[np.int64]
@@ -54,12 +57,12 @@ class Edges:
 
     @property
     def n_rows(self) -> int:
-        """Rows of the catalogue that the edges join."""
+        """Number of items in the catalogue that the edges connect."""
         return len(self.indptr) - 1
 
     @classmethod
     def empty(cls, n_rows: int) -> Edges:
-        """No edges over n_rows rows."""
+        """Return a graph of n_rows rows without edges."""
         return cls(
             np.zeros(n_rows + 1, np.int64),
             np.zeros(0, np.int32),
@@ -75,9 +78,12 @@ class Edges:
         item_ids: Sequence[str] | NDArray[np.object_],
         weights: ScoreWeights | None = None,
     ) -> Edges:
-        """Edges of a table (src, dst, edge_type, weight); ends outside item_ids are an error.
+        """Read a table of edges.
 
-        `weights`: what an edge and a revisit add to a score; None = nothing.
+        Args:
+            table: columns src, dst (item ids), edge_type, weight.
+            item_ids: (N,) the catalogue's ids, sorted.
+            weights: what a direct edge and a revisit add to a score; None = nothing.
 
         Raises:
             CatalogueError: a column is missing, or an edge ends at an item that the catalogue does not have.
@@ -99,9 +105,8 @@ class Edges:
         names = sorted(pc.unique(table["edge_type"]).to_pylist())
         kind = pc.index_in(table["edge_type"].combine_chunks(), value_set=pa.array(names, pa.string())).to_numpy()
         order = np.lexsort((kind, ends["dst"], ends["src"]))
-        counts = np.bincount(ends["src"], minlength=len(values))
         return cls(
-            offsets_from_lengths(counts),
+            offsets_from_lengths(np.bincount(ends["src"], minlength=len(values))),
             ends["dst"][order].astype(np.int32),
             kind[order].astype(np.uint8),
             table["weight"].to_numpy()[order].astype(np.float32),
@@ -109,19 +114,19 @@ class Edges:
         ).weighing(weights)
 
     def weighing(self, weights: ScoreWeights | None) -> Edges:
-        """The same edges, with these weights of them."""
+        """Return the same edges with other weights in the score; None = unchanged."""
         if weights is None:
             return self
         return replace(self, direct_weight=weights.direct, revisit_weight=weights.revisit)
 
-    def positions(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(position in `rows` of the source, edge number) of every edge out of `rows`, both int64."""
+    def positions(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return (position in `rows` of the source, edge number) of every edge out of `rows`, both int64."""
         starts = self.indptr[rows]
-        counts = self.indptr[rows + 1] - starts
-        return np.repeat(np.arange(len(rows)), counts), spans(starts, counts)
+        lengths = self.indptr[rows + 1] - starts
+        return np.repeat(np.arange(len(rows)), lengths), spans(starts, lengths)
 
     def bonus(self, edge: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What each of some edges adds to the score of where it leads: (n,) float32, 0 for all but direct ones."""
+        """Return what each edge (n,) adds to the score of its destination: (n,) float32, 0 unless it is direct."""
         kind = next((name for name in _DIRECT if name in self.type_names), None)
         if kind is None:
             return np.zeros(len(edge), np.float32)
@@ -130,49 +135,56 @@ class Edges:
 
     @cached_property
     def joined(self) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
-        """(indptr (N + 1,), distinct destinations of each row, ascending, and their bonuses): types put together.
+        """The edges without types: (indptr (N + 1,), distinct destinations of each row, ascending, and their bonuses).
 
-        With a `revisit_weight` a row leads to itself, too.
+        With a `revisit_weight` every row is a destination of itself, too.
         """
-        key = self.dst.astype(np.int64)
-        for start in range(0, self.n_rows, _AT_ONCE):
-            span = self.indptr[start : start + _AT_ONCE + 1]
+        pair = self.dst.astype(np.int64)
+        for start in range(0, self.n_rows, _ROWS_PER_STEP):
+            span = self.indptr[start : start + _ROWS_PER_STEP + 1]
             rows = np.arange(start, start + len(span) - 1)
-            key[span[0] : span[-1]] += np.repeat(rows * self.n_rows, np.diff(span))
+            pair[span[0] : span[-1]] += np.repeat(rows * self.n_rows, np.diff(span))
         bonus = self.bonus(np.arange(len(self.dst)))
         if self.revisit_weight:
-            itself = np.arange(self.n_rows) * (self.n_rows + 1)
-            key = np.concatenate([key, itself])
+            revisits = np.arange(self.n_rows) * (self.n_rows + 1)
+            pair = np.concatenate([pair, revisits])
             bonus = np.concatenate([bonus, np.full(self.n_rows, self.revisit_weight, np.float32)])
-        if np.any(key[1:] < key[:-1]):
-            order = np.argsort(key, kind="stable")
-            key, bonus = key[order], bonus[order]
-        first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])[: len(key)])
+        if np.any(pair[1:] < pair[:-1]):
+            order = np.argsort(pair, kind="stable")
+            pair, bonus = pair[order], bonus[order]
+        first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]])[: len(pair)])
         total = np.add.reduceat(bonus, first) if len(first) else bonus
-        indptr = np.searchsorted(key[first], np.arange(self.n_rows + 1) * self.n_rows)
-        return indptr.astype(np.int64), (key[first] % self.n_rows).astype(np.int32), total.astype(np.float32)
+        indptr = np.searchsorted(pair[first], np.arange(self.n_rows + 1) * self.n_rows)
+        return indptr.astype(np.int64), (pair[first] % self.n_rows).astype(np.int32), total.astype(np.float32)
 
     def neighbours(self, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
-        """Destination, type and weight of every edge out of `rows`, in the order of `rows`."""
+        """Return destination, type and weight of every edge out of `rows`, in the order of `rows`."""
         edge = self.positions(rows)[1]
         return self.dst[edge], self.type[edge], self.weight[edge]
 
     def types_between(self, views: Rows, view_query: Rows, results: Rows, result_query: Rows) -> NDArray[np.int64]:
-        """For each result the edge types from any view of its own query, bit t for type_names[t]: (R,) int64.
+        """Return the types of the edges from a query's views to each of its results.
 
-        Shapes: views, view_query (V,) int64: viewed rows and the query of each; results, result_query (R,) int64.
+        Args:
+            views: (V,) int64, viewed rows.
+            view_query: (V,) int64, the query of each.
+            results: (R,) int64, resulting rows.
+            result_query: (R,) int64, the query of each.
+
+        Returns:
+            (R,) int64, with bit t set for type_names[t].
         """
         source, edge = self.positions(views)
-        between = view_query[source] * self.n_rows + self.dst[edge]
-        wanted = result_query * self.n_rows + results
-        pairs, place = np.unique(wanted, return_inverse=True)
-        found = np.zeros(len(pairs) + 1, np.int64)
-        at = np.searchsorted(pairs, between)
-        here = at < len(pairs)
-        here[here] = pairs[at[here]] == between[here]
-        np.bitwise_or.at(found, at[here], np.int64(1) << self.type[edge[here]].astype(np.int64))
-        return found[place]
+        edge_pair = view_query[source] * self.n_rows + self.dst[edge]
+        result_pair = result_query * self.n_rows + results
+        pairs, pair_of_result = np.unique(result_pair, return_inverse=True)
+        types = np.zeros(len(pairs) + 1, np.int64)
+        position = np.searchsorted(pairs, edge_pair)
+        match = position < len(pairs)
+        match[match] = pairs[position[match]] == edge_pair[match]
+        np.bitwise_or.at(types, position[match], np.int64(1) << self.type[edge[match]].astype(np.int64))
+        return types[pair_of_result]
 
     def names(self, types: int) -> str:
-        """The names of a set of types as `types_between` gives it, joined by "+"; "" for none."""
+        """Return the names of a set of types as `types_between` gives it, joined by "+"; "" for none."""
         return "+".join(name for bit, name in enumerate(self.type_names) if types >> bit & 1)

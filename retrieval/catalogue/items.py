@@ -1,4 +1,4 @@
-"""The catalogue that retrieval ranks: every item's vectors, counts and display attributes, aligned by row."""
+"""The catalogue that is ranked: every item's vectors, counts and display attributes, aligned by row."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Catalogue:
     """Row-aligned arrays of N items; a row number means nothing outside one version.
 
     Shapes: item_ids (N,) str objects, sorted, unique; query, item (N, D) float32, L2-normalised, may be memory-mapped;
-    tail_rows (T,) int64, ascending: the items with their own vectors in item_unaveraged (T, D) float32; events (N,)
-    int64; popularity (N,) float64 ≥ 0; bias (N,) float32, finite: added to each of the item's scores as a
-    candidate; attributes: a table of N rows with any of category, brand, price, title.
+    tail_rows (T,) int64, ascending: the tail items, whose own vectors are in item_unaveraged (T, D) float32; events
+    (N,) int64, training events; popularity (N,) float64 ≥ 0, recent events; bias (N,) float32, finite: added to all
+    scores of the item as a candidate; attributes: a table of N rows with any of category, brand, price, title.
 
     Raises:
-        CatalogueError: shapes that do not fit, ids that repeat or are not sorted, vectors that are not finite (the
-            item is named) or whose norm is further than 1e-3 from 1.
+        CatalogueError: shapes do not fit, ids repeat or are not sorted, or a vector is not finite or has a norm that
+            is further than 1e-3 from 1 (its item is named).
     """
 
     item_ids: NDArray[np.object_]
@@ -76,7 +76,7 @@ class Catalogue:
             if getattr(self, name).dtype != np.float32:
                 raise CatalogueError(f"{name} must be float32, got {getattr(self, name).dtype}")
         if len(bad := np.flatnonzero(~np.isfinite(self.bias))):
-            raise CatalogueError(f"bias: that of item {self.item_ids[bad[0]]!r} is not finite; embed again")
+            raise CatalogueError(f"bias: the value of item {self.item_ids[bad[0]]!r} is not finite; embed again")
         self._check_ids()
         if len(self.tail_rows) and (
             self.tail_rows[0] < 0 or self.tail_rows[-1] >= n or np.any(np.diff(self.tail_rows) <= 0)
@@ -105,11 +105,11 @@ class Catalogue:
 
     @cached_property
     def row_of(self) -> dict[str, int]:
-        """Row number by item_id."""
+        """The row number by item_id."""
         return {item: row for row, item in enumerate(self.item_ids.tolist())}
 
     def rows(self, items: Iterable[str]) -> tuple[list[int], list[str]]:
-        """Rows of the known items, in order, and the items that the catalogue does not have."""
+        """Return the rows of the known items, in order, and the items that the catalogue does not have."""
         known, unknown = [], []
         for item in items:
             row = self.row_of.get(item)
@@ -121,13 +121,13 @@ class Catalogue:
 
     @cached_property
     def slot_of(self) -> NDArray[np.int32]:
-        """(N,) the line of each item in item_unaveraged, -1 for items that have none."""
+        """(N,) int32, the line of each item in item_unaveraged, -1 for items that are not tail."""
         slots = np.full(self.n_rows, -1, np.int32)
         slots[self.tail_rows] = np.arange(len(self.tail_rows), dtype=np.int32)
         return slots
 
     def tail_slots(self, rows: Rows) -> tuple[Rows, Rows]:
-        """(positions in `rows` of the tail items, their lines in item_unaveraged), both int64."""
+        """Return (positions in `rows` of the tail items, their lines in item_unaveraged), both int64."""
         if not len(self.tail_rows):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         slot = np.minimum(np.searchsorted(self.tail_rows, rows), len(self.tail_rows) - 1)
@@ -136,7 +136,15 @@ class Catalogue:
 
 
 def lookup(item_ids: Sequence[str] | NDArray[np.object_], values: pa.Array) -> tuple[Rows, NDArray[np.bool_]]:
-    """(rows (n,) int64, known (n,) bool) of `values` in item_ids; an unknown value's row is 0 and means nothing."""
+    """Look up ids in the catalogue.
+
+    Args:
+        item_ids: (N,) the catalogue's ids, sorted.
+        values: (n,) strings.
+
+    Returns:
+        (rows (n,) int64, known (n,) bool); the row of an unknown id is 0 and means nothing.
+    """
     index = pc.index_in(values, value_set=pa.array(item_ids, pa.string()))
     known = pc.is_valid(index).to_numpy(zero_copy_only=False)
     return pc.fill_null(index, 0).to_numpy(zero_copy_only=False).astype(np.int64), known
@@ -145,9 +153,13 @@ def lookup(item_ids: Sequence[str] | NDArray[np.object_], values: pa.Array) -> t
 def read_catalogue(
     embeddings: Path, nodes: pa.Table, items: pa.Table | None = None, weights: ScoreWeights | None = None
 ) -> Catalogue:
-    """The catalogue of a version: its embeddings folder, the graph's `nodes` and, if given, the checked item table.
+    """Read the catalogue of a version; its vectors stay memory-mapped.
 
-    Vectors stay memory-mapped. An item without a node has no events; display attributes come from `items`.
+    Args:
+        embeddings: the folder of the embeddings.
+        nodes: the graph's nodes, with item_id, events and popularity; an item without a node has no events.
+        items: the checked item table, for the display attributes; None = without any.
+        weights: the weights of the score's terms; None = the defaults.
 
     Raises:
         CatalogueError: a file is missing or unreadable (it is named), or the parts do not fit together.
@@ -176,21 +188,21 @@ def read_catalogue(
 
 
 def load_array(path: Path) -> NDArray[Any]:
-    """A .npy file, memory-mapped, never unpickled.
+    """Open a .npy file memory-mapped; it is never unpickled.
 
     Raises:
         CatalogueError: the file is missing or damaged.
     """
     try:
-        # As a plain view: memmap's own class makes every later operation on a few rows dearer than the rows.
+        # As a plain array: operations on a few rows of numpy's memmap class cost more than reading the rows.
         return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (OSError, ValueError, EOFError) as error:
         raise CatalogueError(f"{path}: not readable as a numpy array ({error}); build it again") from error
 
 
 def _aligned(table: pa.Table, ids: pa.Array, column: str, missing: float) -> NDArray[Any]:
-    place = pc.index_in(ids, value_set=table["item_id"].combine_chunks())
-    return pc.fill_null(table[column].take(place), missing).to_numpy()
+    line = pc.index_in(ids, value_set=table["item_id"].combine_chunks())
+    return pc.fill_null(table[column].take(line), missing).to_numpy()
 
 
 def _attributes(items: pa.Table | None, ids: pa.Array) -> pa.Table:
@@ -198,8 +210,8 @@ def _attributes(items: pa.Table | None, ids: pa.Array) -> pa.Table:
     if items is None or not columns:
         # A table without columns has no rows; the ids keep the count.
         return pa.table({"item_id": ids})
-    place = pc.index_in(ids, value_set=items["item_id"].combine_chunks())
-    return pa.table({"item_id": ids} | {name: items[name].take(place) for name in columns})
+    line = pc.index_in(ids, value_set=items["item_id"].combine_chunks())
+    return pa.table({"item_id": ids} | {name: items[name].take(line) for name in columns})
 
 
 def _check_vectors(name: str, vectors: Floats, item_ids: NDArray[np.object_]) -> None:

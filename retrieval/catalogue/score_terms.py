@@ -1,11 +1,12 @@
-"""What counts beside the inner product of two embeddings, and how much.
+"""The score of an item for a viewed item, and its part that belongs to the candidate alone.
 
     score(i → j) = z_i · z_j + prior · log(new_j / old_j) − popularity · log(1 + min(events_j, 10))
                    + direct · log(1 + w_ij) + revisit · [j was viewed before]
 
-where new_j / old_j is how demand for j has moved lately (`model.prior`), events_j are j's training events, of which ten
-make it as common as any, and w_ij is the weight of a strong-click edge from the viewed item. The middle two belong to
-the candidate alone and are in the index; the last two hold for a handful.
+new_j / old_j is how demand for j has changed recently (`model.prior`). events_j is the number of j's training events;
+ten make an item as common as any. w_ij is the weight of a strong-click edge from the viewed item. The terms of the prior
+and of popularity depend on the candidate alone and are stored in the index as its bias. The last two terms differ from 0
+for few candidates.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from retrieval.arrays import Floats, Rows
 from retrieval.config import ScoreWeights
 
 COMMON_EVENTS = 10
-"""An item with this many events is no rare one: the popularity term grows no further, or the head pays for the tail."""
+"""From this many events on the popularity term is constant; otherwise the most common items would pay for the tail."""
 
 
 def item_bias(prior: Floats, events: Rows | NDArray[np.int64], weights: ScoreWeights) -> Floats:
-    """(N,) float32: what is added to each item's scores as a candidate."""
+    """Return what is added to all scores of each item as a candidate: (N,) float32.
+
+    Args:
+        prior: (N,) float32, log(new / old) of the demand for each item.
+        events: (N,) int64, the training events of each item.
+        weights: the weights of the score's terms.
+    """
     return (weights.prior * prior - weights.popularity * np.log1p(np.minimum(events, COMMON_EVENTS))).astype(np.float32)

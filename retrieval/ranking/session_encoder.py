@@ -15,15 +15,16 @@ from retrieval.errors import IndexFolderError
 from retrieval.queries import Queries
 
 NETWORK, INPUTS = "session.onnx", "session_input.npy"
-_AT_ONCE = 1024  # sessions: beyond that a batch only takes memory
+# Sessions in one run of the network: larger batches take memory and save no time.
+_BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class SessionEncoder:
-    """From the most recent items to one query vector in the space of the index.
+    """Encodes the most recent items as one query vector in the space of the index.
 
     network: an ONNX model of (B, L', D) float32 `vectors` and (B, L') bool `present` to (B, D) float32 `query`; inputs:
-    (N, D) float32, a row an item, role `session_input`; length: L, the most items that it reads.
+    (N, D) float32, a row for each item, role `session_input`; length: L, the most items that it reads.
     """
 
     network: bytes
@@ -32,41 +33,42 @@ class SessionEncoder:
 
     @classmethod
     def read(cls, folder: Path, length: int) -> SessionEncoder:
-        """From its two files in an index folder.
+        """Read the two files of an encoder from an index folder, and run it once.
 
         Raises:
-            IndexFolderError: one is missing or damaged, or onnxruntime is not installed.
+            IndexFolderError: the network is missing or cannot run, or onnxruntime is not installed.
+            CatalogueError: the input vectors are missing or damaged.
         """
         try:
-            found = cls((folder / NETWORK).read_bytes(), load_array(folder / INPUTS), length)
+            encoder = cls((folder / NETWORK).read_bytes(), load_array(folder / INPUTS), length)
         except OSError as error:
             raise IndexFolderError(f"{folder / NETWORK}: {error.strerror}; build the index again") from error
         try:
-            found._try()  # a network that cannot run is refused when it is read, not when it is asked
+            encoder._try()  # a network that cannot run is refused here, not at the first request
         except ImportError:
             raise IndexFolderError(
                 f"{folder} has a session encoder, which needs onnxruntime: pip install onnxruntime"
             ) from None
         except Exception as error:  # onnxruntime's errors have no common class
             raise IndexFolderError(f"{folder / NETWORK}: is no network that onnxruntime reads ({error})") from error
-        return found
+        return encoder
 
     def write(self, folder: Path) -> None:
-        """Both files."""
+        """Write both files into an index folder."""
         (folder / NETWORK).write_bytes(self.network)
         np.save(folder / INPUTS, np.ascontiguousarray(self.inputs, np.float32), allow_pickle=False)
 
     def vectors(self, queries: Queries) -> Floats:
-        """(n, D) float32, L2-normalised, of the queries' most recent items."""
+        """Encode the most recent items of each query: (n, D) float32, L2-normalised."""
         out = np.empty((len(queries), self.inputs.shape[1]), np.float32)
-        # Those of about one length together: padding would be most of the work.
+        # Batches of about the same length, because otherwise padding would be most of the work.
         order = np.argsort(np.diff(queries.offsets), kind="stable")
-        for a in range(0, len(order), _AT_ONCE):
-            which = order[a : a + _AT_ONCE]
-            starts, ends = queries.offsets[which], queries.offsets[which + 1]
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            starts, ends = queries.offsets[batch], queries.offsets[batch + 1]
             width = self.length if self._padded else int(min(self.length, (ends - starts).max()))
             rows, present = last_rows(queries.rows, starts, ends, width)
-            out[which] = self._session.run(None, {"vectors": self.inputs[rows], "present": present})[0]
+            out[batch] = self._session.run(None, {"vectors": self.inputs[rows], "present": present})[0]
         return out
 
     def _try(self) -> None:
@@ -75,11 +77,11 @@ class SessionEncoder:
             session = {"vectors": self.inputs[np.zeros((1, width), int)], "present": np.ones((1, width), bool)}
             vector = self._session.run(None, session)[0]
             if vector.shape != (1, self.inputs.shape[1]) or not np.isfinite(vector).all():
-                raise ValueError(f"it gives {vector.shape}, expected {(1, self.inputs.shape[1])} numbers")
+                raise ValueError(f"it gives {vector.shape}, expected {(1, self.inputs.shape[1])} finite numbers")
 
     @cached_property
     def _padded(self) -> bool:
-        """Whether the network reads sessions of one length only."""
+        """Whether the network reads only sessions of one fixed length."""
         return isinstance(self._session.get_inputs()[0].shape[1], int)
 
     @cached_property
@@ -87,14 +89,24 @@ class SessionEncoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # A request is too small to be shared, and threads that wait for one spin.
+        # A request is too small to be shared among threads, and waiting threads spin.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(self.network, options, providers=["CPUExecutionProvider"])
 
 
 def last_rows(rows: Rows, starts: Rows, ends: Rows, width: int) -> tuple[Rows, Mask]:
-    """(B, width) int64 the last rows of each stretch, padded in front with 0; and which are there."""
-    place = ends[:, None] - np.arange(width, 0, -1)
-    present = place >= starts[:, None]
-    return np.where(present, rows[np.maximum(place, 0)], 0), present
+    """Return the last rows of each stretch, padded in front with row 0.
+
+    Args:
+        rows: (V,) int64.
+        starts: (B,) int64, where each stretch of `rows` starts.
+        ends: (B,) int64, where it ends.
+        width: how many rows of each stretch to return.
+
+    Returns:
+        (rows (B, width) int64, (B, width) bool, which of them are not padding).
+    """
+    position = ends[:, None] - np.arange(width, 0, -1)
+    present = position >= starts[:, None]
+    return np.where(present, rows[np.maximum(position, 0)], 0), present

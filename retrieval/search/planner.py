@@ -114,7 +114,7 @@ class SearchPlanner:
         # Each direct row may take a place of the shortlist with a score that is then replaced.
         breadth = max(n * self.ann.shortlist, _MIN_SHORTLIST) + len(query.rows)
         rows = self.ann.search_one(query.vector, breadth, selection)
-        rows = self.ann.narrowed(rows, query.vector, self.catalogue.item, self.catalogue.bias, 2 * n + len(query.rows))
+        rows = self.ann.narrow(rows, query.vector, self.catalogue.item, self.catalogue.bias, 2 * n + len(query.rows))
         if len(not_indexed):
             rows = np.concatenate([rows, not_indexed])
         direct = scope.mask[query.rows]

@@ -194,7 +194,7 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
     rows = np.arange(16_000)
     config = RetrievalConfig(exact_below=100, target_recall=0.95, tuning_queries=100)
     ann, _ = build(item, item, rows, config)
-    visited = [ann.needed(count) for count in (16_000, 4_800, 1_600)]
+    visited = [ann.rows_to_visit(count) for count in (16_000, 4_800, 1_600)]
     assert visited[1] > ann.visited, "more eligible rows have to be looked at than without a filter"
     assert all(count <= of for count, of in zip(visited, (16_000, 4_800, 1_600), strict=True))
     for share in (0.5, 0.3, 0.1):

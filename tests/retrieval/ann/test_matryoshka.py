@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.ann.matryoshka import funnel, shorter
+from retrieval.ann.matryoshka import funnel, unit_prefix
 from retrieval.ann.tuning import build
 from retrieval.config import RetrievalConfig
 
@@ -18,7 +18,7 @@ def nested(n: int, dim: int, seed: int, decay: float = 1.0) -> np.ndarray:
 
 def test_a_prefix_has_unit_length_and_zeros_stay_zeros() -> None:
     vectors = np.array([[3, 4, 5], [0, 0, 1]], np.float32)
-    np.testing.assert_allclose(shorter(vectors, 2), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(unit_prefix(vectors, 2), [[0.6, 0.8], [0, 0]], rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=60)
@@ -60,7 +60,7 @@ def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_tha
     scores = query @ item[rows].T + bias[rows]
     truth = rows[np.argsort(-scores, axis=1)[:, :100]]
     lists = [ann.search_one(vector, 100 * ann.shortlist) for vector in query]
-    found = [ann.narrowed(got, vector, item, bias, 200) for got, vector in zip(lists, query, strict=True)]
+    found = [ann.narrow(got, vector, item, bias, 200) for got, vector in zip(lists, query, strict=True)]
     assert any(len(got) < len(listed) for got, listed in zip(found, lists, strict=True)) == halved
     assert np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)]) > 0.88
 

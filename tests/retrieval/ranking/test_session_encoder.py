@@ -48,7 +48,7 @@ def test_batches_of_any_size_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     _, served = made()
     asked = queries(*(1 + n % 7 for n in range(50)))
     whole = served.vectors(asked)
-    monkeypatch.setattr("retrieval.ranking.session_encoder._AT_ONCE", 7)
+    monkeypatch.setattr("retrieval.ranking.session_encoder._BATCH", 7)
     np.testing.assert_allclose(served.vectors(asked), whole, atol=1e-6)
 
 

@@ -146,7 +146,7 @@ def judged(built: Built, embeddings: Embeddings, test: pa.Table) -> tuple[float,
     found = EmbeddingRanker(catalogue, edges).rank(pairs.queries, 100)
     place = np.zeros(len(pairs), np.int64)
     known = pairs.findable
-    place[known] = metrics.places(found, pairs.query[known], pairs.target[known])
+    place[known] = metrics.ranks(found, pairs.query[known], pairs.target[known])
     tail = (pairs.events >= 1) & (pairs.events <= 5)
     hits = metrics.hits(place, 100)
     return float(metrics.hits(place, 20).mean()), float(hits.mean()), float(hits[tail].mean())

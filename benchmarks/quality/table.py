@@ -98,7 +98,7 @@ def placed(ranker: Ranker, pairs: Pairs) -> tuple[NDArray[np.int64], TopK]:
     """(P,) the place of every pair's target, 0 where it is not found, and the lists."""
     lists = ranker.rank(pairs.queries, max(CUTS), include_current=pairs.include_current)
     place = np.zeros(len(pairs), np.int64)
-    place[pairs.findable] = metrics.places(lists, pairs.query[pairs.findable], pairs.target[pairs.findable])
+    place[pairs.findable] = metrics.ranks(lists, pairs.query[pairs.findable], pairs.target[pairs.findable])
     return place, lists
 
 

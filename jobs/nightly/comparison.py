@@ -57,13 +57,13 @@ def compare(
     Returns:
         None if no session of that half has two items.
     """
-    from retrieval.evaluation.protocols import evaluate, ranked, ratios
+    from retrieval.evaluation.protocols import evaluate, rank_pairs, ratios
 
     holdout = HoldoutEvaluation.load(graph, config, JUDGING)
     if holdout is None:
         return None
     fit = holdout.ranker_of(choice.embeddings)(choice.weights)
-    fit_lists = ranked(fit, holdout.pairs)
+    fit_lists = rank_pairs(fit, holdout.pairs)
     others: dict[str, Any] = {}
     if published is not None:
         others["published"] = _published_ranker(published, fit.catalogue, config)
@@ -73,7 +73,7 @@ def compare(
     compared = {}
     for done, (name, ranker) in enumerate(others.items(), start=1):
         report(name, done / (len(others) + 1))
-        lists = ranked(ranker, holdout.pairs)
+        lists = rank_pairs(ranker, holdout.pairs)
         rows += evaluate(name, lists, holdout.pairs, protocol=holdout.protocol)
         compared[name] = ratios(fit_lists, lists, holdout.pairs, holdout.protocol)
     return Comparison(rows, compared)

@@ -229,7 +229,7 @@ class _Tuning:
         return topk.search(queries, self._whole, self._k, rows).rows.reshape(len(queries), self._k)
 
     def _shortlists(self, ann: Ann) -> tuple[int, ...]:
-        """Return the lengths to try; those with which even an exact search of the prefix misses the target are left out."""
+        """Return the lengths to try, from the first with which an exact search of a prefix reaches the target."""
         if not ann.prefix:
             return _SHORTLISTS[ann.kind]
         most = min(len(self._rows), self._k * _PREFIX_SHORTLISTS[-1])

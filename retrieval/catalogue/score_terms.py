@@ -4,9 +4,9 @@
                    + direct · log(1 + w_ij) + revisit · [j was viewed before]
 
 new_j / old_j is how demand for j has changed recently (`model.prior`). events_j is the number of j's training events;
-ten make an item as common as any. w_ij is the weight of a strong-click edge from the viewed item. The terms of the prior
-and of popularity depend on the candidate alone and are stored in the index as its bias. The last two terms differ from 0
-for few candidates.
+ten make an item as common as any. w_ij is the weight of a strong-click edge from the viewed item. The terms of the
+prior and of popularity depend on the candidate alone and are stored in the index as its bias. The last two terms differ
+from 0 for few candidates.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Counting baselines, the bar that a learned model must clear: every one is a sparse item-to-item matrix.
+"""Counting baselines, the bar that a learned model must clear: each is a sparse item-to-item matrix.
 
-A query's candidates are the stored entries of its line, best first, ties by row number; its last viewed item speaks.
+The candidates of a query are the stored entries in the line of its last viewed item, best first, ties by row number.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ class TrainingSessions:
 
     @classmethod
     def of(cls, sessions: Sequence[Sequence[int]], n_items: int) -> TrainingSessions:
-        """From one list of rows a session."""
-        counts = [len(session) for session in sessions]
-        flat = np.array([row for session in sessions for row in session], np.int64)
-        return cls(flat, offsets_from_lengths(counts), n_items)
+        """Return sessions from their lists of rows.
+
+        Args:
+            sessions: the rows of each session, in order.
+            n_items: number of items in the catalogue.
+        """
+        rows = np.array([row for session in sessions for row in session], np.int64)
+        return cls(rows, offsets_from_lengths([len(session) for session in sessions]), n_items)
 
     @property
     def session(self) -> Rows:
@@ -46,7 +50,7 @@ class TrainingSessions:
 
 
 class CountingBaseline:
-    """Ranks by the entries of a sparse matrix (N, N): line = the item viewed, column = the candidate."""
+    """Ranks by the entries of a sparse matrix (N, N), with the viewed item as line and the candidate as column."""
 
     def __init__(self, weights: Matrix) -> None:
         self.weights = weights
@@ -57,28 +61,28 @@ class CountingBaseline:
         lines = self.weights[last]
         query = np.repeat(np.arange(len(last)), np.diff(lines.indptr))
         rows, score = lines.indices.astype(np.int64), lines.data.astype(np.float32)
-        keep = np.ones(len(rows), bool) if include_current else rows != last[query]
+        candidate = np.ones(len(rows), bool) if include_current else rows != last[query]
         if eligible is not None:
-            keep &= eligible[rows]
-        return _best(query[keep], rows[keep], score[keep], len(last), k)
+            candidate &= eligible[rows]
+        return _best(query[candidate], rows[candidate], score[candidate], len(last), k)
 
 
 class Transitions(CountingBaseline):
-    """How often b came right after a."""
+    """Counts how often b came right after a."""
 
     def __init__(self, sessions: TrainingSessions) -> None:
         super().__init__(_steps(sessions, [(1, 1.0)], backward=0.0))
 
 
 class Rules(CountingBaseline):
-    """Sequential rules: b within 10 steps of a counts 1/steps when it came later, half of it when it came before."""
+    """Sequential rules: b within 10 steps after a counts 1/steps, and half of that within 10 steps before a."""
 
     def __init__(self, sessions: TrainingSessions, max_steps: int = 10, backward: float = 0.5) -> None:
         super().__init__(_steps(sessions, [(n, 1.0 / n) for n in range(1, max_steps + 1)], backward))
 
 
 class ItemKNN(CountingBaseline):
-    """Cosine of the sets of sessions that two items occur in: |S_a ∩ S_b| / √(|S_a| |S_b|)."""
+    """Item-kNN: the cosine of the sets of sessions that two items occur in, |S_a ∩ S_b| / √(|S_a| |S_b|)."""
 
     def __init__(self, sessions: TrainingSessions) -> None:
         shape = (len(sessions.offsets) - 1, sessions.n_items)
@@ -86,26 +90,26 @@ class ItemKNN(CountingBaseline):
         visits = sp.csr_array((ones, (sessions.session, sessions.rows)), shape=shape)
         visits.data[:] = 1.0
         norm = 1.0 / np.sqrt(np.maximum(visits.sum(axis=0), 1.0))
-        together = sp.csr_array(visits.T @ visits)
-        together.data *= np.repeat(norm, np.diff(together.indptr)) * norm[together.indices]
-        together.setdiag(0.0)
-        together.eliminate_zeros()
-        super().__init__(together)
+        cosine = sp.csr_array(visits.T @ visits)
+        cosine.data *= np.repeat(norm, np.diff(cosine.indptr)) * norm[cosine.indices]
+        cosine.setdiag(0.0)
+        cosine.eliminate_zeros()
+        super().__init__(cosine)
 
 
 class Swing(CountingBaseline):
-    """One type of the graph's edges alone, by default Swing."""
+    """The weights of one type of the graph's edges, by default Swing."""
 
     def __init__(self, edges: Edges, edge_type: str = "swing") -> None:
         kind = edges.type_names.index(edge_type) if edge_type in edges.type_names else len(edges.type_names)
-        chosen = edges.type == kind
-        source = np.repeat(np.arange(edges.n_rows), np.diff(edges.indptr))[chosen]
+        of_type = edges.type == kind
+        source = np.repeat(np.arange(edges.n_rows), np.diff(edges.indptr))[of_type]
         shape = (edges.n_rows, edges.n_rows)
-        super().__init__(sp.csr_array((edges.weight[chosen], (source, edges.dst[chosen])), shape=shape))
+        super().__init__(sp.csr_array((edges.weight[of_type], (source, edges.dst[of_type])), shape=shape))
 
 
 class Popularity:
-    """The same list for everyone: the items with the highest popularity (N,), without those that have none."""
+    """The same list for all queries: the items of the highest popularity (N,), without items of popularity 0."""
 
     def __init__(self, popularity: NDArray[np.floating[Any] | np.integer[Any]]) -> None:
         self._score = np.asarray(popularity, np.float32)
@@ -118,8 +122,8 @@ class Popularity:
         last = queries.last
         query = np.repeat(np.arange(len(last)), len(order))
         rows = np.tile(order, len(last))
-        keep = np.ones(len(rows), bool) if include_current else rows != last[query]
-        return _best(query[keep], rows[keep], self._score[rows[keep]], len(last), k)
+        candidate = np.ones(len(rows), bool) if include_current else rows != last[query]
+        return _best(query[candidate], rows[candidate], self._score[rows[candidate]], len(last), k)
 
 
 def _steps(sessions: TrainingSessions, weights: list[tuple[int, float]], backward: float) -> Matrix:
@@ -137,7 +141,7 @@ def _steps(sessions: TrainingSessions, weights: list[tuple[int, float]], backwar
 
 
 def _best(query: Rows, rows: Rows, score: Floats, n: int, k: int) -> TopK:
-    """The k best of each query among (query, row, score) triples; ties go to the lower row."""
+    """Return the k best of each of n queries among (query, row, score) triples; ties go to the lower row."""
     order = np.lexsort((rows, -score, query))
     candidates = np.bincount(query, minlength=n)
     order = order[positions_in_lists(candidates) < k]

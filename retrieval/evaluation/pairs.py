@@ -1,4 +1,4 @@
-"""What the protocols ask: test sessions turned into (query, target) pairs, once, for every model that is compared."""
+"""Test sessions as (query, target) pairs of a protocol, made once for all models that are compared."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from retrieval.evaluation.sessions import Sessions
 from retrieval.queries import Queries
 
 _MAX_BASKET_QUERIES = 20
-# More of a prefix nobody reads, and those of a bot's session would not fit into memory.
+# No ranker reads more of a prefix, and the prefixes of a bot's long session would not fit into memory.
 _MAX_PREFIX = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """For each pair: is the target among the best of the query?
+    """P pairs of a query and a target; a ranker is measured by where it ranks the target.
 
-    Shapes: queries: n distinct lists of viewed rows; query (P,) int64, the query of each pair; target (P,) int64, a
-    row; query_known, target_known (P,) bool: where one is not, its number means nothing and the pair is a miss;
-    group (P,) int64, the session or basket of each pair; asked (P,) int64, the question that it belongs to (a basket's
-    have many targets); stretch (P,) int64, the stretch of time between ads' starts and ends in which it was asked;
-    events (P,) int64, training events of the target, 0 if it is unknown; last_unknown (n,) bool: queries whose last
-    viewed item is not in the catalogue, None: of none.
+    Shapes: queries: n distinct lists of viewed rows. query (P,) int64, that of each pair. target (P,) int64, a row.
+    query_known, target_known (P,) bool: where one is False, its number means nothing and the pair is a miss. group (P,)
+    int64, the session or basket of each pair. question (P,) int64, the question that a pair belongs to; in baskets a
+    question has many targets. stretch (P,) int64, the stretch of time, between starts and ends of ads, of the question.
+    events (P,) int64, training events of the target, 0 if it is unknown. last_unknown (n,) bool: queries whose last
+    viewed item is not in the catalogue; None: no query.
     """
 
     queries: Queries
@@ -38,7 +38,7 @@ class Pairs:
     query_known: Mask
     target_known: Mask
     group: Rows
-    asked: Rows
+    question: Rows
     stretch: Rows
     events: Rows
     n_items: int
@@ -63,12 +63,15 @@ def pairs_of(
     ads: Ads | None = None,
     include_current: bool = False,
 ) -> Pairs:
-    """The pairs of a protocol by its name: item, session or basket; `ads` keeps apart the times at which they differ.
-
-    `include_current` says nothing of baskets, whose targets are other items.
+    """Return the pairs of a protocol by its name.
 
     Args:
-        item_ids, events: (N,) the catalogue's ids, sorted, and each item's training events.
+        protocol: "item", "session" or "basket".
+        sessions: the test sessions, for "basket" baskets.
+        item_ids: (N,) the catalogue's ids, sorted.
+        events: (N,) int64, each item's training events.
+        ads: distinguishes the times between which eligible ads change; None = all times are one stretch.
+        include_current: whether the last viewed item is a candidate; has no effect on baskets.
 
     Raises:
         EvaluationError: no such protocol.
@@ -90,9 +93,14 @@ def item_pairs(
     ads: Ads | None = None,
     include_current: bool = False,
 ) -> Pairs:
-    """Item-to-item: each consecutive pair (a, b), a ≠ b, of a session; candidates are the whole catalogue without a.
+    """Return the pairs of item-to-item: each consecutive pair (a, b), a ≠ b, of a session.
 
-    With `include_current` a is a candidate, and may be the target.
+    Args:
+        sessions: the test sessions.
+        item_ids: (N,) the catalogue's ids, sorted.
+        events: (N,) int64, each item's training events.
+        ads: distinguishes the times between which eligible ads change.
+        include_current: whether a is a candidate; then b may be a again.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     first = _followed(sessions, distinct=not include_current)
@@ -105,7 +113,7 @@ def item_pairs(
         query_known=known[first],
         target_known=known[first + 1],
         group=sessions.session[first],
-        asked=np.arange(len(first)),
+        question=np.arange(len(first)),
         stretch=stretch,
         events=_events(events, rows[first + 1], known[first + 1]),
         n_items=len(item_ids),
@@ -121,33 +129,38 @@ def session_pairs(
     ads: Ads | None = None,
     include_current: bool = False,
 ) -> Pairs:
-    """Session-to-item: for each prefix of a session the next item.
+    """Return the pairs of session-to-item: each prefix of a session, and its next item.
 
-    With `include_current` a prefix's last item is a candidate, and may be the target; without it the prefixes that it
-    follows again are left out. Unknown items of a prefix say nothing; behind an unknown last one nothing is left out of
-    the candidates, as when it is served, and a prefix without a known item finds nothing. Of a long prefix the last 100
-    known items are asked with.
+    Unknown items of a prefix are skipped; after an unknown last item no candidate is left out, as when a request is
+    served. A prefix without a known item is a miss. Of a long prefix the last 100 known items count.
+
+    Args:
+        sessions: the test sessions.
+        item_ids: (N,) the catalogue's ids, sorted.
+        events: (N,) int64, each item's training events.
+        ads: distinguishes the times between which eligible ads change.
+        include_current: whether a prefix's last item is a candidate. If not, prefixes that the same item follows again
+            are left out.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     last = _followed(sessions, distinct=not include_current)
     session = sessions.session[last]
-    seen = offsets_from_lengths(known)
-    starts, ends = seen[sessions.offsets[session]], seen[last + 1]
+    known_before = offsets_from_lengths(known)
+    starts, ends = known_before[sessions.offsets[session]], known_before[last + 1]
     query_known = ends > starts
     starts, ends = starts[query_known], ends[query_known]
     starts = np.maximum(starts, ends - _MAX_PREFIX)
-    counts = ends - starts
-    flat = spans(starts, counts)
+    lengths = ends - starts
     query = np.zeros(len(last), np.int64)
-    query[query_known] = np.arange(len(counts))
+    query[query_known] = np.arange(len(lengths))
     return Pairs(
-        queries=Queries(rows[known][flat], offsets_from_lengths(counts)),
+        queries=Queries(rows[known][spans(starts, lengths)], offsets_from_lengths(lengths)),
         query=query,
         target=rows[last + 1],
         query_known=query_known,
         target_known=known[last + 1],
         group=session,
-        asked=np.arange(len(last)),
+        question=np.arange(len(last)),
         stretch=_stretch(sessions.times[last + 1], ads),
         events=_events(events, rows[last + 1], known[last + 1]),
         n_items=len(item_ids),
@@ -164,17 +177,26 @@ def basket_pairs(
     ads: Ads | None = None,
     seed: int = 0,
 ) -> Pairs:
-    """Basket: each distinct item, at most 20 a basket by a seeded hash of (session, item), asks for all the others."""
+    """Return the pairs of baskets: each distinct item is a query, whose targets are all other items of its basket.
+
+    Of a basket at most 20 items are queries, chosen by a seeded hash of (session, item).
+
+    Args:
+        baskets: the test baskets.
+        item_ids: (N,) the catalogue's ids, sorted.
+        events: (N,) int64, each item's training events.
+        ads: distinguishes the times between which eligible ads change.
+        seed: of the choice.
+    """
     rows, known = lookup(item_ids, baskets.item_ids)
     basket = baskets.session
     chosen = _sampled(baskets, seed)
-    # Every chosen event against every event of its basket, but itself.
-    counts = np.diff(baskets.offsets)[basket[chosen]]
-    source = np.repeat(chosen, counts)
-    other = spans(baskets.offsets[basket[chosen]], counts)
-    asked = np.repeat(np.arange(len(chosen)), counts)
-    kept = source != other
-    source, other, asked = source[kept], other[kept], asked[kept]
+    # Every chosen event against every event of its basket except itself.
+    lengths = np.diff(baskets.offsets)[basket[chosen]]
+    source, other = np.repeat(chosen, lengths), spans(baskets.offsets[basket[chosen]], lengths)
+    question = np.repeat(np.arange(len(chosen)), lengths)
+    different = source != other
+    source, other, question = source[different], other[different], question[different]
     # A basket has one time, that of its first row.
     stretch = _stretch(baskets.times[baskets.offsets[basket[source]]], ads)
     queries, query = _single(rows[source], known[source], stretch, len(item_ids))
@@ -185,7 +207,7 @@ def basket_pairs(
         query_known=known[source],
         target_known=known[other],
         group=basket[source],
-        asked=asked,
+        question=question,
         stretch=stretch,
         events=_events(events, rows[other], known[other]),
         n_items=len(item_ids),
@@ -193,7 +215,7 @@ def basket_pairs(
 
 
 def _followed(sessions: Sessions, *, distinct: bool) -> Rows:
-    """Events with a next one in their session, if `distinct` of another item."""
+    """Return the events with a next one in their session; with `distinct` only those that another item follows."""
     session = sessions.session
     follows = session[1:] == session[:-1]
     if distinct:
@@ -211,14 +233,14 @@ def _stretch(times: Rows, ads: Ads | None) -> Rows:
 
 
 def _single(rows: Rows, known: Mask, stretch: Rows, n_items: int) -> tuple[Queries, Rows]:
-    """(the distinct queries of one row each in a stretch of time, which of them each pair asks)."""
+    """Return (the distinct queries of one row in a stretch of time, the query of each pair)."""
     query = np.zeros(len(rows), np.int64)
     distinct, query[known] = np.unique(stretch[known] * n_items + rows[known], return_inverse=True)
     return Queries.single(distinct % max(1, n_items)), query
 
 
 def _sampled(baskets: Sessions, seed: int) -> Rows:
-    """Events (ascending) whose hash of (session, item) is among the 20 smallest of their basket."""
+    """Return the events, ascending, whose hash of (session, item) is among the 20 smallest of their basket."""
     salt = seed.to_bytes(8, "little")
     owners = [session.encode() for session in baskets.session_ids.to_pylist()]
     hashed = [

@@ -20,140 +20,157 @@ from retrieval.evaluation.pairs import Pairs, pairs_of
 from retrieval.queries import Queries, Ranker
 from retrieval.topk import TopK
 
-__all__ = ["Choice", "Pairs", "Translated", "choice_score", "evaluate", "pairs_of", "ranked", "ratios"]
+__all__ = ["Choice", "Pairs", "Ranking", "Translated", "choice_score", "evaluate", "pairs_of", "rank_pairs", "ratios"]
 
 TAIL_EVENTS = 5
+PROTOCOLS = ("item", "session", "basket")
 _CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
+_DEEPEST = max(k for cuts in _CUTS.values() for k in cuts)
 
 Floats = NDArray[np.float64]
+Progress = Callable[[str, float], None]
 
 
 class Choice(NamedTuple):
-    """What choices are made by, from one ranking.
+    """The scores by which models and settings are chosen, from one ranking.
 
-    hits: the mean of HR@20 and HR@100, of baskets that of recall@20 and recall@100. with_first_places: MRR@20 is a
-    third part of the mean; baskets have no order to find, so that it is the same there.
+    hits: the mean of HR@20 and HR@100; for baskets, of recall@20 and recall@100. with_first_places: the mean of these
+    two and MRR@20; for baskets, where order means nothing, the same as hits.
     """
 
     hits: float
     with_first_places: float
 
 
-class Ranked(NamedTuple):
-    """What a ranker answered to some pairs: its lists, and the place of each pair's target, 0 where it has none."""
+class Ranking(NamedTuple):
+    """The answers of a ranker to some pairs: its lists, and the rank of each pair's target, 0 if it is not listed."""
 
-    found: TopK
-    place: Rows
+    lists: TopK
+    rank: Rows
 
 
-def ranked(ranker: Ranker, pairs: Pairs) -> Ranked:
-    """Rank once, for whoever measures the same answers in several ways."""
-    deepest = max(k for cuts in _CUTS.values() for k in cuts)
-    found = _rank(ranker, pairs, np.arange(len(pairs.queries)), deepest)
-    return Ranked(found, _places(found, pairs))
+def rank_pairs(ranker: Ranker, pairs: Pairs) -> Ranking:
+    """Rank once, for measuring the same answers in several ways.
+
+    Args:
+        ranker: a model or a baseline.
+        pairs: the queries and targets.
+    """
+    lists = _rank(ranker, pairs, np.arange(len(pairs.queries)), _DEEPEST)
+    rank = np.zeros(len(pairs), np.int64)
+    rank[pairs.findable] = metrics.ranks(lists, pairs.query[pairs.findable], pairs.target[pairs.findable])
+    return Ranking(lists, rank)
 
 
 def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> Choice:
-    """How well a ranker does where something is to be chosen."""
+    """Measure a ranker for a choice among models or settings.
+
+    Args:
+        ranker: a model or a baseline.
+        pairs: the queries and targets.
+        protocol: the protocol of the pairs.
+    """
     name = "recall" if protocol == "basket" else "HR"
-    place, every = ranked(ranker, pairs).place, np.ones(len(pairs), bool)
+    rank, every = rank_pairs(ranker, pairs).rank, np.ones(len(pairs), bool)
     cells = [(name, k) for k in _CUTS[name]] + ([] if name == "recall" else [("MRR", 20)])
-    parts = [_grouped(metric, place, pairs, every, k) for metric, k in cells]
+    parts = [_grouped(metric, rank, pairs, every, k) for metric, k in cells]
     means = [float(sums.sum() / counts.sum()) for sums, counts in parts]
     return Choice(float(np.mean(means[:2])), float(np.mean(means)))
 
 
 def evaluate(
     model: str,
-    ranker: Ranker | Ranked,
+    ranker: Ranker | Ranking,
     pairs: Pairs,
     *,
     protocol: str = "item",
     ads: Ads | None = None,
     samples: int = 1000,
     seed: int = 0,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Report rows of one model: by slice (all, tail, cold; or ads alone with `ads`), metric and cut.
+    """Return the report rows of one model: by slice (all, tail, cold; or ads alone with `ads`), metric and cut.
 
-    With `ads`, candidates and targets are the items with an eligible ad at the time asked (without a country);
-    pairs whose target is not are left out, and a row `skipped` counts the questions that are left without any; `pairs`
-    must have been made with the same ads. The intervals are bootstrapped over sessions or baskets; coverage has none,
-    and its n is the number of distinct queries.
+    With `ads`, candidates and targets are the items with an eligible ad at the time of the question, without a country.
+    Pairs with another target are left out, and a row `skipped` counts the questions that are left without any. The
+    intervals are bootstrapped over sessions or baskets; coverage has none, and its n is the number of distinct queries.
+
+    Args:
+        model: its name in the report.
+        ranker: the model or baseline, or what it answered already (not with `ads`).
+        pairs: the queries and targets; with `ads`, made with the same ads.
+        protocol: "item", "session" or "basket", that of the pairs.
+        ads: restricts the candidates; None = the whole catalogue.
+        samples: number of bootstrap samples.
+        seed: of the bootstrap.
+        progress: called with a message and the share that is done, 0 to 1.
 
     Raises:
-        EvaluationError: there is no pair to measure on.
+        EvaluationError: there is no such protocol, or no pair to measure on.
     """
-    if protocol not in ("item", "session", "basket"):
+    if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be item, session or basket, got {protocol!r}")
     if not len(pairs):
         raise EvaluationError("the sessions hold no pair of different items to measure on")
     names = ("recall",) if protocol == "basket" else ("HR", "MRR")
-    deepest = max(k for name in names for k in _CUTS[name])
     if ads is None:
-        found, place = ranker if isinstance(ranker, Ranked) else ranked(ranker, pairs)
-        known_tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
-        slices = {"all": np.ones(len(pairs), bool), "tail": known_tail, "cold": pairs.events == 0}
-    elif isinstance(ranker, Ranked):
+        ranking = ranker if isinstance(ranker, Ranking) else rank_pairs(ranker, pairs)
+        slices = {"all": np.ones(len(pairs), bool), "tail": _is_tail(pairs), "cold": pairs.events == 0}
+        report = _measured(model, ranking, pairs, slices, names, samples, seed)
+    elif isinstance(ranker, Ranking):
         raise EvaluationError("with ads each stretch of time has candidates of its own: give the ranker itself")
     else:
-        found, place, within = _rank_ads(ranker, pairs, ads, deepest, progress)
-        slices = {"ads": within}
-    columns = [
-        (slice_name, name, k, *_grouped(name, place, pairs, chosen, k))
-        for slice_name, chosen in slices.items()
-        for name in names
-        for k in _CUTS[name]
-    ]
-    low, high = metrics.bootstrap(
-        np.stack([column[3] for column in columns], axis=1),
-        np.stack([column[4] for column in columns], axis=1),
-        seed=seed,
-        samples=samples,
-    )
-    report = []
-    for column, (slice_name, metric, k, sums, counts) in enumerate(columns):
-        n = int(counts.sum()) if metric != "recall" else int(np.count_nonzero(counts))
-        value = float(sums.sum() / counts.sum()) if n else None
-        interval = (float(low[column]), float(high[column])) if n else (None, None)
-        report.append(_row(model, slice_name, metric, k, value, interval, n))
-    if ads is not None:
-        asked, answerable = len(np.unique(pairs.asked)), len(np.unique(pairs.asked[within]))
-        report.append(_row(model, "ads", "skipped", 0, asked - answerable, (None, None), asked))
-    share = metrics.coverage(found, 20, pairs.n_items)
-    report.append(_row(model, "all" if ads is None else "ads", "coverage", 20, share, (None, None), len(found)))
+        deepest = max(k for name in names for k in _CUTS[name])
+        ranking, answerable = _rank_ads(ranker, pairs, ads, deepest, progress)
+        report = _measured(model, ranking, pairs, {"ads": answerable}, names, samples, seed)
+        questions = len(np.unique(pairs.question))
+        skipped = questions - len(np.unique(pairs.question[answerable]))
+        report.append(_row(model, "ads", "skipped", 0, skipped, (None, None), questions))
+    share = metrics.coverage(ranking.lists, 20, pairs.n_items)
+    name = "all" if ads is None else "ads"
+    report.append(_row(model, name, "coverage", 20, share, (None, None), len(ranking.lists)))
     return report
 
 
-def ratios(first: Ranked, second: Ranked, pairs: Pairs, protocol: str = "item") -> dict[str, tuple[float, ...]]:
-    """How the first ranker's HR@100 (of baskets, recall@100) compares with the second's, on all pairs and on the tail.
+def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item") -> dict[str, tuple[float, ...]]:
+    """Compare the HR@100 (of baskets, recall@100) of two rankers, on all pairs and on the tail.
+
+    Args:
+        first: the answers of the one ranker.
+        second: the answers of the other, by which those of the first are divided.
+        pairs: the queries and targets of both.
+        protocol: the protocol of the pairs.
 
     Returns:
-        slice → (ratio, low, high, questions): the interval is bootstrapped over whole sessions, the same for both. A
+        slice → (ratio, low, high, questions); the interval is bootstrapped over whole sessions, the same for both. A
         slice in which the second finds nothing has no ratio and is left out.
     """
     name = "recall" if protocol == "basket" else "HR"
     k = max(_CUTS[name])
-    tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
-    found: dict[str, tuple[float, ...]] = {}
-    for part, chosen in (("all", np.ones(len(pairs), bool)), ("tail", tail)):
-        (mine, asked), (theirs, _) = (_grouped(name, place, pairs, chosen, k) for place in (first.place, second.place))
-        if theirs.sum():
-            low, high = metrics.bootstrap(mine[:, None], theirs[:, None])
-            found[part] = (float(mine.sum() / theirs.sum()), float(low[0]), float(high[0]), int(asked.sum()))
-    return found
+    ratio_of: dict[str, tuple[float, ...]] = {}
+    for part, in_slice in (("all", np.ones(len(pairs), bool)), ("tail", _is_tail(pairs))):
+        (sums, counts), (other_sums, _) = (_grouped(name, each.rank, pairs, in_slice, k) for each in (first, second))
+        if other_sums.sum():
+            low, high = metrics.bootstrap(sums[:, None], other_sums[:, None])
+            ratio = float(sums.sum() / other_sums.sum())
+            ratio_of[part] = (ratio, float(low[0]), float(high[0]), int(counts.sum()))
+    return ratio_of
 
 
 class Translated:
-    """A ranker over another version's rows, that answers in these rows.
+    """A ranker over another version's rows that answers in this version's rows.
 
-    Items that only the other version knows take their place in a list, and are never what is looked for.
-
-    Args:
-        other_row: (N,) int64 the other version's row of each item, -1 where it has none; n_other: its items.
+    Items that only the other version knows keep their positions in a list, with row numbers that are never a target.
     """
 
     def __init__(self, ranker: Ranker, other_row: Rows, n_other: int) -> None:
+        """Wrap a ranker.
+
+        Args:
+            ranker: ranks the other version's rows.
+            other_row: (N,) int64, the other version's row of each item, -1 where it has none.
+            n_other: number of the other version's items.
+        """
         self._ranker, self._other_row = ranker, other_row
         self._row = np.full(n_other, len(other_row), np.int64)
         known = np.flatnonzero(other_row >= 0)
@@ -166,12 +183,43 @@ class Translated:
         rows = self._other_row[queries.rows]
         known = rows >= 0
         counts = np.bincount(queries.query[known], minlength=len(queries))
-        asking = np.flatnonzero(counts)
-        offsets = offsets_from_lengths(counts[asking])
-        found = self._ranker.rank(Queries(rows[known], offsets), k, include_current=include_current)
+        with_items = np.flatnonzero(counts)
+        translated = Queries(rows[known], offsets_from_lengths(counts[with_items]))
+        lists = self._ranker.rank(translated, k, include_current=include_current)
         lengths = np.zeros(len(queries), np.int64)
-        lengths[asking] = np.diff(found.offsets)
-        return TopK(offsets_from_lengths(lengths), self._row[found.rows], found.scores)
+        lengths[with_items] = np.diff(lists.offsets)
+        return TopK(offsets_from_lengths(lengths), self._row[lists.rows], lists.scores)
+
+
+def _is_tail(pairs: Pairs) -> Mask:
+    return (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
+
+
+def _measured(
+    model: str,
+    ranking: Ranking,
+    pairs: Pairs,
+    slices: dict[str, Mask],
+    names: tuple[str, ...],
+    samples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return a report row for each slice, metric and cut."""
+    cells = [(part, name, k) for part in slices for name in names for k in _CUTS[name]]
+    grouped = [_grouped(name, ranking.rank, pairs, slices[part], k) for part, name, k in cells]
+    low, high = metrics.bootstrap(
+        np.stack([sums for sums, _ in grouped], axis=1),
+        np.stack([counts for _, counts in grouped], axis=1),
+        seed=seed,
+        samples=samples,
+    )
+    report = []
+    for cell, ((part, name, k), (sums, counts)) in enumerate(zip(cells, grouped, strict=True)):
+        n = int(counts.sum()) if name != "recall" else int(np.count_nonzero(counts))
+        value = float(sums.sum() / counts.sum()) if n else None
+        interval = (float(low[cell]), float(high[cell])) if n else (None, None)
+        report.append(_row(model, part, name, k, value, interval, n))
+    return report
 
 
 def _row(
@@ -196,64 +244,55 @@ def _row(
     }
 
 
-def _grouped(metric: str, place: Rows, pairs: Pairs, chosen: Mask, k: int) -> tuple[Floats, Floats]:
-    """(sum, count) of a metric for each session or basket that has any pair at all: (G,) float64 each."""
+def _grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> tuple[Floats, Floats]:
+    """Return (sum, count) of a metric for each session or basket that has any pair at all: (G,) float64 each."""
     groups = int(pairs.group.max()) + 1
-    asking = np.bincount(pairs.group, minlength=groups) > 0
+    has_pair = np.bincount(pairs.group, minlength=groups) > 0
     if metric == "recall":
-        asked = int(pairs.asked.max()) + 1
-        value = metrics.recalls(place[chosen], pairs.asked[chosen], asked, k)
-        owner = np.zeros(asked, np.int64)
-        owner[pairs.asked] = pairs.group
-        there = ~np.isnan(value)
-        count = np.bincount(owner[there], minlength=groups)
-        mean = np.bincount(owner[there], weights=value[there], minlength=groups) / np.maximum(count, 1)
-        # A basket counts once, by the mean over its queries.
-        return mean[asking].astype(np.float64), (count > 0).astype(np.float64)[asking]
-    value = metrics.hits(place, k) if metric == "HR" else metrics.reciprocal_ranks(place, k)
-    sums = np.bincount(pairs.group[chosen], weights=value[chosen], minlength=groups)
-    return sums[asking].astype(np.float64), np.bincount(pairs.group[chosen], minlength=groups).astype(np.float64)[
-        asking
-    ]
+        questions = int(pairs.question.max()) + 1
+        value = metrics.recalls(rank[in_slice], pairs.question[in_slice], questions, k)
+        owner = np.zeros(questions, np.int64)
+        owner[pairs.question] = pairs.group
+        defined = ~np.isnan(value)
+        count = np.bincount(owner[defined], minlength=groups)
+        mean = np.bincount(owner[defined], weights=value[defined], minlength=groups) / np.maximum(count, 1)
+        # A basket counts once, with the mean over its queries.
+        return mean[has_pair].astype(np.float64), (count > 0).astype(np.float64)[has_pair]
+    value = metrics.hits(rank, k) if metric == "HR" else metrics.reciprocal_ranks(rank, k)
+    sums = np.bincount(pairs.group[in_slice], weights=value[in_slice], minlength=groups)
+    counts = np.bincount(pairs.group[in_slice], minlength=groups)
+    return sums[has_pair].astype(np.float64), counts.astype(np.float64)[has_pair]
 
 
 def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | None = None) -> TopK:
-    """Some of the queries; of one whose last item is unknown nothing is left out, as when it is served."""
+    """Rank some of the queries; where the last item is unknown no candidate is left out, as when it is served."""
     queries = pairs.queries.take(which)
-    found = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)
+    lists = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)
     free = np.flatnonzero(pairs.last_unknown[which]) if pairs.last_unknown is not None else which[:0]
     if pairs.include_current or not len(free):
-        return found
-    others = ranker.rank(queries.take(free), k, eligible=eligible, include_current=True)
-    place = np.arange(len(which))
-    place[free] = len(which) + np.arange(len(free))
-    return topk.concatenate([found, others]).take(place)
+        return lists
+    with_current = ranker.rank(queries.take(free), k, eligible=eligible, include_current=True)
+    number = np.arange(len(which))
+    number[free] = len(which) + np.arange(len(free))
+    return topk.concatenate([lists, with_current]).take(number)
 
 
-def _places(found: TopK, pairs: Pairs) -> Rows:
-    place = np.zeros(len(pairs), np.int64)
-    place[pairs.findable] = metrics.places(found, pairs.query[pairs.findable], pairs.target[pairs.findable])
-    return place
-
-
-def _rank_ads(
-    ranker: Ranker, pairs: Pairs, ads: Ads, k: int, progress: Callable[[str, float], None] | None
-) -> tuple[TopK, Rows, Mask]:
-    """(lists, places, pairs whose target is eligible), ranking each stretch of time with its own candidates."""
-    place = np.zeros(len(pairs), np.int64)
-    within = np.zeros(len(pairs), bool)
+def _rank_ads(ranker: Ranker, pairs: Pairs, ads: Ads, k: int, progress: Progress | None) -> tuple[Ranking, Mask]:
+    """Rank each stretch of time with its own candidates; return the pairs whose target is eligible, too."""
+    rank = np.zeros(len(pairs), np.int64)
+    answerable = np.zeros(len(pairs), bool)
     parts: list[TopK] = []
     stretches = np.unique(pairs.stretch)
     for done, stretch in enumerate(stretches.tolist()):
         eligible = np.zeros(pairs.n_items, bool)
         eligible[ads.eligible_within(stretch).rows] = True
-        here = pairs.stretch == stretch
-        within |= here & pairs.target_known & eligible[pairs.target]
-        asking = np.flatnonzero(within & here & pairs.query_known)
-        asked, query = np.unique(pairs.query[asking], return_inverse=True)
-        found = _rank(ranker, pairs, asked, k, eligible)
-        place[asking] = metrics.places(found, query, pairs.target[asking])
-        parts.append(found)
+        in_stretch = pairs.stretch == stretch
+        answerable |= in_stretch & pairs.target_known & eligible[pairs.target]
+        ranked = np.flatnonzero(answerable & in_stretch & pairs.query_known)
+        which, query = np.unique(pairs.query[ranked], return_inverse=True)
+        lists = _rank(ranker, pairs, which, k, eligible)
+        rank[ranked] = metrics.ranks(lists, query, pairs.target[ranked])
+        parts.append(lists)
         if progress:
             progress("ads in flight", (done + 1) / len(stretches))
-    return topk.concatenate(parts), place, within
+    return Ranking(topk.concatenate(parts), rank), answerable

@@ -1,7 +1,7 @@
-"""VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022): the next item by the nearest sessions.
+"""VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022): the next item by the most similar sessions.
 
-The peer of a session encoder: nothing is learned. Sessions that share items with the query are neighbours, the more so
-the later in the query these come; each votes for its items, which count by how rare they are.
+It is the baseline of the session encoder; nothing is learned. A session is the more similar, the more items it shares
+with the query and the later these stand in the query. Each similar session votes for its items, weighted by their IDF.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval import topk
-from retrieval.arrays import Floats, Mask, Rows, offsets_from_lengths
+from retrieval.arrays import Floats, Mask, Rows, offsets_from_lengths, spans
 from retrieval.evaluation.baselines import TrainingSessions
 from retrieval.queries import Queries
 from retrieval.topk import TopK
 
-_LONGEST = 9  # of a query: a match further back votes with nothing
+# Views of a query that count; a match further back would have no weight.
+_MAX_VIEWS = 9
 
 
 class SessionKNN:
-    """A `retrieval.queries.Ranker`.
-
-    Args:
-        sessions: the later a session stands, the more recent it is.
-        sample: m, the most recent sessions with an item of the query that are compared with it.
-        neighbours: k, those of them that vote.
-    """
+    """A `retrieval.queries.Ranker` by the votes of similar sessions."""
 
     def __init__(self, sessions: TrainingSessions, sample: int = 500, neighbours: int = 100) -> None:
+        """Index the sessions by their items.
+
+        Args:
+            sessions: in order of time, the most recent last.
+            sample: m, how many of the most recent sessions with an item of the query are compared with it.
+            neighbours: k, how many of them vote.
+        """
         self.sample, self.neighbours = sample, neighbours
         pairs = np.unique(sessions.session * sessions.n_items + sessions.rows)
         owner, item = np.divmod(pairs, sessions.n_items)
@@ -40,35 +42,33 @@ class SessionKNN:
         """See `retrieval.queries.Ranker`."""
         if not len(queries):
             return topk.concatenate([])
-        found = []
+        lists = []
         for views in np.split(queries.rows, queries.offsets[1:-1]):
             rows, votes = self._votes(views)
-            keep = np.ones(len(rows), bool) if include_current else rows != views[-1]
+            candidate = np.ones(len(rows), bool) if include_current else rows != views[-1]
             if eligible is not None:
-                keep &= eligible[rows]
-            rows, votes = rows[keep], votes[keep]
+                candidate &= eligible[rows]
+            rows, votes = rows[candidate], votes[candidate]
             best = np.lexsort((rows, -votes))[:k]
-            found.append((rows[best], votes[best].astype(np.float32)))
-        offsets = offsets_from_lengths([len(rows) for rows, _ in found])
-        return topk.TopK(offsets, np.concatenate([rows for rows, _ in found]), np.concatenate([v for _, v in found]))
+            lists.append((rows[best], votes[best].astype(np.float32)))
+        offsets = offsets_from_lengths([len(rows) for rows, _ in lists])
+        return topk.TopK(offsets, np.concatenate([rows for rows, _ in lists]), np.concatenate([v for _, v in lists]))
 
     def _votes(self, views: Rows) -> tuple[Rows, Floats]:
-        """The items that the neighbours vote for, and how much."""
-        recent = views[-_LONGEST:]
+        """Return the items that the most similar sessions vote for, and their votes."""
+        recent = views[-_MAX_VIEWS:]
         # Of an item that was viewed twice the later view counts.
-        items, ago = np.unique(recent[::-1], return_index=True)
+        items, age = np.unique(recent[::-1], return_index=True)
         lists = [self._sessions[self._of_item[item] : self._of_item[item + 1]][: self.sample] for item in items]
-        owner = np.repeat(np.arange(len(items)), [len(one) for one in lists])
+        owner = np.repeat(np.arange(len(items)), [len(sessions) for sessions in lists])
         session, which = np.unique(np.concatenate(lists), return_inverse=True)
-        near = np.bincount(which, (1 - ago / len(recent))[owner], len(session))
-        latest = np.full(len(session), _LONGEST)
-        np.minimum.at(latest, which, ago[owner])
-        kept = np.arange(len(session))[-self.sample :]
-        kept = kept[np.lexsort((-session[kept], -near[kept]))][: self.neighbours]
-        weight = near[kept] * (1 - 0.1 * (latest[kept] + 1))
-        starts, lengths = self._starts[session[kept]], np.diff(self._starts)[session[kept]]
-        ends = np.cumsum(lengths)
-        place = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - starts, lengths)
-        rows, of = np.unique(self._items[place], return_inverse=True)
-        votes = np.bincount(of, np.repeat(weight, lengths), len(rows)) * self._idf[rows]
+        similarity = np.bincount(which, (1 - age / len(recent))[owner], len(session))
+        latest = np.full(len(session), _MAX_VIEWS)
+        np.minimum.at(latest, which, age[owner])
+        nearest = np.arange(len(session))[-self.sample :]
+        nearest = nearest[np.lexsort((-session[nearest], -similarity[nearest]))][: self.neighbours]
+        weight = similarity[nearest] * (1 - 0.1 * (latest[nearest] + 1))
+        starts, lengths = self._starts[session[nearest]], np.diff(self._starts)[session[nearest]]
+        rows, which = np.unique(self._items[spans(starts, lengths)], return_inverse=True)
+        votes = np.bincount(which, np.repeat(weight, lengths), len(rows)) * self._idf[rows]
         return rows, votes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import EvaluationError
-from retrieval.evaluation.protocols import Translated, evaluate, pairs_of, ranked, ratios
+from retrieval.evaluation.protocols import Translated, evaluate, pairs_of, rank_pairs, ratios
 from retrieval.evaluation.sessions import sessions_from_table
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -30,7 +30,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     lists = [[0, 1], [2, 3], [4, 5], [0, 6]]
     pairs = pairs_of("item", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
     first, second = Fixed({0: [1, 6], 2: [3]}), Fixed({0: [9, 1], 4: [5]})
-    found = ratios(ranked(first, pairs), ranked(second, pairs), pairs)
+    found = ratios(rank_pairs(first, pairs), rank_pairs(second, pairs), pairs)
     assert found["all"][0] == pytest.approx(3 / 2)
     assert found["all"][3] == 4
     assert found["all"][1] <= 3 / 2 <= found["all"][2]
@@ -39,7 +39,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     assert ("tail" in found) == bool(theirs)
     if theirs:
         assert found["tail"][0] == pytest.approx(len(mine) / len(theirs))
-    assert ratios(ranked(first, pairs), ranked(Fixed({}), pairs), pairs) == {}
+    assert ratios(rank_pairs(first, pairs), rank_pairs(Fixed({}), pairs), pairs) == {}
 
 
 def test_the_same_ranker_over_other_rows_finds_the_same(catalogue, edges) -> None:

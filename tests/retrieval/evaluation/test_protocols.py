@@ -14,7 +14,7 @@ from retrieval.catalogue.ads import Ads
 from retrieval.config import RetrievalConfig
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.pairs import basket_pairs, item_pairs, pairs_of, session_pairs
-from retrieval.evaluation.protocols import choice_score, evaluate, ranked
+from retrieval.evaluation.protocols import choice_score, evaluate, rank_pairs
 from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -250,7 +250,7 @@ def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, e
     pairs = session_pairs(sessions_from_table(table(as_ids([[1, 63, 1]]))), catalogue.item_ids, catalogue.events)
     assert pairs.last_unknown is not None
     assert pairs.last_unknown.tolist() == [False, True]
-    found, place = ranked(EmbeddingRanker(catalogue, edges), pairs)
+    found, place = rank_pairs(EmbeddingRanker(catalogue, edges), pairs)
     assert place[1] > 0
     assert [len(found.of(query)[0]) for query in range(2)] == [59, 60]
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.config import NightlyConfig
 
@@ -21,17 +21,17 @@ class Gate(BaseModel):
 
     Args:
         name: what is measured.
-        found: the measured value; None if it is not a finite number.
+        value: the measured value, `found` in JSON; None if it is not a finite number.
         least: the smallest allowed value; None = no limit.
         most: the largest allowed value; None = no limit.
         passed: whether the value is allowed.
         remark: further facts in words.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
     name: str
-    found: float | None
+    value: float | None = Field(alias="found")
     least: float | None = None
     most: float | None = None
     passed: bool
@@ -40,7 +40,7 @@ class Gate(BaseModel):
     def __str__(self) -> str:
         limits = [f"at least {self.least:.4g}"] if self.least is not None else []
         limits += [f"at most {self.most:.4g}"] if self.most is not None else []
-        value = "nothing" if self.found is None else f"{self.found:.4g}"
+        value = "nothing" if self.value is None else f"{self.value:.4g}"
         remark = f" ({self.remark})" if self.remark else ""
         return f"{self.name}: found {value}, allowed {' and '.join(limits) or 'anything'}{remark}"
 
@@ -97,7 +97,7 @@ def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConf
         title = name.replace("count:", "").replace("mix:", "share of edges: ").replace("alone", "items without an edge")
         if len(past) < config.least_history:
             remark = f"{len(past)} earlier nights, fewer than {config.least_history}: not compared"
-            gates.append(Gate(name=title, found=value, passed=True, remark=remark))
+            gates.append(Gate(name=title, value=value, passed=True, remark=remark))
         elif name == "alone":
             gates.append(_range_gate(title, value, None, max(past) + config.alone_rise))
         elif name.startswith("mix:"):
@@ -130,11 +130,11 @@ def failed(gates: Sequence[Gate]) -> list[Gate]:
 def _ratio_gate(name: str, ratio: Sequence[float], least: float) -> Gate:
     value, low, high, queries = ratio
     remark = f"interval {low:.3f} to {high:.3f}, {int(queries):,} questions"
-    return Gate(name=name, found=value, least=least, passed=high >= least, remark=remark)
+    return Gate(name=name, value=value, least=least, passed=high >= least, remark=remark)
 
 
 def _range_gate(name: str, value: float, least: float | None, most: float | None) -> Gate:
     # NaN is smaller than nothing and larger than nothing; it must fail all the same.
     passed = math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)
     finite: Any = value if math.isfinite(value) else None
-    return Gate(name=name, found=finite, least=least, most=most, passed=passed)
+    return Gate(name=name, value=finite, least=least, most=most, passed=passed)

@@ -24,8 +24,8 @@ def published_night(day: dt.date = DAY) -> NightRecord:
         version="20260306T235959-01234567",
         parent="20260305T235959-89abcdef",
         gates=[
-            Gate(name="edges", found=12_345, least=10_000, passed=True),
-            Gate(name="items <b>", found=None, passed=False, remark="less & less"),
+            Gate(name="edges", value=12_345, least=10_000, passed=True),
+            Gate(name="items <b>", value=None, passed=False, remark="less & less"),
         ],
         days={str(day - dt.timedelta(days=1)): 10, str(day): 20},
         edges={"swing": 9, "co_search": 0},

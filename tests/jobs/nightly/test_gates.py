@@ -75,3 +75,9 @@ def test_vectors_must_have_length_one_and_keep_enough_neighbours() -> None:
     assert failed(drift_gates(None, 1e-6, CONFIG)) == []
     names = [gate.name for gate in failed(drift_gates(0.1, math.nan, CONFIG))]
     assert names == ["largest error of a vector's length", "neighbours of the probes that stay"]
+
+
+def test_a_gate_keeps_its_column_names_in_files() -> None:
+    row = {"name": "edges", "found": 3.0, "least": 1.0, "most": None, "passed": True, "remark": ""}
+    assert Gate.model_validate(row).value == 3.0
+    assert Gate(name="edges", value=3.0, least=1.0, passed=True).model_dump() == row

@@ -118,7 +118,7 @@ def test_text_of_the_record_is_escaped() -> None:
             "error": evil,
             "version": evil,
             "doubts": [evil],
-            "gates": [Gate(name=evil, found=1.0, passed=True, remark=evil)],
+            "gates": [Gate(name=evil, value=1.0, passed=True, remark=evil)],
             "quarantined": {"events": {evil: 1}},
             "stages": [{"name": evil, "seconds": 1, "peak_bytes": 1}],
             "removed": [evil],

@@ -1,38 +1,38 @@
-"""What retrieval refuses, from a bad artefact to a bad request: one hierarchy, so that a caller can catch it whole."""
+"""The errors of retrieval, from a damaged artefact to a wrong request, under one base class."""
 
 from __future__ import annotations
 
 
 class RetrievalError(ValueError):
-    """Anything that retrieval refuses; the message says what was got, what was expected and what to do."""
+    """Base class; the message says what was got, what was expected and what to do."""
 
 
 class CatalogueError(RetrievalError):
-    """Vectors, ids, edges or ads that do not fit together."""
+    """Vectors, ids, edges or ads do not fit together."""
 
 
 class IndexFolderError(RetrievalError):
-    """An index folder that is incomplete, damaged or of another format version."""
+    """An index folder is incomplete, damaged or of another format version."""
 
 
 class EvaluationError(RetrievalError):
-    """Sessions or events that a protocol cannot be measured on."""
+    """A protocol cannot be measured on these sessions or events."""
 
 
 class AddressError(RetrievalError):
-    """A host or port that a server cannot listen on."""
+    """A server cannot listen on this host or port."""
 
 
 class ChangeLogError(RetrievalError):
-    """A log of live changes that cannot be read or written; the message names the file."""
+    """A log of live changes cannot be read or written; the message names the file."""
 
 
 class QueriesError(RetrievalError):
-    """A table of queries that does not fit its contract; the message names its file, column and, if one, row."""
+    """A table of queries does not fit its contract; the message names its file, its column and, if known, its row."""
 
 
 class RequestError(RetrievalError):
-    """A request that cannot be answered; `field` is the request's key that is at fault."""
+    """A request cannot be answered; `field` is the key of the request that is wrong."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")

@@ -1,72 +1,82 @@
-"""Comparing two versions on the same questions, though their rows differ."""
+"""Comparison of two versions on the same questions, although their rows differ."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from retrieval.arrays import offsets_from_lengths
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.protocols import Translated, evaluate, pairs_of, rank_pairs, ratios
 from retrieval.evaluation.sessions import sessions_from_table
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.topk import TopK
-
-from .test_protocols import as_ids, table  # type: ignore[import-not-found]
+from tests.oracles.session_tables import as_ids, session_table
 
 
 class Fixed:
-    """A ranker with one list for each last viewed row; a row without one finds nothing."""
+    """A ranker with one list for each last viewed row; for rows without a list it finds nothing."""
 
     def __init__(self, lists: dict[int, list[int]]) -> None:
         self.lists = lists
 
     def rank(self, queries, k, *, eligible=None, include_current=False):
-        found = [self.lists.get(int(row), [])[:k] for row in queries.last]
-        ends = np.concatenate([[0], np.cumsum([len(line) for line in found])]).astype(np.int64)
-        rows = np.array([row for line in found for row in line], np.int64)
-        return TopK(ends, rows, np.zeros(len(rows), np.float32))
+        lists = [self.lists.get(int(row), [])[:k] for row in queries.last]
+        rows = np.array([row for line in lists for row in line], np.int64)
+        return TopK(offsets_from_lengths([len(line) for line in lists]), rows, np.zeros(len(rows), np.float32))
 
 
 def test_ratios_equal_their_definition(catalogue) -> None:
+    events = np.full(catalogue.n_rows, 9)
+    events[[1, 3, 5]] = [1, 5, 2]
     lists = [[0, 1], [2, 3], [4, 5], [0, 6]]
-    pairs = pairs_of("item", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
-    first, second = Fixed({0: [1, 6], 2: [3]}), Fixed({0: [9, 1], 4: [5]})
-    found = ratios(rank_pairs(first, pairs), rank_pairs(second, pairs), pairs)
-    assert found["all"][0] == pytest.approx(3 / 2)
-    assert found["all"][3] == 4
-    assert found["all"][1] <= 3 / 2 <= found["all"][2]
-    tail = [b for _, b in lists if 1 <= catalogue.events[b] <= 5]
-    mine, theirs = ({1, 6, 3} & set(tail)), ({1, 5} & set(tail))
-    assert ("tail" in found) == bool(theirs)
-    if theirs:
-        assert found["tail"][0] == pytest.approx(len(mine) / len(theirs))
-    assert ratios(rank_pairs(first, pairs), rank_pairs(Fixed({}), pairs), pairs) == {}
+    pairs = pairs_of("item", sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, events)
+    # The first finds 1, 3 and 6, the second 1 and 5; all but 6 are tail items.
+    first, second = rank_pairs(Fixed({0: [1, 6], 2: [3]}), pairs), rank_pairs(Fixed({0: [9, 1], 4: [5]}), pairs)
+    compared = ratios(first, second, pairs)
+    assert list(compared) == ["all", "tail"]
+    assert (compared["all"][0], compared["all"][3]) == (pytest.approx(3 / 2), 4)
+    assert (compared["tail"][0], compared["tail"][3]) == (pytest.approx(2 / 2), 3)
+    assert all(low <= ratio <= high for ratio, low, high, _ in compared.values())
+
+
+def test_a_slice_in_which_the_second_finds_nothing_has_no_ratio(catalogue) -> None:
+    lists = [[0, 1], [2, 3]]
+    table = sessions_from_table(session_table(as_ids(lists)))
+    common = replace(catalogue, events=np.full(catalogue.n_rows, 9))
+    pairs = pairs_of("item", table, common.item_ids, common.events)
+    first, second, nothing = (rank_pairs(Fixed(found), pairs) for found in ({0: [1]}, {2: [3]}, {}))
+    assert list(ratios(first, second, pairs)) == ["all"]
+    assert ratios(first, nothing, pairs) == {}
 
 
 def test_the_same_ranker_over_other_rows_finds_the_same(catalogue, edges) -> None:
     rng = np.random.default_rng(0)
     n = catalogue.n_rows
     lists = [rng.integers(0, n, 5).tolist() for _ in range(30)]
-    pairs = pairs_of("session", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    sessions = sessions_from_table(session_table(as_ids(lists)))
+    pairs = pairs_of("session", sessions, catalogue.item_ids, catalogue.events)
     ranker = EmbeddingRanker(catalogue, edges)
-    # The other version knows all of the items, in another order, and three more that nobody asks for.
+    # The other version knows all items, in another order, and three more that nobody looks for.
     order = rng.permutation(n + 3)
-    place = np.argsort(order)
+    row_there = np.argsort(order)
 
     class Elsewhere:
         def rank(self, queries, k, *, eligible=None, include_current=False):
-            mine = Queries(order[queries.rows], queries.offsets)
-            found = ranker.rank(mine, k, include_current=include_current)
-            return TopK(found.offsets, place[found.rows], found.scores)
+            here = Queries(order[queries.rows], queries.offsets)
+            lists = ranker.rank(here, k, include_current=include_current)
+            return TopK(lists.offsets, row_there[lists.rows], lists.scores)
 
-    translated = Translated(Elsewhere(), place[:n], n + 3)
+    translated = Translated(Elsewhere(), row_there[:n], n + 3)
     assert evaluate("m", translated, pairs, protocol="session") == evaluate("m", ranker, pairs, protocol="session")
 
 
-def test_what_the_other_version_does_not_know_is_not_asked_and_its_own_items_take_their_place() -> None:
-    # Rows 0, 1, 2 here are 5, unknown, 7 there; 6 is known there alone.
+def test_unknown_items_are_left_out_of_queries_and_items_of_the_other_version_keep_their_positions() -> None:
+    # Rows 0, 1, 2 here are 5, unknown, 7 there; 6 is known only there.
     other = Fixed({5: [6, 7], 7: [5, 6]})
     queries = Queries(np.array([0, 1, 0, 1, 2]), np.array([0, 1, 2, 4, 5]))
-    found = Translated(other, np.array([5, -1, 7]), 8).rank(queries, 10)
-    assert [found.of(query)[0].tolist() for query in range(4)] == [[3, 2], [], [3, 2], [0, 3]]
+    lists = Translated(other, np.array([5, -1, 7]), 8).rank(queries, 10)
+    assert [lists.of(query)[0].tolist() for query in range(4)] == [[3, 2], [], [3, 2], [0, 3]]
     with pytest.raises(EvaluationError):
         Translated(other, np.array([5]), 8).rank(queries, 10, eligible=np.ones(3, bool))

@@ -1,4 +1,4 @@
-"""Metrics against plain loops, and the bootstrap against what it must be."""
+"""Metrics against plain loops, and the bootstrap against the theory and against itself in chunks."""
 
 import doctest
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval.arrays import offsets_from_lengths
 from retrieval.evaluation import metrics
 from retrieval.topk import TopK
 
@@ -15,8 +16,7 @@ LISTS = st.lists(st.lists(st.integers(0, 15), unique=True, max_size=8), min_size
 
 def as_top_k(lists: list[list[int]]) -> TopK:
     flat = np.array([row for line in lists for row in line], np.int64)
-    offsets = np.concatenate([[0], np.cumsum([len(line) for line in lists])]).astype(np.int64)
-    return TopK(offsets, flat, np.zeros(len(flat), np.float32))
+    return TopK(offsets_from_lengths([len(line) for line in lists]), flat, np.zeros(len(flat), np.float32))
 
 
 @settings(deadline=None)
@@ -25,19 +25,19 @@ def test_metrics_equal_looking_each_pair_up(lists: list[list[int]], pairs: list[
     pairs = [(query % len(lists), target) for query, target in pairs]
     query = np.array([query for query, _ in pairs], np.int64)
     target = np.array([target for _, target in pairs], np.int64)
-    place = metrics.places(as_top_k(lists), query, target)
-    for at, (q, t) in enumerate(pairs):
-        want = lists[q].index(t) + 1 if t in lists[q] else 0
-        assert place[at] == want
-        assert metrics.hits(place, k)[at] == (1 if t in lists[q][:k] else 0)
-        assert metrics.reciprocal_ranks(place, k)[at] == (1 / want if 0 < want <= k else 0)
-    for q, value in enumerate(metrics.recalls(place, query, len(lists), k)):
+    rank = metrics.ranks(as_top_k(lists), query, target)
+    for pair, (q, t) in enumerate(pairs):
+        expected = lists[q].index(t) + 1 if t in lists[q] else 0
+        assert rank[pair] == expected
+        assert metrics.hits(rank, k)[pair] == (1 if t in lists[q][:k] else 0)
+        assert metrics.reciprocal_ranks(rank, k)[pair] == (1 / expected if 0 < expected <= k else 0)
+    for q, value in enumerate(metrics.recalls(rank, query, len(lists), k)):
         targets = [t for p, t in pairs if p == q]
         hits = sum(t in lists[q][:k] for t in targets)
         assert np.isnan(value) if not targets else value == hits / min(k, len(targets))
     shown = {row for line in lists for row in line[:k]}
     assert metrics.coverage(as_top_k(lists), k, 20) == len(shown) / 20
-    assert metrics.coverage(as_top_k(lists), k, 9) == len(shown & set(range(9))) / 9, "rows of before count no longer"
+    assert metrics.coverage(as_top_k(lists), k, 9) == len(shown & set(range(9))) / 9, "rows from 9 on do not count"
 
 
 def test_the_worked_table_holds() -> None:
@@ -56,14 +56,42 @@ def test_the_bootstrap_resamples_whole_groups() -> None:
     assert high[0] == pytest.approx(outcome.mean() + 1.96 * error, abs=0.008)
 
 
-def test_the_bootstrap_is_seeded_and_chunking_covers_every_sample(monkeypatch) -> None:
+@pytest.fixture
+def groups() -> tuple[np.ndarray, np.ndarray]:
+    """The sums and counts of three metrics in 300 groups."""
     generator = np.random.default_rng(1)
     counts = generator.integers(0, 4, (300, 3)).astype(float)
-    sums = counts * generator.random((300, 3))
-    first = metrics.bootstrap(sums, counts, samples=50)
-    np.testing.assert_array_equal(first, metrics.bootstrap(sums, counts, samples=50))
-    assert not np.array_equal(first, metrics.bootstrap(sums, counts, samples=50, seed=1))
-    one_by_one = metrics.bootstrap(sums[:2], counts[:2] * 0, samples=7)
-    assert np.isnan(one_by_one).all()
+    return counts * generator.random((300, 3)), counts
+
+
+def test_the_bootstrap_is_seeded_and_its_interval_holds_the_value(groups: tuple[np.ndarray, np.ndarray]) -> None:
+    sums, counts = groups
+    interval = metrics.bootstrap(sums, counts, samples=50)
+    np.testing.assert_array_equal(interval, metrics.bootstrap(sums, counts, samples=50))
+    assert not np.array_equal(interval, metrics.bootstrap(sums, counts, samples=50, seed=1))
     value = sums.sum(axis=0) / counts.sum(axis=0)
-    assert ((first[0] < value) & (value < first[1])).all()
+    assert ((interval[0] < value) & (value < interval[1])).all()
+
+
+@pytest.mark.parametrize(("chunk", "chunks"), [(300, 50), (7 * 300, 8), (49 * 300, 2), (50 * 300, 1)])
+def test_chunks_of_samples_give_the_same_interval(
+    groups: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, chunk: int, chunks: int
+) -> None:
+    sums, counts = groups
+    in_one_chunk = metrics.bootstrap(sums, counts, samples=50)
+    sizes, bincount = [], np.bincount
+
+    def counted(drawn: np.ndarray, minlength: int) -> np.ndarray:
+        sizes.append(minlength // 300)
+        return bincount(drawn, minlength=minlength)
+
+    monkeypatch.setattr(metrics, "_CHUNK_WEIGHTS", chunk)
+    monkeypatch.setattr(np, "bincount", counted)
+    interval = metrics.bootstrap(sums, counts, samples=50)
+    assert (len(sizes), sum(sizes)) == (chunks, 50)
+    np.testing.assert_allclose(interval, in_one_chunk, rtol=1e-12)
+
+
+def test_a_metric_without_values_has_no_interval(groups: tuple[np.ndarray, np.ndarray]) -> None:
+    sums, counts = groups
+    assert np.isnan(metrics.bootstrap(sums[:2], counts[:2] * 0, samples=7)).all()

@@ -1,7 +1,7 @@
 """The protocols against loops that follow their definitions word by word."""
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -18,38 +18,9 @@ from retrieval.evaluation.protocols import choice_score, evaluate, rank_pairs
 from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
+from tests.oracles.session_tables import START, as_ids, session_table
 
-START = datetime(2024, 5, 1, 9, tzinfo=UTC)
 KEYS = ("model", "slice", "metric", "k", "value", "low", "high", "n")
-
-
-def table(lists: list[list[str]], event_type: str = "view") -> pa.Table:
-    rows = [
-        {
-            "session_id": f"s{at}",
-            "timestamp": START + timedelta(hours=at, minutes=minute),
-            "event_type": event_type,
-            "item_id": item,
-        }
-        for at, items in enumerate(lists)
-        for minute, item in enumerate(items)
-    ]
-    return pa.Table.from_pylist(
-        rows,
-        schema=pa.schema(
-            [
-                ("session_id", pa.string()),
-                ("timestamp", pa.timestamp("us", "UTC")),
-                ("event_type", pa.string()),
-                ("item_id", pa.string()),
-            ]
-        ),
-    )
-
-
-def as_ids(lists: list[list[int]]) -> list[list[str]]:
-    # Rows from 60 on are items that the catalogue does not have.
-    return [[f"item{row:05d}" for row in rows] for rows in lists]
 
 
 def value(report: list[dict], slice_name: str, metric: str, k: int) -> tuple[float | None, int]:
@@ -65,7 +36,7 @@ def value(report: list[dict], slice_name: str, metric: str, k: int) -> tuple[flo
 )
 def test_item_and_session_protocols_equal_their_definitions(world, catalogue, edges, lists, protocol, current) -> None:
     current = current and protocol == "session"
-    sessions = sessions_from_table(table(as_ids(lists)))
+    sessions = sessions_from_table(session_table(as_ids(lists)))
     pairs = pairs_of(protocol, sessions, catalogue.item_ids, catalogue.events, include_current=current)
     outcomes = defaultdict(list)
     for items in lists:
@@ -112,7 +83,7 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
         return
     rows = None if n_ads is None else world.random_ads(60, n_ads, n_ads)
     ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
-    baskets = sessions_from_table(table(as_ids(lists), "purchase"), "basket")
+    baskets = sessions_from_table(session_table(as_ids(lists), "purchase"), "basket")
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events, ads=ads)
     per_basket, skipped, asked = [], 0, 0
     for at, items in enumerate(lists):
@@ -147,7 +118,9 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
     lists = generator.integers(0, 62, (30, 4)).tolist()
     rows = world.random_ads(60, 150, 8)
     ads = Ads.from_table(world.ads_table(rows), catalogue.row_of)
-    pairs = pairs_of("item", sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events, ads=ads)
+    pairs = pairs_of(
+        "item", sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, catalogue.events, ads=ads
+    )
     hits = []
     for at, items in enumerate(lists):
         for minute, (a, b) in enumerate(pairwise(items), start=1):
@@ -165,7 +138,7 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
 
 
 def test_at_most_twenty_items_of_a_basket_ask_and_always_the_same(catalogue) -> None:
-    baskets = sessions_from_table(table(as_ids([list(range(45)), [1, 2]]), "purchase"), "basket")
+    baskets = sessions_from_table(session_table(as_ids([list(range(45)), [1, 2]]), "purchase"), "basket")
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
     assert np.bincount(pairs.group).tolist() == [20 * 44, 2]
     again = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
@@ -175,7 +148,7 @@ def test_at_most_twenty_items_of_a_basket_ask_and_always_the_same(catalogue) -> 
 
 def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges) -> None:
     lists = np.random.default_rng(4).integers(0, 60, (80, 3)).tolist()
-    pairs = item_pairs(sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    pairs = item_pairs(sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, catalogue.events)
     ranker = EmbeddingRanker(catalogue, edges)
     report = evaluate("m", ranker, pairs)
     row = next(row for row in report if row["metric"] == "HR" and row["slice"] == "all")
@@ -185,7 +158,7 @@ def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges
 
 
 def test_nothing_to_measure_and_an_unknown_protocol_are_errors(catalogue, edges) -> None:
-    sessions = sessions_from_table(table(as_ids([[3], [4, 4]])))
+    sessions = sessions_from_table(session_table(as_ids([[3], [4, 4]])))
     pairs = item_pairs(sessions, catalogue.item_ids, catalogue.events)
     with pytest.raises(EvaluationError, match="no pair"):
         evaluate("m", EmbeddingRanker(catalogue, edges), pairs)
@@ -218,7 +191,7 @@ def test_sessions_are_ordered_and_an_opened_view_counts_once() -> None:
 
 
 def test_baskets_hold_distinct_items_and_two_at_least() -> None:
-    events = table([["a", "b", "a"], ["c", "c"], ["d"], ["e", "f"]], "purchase")
+    events = session_table([["a", "b", "a"], ["c", "c"], ["d"], ["e", "f"]], "purchase")
     baskets = sessions_from_table(events, "basket")
     assert baskets.session_ids.to_pylist() == ["s0", "s3"]
     assert baskets.item_ids.to_pylist() == ["a", "b", "e", "f"]
@@ -228,8 +201,8 @@ def test_a_table_without_what_is_needed_is_refused() -> None:
     with pytest.raises(EvaluationError, match="item_id"):
         sessions_from_table(pa.table({"session_id": ["s"], "timestamp": [START], "event_type": ["view"]}))
     with pytest.raises(EvaluationError, match="no valid row of type purchase"):
-        sessions_from_table(table([["a", "b"]]), "basket")
-    text = table([["a", "b"]]).set_column(1, "timestamp", pa.array(["today", "now"]))
+        sessions_from_table(session_table([["a", "b"]]), "basket")
+    text = session_table([["a", "b"]]).set_column(1, "timestamp", pa.array(["today", "now"]))
     with pytest.raises(EvaluationError, match=r"timestamp has type string"):
         sessions_from_table(text)
 
@@ -247,17 +220,19 @@ def test_the_graphs_sessions_are_read_alike() -> None:
 
 
 def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, edges) -> None:
-    pairs = session_pairs(sessions_from_table(table(as_ids([[1, 63, 1]]))), catalogue.item_ids, catalogue.events)
+    pairs = session_pairs(
+        sessions_from_table(session_table(as_ids([[1, 63, 1]]))), catalogue.item_ids, catalogue.events
+    )
     assert pairs.last_unknown is not None
     assert pairs.last_unknown.tolist() == [False, True]
-    found, place = rank_pairs(EmbeddingRanker(catalogue, edges), pairs)
-    assert place[1] > 0
-    assert [len(found.of(query)[0]) for query in range(2)] == [59, 60]
+    lists, rank = rank_pairs(EmbeddingRanker(catalogue, edges), pairs)
+    assert rank[1] > 0
+    assert [len(lists.of(query)[0]) for query in range(2)] == [59, 60]
 
 
 def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogue, edges) -> None:
     lists = [[61, 5, 61, 7], [3] * 2 + [8]]
-    pairs = session_pairs(sessions_from_table(table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    pairs = session_pairs(sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, catalogue.events)
     assert pairs.query_known.tolist() == [False, True, True, True]
     assert pairs.findable.tolist() == [False, False, True, True]
     queries = Queries(np.array([9, 1, 2, 3]), np.array([0, 4]))
@@ -267,7 +242,7 @@ def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogu
 
 
 def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
-    sessions = sessions_from_table(table([["a", "a", "b"]], "click"))
+    sessions = sessions_from_table(session_table([["a", "a", "b"]], "click"))
     ids, events = np.array(["a", "b"], dtype=object), np.array([1, 1])
     assert len(sessions.item_ids) == 3
     for current, targets in ((False, [1]), (True, [0, 1])):
@@ -277,6 +252,8 @@ def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
 
 def test_of_a_long_prefix_the_last_hundred_items_are_asked_with() -> None:
     items = [f"{n:03d}" for n in range(130)]
-    pairs = session_pairs(sessions_from_table(table([items])), np.array(items, dtype=object), np.ones(130, np.int64))
+    pairs = session_pairs(
+        sessions_from_table(session_table([items])), np.array(items, dtype=object), np.ones(130, np.int64)
+    )
     assert np.diff(pairs.queries.offsets).max() == 100
     assert pairs.queries.part(slice(128, 129)).rows.tolist() == list(range(29, 129))

@@ -74,7 +74,7 @@ def table(shop: Shop, seeds: int, threads: int) -> list[str]:
 
 
 def cut(embeddings: Embeddings, shorten: Callable[[Floats], Floats]) -> Embeddings:
-    """Embeddings whose vectors are shorter."""
+    """Embeddings whose vectors are unit_prefix."""
     query, item, own = (shorten(np.asarray(v)) for v in (embeddings.query, embeddings.item, embeddings.item_unaveraged))
     return Embeddings(embeddings.item_ids, query, item, embeddings.tail_rows, own, embeddings.prior)
 

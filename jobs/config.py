@@ -1,7 +1,6 @@
-"""One TOML file for the whole system: each room's own configuration, composed.
+"""The configuration of the whole system, one TOML file: the configuration of each room, and that of the jobs.
 
-`[input.events.columns]` and its neighbours stand at the top, where a user looks for them; they belong to the graph
-build.
+A file has the section `[input]` at the top, where users look for it, although it belongs to the graph build.
 """
 
 import tomllib
@@ -19,59 +18,85 @@ from retrieval.config import RetrievalConfig, ServeConfig
 
 
 class SparkConfig(BaseModel):
-    """Where the graph build runs when no session is active; under spark-submit the cluster's settings hold."""
+    """The local Spark session of a graph build. Under spark-submit, the cluster's settings are used instead."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    master: str | None = None
-    driver_memory: str = "3g"
+    master: str | None = Field(None, description="Spark's master URL, for example local[4]; left out: all local cores")
+    driver_memory: str = Field("3g", description="memory of Spark's driver, for example 3g")
 
 
 class ValidationConfig(BaseModel):
-    """The hold-out on which the number of training steps is chosen."""
+    """The hold-out: the last sessions of the log, on which the number of training steps and the weights are chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    share: float = Field(0.1, gt=0, lt=0.5, description="of the item events, in the last sessions by start time")
-    max_sessions: int = Field(5_000, ge=1, description="a seeded sample keeps an evaluation at a few seconds")
+    share: float = Field(0.1, gt=0, lt=0.5, description="share of the item events that is held out; the last sessions")
+    max_sessions: int = Field(
+        5_000, ge=1, description="at most this many sessions are measured, drawn with a fixed seed"
+    )
 
 
 class PreRankConfig(BaseModel):
-    """The order that interaction counters give to what retrieval found."""
+    """The pre-ranker, which reorders the best results of retrieval by interaction counters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = Field(False, description="learn one, and serve it if it beats retrieval alone on the hold-out")
-    smoothing: float = Field(
-        10.0, gt=0, description="events that are imagined to follow each entity as they follow all"
+    enabled: bool = Field(
+        False, description="train a pre-ranker, and serve it if it beats retrieval alone on the hold-out"
     )
-    depth: int = Field(200, ge=1, description="the best that retrieval found are put in order, so many of them")
-    max_lists: int = Field(10_000, ge=1, description="lists of retrieval, a sample, that its weights are learned from")
+    smoothing: float = Field(
+        10.0, gt=0, description="weight of the overall average in each counter's rate, in events; steadies rare ones"
+    )
+    depth: int = Field(200, ge=1, description="number of results, from the best, that are reordered")
+    max_lists: int = Field(10_000, ge=1, description="number of sampled result lists from which weights are learned")
 
 
 class NightlyConfig(BaseModel):
-    """What a night may do, and the gates that it must pass before it publishes."""
+    """The nightly build, and the gates that a version must pass before it is published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    days: str | None = Field(None, description="where Spark keeps the days of logs; default: days/ in the workspace")
-    warm_start: bool = Field(True, description="begin with the published version's weights")
-    quality_drop: float = Field(0.05, ge=0, description="HR@100 on the day: how far below the published version's")
-    tail_quality_drop: float = Field(0.15, ge=0, description="the same of tail targets")
-    counting_drop: float = Field(0.1, ge=0, description="how far below the best counting peer's")
-    coverage_drop: float = Field(0.3, ge=0, description="coverage@20: how far below the published version's")
-    alone_rise: float = Field(0.05, ge=0, description="share of items without an edge: how far above the last nights'")
-    size_change: float = Field(0.5, ge=0, description="nodes, edges, sessions: how far outside the last nights' range")
-    mix_change: float = Field(0.1, ge=0, description="share of an edge type: how far outside the last nights' range")
-    overlap: float = Field(0.2, ge=0, le=1, description="least share of the probes' 20 neighbours that stay")
-    probes: int = Field(1000, ge=1, description="items whose neighbours are compared, always the same ones")
-    history: int = Field(14, ge=1, description="published nights that a range is taken from")
-    least_history: int = Field(3, ge=1, description="with fewer there is no range, and its gates pass")
-    keep_versions: int = Field(7, ge=1, description="the newest, beside what is served and what it came from")
+    days: str | None = Field(
+        None, description="folder or URI where Spark stores the days of events; left out: days/ in the workspace"
+    )
+    warm_start: bool = Field(True, description="start training from the weights of the published version")
+    quality_drop: float = Field(
+        0.05, ge=0, description="largest accepted relative drop of HR@100 on the day, against the published version"
+    )
+    tail_quality_drop: float = Field(0.15, ge=0, description="the same for targets that are tail items")
+    counting_drop: float = Field(
+        0.1, ge=0, description="largest accepted relative distance of HR@100 below the best simple method"
+    )
+    coverage_drop: float = Field(
+        0.3, ge=0, description="largest accepted relative drop of coverage@20, against the published version"
+    )
+    alone_rise: float = Field(
+        0.05, ge=0, description="largest accepted rise of the share of items without an edge, against the last nights"
+    )
+    size_change: float = Field(
+        0.5,
+        ge=0,
+        description="relative distance that counts of nodes, edges and sessions may be outside the last nights' range",
+    )
+    mix_change: float = Field(
+        0.1, ge=0, description="distance that the share of an edge type may be outside the last nights' range"
+    )
+    overlap: float = Field(
+        0.2, ge=0, le=1, description="smallest accepted share of the probe items' 20 nearest neighbours that stay"
+    )
+    probes: int = Field(1000, ge=1, description="number of probe items; the same items are compared every night")
+    history: int = Field(14, ge=1, description="number of published nights that make up the last nights' range")
+    least_history: int = Field(
+        3, ge=1, description="smallest number of published nights for a range; with fewer, its gates pass"
+    )
+    keep_versions: int = Field(
+        7, ge=1, description="number of versions to keep, besides those that are served and their parents"
+    )
 
 
 class Config(BaseModel):
-    """Everything that can be set."""
+    """All settings of the system."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,64 +111,70 @@ class Config(BaseModel):
     nightly: NightlyConfig = NightlyConfig()
 
     @model_validator(mode="after")
-    def _whole_heads(self) -> Self:
+    def _heads_divide_the_dimensions(self) -> Self:
         if self.session.enabled and self.model.dim % self.session.heads:
             raise ValueError(
-                f"session.heads = {self.session.heads} cannot share model.dim = {self.model.dim}: it must be a divisor"
+                f"session.heads = {self.session.heads} does not divide model.dim = {self.model.dim}; "
+                "set session.heads to a divisor"
             )
         return self
 
     @model_validator(mode="after")
-    def _counters_for_the_pre_ranker(self) -> Self:
+    def _the_pre_ranker_has_counters(self) -> Self:
         if self.prerank.enabled and not self.graph.counters:
-            raise ValueError("prerank.enabled needs the graph's counters: set counters = true under [graph]")
+            raise ValueError("prerank.enabled needs the graph's counters; set counters = true under [graph]")
         return self
 
 
 def load_config(path: Path | None) -> Config:
-    """Read a TOML file; every key that it leaves out has its default.
+    """Read a TOML file. Keys that it leaves out have their defaults.
+
+    Args:
+        path: the file; None = all defaults.
 
     Raises:
-        ConfigError: the file is missing, is no TOML, or says something unknown or out of range; the key is named.
+        ConfigError: the file does not exist or is not TOML, or a key is unknown or out of range; the message names
+            the key.
     """
     if path is None:
         return Config()
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; --config takes a TOML file") from None
+        raise ConfigError(f"{path} does not exist; give an existing TOML file with --config") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is no readable TOML file: {error}") from error
+        raise ConfigError(f"{path} cannot be read as a TOML file: {error}") from error
     if "input" in content and isinstance(content.get("graph", {}), dict):
         if "input" in content.get("graph", {}):
-            raise ConfigError(f"{path} has both [input] and [graph.input], which are one: write [input] alone")
+            raise ConfigError(f"{path} has both [input] and [graph.input], which mean the same; keep only [input]")
         content["graph"] = content.get("graph", {}) | {"input": content.pop("input")}
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {_key(e['loc'])}: {_problem(e)}" for e in error.errors()]
-        raise ConfigError("\n".join([f"{path} is not a valid configuration:", *lines])) from error
+        lines = [f"  {_user_key(e['loc'])}: {_problem(e)}" for e in error.errors()]
+        raise ConfigError("\n".join([f"{path} is not a valid configuration; correct these keys:", *lines])) from error
 
 
-def _key(location: tuple[int | str, ...]) -> str:
+def _user_key(location: tuple[int | str, ...]) -> str:
+    """The key as users write it: `input.…` instead of `graph.input.…`."""
     parts = [str(part) for part in location]
     return ".".join(parts[1:] if parts[:2] == ["graph", "input"] else parts)
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    if error["type"] == "value_error":  # a check of our own, which says what it found
+    if error["type"] == "value_error":  # from a validator of this code base, which explains itself
         return str(error["ctx"]["error"])
     if error["type"] != "extra_forbidden":
         return f"{error['msg']} (got {error['input']!r})"
     *section, name = error["loc"]
     known = _known_keys(section)
     close = get_close_matches(str(name), known, n=1)
-    meant = f", did you mean {close[0]!r}?" if close else "."
-    return f"unknown key{meant} Known here: {', '.join(known)}"
+    suggestion = f", did you mean {close[0]!r}?" if close else "."
+    return f"unknown key{suggestion} Known here: {', '.join(known)}"
 
 
 def _known_keys(section: list[int | str]) -> list[str]:
-    """The keys that a section may have, where a user writes them."""
+    """The keys that a section may have, as users write them."""
     model: Any = Config
     for part in section:
         model = model.model_fields[part].annotation

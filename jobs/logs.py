@@ -1,4 +1,4 @@
-"""Log lines: rich on a terminal, plain or JSON elsewhere."""
+"""The format of log lines: coloured on a terminal, plain text or JSON elsewhere."""
 
 import datetime as dt
 import json
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 ROOMS = ("jobs", "graph_build", "model", "retrieval")
-# What a record has of its own; the rest was given with `extra` and is what makes a line worth searching for.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# The attributes of every record. All others come from `extra`, and are written as fields that can be searched for.
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time (UTC), level, logger, message, whatever `extra` adds, and an error's traceback."""
+    """Formats a record as one JSON object: time (UTC), level, logger, message, `extra` fields, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
@@ -23,14 +23,19 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-        } | {name: value for name, value in vars(record).items() if name not in _OWN}
+        } | {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def log_to_stderr(*, verbose: bool, lines: str) -> None:
-    """Send this process's records to standard error: `lines` is plain or json."""
+    """Write this process's log to standard error.
+
+    Args:
+        verbose: whether to log details.
+        lines: "json" for JSON lines; "plain" for text, which is coloured on a terminal.
+    """
     console = Console(stderr=True)
     handler: logging.Handler
     if lines == "json":
@@ -45,17 +50,17 @@ def log_to_stderr(*, verbose: bool, lines: str) -> None:
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.DEBUG if verbose else logging.INFO)
     if not verbose:
-        handler.addFilter(_is_news)
+        handler.addFilter(_is_worth_logging)
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether it began with Ctrl-C: cleaning up after one may fail in its turn, Spark's most of all."""
+    """Whether Ctrl-C caused the error, if only because cleaning up after it failed, as often happens with Spark."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not a traceback of Ctrl-C, nor what py4j logs on the root logger of a JVM that ends: both are raised as well."""
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """False for tracebacks of Ctrl-C, and for py4j's records about a JVM that ends: both are raised as errors, too."""
     interrupted = record.exc_info and is_interrupt(record.exc_info[1])
     return not interrupted and "py4j" not in Path(record.pathname).parts

@@ -1,58 +1,81 @@
-"""`lightsage config`: all settings as one TOML file, with what each of them means."""
+"""A configuration as TOML with a comment on every section and key: the output of `lightsage config`."""
 
-import json
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
+import tomlkit
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from tomlkit.items import Table
 
 from jobs.config import Config
 
 _WIDTH = 118
+_COMMENT_COLUMN = 32
 
 
 def as_toml(config: Config) -> str:
-    """A file that `jobs.config.load_config` reads as `config`; what is None stands there as a comment."""
-    lines = ["# Every key may be left out."]
+    """Return a file that `jobs.config.load_config` reads back as `config`.
+
+    Keys without a value are comments. The section `input` is part of the graph's, but stands at the top of the file,
+    where users look for it.
+    """
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Every key may be left out. It then has its default value."))
+    document.add(tomlkit.nl())
     for name in type(config).model_fields:
         section = getattr(config, name)
-        if name == "graph":  # written at the top, where a user looks for it
-            lines += _section("input", section.input)
-        lines += _section(name, section, leave_out=("input",) if name == "graph" else ())
-    return "\n".join(lines) + "\n"
+        if name == "graph":
+            document.add("input", _table(section.input))
+        document.add(name, _table(section, leave_out={"input"} if name == "graph" else frozenset()))
+    return tomlkit.dumps(document)
 
 
-def _section(name: str, section: BaseModel, leave_out: tuple[str, ...] = ()) -> Iterator[str]:
-    fields = {key: field for key, field in type(section).model_fields.items() if key not in leave_out}
-    inner = [key for key in fields if isinstance(getattr(section, key), BaseModel)]
-    yield ""
-    yield from _comment(type(section).__doc__)
-    yield f"[{name}]"
-    for key, field in fields.items():
-        if key not in inner:
-            yield from _key(key, getattr(section, key), field)
-    for key in inner:
-        yield from _section(f"{name}.{key}", getattr(section, key))
+def _table(section: BaseModel, leave_out: set[str] | frozenset[str] = frozenset()) -> Table:
+    """One section: what it is about, its keys, and the sections inside it."""
+    table = tomlkit.table()
+    _add_comment(table, type(section).__doc__ or "")
+    inner: dict[str, BaseModel] = {}
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if key in leave_out:
+            continue
+        if isinstance(value, BaseModel):
+            inner[key] = value
+        else:
+            _add_key(table, key, value, field.description or "")
+    for key, value in inner.items():
+        table.add(tomlkit.nl())
+        table.add(key, _table(value))
+    return table
 
 
-def _key(key: str, value: Any, field: FieldInfo) -> Iterator[str]:
-    line = f"# {key} =" if value is None else f"{key} = {_value(value)}"
-    beside = f"{line:<32}  # {' '.join((field.description or '').split())}"
-    if field.description is None or len(beside) <= _WIDTH:
-        yield beside if field.description else line
-    else:
-        yield from _comment(field.description)
-        yield line
+def _add_key(table: Table, key: str, value: Any, description: str) -> None:
+    """Add a key with its description, beside it if that fits on the line, else above it."""
+    line = f"# {key} =" if value is None else f"{key} = {_item(value).as_string()}"
+    description = " ".join(description.split())
+    padding = " " * max(_COMMENT_COLUMN - len(line), 2)
+    beside = len(f"{line}{padding}# {description}") <= _WIDTH
+    if not beside:
+        table.add(tomlkit.nl())
+        _add_comment(table, description)
+    if value is None:
+        table.add(tomlkit.comment(f"{key} ={padding}# {description}" if beside else f"{key} ="))
+        return
+    item = _item(value)
+    if beside:
+        item.comment(description)
+        item.trivia.comment_ws = padding
+    table.add(key, item)
 
 
-def _value(value: Any) -> str:
+def _item(value: Any) -> Any:
     if isinstance(value, dict):
-        inside = ", ".join(f"{json.dumps(name)} = {_value(one)}" for name, one in value.items())
-        return f"{{ {inside} }}" if inside else "{}"
-    return json.dumps(value, ensure_ascii=False)
+        inline = tomlkit.inline_table()
+        inline.update(value)
+        return inline
+    return tomlkit.item(list(value) if isinstance(value, tuple) else value)
 
 
-def _comment(text: str | None) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(" ".join((text or "").split()), _WIDTH)]
+def _add_comment(table: Table, text: str) -> None:
+    for line in textwrap.wrap(" ".join(text.split()), _WIDTH):
+        table.add(tomlkit.comment(line))

@@ -28,7 +28,7 @@ from model.trainer import train
 
 DEGREE = 50
 SHORT, LONG = 10, 40
-LONGER = 110  # where preparing takes minutes, and as much longer or shorter
+LONGER = 110  # where preparing takes minutes, and as much longer or unit_prefix
 BATCH = 1024
 FIXED, LEARNED = "LightSAGE, table fixed", "LightSAGE, table learned"
 SIZES = {"64 dimensions": {"dim": 64, "members": 1}, "192 dimensions, 4 members": {}}

@@ -1,6 +1,5 @@
-"""`lightsage demo`: the whole way on the built-in marketplace, from raw logs to ads, and what each stage took."""
+"""`lightsage demo`: builds, measures and queries a version of the built-in marketplace, and shows the time it took."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,55 +8,70 @@ from rich.table import Table
 
 from jobs.cli.show import print_quality, print_results
 from jobs.config import Config
-from jobs.marketplace import MarketplaceConfig, generate
+from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
 from jobs.pipeline.build import run
 from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version, write_report
 from jobs.pipeline.inputs import RunInputs
 from jobs.progress import StageProgress
 from jobs.workspace.workspace import Version, Workspace
 
-log = logging.getLogger(__name__)
+_ABOUT_QUALITY = (
+    "HR@20 is the share of test queries whose next item a model ranked among its first 20. Tail items had one to five "
+    "events before the test day, cold items none. docs/glossary.md explains every column and model."
+)
 
 
-def demo(directory: Path, *, small: bool) -> int:
-    """Generate the marketplace, build a version of it, measure it on the day after, and answer one query."""
+def demo(directory: Path, *, small: bool) -> None:
+    """Generate the marketplace, build a version of it, measure the version on the next day, and answer one query.
+
+    Args:
+        directory: the folder for the data and the workspace.
+        small: whether to generate a marketplace as small as for tests.
+    """
     console = Console()
     progress = StageProgress()
     settings = MarketplaceConfig.small() if small else MarketplaceConfig()
-    (directory / "marketplace").mkdir(parents=True, exist_ok=True)  # refused before anything was generated
+    (directory / "marketplace").mkdir(parents=True, exist_ok=True)  # fails before any work if it cannot be created
     with progress.stage("marketplace") as report:
         files = generate(settings, directory / "marketplace", report)
-    workspace = Workspace(directory / "workspace")
+    workspace, config = Workspace(directory / "workspace"), Config()
     inputs = RunInputs((str(files.events),), str(files.items), str(files.ads))
-    config = Config()
     version = run(inputs, workspace, config, date=None, progress=progress)
-    results = []
-    for ads_only in (False, True):
-        with progress.stage("evaluate ads" if ads_only else "evaluate") as report:
-            options = EvaluateOptions(ads_only=ads_only, baselines=True)
-            results.append(
-                evaluate_version(version.path, version.name, [str(files.test_events)], config, options, report)
-            )
-    write_report(directory / "quality.json", results[0])
-    write_report(directory / "quality-ads.json", results[1])
+    results = _measure(version, files, config, progress)
+    for name, result in results.items():
+        write_report(directory / name, result)
 
     console.rule("Quality on the next day: all items, then ads in flight only")
-    for result in results:
+    console.print(_ABOUT_QUALITY, highlight=False)
+    for result in results.values():
         print_quality(result, console)
-    console.rule("One query")
-    _show_query(version, config, console)
-    console.rule("Time by stage")
-    _show_stages(progress, console)
+    console.rule("One query: ads for a shopper who looks at an item")
+    _print_query(version, config, console)
+    console.rule("Time and memory of each stage")
+    _print_stages(progress, console)
     console.print(f"\nGraph report    {version.path / 'graph' / 'report.html'}", soft_wrap=True)
     console.print(f"Quality report  {directory / 'quality.json'}", soft_wrap=True)
     console.print(
         f"Serve it        .venv/bin/lightsage serve --workspace {directory / 'workspace'} --at as-of", soft_wrap=True
     )
-    return 0
 
 
-def _show_query(version: Version, config: Config, console: Console) -> None:
-    """The ads beside an ordinary item: the known one of median popularity that has a title."""
+def _measure(
+    version: Version, files: MarketplaceFiles, config: Config, progress: StageProgress
+) -> dict[str, dict[str, Any]]:
+    """The quality on the test day, of all items and of ads alone, by the name of the report."""
+    results = {}
+    for name, ads_only in (("quality.json", False), ("quality-ads.json", True)):
+        with progress.stage("evaluate ads" if ads_only else "evaluate") as report:
+            options = EvaluateOptions(ads_only=ads_only, baselines=True)
+            results[name] = evaluate_version(
+                version.path, version.name, [str(files.test_events)], config, options, report
+            )
+    return results
+
+
+def _print_query(version: Version, config: Config, console: Console) -> None:
+    """Print the ads for an ordinary item: of the items with more than five events, the one of median popularity."""
     import numpy as np
 
     from retrieval.index_folder import read_index
@@ -66,25 +80,24 @@ def _show_query(version: Version, config: Config, console: Console) -> None:
 
     index = read_index(version.path / "index")
     catalogue = index.catalogue
-    seen = np.flatnonzero(catalogue.events > 5)
-    row = int(seen[np.argsort(catalogue.popularity[seen], kind="stable")[len(seen) // 2]])
-    item_id = str(catalogue.item_ids[row])
+    candidates = np.flatnonzero(catalogue.events > 5)
+    by_popularity = np.argsort(catalogue.popularity[candidates], kind="stable")
+    item_id = str(catalogue.item_ids[candidates[by_popularity[len(candidates) // 2]]])
     response = Retriever.of(index, config.retrieval).retrieve(RetrievalRequest([item_id], 8))
-    describe = catalogue.attributes.to_pylist
-    titles = {str(i): a for i, a in zip(catalogue.item_ids, describe(), strict=True)}
+    attributes = {str(i): a for i, a in zip(catalogue.item_ids, catalogue.attributes.to_pylist(), strict=True)}
 
-    def shown(identity: str) -> str:
-        about = titles[identity]
-        return f"{about.get('title') or identity} ({about.get('category')}, {about.get('price')})"
+    def describe(identity: str) -> str:
+        item = attributes[identity]
+        return f"{item.get('title') or identity} ({item.get('category')}, {item.get('price')})"
 
     lines: list[dict[str, Any]] = [
-        {"rank": rank, "ad": r.ad_id, "item": shown(r.item_id), "score": r.score, "reason": r.reason}
+        {"rank": rank, "ad": r.ad_id, "item": describe(r.item_id), "score": r.score, "reason": r.reason}
         for rank, r in enumerate(response.results, start=1)
     ]
-    print_results(f"{item_id}: {shown(item_id)}", lines, console)
+    print_results(f"{item_id}: {describe(item_id)}", lines, console)
 
 
-def _show_stages(progress: StageProgress, console: Console) -> None:
+def _print_stages(progress: StageProgress, console: Console) -> None:
     table = Table()
     table.add_column("stage")
     table.add_column("seconds", justify="right")

@@ -1,4 +1,4 @@
-"""`lightsage retrieve`: a table of queries in, a table of ads out, written whole or not at all."""
+"""`lightsage retrieve`: answers a table of queries, and writes the output only when it is complete."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.pipeline.test_events import stream_table
-from jobs.progress import StageProgress
+from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.atomic_files import check_output
 
 if TYPE_CHECKING:
@@ -19,8 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What went into the output."""
+class RetrieveOptions:
+    """What to retrieve: k results per query.
+
+    `at` is the time at which ads must be active for queries that name none (None = the as-of time). `all_items` ranks
+    the whole catalogue instead of the advertised items; `include_current` allows a query's last item as a result.
+    """
+
+    k: int
+    at: dt.datetime | None = None
+    all_items: bool = False
+    include_current: bool = False
+
+
+@dataclass(frozen=True)
+class RetrieveCounts:
+    """The number of queries read, of rows written, and of queries that were answered with fallback results."""
 
     queries: int
     rows: int
@@ -31,50 +45,77 @@ def retrieve(
     index: Path,
     queries: str,
     output: Path,
-    *,
-    k: int,
-    at: dt.datetime | None,
-    all_items: bool,
-    include_current: bool,
+    options: RetrieveOptions,
     config: "RetrievalConfig",
     progress: StageProgress,
-) -> Written:
-    """Answer every query of a parquet table.
+) -> RetrieveCounts:
+    """Answer every query of a Parquet table.
+
+    Args:
+        index: the index folder of a version.
+        queries: path or URI of the queries.
+        output: the Parquet file to write.
+        options: what to retrieve for each query.
+        config: the settings of retrieval.
+        progress: shows the progress of the stage.
 
     Raises:
-        OutputError: the output cannot be written; nothing was done.
-        TableError, QueriesError, RequestError: the queries do not fit their contract; nothing is written.
+        OutputError: the output cannot be written; nothing was computed.
+        TableError, QueriesError, RequestError: the queries do not follow their contract; nothing was written.
     """
     from retrieval.index_folder import read_index
-    from retrieval.search.batch import SCHEMA, retrieve_tables
-    from retrieval.search.query_table import conform_queries
+    from retrieval.search.batch import retrieve_tables
     from retrieval.search.retriever import Retriever
 
     check_output(output, ".parquet")
     with progress.stage("retrieve") as report:
         total, tables = stream_table(queries)
         retriever = Retriever.of(read_index(index), config)
-        read = 0
+        reader = _QueryReader(queries, tables, total, report)
+        answers = retrieve_tables(
+            retriever,
+            reader.tables(),
+            options.k,
+            at=options.at,
+            all_items=options.all_items,
+            include_current=options.include_current,
+        )
+        rows, fallbacks = _write_answers(answers, output)
+    return RetrieveCounts(reader.read, rows, fallbacks)
 
-        def checked() -> Iterator[pa.Table]:
-            nonlocal read
-            for table in tables:
-                yield conform_queries(table, queries, before=read)
-                read += len(table)
-                report("queries", min(1.0, read / max(1, total)))
 
-        answers = retrieve_tables(retriever, checked(), k, at=at, all_items=all_items, include_current=include_current)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        scratch = output.with_name(output.name + ".part")
-        rows, fallen = 0, 0
-        try:
-            with pq.ParquetWriter(scratch, SCHEMA) as writer:
-                for answer in answers:
-                    writer.write_table(answer)
-                    rows += len(answer)
-                    first = answer.filter(pc.equal(answer["rank"], 1))
-                    fallen += pc.sum(pc.equal(first["reason"], "fallback")).as_py() or 0
-            scratch.replace(output)
-        finally:
-            scratch.unlink(missing_ok=True)
-    return Written(read, rows, fallen)
+class _QueryReader:
+    """Checks the tables of queries one after the other, and counts what was read."""
+
+    def __init__(self, path: str, tables: Iterator[pa.Table], total: int, report: ProgressCallback) -> None:
+        self.path, self.total, self.report = path, total, report
+        self.read = 0
+        self._tables = tables
+
+    def tables(self) -> Iterator[pa.Table]:
+        from retrieval.search.query_table import conform_queries
+
+        for table in self._tables:
+            yield conform_queries(table, self.path, before=self.read)
+            self.read += len(table)
+            self.report("answering queries", min(1.0, self.read / max(1, self.total)))
+
+
+def _write_answers(answers: Iterator[pa.Table], output: Path) -> tuple[int, int]:
+    """Write a scratch file beside the output, and rename it at the end; returns the numbers of rows and fallbacks."""
+    from retrieval.search.batch import SCHEMA
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = output.with_name(output.name + ".part")
+    rows, fallbacks = 0, 0
+    try:
+        with pq.ParquetWriter(scratch, SCHEMA) as writer:
+            for answer in answers:
+                writer.write_table(answer)
+                rows += len(answer)
+                first = answer.filter(pc.equal(answer["rank"], 1))
+                fallbacks += pc.sum(pc.equal(first["reason"], "fallback")).as_py() or 0
+        scratch.replace(output)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return rows, fallbacks

@@ -1,9 +1,9 @@
-"""`lightsage select-features`: which feature groups a model needs, learned once, and what it finds without the rest."""
+"""`lightsage select-features`: learns which feature groups a model needs, and measures it without the others."""
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,88 +18,124 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# No item has so many events: no id has a row of the table.
+# No item has this many events, so that no item gets an id embedding.
 NO_IDS = 2**62
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen.
+    """The outcome of a selection.
 
-    confidence: every group's, the surest first; kept: those that were chosen; rows: the hold-out's figures of a model
-    with all groups and of one with the kept ones alone, both without an id table, as `retrieval.evaluation.protocols`
-    gives them; then, if asked for, of both with one.
+    `confidence` has every group, the most confident first; `selected` are the groups to keep. `rows` are the
+    measurements on the hold-out (as in `retrieval.evaluation.protocols`) of a model with all groups and of one with
+    the selected groups only, both without id embeddings; then, on request, of the same two models with them.
     """
 
     confidence: Mapping[str, float]
-    kept: tuple[str, ...]
+    selected: tuple[str, ...]
     protocol: str
     rows: tuple[dict[str, Any], ...]
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """The groups that were not chosen."""
-        return tuple(name for name in self.confidence if name not in self.kept)
+        """The groups that were not selected."""
+        return tuple(name for name in self.confidence if name not in self.selected)
 
     def write(self, path: Path) -> None:
-        """As JSON."""
-        path.write_text(json.dumps(asdict(self) | {"excluded": self.excluded}, indent=1) + "\n", encoding="utf-8")
+        """Write the selection as JSON."""
+        content = {
+            "confidence": self.confidence,
+            "kept": self.selected,
+            "protocol": self.protocol,
+            "rows": self.rows,
+            "excluded": self.excluded,
+        }
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def select_features(
     graph: Path, config: Config, keep: int, report: ProgressCallback, *, with_ids: bool = False
 ) -> Selection:
-    """Choose `keep` of the feature groups of a graph folder, on `fit/`; compared on the hold-out.
+    """Select feature groups of a graph, learned on `fit/` and compared on the hold-out.
 
     Args:
-        with_ids: whether models with an id table, as they are served, are compared as well.
+        graph: the graph folder of a version.
+        config: the settings of the models.
+        keep: the number of groups to select.
+        report: takes the progress.
+        with_ids: also compare models with id embeddings, as they are served.
 
     Raises:
-        InputNotFoundError: there is no hold-out to compare on.
+        InputNotFoundError: the graph has no hold-out to compare on.
     """
     from jobs.pipeline.holdout import HoldoutEvaluation
     from model.graph import load_graph
 
     holdout = HoldoutEvaluation.load(graph, config)
     if holdout is None:
-        raise InputNotFoundError("there is no hold-out session of two items: a selection can't be judged")
+        raise InputNotFoundError(
+            f"{graph} has no hold-out session with two items, so models cannot be compared; "
+            "build a version from more events"
+        )
     fit = load_graph(graph, "fit", graph / "tables" / "items")
-    confidence, kept = chosen_groups(fit, config.model, keep, portion(report, 0.0, 0.3))
-    log.info("kept: %s", ", ".join(kept))
-    excluded = tuple(name for name in confidence if name not in kept)
-    models = {"all groups": config.model, f"{len(kept)} groups": without(config.model, excluded)}
-    judged = {name: without_ids(model) for name, model in models.items()}
+    confidence, selected = choose_groups(fit, config.model, keep, portion(report, 0.0, 0.3))
+    log.info("kept: %s", ", ".join(selected))
+    excluded = tuple(name for name in confidence if name not in selected)
+    with_id_models = {
+        "all groups": config.model,
+        f"{len(selected)} groups": without_groups(config.model, excluded),
+    }
+    models = {name: without_ids(model) for name, model in with_id_models.items()}
     if with_ids:
-        judged |= {f"{name}, with ids": model for name, model in models.items()}
+        models |= {f"{name}, with ids": model for name, model in with_id_models.items()}
     rows: list[dict[str, Any]] = []
-    for place, (name, model) in enumerate(judged.items()):
-        ends = [0.3 + 0.7 * at / len(judged) for at in (place, place + 1)]
-        rows += measured(name, fit, model, holdout, portion(report, *ends))
-    return Selection(confidence, kept, holdout.protocol, tuple(rows))
+    for number, (name, model) in enumerate(models.items()):
+        start, end = (0.3 + 0.7 * done / len(models) for done in (number, number + 1))
+        rows += evaluate_on_holdout(name, fit, model, holdout, portion(report, start, end))
+    return Selection(confidence, selected, holdout.protocol, tuple(rows))
 
 
-def chosen_groups(
+def choose_groups(
     graph: "ItemGraph", config: "ModelConfig", keep: int, report: ProgressCallback | None = None
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """(confidence of each group, the surest first; the chosen ones)."""
+    """Learn which feature groups to keep.
+
+    Args:
+        graph: the graph to learn on.
+        config: the settings of the model.
+        keep: the number of groups.
+        report: takes the progress.
+
+    Returns:
+        The confidence of every group, the most confident first, and the chosen groups.
+    """
     from model.trainer import train
 
-    trained = train(graph, of_features_alone(config), keep_groups=keep, progress=report)
+    trained = train(graph, features_only(config), keep_groups=keep, progress=report)
     selector, names = trained.network.selector, [name for name, _ in trained.features.groups]
     assert selector is not None
-    sure = selector.confidence().tolist()
-    order = sorted(range(len(names)), key=lambda group: -sure[group])
-    return {names[g]: round(sure[g], 4) for g in order}, tuple(names[g] for g in selector.chosen().tolist())
+    confidence = selector.confidence().tolist()
+    order = sorted(range(len(names)), key=lambda group: -confidence[group])
+    chosen = tuple(names[group] for group in selector.chosen().tolist())
+    return {names[group]: round(confidence[group], 4) for group in order}, chosen
 
 
-def measured(
+def evaluate_on_holdout(
     name: str,
     graph: "ItemGraph",
     config: "ModelConfig",
     holdout: "HoldoutEvaluation",
     report: ProgressCallback | None = None,
 ) -> list[dict[str, Any]]:
-    """The hold-out's figures of a model."""
+    """Train a model and measure it on the hold-out.
+
+    Args:
+        name: the name of the model in the rows.
+        graph: the graph to train on.
+        config: the settings of the model.
+        holdout: the sessions to measure on.
+        report: takes the progress.
+    """
     from model.trainer import train
 
     embeddings = train(graph, config, progress=report).embeddings
@@ -107,15 +143,16 @@ def measured(
 
 
 def without_ids(config: "ModelConfig") -> "ModelConfig":
-    """The same model, told apart by features alone."""
+    """Return the settings of the same model without id embeddings."""
     features = config.features.model_copy(update={"id_min_events": NO_IDS})
     return config.model_copy(update={"features": features})
 
 
-def of_features_alone(config: "ModelConfig") -> "ModelConfig":
-    """The same model without ids, neighbours and means of likes: items are known by nothing but their own features.
+def features_only(config: "ModelConfig") -> "ModelConfig":
+    """Return the settings of the same model without ids, neighbours and long-tail averages.
 
-    By its neighbours' noise an item is told apart as well as by an id of its own, so that noise would be chosen.
+    An item can be recognised by its neighbours' features as well as by an id. With neighbours, the selection would
+    therefore prefer features whose noise identifies items.
     """
     from model.graph import EDGE_TYPES
 
@@ -124,8 +161,13 @@ def of_features_alone(config: "ModelConfig") -> "ModelConfig":
     return without_ids(config).model_copy(update={"propagation": edges, "tail": tail})
 
 
-def without(config: "ModelConfig", groups: tuple[str, ...]) -> "ModelConfig":
-    """The same model without some feature groups."""
+def without_groups(config: "ModelConfig", groups: tuple[str, ...]) -> "ModelConfig":
+    """Return the settings of the same model without some feature groups.
+
+    Args:
+        config: the settings of the model.
+        groups: the groups to leave out.
+    """
     features = config.features
     columns = tuple(column for column in features.columns if column not in groups)
     excluded = tuple(dict.fromkeys((*features.exclude, *groups)))

@@ -1,13 +1,14 @@
-"""`lightsage serve`: the published version over HTTP, as of now or as of a fixed time."""
+"""`lightsage serve`: serves the published version over HTTP, as of now or as of a fixed time."""
 
 import datetime as dt
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import finalize
 
-from jobs.config import load_config
+from jobs.config import Config, load_config
 from jobs.pipeline.evaluate import as_time
 from jobs.workspace.server_leases import Lease
 from jobs.workspace.workspace import Workspace
@@ -19,62 +20,45 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Clock = Callable[[dt.datetime], dt.datetime]
+"""From the version's as-of time to the time of requests that name none."""
+
 
 def serve(
     uri: str, config_path: Path | None, *, host: str, port: int, at: str | None, changes: Path | None = None
 ) -> int:
-    """Serve until a signal says stop; returns the exit code.
+    """Serve until a signal stops the server; returns the exit code.
 
     Args:
+        uri: the workspace.
+        config_path: the configuration file; None = the defaults.
+        host: the address to listen on.
+        port: the port to listen on; 0 = any free port.
         at: the time of requests that name none: None = now, "as-of" = the version's as-of time, else an ISO time.
         changes: the SQLite file of the live changes; None = `changes.sqlite` in the workspace.
 
     Raises:
-        AddressError: nothing can listen on that host and port.
-        NoVersionError, CorruptVersionError, IndexFolderError: there is nothing to serve.
+        AddressError: the server cannot listen on that host and port.
+        NoVersionError, CorruptVersionError, IndexFolderError: there is no version that can be served.
         ChangeLogError: the live changes cannot be read.
     """
-    from retrieval.api.app import Snapshot, Tokens, create_app
+    from retrieval.api.app import Tokens, create_app
     from retrieval.api.server import bind, create_server
     from retrieval.api.state import warm
-    from retrieval.index_folder import read_index
-    from retrieval.search.retriever import Retriever
 
     config, workspace = load_config(config_path), Workspace(uri)
-    sockets = bind(host, port)  # before the work
-    fixed = None if at in (None, "as-of") else as_time(str(at))
-
-    def clock(as_of: dt.datetime) -> dt.datetime:
-        return fixed or (as_of if at == "as-of" else dt.datetime.now(dt.UTC))
-
-    lease = Lease(workspace)
-
-    def load() -> "Snapshot":
-        # The checksums take a third of the time that reading the index takes (measured on 0.2 GB), and name the damage.
-        taken = workspace.current()
-        lease.take(taken)
-        try:
-            version = workspace.open(taken, verify=True, parts=("index",))
-            index = read_index(version.path / "index")
-            log.info("version %s, as of %s", version.name, index.as_of.isoformat())
-            if index.ads is not None:
-                _say_in_flight(index.ads, clock(index.as_of), index.as_of)
-            snapshot = Snapshot(version.name, index.as_of, Retriever.of(index, config.retrieval))
-        except BaseException:
-            lease.drop(taken)
-            raise
-        finalize(snapshot, lease.drop, taken).atexit = False
-        return snapshot
-
+    sockets = bind(host, port)  # first of all, because loading the version takes a while
+    clock, lease = _clock(at), Lease(workspace)
+    loader = _SnapshotLoader(workspace, lease, config, clock)
     try:
-        first = [load()]  # what is wrong with it must be said before a server starts
+        first = [loader.load()]  # a version that cannot be served is an error of the command, not of the server
         warm(first[0].retriever, clock(first[0].as_of))
     except BaseException:
         lease.end()
         raise
     tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN") or None, os.environ.get("LIGHTSAGE_READ_TOKEN") or None)
     app = create_app(
-        lambda: first.pop() if first else load(),
+        lambda: first.pop() if first else loader.load(),
         lease.current,
         config.serve,
         clock,
@@ -86,30 +70,70 @@ def serve(
     return 0 if server.started else 1
 
 
+class _SnapshotLoader:
+    """Loads the published version of a workspace, and holds a lease on it while it is in memory."""
+
+    def __init__(self, workspace: Workspace, lease: Lease, config: Config, clock: Clock) -> None:
+        self._workspace, self._lease, self._config, self._clock = workspace, lease, config, clock
+
+    def load(self) -> "Snapshot":
+        from retrieval.api.app import Snapshot
+        from retrieval.index_folder import read_index
+        from retrieval.search.retriever import Retriever
+
+        name = self._workspace.current()
+        self._lease.take(name)
+        try:
+            # Verifying the checksums takes a third of the time of reading the index (measured on 0.2 GB), and an
+            # error names the damaged file.
+            version = self._workspace.open(name, verify=True, parts=("index",))
+            index = read_index(version.path / "index")
+            log.info("version %s, as of %s", version.name, index.as_of.isoformat())
+            if index.ads is not None:
+                _log_ads_in_flight(index.ads, self._clock(index.as_of), index.as_of)
+            snapshot = Snapshot(version.name, index.as_of, Retriever.of(index, self._config.retrieval))
+        except BaseException:
+            self._lease.drop(name)
+            raise
+        finalize(snapshot, self._lease.drop, name).atexit = False
+        return snapshot
+
+
+def _clock(at: str | None) -> Clock:
+    if at is None:
+        return lambda _as_of: dt.datetime.now(dt.UTC)
+    if at == "as-of":
+        return lambda as_of: as_of
+    fixed = as_time(at)
+    return lambda _as_of: fixed
+
+
 def _change_log(path: Path | None, uri: str) -> "ChangeLog":
     from retrieval.live.change_log import MemoryChangeLog, SqliteChangeLog
 
     if path is None:
         log.warning(
-            "workspace %s is remote: live changes end with this server; keep them in a file with --changes", uri
+            "workspace %s is remote, so live changes are lost when this server stops; keep them in a local file with "
+            "--changes FILE",
+            uri,
         )
         return MemoryChangeLog()
     return SqliteChangeLog(path)
 
 
-def _say_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:
-    """How many ads can be answered with; none is what a historical version has now."""
+def _log_ads_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:
+    """Log how many ads can be shown, with a way out if there is none, as is usual for an old version."""
     from retrieval.times import microseconds
 
     n = ads.in_flight(microseconds(at))
-    said = f"{n:,} of {len(ads):,} ads are in flight at {at.isoformat(timespec='seconds')}"
+    message = f"{n:,} of {len(ads):,} ads are in flight at {at.isoformat(timespec='seconds')}"
     if n:
-        log.info(said)
+        log.info(message)
         return
     then = ads.in_flight(microseconds(as_of))
     way_out = (
-        f"serve the version as it would have been with --at as-of ({then:,} ads were in flight then)"
+        f"to serve the version as of its as-of time, when {then:,} ads were in flight, add --at as-of"
         if then
-        else "none was at the version's as-of time either: run again with the campaigns of today"
+        else "none was in flight at the version's as-of time either; build a version with current campaigns"
     )
-    log.warning("%s, so requests that name no other time get no result; %s", said, way_out)
+    log.warning("%s, so requests that name no other time get no results; %s", message, way_out)

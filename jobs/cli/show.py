@@ -1,4 +1,4 @@
-"""What the commands show on a terminal: quality tables and the results of a query."""
+"""What the commands print: tables of quality, of results and of versions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from jobs.nightly.versions import VersionInfo
 if TYPE_CHECKING:
     from jobs.cli.select_features import Selection
 
+# The columns of the quality table by protocol: (slice, metric, k).
 _COLUMNS = {
     "item": (("all", "HR", 20), ("all", "HR", 100), ("all", "MRR", 20), ("tail", "HR", 100), ("cold", "HR", 100)),
     "basket": (("all", "recall", 20), ("all", "recall", 100), ("tail", "recall", 100), ("cold", "recall", 100)),
@@ -20,7 +21,12 @@ _COLUMNS["session"] = _COLUMNS["item"]
 
 
 def print_quality(result: Mapping[str, Any], console: Console) -> None:
-    """REPORT.json as a table: a row a model, the best of each column bold, n below."""
+    """Print an evaluation as a table: one row per model, the best value of each column bold, and n in the last row.
+
+    Args:
+        result: the content of REPORT.json.
+        console: where to print.
+    """
     rows: Sequence[Mapping[str, Any]] = result["rows"]
     cells = {(row["model"], row["slice"], row["metric"], row["k"]): row for row in rows}
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -33,12 +39,12 @@ def print_quality(result: Mapping[str, Any], console: Console) -> None:
         table.add_column(f"{'' if part == 'all' else part + ' '}{metric}@{k}", justify="right")
     best = {c: max(((cells[m, *c]["value"] or 0) for m in models if (m, *c) in cells), default=0) for c in columns}
     for model in models:
-        shown = []
+        values = []
         for column in columns:
             row = cells.get((model, *column))
             text = "–" if row is None or row["value"] is None else f"{row['value']:.3f}"
-            shown.append(f"[bold]{text}[/bold]" if row and row["value"] == best[column] else text)
-        table.add_row(model, *shown)
+            values.append(f"[bold]{text}[/bold]" if row and row["value"] == best[column] else text)
+        table.add_row(model, *values)
     counts = [cells.get((models[0], *column), {}).get("n", 0) for column in columns]
     table.add_section()
     table.add_row("n", *(f"{n:,}" for n in counts))
@@ -46,19 +52,30 @@ def print_quality(result: Mapping[str, Any], console: Console) -> None:
 
 
 def print_selection(selection: "Selection", console: Console) -> None:
-    """The groups with their confidence, what is found with all and without the others, and how to leave those out."""
+    """Print the feature groups, the quality with and without the rejected ones, and the setting that excludes those.
+
+    Args:
+        selection: the outcome of `select-features`.
+        console: where to print.
+    """
     table = Table(title="feature groups", title_justify="left")
     for name in ("group", "confidence", ""):
         table.add_column(name, justify="right" if name == "confidence" else "left")
-    for group, sure in selection.confidence.items():
-        table.add_row(group, f"{sure:.2f}", "kept" if group in selection.kept else "")
+    for group, confidence in selection.confidence.items():
+        table.add_row(group, f"{confidence:.2f}", "kept" if group in selection.selected else "")
     console.print(table)
     print_quality({"rows": selection.rows, "protocol": selection.protocol, "as_of": "the hold-out"}, console)
     console.print(f"[model.features]\nexclude = {json.dumps(selection.excluded)}", markup=False, highlight=False)
 
 
 def print_results(title: str, results: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """The results of one query, a row an item."""
+    """Print the results of one query, one row per result.
+
+    Args:
+        title: the title of the table.
+        results: column to value of each result, best first.
+        console: where to print.
+    """
     table = Table(title=title, title_justify="left")
     for name in results[0] if results else ("no result",):
         table.add_column(name, justify="right" if name in {"rank", "score", "price"} else "left")
@@ -68,32 +85,43 @@ def print_results(title: str, results: Sequence[Mapping[str, Any]], console: Con
 
 
 def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
-    """A row a version, the published one marked."""
+    """Print one row per version; a dot marks the published one.
+
+    Args:
+        versions: the versions, oldest first.
+        console: where to print.
+    """
     table = Table()
     for name in ("", "version", "as of (UTC)", "built (UTC)", "items", "edges", "follows", "remarks"):
         table.add_column(name, justify="right" if name in {"items", "edges"} else "left")
-    for one in versions:
-        times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (one.as_of, one.created_at))
-        counts = ("" if count is None else f"{count:,}" for count in (one.items, one.edges))
-        remark = one.damage or (f"forced against: {', '.join(one.forced)}" if one.forced else "")
-        table.add_row("[bold]●[/bold]" if one.current else "", one.name, *times, *counts, one.parent or "", remark)
+    for version in versions:
+        times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (version.as_of, version.created_at))
+        counts = ("" if count is None else f"{count:,}" for count in (version.items, version.edges))
+        remark = version.damage or (f"published despite: {', '.join(version.forced)}" if version.forced else "")
+        dot = "[bold]●[/bold]" if version.current else ""
+        table.add_row(dot, version.name, *times, *counts, version.parent or "", remark)
     console.print(table)
 
 
-def print_diff(found: Mapping[str, Any], console: Console) -> None:
-    """What changed, the first version's figure and the second's beside each other."""
+def print_diff(comparison: Mapping[str, Any], console: Console) -> None:
+    """Print what changed between two versions, with the values of both beside each other.
+
+    Args:
+        comparison: the result of `jobs.nightly.versions.diff`.
+        console: where to print.
+    """
     table = Table(title="what changed", title_justify="left")
     table.add_column("")
-    for name in found["versions"]:
+    for name in comparison["versions"]:
         table.add_column(name, justify="right")
-    table.add_row("as of", *found["as_of"])
-    for key, pair in (found["settings"] | found["counts"]).items():
+    table.add_row("as of", *comparison["as_of"])
+    for key, pair in (comparison["settings"] | comparison["counts"]).items():
         table.add_row(key, *("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in pair))
     console.print(table)
     for kind in ("items", "ads"):
-        n = found[kind]
+        n = comparison[kind]
         console.print(f"{kind}: {n['both']:,} in both, {n['new']:,} new, {n['gone']:,} gone", highlight=False)
-    if found["neighbours_that_stay"] is not None:
-        console.print(f"of an item's 20 nearest {found['neighbours_that_stay']:.0%} stay", highlight=False)
-    if found["code_changed"]:
-        console.print("the code changed between them", highlight=False)
+    if (same := comparison["neighbours_that_stay"]) is not None:
+        console.print(f"{same:.0%} of an item's 20 nearest neighbours stayed the same", highlight=False)
+    if comparison["code_changed"]:
+        console.print("the code changed between the two versions", highlight=False)

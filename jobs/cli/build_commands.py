@@ -1,0 +1,122 @@
+"""The commands that build versions: `run`, `nightly`, and `ingest` and `forget` for stored days of events."""
+
+import argparse
+
+from jobs.cli.command import Command, ExitCode, add_tables, add_workspace, day, write_line
+from jobs.config import load_config
+from jobs.errors import InputNotFoundError
+from jobs.progress import StageProgress
+from jobs.workspace.workspace import Workspace
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--events", nargs="+", action="extend", metavar="PATH", help="files or folders of events")
+    parser.add_argument("--stored-days", action="store_true", help="instead of --events: use the days from `ingest`")
+    parser.add_argument("--graph", metavar="PATH", help="instead of all tables: a graph that was built on a cluster")
+    add_tables(parser)
+    add_workspace(parser)
+    parser.add_argument(
+        "--date", type=day, metavar="YYYY-MM-DD", help="last day to use; default: the day of the last event"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from jobs.pipeline.build import run
+from jobs.pipeline.inputs import RunInputs
+    from jobs.pipeline.days import days_uri
+
+    tables = (options.events, options.items, options.ads, options.date, options.stored_days or None)
+    if options.graph is not None and any(value is not None for value in tables):
+        raise InputNotFoundError(
+            "got --graph together with --events, --stored-days, --items, --ads or --date, which a graph already "
+            "contains; give --graph alone"
+        )
+    if options.graph is None and (options.events is not None) == options.stored_days:
+        raise InputNotFoundError("expected exactly one of --events, --stored-days and --graph; give one of them")
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    days = days_uri(workspace, config) if options.stored_days else None
+    inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
+    version = run(inputs, workspace, config, date=options.date, progress=StageProgress())
+    write_line(f"published {version.name} in {options.workspace}")
+    write_line(f"graph report: {version.path / 'graph' / 'report.html'}")
+    return ExitCode.OK
+
+
+def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--events", nargs="+", action="extend", required=True, metavar="PATH", help="files or folders of events"
+    )
+    parser.add_argument(
+        "--day",
+        type=day,
+        action="append",
+        metavar="YYYY-MM-DD",
+        help="a day that the events contain completely; default: every day in them",
+    )
+    add_workspace(parser)
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from jobs.pipeline.days import ingest
+
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    days = ingest(options.events, workspace, config, days=options.day, progress=StageProgress())
+    write_line(f"stored {', '.join(map(str, days))} in {options.workspace}")
+    return ExitCode.OK
+
+
+def _forget_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--user", nargs="+", action="extend", required=True, metavar="ID", help="ids from the column user_id"
+    )
+    add_workspace(parser)
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from jobs.pipeline.days import forget
+
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    deleted = forget(options.user, workspace, config, progress=StageProgress())
+    write_line(f"{deleted:,} sessions deleted from the stored days of {options.workspace}")
+    return ExitCode.OK
+
+
+def _nightly_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--date", type=day, required=True, metavar="YYYY-MM-DD", help="the day that has just ended")
+    parser.add_argument(
+        "--events",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="events of that day; {date} in a path is replaced by the date; default: the day was stored by `ingest`",
+    )
+    add_tables(parser)
+    add_workspace(parser)
+    parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    from jobs.nightly.nightly import NightInputs, nightly
+
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads)
+    night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
+    write_line(f"{night.outcome} {night.version} in {options.workspace}")
+    write_line(f"morning report: {options.workspace}/{night.folder}/report.html")
+    return ExitCode.OK
+
+
+COMMANDS = (
+    Command(
+        "run", "build a version from events (graph, model, index) and publish it", _run_arguments, _run, publishes=True
+    ),
+    Command("ingest", "store whole days of events for later builds", _ingest_arguments, _ingest),
+    Command("forget", "delete users from the stored days", _forget_arguments, _forget),
+    Command(
+        "nightly",
+        "build a version after each day, compare it with the published one, and publish it if it passes the gates",
+        _nightly_arguments,
+        _nightly,
+        publishes=True,
+    ),
+)

@@ -1,0 +1,108 @@
+"""What the commands share: the `Command` type, exit codes, types of arguments, flags, and printing."""
+
+import argparse
+import datetime as dt
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import NoReturn
+
+from jobs.config import Config, load_config
+from jobs.workspace.workspace import Version, Workspace
+
+
+class ExitCode(IntEnum):
+    """The exit codes of `lightsage`. Scripts depend on them."""
+
+    OK = 0
+    FAILED = 1  # something failed that is not the user's fault
+    WRONG_INPUT = 2  # the input or the command line is wrong
+    BUSY = 3  # another process is writing to the workspace
+    REFUSED = 4  # a nightly build did not pass its gates
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name, its line in `lightsage --help`, its flags, and the function that runs it.
+
+    `publishes` is set for commands that write a version: if one of them fails, its error says that the version served
+    before is still served.
+    """
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    publishes: bool = False
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser of command lines that shows the usage and ends with exit code 2 when a line is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.WRONG_INPUT, f"error: {message}\n")
+
+
+def add_workspace(parser: argparse.ArgumentParser) -> None:
+    """Add the flags --workspace and --config."""
+    parser.add_argument(
+        "--workspace", required=True, metavar="DIR", help="folder or URI in which versions are published"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; every key has a default")
+
+
+def add_tables(parser: argparse.ArgumentParser) -> None:
+    """Add the flags --items and --ads."""
+    parser.add_argument("--items", metavar="PATH", help="the item catalogue")
+    parser.add_argument("--ads", metavar="PATH", help="the ads; without this table, every item counts as advertised")
+
+
+def day(text: str) -> dt.date:
+    """Parse a day, YYYY-MM-DD."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a date as YYYY-MM-DD") from None
+
+
+def port(text: str) -> int:
+    """Parse a TCP port."""
+    if text.isdecimal() and int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected a port from 0 to 65535 (0 = any free port)")
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers within a range.
+
+    Args:
+        lowest: the least number that is accepted.
+        highest: the greatest number that is accepted.
+    """
+
+    def parse(text: str) -> int:
+        if text.isdecimal() and lowest <= int(text) <= highest:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {lowest} to {highest}")
+
+    return parse
+
+
+def open_version(options: argparse.Namespace, *parts: str) -> tuple[Version, Config]:
+    """Return the published version, whose named parts are checked against their checksums, and the configuration.
+
+    Args:
+        options: the command's options, with --workspace and --config.
+        *parts: the folders of the version that the command reads, such as "index".
+    """
+    return Workspace(options.workspace).open(verify=True, parts=parts), load_config(options.config)
+
+
+def write_line(line: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,13 @@
+"""What the tests of the commands share."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.jobs.conftest import Shop
+
+
+@pytest.fixture(scope="session")
+def popular_items(shop: Shop) -> list[str]:
+    """All items of the shop's index, those with the most events first."""
+    items = pq.read_table(shop.version / "index" / "items.parquet")
+    return items.sort_by([("events", "descending")])["item_id"].to_pylist()

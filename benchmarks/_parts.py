@@ -1,36 +1,45 @@
-"""Benchmarks of several parts: one is chosen, and its lines are printed and kept as they come."""
+"""Benchmarks of several parts: the command line names one, and its lines are shown and written as they come."""
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-Line = Callable[[str], None]
-Part = Callable[[argparse.Namespace, Line], None]
+from _page import add_threads, argument_parser, print_progress, write_page
+
+AddLine = Callable[[str], None]
+Part = Callable[[argparse.Namespace, AddLine], None]
 
 
-def parser(documentation: str | None, parts: Mapping[str, Part]) -> argparse.ArgumentParser:
-    """With the options that all of them have."""
-    options = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("part", choices=sorted(parts))
-    options.add_argument("--train", type=Path)
-    options.add_argument("--test", type=Path)
-    options.add_argument("--seeds", type=int, default=1)
-    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
-    options.add_argument("--output", type=Path)
-    return options
+def parts_parser(documentation: str | None, parts: Mapping[str, Part]) -> argparse.ArgumentParser:
+    """Return a parser with the options that all of these benchmarks have.
+
+    Args:
+        documentation: the docstring of the benchmark.
+        parts: the parts by name.
+    """
+    parser = argument_parser(documentation)
+    parser.add_argument("part", choices=sorted(parts))
+    parser.add_argument("--train", type=Path, help="training events")
+    parser.add_argument("--test", type=Path, help="test events")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings per model (default 1)")
+    add_threads(parser)
+    return parser
 
 
-def run(chosen: argparse.Namespace, parts: Mapping[str, Part]) -> int:
-    """Measure and print."""
+def run_part(options: argparse.Namespace, parts: Mapping[str, Part]) -> int:
+    """Run a part and print its lines; returns the exit code 0.
+
+    Args:
+        options: the parsed command line.
+        parts: the parts by name.
+    """
     lines: list[str] = []
 
-    def say(line: str) -> None:
+    def add_line(line: str) -> None:
         lines.append(line)
-        print(line, file=sys.stderr, flush=True)
-        if chosen.output:
-            chosen.output.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        print_progress(line)
+        write_page("\n".join([*lines, ""]), options.output)
 
-    parts[chosen.part](chosen, say)
+    parts[options.part](options, add_line)
     print("\n".join(lines))
     return 0

@@ -1,14 +1,13 @@
-"""Feature selection on a shop's features among copies, coarser ones and noise: learned, by permutation, by chance.
+"""Feature selection among a shop's features, copies of them and noise: learned, by permutation, and at random.
 
     python benchmarks/features.py --graph NAME=GRAPH [--graph …] [--keep 6] [--seeds 3] [--output TABLE.md]
 
-GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. The items table is widened to at least 40 groups:
-copies of its columns under other names, coarser versions, crosses, and columns whose values were dealt out anew. All
-models are without an id table, trained on `fit/` and judged on the hold-out, with the weights of the score that it
-chooses for the model with all groups; nothing here reads a test.
+GRAPH is a folder built by `benchmarks/quality` or `lightsage run`. The items table is widened to at least 40 groups:
+copies of its columns under other names, coarser versions, crosses, and columns with shuffled values (noise). All models
+have no id embeddings; they are trained on `fit/` and measured on the hold-out, with the weights of the score that the
+hold-out chooses for the model with all groups. No test is read.
 """
 
-import argparse
 import itertools
 import sys
 from collections.abc import Callable
@@ -18,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from _judge import TITLES, Judge, judge, shown
+from _holdout import TITLES, Measure, mean_cells, measure_on
+from _page import add_graphs, argument_parser, print_progress, publish, write_page
 from numpy.typing import NDArray
 
-from jobs.cli.select_features import chosen_groups, without, without_ids
+from jobs.cli.select_features import choose_groups, without_groups, without_ids
 from jobs.config import Config
 from jobs.pipeline.holdout import HoldoutEvaluation
 from model.config import ModelConfig, TrainConfig
@@ -41,26 +41,26 @@ BUCKETS = 32
 
 @dataclass(frozen=True)
 class Widened:
-    """A graph whose items have many feature groups; `source`: group → what it was made of, "" for noise."""
+    """A graph whose items have many feature groups; `source` maps each group to its origin, "" for noise."""
 
     graph: ItemGraph
     config: ModelConfig
     source: dict[str, str]
 
     def precision(self, chosen: tuple[str, ...]) -> float:
-        """The share of chosen groups that say something, each source counted once."""
+        """Share of the chosen groups that are informative; groups with the same source count once."""
         return len({self.source[name] for name in chosen} - {""}) / len(chosen)
 
-    def copied(self, chosen: tuple[str, ...]) -> int:
-        """How many of the chosen only repeat another one that was chosen, too."""
+    def repeated(self, chosen: tuple[str, ...]) -> int:
+        """Number of the chosen groups that only repeat another chosen group."""
         return sum(1 for name in chosen if self.source[name]) - len({self.source[name] for name in chosen} - {""})
 
 
-def widened(graph: ItemGraph, seed: int = 0) -> Widened:
-    """At least GROUPS groups from those that a shop's items have."""
+def widen(graph: ItemGraph, seed: int = 0) -> Widened:
+    """Derive at least GROUPS feature groups from those of a shop's items."""
     generator = np.random.default_rng(seed)
     items, source = graph.items, dict[str, str]()
-    codes = {name: coded(items[name]) for name in ("category", "brand", "price") if name in items.column_names}
+    codes = {name: level_codes(items[name]) for name in ("category", "brand", "price") if name in items.column_names}
     source |= {name: name for name in (*codes, *({"title"} & set(items.column_names)))}
     made = dict[str, NDArray[np.int64]]()
     for name, code in codes.items():
@@ -70,9 +70,9 @@ def widened(graph: ItemGraph, seed: int = 0) -> Widened:
         levels = max(2, round(float(np.sqrt(code.max() + 1))))
         made[f"coarse {name}"] = generator.integers(0, levels, int(code.max()) + 1)[code]
         source[f"coarse {name}"] = f"coarse {name}"
-    for one, other in itertools.combinations(codes, 2):
-        name = f"{one} x {other}"
-        made[name] = np.unique(codes[one] * (codes[other].max() + 1) + codes[other], return_inverse=True)[1]
+    for a, b in itertools.combinations(codes, 2):
+        name = f"{a} x {b}"
+        made[name] = np.unique(codes[a] * (codes[b].max() + 1) + codes[b], return_inverse=True)[1]
         source[name] = name
     for number in itertools.count(1):
         if len(source) >= GROUPS:
@@ -87,8 +87,8 @@ def widened(graph: ItemGraph, seed: int = 0) -> Widened:
     return Widened(replace(graph, items=items), without_ids(config), source)
 
 
-def coded(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """(N,) level numbers; of numbers their quantile's, and one of their own for what is absent."""
+def level_codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """(N,) codes of a column's levels; numbers are coded by quantile, and missing values have a code of their own."""
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         numbers = column.cast(pa.float64()).to_numpy()
         bounds = np.nanquantile(numbers, np.linspace(0, 1, BUCKETS + 1)[1:-1])
@@ -97,24 +97,24 @@ def coded(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return encoded.indices.to_numpy().astype(np.int64)
 
 
-def by_permutation(shop: Widened, whole: Trained, judge: Judge, config: ModelConfig, keep: int) -> tuple[str, ...]:
-    """The groups without whose order among the items a model of all loses most, HR@100 of all and tail."""
+def by_permutation(shop: Widened, full: Trained, measure: Measure, config: ModelConfig, keep: int) -> tuple[str, ...]:
+    """The groups whose permutation among the items costs a model of all groups most: HR@100 of all and of tail."""
     generator = np.random.default_rng(config.train.seed)
 
     def score(items: pa.Table) -> float:
-        cells = judge(embedded(whole, replace(shop.graph, items=items), config))
+        cells = measure(embed_items(full, replace(shop.graph, items=items), config))
         return float(np.nansum(cells[1:3]))
 
     loss = {}
     for name in shop.source:
-        place, column = shop.graph.items.column_names.index(name), shop.graph.items[name]
-        dealt = column.take(pa.array(generator.permutation(len(column))))
-        loss[name] = -score(shop.graph.items.set_column(place, name, dealt))
+        position, column = shop.graph.items.column_names.index(name), shop.graph.items[name]
+        shuffled = column.take(pa.array(generator.permutation(len(column))))
+        loss[name] = -score(shop.graph.items.set_column(position, name, shuffled))
     return tuple(sorted(loss, key=lambda name: -loss[name])[:keep])
 
 
-def embedded(trained: Trained, graph: ItemGraph, config: ModelConfig) -> Embeddings:
-    """A trained model on other items."""
+def embed_items(trained: Trained, graph: ItemGraph, config: ModelConfig) -> Embeddings:
+    """Embed the items of another graph with a trained model."""
     matrix = trained.features.transform(graph.items, graph.item_ids, np.zeros(graph.num_items, bool))
     neighbours = in_neighbours(graph, config.propagation)
     groups = no_groups()
@@ -124,27 +124,22 @@ def embedded(trained: Trained, graph: ItemGraph, config: ModelConfig) -> Embeddi
 
 
 def main() -> int:
-    """Select in each way, train with what was selected, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
-    options.add_argument("--keep", type=int, default=6)
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
+    """Select groups in every way, train with the selected groups and print the page."""
+    parser = argument_parser(__doc__)
+    add_graphs(parser, seeds=3)
+    parser.add_argument("--keep", type=int, default=6, help="groups to select (default 6)")
+    options = parser.parse_args()
     pages = ["# Feature selection", "", "`python benchmarks/features.py --graph NAME=GRAPH …`", ""]
-    for named in chosen.graph:
-        pages.append(page(named, chosen.keep, chosen.seeds, chosen.threads))
-        if chosen.output:
-            chosen.output.write_text("\n".join(pages), encoding="utf-8")
-    print("\n".join(pages))
-    return 0
+    for name_and_root in options.graph:
+        pages.append(page(name_and_root, options.keep, options.seeds, options.threads))
+        write_page("\n".join(pages), options.output)
+    return publish("\n".join(pages), options.output)
 
 
-def page(named: str, keep: int, seeds: int, threads: int) -> str:
-    """One shop's table."""
-    name, _, root = named.partition("=")
-    shop = widened(load_graph(Path(root), "fit", Path(root) / "tables" / "items"))
+def page(name_and_root: str, keep: int, seeds: int, threads: int) -> str:
+    """The table of one shop."""
+    name, _, root = name_and_root.partition("=")
+    shop = widen(load_graph(Path(root), "fit", Path(root) / "tables" / "items"))
     holdout = HoldoutEvaluation.load(Path(root), Config())
     assert holdout is not None
 
@@ -152,17 +147,17 @@ def page(named: str, keep: int, seeds: int, threads: int) -> str:
         return shop.config.model_copy(update={"train": TrainConfig(seed=seed, threads=threads)})
 
     every = tuple(shop.source)
-    whole = [train(shop.graph, config(seed)) for seed in range(seeds)]
-    cells = judge(holdout, whole[0].embeddings)
+    full_models = [train(shop.graph, config(seed)) for seed in range(seeds)]
+    measure = measure_on(holdout, full_models[0].embeddings)
 
-    def by_chance(seed: int) -> tuple[str, ...]:
+    def at_random(seed: int) -> tuple[str, ...]:
         return tuple(np.random.default_rng(seed).choice(list(every), keep, replace=False).tolist())
 
-    ways: dict[str, Callable[[int], tuple[str, ...]]] = {
+    methods: dict[str, Callable[[int], tuple[str, ...]]] = {
         "all groups": lambda _seed: every,
-        "learned": lambda seed: chosen_groups(shop.graph, config(seed), keep)[1],
-        "by permutation": lambda seed: by_permutation(shop, whole[seed], cells, config(seed), keep),
-        "by chance": by_chance,
+        "learned": lambda seed: choose_groups(shop.graph, config(seed), keep)[1],
+        "by permutation": lambda seed: by_permutation(shop, full_models[seed], measure, config(seed), keep),
+        "by chance": at_random,
     }
     lines = [
         f"## {name}: {keep} of {len(every)} groups",
@@ -170,17 +165,18 @@ def page(named: str, keep: int, seeds: int, threads: int) -> str:
         f"| choice | {TITLES} | precision | copies | chosen with the first seed |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
-    for way, choose in ways.items():
-        found = [choose(seed) for seed in range(seeds)]
+    for method, choose in methods.items():
+        selections = [choose(seed) for seed in range(seeds)]
         hits = []
-        for seed, kept in enumerate(found):
-            some = without(config(seed), tuple(group for group in every if group not in kept))
-            hits.append(cells((whole[seed] if kept == every else train(shop.graph, some)).embeddings))
-        precision = np.mean([shop.precision(kept) for kept in found])
-        copies = np.mean([shop.copied(kept) for kept in found])
-        names = "" if way == "all groups" else ", ".join(found[0])
-        lines.append(f"| {way} | {shown(hits)} | {precision:.2f} | {copies:.1f} | {names} |")
-        print(lines[-1], file=sys.stderr, flush=True)
+        for seed, selected in enumerate(selections):
+            reduced = without_groups(config(seed), tuple(group for group in every if group not in selected))
+            model = full_models[seed] if selected == every else train(shop.graph, reduced)
+            hits.append(measure(model.embeddings))
+        precision = np.mean([shop.precision(selected) for selected in selections])
+        copies = np.mean([shop.repeated(selected) for selected in selections])
+        names = "" if method == "all groups" else ", ".join(selections[0])
+        lines.append(f"| {method} | {mean_cells(hits)} | {precision:.2f} | {copies:.1f} | {names} |")
+        print_progress(lines[-1])
     return "\n".join([*lines, ""])
 
 

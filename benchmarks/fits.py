@@ -1,15 +1,15 @@
-"""What training a shop takes: the fit that the hold-out judges, with its judging, and the fit of everything.
+"""The cost of training on a shop: the model that is measured on the hold-out, and the final model on all events.
 
     python benchmarks/fits.py NAME=EVENTS[,ITEMS] … --work DIR [--seed 0] [--output docs/benchmarks/fits.md]
 
-The graph is built first and not counted (it stays in DIR). Defaults; torch takes the cores there are.
+The graph is built first and is not counted; it stays in DIR. Default settings; torch uses all cores.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from _measure import Meter, loop_seconds
+from _cost import Meter, loop_seconds
+from _page import argument_parser, print_progress, publish
 
 from jobs.config import Config
 from jobs.pipeline.graph_stage import build_graph
@@ -18,14 +18,13 @@ from jobs.pipeline.training import choose, fit_everything
 
 
 def main() -> int:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("shops", nargs="+", metavar="NAME=EVENTS[,ITEMS]")
-    options.add_argument("--work", type=Path, required=True)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
-    config = Config.model_validate({"model": {"train": {"seed": chosen.seed}}})
+    """Build the graphs, train, and print the page."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("shops", nargs="+", metavar="NAME=EVENTS[,ITEMS]")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the graphs")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    config = Config.model_validate({"model": {"train": {"seed": options.seed}}})
     lines = [
         "# What training takes",
         "",
@@ -34,31 +33,31 @@ def main() -> int:
         "| shop | choose: wall s | CPU s | fit: wall s | CPU s | together: wall s | peak GiB | a fixed loop s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for shop in chosen.shops:
+    for shop in options.shops:
         name, _, tables = shop.partition("=")
         events, _, items = tables.partition(",")
-        graph = chosen.work / f"graph-{name}"
+        graph = options.work / f"graph-{name}"
         if not (graph / "summary.json").exists():
-            print(f"{name}: graph …", file=sys.stderr, flush=True)
+            print_progress(f"{name}: graph …")
             build_graph(RunInputs((events,), items or None), graph, config, None, lambda *_: None)
-        print(f"{name}: training …", file=sys.stderr, flush=True)
+        print_progress(f"{name}: training …")
         before = loop_seconds()
         with Meter() as first:
-            picked = choose(graph, config, lambda *_: None)
+            choice = choose(graph, config, lambda *_: None)
         with Meter() as second:
-            fit_everything(graph, config, picked.record.share, lambda *_: None)
+            fit_everything(graph, config, choice.record.share, lambda *_: None)
         choosing, fitting = first.cost, second.cost
         lines.append(
             f"| {name} | {choosing.wall:.0f} | {choosing.cpu:.0f} | {fitting.wall:.0f} | {fitting.cpu:.0f} | "
             f"{choosing.wall + fitting.wall:.0f} | {max(choosing.python, fitting.python):.1f} | "
             f"{before:.1f}, then {loop_seconds():.1f} |"
         )
-    lines += ["", "The loop, 20 million additions in Python before and after, says how fast the host was."]
+    lines += [
+        "",
+        "The loop of 20 million additions in Python, run before and after, shows how fast the host was.",
+    ]
     text = "\n".join(lines) + "\n"
-    print(text)
-    if chosen.output:
-        chosen.output.write_text(text, encoding="utf-8")
-    return 0
+    return publish(text, options.output)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,31 @@
-"""Recall against queries per CPU-second: our two kinds of index, with their exact ranking, beside hnswlib and usearch.
+"""Recall against queries per CPU-second: LightSAGE's two index kinds compared with hnswlib and usearch.
 
     python benchmarks/index_frontier.py [--rows 250000] [--dim 64] [--output TABLE.md] [--picture PICTURE.png]
 
-On generated clustered vectors, or on a version's own with `--index WORKSPACE/versions/NAME/index`: queries are the
-items' query vectors. One thread, 100 neighbours by inner product, all in one run. Needs the extra `benchmark`.
+The vectors are generated in clusters, or are those of a version with `--index WORKSPACE/versions/NAME/index`. Queries
+are the query vectors of items. One thread, 100 neighbours by inner product; one run. Needs the extra `benchmark`.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import faiss
-import hnswlib
 import numpy as np
-from filters import generated
-from usearch.index import Index as Usearch
+from _page import argument_parser, print_progress, publish
+from filters import generate_catalogue
 
 from retrieval import topk
 from retrieval.ann.faiss_index import use_threads, with_bias
 from retrieval.ann.tuning import build
 from retrieval.catalogue.items import load_array
 from retrieval.config import RetrievalConfig
+
+if TYPE_CHECKING:
+    import hnswlib
+    from usearch.index import Index as Usearch
 
 K = 100
 SEED = 3
@@ -31,31 +34,30 @@ Search = Callable[[np.ndarray], np.ndarray]
 
 
 def main() -> int:
-    """Build, measure, print, draw."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=250_000)
-    options.add_argument("--dim", type=int, default=64)
-    options.add_argument("--queries", type=int, default=500)
-    options.add_argument("--index", type=Path)
-    options.add_argument("--output", type=Path)
-    options.add_argument("--picture", type=Path)
-    chosen = options.parse_args()
-    if chosen.index:
+    """Build the indexes, measure, draw the picture and print the page."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--rows", type=int, default=250_000)
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    if options.index:
         names = ("query", "item", "bias")
-        query, item, bias = (np.asarray(load_array(chosen.index / f"{name}.npy")) for name in names)
+        query, item, bias = (np.asarray(load_array(options.index / f"{name}.npy")) for name in names)
         item, query = with_bias(item, bias), with_bias(query, np.ones(len(query), np.float32))
     else:
-        catalogue = generated(chosen.rows, chosen.dim)
+        catalogue = generate_catalogue(options.rows, options.dim)
         query, item = catalogue.query, catalogue.item
-    rows = np.random.default_rng(SEED).choice(len(query), min(chosen.queries, len(query)), replace=False)
+    rows = np.random.default_rng(SEED).choice(len(query), min(options.queries, len(query)), replace=False)
     queries = np.ascontiguousarray(query[rows])
     truth = topk.search(queries, item, K).rows.reshape(-1, K)
     lines, curves = [], dict[str, list[Point]]()
-    for name, (seconds, points) in peers(item, query).items():
-        curves[name] = [(setting, *measured(search, queries, truth)) for setting, search in points]
+    for name, (seconds, points) in build_indexes(item, query).items():
+        curves[name] = [(setting, *measure(search, queries, truth)) for setting, search in points]
         for setting, recall, rate in curves[name]:
             lines.append(f"| {name} | {setting} | {recall:.3f} | {rate:,.0f} | {seconds:.0f} |")
-            print(lines[-1], file=sys.stderr, flush=True)
+            print_progress(lines[-1])
     page = "\n".join(
         [
             "# The index beside others",
@@ -68,52 +70,52 @@ def main() -> int:
             "",
         ]
     )
-    if chosen.output:
-        chosen.output.write_text(page, encoding="utf-8")
-    if chosen.picture:
-        draw(curves, chosen.picture)
-    print(page)
-    return 0
+    if options.picture:
+        draw(curves, options.picture)
+    return publish(page, options.output)
 
 
-def peers(item: np.ndarray, query: np.ndarray) -> dict[str, tuple[float, Iterator[tuple[str, Search]]]]:
-    """Index → (seconds to build, settings)."""
-    found: dict[str, tuple[float, Iterator[tuple[str, Search]]]] = {}
+def build_indexes(item: np.ndarray, query: np.ndarray) -> dict[str, tuple[float, Iterator[tuple[str, Search]]]]:
+    """By index, the seconds of the build, and the settings to measure."""
+    import hnswlib
+    from usearch.index import Index as Usearch
+
+    indexes: dict[str, tuple[float, Iterator[tuple[str, Search]]]] = {}
     everything = np.arange(len(item), dtype=np.int64)
     for kind, name in (("ivf_sq8", "LightSAGE, IVF-SQ8"), ("ivf_pq4", "LightSAGE, IVF-PQ4 fast scan")):
         began = time.perf_counter()
         config = RetrievalConfig(exact_below=0, index_kinds=(kind,), tuning_queries=100)
         ann, _ = build(item, query, everything, config)
-        found[name] = (time.perf_counter() - began, ours(ann.index, ann.parameters, item))
+        indexes[name] = (time.perf_counter() - began, ours(ann.index, ann.parameters, item))
     began = time.perf_counter()
     graph = hnswlib.Index(space="ip", dim=item.shape[1])
     graph.init_index(len(item), M=16, ef_construction=200)
     graph.add_items(item)
     graph.set_num_threads(1)
-    found["hnswlib, M 16"] = (time.perf_counter() - began, by_ef(graph))
+    indexes["hnswlib, M 16"] = (time.perf_counter() - began, by_ef(graph))
     began = time.perf_counter()
-    other = Usearch(ndim=item.shape[1], metric="ip", dtype="i8", connectivity=16, expansion_add=200)
-    other.add(everything, item)
-    found["usearch, M 16, 8 bits, ranked exactly"] = (time.perf_counter() - began, by_expansion(other, item))
+    usearch = Usearch(ndim=item.shape[1], metric="ip", dtype="i8", connectivity=16, expansion_add=200)
+    usearch.add(everything, item)
+    indexes["usearch, M 16, 8 bits, ranked exactly"] = (time.perf_counter() - began, by_expansion(usearch, item))
     use_threads(1)
-    return found
+    return indexes
 
 
 def ours(index: faiss.Index, parameters: dict[str, int], item: np.ndarray) -> Iterator[tuple[str, Search]]:
-    """nprobe from a quarter of the tuned one to four times as much."""
+    """LightSAGE with nprobe from a quarter to four times the tuned value."""
     shortlist = parameters["shortlist"]
     for share in (0.25, 0.5, 1.0, 2.0, 4.0):
         nprobe = max(1, round(share * parameters["nprobe"]))
-        given = faiss.SearchParametersIVF(nprobe=nprobe)
+        settings = faiss.SearchParametersIVF(nprobe=nprobe)
 
-        def search(vector: np.ndarray, given: faiss.SearchParametersIVF = given) -> np.ndarray:
-            return ranked(index.search(vector[None], shortlist * K, params=given)[1][0], vector, item)
+        def search(vector: np.ndarray, settings: faiss.SearchParametersIVF = settings) -> np.ndarray:
+            return rank_exactly(index.search(vector[None], shortlist * K, params=settings)[1][0], vector, item)
 
         yield f"nprobe {nprobe}, shortlist {shortlist}", search
 
 
-def by_ef(graph: hnswlib.Index) -> Iterator[tuple[str, Search]]:
-    """Ever wider search."""
+def by_ef(graph: "hnswlib.Index") -> Iterator[tuple[str, Search]]:
+    """hnswlib with ever wider search."""
     for ef in (100, 150, 200, 300, 500, 800):
 
         def search(vector: np.ndarray, ef: int = ef) -> np.ndarray:
@@ -123,37 +125,37 @@ def by_ef(graph: hnswlib.Index) -> Iterator[tuple[str, Search]]:
         yield f"ef {ef}", search
 
 
-def by_expansion(index: Usearch, item: np.ndarray) -> Iterator[tuple[str, Search]]:
-    """Ever wider search; three times the rows, ranked exactly, as eight bits misplace some."""
+def by_expansion(index: "Usearch", item: np.ndarray) -> Iterator[tuple[str, Search]]:
+    """usearch with ever wider search; three times the rows, ranked exactly, since eight bits misplace some."""
     for expansion in (300, 500, 800, 1200):
 
         def search(vector: np.ndarray, expansion: int = expansion) -> np.ndarray:
             index.expansion_search = expansion
-            return ranked(index.search(vector, 3 * K, threads=1).keys.astype(np.int64), vector, item)
+            return rank_exactly(index.search(vector, 3 * K, threads=1).keys.astype(np.int64), vector, item)
 
         yield f"expansion {expansion}", search
 
 
-def ranked(rows: np.ndarray, vector: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """The best K of a shortlist."""
+def rank_exactly(rows: np.ndarray, vector: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """The best K rows of a shortlist by exact scores."""
     rows = rows[rows >= 0]
     score = item[rows] @ vector
     return rows[np.argpartition(-score, K - 1)[:K]] if len(rows) > K else rows
 
 
-def measured(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """(recall, queries per CPU-second)."""
+def measure(search: Search, queries: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Recall and queries per CPU-second."""
     for vector in queries[:20]:
         search(vector)
     began = time.thread_time()
-    found = [search(vector) for vector in queries]
+    results = [search(vector) for vector in queries]
     spent = time.thread_time() - began
-    recall = float(np.mean([np.isin(true, rows).mean() for true, rows in zip(truth, found, strict=True)]))
+    recall = float(np.mean([np.isin(true, rows).mean() for true, rows in zip(truth, results, strict=True)]))
     return recall, len(queries) / spent
 
 
 def draw(curves: dict[str, list[Point]], path: Path) -> None:
-    """Recall to the right, speed upwards."""
+    """Draw queries per CPU-second against recall."""
     import matplotlib
 
     matplotlib.use("agg")

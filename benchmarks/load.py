@@ -1,10 +1,11 @@
-"""The API under load over real sockets: CPU a request beyond the search itself, latencies, a soak with reloads.
+"""The API under load over real sockets: latency, CPU per request within and beyond the search, and a soak test.
 
     python benchmarks/load.py --work DIR [--rows 1000000] [--connections 16] [--seconds 60] [--soak MINUTES]
         [--output TABLE.md]
 
-A generated catalogue with a million advertised items (64 dimensions, 30 edges an item, ads that run in some countries)
-is served by `lightsage`'s own server in a process of its own; clients keep connections open and wait for each answer.
+The catalogue is generated: a million advertised items, 64 dimensions, 30 edges per item, and ads that run in some
+countries. `lightsage`'s own server serves it in a process of its own. Each client keeps a connection open and sends the
+next request when the last is answered.
 """
 
 import argparse
@@ -27,8 +28,9 @@ import httpx
 import numpy as np
 import psutil
 import pyarrow as pa
-from _measure import loop_seconds
-from filters import AS_OF, generated
+from _cost import loop_seconds
+from _page import argument_parser, print_progress, publish
+from filters import AS_OF, generate_catalogue
 
 from retrieval.api.app import Snapshot, Tokens, create_app
 from retrieval.api.server import create_server
@@ -47,69 +49,64 @@ TOKEN = "load"
 
 
 def main() -> int:
-    """Build or read the index, serve it, load it, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=1_000_000)
-    options.add_argument("--work", type=Path, required=True, help="where the index is kept")
-    options.add_argument("--connections", type=int, default=16)
-    options.add_argument("--seconds", type=float, default=60.0)
-    options.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="then, with reloads and changes")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
-    folder = chosen.work / f"index-{chosen.rows}"
+    """Build or read the index, serve it, measure every load and print the page."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the index")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="add a soak test with reloads")
+    options = parser.parse_args()
+    folder = options.work / f"index-{options.rows}"
     if not (folder / "meta.json").exists():
-        catalogue = generated(chosen.rows, 64)
-        contents = IndexContents(catalogue, edges(chosen.rows), ads(catalogue), AS_OF)
-        build_index(folder, contents, progress=say_progress)
+        catalogue = generate_catalogue(options.rows, 64)
+        contents = IndexContents(catalogue, edges(options.rows), ads(catalogue), AS_OF)
+        build_index(folder, contents, progress=show_progress)
     parent, child = get_context("spawn").Pipe()
-    given = (folder, chosen.work / "changes.sqlite", child)
-    server = get_context("spawn").Process(target=serve, args=given, daemon=True)
+    arguments = (folder, options.work / "changes.sqlite", child)
+    server = get_context("spawn").Process(target=serve, args=arguments, daemon=True)
     server.start()
     url = parent.recv()
     process = psutil.Process(server.pid)
-    items = [f"i{row:07d}" for row in np.random.default_rng(5).integers(0, chosen.rows, 5000)]
+    items = [f"i{row:07d}" for row in np.random.default_rng(5).integers(0, options.rows, 5000)]
     lines = [
         "# The API under load",
         "",
         f"`python benchmarks/load.py --work DIR --soak 10 --output …`, on {os.cpu_count()} cores.",
         "",
-        f"{chosen.rows:,} items with an ad each, k = {K}, reasons off. *Search*: what finds the candidates, direct "
-        "neighbours too, and ranks them "
-        "while the load lasts; *beyond it*: all else, from the socket to the answer. CPU is that of the whole server "
-        "process; the clients share its cores, so that both cost more than they would alone.",
+        f"{options.rows:,} items with an ad each, k = {K}, reasons off. *Search*: the CPU of finding candidates, with "
+        "direct neighbours, and of ranking them; *beyond it*: that of all else, from the socket to the answer. CPU is "
+        "of the whole server process. The clients run on the same cores, so both cost more than they would alone.",
         "",
         "| eligible | index | plan | requests/s | p50 ms | p99 ms | not 200 | CPU µs a request | search | beyond it |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for country, eligible in (("AB", "10%"), ("AC", "60%"), ("AA", "100%")):
         bodies = requests(items, country)
-        found = on_a_core(loaded(url, bodies, chosen.connections, chosen.seconds, process, parent))
-        lines.append(row(eligible, found))
-        print(lines[-1], file=sys.stderr, flush=True)
-    lines.append(row("an empty app", nothing_served(chosen, requests(items, "AA"))))
+        result = on_a_core(apply_load(url, bodies, options.connections, options.seconds, process, parent))
+        lines.append(row(eligible, result))
+        print_progress(lines[-1])
+    lines.append(row("an empty app", load_on_empty_app(options, requests(items, "AA"))))
     lines += [
         "",
-        f"{chosen.connections} connections, each load held for {chosen.seconds:g} s. How fast this host was: a loop in "
-        f"Python of 20 million additions took {loop_seconds():.1f} s beside nothing else.",
+        f"{options.connections} connections, {options.seconds:g} s per load. The speed of this host: a loop of 20 "
+        f"million additions in Python took {loop_seconds():.1f} s with nothing else running.",
     ]
-    if chosen.soak:
+    if options.soak:
         bodies = requests(items, "AB")
-        lines += ["", *soaked(url, bodies, chosen, process, parent)]
+        lines += ["", *soak_test(url, bodies, options, process, parent)]
     page = "\n".join(lines) + "\n"
-    if chosen.output:
-        chosen.output.write_text(page, encoding="utf-8")
-    print(page)
     server.terminate()
-    return 0
+    return publish(page, options.output)
 
 
 def requests(items: list[str], country: str) -> list[bytes]:
-    """Bodies."""
+    """The bodies of the requests, one per item."""
     return [json.dumps({"items": [item], "k": K, "country": country, "reasons": False}).encode() for item in items]
 
 
 def edges(n: int, per_item: int = 30) -> Edges:
-    """Edges of three types to items nearby."""
+    """Edges of three types to items that are close by number."""
     rng = np.random.default_rng(3)
     indptr = np.arange(0, n * per_item + 1, per_item, dtype=np.int64)
     dst = (np.repeat(np.arange(n), per_item) + rng.integers(1, 400, n * per_item)) % n
@@ -119,17 +116,17 @@ def edges(n: int, per_item: int = 30) -> Edges:
 
 
 def ads(catalogue: Catalogue) -> pa.Table:
-    """An ad an item: a tenth of them runs in AB, six tenths in AC, all in AA."""
+    """One ad per item: a tenth of them run in AB, six tenths in AC, all in AA."""
     draw = np.random.default_rng(2).random(catalogue.n_rows)
     ids = pa.array(catalogue.item_ids, pa.string())
-    places = (["AA", "AB", "AC"], ["AA", "AC"], ["AA"])
-    countries = pa.array([places[(one >= 0.1) + (one >= 0.6)] for one in draw.tolist()])
+    countries_by_draw = (["AA", "AB", "AC"], ["AA", "AC"], ["AA"])
+    countries = pa.array([countries_by_draw[(value >= 0.1) + (value >= 0.6)] for value in draw.tolist()])
     campaigns = pa.array([f"c{row % 1000}" for row in range(catalogue.n_rows)])
     return pa.table({"ad_id": ids, "item_id": ids, "campaign_id": campaigns, "countries": countries})
 
 
 def serve(folder: Path, changes: Path, pipe: Connection) -> None:
-    """The server's process: as `lightsage serve` runs it, plus a door for what is measured inside."""
+    """Run the server as `lightsage serve` does; a pipe publishes versions and asks for the cost of searches."""
     changes.unlink(missing_ok=True)
     name = ["v0"]
 
@@ -146,36 +143,36 @@ def serve(folder: Path, changes: Path, pipe: Connection) -> None:
         Tokens(write=TOKEN),
     )
     server = create_server(app, port=0, on_listening=pipe.send)
-    spent = timed()
+    cost = measure_searches()
 
     def listen() -> None:
         while True:
             try:
-                asked, what = pipe.recv()
+                command, argument = pipe.recv()
             except EOFError:  # the load is over
                 return
-            if asked == "spent":
-                pipe.send(dict(spent))
+            if command == "cost":
+                pipe.send(dict(cost))
             else:
-                name[0] = what
+                name[0] = argument
 
     threading.Thread(target=listen, daemon=True).start()
     server.run()
 
 
-def nothing_served(chosen: argparse.Namespace, bodies: list[bytes]) -> dict[str, Any]:
-    """The same load on the same server with an app that always answers the same: what the socket costs alone."""
+def load_on_empty_app(options: argparse.Namespace, bodies: list[bytes]) -> dict[str, Any]:
+    """Put the same load on an app that always gives the same answer: the cost of the socket alone."""
     parent, child = get_context("spawn").Pipe()
-    server = get_context("spawn").Process(target=serve_nothing, args=(child,), daemon=True)
+    server = get_context("spawn").Process(target=serve_empty_app, args=(child,), daemon=True)
     server.start()
     process = psutil.Process(server.pid)
-    found = on_a_core(loaded(parent.recv(), bodies, chosen.connections, 5.0, process, parent))
+    result = on_a_core(apply_load(parent.recv(), bodies, options.connections, 5.0, process, parent))
     server.terminate()
-    return found
+    return result
 
 
-def serve_nothing(pipe: Connection) -> None:
-    """A process that answers every request with an answer of the usual size."""
+def serve_empty_app(pipe: Connection) -> None:
+    """Answer every request with the same body of the usual size."""
     result = {"rank": 10, "item_id": "i0000000", "ad_id": "i0000000", "score": 0.123456, "reason": None}
     answer = json.dumps({"version": "v0", "asked": K, "returned": K, "results": [result] * K}).encode()
 
@@ -198,47 +195,49 @@ def serve_nothing(pipe: Connection) -> None:
     create_server(app, port=0, on_listening=pipe.send).run()  # type: ignore[arg-type]
 
 
-def timed() -> dict[str, Any]:
-    """CPU seconds and number of the searches from now on, and what the last one was; sums that grow."""
-    found: dict[str, Any] = {"seconds": 0.0, "searches": 0, "index": "", "plan": ""}
+def measure_searches() -> dict[str, Any]:
+    """Return a record of all searches from now on: their CPU seconds and number, and the index and plan of the last."""
+    record: dict[str, Any] = {"seconds": 0.0, "searches": 0, "index": "", "plan": ""}
     prepare, best = EmbeddingRanker.prepare, SearchPlanner.search
 
-    def asked(self: EmbeddingRanker, views: Rows) -> PreparedQuery:
-        found["seconds"] -= time.thread_time()
+    def measured_prepare(self: EmbeddingRanker, views: Rows) -> PreparedQuery:
+        record["seconds"] -= time.thread_time()
         prepared = prepare(self, views)
-        found["seconds"] += time.thread_time()
+        record["seconds"] += time.thread_time()
         return prepared
 
-    def searched(self: SearchPlanner, *given: Any, **more: Any) -> Any:
-        found["seconds"] -= time.thread_time()
-        picked = best(self, *given, **more)
-        found["seconds"] += time.thread_time()
-        found["searches"] += 1
+    def measured_best(self: SearchPlanner, *args: Any, **kwargs: Any) -> Any:
+        record["seconds"] -= time.thread_time()
+        selection = best(self, *args, **kwargs)
+        record["seconds"] += time.thread_time()
+        record["searches"] += 1
         assert self.ann is not None
-        found["index"], found["plan"] = f"{self.ann.kind}, recall@100 {self.ann.recall:.3f}", picked[1]
-        return picked
+        record["index"], record["plan"] = f"{self.ann.kind}, recall@100 {self.ann.recall:.3f}", selection[1]
+        return selection
 
-    EmbeddingRanker.prepare, SearchPlanner.search = asked, searched  # type: ignore[method-assign]
-    return found
+    EmbeddingRanker.prepare, SearchPlanner.search = measured_prepare, measured_best  # type: ignore[method-assign]
+    return record
 
 
 class Polling(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    """Never sleeps: a server must not pay for waking clients up, who are on other hosts in earnest."""
+    """A selector that never sleeps, so that the server does not pay for waking the clients."""
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """What is ready now."""
-        found: list[Any] = super().select(0)
-        return found
+        """Return the events that are ready now."""
+        ready: list[Any] = super().select(0)
+        return ready
 
 
 def on_a_core(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """Run clients that keep a core busy."""
+    """Run clients that keep one core busy."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(Polling())) as runner:
         return runner.run(work)
 
 
-async def client(url: str, bodies: list[bytes], until: float, taken: list[float], wrong: list[int], seed: int) -> None:
-    """One connection that asks as soon as it is answered."""
+async def client(
+    url: str, bodies: list[bytes], until: float, latencies: list[float], wrong: list[int], seed: int
+) -> None:
+    """One connection that sends its next request as soon as the last is answered."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     draw = random.Random(seed)
@@ -249,96 +248,96 @@ async def client(url: str, bodies: list[bytes], until: float, taken: list[float]
         header = await reader.readuntil(b"\r\n\r\n")
         length = int(header.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         await reader.readexactly(length)
-        taken.append(time.perf_counter() - began)
+        latencies.append(time.perf_counter() - began)
         if not header.startswith(b"HTTP/1.1 200"):
             wrong.append(int(header.split()[1]))
     writer.close()
 
 
-async def loaded(
+async def apply_load(
     url: str, bodies: list[bytes], connections: int, seconds: float, process: psutil.Process, pipe: Connection
 ) -> dict[str, Any]:
-    """Latencies, and CPU of the server a request."""
+    """Apply a load; returns latencies, and the server's CPU per request."""
 
-    def searched() -> dict[str, Any]:
-        pipe.send(("spent", None))
+    def search_cost() -> dict[str, Any]:
+        pipe.send(("cost", None))
         return dict(pipe.recv())
 
     await asyncio.gather(*(client(url, bodies, time.perf_counter() + 3, [], [], n) for n in range(connections)))
-    taken, wrong = list[float](), list[int]()
-    search = searched()
+    latencies, wrong = list[float](), list[int]()
+    search = search_cost()
     before, began = sum(process.cpu_times()[:2]), time.perf_counter()
     until = began + seconds
-    await asyncio.gather(*(client(url, bodies, until, taken, wrong, n) for n in range(connections)))
+    await asyncio.gather(*(client(url, bodies, until, latencies, wrong, n) for n in range(connections)))
     wall, cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - before
-    now, (p50, p99) = searched(), np.percentile(taken, [50, 99])
+    now, (p50, p99) = search_cost(), np.percentile(latencies, [50, 99])
     return now | {
         "search": 1e6 * (now["seconds"] - search["seconds"]) / max(1, now["searches"] - search["searches"]),
         "connections": connections,
         "seconds": wall,
-        "requests": len(taken),
-        "rate": len(taken) / wall,
+        "requests": len(latencies),
+        "rate": len(latencies) / wall,
         "p50": 1e3 * p50,
         "p99": 1e3 * p99,
-        "cpu": 1e6 * cpu / len(taken),
+        "cpu": 1e6 * cpu / len(latencies),
         "wrong": len(wrong),
     }
 
 
-def row(eligible: str, found: dict[str, Any]) -> str:
-    """A line of the table."""
+def row(eligible: str, result: dict[str, Any]) -> str:
+    """One row of the table."""
     return (
-        f"| {eligible} | {found['index']} | {found['plan']} | {found['rate']:,.0f} | {found['p50']:.1f} "
-        f"| {found['p99']:.1f} | {found['wrong']} | {found['cpu']:.0f} | {found['search']:.0f} "
-        f"| {found['cpu'] - found['search']:.0f} |"
+        f"| {eligible} | {result['index']} | {result['plan']} | {result['rate']:,.0f} | {result['p50']:.1f} "
+        f"| {result['p99']:.1f} | {result['wrong']} | {result['cpu']:.0f} | {result['search']:.0f} "
+        f"| {result['cpu'] - result['search']:.0f} |"
     )
 
 
-def soaked(
-    url: str, bodies: list[bytes], chosen: argparse.Namespace, process: psutil.Process, pipe: Connection
+def soak_test(
+    url: str, bodies: list[bytes], options: argparse.Namespace, process: psutil.Process, pipe: Connection
 ) -> list[str]:
-    """Minutes of load with a reload every 30 seconds and a change every second: failures, and memory by minute."""
+    """Apply a load for minutes with reloads and live changes; returns the failures and the memory by minute."""
     stop = threading.Event()
     memory, changed, reloads = list[str](), [0, 0], [0]
 
     def disturb() -> None:
         headers, draw = {"Authorization": f"Bearer {TOKEN}"}, random.Random(0)
-        with httpx.Client(base_url=url, timeout=30, headers=headers) as own:
+        with httpx.Client(base_url=url, timeout=30, headers=headers) as http:
             second = 0
             while not stop.wait(1.0):
                 second += 1
                 status = "paused" if second % 2 else "active"
                 body = {"version": second, "status": status}
-                answer = own.patch(f"/v1/ads/i{draw.randrange(chosen.rows):07d}", json=body)
+                answer = http.patch(f"/v1/ads/i{draw.randrange(options.rows):07d}", json=body)
                 changed[0] += 1
                 changed[1] += answer.status_code != 200
                 if second % 30 == 0:
                     reloads[0] += 1
                     pipe.send(("publish", f"v{reloads[0]}"))
-                if second % 60 == 29:  # just before another version comes, when the last one has long been taken over
-                    memory.append(f"{anonymous(process.pid) / 2**30:.2f}")
+                if second % 60 == 29:  # just before the next version, long after the last one was loaded
+                    memory.append(f"{anonymous_memory(process.pid) / 2**30:.2f}")
 
     threading.Thread(target=disturb, daemon=True).start()
-    found = on_a_core(loaded(url, bodies, chosen.connections, 60 * chosen.soak, process, pipe))
+    result = on_a_core(apply_load(url, bodies, options.connections, 60 * options.soak, process, pipe))
     stop.set()
-    served = httpx.get(f"{url}/v1/version").json()["version"]
+    version = httpx.get(f"{url}/v1/version").json()["version"]
     return [
-        f"Soak of {chosen.soak:g} minutes: {reloads[0]} reloads (served at the end: {served}), {changed[0]} live "
-        f"changes ({changed[1]} refused), {found['requests']:,} requests, {found['wrong']} not answered with 200, "
-        f"p99 {found['p99']:.1f} ms. Anonymous memory by minute, GiB, before every "
+        f"Soak of {options.soak:g} minutes: {reloads[0]} reloads (served at the end: {version}), {changed[0]} live "
+        f"changes ({changed[1]} refused), {result['requests']:,} requests, {result['wrong']} not answered with 200, "
+        f"p99 {result['p99']:.1f} ms. Anonymous memory by minute, GiB, before every "
         f"other reload: {', '.join(memory)}.",
     ]
 
 
-def anonymous(pid: int) -> int:
-    """Bytes of memory that no file stands behind."""
+def anonymous_memory(pid: int) -> int:
+    """Memory of a process in bytes that is not mapped from files."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
-def say_progress(message: str, share: float) -> None:
-    """To the terminal."""
-    print(f"{share:4.0%} {message}", file=sys.stderr, flush=True)
+def show_progress(message: str, share: float) -> None:
+    """Show the progress of building the index."""
+    print_progress(f"{share:4.0%} {message}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Prefixes of a Matryoshka embedding beside embeddings trained at that size and a PCA rotation of a plain one.
+"""Prefixes of Matryoshka embeddings compared with embeddings trained at that size, and with a PCA of plain ones.
 
     python benchmarks/matryoshka.py --graph NAME=GRAPH [--graph …] [--seeds 2] [--threads 2] [--output TABLE.md]
 
-GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. Models are trained on `fit/` and judged on the
-hold-out, each with weights of the score of its own; nothing here reads a test.
+GRAPH is a folder built by `benchmarks/quality` or `lightsage run`. Models are trained on `fit/` and measured on the
+hold-out, each with the weights of the score that the hold-out chooses for it. No test is read.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semantic_ids import CELLS, Shop, seeded, shown
+from _holdout import CELLS, mean_cells, measure_on
+from _page import add_graphs, argument_parser, print_progress, publish, write_page
+from semantic_ids import Shop, seeded
 
 from model.embeddings import Embeddings
 from model.trainer import train
@@ -25,24 +25,19 @@ PREFIXES = (16, 32, 64, 128)
 
 
 def main() -> int:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
-    options.add_argument("--seeds", type=int, default=2)
-    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
+    """Train all models, measure them and print the page."""
+    parser = argument_parser(__doc__)
+    add_graphs(parser, seeds=2)
+    options = parser.parse_args()
     pages = ["# Matryoshka embeddings", "", "`python benchmarks/matryoshka.py --graph NAME=GRAPH …`", ""]
-    for named in chosen.graph:
-        pages += table(Shop.of(named), chosen.seeds, chosen.threads)
-        if chosen.output:
-            chosen.output.write_text("\n".join(pages), encoding="utf-8")
-    print("\n".join(pages))
-    return 0
+    for name_and_root in options.graph:
+        pages += table(Shop.of(name_and_root), options.seeds, options.threads)
+        write_page("\n".join(pages), options.output)
+    return publish("\n".join(pages), options.output)
 
 
 def table(shop: Shop, seeds: int, threads: int) -> list[str]:
-    """One shop's."""
+    """The table of one shop."""
     lines = [
         f"## {shop.name}",
         "",
@@ -53,37 +48,44 @@ def table(shop: Shop, seeds: int, threads: int) -> list[str]:
     def trained(seed: int, **sections: Any) -> Embeddings:
         return train(shop.graph, seeded(seed, threads, **{"members": 1} | sections)).embeddings
 
-    def add(name: str, dim: int, found: list[Embeddings], own: float | None = None) -> float:
-        cells = np.mean([shop.cells(embeddings) for embeddings in found], axis=0)
-        hits = float(np.mean(cells[: CELLS.index(("all", "HR", 100)) + 1]))
-        share = "" if own is None else f"{hits / own:.3f}"
-        lines.append(f"| {name} | {dim} | {shown(cells)} | {share} |")
-        print(shop.name, lines[-1], file=sys.stderr, flush=True)
+    def add(name: str, dim: int, embeddings: list[Embeddings], reference: float | None = None) -> float:
+        runs = [measure_on(shop.holdout, one)(one) for one in embeddings]
+        hits = float(np.mean(np.mean(runs, axis=0)[: CELLS.index(("all", "HR", 100)) + 1]))
+        share = "" if reference is None else f"{hits / reference:.3f}"
+        lines.append(f"| {name} | {dim} | {mean_cells(runs)} | {share} |")
+        print_progress(f"{shop.name} {lines[-1]}")
         return hits
 
     add("released", 192, [train(shop.graph, seeded(seed, threads)).embeddings for seed in range(seeds)])
     plain = [trained(seed, dim=DIM) for seed in range(seeds)]
-    whole = add("plain", DIM, plain)
+    plain_hits = add("plain", DIM, plain)
     nested = [trained(seed, dim=DIM, matryoshka=PREFIXES) for seed in range(seeds)]
-    add("Matryoshka", DIM, nested, whole)
+    add("Matryoshka", DIM, nested, plain_hits)
     for dim in PREFIXES:
-        own = add("trained at that size", dim, [trained(seed, dim=dim) for seed in range(seeds)])
-        add("Matryoshka prefix", dim, [cut(one, lambda v, dim=dim: unit_prefix(v, dim)) for one in nested], own)
-        add("PCA of the plain one", dim, [cut(one, principal(one.item, dim)) for one in plain], own)
+        trained_hits = add("trained at that size", dim, [trained(seed, dim=dim) for seed in range(seeds)])
+        add(
+            "Matryoshka prefix",
+            dim,
+            [shorten(one, lambda v, dim=dim: unit_prefix(v, dim)) for one in nested],
+            trained_hits,
+        )
+        add("PCA of the plain one", dim, [shorten(one, principal(one.item, dim)) for one in plain], trained_hits)
     return [*lines, ""]
 
 
-def cut(embeddings: Embeddings, shorten: Callable[[Floats], Floats]) -> Embeddings:
-    """Embeddings whose vectors are unit_prefix."""
-    query, item, own = (shorten(np.asarray(v)) for v in (embeddings.query, embeddings.item, embeddings.item_unaveraged))
-    return Embeddings(embeddings.item_ids, query, item, embeddings.tail_rows, own, embeddings.prior)
+def shorten(embeddings: Embeddings, cut: Callable[[Floats], Floats]) -> Embeddings:
+    """Embeddings whose vectors are cut to fewer dimensions."""
+    query, item, unaveraged = (
+        cut(np.asarray(v)) for v in (embeddings.query, embeddings.item, embeddings.item_unaveraged)
+    )
+    return Embeddings(embeddings.item_ids, query, item, embeddings.tail_rows, unaveraged, embeddings.prior)
 
 
 def principal(vectors: Floats, dim: int) -> Callable[[Floats], Floats]:
-    """Turns vectors to the principal axes of these, and keeps the first."""
+    """A function that projects vectors onto the first principal axes of these."""
     _, axes = np.linalg.eigh(vectors.T @ vectors)
-    turn = np.ascontiguousarray(axes[:, ::-1][:, :dim], np.float32)
-    return lambda given: unit_prefix(given @ turn, dim)
+    projection = np.ascontiguousarray(axes[:, ::-1][:, :dim], np.float32)
+    return lambda v: unit_prefix(v @ projection, dim)
 
 
 if __name__ == "__main__":

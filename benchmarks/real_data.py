@@ -1,13 +1,11 @@
-"""Runs the whole job on public data sets and writes one table of what came out.
+"""Builds and evaluates a version of each public data set, with the default settings.
 
     python benchmarks/real_data.py DATA [--only yoochoose …] [--output docs/real-data.md]
 
-DATA holds a folder for each of yoochoose, diginetica, rees46, completejourney and trivago, in the project's input
-tables (docs/real-data.md says which files). Every set runs with the defaults, in processes of its own, one after
-the other.
+DATA has one folder per data set (yoochoose, diginetica, rees46, completejourney, trivago) with its input tables;
+docs/real-data.md names the files. The data sets run one after the other, each in processes of its own.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -18,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from _page import argument_parser, print_progress, publish, write_page
+
 from jobs.progress import memory_bytes
 
 TYPES = ("strong_click", "swing", "co_search")
@@ -26,7 +26,7 @@ TRAIN, TEST = "train_events.parquet", "test_events.parquet"
 
 @dataclass(frozen=True)
 class Dataset:
-    """One public data set: its event files, and the protocol that its test events allow."""
+    """One public data set: its event files, and the protocol that suits its test events."""
 
     name: str
     source: str
@@ -52,7 +52,7 @@ DATASETS = (
 
 @dataclass
 class Outcome:
-    """What one data set came to."""
+    """The outcome of one data set."""
 
     dataset: Dataset
     summary: dict[str, Any]
@@ -63,25 +63,22 @@ class Outcome:
 
 
 def main() -> int:
-    """Run, measure, write."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("data", type=Path)
-    options.add_argument("--only", nargs="+", choices=[d.name for d in DATASETS])
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
+    """Run every data set and write the page."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--only", nargs="+", choices=[d.name for d in DATASETS])
+    options = parser.parse_args()
     outcomes = []
     for dataset in DATASETS:
-        if chosen.only is None or dataset.name in chosen.only:
-            print(f"{dataset.name} …", file=sys.stderr, flush=True)
-            outcomes.append(measure(dataset, chosen.data / dataset.name))
-            if chosen.output:  # after each, so that a failure further on loses nothing
-                chosen.output.write_text(render(outcomes), encoding="utf-8")
-    print(render(outcomes))
-    return 0
+        if options.only is None or dataset.name in options.only:
+            print_progress(f"{dataset.name} …")
+            outcomes.append(measure(dataset, options.data / dataset.name))
+            write_page(render(outcomes), options.output)  # a later failure loses nothing
+    return publish(render(outcomes), options.output)
 
 
 def measure(dataset: Dataset, folder: Path) -> Outcome:
-    """Run one data set in a fresh workspace and evaluate what came out."""
+    """Build a version in a new workspace and evaluate it."""
     with tempfile.TemporaryDirectory(prefix=f"lightsage-{dataset.name}-") as scratch:
         workspace = Path(scratch) / "workspace"
         tables = [
@@ -96,18 +93,18 @@ def measure(dataset: Dataset, folder: Path) -> Outcome:
         summary = json.loads((workspace / "versions" / version / "graph" / "summary.json").read_text())
         outcome = Outcome(dataset, summary, seconds, peak)
         if dataset.protocol:
-            base = ("evaluate", "--workspace", workspace, "--events", folder / TEST, "--protocol", dataset.protocol)
+            evaluate = ("evaluate", "--workspace", workspace, "--events", folder / TEST, "--protocol", dataset.protocol)
             report = Path(scratch) / "report.json"
-            command(*base, "--baselines", "--output", report)
+            command(*evaluate, "--baselines", "--output", report)
             outcome.quality = json.loads(report.read_text())["rows"]
             if (folder / "ads.parquet").exists():
-                command(*base, "--baselines", "--ads-only", "--output", report)
+                command(*evaluate, "--baselines", "--ads-only", "--output", report)
                 outcome.ads = json.loads(report.read_text())["rows"]
         return outcome
 
 
 def command(*arguments: object) -> tuple[float, float]:
-    """Run `lightsage` with these arguments: wall seconds, and GiB of memory that all its processes held together."""
+    """Run `lightsage` with these arguments; returns wall seconds and the peak memory of all its processes in GiB."""
     began, peak = time.perf_counter(), 0
     process = subprocess.Popen(
         [Path(sys.executable).with_name("lightsage"), *map(str, arguments)], stdout=subprocess.DEVNULL
@@ -121,19 +118,19 @@ def command(*arguments: object) -> tuple[float, float]:
 
 
 def render(outcomes: list[Outcome]) -> str:
-    """The page: what was built, then quality beside the counting peers."""
+    """The page: the builds, then the quality beside the baselines."""
     lines = [
         "# Real data",
         "",
-        "The whole job on public data sets, with the defaults. Repeat it with",
+        "A version of each public data set, built and evaluated with the default settings. Repeat it with",
         "",
         "    .venv/bin/python benchmarks/real_data.py DATA --output docs/real-data.md",
         "",
-        "where `DATA` holds a folder a set with `train_events.parquet` and `test_events.parquet` (trivago:",
-        "`events.parquet` and `impression_events.parquet`), and `items.parquet` and `ads.parquet` where the set",
-        "has them, in the columns of the input tables. The split is by time; the test is read by this command alone.",
-        f"Measured on {os.cpu_count()} cores. Baselines have fixed settings here; beside tuned peers: "
-        "[quality](quality.md).",
+        "where `DATA` has one folder per data set with `train_events.parquet` and `test_events.parquet` (trivago:",
+        "`events.parquet` and `impression_events.parquet`) and, if the set has them, `items.parquet` and `ads.parquet`",
+        "in the columns of the [input tables](input.md). Training and test events are split by time; nothing else",
+        f"reads the test. Measured on {os.cpu_count()} cores. The baselines have fixed settings; [quality](quality.md)",
+        "compares tuned ones. The [glossary](glossary.md) explains the columns and models.",
         "",
         *(f"- **{o.dataset.name}**: {o.dataset.source}" for o in outcomes),
         "",
@@ -160,21 +157,21 @@ def render(outcomes: list[Outcome]) -> str:
 
 
 def quality(rows: list[dict[str, Any]]) -> list[str]:
-    """One table: a row a model, the bootstrap interval of our own, and the n of each column."""
+    """One table: a row per model, the bootstrap interval of LightSAGE, and the n of each column."""
     shown = [r for r in rows if r["value"] is not None and r["metric"] != "skipped"]
     columns = list(dict.fromkeys((r["slice"], r["metric"], r["k"]) for r in shown))
     cell = {(r["model"], r["slice"], r["metric"], r["k"]): r for r in rows}
     names = [f"{'' if part == 'all' else part + ' '}{metric}@{k}" for part, metric, k in columns]
     lines = [f"| model | {' | '.join(names)} |", f"|---|{'---:|' * len(columns)}"]
     for model in dict.fromkeys(r["model"] for r in rows):
-        found = [cell[model, *c]["value"] for c in columns]
-        values = ["–" if value is None else f"{value:.3f}" for value in found]
-        lines.append(f"| {model} | {' | '.join(values)} |")
+        values = [cell[model, *c]["value"] for c in columns]
+        texts = ["–" if value is None else f"{value:.3f}" for value in values]
+        lines.append(f"| {model} | {' | '.join(texts)} |")
     first = rows[0]["model"]
-    found = [cell[first, *c] for c in columns]
-    spans = ["" if r["low"] is None else f"{r['low']:.3f}–{r['high']:.3f}" for r in found]
+    ours = [cell[first, *c] for c in columns]
+    spans = ["" if r["low"] is None else f"{r['low']:.3f}–{r['high']:.3f}" for r in ours]
     lines.append(f"| *{first}, 95%* | {' | '.join(spans)} |")
-    counts = [f"{r['n']:,}" for r in found]
+    counts = [f"{r['n']:,}" for r in ours]
     lines.append(f"| *n* | {' | '.join(counts)} |")
     return lines
 

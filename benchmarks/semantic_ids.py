@@ -1,12 +1,13 @@
-"""Semantic IDs: what a bottleneck of codes keeps of the model, beside codes made afterwards, and what codes are for.
+"""Semantic IDs: how much of a model's quality a bottleneck of codes keeps, and uses of the codes.
 
     python benchmarks/semantic_ids.py --graph NAME=GRAPH [--graph …] [--seeds 3] [--shapes 4x64 8x256]
         [--parts gap groups features] [--output TABLE.md]
 
-GRAPH is a folder that `benchmarks/quality` or `lightsage run` built. Models are trained on `fit/` and judged on the
-hold-out; nothing here reads a test. *Gap kept*: (L_low − L) / (L_low − L_up), L the loss of the hold-out's pairs under
-a softmax over the whole catalogue, with hard codes; low: without content features, up: not quantised; no id table.
-Hits of all models of a table are counted with the weights of the score that the hold-out chooses for its first row.
+GRAPH is a folder built by `benchmarks/quality` or `lightsage run`. Models are trained on `fit/` and measured on the
+hold-out. No test is read. *Gap kept*: (L_low − L) / (L_low − L_up), where L is the loss of the hold-out's pairs under a
+softmax over the whole catalogue with hard codes, L_low that of a model without content features, and L_up that of a
+model that is not quantised; none has id embeddings. All models of a table have the weights of the score that the
+hold-out chooses for the first row.
 """
 
 import argparse
@@ -22,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
-from _judge import TITLES, Judge, judge, shown
+from _holdout import TITLES, Measure, mean_cells, measure_on
+from _page import add_graphs, argument_parser, print_progress, publish, write_page
 from numpy.typing import NDArray
 
-from jobs.cli.select_features import without, without_ids
-from jobs.cli.semantic_ids import learned_codes, prefix_columns
+from jobs.cli.select_features import without_groups, without_ids
+from jobs.cli.semantic_ids import learn_codes, prefix_columns
 from jobs.config import Config
 from jobs.pipeline.holdout import HoldoutEvaluation
 from model.config import ModelConfig
@@ -41,8 +43,8 @@ from model.trainer import train
 Codes = NDArray[np.int64]
 CONTENT = ("category", "brand", "price", "title", "embedding")
 PAIRS = 4096
-PART = 512
-WAYS: dict[str, dict[str, Any]] = {
+BLOCK = 512
+METHODS: dict[str, dict[str, Any]] = {
     "straight-through": {"mode": "ste", "simvq": False},
     "straight-through, SimVQ": {"mode": "ste", "simvq": True},
     "Gumbel, temperature 1": {"mode": "gumbel", "simvq": False, "initial_temperature": 1.0},
@@ -53,137 +55,137 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Shop:
-    """A graph's `fit/` and its hold-out."""
+    """The `fit/` graph of a shop and its hold-out."""
 
     name: str
     graph: ItemGraph
     holdout: HoldoutEvaluation
 
     @classmethod
-    def of(cls, named: str) -> "Shop":
-        """From NAME=GRAPH."""
-        name, _, root = named.partition("=")
+    def of(cls, name_and_root: str) -> "Shop":
+        """Load a shop from NAME=GRAPH."""
+        name, _, root = name_and_root.partition("=")
         holdout = HoldoutEvaluation.load(Path(root), Config())
         assert holdout is not None
         items = Path(root) / "tables" / "items"
         return cls(name, load_graph(Path(root), "fit", items if items.exists() else None), holdout)
 
     def loss(self, query: NDArray[np.float32], item: NDArray[np.float32], config: ModelConfig) -> float:
-        """Mean negative log-likelihood of hold-out pairs, a softmax over the catalogue for each member."""
+        """Mean negative log-likelihood of hold-out pairs under a softmax over the catalogue, over all members."""
         pairs = self.holdout.pairs
-        some = np.random.default_rng(0).permutation(np.flatnonzero(pairs.findable))[:PAIRS]
-        rows = torch.from_numpy(pairs.queries.last[pairs.query[some]])
-        target = torch.from_numpy(pairs.target[some])
+        sample = np.random.default_rng(0).permutation(np.flatnonzero(pairs.findable))[:PAIRS]
+        rows = torch.from_numpy(pairs.queries.last[pairs.query[sample]])
+        target = torch.from_numpy(pairs.target[sample])
         parts = [torch.from_numpy(np.asarray(v)).chunk(config.members, dim=1) for v in (query, item)]
         total = 0.0
-        for asked, candidates in zip(*parts, strict=True):
-            for a in range(0, len(some), PART):
-                mine = rows[a : a + PART]
-                logits = asked[mine] @ candidates.T * (config.members / config.loss.temperature)
-                logits[torch.arange(len(mine)), mine] = -torch.inf
-                total += float(F.cross_entropy(logits, target[a : a + PART], reduction="sum"))
-        return total / len(some) / config.members
+        for queries, candidates in zip(*parts, strict=True):
+            for a in range(0, len(sample), BLOCK):
+                viewed = rows[a : a + BLOCK]
+                logits = queries[viewed] @ candidates.T * (config.members / config.loss.temperature)
+                logits[torch.arange(len(viewed)), viewed] = -torch.inf
+                total += float(F.cross_entropy(logits, target[a : a + BLOCK], reduction="sum"))
+        return total / len(sample) / config.members
 
 
 def main() -> int:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--shapes", nargs="+", default=["4x64", "8x256"], metavar="LEVELSxSIZE")
-    options.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=list(PARTS))
-    options.add_argument("--threads", type=int, default=0, help="of torch (default: as many as cores)")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
+    """Run the parts for every graph and print the page."""
+    parser = argument_parser(__doc__)
+    add_graphs(parser, seeds=3)
+    parser.add_argument("--shapes", nargs="+", default=["4x64", "8x256"], metavar="LEVELSxSIZE")
+    parser.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=list(PARTS))
+    options = parser.parse_args()
     pages = ["# Semantic IDs", "", "`python benchmarks/semantic_ids.py --graph NAME=GRAPH …`", ""]
-    for named in chosen.graph:
-        shop = Shop.of(named)
-        for part in chosen.parts:
-            pages += PARTS[part](shop, chosen)
-            if chosen.output:
-                chosen.output.write_text("\n".join(pages), encoding="utf-8")
-    print("\n".join(pages))
-    return 0
+    for name_and_root in options.graph:
+        shop = Shop.of(name_and_root)
+        for part in options.parts:
+            pages += PARTS[part](shop, options)
+            write_page("\n".join(pages), options.output)
+    return publish("\n".join(pages), options.output)
 
 
 def seeded(seed: int, threads: int, **sections: Any) -> ModelConfig:
-    """The defaults, but for these."""
+    """The default settings, changed by these sections."""
     return ModelConfig.model_validate(sections | {"train": {"seed": seed, "threads": threads}})
 
 
-def gap(shop: Shop, chosen: argparse.Namespace) -> list[str]:
-    """What is kept, by way and shape."""
+def gap(shop: Shop, options: argparse.Namespace) -> list[str]:
+    """The table of the gap kept, by method and shape."""
     low, up, plain = [], [], []
-    for seed in range(chosen.seeds):
-        config = without_ids(seeded(seed, chosen.threads))
-        nothing = train(shop.graph, without(config, CONTENT)).embeddings
-        low.append(shop.loss(nothing.query, nothing.item, config))
+    for seed in range(options.seeds):
+        config = without_ids(seeded(seed, options.threads))
+        without_content = train(shop.graph, without_groups(config, CONTENT)).embeddings
+        low.append(shop.loss(without_content.query, without_content.item, config))
         plain.append(train(shop.graph, config).embeddings)
         up.append(shop.loss(plain[-1].query, plain[-1].item, config))
-    wide = np.mean(low) - np.mean(up)
-    cells = judge(shop.holdout, plain[0])
+    gap_size = np.mean(low) - np.mean(up)
+    measure = measure_on(shop.holdout, plain[0])
     lines = [
-        f"## {shop.name}: what is kept",
+        f"## {shop.name}: gap kept",
         "",
-        f"Loss without content {np.mean(low):.3f}, not quantised {np.mean(up):.3f}; {chosen.seeds} seeds, of which the "
-        f"gap is {wide / max(np.std(low) + np.std(up), 1e-9):.0f} standard deviations.",
+        f"Loss without content {np.mean(low):.3f}, not quantised {np.mean(up):.3f}; {options.seeds} seeds; the gap "
+        f"is {gap_size / max(np.std(low) + np.std(up), 1e-9):.0f} standard deviations.",
         "",
         f"| codes | loss | gap kept | {TITLES} | used | perplexity | collisions |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        f"| not quantised | {np.mean(up):.3f} | 1 | {shown([cells(p) for p in plain])} | | | |",
+        f"| not quantised | {np.mean(up):.3f} | 1 | {mean_cells([measure(p) for p in plain])} | | | |",
     ]
 
-    def add(name: str, found: list[tuple[float, list[float], dict[str, Any]]]) -> None:
-        losses = np.array([loss for loss, _, _ in found])
-        kept = (np.mean(low) - losses) / wide
-        use = [[np.min(f["usage"]), np.min(f["perplexity"]), f["collisions"]] for _, _, f in found]
-        hits = shown([hits for _, hits, _ in found])
+    def add(name: str, runs: list[tuple[float, list[float], dict[str, Any]]]) -> None:
+        losses = np.array([loss for loss, _, _ in runs])
+        share = (np.mean(low) - losses) / gap_size
+        use = [[np.min(f["usage"]), np.min(f["perplexity"]), f["collisions"]] for _, _, f in runs]
+        hits = mean_cells([hits for _, hits, _ in runs])
         lines.append(
-            f"| {name} | {losses.mean():.3f} | {kept.mean():.3f} ± {kept.std():.3f} | {hits} | "
+            f"| {name} | {losses.mean():.3f} | {share.mean():.3f} ± {share.std():.3f} | {hits} | "
             f"{' | '.join(f'{value:.2f}' for value in np.mean(use, axis=0))} |"
         )
-        print(lines[-1], file=sys.stderr, flush=True)
+        print_progress(lines[-1])
 
-    for shape in chosen.shapes:
+    for shape in options.shapes:
         levels, size = map(int, shape.split("x"))
-        add(f"{shape}, k-means afterwards", [afterwards(shop, cells, p, levels, size, s) for s, p in enumerate(plain)])
-        for way, settings in WAYS.items():
-            found = []
-            for seed in range(chosen.seeds):
+        add(
+            f"{shape}, k-means afterwards",
+            [k_means_codes(shop, measure, p, levels, size, s) for s, p in enumerate(plain)],
+        )
+        for method, settings in METHODS.items():
+            runs = []
+            for seed in range(options.seeds):
                 quantised = {"levels": levels, "size": size} | settings
-                config = without_ids(seeded(seed, chosen.threads, semantic_ids=quantised))
+                config = without_ids(seeded(seed, options.threads, semantic_ids=quantised))
                 trained = train(shop.graph, config)
-                mine = trained.embeddings
-                loss = shop.loss(mine.query, mine.item, config)
-                found.append((loss, cells(mine), code_usage(semantic_ids(trained.network, trained.encoder), size)))
-            add(f"{shape}, {way}", found)
+                embeddings = trained.embeddings
+                loss = shop.loss(embeddings.query, embeddings.item, config)
+                runs.append(
+                    (loss, measure(embeddings), code_usage(semantic_ids(trained.network, trained.encoder), size))
+                )
+            add(f"{shape}, {method}", runs)
     return [*lines, ""]
 
 
-def afterwards(
-    shop: Shop, cells: Judge, plain: Embeddings, levels: int, size: int, seed: int
+def k_means_codes(
+    shop: Shop, measure: Measure, plain: Embeddings, levels: int, size: int, seed: int
 ) -> tuple[float, list[float], dict[str, Any]]:
-    """Residual k-means of a finished model's item vectors: the free baseline."""
+    """Residual k-means of a finished model's item vectors: a baseline without training."""
     config, item = ModelConfig(), torch.from_numpy(np.asarray(plain.item))
-    left, codes = item.clone(), []
+    residual, codes = item.clone(), []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        some = torch.randperm(len(item))[: 256 * size]
+        sample = torch.randperm(len(item))[: 256 * size]
         for _ in range(levels):
-            centres = k_means(left[some], size)
-            codes.append(squared_distances(left, centres).argmin(dim=1))
-            left = left - centres[codes[-1]]
-    parts = F.normalize((item - left).view(len(item), config.members, -1), dim=2)
+            centres = k_means(residual[sample], size)
+            codes.append(squared_distances(residual, centres).argmin(dim=1))
+            residual = residual - centres[codes[-1]]
+    parts = F.normalize((item - residual).view(len(item), config.members, -1), dim=2)
     quantised = (parts.reshape(item.shape) / config.members**0.5).numpy()
-    own = quantised[plain.tail_rows]
-    again = Embeddings(plain.item_ids, plain.query, quantised, plain.tail_rows, own, plain.prior)
-    found = code_usage(torch.stack(codes, dim=1).numpy(), size)
-    return shop.loss(plain.query, quantised, config), cells(again), found
+    unaveraged = quantised[plain.tail_rows]
+    embeddings = Embeddings(plain.item_ids, plain.query, quantised, plain.tail_rows, unaveraged, plain.prior)
+    usage = code_usage(torch.stack(codes, dim=1).numpy(), size)
+    return shop.loss(plain.query, quantised, config), measure(embeddings), usage
 
 
-def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:
-    """Tail items that share a mean in training, grouped in several ways."""
-    levels, size = map(int, chosen.shapes[0].split("x"))
+def groups(shop: Shop, options: argparse.Namespace) -> list[str]:
+    """The table of ways to group the tail items that share a mean in training."""
+    levels, size = map(int, options.shapes[0].split("x"))
     lines = [
         f"## {shop.name}: groups of the tail",
         "",
@@ -191,37 +193,37 @@ def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:
         "|---|---:|---:|---:|---:|---:|",
     ]
 
-    plain = [train(shop.graph, seeded(seed, chosen.threads)).embeddings for seed in range(chosen.seeds)]
-    cells = judge(shop.holdout, plain[0])
+    plain = [train(shop.graph, seeded(seed, options.threads)).embeddings for seed in range(options.seeds)]
+    measure = measure_on(shop.holdout, plain[0])
 
     def add(name: str, group: Callable[[int], Callable[..., TailGroups]] | None, **tail: Any) -> None:
-        found, counts = [], [0]
-        for seed in range(chosen.seeds):
-            config = seeded(seed, chosen.threads, tail=tail)
+        runs, counts = [], [0]
+        for seed in range(options.seeds):
+            config = seeded(seed, options.threads, tail=tail)
             if group is None:
-                found.append(cells(train(shop.graph, config).embeddings if tail else plain[seed]))
+                runs.append(measure(train(shop.graph, config).embeddings if tail else plain[seed]))
                 continue
-            made = group(seed)
-            with patch("model.trainer.group_tail", made):
-                found.append(cells(train(shop.graph, config).embeddings))
-            counts.append(made().count)
+            grouping = group(seed)
+            with patch("model.trainer.group_tail", grouping):
+                runs.append(measure(train(shop.graph, config).embeddings))
+            counts.append(grouping().count)
         count = f"{max(counts):,}" if max(counts) else ""
-        lines.append(f"| {name} | {count} | {shown(found)} |")
-        print(lines[-1], file=sys.stderr, flush=True)
+        lines.append(f"| {name} | {count} | {mean_cells(runs)} |")
+        print_progress(lines[-1])
 
     add("similarity, at most 2 (the default)", None)
     add("nothing", None, enabled=False)
     learned = {
-        seed: learned_codes(shop.graph, seeded(seed, chosen.threads), levels, size).astype(np.int64)
-        for seed in range(chosen.seeds)
+        seed: learn_codes(shop.graph, seeded(seed, options.threads), levels, size).astype(np.int64)
+        for seed in range(options.seeds)
     }
     for evidence in (4, 10, 30):
 
         def by_prefix(seed: int, evidence: int = evidence) -> Callable[..., TailGroups]:
             rows = np.flatnonzero(shop.graph.is_tail)
-            return fixed(rows, prefix_groups(learned[seed], shop.graph.events, rows, evidence))
+            return constant_groups(rows, prefix_groups(learned[seed], shop.graph.events, rows, evidence))
 
-        add(f"prefixes of {chosen.shapes[0]} codes with {evidence} events", by_prefix)
+        add(f"prefixes of {options.shapes[0]} codes with {evidence} events", by_prefix)
     add(
         "k-means of the default's vectors, as many groups as with 10 events",
         lambda seed: by_k_means(shop, plain[seed], learned[seed], seed),
@@ -231,59 +233,59 @@ def groups(shop: Shop, chosen: argparse.Namespace) -> list[str]:
     return [*lines, ""]
 
 
-def fixed(rows: NDArray[np.int64], group: NDArray[np.int64]) -> Callable[..., TailGroups]:
-    """What stands for `group_tail`."""
-    made = TailGroups(rows, group, int(group.max()) + 1)
-    return lambda *_: made
+def constant_groups(rows: NDArray[np.int64], group: NDArray[np.int64]) -> Callable[..., TailGroups]:
+    """A replacement of `group_tail` that always returns these groups."""
+    groups = TailGroups(rows, group, int(group.max()) + 1)
+    return lambda *_: groups
 
 
 def by_k_means(shop: Shop, plain: Embeddings, codes: Codes, seed: int) -> Callable[..., TailGroups]:
-    """Clusters of a plain model's item vectors."""
+    """Groups by k-means of a plain model's item vectors."""
     rows = np.flatnonzero(shop.graph.is_tail)
     count = int(prefix_groups(codes, shop.graph.events, rows, 10).max()) + 1
     vectors = torch.from_numpy(plain.item[rows])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         nearest = squared_distances(vectors, k_means(vectors, count)).argmin(dim=1).numpy()
-    return fixed(rows, np.unique(nearest, return_inverse=True)[1])
+    return constant_groups(rows, np.unique(nearest, return_inverse=True)[1])
 
 
 def by_category(shop: Shop) -> Callable[..., TailGroups]:
-    """The items table's own clusters."""
+    """Groups by category."""
     rows = np.flatnonzero(shop.graph.is_tail)
     table = shop.graph.items.take(pc.index_in(shop.graph.item_ids, shop.graph.items["item_id"]))
     names = np.array(table["category"].cast(pa.string()).to_pylist(), object)[rows]
-    return fixed(rows, np.unique([name or "" for name in names], return_inverse=True)[1])
+    return constant_groups(rows, np.unique([name or "" for name in names], return_inverse=True)[1])
 
 
-def features(shop: Shop, chosen: argparse.Namespace) -> list[str]:
-    """Prefixes of codes as features of their own."""
-    levels, size = map(int, chosen.shapes[0].split("x"))
+def features(shop: Shop, options: argparse.Namespace) -> list[str]:
+    """The table of models with and without code prefixes as features."""
+    levels, size = map(int, options.shapes[0].split("x"))
     lines = [
         f"## {shop.name}: prefixes as features",
         "",
         f"| features | {TITLES} |",
         "|---|---:|---:|---:|---:|",
     ]
-    cells: Judge | None = None
-    for name, prefixes in (("as they are", 0), ("and three prefixes", 3)):
-        found = []
-        for seed in range(chosen.seeds):
-            graph, config = shop.graph, seeded(seed, chosen.threads)
+    measure: Measure | None = None
+    for name, prefixes in (("without prefixes", 0), ("with three prefixes", 3)):
+        runs = []
+        for seed in range(options.seeds):
+            graph, config = shop.graph, seeded(seed, options.threads)
             if prefixes:
-                added = prefix_columns(learned_codes(graph, config, levels, size))
+                added = prefix_columns(learn_codes(graph, config, levels, size))
                 graph = with_columns(graph, added)
-                config = seeded(seed, chosen.threads, features={"columns": tuple(added)})
+                config = seeded(seed, options.threads, features={"columns": tuple(added)})
             embeddings = train(graph, config).embeddings
-            cells = cells or judge(shop.holdout, embeddings)
-            found.append(cells(embeddings))
-        lines.append(f"| {name} | {shown(found)} |")
-        print(lines[-1], file=sys.stderr, flush=True)
+            measure = measure or measure_on(shop.holdout, embeddings)
+            runs.append(measure(embeddings))
+        lines.append(f"| {name} | {mean_cells(runs)} |")
+        print_progress(lines[-1])
     return [*lines, ""]
 
 
 def with_columns(graph: ItemGraph, columns: dict[str, pa.Array]) -> ItemGraph:
-    """A graph whose items have more columns, given in the order of its rows."""
+    """A graph whose items have additional columns, given in the order of its rows."""
     items = pa.table({"item_id": graph.item_ids} | columns)
     return replace(graph, items=graph.items.join(items, "item_id"))
 

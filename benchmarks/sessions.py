@@ -1,12 +1,12 @@
-"""The session encoder beside the weighted mean and session-kNN; sparse beside full attention; ONNX beside torch.
+"""The session encoder compared with the weighted mean and VMIS-kNN; sparse with full attention; ONNX with torch.
 
     python benchmarks/sessions.py quality --graph NAME=GRAPH --test EVENTS [--seeds 1] [--threads 2] [--output TABLE.md]
     python benchmarks/sessions.py histories --graph NAME=GRAPH --train EVENTS --test EVENTS [--threads 2] [--output …]
     python benchmarks/sessions.py speed [--output TABLE.md]
 
-GRAPH is a folder that `benchmarks/quality` or `lightsage run` built from the training events. *quality*: the next item
-of every prefix of a test session, which may be the item being viewed; the peer's settings are chosen on the hold-out.
-*histories*: all that a user bought, in order, as one session; the items of the test's baskets are asked of it.
+GRAPH is a folder built by `benchmarks/quality` or `lightsage run` from the training events. *quality*: find the next
+item after every prefix of a test session, which may be the item on screen; the settings of VMIS-kNN are chosen on the
+hold-out. *histories*: the purchases of a user form one session, from which the items of test baskets must be found.
 """
 
 import argparse
@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from _parts import Line, Part, parser, run
+from _page import print_progress
+from _parts import AddLine, Part, parts_parser, run_part
 
 from graph_build.config import InputConfig
 from jobs.config import Config
@@ -50,165 +51,167 @@ from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.session_encoder import SessionEncoder
 
 CELLS = (("all", "HR", 20), ("all", "MRR", 20), ("all", "HR", 100), ("tail", "HR", 100))
-SAMPLES, NEIGHBOURS = (500, 1000, 2500), (100, 500, 1500)
+VMIS_SAMPLES, VMIS_NEIGHBOURS = (500, 1000, 2500), (100, 500, 1500)
 STREC = (0, 20, 20, 5, 5, 5, 5, 1)
-"""The positions of STRec's eight layers at length 50."""
+"""Positions that attend in each of STRec's eight layers, for sessions of 50 items (0 = all)."""
 
 
 def main() -> int:
-    """Measure and print."""
-    options = parser(__doc__, PARTS)
-    options.add_argument("--graph", metavar="NAME=GRAPH")
-    options.add_argument("--targets", type=int, default=200_000, help="histories: of training, a sample")
-    options.add_argument("--session", default="", help="settings of [session], e.g. 'max_epochs=5 positions=[0,0,1]'")
-    return run(options.parse_args(), PARTS)
+    """Run one part."""
+    parser = parts_parser(__doc__, PARTS)
+    parser.add_argument("--graph", metavar="NAME=GRAPH")
+    parser.add_argument("--targets", type=int, default=200_000, help="histories: number of training targets, sampled")
+    parser.add_argument("--session", default="", help="settings of [session], e.g. 'max_epochs=5 positions=[0,0,1]'")
+    return run_part(parser.parse_args(), PARTS)
 
 
-def settings(chosen: argparse.Namespace, seed: int) -> Config:
-    """The defaults, with what the command line says."""
-    given = dict(part.split("=", 1) for part in chosen.session.split())
-    session = {name: json.loads(value) for name, value in given.items()}
-    learning = {"seed": seed, "threads": chosen.threads}
+def settings(options: argparse.Namespace, seed: int) -> Config:
+    """The default settings, with those of the command line."""
+    pairs = dict(part.split("=", 1) for part in options.session.split())
+    session = {name: json.loads(value) for name, value in pairs.items()}
+    learning = {"seed": seed, "threads": options.threads}
     return Config.model_validate({"model": {"train": learning}, "session": {"enabled": True} | learning | session})
 
 
-def quality(chosen: argparse.Namespace, say: Line) -> None:
-    """The table of a shop whose sessions browse."""
-    name, _, root = chosen.graph.partition("=")
+def quality(options: argparse.Namespace, add_line: AddLine) -> None:
+    """Measure the quality on the browsing sessions of a shop."""
+    name, _, root = options.graph.partition("=")
     graph = Path(root)
-    test = sessions_from_table(read_events([str(chosen.test)], InputConfig()))
-    say(f"## {name}: the next item of a session")
-    say("")
-    say("| model | HR@20 | MRR@20 | HR@100 | tail HR@100 | wall s of training |")
-    say("|---|---:|---:|---:|---:|---:|")
+    test = sessions_from_table(read_events([str(options.test)], InputConfig()))
+    add_line(f"## {name}: the next item of a session")
+    add_line("")
+    add_line("| model | HR@20 | MRR@20 | HR@100 | tail HR@100 | wall s of training |")
+    add_line("|---|---:|---:|---:|---:|---:|")
     rows: dict[str, list[list[float]]] = {}
-    for seed in range(chosen.seeds):
-        config = settings(chosen, seed)
+    for seed in range(options.seeds):
+        config = settings(options, seed)
         began = time.perf_counter()
-        picked = choose(graph, config, lambda *_: None)
-        embeddings = fit_everything(graph, config, picked.record.share, lambda *_: None).embeddings
-        base = time.perf_counter() - began
+        choice = choose(graph, config, lambda *_: None)
+        embeddings = fit_everything(graph, config, choice.record.share, lambda *_: None).embeddings
+        base_time = time.perf_counter() - began
         began = time.perf_counter()
         learned = train_encoder(browsing_sessions(graph), embeddings, config, lambda *_: None)
-        encoder = blended_encoder(learned, picked.encoder_share or 1.0)
-        more = time.perf_counter() - began
-        catalogue = catalogue_of(embeddings, graph / "full", picked.weights)
-        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, picked.weights)
+        encoder = blended_encoder(learned, choice.encoder_share or 1.0)
+        encoder_time = time.perf_counter() - began
+        catalogue = catalogue_of(embeddings, graph / "full", choice.weights)
+        edges = Edges.from_table(pq.read_table(graph / "full" / "edges"), catalogue.item_ids, choice.weights)
         pairs = session_pairs(test, catalogue.item_ids, catalogue.events, include_current=True)
         latest = config.retrieval.model_copy(update={"recent_items": 1})
         models: dict[str, tuple[Ranker, float]] = {
-            "LightSAGE, the last item": (EmbeddingRanker(catalogue, edges, latest), base),
-            "LightSAGE, weighted mean": (EmbeddingRanker(catalogue, edges, config.retrieval), base),
-            f"LightSAGE, session encoder{'' if picked.encoder_share else ' (not chosen on the hold-out)'}": (
+            "LightSAGE, the last item": (EmbeddingRanker(catalogue, edges, latest), base_time),
+            "LightSAGE, weighted mean": (EmbeddingRanker(catalogue, edges, config.retrieval), base_time),
+            f"LightSAGE, session encoder{'' if choice.encoder_share else ' (not chosen on the hold-out)'}": (
                 EmbeddingRanker(catalogue, edges, config.retrieval, encoder),
-                base + more,
+                base_time + encoder_time,
             ),
         }
         if seed == 0:
-            models |= {peer: (ranker, 0.0) for peer, ranker in peers(graph, catalogue, edges, picked).items()}
+            models |= {peer: (ranker, 0.0) for peer, ranker in peers(graph, catalogue, edges, choice).items()}
         for model, (ranker, wall) in models.items():
             rows.setdefault(model, []).append([*cells(ranker, pairs), wall])
-            print(model, rows[model][-1], file=sys.stderr, flush=True)
-    for model, found in rows.items():
-        *mean, wall = np.mean(found, axis=0)
-        spread = np.std(found, axis=0)[: len(mean)]
-        shown = " | ".join(f"{m:.3f}" + (f" ± {s:.3f}" if s else "") for m, s in zip(mean, spread, strict=True))
-        say(f"| {model} | {shown} | {f'{wall:.0f}' if wall else ''} |")
-    say("")
-    say(f"{len(pairs):,} prefixes, {chosen.seeds} seed{'s' if chosen.seeds > 1 else ''} of what is random.")
+            print_progress(f"{model} {rows[model][-1]}")
+    for model, runs in rows.items():
+        *mean, wall = np.mean(runs, axis=0)
+        spread = np.std(runs, axis=0)[: len(mean)]
+        cells_text = " | ".join(f"{m:.3f}" + (f" ± {s:.3f}" if s else "") for m, s in zip(mean, spread, strict=True))
+        add_line(f"| {model} | {cells_text} | {f'{wall:.0f}' if wall else ''} |")
+    add_line("")
+    add_line(f"{len(pairs):,} prefixes, {options.seeds} seed{'s' if options.seeds > 1 else ''} per trained model.")
 
 
-def peers(graph: Path, catalogue: Catalogue, edges: Edges, picked: HoldoutChoice) -> dict[str, Ranker]:
-    """Counting peers, and VMIS-kNN with the settings that do best on the hold-out."""
-    found = {name: ranker for name, ranker in counting_peers(graph, catalogue, edges).items() if name != "popularity"}
-    fit = catalogue_of(picked.embeddings, graph / "fit", picked.weights)
+def peers(graph: Path, catalogue: Catalogue, edges: Edges, choice: HoldoutChoice) -> dict[str, Ranker]:
+    """The baselines, and VMIS-kNN with the settings that are best on the hold-out."""
+    rankers = {name: ranker for name, ranker in counting_peers(graph, catalogue, edges).items() if name != "popularity"}
+    fit = catalogue_of(choice.embeddings, graph / "fit", choice.weights)
     held = sessions_from_graph(held_sessions(graph, Config()))
-    asked = session_pairs(held, fit.item_ids, fit.events)
+    pairs = session_pairs(held, fit.item_ids, fit.events)
     early = training_sessions(graph, fit, held=False)
-    tried = {
-        (m, k): choice_score(SessionKNN(early, m, k), asked, "session").with_first_places
-        for m, k in product(SAMPLES, NEIGHBOURS)
+    scores = {
+        (m, k): choice_score(SessionKNN(early, m, k), pairs, "session").with_first_places
+        for m, k in product(VMIS_SAMPLES, VMIS_NEIGHBOURS)
         if k <= m
     }
-    m, k = max(tried, key=lambda one: tried[one])
-    print("VMIS-kNN on the hold-out", tried, file=sys.stderr, flush=True)
-    return found | {f"VMIS-kNN, m = {m}, k = {k}": SessionKNN(training_sessions(graph, catalogue), m, k)}
+    m, k = max(scores, key=lambda setting: scores[setting])
+    print_progress(f"VMIS-kNN on the hold-out {scores}")
+    return rankers | {f"VMIS-kNN, m = {m}, k = {k}": SessionKNN(training_sessions(graph, catalogue), m, k)}
 
 
 def training_sessions(graph: Path, catalogue: Catalogue, *, held: bool = True) -> TrainingSessions:
-    """Sessions of the graph, by their start."""
-    chosen = None if held else ~pc.field("held")
-    table = pq.read_table(graph / "sessions", columns=["session", "start", "kind", "items", "times"], filters=chosen)
+    """The training sessions of a graph, sorted by start; `held`: with those of the hold-out."""
+    row_filter = None if held else ~pc.field("held")
+    table = pq.read_table(
+        graph / "sessions", columns=["session", "start", "kind", "items", "times"], filters=row_filter
+    )
     sessions = sessions_from_graph(table.sort_by("start"))
     return TrainingSessions(lookup(catalogue.item_ids, sessions.item_ids)[0], sessions.offsets, catalogue.n_rows)
 
 
 def cells(ranker: Ranker, pairs: Pairs) -> list[float]:
-    """The CELLS."""
-    found = evaluate("", ranker, pairs, protocol="session", samples=1)
-    values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in found}
+    """The CELLS of a model."""
+    rows = evaluate("", ranker, pairs, protocol="session", samples=1)
+    values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}
     return [float(values[cell] or 0.0) for cell in CELLS]
 
 
-def histories(chosen: argparse.Namespace, say: Line) -> None:
-    """Sparse beside full attention over users' purchases, with four layers."""
-    name, _, root = chosen.graph.partition("=")
+def histories(options: argparse.Namespace, add_line: AddLine) -> None:
+    """Compare sparse with full attention over the purchases of users, with four layers."""
+    name, _, root = options.graph.partition("=")
     graph = Path(root)
-    config = settings(chosen, 0)
-    picked = choose(graph, config.model_copy(update={"session": SessionConfig()}), lambda *_: None)
-    embeddings = fit_everything(graph, config, picked.record.share, lambda *_: None).embeddings
+    config = settings(options, 0)
+    choice = choose(graph, config.model_copy(update={"session": SessionConfig()}), lambda *_: None)
+    embeddings = fit_everything(graph, config, choice.record.share, lambda *_: None).embeddings
     ids = np.array(embeddings.item_ids.to_pylist(), dtype=object)
-    train, test = (bought(path, ids) for path in (chosen.train, chosen.test))
-    sessions, ends = asked_of(train, test)
-    say(f"## {name}: users' purchases, {config.session.length if 'length' in chosen.session else 50} at most")
-    say("")
-    say("| attention from | HR@20 | HR@100 | of full | wall s of training |")
-    say("|---|---:|---:|---:|---:|")
-    whole = 0.0
+    train, test = (purchases(path, ids) for path in (options.train, options.test))
+    sessions, ends = test_histories(train, test)
+    add_line(f"## {name}: users' purchases, {config.session.length if 'length' in options.session else 50} at most")
+    add_line("")
+    add_line("| attention from | HR@20 | HR@100 | of full | wall s of training |")
+    add_line("|---|---:|---:|---:|---:|")
+    full_attention = 0.0
     for label, positions in (("all, four layers", (0, 0, 0, 1)), ("50, 20, 5, 1", (0, 20, 5, 1))):
-        wanted = config.session.model_copy(update={"length": 50, "positions": positions, "max_epochs": 1.0})
+        session = config.session.model_copy(update={"length": 50, "positions": positions, "max_epochs": 1.0})
         began = time.perf_counter()
-        trained = train_sessions(some(train, chosen.targets), embeddings, wanted)
+        trained = train_sessions(last_purchases(train, options.targets), embeddings, session)
         wall = time.perf_counter() - began
-        hits = next_items(trained, sessions, ends, embeddings, wanted.length)
-        whole = whole or float(np.mean(hits))
-        say(f"| {label} | {hits[0]:.4f} | {hits[1]:.4f} | {np.mean(hits) / whole:.3f} | {wall:.0f} |")
+        hits = next_items(trained, sessions, ends, embeddings, session.length)
+        full_attention = full_attention or float(np.mean(hits))
+        add_line(f"| {label} | {hits[0]:.4f} | {hits[1]:.4f} | {np.mean(hits) / full_attention:.3f} | {wall:.0f} |")
 
 
-def bought(path: Path, ids: np.ndarray[Any, Any]) -> dict[str, list[int]]:
-    """user → rows of what was bought, in order."""
+def purchases(path: Path, ids: np.ndarray[Any, Any]) -> dict[str, list[int]]:
+    """By user, the rows of the purchased items, in order."""
     events = pq.read_table(path, columns=["user_id", "item_id", "timestamp", "session_id"])
     events = events.sort_by([("timestamp", "ascending"), ("session_id", "ascending")])
     rows, known = lookup(ids, events["item_id"].combine_chunks().cast(pa.string()))
-    found: dict[str, list[int]] = {}
-    for user, row, there in zip(events["user_id"].to_pylist(), rows.tolist(), known.tolist(), strict=True):
-        if there:
-            found.setdefault(str(user), []).append(row)
-    return found
+    histories: dict[str, list[int]] = {}
+    for user, row, is_known in zip(events["user_id"].to_pylist(), rows.tolist(), known.tolist(), strict=True):
+        if is_known:
+            histories.setdefault(str(user), []).append(row)
+    return histories
 
 
-def some(histories: dict[str, list[int]], targets: int) -> SessionRows:
-    """The ends of all histories, about so many targets."""
-    each = max(2, targets // len(histories))
-    lists = [rows[-each:] for rows in histories.values()]
+def last_purchases(histories: dict[str, list[int]], targets: int) -> SessionRows:
+    """The last purchases of all users, with about this many targets in total."""
+    per_user = max(2, targets // len(histories))
+    lists = [rows[-per_user:] for rows in histories.values()]
     return SessionRows(np.concatenate(lists), offsets_from_lengths(np.array([len(one) for one in lists])))
 
 
-def asked_of(train: dict[str, list[int]], test: dict[str, list[int]]) -> tuple[SessionRows, np.ndarray[Any, Any]]:
-    """(what each test user had bought, and then bought; the places of the latter)."""
+def test_histories(train: dict[str, list[int]], test: dict[str, list[int]]) -> tuple[SessionRows, np.ndarray[Any, Any]]:
+    """The histories of test users with their test purchases appended, and positions of a sample of the latter."""
     users = [user for user in test if user in train]
     lists = [train[user][-200:] + test[user] for user in users]
     offsets = offsets_from_lengths(np.array([len(one) for one in lists]))
     ends = [offsets[n] + min(200, len(train[user])) + np.arange(len(test[user])) for n, user in enumerate(users)]
-    places = np.concatenate(ends)
-    chosen = np.random.default_rng(0).choice(places, min(20_000, len(places)), replace=False)
-    return SessionRows(np.concatenate(lists), offsets), np.sort(chosen)
+    positions = np.concatenate(ends)
+    sample = np.random.default_rng(0).choice(positions, min(20_000, len(positions)), replace=False)
+    return SessionRows(np.concatenate(lists), offsets), np.sort(sample)
 
 
 def next_items(
     trained: TrainedSessions, sessions: SessionRows, ends: np.ndarray[Any, Any], embeddings: Embeddings, length: int
 ) -> tuple[float, float]:
-    """HR@20 and HR@100 of what stands at the places."""
+    """HR@20 and HR@100 of the items at the positions `ends`."""
     from model.sessions.training import encode_prefixes
 
     item = torch.from_numpy(np.asarray(embeddings.item))
@@ -216,31 +219,31 @@ def next_items(
     target, hits = torch.from_numpy(sessions.rows[ends]), []
     for a in range(0, len(ends), 512):
         score = vectors[a : a + 512] @ item.T
-        own = score.gather(1, target[a : a + 512, None])
-        place = (score > own).sum(dim=1)
-        hits.append(torch.stack([place < 20, place < 100], dim=1).float())
+        target_score = score.gather(1, target[a : a + 512, None])
+        rank = (score > target_score).sum(dim=1)
+        hits.append(torch.stack([rank < 20, rank < 100], dim=1).float())
     mean = torch.cat(hits).mean(dim=0)
     return float(mean[0]), float(mean[1])
 
 
-def speed(chosen: argparse.Namespace, say: Line) -> None:
-    """One thread, in one run."""
+def speed(options: argparse.Namespace, add_line: AddLine) -> None:
+    """Measure the speed on one thread; all rows come from one run."""
     torch.set_num_threads(1)
-    say("## Speed, one thread")
-    say("")
-    say("Eight layers, sessions of 50 random items, 192 dimensions:")
-    say("")
-    say("| sessions at once | full ms | STRec's positions ms | full / sparse |")
-    say("|---:|---:|---:|---:|")
+    add_line("## Speed, one thread")
+    add_line("")
+    add_line("Eight layers, sessions of 50 random items, 192 dimensions:")
+    add_line("")
+    add_line("| sessions at once | full ms | STRec's positions ms | full / sparse |")
+    add_line("|---:|---:|---:|---:|")
     full, sparse = (network(50, positions) for positions in ((0,) * 7 + (1,), STREC))
     for batch in (1, 64):
         both = [timed(lambda n=n, batch=batch: forward(n, batch, 50)) for n in (full, sparse)]
-        say(f"| {batch} | {both[0]:.2f} | {both[1]:.2f} | {both[0] / both[1]:.2f} |")
-    say("")
-    say("The default encoder, sessions of 5 items, torch beside onnxruntime:")
-    say("")
-    say("| sessions at once | torch ms | ONNX ms | torch / ONNX | largest difference |")
-    say("|---:|---:|---:|---:|---:|")
+        add_line(f"| {batch} | {both[0]:.2f} | {both[1]:.2f} | {both[0] / both[1]:.2f} |")
+    add_line("")
+    add_line("The default encoder, sessions of 5 items, torch and onnxruntime:")
+    add_line("")
+    add_line("| sessions at once | torch ms | ONNX ms | torch / ONNX | largest difference |")
+    add_line("|---:|---:|---:|---:|---:|")
     config = SessionConfig()
     default = network(config.length, config.positions)
     inputs = np.random.default_rng(0).standard_normal((1000, 192)).astype(np.float32)
@@ -249,34 +252,34 @@ def speed(chosen: argparse.Namespace, say: Line) -> None:
     for batch in (1, 64):
         rows = np.random.default_rng(1).integers(0, 1000, 5 * batch)
         queries = Queries(rows, np.arange(batch + 1) * 5)
-        place = torch.from_numpy(rows.reshape(batch, 5))
+        items = torch.from_numpy(rows.reshape(batch, 5))
         present = torch.ones(batch, 5, dtype=torch.bool)
 
-        def with_torch(place: torch.Tensor = place, present: torch.Tensor = present) -> np.ndarray[Any, Any]:
+        def with_torch(items: torch.Tensor = items, present: torch.Tensor = present) -> np.ndarray[Any, Any]:
             with torch.inference_mode():
-                found: np.ndarray[Any, Any] = default(table[place], present).numpy()
-            return found
+                vectors: np.ndarray[Any, Any] = default(table[items], present).numpy()
+            return vectors
 
         both = [timed(with_torch), timed(lambda queries=queries: served.vectors(queries))]
-        apart = float(np.abs(with_torch() - served.vectors(queries)).max())
-        say(f"| {batch} | {both[0]:.3f} | {both[1]:.3f} | {both[0] / both[1]:.2f} | {apart:.0e} |")
+        difference = float(np.abs(with_torch() - served.vectors(queries)).max())
+        add_line(f"| {batch} | {both[0]:.3f} | {both[1]:.3f} | {both[0] / both[1]:.2f} | {difference:.0e} |")
 
 
 def network(length: int, positions: tuple[int, ...]) -> Network:
-    """With random weights."""
+    """An encoder with random weights."""
     torch.manual_seed(0)
     return Network(192, SessionConfig(length=length, positions=positions)).eval()
 
 
 def forward(encoder: Network, batch: int, length: int) -> None:
-    """Once, over random vectors."""
+    """Encode random vectors once."""
     vectors = torch.randn(batch, length, 192)
     with torch.inference_mode():
         encoder(vectors, torch.ones(batch, length, dtype=torch.bool))
 
 
 def timed(call: Callable[[], Any], least: float = 2.0) -> float:
-    """Median milliseconds."""
+    """Median milliseconds of a call, measured for at least this many seconds."""
     call()
     walls, end = [], time.perf_counter() + least
     while time.perf_counter() < end:

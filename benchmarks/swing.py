@@ -1,13 +1,12 @@
-"""Swing in Spark beside a DataFrame-only form, a naive self-join, and the bare kernel in one process as the limit.
+"""Swing in Spark compared with a DataFrame-only version, a naive self-join, and the bare kernel in one process.
 
     python benchmarks/swing.py [--edges 250000 2500000 25000000] [--output docs/benchmarks/swing.md]
 
-Every form reads the same seeded power-law log of user-item edges from parquet, applies the same caps, keeps the top
-partners of each item, and writes them to parquet. All run in one Spark session on local[2] that a small log has
-warmed up; its start-up is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS.
+Every version reads the same seeded power-law log of user-item edges from Parquet, applies the same caps, keeps the top
+partners of each item, and writes them to Parquet. All run in one Spark session on local[2]. A small log warms it up
+first; its start is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS.
 """
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from _measure import Cost, Meter
+from _cost import Cost, Meter
+from _page import argument_parser, print_progress, publish
 
 from graph_build.config import SwingConfig
 from graph_build.edges import swing
@@ -28,16 +28,15 @@ if TYPE_CHECKING:
 
 CONFIG = SwingConfig()
 SMALL, MEDIUM = 250_000, 2_500_000
-CODE = 1  # views, in the whole graph alone
+CODE = 1  # views; the code of edges in the full graph only
 Scores = dict[tuple[int, int], float]
 
 
 def main() -> int:
-    """Run every form at every size it is meant for; say what it cost and whether the forms agree."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--edges", nargs="+", type=int, default=[SMALL, MEDIUM, 10 * MEDIUM])
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
+    """Run every version at every size that it can handle, and print the costs and how far the results agree."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--edges", nargs="+", type=int, default=[SMALL, MEDIUM, 10 * MEDIUM])
+    options = parser.parse_args()
     from graph_build.spark.session import session_for_one_build
 
     costs: dict[tuple[str, int], Cost] = {}
@@ -51,31 +50,27 @@ def main() -> int:
         warm_up = write_log(folder / "warm-up.parquet", 20_000)
         for form in FORMS:
             FORMS[form][0](spark, warm_up, folder / "warm-up" / form)
-        for edges in chosen.edges:
+        for edges in options.edges:
             path = write_log(folder / f"{edges}.parquet", edges)
             entries[edges] = pq.read_metadata(path).num_rows
-            found: dict[str, Scores] = {}
-            for form, (run, most) in FORMS.items():
-                if most is not None and edges > most:
+            scores: dict[str, Scores] = {}
+            for form, (run, largest) in FORMS.items():
+                if largest is not None and edges > largest:
                     continue
-                print(f"{edges:,} edges, {form} …", file=sys.stderr, flush=True)
+                print_progress(f"{edges:,} edges, {form} …")
                 with Meter() as meter:
                     run(spark, path, folder / str(edges) / form)
                 costs[form, edges] = meter.cost
-                print(f"  {meter.cost}", file=sys.stderr, flush=True)
+                print_progress(f"  {meter.cost}")
                 if edges <= SMALL:
-                    found[form] = read_scores(folder / str(edges) / form)
-            agree += [agreement(edges, found)] if found else []
+                    scores[form] = read_scores(folder / str(edges) / form)
+            agree += [agreement(edges, scores)] if scores else []
     page = render(costs, entries, agree)
-    if chosen.output:
-        chosen.output.parent.mkdir(parents=True, exist_ok=True)
-        chosen.output.write_text(page, encoding="utf-8")
-    print(page)
-    return 0
+    return publish(page, options.output)
 
 
 def write_log(path: Path, edges: int, seed: int = 0) -> Path:
-    """About `edges` distinct user-item edges: a power law over users and over items, some beyond either cap."""
+    """Write about `edges` distinct user-item edges, a power law over users and items; some exceed the caps."""
     rng = np.random.default_rng(seed)
     users, items = edges // 12, edges // 50
     degree = np.minimum(rng.zipf(1.6, users) + 2, 1000)
@@ -85,35 +80,35 @@ def write_log(path: Path, edges: int, seed: int = 0) -> Path:
     item = np.searchsorted(share / share[-1], rng.random(len(user)))
     pair = np.unique(user * items + item)
     pair = pair[rng.permutation(len(pair))[:edges]]
-    scatter = np.int64(-7046029254386353131)  # ids are hashes: they have no order of their own
+    scatter = np.int64(-7046029254386353131)  # ids are hashes, so their order means nothing
     columns = {"user": pair // items * scatter, "item": pair % items * scatter}
     pq.write_table(pa.table(columns), path, row_group_size=1_000_000)
     return path
 
 
-# The forms
+# The versions
 
 
 def ours(spark: "SparkSession", log: Path, out: Path) -> None:
-    """What the graph build runs."""
+    """The version of the graph build."""
     from pyspark.sql import functions as F
 
-    found = spark.read.parquet(str(log)).withColumn("code", F.lit(CODE).cast("tinyint"))
+    edges = spark.read.parquet(str(log)).withColumn("code", F.lit(CODE).cast("tinyint"))
     parts, buckets = swing.plan(pq.read_metadata(log).num_rows, spark.sparkContext.defaultParallelism)
-    lists = swing.packed(found, CONFIG, parts, buckets)
+    lists = swing.packed(edges, CONFIG, parts, buckets)
     swing.score(lists, CONFIG, buckets).select("low", "high", "full_up").write.parquet(str(out))
 
 
 def bare(spark: "SparkSession", log: Path, out: Path) -> None:
-    """The same caps and the same kernel on plain arrays, in this process and no other."""
+    """The same caps and kernel on plain arrays, in this process alone."""
     from graph_build.edges import swing_kernel, swing_lists
 
     table = pq.read_table(log)
     code = np.full(len(table), CODE, np.uint8)
-    found = swing_lists.Entries(table["user"].to_numpy(), table["item"].to_numpy(), code)
-    found, _ = swing_lists.bounded(found, "item", CONFIG.max_item_users, CONFIG.seed)
-    found, _ = swing_lists.bounded(found, "user", CONFIG.max_user_items, CONFIG.seed)
-    _, lists, known = swing_lists.unpacked([payload for _, payload in swing_lists.packed(found, 1)])
+    entries = swing_lists.Entries(table["user"].to_numpy(), table["item"].to_numpy(), code)
+    entries, _ = swing_lists.bounded(entries, "item", CONFIG.max_item_users, CONFIG.seed)
+    entries, _ = swing_lists.bounded(entries, "user", CONFIG.max_user_items, CONFIG.seed)
+    _, lists, known = swing_lists.unpacked([payload for _, payload in swing_lists.packed(entries, 1)])
     src, dst, raw = swing_kernel.swing_top_k(
         swing_kernel.counted(lists, CONFIG.min_user_items),
         np.array([0.0, *swing.strengths(CONFIG)]),
@@ -129,17 +124,17 @@ def bare(spark: "SparkSession", log: Path, out: Path) -> None:
 
 
 def dataframe_only(spark: "SparkSession", log: Path, out: Path) -> None:
-    """Swing in SQL functions alone, as one would write it with care.
+    """Swing in SQL functions only, written with care.
 
-    User pairs come from the items, not from a join; those that share one item are dropped before anything is scored.
+    User pairs come from the users of each item, not from a join. Pairs that share only one item are not scored.
     """
     from pyspark.sql import functions as F
 
-    kept = capped(spark.read.parquet(str(log))).persist()
+    edges = capped(spark.read.parquet(str(log))).persist()
     size = F.count(F.lit(1))
     weight = F.pow(CONFIG.user_offset + size, F.lit(-CONFIG.user_exponent))
-    users = kept.groupBy("user").agg(size.alias("n"), weight.alias("w")).where("n > 1")
-    weighted = kept.join(users, "user")
+    users = edges.groupBy("user").agg(size.alias("n"), weight.alias("w")).where("n > 1")
+    weighted = edges.join(users, "user")
     item_users = weighted.groupBy("item").agg(F.sort_array(F.collect_list(F.struct("user", "w"))).alias("users"))
     pairs = (
         item_users.where(F.size("users") > 1)
@@ -161,17 +156,17 @@ def dataframe_only(spark: "SparkSession", log: Path, out: Path) -> None:
         .agg(F.sum("score").alias("score"))
     )
     top_k(scored).write.parquet(str(out))
-    kept.unpersist()
+    edges.unpersist()
 
 
 def self_join(spark: "SparkSession", log: Path, out: Path) -> None:
-    """The formula, written down as joins of the edges with themselves."""
+    """The formula, written as joins of the edges with themselves."""
     from pyspark.sql import functions as F
 
-    kept = capped(spark.read.parquet(str(log))).persist()
-    sizes = kept.groupBy("user").agg(F.count(F.lit(1)).alias("n")).where("n > 1")
-    one = kept.join(sizes, "user").select(F.col("user").alias("a"), "item", F.col("n").alias("n_a"))
-    other = kept.join(sizes, "user").select(F.col("user").alias("b"), "item", F.col("n").alias("n_b"))
+    edges = capped(spark.read.parquet(str(log))).persist()
+    sizes = edges.groupBy("user").agg(F.count(F.lit(1)).alias("n")).where("n > 1")
+    one = edges.join(sizes, "user").select(F.col("user").alias("a"), "item", F.col("n").alias("n_a"))
+    other = edges.join(sizes, "user").select(F.col("user").alias("b"), "item", F.col("n").alias("n_b"))
     met = one.join(other, "item").where("a < b").persist()
     common = met.groupBy("a", "b").agg(F.count(F.lit(1)).alias("common"))
     left = met.select("a", "b", "n_a", "n_b", F.col("item").alias("one"))
@@ -188,7 +183,7 @@ def self_join(spark: "SparkSession", log: Path, out: Path) -> None:
     )
     top_k(scored).write.parquet(str(out))
     met.unpersist()
-    kept.unpersist()
+    edges.unpersist()
 
 
 FORMS: dict[str, tuple[Callable[["SparkSession", Path, Path], None], int | None]] = {
@@ -200,7 +195,7 @@ FORMS: dict[str, tuple[Callable[["SparkSession", Path, Path], None], int | None]
 
 
 def capped(edges: "DataFrame") -> "DataFrame":
-    """The caps of `swing_lists.bounded`, in SQL."""
+    """Apply the caps of `swing_lists.bounded`, in SQL."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
@@ -230,7 +225,7 @@ def mixed(x: "Column") -> "Column":
 
 
 def top_k(scored: "DataFrame") -> "DataFrame":
-    """The best partners of each item."""
+    """Keep the best partners of each item."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
@@ -238,11 +233,11 @@ def top_k(scored: "DataFrame") -> "DataFrame":
     return scored.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= CONFIG.top_k).drop("rank")
 
 
-# What came out
+# Results
 
 
 def read_scores(folder: Path) -> Scores:
-    """Pairs (smaller item first) and their scores."""
+    """Read the scores of pairs; the smaller item comes first."""
     table = pq.read_table(folder)
     one, other, score = table.columns
     score = score.to_numpy() / (swing.fixed_point(CONFIG) if "full_up" in table.column_names else 1)
@@ -250,25 +245,26 @@ def read_scores(folder: Path) -> Scores:
     return dict(zip(zip(*ends, strict=True), score.tolist(), strict=True))
 
 
-def agreement(edges: int, found: dict[str, Scores]) -> str:
-    """How far the forms are from each other: scores of pairs that all keep, and pairs that only some keep.
+def agreement(edges: int, results: dict[str, Scores]) -> str:
+    """How far the versions differ: in the scores of pairs that all of them kept, and in the pairs they kept.
 
-    Which of several equal partners is the last of the top differs where sums of floats round differently.
+    Versions may keep different pairs where the last of the top partners is one of several with equal scores, because
+    sums of floats round differently.
     """
-    shared = set.intersection(*(set(scores) for scores in found.values()))
-    apart = max(max(s[pair] for s in found.values()) - min(s[pair] for s in found.values()) for pair in shared)
-    most = max(len(scores) for scores in found.values())
-    return f"{edges:,} edges: {len(shared):,} of {most:,} pairs kept by all forms, scores at most {apart:.1e} apart"
+    shared = set.intersection(*(set(scores) for scores in results.values()))
+    apart = max(max(s[pair] for s in results.values()) - min(s[pair] for s in results.values()) for pair in shared)
+    largest = max(len(scores) for scores in results.values())
+    return f"{edges:,} edges: {len(shared):,} of {largest:,} pairs kept by all, scores at most {apart:.1e} apart"
 
 
 def render(costs: dict[tuple[str, int], Cost], entries: dict[int, int], agree: list[str]) -> str:
-    """The page."""
+    """The page, in Markdown."""
     lines = [
         "# Swing",
         "",
         *(__doc__ or "").strip().splitlines()[2:],
         "",
-        "| edges | form | CPU s | wall s | JVM GiB | Python GiB | together GiB | CPU beside ours |",
+        "| edges | version | CPU s | wall s | JVM GiB | Python GiB | together GiB | CPU relative to ours |",
         "|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for (form, edges), cost in costs.items():
@@ -281,7 +277,7 @@ def render(costs: dict[tuple[str, int], Cost], entries: dict[int, int], agree: l
     sizes = sorted(entries)
     for small, large in itertools.pairwise(sizes):
         growth = costs["LightSAGE", large].cpu / costs["LightSAGE", small].cpu
-        lines.append(f"{large / small:.0f}x the edges, {small:,} to {large:,}, cost {growth:.1f}x the CPU.")
+        lines.append(f"{large / small:.0f}x the edges ({small:,} to {large:,}) take {growth:.1f}x the CPU.")
     return "\n".join(lines) + "\n"
 
 

@@ -1,13 +1,12 @@
-"""The whole graph build on generated logs of growing size: cost by stage and by event, and what a bad day costs.
+"""The graph build on generated logs of growing size: cost by stage and per event, and the cost of a bad day.
 
     python benchmarks/whole_build.py [--events 1000000 10000000 50000000] [--skew 5000000] [--driver-memory 3g]
 
-Everything that `lightsage run` does before training, on local[2] in one Spark session that a small log has warmed up;
-its start-up is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS. `--skew N` builds one
-day of N events, then one of as many events with a star item, a bot and a query that opens everything among them.
+It runs everything that `lightsage run` does before training, on local[2] in one Spark session. A small log warms it up
+first; its start is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS. `--skew N` builds
+an ordinary day of N events, then a bad one with as many: it has a star item, a bot, and a query that opens everything.
 """
 
-import argparse
 import itertools
 import shutil
 import sys
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _log import BAD_EVENTS, write_log
-from _measure import Cost, Meter
+from _cost import Cost, Meter
+from _event_log import BAD_EVENTS, write_log
+from _page import argument_parser, print_progress, publish
 
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import GraphConfig
@@ -34,7 +34,7 @@ SIZES = (1_000_000, 10_000_000, 50_000_000)
 
 @dataclass(frozen=True)
 class Built:
-    """One build: what it cost, altogether and by stage (CPU seconds), and what it says of itself."""
+    """One build: its cost, in total and by stage (CPU seconds), and its summary."""
 
     name: str
     cost: Cost
@@ -43,89 +43,84 @@ class Built:
 
     @property
     def events(self) -> int:
-        """Valid events."""
+        """Number of valid events."""
         return int(self.summary.events["valid"])
 
 
 def main() -> int:
-    """Build, measure, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--events", nargs="*", type=int, default=SIZES)
-    options.add_argument("--skew", type=int, metavar="N", help=f"events of the day, above {BAD_EVENTS:,}")
-    options.add_argument("--driver-memory", default="3g")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
+    """Build every log, measure and print the page."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--events", nargs="*", type=int, default=SIZES)
+    parser.add_argument("--skew", type=int, metavar="N", help=f"events of the day, above {BAD_EVENTS:,}")
+    parser.add_argument("--driver-memory", default="3g")
+    options = parser.parse_args()
     from graph_build.spark.session import session_for_one_build
 
-    found: list[Built] = []
+    builds: list[Built] = []
     with (
         tempfile.TemporaryDirectory(prefix="lightsage-build-") as scratch,
-        session_for_one_build(master="local[2]", driver_memory=chosen.driver_memory) as spark,
+        session_for_one_build(master="local[2]", driver_memory=options.driver_memory) as spark,
     ):
         folder = Path(scratch)
         build(spark, folder, "warm-up", 50_000)
-        for events in chosen.events:
-            found.append(build(spark, folder, f"{events:,}", events))
-            print(render(found), file=sys.stderr, flush=True)
-        if chosen.skew:
-            found.append(build(spark, folder, "a day", chosen.skew, days=1))
-            found.append(build(spark, folder, "a bad day", chosen.skew, days=1, skew=True))
-    page = render(found)
-    if chosen.output:
-        chosen.output.parent.mkdir(parents=True, exist_ok=True)
-        chosen.output.write_text(page, encoding="utf-8")
-    print(page)
-    return 0
+        for events in options.events:
+            builds.append(build(spark, folder, f"{events:,}", events))
+            print_progress(render(builds))
+        if options.skew:
+            builds.append(build(spark, folder, "a day", options.skew, days=1))
+            builds.append(build(spark, folder, "a bad day", options.skew, days=1, skew=True))
+    page = render(builds)
+    return publish(page, options.output)
 
 
 def build(spark: "SparkSession", folder: Path, name: str, events: int, *, days: int = 7, skew: bool = False) -> Built:
     """Generate a log and build its graph."""
-    here = folder / name.replace(",", "").replace(" ", "-")
-    log = write_log(here / "log", events, days=days, skew=skew)
-    print(f"{name} …", file=sys.stderr, flush=True)
-    marks: list[tuple[str, float]] = []
+    work = folder / name.replace(",", "").replace(" ", "-")
+    log = write_log(work / "log", events, days=days, skew=skew)
+    print_progress(f"{name} …")
+    cpu_at: list[tuple[str, float]] = []
     with Meter() as meter:
         summary = build_graphs(
             spark,
             GraphInputs([str(log)]),
-            str(here / "graph"),
+            str(work / "graph"),
             GraphConfig(),
-            progress=lambda stage, _: marks.append((stage, meter.cpu())),
+            progress=lambda stage, _: cpu_at.append((stage, meter.cpu())),
         )
-    stages = {stage: end - begin for (stage, begin), (_, end) in itertools.pairwise(marks)}
-    shutil.rmtree(here)
+    stages = {stage: end - begin for (stage, begin), (_, end) in itertools.pairwise(cpu_at)}
+    shutil.rmtree(work)
     return Built(name, meter.cost, stages, summary)
 
 
-def render(found: list[Built]) -> str:
-    """The page."""
+def render(builds: list[Built]) -> str:
+    """The page, in Markdown."""
     lines = [
         "# Graph build",
         "",
         *(__doc__ or "").strip().splitlines()[2:],
         "",
-        "| log | events | edges | CPU s | wall s | µs CPU an event | JVM GiB | Python GiB | together GiB |",
+        "| log | events | edges | CPU s | wall s | µs CPU per event | JVM GiB | Python GiB | together GiB |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for one in found:
+    for one in builds:
         cost, edges = one.cost, sum(one.summary.edges.values())
         figures = f"{cost.cpu:.0f} | {cost.wall:.0f} | {1e6 * cost.cpu / one.events:.1f}"
         memory = f"{cost.jvm:.1f} | {cost.python:.1f} | {cost.total:.1f}"
         lines.append(f"| {one.name} | {one.events:,} | {edges:,} | {figures} | {memory} |")
     lines += by_log(
-        "µs of CPU an event, by stage",
-        found,
+        "µs of CPU per event, by stage",
+        builds,
         lambda one: {stage: f"{1e6 * spent / one.events:.1f}" for stage, spent in one.stages.items()},
     )
     lines += by_log(
         "Wall seconds by stage",
-        found,
+        builds,
         lambda one: {stage: f"{seconds:.1f}" for stage, seconds in one.summary.seconds.items()},
     )
-    lines += by_log("Cut by caps", found, lambda one: {cap: f"{n:,}" for cap, n in one.summary.capped.items()})
+    lines += by_log("Cut by caps", builds, lambda one: {cap: f"{n:,}" for cap, n in one.summary.capped.items()})
     lines += by_log(
         "Cut most, with its size before",
-        found,
+        builds,
         lambda one: {
             rule: "; ".join(f"{name} {had:,}" for name, had in list(one.summary.most_cut.get(rule, {}).items())[:2])
             for rule in one.summary.capped
@@ -134,10 +129,10 @@ def render(found: list[Built]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def by_log(title: str, found: list[Built], cells: Callable[[Built], dict[str, str]]) -> list[str]:
-    """A table with a column a log."""
-    lines = ["", f"{title}:", "", f"| | {' | '.join(one.name for one in found)} |", f"|---|{'---:|' * len(found)}"]
-    columns = [cells(one) for one in found]
+def by_log(title: str, builds: list[Built], cells: Callable[[Built], dict[str, str]]) -> list[str]:
+    """A table with one column per log."""
+    lines = ["", f"{title}:", "", f"| | {' | '.join(one.name for one in builds)} |", f"|---|{'---:|' * len(builds)}"]
+    columns = [cells(one) for one in builds]
     return lines + [f"| {row} | {' | '.join(column.get(row, '') for column in columns)} |" for row in columns[0]]
 
 

@@ -22,8 +22,8 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from jobs.pipeline.build import run
-from jobs.pipeline.inputs import RunInputs
     from jobs.pipeline.days import days_uri
+    from jobs.pipeline.inputs import RunInputs
 
     tables = (options.events, options.items, options.ads, options.date, options.stored_days or None)
     if options.graph is not None and any(value is not None for value in tables):

@@ -1,4 +1,4 @@
-"""What a block of work costs with all its processes: wall and CPU seconds, and the peak memory of JVM and Python."""
+"""The cost of a block of code with all its processes: wall and CPU seconds, and peak memory of the JVM and Python."""
 
 import itertools
 import threading
@@ -9,12 +9,12 @@ from types import TracebackType
 import psutil
 
 SAMPLE_SECONDS = 0.25
-MEMORY_SAMPLES = 4  # PSS is dear to read: every fourth time
+MEMORY_SAMPLES = 4  # reading PSS is slow, so only every fourth sample includes memory
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall and CPU in seconds, peak PSS in GiB: of the JVM, of all Python processes, and of both at once."""
+    """Wall and CPU seconds, and peak PSS in GiB of the JVM, of all Python processes, and of both together."""
 
     wall: float
     cpu: float
@@ -24,7 +24,7 @@ class Cost:
 
 
 def loop_seconds() -> float:
-    """CPU seconds of a plain loop, by which hosts can be compared."""
+    """Return the CPU seconds of a plain loop of 20 million additions, to compare the speed of hosts."""
     began, total = time.process_time(), 0
     for number in range(20_000_000):
         total += number
@@ -32,10 +32,10 @@ def loop_seconds() -> float:
 
 
 class Meter:
-    """Measures its block; `cost` is there when the block has ended.
+    """Measures the block that it surrounds; `cost` is set when the block has ended.
 
-    CPU is summed over all processes that were seen, as they were last seen: Spark's workers end unwaited for, so that
-    nobody else would count them. What the measuring itself spends is taken off.
+    The CPU time is the sum over all processes of the times that were last seen, because Spark's workers end without
+    their times being added to those of a parent. The CPU time of measuring is subtracted.
     """
 
     cost: Cost
@@ -44,9 +44,9 @@ class Meter:
         self._stop = threading.Event()
         self._peak = [0.0, 0.0, 0.0]
         self._spent: dict[psutil.Process, float] = {}
-        self._own = 0.0
-        self._look()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._measuring = 0.0
+        self._sample_cpu()
+        self._thread = threading.Thread(target=self._sample_until_stopped, daemon=True)
         self._began, self._before = time.perf_counter(), sum(self._spent.values())
         self._thread.start()
         return self
@@ -55,32 +55,32 @@ class Meter:
         wall = time.perf_counter() - self._began
         self._stop.set()
         self._thread.join()
-        self.cost = Cost(wall, sum(self._spent.values()) - self._before - self._own, *self._peak)
+        self.cost = Cost(wall, sum(self._spent.values()) - self._before - self._measuring, *self._peak)
 
     def cpu(self) -> float:
-        """CPU seconds so far; in the block, what the measuring itself spends is still among them."""
-        self._look()
+        """Return the CPU seconds so far, those of measuring included."""
+        self._sample_cpu()
         return sum(self._spent.copy().values()) - self._before
 
-    def _watch(self) -> None:
+    def _sample_until_stopped(self) -> None:
         for sample in itertools.count():
             stopped = self._stop.wait(SAMPLE_SECONDS)
-            family = self._look()
+            family = self._sample_cpu()
             if stopped or sample % MEMORY_SAMPLES == 0:
                 jvm, python = _memory_gib(family)
                 self._peak = [max(old, new) for old, new in zip(self._peak, (jvm, python, jvm + python), strict=True)]
             if stopped:
-                self._own = time.thread_time()
+                self._measuring = time.thread_time()
                 return
 
-    def _look(self) -> list[psutil.Process]:
+    def _sample_cpu(self) -> list[psutil.Process]:
         this = psutil.Process()
         family = [this, *this.children(recursive=True)]
         for process in family:
             try:
                 times = process.cpu_times()
             except psutil.Error:
-                continue  # it ended while we looked
+                continue  # it ended during the measurement
             self._spent[process] = times.user + times.system
         return family
 

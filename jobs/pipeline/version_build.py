@@ -169,8 +169,7 @@ class VersionBuild:
         return meta["recall_at_100"]
 
     def publish(self, workspace: Workspace, metrics: Mapping[str, Any] | None = None) -> Version:
-        """Assemble the version from the outputs of the stages, publish it, and delete the checkpoints' own links to
-        them.
+        """Assemble the version from hard links to the outputs of the stages, and publish it.
 
         Args:
             workspace: where to publish.

@@ -35,7 +35,9 @@ def workspace(tmp_path, spark_for_commands):
     yield path
     assert not (path / "current").exists()
     assert not (path / "lock").exists()
-    assert not path.exists() or not [p for p in path.rglob("*") if p.is_file()]
+    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    assert {file.parts[0] for file in files} <= {"build"}, "only finished stages stay"
+    assert all((stage / "stage.json").is_file() for stage in (path / "build").glob("*"))
 
 
 def test_a_missing_file_is_named(refused, workspace, tmp_path):

@@ -1,10 +1,10 @@
-"""LightSAGE beside its peers on one shop: each tuned on the hold-out, then measured once on the test.
+"""LightSAGE compared with its peers on one shop: each is tuned on the hold-out, then measured once on the test.
 
     python benchmarks/quality --name yoochoose --events TRAIN --items ITEMS [--ads ADS] --test TEST --work DIR
         [--protocol basket] [--tune] [--seeds 3] [--output TABLE.md] [--frontier PICTURE.png]
 
-`--tune` chooses the peers' settings within 20 trials (the networks: 6) or 20 CPU-minutes each and writes
-benchmarks/tuned/NAME.json, which the table then uses. The item graph is built into DIR once.
+`--tune` chooses the settings of the peers, each within 20 trials (networks: 6) or 20 CPU-minutes, and writes them to
+benchmarks/tuned/NAME.json, from which the table takes them. The item graph is built once, into DIR.
 """
 
 import argparse
@@ -16,53 +16,53 @@ from baskets import basket_table
 from frontier import frontier
 from peers import PEERS
 from shop import Shop
-from table import measured, render
+from table import measure_models, render
 from tune import tune
 
 HERE = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Build the graph if there is none, tune if asked, measure, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--name", required=True)
-    options.add_argument("--events", nargs="+", help="training events; needed when DIR has no graph yet")
-    options.add_argument("--items")
-    options.add_argument("--ads")
-    options.add_argument("--test", required=True, type=Path)
-    options.add_argument("--work", required=True, type=Path)
-    options.add_argument("--protocol", choices=("item", "basket"), default="item")
-    options.add_argument("--tune", action="store_true", help="choose the peers' settings, and measure nothing")
-    options.add_argument("--models", nargs="+", default=[*(peer.name for peer in PEERS), "LightSAGE"])
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--output", type=Path)
-    options.add_argument("--frontier", type=Path, help="draw overall against tail hits into this .png")
-    chosen = options.parse_args()
-    root = chosen.work / "graph"
+    """Build the graph if there is none, then either tune the peers, or measure and print the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--events", nargs="+", help="training events; needed while DIR has no graph")
+    parser.add_argument("--items")
+    parser.add_argument("--ads")
+    parser.add_argument("--test", required=True, type=Path)
+    parser.add_argument("--work", required=True, type=Path)
+    parser.add_argument("--protocol", choices=("item", "basket"), default="item")
+    parser.add_argument("--tune", action="store_true", help="choose the settings of the peers, and measure nothing")
+    parser.add_argument("--models", nargs="+", default=[*(peer.name for peer in PEERS), "LightSAGE"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--frontier", type=Path, help="draw overall hits against tail hits into this .png")
+    options = parser.parse_args()
+    root = options.work / "graph"
     if not (root / "summary.json").exists():
-        build(chosen.events, chosen.items, chosen.ads, root)
-    shop = Shop(chosen.name, root, chosen.test, chosen.protocol)
-    tuned = HERE / "tuned" / f"{chosen.name}.json"
-    if chosen.tune:
-        tune(shop, tuned, chosen.models)
+        build(options.events, options.items, options.ads, root)
+    shop = Shop(options.name, root, options.test, options.protocol)
+    tuned = HERE / "tuned" / f"{options.name}.json"
+    if options.tune:
+        tune(shop, tuned, options.models)
         return 0
     settings = json.loads(tuned.read_text(encoding="utf-8")) if tuned.exists() else {}
-    if chosen.protocol == "basket":
-        page = basket_table(shop, settings, chosen.models, range(chosen.seeds))
+    if options.protocol == "basket":
+        page = basket_table(shop, settings, options.models, range(options.seeds))
     else:
-        found = measured(shop, settings, chosen.models, range(chosen.seeds))
-        page = render(shop, found)
-        if chosen.frontier:
-            page += frontier(shop, found, chosen.frontier)
-    if chosen.output:
-        chosen.output.parent.mkdir(parents=True, exist_ok=True)
-        chosen.output.write_text(page, encoding="utf-8")
+        measurements = measure_models(shop, settings, options.models, range(options.seeds))
+        page = render(shop, measurements)
+        if options.frontier:
+            page += frontier(shop, measurements, options.frontier)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(page, encoding="utf-8")
     print(page)
     return 0
 
 
 def build(events: list[str], items: str | None, ads: str | None, root: Path) -> None:
-    """The graph, as `lightsage run` builds it."""
+    """Build the graph as `lightsage run` does."""
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.config import GraphConfig
     from graph_build.spark.session import session_for_one_build

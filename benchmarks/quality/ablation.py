@@ -1,10 +1,10 @@
-"""What each part of the method is worth: one change at a time, measured on the hold-outs of several shops.
+"""The effect of each part of the method: one change at a time, measured on the hold-outs of several shops.
 
     python benchmarks/quality/ablation.py --graph yoochoose=GRAPH --graph rees46=GRAPH [--seeds 2] [--output TABLE.md]
         [--other-graph "yoochoose: edges without decay=GRAPH" …]
 
-GRAPH is a folder that `benchmarks/quality` or `lightsage run` built; the other graphs are built from the same events
-with another `[graph]` configuration, and stand as changes of their own. Nothing here reads a test.
+GRAPH is a folder built by `benchmarks/quality` or `lightsage run`. Other graphs are built from the same events with
+another `[graph]` configuration; each is one more change. No test is read.
 """
 
 import argparse
@@ -39,11 +39,11 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """One change of the released model: of its configuration, of how it is ranked, of what it is given, or of its code.
+    """One change to the released model: to its configuration, ranking, input or code.
 
-    `root`: another graph of the same events. `code`: what stands for a name of the model's modules while it trains.
-    `averaged`: whether tail items are averaged when they are embedded though not in training. `needs`: the edge type
-    without which it changes nothing.
+    `root` is another graph of the same events. `code` maps names in the model's modules to replacements for the time of
+    the training. `averaged` says that tail items are averaged when they are embedded, but not in training. `needs` is
+    an edge type without which the change has no effect.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Change:
 
     @property
     def trains(self) -> bool:
-        """Whether the network is another one than the released."""
+        """Whether the change needs a training of its own."""
         return bool(self.model or self.graph or self.root or self.code or self.averaged)
 
 
-def without(*columns: str) -> Callable[[ItemGraph], ItemGraph]:
-    """A graph whose catalogue lacks some columns."""
+def drop_columns(*columns: str) -> Callable[[ItemGraph], ItemGraph]:
+    """A function that removes columns from the catalogue of a graph."""
 
     def dropped(graph: ItemGraph) -> ItemGraph:
         return replace(graph, items=graph.items.drop_columns([c for c in columns if c in graph.items.column_names]))
@@ -71,26 +71,26 @@ def without(*columns: str) -> Callable[[ItemGraph], ItemGraph]:
 
 
 def unweighted(graph: ItemGraph) -> ItemGraph:
-    """Every edge weighs one."""
+    """A graph in which every edge has weight one."""
     return replace(graph, weight=np.ones_like(graph.weight))
 
 
 def two_hops(graph: ItemGraph, config: PropagationConfig) -> Neighbourhood:
-    """The neighbours' neighbours beside the neighbours, each hop with half of the weight; as many kept."""
+    """Neighbours, and neighbours of neighbours, each hop with half of the weight; as many are kept as with one hop."""
     near = in_neighbours(graph, config)
     n = graph.num_items
     hop = sp.csr_array((near.weight, near.neighbour, near.indptr), shape=(n, n))
     hop = sp.diags_array(1 / np.maximum(near.total, 1e-12)) @ hop
     both = (hop + hop @ hop).tocoo()
-    kept = both.coords[0] != both.coords[1]
-    src, dst = both.coords[1][kept].astype(np.int32), both.coords[0][kept].astype(np.int32)
+    distinct = both.coords[0] != both.coords[1]
+    src, dst = both.coords[1][distinct].astype(np.int32), both.coords[0][distinct].astype(np.int32)
     kind = np.full(len(src), EDGE_TYPES.index("strong_click"), graph.edge_type.dtype)
-    joined = replace(graph, src=src, dst=dst, edge_type=kind, weight=both.data[kept].astype(np.float32))
+    joined = replace(graph, src=src, dst=dst, edge_type=kind, weight=both.data[distinct].astype(np.float32))
     return in_neighbours(joined, config.model_copy(update={"strong_click": 1.0}))
 
 
 class OneProjection(LightSAGE):
-    """Both roles share one head."""
+    """A network whose two roles share one head."""
 
     def __init__(self, *shape: Any) -> None:
         super().__init__(*shape)
@@ -98,20 +98,20 @@ class OneProjection(LightSAGE):
 
 
 def at_random(graph: ItemGraph, features: Any, neighbours: Neighbourhood, config: TailConfig, seed: int) -> TailGroups:
-    """Tail groups of strangers."""
+    """Tail groups of random items."""
     rows = np.flatnonzero(graph.is_tail)
     count = -(-len(rows) // config.group_size)
     return TailGroups(rows, np.random.default_rng(seed).permutation(len(rows)) % max(1, count), count)
 
 
 def no_own_edge(self: Neighbourhood, dst: NDArray[np.integer], src: NDArray[np.integer]) -> NDArray[np.float32]:
-    """As if the pair that is trained had no edge of its own."""
+    """Pretend that the trained pair has no edge of its own."""
     return np.zeros(len(dst), np.float32)
 
 
-def shares(**kept: float) -> Settings:
-    """Only these edge types are averaged over."""
-    return {"propagation": {"strong_click": 0.0, "swing": 0.0, "co_search": 0.0} | kept}
+def shares(**weights: float) -> Settings:
+    """Settings with which only these edge types are averaged."""
+    return {"propagation": {"strong_click": 0.0, "swing": 0.0, "co_search": 0.0} | weights}
 
 
 CHANGES = (
@@ -137,11 +137,11 @@ CHANGES = (
     Change("no dropout", {"dropout": 0.0}),
     Change("id table fixed at a factorisation", {"train": {"table_lr": 0.0}}),
     Change("no id table", {"features": {"id_min_events": 10**9}}),
-    Change("id table alone", graph=without("category", "brand", "price", "title", "embedding")),
-    Change("without category", graph=without("category")),
-    Change("without brand", graph=without("brand")),
-    Change("without price", graph=without("price")),
-    Change("without title", graph=without("title")),
+    Change("id table alone", graph=drop_columns("category", "brand", "price", "title", "embedding")),
+    Change("without category", graph=drop_columns("category")),
+    Change("without brand", graph=drop_columns("brand")),
+    Change("without price", graph=drop_columns("price")),
+    Change("without title", graph=drop_columns("title")),
     Change("tail averaged at inference too", {"tail": {"at_inference": True}}),
     Change("tail averaged at inference alone", {"tail": {"enabled": False}}, averaged=True),
     Change("tail averaged nowhere", {"tail": {"enabled": False}}),
@@ -161,45 +161,46 @@ HEAD = """# Ablation
 
 `python benchmarks/quality/ablation.py --graph NAME=GRAPH …`
 
-Hits on the hold-out: the released model's, and what each change adds to them by itself. The score's weights stay those
-of the released model. What would change nothing in a shop is left out, as co-search where nobody searches.
+Hits on the hold-out: those of the released model, and the difference that each change makes by itself. The weights of
+the score stay those of the released model. Changes without effect in a shop are left out, such as co-search in a shop
+without searches.
 """
 
 
 def main() -> int:
-    """Measure the changes and print a table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
-    options.add_argument("--other-graph", action="append", default=[], metavar="NAME: CHANGE=GRAPH")
-    options.add_argument("--seeds", type=int, default=1)
-    options.add_argument("--changes", nargs="+", default=[change.name for change in CHANGES])
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
-    changes = [change for change in CHANGES if change.name in chosen.changes or change.name == "released"]
+    """Measure the changes and print the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graph", action="append", required=True, metavar="NAME=GRAPH")
+    parser.add_argument("--other-graph", action="append", default=[], metavar="NAME: CHANGE=GRAPH")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--changes", nargs="+", default=[change.name for change in CHANGES])
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    changes = [change for change in CHANGES if change.name in options.changes or change.name == "released"]
     tables = []
-    for named in chosen.graph:
-        name, _, root = named.partition("=")
+    for name_and_root in options.graph:
+        name, _, root = name_and_root.partition("=")
         shop = f"{name}: "
-        others = [text.removeprefix(shop).split("=", 1) for text in chosen.other_graph if text.startswith(shop)]
-        given = [*changes, *(Change(change, root=Path(other)) for change, other in others)]
-        tables.append(table(name, ablated(name, Path(root), given, chosen.seeds)))
-        if chosen.output:
-            chosen.output.write_text("\n".join([HEAD, *tables]), encoding="utf-8")
+        others = [text.removeprefix(shop).split("=", 1) for text in options.other_graph if text.startswith(shop)]
+        all_changes = [*changes, *(Change(change, root=Path(other)) for change, other in others)]
+        tables.append(table(name, measure_changes(name, Path(root), all_changes, options.seeds)))
+        if options.output:
+            options.output.write_text("\n".join([HEAD, *tables]), encoding="utf-8")
     print("\n".join([HEAD, *tables]))
     return 0
 
 
-def ablated(name: str, root: Path, changes: list[Change], seeds: int) -> dict[str, list[list[float]]]:
-    """Change → (seeds, CELLS) hits on the hold-out; what changes nothing in this shop is left out.
+def measure_changes(name: str, root: Path, changes: list[Change], seeds: int) -> dict[str, list[list[float]]]:
+    """By change, the (seeds, CELLS) hits on the hold-out; changes without effect in this shop are left out.
 
-    The score's weights are those of the released model, so that a change is judged by what it does itself.
+    The weights of the score are those of the released model, so that only the change itself makes a difference.
     """
     graph = fit_graph(root)
-    found: dict[str, list[list[float]]] = {}
+    hits: dict[str, list[list[float]]] = {}
     released: dict[int, tuple[Embeddings, ScoreWeights]] = {}
     for change in changes:
-        given = fit_graph(change.root) if change.root else change.graph(graph) if change.graph else graph
-        if change.graph is not None and same(given, graph):
+        changed = fit_graph(change.root) if change.root else change.graph(graph) if change.graph else graph
+        if change.graph is not None and same(changed, graph):
             continue
         if change.needs and not (graph.edge_type == EDGE_TYPES.index(change.needs)).any():
             continue
@@ -208,41 +209,41 @@ def ablated(name: str, root: Path, changes: list[Change], seeds: int) -> dict[st
         assert holdout is not None
         for seed in range(seeds):
             if seed not in released:
-                embeddings = trained(graph, CHANGES[0], seed)
+                embeddings = train_change(graph, CHANGES[0], seed)
                 released[seed] = (
                     embeddings,
                     holdout.choose_weights(embeddings),
                 )  # the first change is the released model
-            embeddings = trained(given, change, seed) if change.trains else released[seed][0]
-            weights = released[seed][1].model_copy(update=fixed(change.retrieval))
-            found.setdefault(change.name, []).append(cells(holdout, embeddings, weights))
-        print(name, change.name, np.round(np.mean(found[change.name], axis=0), 4).tolist(), file=sys.stderr, flush=True)
-    return found
+            embeddings = train_change(changed, change, seed) if change.trains else released[seed][0]
+            weights = released[seed][1].model_copy(update=fixed_weights(change.retrieval))
+            hits.setdefault(change.name, []).append(cells(holdout, embeddings, weights))
+        print(name, change.name, np.round(np.mean(hits[change.name], axis=0), 4).tolist(), file=sys.stderr, flush=True)
+    return hits
 
 
 def fit_graph(root: Path) -> ItemGraph:
-    """The graph of the fit, with the catalogue if there is one."""
+    """The `fit/` graph, with the catalogue if there is one."""
     items = root / "tables" / "items"
     return load_graph(root, "fit", items if items.exists() else None)
 
 
-def same(one: ItemGraph, other: ItemGraph) -> bool:
-    """Whether neither catalogue nor weights differ."""
-    return one.items.column_names == other.items.column_names and np.array_equal(one.weight, other.weight)
+def same(a: ItemGraph, b: ItemGraph) -> bool:
+    """Whether two graphs have the same catalogue columns and edge weights."""
+    return a.items.column_names == b.items.column_names and np.array_equal(a.weight, b.weight)
 
 
-def fixed(retrieval: Settings) -> Settings:
-    """The score's weights among some settings of retrieval, by the names that ScoreWeights has for them."""
+def fixed_weights(retrieval: Settings) -> Settings:
+    """The weights of the score among some settings of retrieval, by their names in ScoreWeights."""
     return {name.removesuffix("_weight"): value for name, value in retrieval.items() if name.endswith("_weight")}
 
 
-def trained(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
-    """Embeddings after the whole schedule."""
+def train_change(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
+    """Train a changed model on the whole schedule, and return its embeddings."""
     settings = change.model | {"train": change.model.get("train", {}) | {"seed": seed}}
     config = ModelConfig.model_validate(settings)
     with ExitStack() as stack:
-        for target, stand_in in change.code.items():
-            stack.enter_context(patch(target, stand_in))
+        for target, replacement in change.code.items():
+            stack.enter_context(patch(target, replacement))
         model = train(graph, config)
         if not change.averaged:
             return model.embeddings
@@ -254,20 +255,20 @@ def trained(graph: ItemGraph, change: Change, seed: int) -> Embeddings:
 
 
 def cells(holdout: HoldoutEvaluation, embeddings: Embeddings, weights: ScoreWeights) -> list[float]:
-    """The CELLS."""
+    """The CELLS of a model."""
     rows = holdout.rows("", embeddings, weights)
     values = {(row["slice"], row["metric"], row["k"]): row["value"] for row in rows}
     return [float("nan") if values.get(cell) is None else values[cell] for cell in CELLS]
 
 
-def table(name: str, found: dict[str, list[list[float]]]) -> str:
-    """Markdown: the released model's hits, and what each change adds to them."""
-    base = np.mean(found["released"], axis=0)
+def table(name: str, hits: dict[str, list[list[float]]]) -> str:
+    """The table of one shop: the hits of the released model, and the difference that each change makes."""
+    base = np.mean(hits["released"], axis=0)
     lines = [f"## {name}", "", "| change | HR@20 | HR@100 | tail HR@100 | cold HR@100 |", "|---|---:|---:|---:|---:|"]
-    for change, values in found.items():
+    for change, values in hits.items():
         mean = np.mean(values, axis=0)
-        shown = [f"{v:.3f}" for v in base] if change == "released" else [f"{v:+.3f}" for v in mean - base]
-        lines.append(f"| {change} | {' | '.join('–' if 'nan' in cell else cell for cell in shown)} |")
+        texts = [f"{v:.3f}" for v in base] if change == "released" else [f"{v:+.3f}" for v in mean - base]
+        lines.append(f"| {change} | {' | '.join('–' if 'nan' in cell else cell for cell in texts)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ CELLS = (("all", 20), ("all", 100), ("tail", 100), ("cold", 100), ("ads", 20), (
 
 
 def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterable[int]) -> str:
-    """Fit every model on everything, read the test once for each seed, and print."""
+    """Fit every model on all events, measure it on the test once per seed, and return the page."""
     sessions = sessions_from_table(read_events([str(shop.test_events)], InputConfig()), KIND["basket"])
     row_of = {item: row for row, item in enumerate(shop.full.item_ids)}
     ads = Ads.from_table(pq.read_table(shop.root / "tables" / "ads"), row_of)
@@ -28,9 +28,9 @@ def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: It
     lines = [
         f"# Quality on {shop.name}",
         "",
-        f"Recall of the other items of {len(np.unique(shop.test.group)):,} baskets, mean over seeds ± their standard "
-        "deviation; of the first seed the 95% interval of a bootstrap over baskets. *Ads*: candidates and targets are "
-        "the items with an ad in flight at the time.",
+        f"Recall of the other items of {len(np.unique(shop.test.group)):,} baskets: mean over seeds ± their standard "
+        "deviation, with the 95% interval of a bootstrap over baskets for the first seed. *Ads*: candidates and "
+        "targets are the items with an ad in flight at the time.",
         "",
         "| model | recall@20 | recall@100 | tail @100 | cold @100 | ads @20 | ads @100 | training CPU s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

@@ -1,16 +1,16 @@
-"""Hits on all pairs against hits on tail targets: our dial as a line, every peer as a point."""
+"""Hits on all pairs against hits on tail targets: LightSAGE's dial as a line, every peer as a point."""
 
 from pathlib import Path
 
 import numpy as np
 from shop import Shop
-from table import ALONE, OURS, Measured, slices_of
+from table import COSINE_ONLY, OURS, Measurement, slices_of
 
 from retrieval.evaluation import metrics
 
 
-def frontier(shop: Shop, found: list[Measured], path: Path) -> str:
-    """Draw the picture and return what it says in words: our tail hits at each peer's overall hits."""
+def frontier(shop: Shop, measurements: list[Measurement], path: Path) -> str:
+    """Draw the picture, and return a table of LightSAGE's tail hits at the overall hits of each peer."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -18,19 +18,19 @@ def frontier(shop: Shop, found: list[Measured], path: Path) -> str:
 
     tail = slices_of(shop.test)["tail"]
 
-    def at(places: np.ndarray) -> tuple[float, float]:
-        hits = metrics.hits(places, 100)
+    def point(ranks: np.ndarray) -> tuple[float, float]:
+        hits = metrics.hits(ranks, 100)
         return float(hits.mean()), float(hits[tail].mean())
 
-    ours = next(one for one in found if one.model == OURS)
-    line = np.array(sorted(at(place) for place in ours.dial.values()))
-    points = {one.model: tuple(np.mean([at(place) for place in one.places], axis=0)) for one in found}
+    ours = next(one for one in measurements if one.model == OURS)
+    line = np.array(sorted(point(ranks) for ranks in ours.dial.values()))
+    points = {one.model: tuple(np.mean([point(ranks) for ranks in one.ranks], axis=0)) for one in measurements}
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     axes.plot(line[:, 0], line[:, 1], "-o", ms=3, color="tab:red", label=f"{OURS}, its popularity weight turned")
     axes.margins(x=0.12)
     for model, (x, y) in points.items():
-        if model == ALONE:
-            continue  # it lies where ours does
+        if model == COSINE_ONLY:
+            continue  # it would hide LightSAGE's own point
         axes.scatter(x, y, color="tab:red" if model == OURS else "tab:blue", s=60 if model == OURS else 25, zorder=3)
         axes.annotate(model, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set(xlabel="HR@100, all pairs", ylabel="HR@100, tail targets", title=shop.name)
@@ -39,11 +39,15 @@ def frontier(shop: Shop, found: list[Measured], path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
-    lines = ["", "Tail HR@100 at the peer's overall HR@100 (ours between the points of its dial):", ""]
+    lines = [
+        "",
+        "Tail HR@100 at the overall HR@100 of each peer; ours is interpolated between the settings of its dial:",
+        "",
+    ]
     lines += ["| peer | HR@100 | tail HR@100 | ours at least | ratio |", "|---|---:|---:|---:|---:|"]
     for model, (x, y) in points.items():
         if model != OURS:
-            # Left of its last point the dial is turned no further: what it reached there counts.
+            # Beyond the last setting of the dial, its best tail hits so far count.
             reached = float(np.interp(x, line[:, 0], np.maximum.accumulate(line[::-1, 1])[::-1]))
             ratio = f"{reached / y:.2f}" if y else "–"
             lines.append(f"| {model} | {x:.3f} | {y:.3f} | {reached if x <= line[-1, 0] else 0:.3f} | {ratio} |")

@@ -1,8 +1,8 @@
-"""Other graph networks on our graph, with our features, loss and negatives: how much of LightSAGE's quality is its own.
+"""Other graph networks on the same graph, with the same features, loss and negatives as LightSAGE.
 
 GraphSAGE (Hamilton et al. 2017, mean aggregator), LightGCN (He et al. 2020) and a PinSage-style network (Ying et al.
-2018: importance pooling over random-walk visits). Trained on sampled neighbours of de-duplicated nodes, without the
-edges of the pairs in the batch; embedded with all neighbours.
+2018: importance pooling over random-walk visits). They are trained on sampled neighbours of distinct nodes, without the
+edges of the pairs in the batch, and embed items with all neighbours.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Graph:
 
     @property
     def num_items(self) -> int:
-        """N."""
+        """The number of items."""
         return len(self.indptr) - 1
 
 
@@ -44,7 +44,7 @@ class Graph:
 class Block:
     """One layer's edges: the first `size` of the source nodes are the destinations, in order.
 
-    Shapes: offsets (size,) int64; source (e,) int64 places among the source nodes; weight (e,) float32
+    Shapes: offsets (size,) int64; source (e,) int64 positions among the source nodes; weight (e,) float32.
     """
 
     size: int
@@ -64,14 +64,17 @@ class Block:
         return self.sums(h) / total.clamp(min=1e-6)
 
 
-def sampled(graph: Graph, seeds: Tensor, fanouts: list[int], without: Tensor) -> tuple[list[Block], Tensor]:
-    """Blocks from the outermost layer to the seeds, and the nodes that the first reads.
+def sample_blocks(graph: Graph, seeds: Tensor, fanouts: list[int], without: Tensor) -> tuple[list[Block], Tensor]:
+    """The blocks from the outermost layer to the seeds, and the nodes that the first block reads.
 
     Args:
-        seeds: (B,) int64, distinct; without: ascending keys dst · N + src of edges that must not be read
+        graph: all edges.
+        seeds: (B,) int64, distinct items.
+        fanouts: the number of sampled neighbours by layer, from the seeds outwards.
+        without: ascending keys dst · N + src of edges that must not be read.
     """
     blocks, nodes = [], seeds
-    place = torch.full((graph.num_items,), -1)
+    position = torch.full((graph.num_items,), -1)
     for fanout in fanouts:
         degree = graph.indptr[nodes + 1] - graph.indptr[nodes]
         take = degree.clamp(max=fanout)
@@ -81,25 +84,25 @@ def sampled(graph: Graph, seeds: Tensor, fanouts: list[int], without: Tensor) ->
         edge = graph.indptr[nodes[owner]] + torch.where(degree[owner] > fanout, drawn, nth)
         source, weight = graph.neighbour[edge], graph.weight[edge]
         keys = nodes[owner] * graph.num_items + source
-        at = torch.searchsorted(without, keys).clamp(max=max(0, len(without) - 1))
-        keep = without[at] != keys if len(without) else torch.ones(len(keys), dtype=torch.bool)
+        candidate = torch.searchsorted(without, keys).clamp(max=max(0, len(without) - 1))
+        keep = without[candidate] != keys if len(without) else torch.ones(len(keys), dtype=torch.bool)
         owner, source, weight = owner[keep], source[keep], weight[keep]
-        place[nodes] = torch.arange(len(nodes))
-        fresh = torch.unique(source[place[source] < 0])
-        place[fresh] = len(nodes) + torch.arange(len(fresh))
+        position[nodes] = torch.arange(len(nodes))
+        new = torch.unique(source[position[source] < 0])
+        position[new] = len(nodes) + torch.arange(len(new))
         counts = torch.bincount(owner, minlength=len(nodes))
-        blocks.append(Block(len(nodes), counts.cumsum(0) - counts, place[source], weight))
-        nodes = torch.cat([nodes, fresh])
+        blocks.append(Block(len(nodes), counts.cumsum(0) - counts, position[source], weight))
+        nodes = torch.cat([nodes, new])
     return blocks[::-1], nodes
 
 
-def everything(graph: Graph) -> Block:
-    """All items as destinations, all edges."""
+def full_block(graph: Graph) -> Block:
+    """A block with all items as destinations and all edges."""
     return Block(graph.num_items, graph.indptr[:-1], graph.neighbour, graph.weight)
 
 
 class SAGE(nn.Module):
-    """h ← normalise(ReLU(W [h ‖ mean of neighbours])), the last layer without ReLU."""
+    """h ← normalise(ReLU(W [h ‖ mean of neighbours])); the last layer has no ReLU."""
 
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()
@@ -114,7 +117,7 @@ class SAGE(nn.Module):
 
 
 class LightGCN(nn.Module):
-    """The mean of all layers' symmetric-normalised sums, no weights; the weights of its graph carry the norms."""
+    """The mean of all layers' symmetrically normalised sums, without parameters; the edge weights contain the norms."""
 
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()
@@ -130,7 +133,7 @@ class LightGCN(nn.Module):
 
 
 class PinSage(nn.Module):
-    """h ← normalise(ReLU(W [h ‖ importance-weighted mean of ReLU(Q h)])), and a two-layer perceptron at the end."""
+    """h ← normalise(ReLU(W [h ‖ importance-weighted mean of ReLU(Q h)])), then a two-layer perceptron."""
 
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()
@@ -150,10 +153,10 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"GraphSAGE": SAGE, "Ligh
 
 
 def graph_for(kind: str, graph: ItemGraph, top_k: int, seed: int) -> Graph:
-    """Our kept edges; LightGCN's with 1/√(deg deg), PinSage's with visits of short random walks instead."""
-    kept = in_neighbours(graph, PropagationConfig(top_k=top_k))
+    """LightSAGE's edges, for LightGCN with weights 1/√(deg deg), for PinSage with visits of short random walks."""
+    neighbours = in_neighbours(graph, PropagationConfig(top_k=top_k))
     n = graph.num_items
-    indptr, neighbour, weight = kept.indptr, kept.neighbour, kept.weight
+    indptr, neighbour, weight = neighbours.indptr, neighbours.neighbour, neighbours.weight
     if kind == "LightGCN":
         incoming, outgoing = np.diff(indptr), np.bincount(neighbour, minlength=n)
         owner = np.repeat(np.arange(n), incoming)
@@ -172,18 +175,18 @@ def visits(
     walks: int = 60,
     steps: int = 3,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The most visited nodes of random walks by edge weight from every item, with their visits as weights (CSR)."""
+    """The nodes most visited by random walks from every item, with their visits as weights (CSR)."""
     n = len(indptr) - 1
     cumulated = np.concatenate([[0.0], np.cumsum(weight, dtype=np.float64)])
     keys: NDArray[np.int64] = np.zeros(0, np.int64)
     counts: NDArray[np.int64] = np.zeros(0, np.int64)
     for _ in range(walks):
-        at = np.arange(n)
+        node = np.arange(n)
         for _ in range(steps):
-            low, high = cumulated[indptr[at]], cumulated[indptr[at + 1]]
+            low, high = cumulated[indptr[node]], cumulated[indptr[node + 1]]
             edge = np.searchsorted(cumulated, low + rng.random(n) * (high - low), side="right") - 1
-            at = np.where(high > low, neighbour[np.clip(edge, 0, max(0, len(neighbour) - 1))], at)
-            keys = np.concatenate([keys, np.arange(n) * n + at])
+            node = np.where(high > low, neighbour[np.clip(edge, 0, max(0, len(neighbour) - 1))], node)
+            keys = np.concatenate([keys, np.arange(n) * n + node])
             counts = np.concatenate([counts, np.ones(n, np.int64)])
         keys, back = np.unique(keys, return_inverse=True)
         counts = np.bincount(back, counts).astype(np.int64)
@@ -196,8 +199,8 @@ def visits(
     return np.searchsorted(owner, np.arange(n + 1)).astype(np.int64), other, counts.astype(np.float32)
 
 
-class Fitted:
-    """A network of this file on one item graph: trained step by step, embedding every item on request."""
+class NetworkTrainer:
+    """Trains one of these networks on an item graph step by step, and embeds all items."""
 
     def __init__(self, kind: str, graph: ItemGraph, params: Params, seed: int) -> None:
         torch.manual_seed(seed)
@@ -217,31 +220,31 @@ class Fitted:
         share = np.bincount(self.pairs[:, 1], minlength=graph.num_items) / len(self.pairs)
         self.share = torch.from_numpy(share.astype(np.float32))
         weights = [{"params": [self.table, self.content], "lr": 0.01}]
-        if own := list(self.network.parameters()):
-            weights.append({"params": own, "lr": params["lr"]})
+        if parameters := list(self.network.parameters()):
+            weights.append({"params": parameters, "lr": params["lr"]})
         self.optimiser = torch.optim.Adam(weights, fused=True)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
 
     def features(self, rows: Tensor) -> Tensor:
-        """(R, D) the items' own features."""
+        """The (R, D) features of items, projected."""
         entries, offsets = ragged_entries(self.offsets, rows)
-        own = F.embedding_bag(
+        vectors = F.embedding_bag(
             self.columns[entries], self.table, offsets, mode="sum", per_sample_weights=self.values[entries]
         )
-        return own + self.dense[rows] @ self.content if self.dense.shape[1] else own
+        return vectors + self.dense[rows] @ self.content if self.dense.shape[1] else vectors
 
-    def step(self, chosen: NDArray[np.int64], rate: float, negatives: int = 512, temperature: float = 0.05) -> float:
-        """One batch of training pairs, with the learning rates at `rate` of their start."""
+    def step(self, batch: NDArray[np.int64], rate: float, negatives: int = 512, temperature: float = 0.05) -> float:
+        """Train on one batch of pairs, with the first learning rates multiplied by `rate`; returns the loss."""
         for group, start in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = start * rate
         self.network.train()
-        n, b = self.graph.num_items, len(chosen)
-        queries, targets = self.pairs[chosen].T
+        n, b = self.graph.num_items, len(batch)
+        queries, targets = self.pairs[batch].T
         items = torch.from_numpy(np.concatenate([queries, targets, self.rng.integers(0, n, negatives)]))
-        seeds, place = torch.unique(items, return_inverse=True)
+        seeds, position = torch.unique(items, return_inverse=True)
         without = torch.from_numpy(np.unique(np.concatenate([queries * n + targets, targets * n + queries])))
-        blocks, nodes = sampled(self.graph, seeds, [self.params["fanout"]] * self.params["layers"], without)
-        out = self.network(self.features(nodes), blocks, self.params["dropout"])[place]
+        blocks, nodes = sample_blocks(self.graph, seeds, [self.params["fanout"]] * self.params["layers"], without)
+        out = self.network(self.features(nodes), blocks, self.params["dropout"])[position]
         counts = expected_counts(self.share, items[b:], b, negatives)
         loss = sampled_softmax(out[:b], out[b:], items[:b], items[b:], counts, SoftmaxOptions(temperature))
         self.optimiser.zero_grad()
@@ -250,23 +253,23 @@ class Fitted:
         return loss.item()
 
     def vectors(self) -> Vectors:
-        """(N, D) every item, over all of its neighbours."""
+        """The (N, D) vectors of all items, from all of their neighbours."""
         self.network.eval()
         with torch.no_grad():
             h = self.features(torch.arange(self.graph.num_items))
-            blocks = [everything(self.graph)] * self.params["layers"]
+            blocks = [full_block(self.graph)] * self.params["layers"]
             return np.asarray(self.network(h, blocks, 0.0).numpy())
 
 
 def fit(kind: str, graph: ItemGraph, params: Params, seed: int, batch: int = 1024) -> Vectors:
-    """(N, D) vectors after `epochs` passes over the training pairs with linearly falling learning rates."""
-    fitted = Fitted(kind, graph, params, seed)
-    batch = min(batch, len(fitted.pairs))
-    last = max(1, round(len(fitted.pairs) // batch * params["epochs"]))
+    """The (N, D) vectors after `epochs` passes over the training pairs with linearly falling learning rates."""
+    trainer = NetworkTrainer(kind, graph, params, seed)
+    batch = min(batch, len(trainer.pairs))
+    last = max(1, round(len(trainer.pairs) // batch * params["epochs"]))
     order: NDArray[np.int64] = np.zeros(0, np.int64)
     for step in range(last):
         if len(order) < batch:
-            order = fitted.rng.permutation(len(fitted.pairs))
-        fitted.step(order[:batch], max(0.02, 1 - step / last))
+            order = trainer.rng.permutation(len(trainer.pairs))
+        trainer.step(order[:batch], max(0.02, 1 - step / last))
         order = order[batch:]
-    return fitted.vectors()
+    return trainer.vectors()

@@ -1,6 +1,6 @@
-"""What a user could pick instead: counting peers, learned vectors and content alone, each with what it is tuned over.
+"""The methods that LightSAGE is compared with: counting, learned vectors and content, each with its tuning grid.
 
-`item2vec` (gensim), `ALS` and `BPR` (implicit) come with the `benchmark` extra.
+`item2vec` (gensim), `ALS` and `BPR` (implicit) need the extra `benchmark`.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Peer:
-    """How a peer is fitted, over which values it is tuned, and the settings that are tried first."""
+    """One method: how to fit it, the values that tuning may choose, and the settings to try first."""
 
     name: str
     fit: Callable[[Split, Params, int], Ranker]
@@ -40,15 +40,15 @@ class Peer:
 
 
 class VectorRanker:
-    """Ranks by the inner product of the last viewed item's vector with the candidates'; zero vectors find nothing."""
+    """Ranks by the inner product with the vector of the last viewed item; items with zero vectors are never results."""
 
     def __init__(self, query: Floats, item: Floats) -> None:
         self.query, self.item = query, item
-        self.found = np.flatnonzero(np.any(item != 0, axis=1))
+        self.present = np.flatnonzero(np.any(item != 0, axis=1))
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
         """See `retrieval.queries.Ranker`."""
-        rows = self.found if eligible is None else self.found[eligible[self.found]]
+        rows = self.present if eligible is None else self.present[eligible[self.present]]
         candidates, parts = self.item[rows], []
         for which in topk.chunks(len(queries), len(rows)):
             last = queries.last[which]
@@ -61,13 +61,13 @@ class VectorRanker:
 
 
 def unit(vectors: Any) -> Floats:
-    """L2-normalised rows, zero rows left zero."""
+    """L2-normalise rows; rows of zeros stay zero."""
     vectors = np.asarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _visits(sessions: TrainingSessions) -> sp.csr_array:
-    """(S, N) which item was seen in which session."""
+    """The (S, N) matrix of the items seen in each session."""
     shape = (len(sessions.offsets) - 1, sessions.n_items)
     visits = sp.csr_array((np.ones(len(sessions.rows), np.float32), (sessions.session, sessions.rows)), shape=shape)
     visits.data[:] = 1.0
@@ -75,7 +75,7 @@ def _visits(sessions: TrainingSessions) -> sp.csr_array:
 
 
 def _item_knn(split: Split, params: Params, seed: int) -> Ranker:
-    """|S_a ∩ S_b| / (|S_a| |S_b|)^power, shrunk where few sessions hold both; power ½ and no shrinkage: the cosine."""
+    """|S_a ∩ S_b| / (|S_a| |S_b|)^power, shrunk if few sessions have both; power ½ without shrinkage is the cosine."""
     if params == {"shrink": 0, "power": 0.5}:
         return ItemKNN(split.sessions)
     visits = _visits(split.sessions)
@@ -90,11 +90,10 @@ def _item_knn(split: Split, params: Params, seed: int) -> Ranker:
 
 
 def _swing(split: Split, params: Params, seed: int) -> Ranker:
-    """Swing on the sessions, uncapped in partners: not the graph's edges, whose quota is ours."""
+    """Swing on the sessions. The graph's own Swing edges are not used, because LightSAGE chose their quota."""
     visits = _visits(split.sessions)
     visits.sort_indices()
-    most = np.int64(params["max_items"])
-    short = np.diff(visits.indptr) <= most
+    short = np.diff(visits.indptr) <= np.int64(params["max_items"])
     visits = visits[np.flatnonzero(short)]
     lists = swing_kernel.UserLists(
         visits.indptr.astype(np.int64), visits.indices.astype(np.int32), np.ones(visits.nnz, np.uint8)
@@ -166,7 +165,7 @@ def _bpr(split: Split, params: Params, seed: int) -> Ranker:
         num_threads=0,
     )
     model.fit(sp.csr_matrix(_visits(split.sessions)), show_progress=False)
-    # The last factor is the item's bias: it belongs to a score, not to a similarity of items.
+    # The last factor is the item's bias, which belongs to a score and not to a similarity of items.
     return _factors(model.item_factors[:, : params["dim"]], params)
 
 
@@ -175,7 +174,7 @@ def _factors(factors: Any, params: Params) -> Ranker:
 
 
 def _content(split: Split, params: Params, seed: int) -> Ranker:
-    """Nearest neighbours by what the catalogue says: rare values count more; titles and given embeddings as blocks."""
+    """Nearest neighbours by catalogue features: rare values count more; titles and embeddings are blocks."""
     graph = split.graph
     config = FeatureConfig()
     features = fit_features(graph.items, config, seed).transform(graph.items, graph.item_ids, graph.events >= 1)
@@ -196,11 +195,11 @@ def _content(split: Split, params: Params, seed: int) -> Ranker:
 
 
 def _network(kind: str) -> Callable[[Split, Params, int], Ranker]:
-    def fitted(split: Split, params: Params, seed: int) -> Ranker:
+    def fit(split: Split, params: Params, seed: int) -> Ranker:
         vectors = networks.fit(kind, split.graph, params, seed)
         return VectorRanker(vectors, vectors)
 
-    return fitted
+    return fit
 
 
 _LAYERED = {
@@ -280,7 +279,7 @@ PEERS = (
         {"dense": [0.5, 1.0, 2.0], "popularity": [0.0, 0.01, 0.03, 0.1, 0.3]},
         {"dense": 1.0, "popularity": 0.0},
     ),
-    # Ablations of our own layers: on our graph, with our features, loss and negatives.
+    # Other networks on LightSAGE's graph, with its features, loss and negatives.
     Peer("GraphSAGE", _network("GraphSAGE"), _LAYERED, _LAYERED_FIRST, random=True, trials=6),
     Peer(
         "LightGCN",

@@ -1,4 +1,4 @@
-"""A shop as the benchmark sees it: a finished item graph, and the test events after it."""
+"""A shop of the benchmark: its finished item graph, and the test events after it."""
 
 import json
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ KIND = {"item": "browse", "session": "browse", "basket": "basket"}
 
 @dataclass(frozen=True)
 class Split:
-    """What a model may learn from: the graph and the sessions up to the hold-out (`fit`), or all of them (`full`)."""
+    """The training data of a model: the graph and sessions without the hold-out (`fit`), or all of them (`full`)."""
 
     root: Path
     name: Literal["fit", "full"]
@@ -46,30 +46,30 @@ class Split:
 
     @cached_property
     def item_ids(self) -> NDArray[np.object_]:
-        """(N,) sorted."""
+        """The (N,) item ids, sorted."""
         return np.array(self._nodes["item_id"].to_pylist(), dtype=object)
 
     @cached_property
     def events(self) -> NDArray[np.int64]:
-        """(N,) training events of each item."""
+        """The (N,) numbers of training events."""
         return self._nodes["events"].to_numpy().astype(np.int64)
 
     @cached_property
     def popularity(self) -> NDArray[np.float64]:
-        """(N,) decayed events."""
+        """The (N,) decayed numbers of events."""
         return self._nodes["popularity"].to_numpy().astype(np.float64)
 
     @cached_property
     def edges(self) -> Edges:
-        """The typed edges by source."""
+        """The typed edges, by source."""
         return Edges.from_table(pq.read_table(self.root / self.name / "edges"), self.item_ids)
 
     @cached_property
     def sessions(self) -> TrainingSessions:
         """The training sessions as catalogue rows."""
-        found = _listed(self.root, self.protocol, held=None if self.name == "full" else False)
-        rows, _ = lookup(self.item_ids, found.item_ids)
-        return TrainingSessions(rows, found.offsets, len(self.item_ids))
+        sessions = _read_sessions(self.root, self.protocol, held=None if self.name == "full" else False)
+        rows, _ = lookup(self.item_ids, sessions.item_ids)
+        return TrainingSessions(rows, sessions.offsets, len(self.item_ids))
 
 
 @dataclass(frozen=True)
@@ -83,34 +83,34 @@ class Shop:
 
     @cached_property
     def fit(self) -> Split:
-        """For choices, measured on the hold-out."""
+        """The data for models that are measured on the hold-out."""
         return Split(self.root, "fit", self.protocol)
 
     @cached_property
     def full(self) -> Split:
-        """For the table, measured on the test."""
+        """The data for models that are measured on the test."""
         return Split(self.root, "full", self.protocol)
 
     @cached_property
     def holdout(self) -> Pairs:
-        """What the held-out sessions ask of a model of `fit`."""
-        held = _listed(self.root, self.protocol, held=True)
+        """The pairs of the hold-out, for a model of `fit`."""
+        held = _read_sessions(self.root, self.protocol, held=True)
         return pairs_of(self.protocol, held, self.fit.item_ids, self.fit.events)
 
     @cached_property
     def test(self) -> Pairs:
-        """What the test sessions ask of a model of `full`."""
+        """The pairs of the test, for a model of `full`."""
         sessions = sessions_from_table(read_events([str(self.test_events)], InputConfig()), KIND[self.protocol])
         return pairs_of(self.protocol, sessions, self.full.item_ids, self.full.events)
 
     @property
     def commit_facts(self) -> dict[str, object]:
-        """Counts of the graph that the figures belong to."""
+        """Counts of the graph, to tell which graph figures belong to."""
         summary = json.loads((self.root / "summary.json").read_text(encoding="utf-8"))
         return {key: summary[key] for key in ("as_of", "nodes", "tail", "edges", "sessions", "holdout_sessions")}
 
 
-def _listed(root: Path, protocol: str, *, held: bool | None) -> Sessions:
-    chosen = None if held is None else pc.field("held") == held
-    table = pq.read_table(root / "sessions", columns=["session", "kind", "items", "times"], filters=chosen)
+def _read_sessions(root: Path, protocol: str, *, held: bool | None) -> Sessions:
+    row_filter = None if held is None else pc.field("held") == held
+    table = pq.read_table(root / "sessions", columns=["session", "kind", "items", "times"], filters=row_filter)
     return sessions_from_graph(table.sort_by("session"), KIND[protocol])

@@ -1,9 +1,9 @@
-"""How fast LightSAGE learns: positives per CPU-second beside a sampled GraphSAGE, and growth to 50 million edges.
+"""Training speed: positives per CPU-second compared with a sampled GraphSAGE, and growth to 50 million edges.
 
     python benchmarks/quality/training.py [--items 100000 300000 1000000] [--threads 2] [--output TABLE.md]
 
-On generated graphs of 50 edges an item. A step's cost is the difference of a long and a short run, so that what is
-prepared once counts for itself. Both networks have our features, loss and negatives, and a trainable table.
+The graphs are generated, with 50 edges per item. The cost of a step is the difference between a long and a short run,
+so that the preparation is not counted. Both networks have the same features, loss and negatives, and a trainable table.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from networks import Fitted
+from networks import NetworkTrainer
 
 from model.config import ModelConfig
 from model.embed import embed
@@ -28,40 +28,40 @@ from model.trainer import train
 
 DEGREE = 50
 SHORT, LONG = 10, 40
-LONGER = 110  # where preparing takes minutes, and as much longer or unit_prefix
+LONGER = 110  # for measure_size, where the preparation takes minutes, more or less
 BATCH = 1024
 FIXED, LEARNED = "LightSAGE, table fixed", "LightSAGE, table learned"
 SIZES = {"64 dimensions": {"dim": 64, "members": 1}, "192 dimensions, 4 members": {}}
 
 
 def main() -> int:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--items", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
-    options.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch (default: as many as cores)")
-    options.add_argument("--output", type=Path)
-    chosen = options.parse_args()
-    torch.set_num_threads(chosen.threads)
-    table = beside(chosen.items[0], chosen.threads)
-    page = "\n".join([*head(chosen.threads), *table, "", *growth(chosen.items, chosen.threads)]) + "\n"
-    if chosen.output:
-        chosen.output.write_text(page, encoding="utf-8")
+    """Measure both tables and print the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch (default: all cores)")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    table = compare(options.items[0], options.threads)
+    page = "\n".join([*head(options.threads), *table, "", *growth(options.items, options.threads)]) + "\n"
+    if options.output:
+        options.output.write_text(page, encoding="utf-8")
     print(page)
     return 0
 
 
 def head(threads: int) -> list[str]:
-    """What the page says first."""
+    """The head of the page."""
     command = f"python benchmarks/quality/training.py --threads {threads} --output docs/benchmarks/training.md"
     return ["# Training speed", "", f"`{command}`; torch has {threads} thread{'s' * (threads > 1)}.", ""]
 
 
-def generated(items: int, seed: int = 0) -> ItemGraph:
-    """A long-tailed graph in whose corners the edges stay: 50 edges and 5 training pairs an item, three features."""
+def generate_graph(items: int, seed: int = 0) -> ItemGraph:
+    """A long-tailed graph with edges within groups of 100 items: 50 edges, 5 training pairs and 3 features per item."""
     rng = np.random.default_rng(seed)
 
     def near(rows: np.ndarray) -> np.ndarray:
-        """Another item of the same corner of a hundred, its first ones most often."""
+        """Another item of the same group of 100, most often one of its first."""
         other = rows // 100 * 100 + np.minimum(rng.zipf(1.3, len(rows)) - 1, 99)
         return np.where(other == rows, other ^ 1, np.minimum(other, items - 1))
 
@@ -94,35 +94,35 @@ def generated(items: int, seed: int = 0) -> ItemGraph:
 
 
 def config(steps: int, fixed: bool, threads: int, **shape: Any) -> ModelConfig:
-    """So many steps."""
+    """Settings for this many steps."""
     learning = {"max_pairs_per_epoch": steps * BATCH, "max_epochs": 1, "threads": threads}
     learning |= {"table_lr": 0} if fixed else {}
     return ModelConfig.model_validate(shape | {"train": learning})
 
 
-def spent(work: Callable[[], Any]) -> tuple[float, float]:
-    """(CPU, wall) seconds."""
+def seconds_of(work: Callable[[], Any]) -> tuple[float, float]:
+    """CPU and wall seconds of a piece of work."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def per_step(work: Callable[[int], Any]) -> tuple[float, float]:
-    """(CPU, wall) seconds of a step: the median over three pairs of runs of how much more the long one takes."""
-    more = []
+    """CPU and wall seconds of a step: the median difference of three pairs of a long and a short run, per step."""
+    differences = []
     for _ in range(3):
-        short, long = (spent(lambda steps=steps: work(steps)) for steps in (SHORT, LONG))
-        more.append([(b - a) / (LONG - SHORT) for a, b in zip(short, long, strict=True)])
-    cpu, wall = np.median(more, axis=0)
+        short, long = (seconds_of(lambda steps=steps: work(steps)) for steps in (SHORT, LONG))
+        differences.append([(b - a) / (LONG - SHORT) for a, b in zip(short, long, strict=True)])
+    cpu, wall = np.median(differences, axis=0)
     return float(cpu), float(wall)
 
 
-def beside(items: int, threads: int) -> list[str]:
-    """A table: ours, fixed and learned, and GraphSAGE of one and two layers, on one graph."""
-    graph = generated(items)
+def compare(items: int, threads: int) -> list[str]:
+    """The table of LightSAGE, with its table fixed and learned, and of GraphSAGE with one and two layers."""
+    graph = generate_graph(items)
     lines = [
-        f"{items:,} items, {len(graph.src):,} edges; batches of {BATCH} pairs, 512 random negatives; 10 neighbours a "
-        "layer are sampled for GraphSAGE, LightSAGE reads all of its 30.",
+        f"{items:,} items, {len(graph.src):,} edges; batches of {BATCH} pairs, 512 random negatives; GraphSAGE samples "
+        "10 neighbours per layer, LightSAGE reads all of its 30.",
         "",
         "| network | size | positives per CPU-second | ms a step | of GraphSAGE, 2 layers |",
         "|---|---|---:|---:|---:|",
@@ -131,9 +131,9 @@ def beside(items: int, threads: int) -> list[str]:
         rate: dict[str, tuple[float, float]] = {}
         for layers in (2, 1):
             params = {"dim": shape.get("dim", 192), "layers": layers, "fanout": 10, "top_k": 30, "dropout": 0.2}
-            network = Fitted("GraphSAGE", graph, params | {"lr": 0.003}, 0)
+            network = NetworkTrainer("GraphSAGE", graph, params | {"lr": 0.003}, 0)
 
-            def sage(steps: int, network: Fitted = network) -> None:
+            def sage(steps: int, network: NetworkTrainer = network) -> None:
                 for _ in range(steps):
                     network.step(network.rng.integers(0, len(network.pairs), BATCH), 1.0)
 
@@ -152,10 +152,9 @@ def beside(items: int, threads: int) -> list[str]:
 
 
 def growth(sizes: list[int], threads: int) -> list[str]:
-    """A table: cost and memory of the released network by catalogue, each in a process of its own."""
+    """The table of the released network's cost and memory by catalogue, each in a process of its own."""
     lines = [
-        "The released network (192 dimensions, 4 members) by catalogue; peak memory of the whole process, the graph in "
-        "memory included:",
+        "The released network (192 dimensions, 4 members) by catalogue; peak memory of the process, with the graph:",
         "",
         "| items | edges | table | prepare s | ms a step | embed all s | peak GiB |",
         "|---:|---:|---|---:|---:|---:|---:|",
@@ -163,25 +162,25 @@ def growth(sizes: list[int], threads: int) -> list[str]:
     for items in sizes:
         for fixed in (False, True):
             with get_context("spawn").Pool(1) as pool:
-                prepare, step, whole, peak = pool.apply(grown, (items, fixed, threads))
+                prepare, step, embedding, peak = pool.apply(measure_size, (items, fixed, threads))
             first = f"| {items:,} | {items * DEGREE:,} | {'fixed' if fixed else 'learned'} |"
-            lines.append(f"{first} {prepare:.1f} | {1e3 * step:.0f} | {whole:.1f} | {peak:.1f} |")
+            lines.append(f"{first} {prepare:.1f} | {1e3 * step:.0f} | {embedding:.1f} | {peak:.1f} |")
             print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
 
-def grown(items: int, fixed: bool, threads: int) -> tuple[float, float, float, float]:
-    """(seconds before the first step, wall seconds a step, seconds to embed all items, peak GiB)."""
-    graph = generated(items)
+def measure_size(items: int, fixed: bool, threads: int) -> tuple[float, float, float, float]:
+    """Seconds before the first step, wall seconds of a step, seconds to embed all items, and peak memory in GiB."""
+    graph = generate_graph(items)
     torch.set_num_threads(threads)
     train(graph, config(1, fixed, threads))
     (_, short), (_, long) = (
-        spent(lambda steps=steps: train(graph, config(steps, fixed, threads))) for steps in (SHORT, LONGER)
+        seconds_of(lambda steps=steps: train(graph, config(steps, fixed, threads))) for steps in (SHORT, LONGER)
     )
     model = train(graph, config(1, fixed, threads))
-    _, whole = spent(lambda: embed(graph, model.network, model.encoder, model.embeddings.prior))
+    _, embedding = seconds_of(lambda: embed(graph, model.network, model.encoder, model.embeddings.prior))
     step = (long - short) / (LONGER - SHORT)
-    return short - SHORT * step - whole, step, whole, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return short - SHORT * step - embedding, step, embedding, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Each peer's settings, chosen on the hold-out within a budget; what was tried is kept with what was chosen."""
+"""Chooses the settings of each peer on the hold-out within a budget, and keeps all trials with the choice."""
 
 import itertools
 import json
@@ -17,18 +17,18 @@ CPU_SECONDS = 20 * 60
 
 
 def trials(peer: Peer, seed: int = 0) -> list[Params]:
-    """The first settings, then others of the grid in random order."""
+    """The peer's first settings, then others of its grid in random order."""
     grid = [dict(zip(peer.space, values, strict=True)) for values in itertools.product(*peer.space.values())]
     order = np.random.default_rng(seed).permutation(len(grid))
-    others = [grid[place] for place in order if grid[place] != peer.first]
+    others = [grid[number] for number in order if grid[number] != peer.first]
     return [peer.first, *others][: peer.trials]
 
 
 def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:
-    """Peer → {params, score, tried}; written after every peer, so that a run that was ended goes on."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Tune the peers, and write {params, score, tried} of each at once, so that an interrupted run can continue."""
+    tuned: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for peer in PEERS:
-        if peer.name not in names or peer.name in found:
+        if peer.name not in names or peer.name in tuned:
             continue
         tried, began = [], time.process_time()
         for params in trials(peer):
@@ -38,8 +38,8 @@ def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:
             print(f"{shop.name} {peer.name} {len(tried)} {params} {value:.4f}", file=sys.stderr, flush=True)
             if time.process_time() - began > CPU_SECONDS:
                 break
-        best = max(tried, key=lambda one: one["score"])
-        found[peer.name] = {"params": best["params"], "score": best["score"], "tried": tried}
+        best = max(tried, key=lambda trial: trial["score"])
+        tuned[peer.name] = {"params": best["params"], "score": best["score"], "tried": tried}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return found
+        path.write_text(json.dumps(tuned, indent=1) + "\n", encoding="utf-8")
+    return tuned

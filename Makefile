@@ -1,10 +1,10 @@
-# Set-up and the everyday commands. `make help` lists them; every target creates what it needs first.
+# Set-up and everyday commands. `make help` lists them. Every target first creates what it needs.
 
-# Any Python from 3.11 on. When this one is older or absent, python3.13, 3.12 and 3.11 are tried.
+# Any Python from 3.11 on. If this one is older or missing, python3.13, 3.12 and 3.11 are tried.
 PYTHON ?= python3
 VENV ?= .venv
-# torch goes in first and alone. On Linux the registry's plain wheel may bring several GB of CUDA packages; a machine
-# without a GPU wants TORCH_INDEX: the URL of the CPU index that pytorch.org names, or a folder of wheels.
+# torch is installed first and on its own. On Linux, the registry's wheel may bring several GB of CUDA packages. On a
+# machine without a GPU, set TORCH_INDEX to the URL of the CPU index that pytorch.org names, or to a folder of wheels.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 ARGS ?=
@@ -18,20 +18,20 @@ TORCH_FLAGS = $(if $(TORCH_INDEX),$(if $(filter http% file:%,$(TORCH_INDEX)),--i
 .DEFAULT_GOAL := help
 .PHONY: help set-up demo test test-all airflow lint bench clean
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables   (now)"
 	@echo "  PYTHON      $(PYTHON): the interpreter, 3.11 or newer"
-	@echo "  VENV        $(VENV): where the environment lives"
-	@echo "  TORCH       $(TORCH): what pip is asked for"
+	@echo "  VENV        $(VENV): the folder of the environment"
+	@echo "  TORCH       $(TORCH): the requirement for pip"
 	@echo "  TORCH_INDEX $(if $(TORCH_INDEX),$(TORCH_INDEX),(the registry)): where torch comes from, an index URL or a folder of wheels;"
-	@echo "              without a GPU, the CPU index that pytorch.org names spares several GB"
-	@echo "  ARGS        passed on, e.g. make test ARGS='-k store', make demo ARGS='--port 8001'"
+	@echo "              without a GPU, the CPU index that pytorch.org names saves several GB"
+	@echo "  ARGS        passed on, e.g. make test ARGS='-k workspace', make demo ARGS='--small'"
 
 set-up: $(STAMP)  ## create the environment and install the pinned dependencies
 
-# The constraints pin all but the project itself, so that a set-up next year is this set-up.
+# The constraints pin every dependency, so that a set-up next year installs the same as today.
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@set -e; \
 	works() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
@@ -50,23 +50,23 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(BIN)/python -m pip install --quiet -e '.[all,dev]' -c $(CONSTRAINTS)
 	@touch $@
 
-demo: $(STAMP)  ## the whole way on the built-in marketplace, from raw logs to ads
+demo: $(STAMP)  ## build, measure and query a version of the built-in marketplace
 	$(BIN)/lightsage demo $(ARGS)
 
-# Two processes, file by file: each has a Spark session, and so a JVM, that its tests share. As collected, the longest come
-# first, so that neither waits for the other at the end.
+# Two processes take one file after the other. Each has one Spark session, and so one JVM, that all its tests share. The
+# files keep their order, in which the longest come first, so that neither process waits for the other at the end.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-test: $(STAMP)  ## the fast tests
+test: $(STAMP)  ## run the fast tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: $(STAMP)  ## every test, the slow ones too
+test-all: $(STAMP)  ## run all tests, including slow ones
 	$(PYTEST) $(ARGS)
 
 airflow: $(STAMP)  ## run the nightly DAG once in a real Airflow, in an environment of its own
 	VENV="$(VENV)" .ci/airflow
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

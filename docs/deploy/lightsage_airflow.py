@@ -1,10 +1,11 @@
-"""An Airflow DAG that builds the night of each day, once the day is over. It only calls the commands.
+"""An Airflow DAG that builds a version after each day. It only calls the commands.
 
-Set the Airflow variables `lightsage_workspace`, `lightsage_events` (with {date} where the day stands in the path) and,
-as you have them, `lightsage_items`, `lightsage_ads`, `lightsage_config`; `lightsage_command` is where the command lies.
+Set the Airflow variables `lightsage_workspace` and `lightsage_events` (with {date} in place of the day) and
+`lightsage_items`, `lightsage_ads` and `lightsage_config` if you have them. If the command is not on PATH, set
+`lightsage_command` to its path.
 
-A night that fails is tried again and goes on where it stopped; one that its gates refuse is refused again within
-seconds, as all of its stages are kept, and fails the run: somebody should look at its morning report.
+A build that fails is retried, and continues where it stopped. A version that does not pass its gates is refused again
+within seconds, because its stages are kept, and the run fails: somebody should look at the morning report.
 """
 
 import datetime as dt
@@ -21,11 +22,11 @@ TABLES = " ".join(
 
 with DAG(
     "lightsage_nightly",
-    description="Item graph, embeddings and index of the day, published if they pass their gates",
+    description="Build item graph, embeddings and index after each day, and publish them if they pass the gates",
     schedule="30 2 * * *",
     start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
     catchup=False,
-    max_active_runs=1,  # each night follows the one before
+    max_active_runs=1,  # each night builds on the one before
     default_args={"retries": 2, "retry_delay": dt.timedelta(minutes=10)},
     tags=["lightsage"],
 ) as dag:

@@ -100,8 +100,8 @@ def build_index(
     config = config or RetrievalConfig()
     catalogue, as_of = contents.catalogue, _in_utc(contents.as_of)
     ads = None if contents.ads is None else Ads.from_table(contents.ads, catalogue.row_of)
-    every = np.arange(catalogue.n_rows, dtype=np.int64)
-    rows = every if ads is None else ads.items_ending_after(microseconds(as_of))
+    all_rows = np.arange(catalogue.n_rows, dtype=np.int64)
+    rows = all_rows if ads is None else ads.items_ending_after(microseconds(as_of))
     ann, tried = build(
         catalogue.item, catalogue.query, rows, config, progress, bias=catalogue.bias, events=catalogue.events
     )

@@ -232,8 +232,9 @@ class _Tuning:
         """Return the lengths to try, from the first with which an exact search of a prefix reaches the target."""
         if not ann.prefix:
             return _SHORTLISTS[ann.kind]
-        most = min(len(self._rows), self._k * _PREFIX_SHORTLISTS[-1])
-        by_prefix = topk.search(ann.as_indexed(self._queries), self._indexed, most, self._rows).rows.reshape(-1, most)
+        longest = min(len(self._rows), self._k * _PREFIX_SHORTLISTS[-1])
+        prefix_lists = topk.search(ann.as_indexed(self._queries), self._indexed, longest, self._rows)
+        by_prefix = prefix_lists.rows.reshape(-1, longest)
 
         def enough(shortlist: int) -> bool:
             lists = [line[: self._k * shortlist] for line in by_prefix]

@@ -99,16 +99,16 @@ class AdColumns:
             advertisers=changed.advertisers,
             country_sets=changed.country_sets,
         )
-        at = np.array([slots.get(ad, -1) for ad in changed.ad_ids], np.int64)
-        if len(slots) == len(changed) and (at >= 0).all() and self._same_order(at, changed):
-            return new._overwritten(at, changed)
+        previous = np.array([slots.get(ad, -1) for ad in changed.ad_ids], np.int64)
+        if len(slots) == len(changed) and (previous >= 0).all() and self._same_order(previous, changed):
+            return new._overwritten(previous, changed)
         if slots:
             remaining = np.ones(len(self), bool)
             remaining[list(slots.values())] = False
             new = new.take(remaining)
-        at = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
+        before = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
         others = changed._arrays()
-        arrays: dict[str, Any] = {name: np.insert(array, at, others[name]) for name, array in new._arrays().items()}
+        arrays: dict[str, Any] = {name: np.insert(array, before, others[name]) for name, array in new._arrays().items()}
         return replace(new, **arrays)
 
     def _arrays(self) -> dict[str, Any]:

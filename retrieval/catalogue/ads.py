@@ -114,9 +114,9 @@ class Ads:
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         changed = Ads.from_table(table, self.source.row_of, quiet=True)
         slots = {row["ad_id"]: slot for row in rows if (slot := self.slot(row["ad_id"])) is not None}
-        place = np.searchsorted(self.bounds, changed.bounds)
-        unknown = changed.bounds != np.append(self.bounds, ALWAYS.max)[place]
-        bounds = np.insert(self.bounds, place[unknown], changed.bounds[unknown]) if unknown.any() else self.bounds
+        position = np.searchsorted(self.bounds, changed.bounds)
+        unknown = changed.bounds != np.append(self.bounds, ALWAYS.max)[position]
+        bounds = np.insert(self.bounds, position[unknown], changed.bounds[unknown]) if unknown.any() else self.bounds
         return Ads(
             self.source,
             self.columns.merged(changed.columns, slots),

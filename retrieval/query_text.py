@@ -1,4 +1,4 @@
-"""The normaliser of search queries, the twin of the graph build's; one golden file pins both."""
+"""Normalises search queries exactly as the graph build does; one golden file pins both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import unicodedata
 
 
 def normalise_query(query: str) -> str | None:
-    """NFKC, case-folded, white space collapsed to single blanks and trimmed; None when nothing is left.
+    """Return a query in NFKC, case-folded, with single blanks for white space, trimmed; None if nothing is left.
 
-    Folding can undo the composition (İ folds to i and a dot), hence the second NFKC.
+    Case folding can undo the composition (İ becomes i and a dot), so NFKC is applied again.
 
     >>> normalise_query("  Ｒed\\tSHOES ")
     'red shoes'

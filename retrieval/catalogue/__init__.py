@@ -1,4 +1,4 @@
-"""What is served: items with their vectors, typed edges, ads with their eligibility, and the terms of a score.
+"""The data that is served: items with their vectors, typed edges, ads with the rules of eligibility, and score terms.
 
 Imports only the room's ground files.
 """

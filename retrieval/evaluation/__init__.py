@@ -1,4 +1,4 @@
-"""Measures rankers on later sessions, beside counting baselines.
+"""Measures how well models and counting baselines find what shoppers did next in later sessions.
 
 May import ranking, catalogue, ann and the ground files.
 """

@@ -48,11 +48,11 @@ def test_a_round_trip_answers_alike(built: Path, world, catalogue, edges) -> Non
     for view in catalogue.item_ids[:20]:
         for hours in (-3, 0, 3):
             at = world.AS_OF + timedelta(hours=hours)
-            mine, theirs = (
+            results, expected = (
                 r.retrieve(RetrievalRequest([view], 60, at=at, country="de")).results for r in (read, fresh)
             )
-            assert [result[:2] for result in mine] == [result[:2] for result in theirs]
-            assert [result[3] for result in mine] == [result[3] for result in theirs]
+            assert [result[:2] for result in results] == [result[:2] for result in expected]
+            assert [result[3] for result in results] == [result[3] for result in expected]
 
 
 def test_only_items_with_an_ad_that_ends_after_as_of_are_indexed(built: Path, world, catalogue) -> None:
@@ -74,9 +74,9 @@ def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace
     config = RetrievalConfig(exact_below=100, target_recall=0.9, tuning_queries=50)
     rows = np.arange(0, 4000, 2)
     built, tried = build(catalogue.item, catalogue.query, rows, config)
-    assert [one.kind for one in tried] == ["ivf_sq8", "ivf_pq4"]
+    assert [tuned.kind for tuned in tried] == ["ivf_sq8", "ivf_pq4"]
     first, other = tried
-    assert all(one.recall >= 0.9 for one in tried)
+    assert all(tuned.recall >= 0.9 for tuned in tried)
     assert built.kind == (other if 1.25 * other.microseconds < first.microseconds else first).kind
     assert 0.9 <= built.recall <= 1.0
     assert 1 < built.parameters["nprobe"] < built.parameters["nlist"]
@@ -85,8 +85,8 @@ def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace
     for seed in range(3):
         probes = np.sort(np.random.default_rng(seed).choice(4000, 50, replace=False))
         truth = topk.search(catalogue.query[probes], catalogue.item, 100, rows).rows.reshape(50, 100)
-        found = built.search(catalogue.query[probes], 100 * built.shortlist)
-        share = np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)])
+        lists = built.search(catalogue.query[probes], 100 * built.shortlist)
+        share = np.mean([np.isin(true, rows_of_query).mean() for true, rows_of_query in zip(truth, lists, strict=True)])
         assert share == pytest.approx(built.recall, abs=0.05)
 
 
@@ -202,9 +202,9 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
         eligible = np.flatnonzero(mask)
         queries = item[rng.choice(16_000, 60, replace=False)]
         truth = topk.search(queries, item, 100, eligible).rows.reshape(60, 100)
-        found = [ann.search_one(query, 100 * ann.shortlist, ann.selection(mask)) for query in queries]
-        assert all(mask[got].all() for got in found)
-        assert np.mean([np.isin(want, got).mean() for want, got in zip(truth, found, strict=True)]) > 0.92
+        lists = [ann.search_one(query, 100 * ann.shortlist, ann.selection(mask)) for query in queries]
+        assert all(mask[line].all() for line in lists)
+        assert np.mean([np.isin(true, line).mean() for true, line in zip(truth, lists, strict=True)]) > 0.92
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("fixtures/index_v*/")), ids=lambda path: path.name)

@@ -25,9 +25,9 @@ def test_top_k_is_the_sorted_head_with_ties_by_column(n: int, m: int, k: int, ma
     # Few distinct values: ties everywhere, also across the cut.
     score = generator.integers(0, 12, (n, m)).astype(np.float32)
     score[generator.random((n, m)) < masked] = -np.inf
-    found = topk.top_k(score, k)
+    lists = topk.top_k(score, k)
     for query in range(n):
-        rows, values = found.of(query)
+        rows, values = lists.of(query)
         assert rows.tolist() == slow_top_k(score[query].tolist(), k)
         assert values.tolist() == score[query, rows].tolist()
 
@@ -35,18 +35,18 @@ def test_top_k_is_the_sorted_head_with_ties_by_column(n: int, m: int, k: int, ma
 def test_search_among_rows_returns_row_numbers_of_the_matrix() -> None:
     matrix = np.eye(5, dtype=np.float32)
     rows = np.array([1, 3, 4])
-    found = topk.search(matrix[[3]], matrix, 2, rows)
-    assert found.of(0)[0].tolist() == [3, 1]
+    lists = topk.search(matrix[[3]], matrix, 2, rows)
+    assert lists.of(0)[0].tolist() == [3, 1]
 
 
 def test_search_over_several_chunks_equals_a_full_sort(monkeypatch) -> None:
     monkeypatch.setattr(topk, "_CHUNK_SCORES", 700)
     generator = np.random.default_rng(3)
     queries, matrix = generator.normal(size=(9, 4)), generator.normal(size=(333, 4))
-    found = topk.search(queries.astype(np.float32), matrix.astype(np.float32), 7)
-    assert len(found) == 9
-    want = np.argsort(-(queries @ matrix.T), axis=1)[:, :7]
-    assert found.rows.reshape(9, 7).tolist() == want.tolist()
+    lists = topk.search(queries.astype(np.float32), matrix.astype(np.float32), 7)
+    assert len(lists) == 9
+    expected = np.argsort(-(queries @ matrix.T), axis=1)[:, :7]
+    assert lists.rows.reshape(9, 7).tolist() == expected.tolist()
 
 
 def test_no_query_and_no_candidate_give_empty_lists() -> None:

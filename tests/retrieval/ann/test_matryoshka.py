@@ -60,9 +60,9 @@ def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_tha
     scores = query @ item[rows].T + bias[rows]
     truth = rows[np.argsort(-scores, axis=1)[:, :100]]
     lists = [ann.search_one(vector, 100 * ann.shortlist) for vector in query]
-    found = [ann.narrow(got, vector, item, bias, 200) for got, vector in zip(lists, query, strict=True)]
-    assert any(len(got) < len(listed) for got, listed in zip(found, lists, strict=True)) == halved
-    assert np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)]) > 0.88
+    narrowed = [ann.narrow(line, vector, item, bias, 200) for line, vector in zip(lists, query, strict=True)]
+    assert any(len(line) < len(listed) for line, listed in zip(narrowed, lists, strict=True)) == halved
+    assert np.mean([np.isin(true, line).mean() for true, line in zip(truth, narrowed, strict=True)]) > 0.88
 
 
 def test_a_funnel_that_loses_much_is_given_a_longer_list_than_the_prefix_alone_would_need() -> None:

@@ -25,7 +25,7 @@ def test_ads_in_flight_are_those_active_then_in_whatever_country(
 ) -> None:
     # Each ad on an item of its own, so that every active one wins in one of the countries.
     rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
-    row_of = {row["item_id"]: place for place, row in enumerate(rows)}
+    row_of = {row["item_id"]: number for number, row in enumerate(rows)}
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     active = {item for country in ("DE", "FR", "US") for item in world.slow_winners(rows, set(row_of), at, country)}
     assert Ads.from_table(world.ads_table(rows), row_of).in_flight(microseconds(at)) == len(active)
@@ -46,15 +46,15 @@ def test_eligible_items_and_winners_equal_the_rule(
     ads = Ads.from_table(world.ads_table(rows), ROW_OF)
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     if filters == Filters():
-        got = ads.eligible(microseconds(at), country)
+        eligible = ads.eligible(microseconds(at), country)
     else:
         without = (filters.exclude_advertisers, filters.exclude_campaigns)
-        got = ads.eligible_without(microseconds(at), country, *without)
-    assert got.ads is not None
-    winners = {IDS[row]: ads.ad_ids[ad] for row, ad in zip(got.rows.tolist(), got.ads.tolist(), strict=True)}
-    want = world.slow_winners(rows, set(IDS), at, country, filters)
-    assert winners == {item: ad["ad_id"] for item, ad in want.items()}
-    assert got.rows.tolist() == sorted(got.rows.tolist())
+        eligible = ads.eligible_without(microseconds(at), country, *without)
+    assert eligible.ads is not None
+    winners = {IDS[row]: ads.ad_ids[ad] for row, ad in zip(eligible.rows.tolist(), eligible.ads.tolist(), strict=True)}
+    expected = world.slow_winners(rows, set(IDS), at, country, filters)
+    assert winners == {item: ad["ad_id"] for item, ad in expected.items()}
+    assert eligible.rows.tolist() == sorted(eligible.rows.tolist())
 
 
 @settings(deadline=None, max_examples=100)
@@ -66,7 +66,7 @@ def test_an_ad_is_eligible_exactly_if_no_reason_speaks_against_it(
 ) -> None:
     # Each ad on an item of its own, so that every eligible one wins.
     rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
-    row_of = {row["item_id"]: place for place, row in enumerate(rows)}
+    row_of = {row["item_id"]: number for number, row in enumerate(rows)}
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     filters = Filters(exclude_advertisers=["x"], exclude_campaigns=["c1", "c2"])
     ads = Ads.from_table(world.ads_table(rows), row_of)
@@ -130,8 +130,8 @@ def test_the_end_is_not_active_and_the_start_is(world: SimpleNamespace) -> None:
 
 def test_statuses_and_unknown_items_are_counted(world: SimpleNamespace) -> None:
     rows = [
-        {"ad_id": f"a{at}", "item_id": item, "campaign_id": "c", "status": status}
-        for at, (item, status) in enumerate([(IDS[0], "paused"), (IDS[1], None), ("stranger", "active")])
+        {"ad_id": f"a{number}", "item_id": item, "campaign_id": "c", "status": status}
+        for number, (item, status) in enumerate([(IDS[0], "paused"), (IDS[1], None), ("stranger", "active")])
     ]
     ads = Ads.from_table(world.ads_table(rows), ROW_OF)
     assert ads.by_status == {"paused": 1, "(null)": 1, "active": 1}
@@ -161,8 +161,8 @@ def test_countries_that_are_none_limit_nothing(world: SimpleNamespace) -> None:
     table = world.ads_table(rows)
     at = table.column_names.index("countries")
     table = table.set_column(at, "countries", pa.array(written, pa.list_(pa.string())))
-    for some in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
-        ads = Ads.from_table(some, {"item00001": 1})
+    for chunked in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
+        ads = Ads.from_table(chunked, {"item00001": 1})
         sets = ads.columns.country_sets
         assert [sets[number] for number in ads.columns.country_set] == [{"de", "fr"}, set(), set(), {"de", "fr"}, set()]
         assert sorted(ads.countries) == ["de", "fr"]
@@ -191,17 +191,19 @@ def test_ads_with_rows_replaced_are_those_of_a_table_with_these_rows(
         assert ads.ad_ids.tolist() == whole.ad_ids.tolist()
         assert ads.in_flight(microseconds(at)) == whole.in_flight(microseconds(at))
         for country in (None, "DE", "us"):
-            got, wanted = (one.eligible(microseconds(at), country) for one in (ads, whole))
-            assert (got.rows.tolist(), got.ads.tolist()) == (wanted.rows.tolist(), wanted.ads.tolist())
-            got, wanted = (one.eligible_without(microseconds(at), country, ["x"], ["c1", "c7"]) for one in (ads, whole))
-            assert (got.rows.tolist(), got.ads.tolist()) == (wanted.rows.tolist(), wanted.ads.tolist())
+            actual, expected = (each.eligible(microseconds(at), country) for each in (ads, whole))
+            assert (actual.rows.tolist(), actual.ads.tolist()) == (expected.rows.tolist(), expected.ads.tolist())
+            actual, expected = (
+                each.eligible_without(microseconds(at), country, ["x"], ["c1", "c7"]) for each in (ads, whole)
+            )
+            assert (actual.rows.tolist(), actual.ads.tolist()) == (expected.rows.tolist(), expected.ads.tolist())
         for code, names in (("campaign", "campaigns"), ("advertiser", "advertisers")):
             called = [
                 [
-                    {number: name for name, number in getattr(one, names).items()}.get(c)
-                    for c in getattr(one, code).tolist()
+                    {number: name for name, number in getattr(each, names).items()}.get(c)
+                    for c in getattr(each, code).tolist()
                 ]
-                for one in (ads, whole)
+                for each in (ads, whole)
             ]
             assert called[0] == called[1]
             unnamed = [c for c in getattr(ads, code).tolist() if c < 0]

@@ -22,22 +22,22 @@ def test_types_between_equals_looking_every_edge_up(
 ) -> None:
     rows = world.edge_rows(12, seed, per_item=2)
     edges = Edges.from_table(world.edge_table(rows), IDS)
-    owner = [at % 2 for at in range(len(views))]
-    asked = [at % 2 for at in range(len(results))]
-    as_rows = [np.array(values, np.int64) for values in (views, owner, results, asked)]
+    owner = [number % 2 for number in range(len(views))]
+    result_owner = [number % 2 for number in range(len(results))]
+    as_rows = [np.array(values, np.int64) for values in (views, owner, results, result_owner)]
     names = [edges.names(kind) for kind in edges.types_between(*as_rows).tolist()]
-    for result, query, got in zip(results, asked, names, strict=True):
-        mine = [view for view, of in zip(views, owner, strict=True) if of == query]
-        assert got == "+".join(kind for kind in world.TYPES if any((view, result, kind) in rows for view in mine))
+    for result, query, name in zip(results, result_owner, names, strict=True):
+        own_views = [view for view, of in zip(views, owner, strict=True) if of == query]
+        assert name == "+".join(kind for kind in world.TYPES if any((view, result, kind) in rows for view in own_views))
 
 
 def test_neighbours_come_with_their_type_and_weight(world: SimpleNamespace) -> None:
     rows = world.edge_rows(12, 4)
     edges = Edges.from_table(world.edge_table(rows), IDS)
     dst, kind, weight = edges.neighbours(np.array([3, 0]))
-    want = [(b, name, 1.0 + at % 3) for view in (3, 0) for at, (a, b, name) in enumerate(rows) if a == view]
-    got = list(zip(dst.tolist(), [edges.type_names[t] for t in kind], weight.tolist(), strict=True))
-    assert got == want
+    expected = [(b, name, 1.0 + number % 3) for view in (3, 0) for number, (a, b, name) in enumerate(rows) if a == view]
+    actual = list(zip(dst.tolist(), [edges.type_names[t] for t in kind], weight.tolist(), strict=True))
+    assert actual == expected
 
 
 def test_an_edge_to_an_item_outside_the_catalogue_is_named(world: SimpleNamespace) -> None:
@@ -78,5 +78,5 @@ def test_strong_clicks_are_direct_or_where_there_are_none_swing_edges(
         }
     )
     edges = Edges.from_table(table, IDS, ScoreWeights(direct=0.5))
-    want = [0.5 * np.log1p(weight) if kind == direct else 0.0 for *_, kind, weight in rows]
-    np.testing.assert_allclose(edges.bonus(np.arange(len(rows))), want, rtol=1e-6)
+    expected = [0.5 * np.log1p(weight) if kind == direct else 0.0 for *_, kind, weight in rows]
+    np.testing.assert_allclose(edges.bonus(np.arange(len(rows))), expected, rtol=1e-6)

@@ -32,7 +32,7 @@ def slow_steps(sessions: list[list[int]], max_steps: int, backward: float) -> Ta
 
 
 def slow_cosine(sessions: list[list[int]]) -> Table:
-    visits = {item: {at for at, session in enumerate(sessions) if item in session} for item in range(N)}
+    visits = {item: {number for number, session in enumerate(sessions) if item in session} for item in range(N)}
     return {
         a: {
             b: len(visits[a] & visits[b]) / sqrt(len(visits[a]) * len(visits[b]))
@@ -58,29 +58,29 @@ def test_ranks_equal_the_counts(sessions: list[list[int]], k: int) -> None:
         (ItemKNN(training), slow_cosine(sessions)),
     ]
     for baseline, table in cases:
-        found = baseline.rank(Queries.single(np.arange(N)), k)
+        lists = baseline.rank(Queries.single(np.arange(N)), k)
         for item in range(N):
-            rows, scores = found.of(item)
+            rows, scores = lists.of(item)
             line = table.get(item, {})
-            want = [line[row] for row in best(line, k)]
-            np.testing.assert_allclose(scores, want, rtol=1e-5)
+            expected = [line[row] for row in best(line, k)]
+            np.testing.assert_allclose(scores, expected, rtol=1e-5)
             np.testing.assert_allclose([line[row] for row in rows.tolist()], scores, rtol=1e-5)
 
 
 def test_swing_ranks_by_its_own_edges_alone(catalogue: Catalogue, edges: Edges) -> None:
-    found = Swing(edges).rank(Queries.single(np.arange(5)), 50)
+    lists = Swing(edges).rank(Queries.single(np.arange(5)), 50)
     for view in range(5):
         dst, kind, weight = edges.neighbours(np.array([view]))
-        mine = [(-w, d) for d, t, w in zip(dst, kind, weight, strict=True) if edges.type_names[t] == "swing"]
-        assert found.of(view)[0].tolist() == [d for _, d in sorted(mine)]
+        expected = [(-w, d) for d, t, w in zip(dst, kind, weight, strict=True) if edges.type_names[t] == "swing"]
+        assert lists.of(view)[0].tolist() == [d for _, d in sorted(expected)]
     assert len(Swing(Edges.empty(5)).rank(Queries.single(np.arange(5)), 3).rows) == 0
 
 
 def test_popularity_is_one_list_without_the_query() -> None:
     ranker = Popularity(np.array([3.0, 9.0, 0.0, 3.0]))
-    found = ranker.rank(Queries.single(np.array([1, 2])), 3)
-    assert found.of(0)[0].tolist() == [0, 3]
-    assert found.of(1)[0].tolist() == [1, 0, 3]
+    lists = ranker.rank(Queries.single(np.array([1, 2])), 3)
+    assert lists.of(0)[0].tolist() == [0, 3]
+    assert lists.of(1)[0].tolist() == [1, 0, 3]
 
 
 @pytest.mark.parametrize("kind", [Transitions, Rules, ItemKNN, None])
@@ -109,7 +109,7 @@ def slow_session_knn(sessions: list[list[int]], views: list[int], m: int, k: int
     for s in sorted(recent, key=lambda s: (-near[s], -s))[:k]:
         ago = min(len(views) - seen[i] for i in shared[s])
         for item in set(sessions[s]):
-            idf = log(len(sessions) / sum(item in one for one in sessions))
+            idf = log(len(sessions) / sum(item in session for session in sessions))
             votes[item] = votes.get(item, 0.0) + near[s] * (1 - 0.1 * ago) * idf
     return votes
 
@@ -124,13 +124,13 @@ def test_session_knn_equals_its_slow_twin(m: int, k: int) -> None:
     sessions = [generator.integers(0, 12, generator.integers(1, 7)).tolist() for _ in range(40)]
     ranker = SessionKNN(TrainingSessions.of(sessions, 13), m, k)
     lists = [generator.integers(0, 12, n).tolist() for n in (1, 2, 5, 12)] + [[12]]
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
-    queries = Queries(np.array([row for one in lists for row in one]), offsets)
-    found = ranker.rank(queries, 13, include_current=True)
+    offsets = np.concatenate([[0], np.cumsum([len(views) for views in lists])])
+    queries = Queries(np.array([row for views in lists for row in views]), offsets)
+    ranking = ranker.rank(queries, 13, include_current=True)
     for line, views in enumerate(lists):
-        wanted = slow_session_knn(sessions, views, m, k)
-        rows, votes = found.of(line)
-        assert dict(zip(rows.tolist(), votes.tolist(), strict=True)) == pytest.approx(wanted, abs=1e-5)
+        expected = slow_session_knn(sessions, views, m, k)
+        rows, votes = ranking.of(line)
+        assert dict(zip(rows.tolist(), votes.tolist(), strict=True)) == pytest.approx(expected, abs=1e-5)
         assert votes.tolist() == sorted(votes.tolist(), reverse=True)
     without = ranker.rank(queries, 13, eligible=np.arange(13) % 2 == 0)
     for line, views in enumerate(lists):

@@ -45,30 +45,30 @@ def test_item_and_session_protocols_equal_their_definitions(world, catalogue, ed
             if a == b and not current:
                 continue
             views = [row for row in (items[:at] if protocol == "session" else [a]) if row < 60][-10:]
-            place = 0
+            rank = 0
             if views and b < 60:
                 score = world.slow_scores(catalogue, world.edge_rows(60), views)
                 order = [row for row in np.argsort(-score, kind="stable") if current or row != a]
-                place = order.index(b) + 1 if b in order else 0
+                rank = order.index(b) + 1 if b in order else 0
             events = catalogue.events[b] if b < 60 else 0
             for name, within in (("all", True), ("tail", 1 <= events <= 5), ("cold", events == 0)):
                 if within:
-                    outcomes[name].append(place)
+                    outcomes[name].append(rank)
     if not outcomes:
         return
     ranker = EmbeddingRanker(catalogue, edges)
     report = evaluate("m", ranker, pairs, protocol=protocol, samples=20)
     assert all(tuple(row) == KEYS for row in report)
     for name in ("all", "tail", "cold"):
-        places = outcomes[name]
+        ranks = outcomes[name]
         for k in (20, 100):
-            want = np.mean([0 < place <= k for place in places]) if places else None
-            assert value(report, name, "HR", k) == (pytest.approx(want), len(places))
-        want = np.mean([1 / place if 0 < place <= 20 else 0 for place in places]) if places else None
-        assert value(report, name, "MRR", 20) == (pytest.approx(want), len(places))
-    wanted = np.mean([value(report, "all", "HR", k)[0] for k in (20, 100)])
+            expected = np.mean([0 < rank <= k for rank in ranks]) if ranks else None
+            assert value(report, name, "HR", k) == (pytest.approx(expected), len(ranks))
+        expected = np.mean([1 / rank if 0 < rank <= 20 else 0 for rank in ranks]) if ranks else None
+        assert value(report, name, "MRR", 20) == (pytest.approx(expected), len(ranks))
+    hits = np.mean([value(report, "all", "HR", k)[0] for k in (20, 100)])
     first = np.mean([*(value(report, "all", "HR", k)[0] for k in (20, 100)), value(report, "all", "MRR", 20)[0]])
-    assert choice_score(ranker, pairs, protocol) == pytest.approx((wanted, first))
+    assert choice_score(ranker, pairs, protocol) == pytest.approx((hits, first))
 
 
 @settings(deadline=None, max_examples=25)
@@ -85,7 +85,7 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
     ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
     baskets = sessions_from_table(session_table(as_ids(lists), "purchase"), "basket")
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events, ads=ads)
-    per_basket, skipped, asked = [], 0, 0
+    per_basket, skipped, questions = [], 0, 0
     for at, items in enumerate(lists):
         eligible = set(range(60))
         if rows is not None:
@@ -94,7 +94,7 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
         recalls = []
         for a in set(items):
             targets = {b for b in set(items) - {a} if ads is None or b in eligible}
-            asked += 1
+            questions += 1
             if not targets:
                 skipped += 1
                 continue
@@ -107,10 +107,10 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
             per_basket.append(np.mean(recalls))
     report = evaluate("m", EmbeddingRanker(catalogue, edges), pairs, protocol="basket", ads=ads, samples=20)
     name = "all" if ads is None else "ads"
-    want = np.mean(per_basket) if per_basket else None
-    assert value(report, name, "recall", 20) == (pytest.approx(want), len(per_basket))
+    expected = np.mean(per_basket) if per_basket else None
+    assert value(report, name, "recall", 20) == (pytest.approx(expected), len(per_basket))
     if ads is not None:
-        assert value(report, "ads", "skipped", 0) == (skipped, asked)
+        assert value(report, "ads", "skipped", 0) == (skipped, questions)
 
 
 def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, edges) -> None:

@@ -31,22 +31,23 @@ def test_the_terms_add_up_to_the_score_and_equal_the_rule(
     world: SimpleNamespace, catalogue: Catalogue, ranker: EmbeddingRanker, views: list[int]
 ) -> None:
     views = views[-ranker.recent_items :]
-    every = np.arange(N)
-    terms = ranker.score_terms(np.array(views), every)
+    all_rows = np.arange(N)
+    terms = ranker.score_terms(np.array(views), all_rows)
     prepared = ranker.prepare(np.array(views))
     np.testing.assert_array_equal(terms.scores[prepared.rows], prepared.scores)
     queries = Queries(np.array(views), np.array([0, len(views)]))
     np.testing.assert_allclose(terms.scores, ranker.scores(queries, catalogue.item, None)[0], atol=1e-5)
-    np.testing.assert_array_equal(terms.revisit, np.where(np.isin(every, views), np.float32(REVISIT), 0))
+    np.testing.assert_array_equal(terms.revisit, np.where(np.isin(all_rows, views), np.float32(REVISIT), 0))
     without_revisit = terms.similarity + terms.bias + terms.direct
     expected = world.slow_scores(catalogue, world.edge_rows(N), views)
     # A viewed tail item is scored by its own vector where revisits count, which the reference does not know.
-    others = np.setdiff1d(every, views)
+    others = np.setdiff1d(all_rows, views)
     np.testing.assert_allclose(without_revisit[others], expected[others], atol=1e-5)
 
 
 def test_terms_come_in_the_order_of_the_rows(ranker: EmbeddingRanker) -> None:
     rows = np.array([41, 3, 17])
-    terms, every = ranker.score_terms(np.array([5, 9]), rows), ranker.score_terms(np.array([5, 9]), np.arange(N))
-    np.testing.assert_allclose(terms.scores, every.scores[rows], atol=1e-6)
-    np.testing.assert_array_equal(terms.direct, every.direct[rows])
+    terms = ranker.score_terms(np.array([5, 9]), rows)
+    of_all_rows = ranker.score_terms(np.array([5, 9]), np.arange(N))
+    np.testing.assert_allclose(terms.scores, of_all_rows.scores[rows], atol=1e-6)
+    np.testing.assert_array_equal(terms.direct, of_all_rows.direct[rows])

@@ -45,23 +45,23 @@ def pair(request: pytest.FixtureRequest, world: Any, catalogue: Catalogue, edges
     )
 
 
-def slow(pair: SimpleNamespace, items: list[str], k: int, filters: Filters, **said: Any) -> list[tuple[str, str]]:
+def slow(pair: SimpleNamespace, items: list[str], k: int, filters: Filters, **context_of: Any) -> list[tuple[str, str]]:
     """All that retrieval has, the best of it in order, then the caps, one after the other."""
     free = filters.model_copy(update={"max_per_advertiser": None, "max_per_campaign": None})
-    found = pair.without.retrieve(RetrievalRequest(items, N, filters=free, country=said.get("country")))
+    retrieved = pair.without.retrieve(RetrievalRequest(items, N, filters=free, country=context_of.get("country")))
     catalogue, ads = pair.without.catalogue, pair.without.ads
-    rows = np.array([catalogue.row_of[item] for item in found.items], np.int64)
-    context = Context.of(np.array(catalogue.rows(items)[0]), pair.without.config.recency_weight, **said)
-    best = pair.prerank.scores(context, rows[:DEPTH], np.array(found.scores[:DEPTH], np.float32))
+    rows = np.array([catalogue.row_of[item] for item in retrieved.items], np.int64)
+    context = Context.of(np.array(catalogue.rows(items)[0]), pair.without.config.recency_weight, **context_of)
+    best = pair.prerank.scores(context, rows[:DEPTH], np.array(retrieved.scores[:DEPTH], np.float32))
     order = [*np.lexsort((rows[:DEPTH], -best)).tolist(), *range(DEPTH, len(rows))]
-    kept, shown = [], []
-    for place in order:
-        advertiser = ads.row(found.ads[place])["advertiser_id"]
+    expected, shown = [], []
+    for position in order:
+        advertiser = ads.row(retrieved.ads[position])["advertiser_id"]
         if filters.max_per_advertiser and advertiser and shown.count(advertiser) >= filters.max_per_advertiser:
             continue
         shown.append(advertiser)
-        kept.append((found.items[place], found.ads[place]))
-    return kept[:k]
+        expected.append((retrieved.items[position], retrieved.ads[position]))
+    return expected[:k]
 
 
 @pytest.mark.parametrize("k", [1, 5, DEPTH, 40])
@@ -69,39 +69,41 @@ def slow(pair: SimpleNamespace, items: list[str], k: int, filters: Filters, **sa
 @pytest.mark.parametrize("said", [{}, {"query": "RED  shoes", "country": "de"}])
 def test_equals_retrieval_put_in_order(pair: Any, k: int, filters: Filters, said: dict[str, str]) -> None:
     for items in (["item00001"], ["item00004", "item00009", "item00017", "item00030"]):
-        found = pair.ranked.retrieve(RetrievalRequest(items, k, filters=filters, **said))
-        assert list(zip(found.items, found.ads, strict=True)) == slow(pair, items, k, filters, **said)
-        assert found.scores == sorted(found.scores, reverse=True)
+        response = pair.ranked.retrieve(RetrievalRequest(items, k, filters=filters, **said))
+        assert list(zip(response.items, response.ads, strict=True)) == slow(pair, items, k, filters, **said)
+        assert response.scores == sorted(response.scores, reverse=True)
 
 
 def test_a_stage_that_is_switched_off_is_as_if_it_were_not_there(pair: Any) -> None:
     off = Stages(prerank=False)
-    asked = (["item00001", "item00004"], 9)
+    arguments = (["item00001", "item00004"], 9)
     assert (
-        pair.ranked.retrieve(RetrievalRequest(*asked, stages=off)).results
-        == pair.without.retrieve(RetrievalRequest(*asked)).results
+        pair.ranked.retrieve(RetrievalRequest(*arguments, stages=off)).results
+        == pair.without.retrieve(RetrievalRequest(*arguments)).results
     )
     assert (
-        pair.ranked.retrieve(RetrievalRequest(*asked)).results
-        != pair.without.retrieve(RetrievalRequest(*asked)).results
+        pair.ranked.retrieve(RetrievalRequest(*arguments)).results
+        != pair.without.retrieve(RetrievalRequest(*arguments)).results
     )
     assert pair.ranked.stages == Stages(session=False, prerank=True)
 
 
 def test_the_scores_of_the_stages_add_up(pair: Any) -> None:
-    found = pair.ranked.retrieve(RetrievalRequest(["item00001"], 9, country="DE", query="red shoes", stage_scores=True))
+    response = pair.ranked.retrieve(
+        RetrievalRequest(["item00001"], 9, country="DE", query="red shoes", stage_scores=True)
+    )
     alone = {
-        one.item_id: one.score
-        for one in pair.without.retrieve(RetrievalRequest(["item00001"], N, country="DE")).results
+        result.item_id: result.score
+        for result in pair.without.retrieve(RetrievalRequest(["item00001"], N, country="DE")).results
     }
-    assert found.stages is not None
-    for result, stages in zip(found.results, found.stages, strict=True):
+    assert response.stages is not None
+    for result, stages in zip(response.results, response.stages, strict=True):
         assert stages["retrieval"] == pytest.approx(alone[result.item_id])
         assert stages["prerank"] == result.score
         assert stages["retrieval"] + sum(stages["counters"].values()) == pytest.approx(result.score, abs=1e-5)
-    assert set(found.stages[0]["counters"]) == {"item>item", "item>category", "query>item", "country>item"}
-    told = pair.without.retrieve(RetrievalRequest(["item00001"], 3, stage_scores=True))
-    assert told.stages == [{"retrieval": score} for score in told.scores]
+    assert set(response.stages[0]["counters"]) == {"item>item", "item>category", "query>item", "country>item"}
+    unranked = pair.without.retrieve(RetrievalRequest(["item00001"], 3, stage_scores=True))
+    assert unranked.stages == [{"retrieval": score} for score in unranked.scores]
     assert pair.without.retrieve(RetrievalRequest(["ghost"], 3, stage_scores=True)).stages is None
 
 
@@ -118,39 +120,45 @@ def test_batches_equal_single_requests(world, catalogue, edges, way, monkeypatch
     everything = np.arange(N)
     ann = build(catalogue.item, catalogue.query, everything, RetrievalConfig(), bias=catalogue.bias)[0]
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config, reranker=world.pre_ranker())
-    lists = [[f"item{at:05}"] for at in range(N)] + [["item00002", "item00007"], ["ghost"], ["item00003", "ghost"]]
-    countries = [[None, "de", "FR"][at % 3] for at in range(len(lists))]
-    said = [[None, "red shoes", "blue"][at % 3] for at in range(len(lists))]
-    ids = [str(at) for at in range(len(lists))]
-    queries = pa.table({"query_id": ids, "item_ids": lists, "country": countries[::-1], "query": said})
+    lists = [[f"item{number:05}"] for number in range(N)] + [
+        ["item00002", "item00007"],
+        ["ghost"],
+        ["item00003", "ghost"],
+    ]
+    countries = [[None, "de", "FR"][number % 3] for number in range(len(lists))]
+    texts = [[None, "red shoes", "blue"][number % 3] for number in range(len(lists))]
+    ids = [str(number) for number in range(len(lists))]
+    queries = pa.table({"query_id": ids, "item_ids": lists, "country": countries[::-1], "query": texts})
     for k in (4, 30):
-        got = pa.concat_tables(retrieve_tables(retriever, queries, k)).to_pylist()
-        want = []
-        for at, (items, country, query) in enumerate(zip(lists, countries[::-1], said, strict=True)):
+        answers = pa.concat_tables(retrieve_tables(retriever, queries, k)).to_pylist()
+        expected = []
+        for number, (items, country, query) in enumerate(zip(lists, countries[::-1], texts, strict=True)):
             alone = retriever.retrieve(RetrievalRequest(items, k, country=country, query=query)).results
-            want += [(str(at), rank, one.item_id, one.ad_id) for rank, one in enumerate(alone, start=1)]
-        assert [(row["query_id"], row["rank"], row["item_id"], row["ad_id"]) for row in got] == want
+            expected += [
+                (str(number), rank, result.item_id, result.ad_id) for rank, result in enumerate(alone, start=1)
+            ]
+        assert [(row["query_id"], row["rank"], row["item_id"], row["ad_id"]) for row in answers] == expected
 
 
 def test_a_ranker_for_evaluation_equals_single_requests(world, catalogue, edges) -> None:
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, reranker=world.pre_ranker())
     ranked = RerankedRanker(retriever.ranker, world.pre_ranker())
-    found = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
+    lists = ranked.rank(Queries(np.array([3, 5, 9]), np.array([0, 1, 3])), 20)
     for line, items in enumerate((["item00003"], ["item00005", "item00009"])):
-        want = [catalogue.row_of[item] for item in retriever.retrieve(RetrievalRequest(items, 20)).items]
-        assert found.rows[found.offsets[line] : found.offsets[line + 1]].tolist() == want
+        expected = [catalogue.row_of[item] for item in retriever.retrieve(RetrievalRequest(items, 20)).items]
+        assert lists.rows[lists.offsets[line] : lists.offsets[line + 1]].tolist() == expected
 
 
 def test_why_it_is_there_and_at_which_rank(pair: Any, world: Any) -> None:
-    asked = RetrievalRequest(["item00001"], 5, at=world.AS_OF, country="DE", query="red shoes")
-    told = results(pair.ranked, asked)["results"]
-    assert [set(line["stages"]) for line in told] == [{"retrieval", "prerank", "counters"}] * 5
-    assert sum(told[0]["parts"].values()) == pytest.approx(told[0]["stages"]["retrieval"])
+    request = RetrievalRequest(["item00001"], 5, at=world.AS_OF, country="DE", query="red shoes")
+    lines = results(pair.ranked, request)["results"]
+    assert [set(line["stages"]) for line in lines] == [{"retrieval", "prerank", "counters"}] * 5
+    assert sum(lines[0]["parts"].values()) == pytest.approx(lines[0]["stages"]["retrieval"])
     everything = pair.ranked.retrieve(RetrievalRequest(["item00001"], N, country="DE", query="red shoes")).items
-    for place in (2, 8, DEPTH - 1, DEPTH + 2):
-        found = missing(pair.ranked, asked, everything[place])
-        assert found.rank == place + 1
-        assert found.shown == (place < 5)
+    for position in (2, 8, DEPTH - 1, DEPTH + 2):
+        reason = missing(pair.ranked, request, everything[position])
+        assert reason.rank == position + 1
+        assert reason.shown == (position < 5)
 
 
 @pytest.fixture(scope="module")
@@ -166,17 +174,17 @@ def test_over_http_stages_are_switched_and_their_scores_told(url: str) -> None:
     def ask(**more: Any) -> list[dict[str, Any]]:
         answer = httpx.post(f"{url}/v1/retrieve", json={"items": ["item00001", "item00004"], "k": 5} | more)
         assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()["results"]
-        return found
+        results_of_answer: list[dict[str, Any]] = answer.json()["results"]
+        return results_of_answer
 
     assert httpx.get(f"{url}/v1/version").json()["stages"] == {"session": False, "prerank": True}
     plain = ask()
-    assert all("stages" not in one for one in plain)
-    told = ask(stage_scores=True)
-    assert [one["item_id"] for one in told] == [one["item_id"] for one in plain]
-    assert told[0]["stages"]["prerank"] == told[0]["score"]
-    assert [one["item_id"] for one in ask(stages={"prerank": False})] != [one["item_id"] for one in plain]
-    assert [one["score"] for one in ask(query="red shoes")] != [one["score"] for one in plain]
+    assert all("stages" not in result for result in plain)
+    scored = ask(stage_scores=True)
+    assert [result["item_id"] for result in scored] == [result["item_id"] for result in plain]
+    assert scored[0]["stages"]["prerank"] == scored[0]["score"]
+    assert [result["item_id"] for result in ask(stages={"prerank": False})] != [result["item_id"] for result in plain]
+    assert [result["score"] for result in ask(query="red shoes")] != [result["score"] for result in plain]
     wrong = httpx.post(f"{url}/v1/retrieve", json={"items": ["item00001"], "stages": {"pre": True}})
     assert wrong.status_code == 422
     assert "pre" in wrong.json()["errors"][0]["field"]
@@ -195,16 +203,18 @@ def test_the_pre_ranker_is_told_of_the_items_that_count_alone(world: Any, catalo
     config = RetrievalConfig(recent_items=1)
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=config, reranker=world.pre_ranker())
     items = ["item00007", "item00011", "item00004"]
-    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [items]}), 8)
+    (answers,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [items]}), 8)
     alone = retriever.retrieve(RetrievalRequest(items, 8))
-    assert found["item_id"].to_pylist() == alone.items == retriever.retrieve(RetrievalRequest(items[-1:], 8)).items
-    np.testing.assert_allclose(found["score"].to_pylist(), alone.scores, rtol=1e-5)
+    assert answers["item_id"].to_pylist() == alone.items == retriever.retrieve(RetrievalRequest(items[-1:], 8)).items
+    np.testing.assert_allclose(answers["score"].to_pylist(), alone.scores, rtol=1e-5)
 
 
 def test_below_the_depth_a_missing_item_has_the_score_that_it_would_show(pair: SimpleNamespace, world: Any) -> None:
     shown = pair.ranked.retrieve(RetrievalRequest(["item00004"], N, country="DE"))
-    for place in (0, DEPTH - 1, DEPTH, len(shown.items) - 1):
-        asked = RetrievalRequest(["item00004"], 1, at=world.AS_OF, country="DE", min_score=shown.scores[place] + 1e-3)
-        found = missing(pair.ranked, asked, shown.items[place])
-        assert found.score == pytest.approx(shown.scores[place], abs=1e-4)
-        assert "below min_score" in found.why[0]
+    for position in (0, DEPTH - 1, DEPTH, len(shown.items) - 1):
+        request = RetrievalRequest(
+            ["item00004"], 1, at=world.AS_OF, country="DE", min_score=shown.scores[position] + 1e-3
+        )
+        reason = missing(pair.ranked, request, shown.items[position])
+        assert reason.score == pytest.approx(shown.scores[position], abs=1e-4)
+        assert "below min_score" in reason.why[0]

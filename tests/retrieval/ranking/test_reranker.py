@@ -17,8 +17,8 @@ VIEWS = np.array([0, 0, 0, 1, 2, 4])
 OPENED = np.array([1, 1, 2, 2, 3, 0])
 
 
-def after(*views: int, **said: str) -> Context:
-    return Context.of(np.array(views, np.int64), 0.5, **said)
+def after(*views: int, **key: str) -> Context:
+    return Context.of(np.array(views, np.int64), 0.5, **key)
 
 
 def log_iqp(counter: Counter, context: Context, rows: np.ndarray, smoothing: float) -> np.ndarray:
@@ -28,9 +28,9 @@ def log_iqp(counter: Counter, context: Context, rows: np.ndarray, smoothing: flo
 def test_counts_by_hand() -> None:
     counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
     # After item 0: kind 0 twice, kind 1 once. In all: kind 0 three times, kind 1 three times.
-    found = log_iqp(counter, after(0), np.array([0, 1, 2, 3, 4]), smoothing=2.0)
-    assert np.exp(found[:4]) == pytest.approx([3 / 5, 3 / 5, 2 / 5, 2 / 5])
-    assert np.isnan(found[4])
+    values = log_iqp(counter, after(0), np.array([0, 1, 2, 3, 4]), smoothing=2.0)
+    assert np.exp(values[:4]) == pytest.approx([3 / 5, 3 / 5, 2 / 5, 2 / 5])
+    assert np.isnan(values[4])
     assert np.isnan(log_iqp(counter, after(3), np.array([0, 1]), smoothing=2.0)).all()
 
 
@@ -47,15 +47,15 @@ def test_a_random_log_equals_counting_in_dictionaries() -> None:
     pairs = [(query_of[a], item_of[b]) for a, b in zip(views, opened, strict=True)]
     pairs = [pair for pair in pairs if min(pair) >= 0]
     for view in range(30):
-        found = log_iqp(counter, after(view), np.arange(30), 3.0)
-        mine = [b for a, b in pairs if a == query_of[view]]
+        values = log_iqp(counter, after(view), np.arange(30), 3.0)
+        opened_after = [b for a, b in pairs if a == query_of[view]]
         for row in range(30):
-            if query_of[view] < 0 or item_of[row] < 0 or not mine:
-                assert np.isnan(found[row])
+            if query_of[view] < 0 or item_of[row] < 0 or not opened_after:
+                assert np.isnan(values[row])
                 continue
             share = sum(b == item_of[row] for _, b in pairs) / len(pairs)
-            assert np.exp(found[row]) == pytest.approx(
-                (mine.count(item_of[row]) + 3 * share) / (len(mine) + 3), rel=1e-4
+            assert np.exp(values[row]) == pytest.approx(
+                (opened_after.count(item_of[row]) + 3 * share) / (len(opened_after) + 3), rel=1e-4
             )
 
 
@@ -76,17 +76,20 @@ def test_it_learns_to_trust_what_tells_the_target() -> None:
     counter = Counter.of_pairs("item > item", rows, rows, views[::2], opened[::2])
     later, target = views[1::2], opened[1::2]
     lists = [generator.permutation(n)[:20] for _ in later]
-    lists = [np.unique(np.append(one, row)) for one, row in zip(lists, target, strict=True)]
-    scores = [generator.standard_normal(len(one)).astype(np.float32) for one in lists]
-    place = np.array([int(np.flatnonzero(one == row)[0]) for one, row in zip(lists, target, strict=True)])
+    lists = [np.unique(np.append(line, row)) for line, row in zip(lists, target, strict=True)]
+    scores = [generator.standard_normal(len(line)).astype(np.float32) for line in lists]
+    position = np.array([int(np.flatnonzero(line == row)[0]) for line, row in zip(lists, target, strict=True)])
     contexts = [after(int(view)) for view in later]
-    ranker = fit([counter], TrainingLists(contexts, lists, scores, place))
+    ranker = fit([counter], TrainingLists(contexts, lists, scores, position))
     assert ranker.weight[1] > 5 * abs(ranker.weight[0])
-    first = [one[np.argmax(ranker.scores(view, one, s))] for view, one, s in zip(contexts, lists, scores, strict=True)]
+    first = [
+        line[np.argmax(ranker.scores(view, line, score))]
+        for view, line, score in zip(contexts, lists, scores, strict=True)
+    ]
     assert np.mean(np.array(first) == target) > 0.4
-    place[:] = -1
+    position[:] = -1
     with pytest.raises(RetrievalError, match="nothing to fit"):
-        fit([counter], TrainingLists(contexts, lists, scores, place))
+        fit([counter], TrainingLists(contexts, lists, scores, position))
 
 
 def test_what_a_session_viewed_speaks_together() -> None:
@@ -104,16 +107,16 @@ def test_a_query_and_a_country_are_found_as_the_graph_build_names_them() -> None
 
     (hashed,), _ = searched(pa.array(["red shoes"]))
     keys = np.array([str(hashed)])
-    one = np.zeros(3, np.int32)
-    asked = {"query": Counter.of_entities("query>item", one, SELF[:3], np.ones(3, np.float32), SELF, keys=keys)}
-    asked["country"] = Counter.of_entities(
-        "country>item", one[:1], SELF[3:4], np.ones(1, np.float32), SELF, keys=np.array(["DE"])
+    zeros = np.zeros(3, np.int32)
+    counters = {"query": Counter.of_entities("query>item", zeros, SELF[:3], np.ones(3, np.float32), SELF, keys=keys)}
+    counters["country"] = Counter.of_entities(
+        "country>item", zeros[:1], SELF[3:4], np.ones(1, np.float32), SELF, keys=np.array(["DE"])
     )
     rows = np.arange(5)
-    found = np.exp(log_iqp(asked["query"], after(4, query="  RED\tshoes "), rows, 0.0))
-    assert found == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0], abs=1e-6)
-    assert np.exp(log_iqp(asked["country"], after(4, country="de"), rows, 0.0))[3] == pytest.approx(1)
-    for counter in asked.values():
+    iqp = np.exp(log_iqp(counters["query"], after(4, query="  RED\tshoes "), rows, 0.0))
+    assert iqp == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 0], abs=1e-6)
+    assert np.exp(log_iqp(counters["country"], after(4, country="de"), rows, 0.0))[3] == pytest.approx(1)
+    for counter in counters.values():
         for context in (after(4), after(4, query="blue", country="FR"), after(4, query=" ", country="")):
             assert np.isnan(log_iqp(counter, context, rows, 1.0)).all()
 
@@ -125,15 +128,15 @@ def test_what_is_not_among_the_best_stays_behind_them() -> None:
     rows = np.arange(n, dtype=np.int32)
     counter = Counter.of_pairs("item>item", rows, rows, np.zeros(900, np.int64), generator.integers(0, n, 900))
     ranker = Reranker((counter,), np.array([1.0, 2.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
-    given, score = generator.permutation(n), np.sort(generator.random(n).astype(np.float32))[::-1]
-    found, scores = ranker.ordered(after(0), given, score)
-    assert set(found[:depth]) == set(given[:depth])
-    assert found[:depth].tolist() != given[:depth].tolist()
-    assert found[depth:].tolist() == given[depth:].tolist()
+    retrieved, score = generator.permutation(n), np.sort(generator.random(n).astype(np.float32))[::-1]
+    reordered, scores = ranker.ordered(after(0), retrieved, score)
+    assert set(reordered[:depth]) == set(retrieved[:depth])
+    assert reordered[:depth].tolist() != retrieved[:depth].tolist()
+    assert reordered[depth:].tolist() == retrieved[depth:].tolist()
     assert np.all(np.diff(scores) <= 0)
-    assert scores[:depth] == pytest.approx(np.sort(ranker.scores(after(0), given[:depth], score[:depth]))[::-1])
-    few, _ = ranker.ordered(after(0), given[:2], score[:2])
-    assert set(few) == set(given[:2])
+    assert scores[:depth] == pytest.approx(np.sort(ranker.scores(after(0), retrieved[:depth], score[:depth]))[::-1])
+    few, _ = ranker.ordered(after(0), retrieved[:2], score[:2])
+    assert set(few) == set(retrieved[:2])
 
 
 def test_a_pre_ranker_comes_back_as_it_was_written(tmp_path: Path) -> None:

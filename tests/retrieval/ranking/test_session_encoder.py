@@ -35,29 +35,29 @@ def queries(*lengths: int) -> Queries:
 @pytest.mark.parametrize("lengths", [(1,), (6,), (2, 9, 1, 6, 30), (1,) * 5])
 def test_it_gives_what_was_trained(positions: tuple[int, ...], lengths: tuple[int, ...]) -> None:
     trained, served = made(positions)
-    asked = queries(*lengths)
-    found = served.vectors(asked)
-    for n in range(len(asked)):
-        rows = asked.rows[asked.offsets[n] : asked.offsets[n + 1]][-6:]
+    sessions = queries(*lengths)
+    vectors = served.vectors(sessions)
+    for n in range(len(sessions)):
+        rows = sessions.rows[sessions.offsets[n] : sessions.offsets[n + 1]][-6:]
         with torch.no_grad():
             expected = trained(torch.from_numpy(served.inputs[rows])[None], torch.ones(1, len(rows), dtype=torch.bool))
-        np.testing.assert_allclose(found[n], expected[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(vectors[n], expected[0].numpy(), atol=1e-5)
 
 
 def test_batches_of_any_size_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     _, served = made()
-    asked = queries(*(1 + n % 7 for n in range(50)))
-    whole = served.vectors(asked)
+    sessions = queries(*(1 + n % 7 for n in range(50)))
+    in_one_batch = served.vectors(sessions)
     monkeypatch.setattr("retrieval.ranking.session_encoder._BATCH", 7)
-    np.testing.assert_allclose(served.vectors(asked), whole, atol=1e-6)
+    np.testing.assert_allclose(served.vectors(sessions), in_one_batch, atol=1e-6)
 
 
 @pytest.mark.parametrize("positions", [(0, 1), (3, 1)])
 def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path, positions: tuple[int, ...]) -> None:
     _, served = made(positions)
     served.write(tmp_path)
-    asked = queries(2, 3)
-    np.testing.assert_array_equal(SessionEncoder.read(tmp_path, 6).vectors(asked), served.vectors(asked))
+    sessions = queries(2, 3)
+    np.testing.assert_array_equal(SessionEncoder.read(tmp_path, 6).vectors(sessions), served.vectors(sessions))
     (tmp_path / NETWORK).write_bytes(served.network[:200])
     with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
         SessionEncoder.read(tmp_path, 6)

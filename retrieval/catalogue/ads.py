@@ -222,7 +222,7 @@ class Ads:
         """Return the same without the ads of some advertisers and campaigns, which then win on no item."""
         mask = self._cached(self.interval(at), self._known_country(country))[0]
         conditions = AdConditions(at, country, advertisers, campaigns)
-        return self._winners(mask & passing(self.columns, conditions, BY_EXCLUSION))
+        return self._winners(passing(self.columns, conditions, BY_EXCLUSION, among=mask))
 
     def ineligibility(self, ad_id: str, conditions: AdConditions) -> dict[EligibilityReason, str]:
         """Return why an ad may not be shown, a sentence for each reason; none if it is eligible.

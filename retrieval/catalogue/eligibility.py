@@ -108,15 +108,16 @@ BY_EXCLUSION = (
 RULES = (*BY_TIME_AND_COUNTRY, *BY_EXCLUSION)
 
 
-def passing(ads: AdColumns, conditions: AdConditions, rules: Sequence[Rule] = RULES) -> Mask:
+def passing(ads: AdColumns, conditions: AdConditions, rules: Sequence[Rule] = RULES, among: Mask | None = None) -> Mask:
     """Return which ads fulfil all rules: (A,) bool.
 
     Args:
         ads: the columns of the ads.
         conditions: time, country and exclusions of the request.
         rules: the rules to apply.
+        among: (A,) bool, the ads that may pass; None = all.
     """
-    mask = np.ones(len(ads), bool)
+    mask = np.ones(len(ads), bool) if among is None else among.copy()
     for rule in rules:
         mask &= rule.passes(ads, conditions)
     return mask

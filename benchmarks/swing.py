@@ -94,9 +94,9 @@ def ours(spark: "SparkSession", log: Path, out: Path) -> None:
     from pyspark.sql import functions as F
 
     edges = spark.read.parquet(str(log)).withColumn("code", F.lit(CODE).cast("tinyint"))
-    parts, buckets = swing.plan(pq.read_metadata(log).num_rows, spark.sparkContext.defaultParallelism)
-    lists = swing.packed(edges, CONFIG, parts, buckets)
-    swing.score(lists, CONFIG, buckets).select("low", "high", "full_up").write.parquet(str(out))
+    parts, buckets = swing.plan_partitions(pq.read_metadata(log).num_rows, spark.sparkContext.defaultParallelism)
+    lists = swing.pack_user_lists(edges, CONFIG, parts, buckets)
+    swing.score_pairs(lists, CONFIG, buckets).select("low", "high", "full_up").write.parquet(str(out))
 
 
 def bare(spark: "SparkSession", log: Path, out: Path) -> None:
@@ -106,11 +106,11 @@ def bare(spark: "SparkSession", log: Path, out: Path) -> None:
     table = pq.read_table(log)
     code = np.full(len(table), CODE, np.uint8)
     entries = swing_lists.Entries(table["user"].to_numpy(), table["item"].to_numpy(), code)
-    entries, _ = swing_lists.bounded(entries, "item", CONFIG.max_item_users, CONFIG.seed)
-    entries, _ = swing_lists.bounded(entries, "user", CONFIG.max_user_items, CONFIG.seed)
-    _, lists, known = swing_lists.unpacked([payload for _, payload in swing_lists.packed(entries, 1)])
+    entries, _ = swing_lists.cap_entries(entries, "item", CONFIG.max_item_users, CONFIG.seed)
+    entries, _ = swing_lists.cap_entries(entries, "user", CONFIG.max_user_items, CONFIG.seed)
+    _, lists, known = swing_lists.unpack_lists([payload for _, payload in swing_lists.pack_lists(entries, 1)])
     src, dst, raw = swing_kernel.swing_top_k(
-        swing_kernel.counted(lists, CONFIG.min_user_items),
+        swing_kernel.drop_uncounted(lists, CONFIG.min_user_items),
         np.array([0.0, *swing.strengths(CONFIG)]),
         np.ones(len(known), np.bool_),
         alpha=CONFIG.alpha,
@@ -195,7 +195,7 @@ FORMS: dict[str, tuple[Callable[["SparkSession", Path, Path], None], int | None]
 
 
 def capped(edges: "DataFrame") -> "DataFrame":
-    """Apply the caps of `swing_lists.bounded`, in SQL."""
+    """Apply the caps of `swing_lists.cap_entries`, in SQL."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 

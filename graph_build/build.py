@@ -1,7 +1,7 @@
 """Builds the item graph from event logs, items and ads: the one call that `jobs` makes into this room.
 
-Events are read, checked and put together into sessions once. From there two graphs are derived side by side: `full/`,
-and `fit/`, which is built as if the hold-out sessions had not happened, for model selection.
+Events are checked and assembled into sessions once. From these sessions two graphs are built side by side: `full`, and
+`fit`, which is built as if the held-out sessions had not happened, for the selection of a model.
 """
 
 import datetime as dt
@@ -16,18 +16,25 @@ from typing import TYPE_CHECKING
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from graph_build import counters
 from graph_build.config import GraphConfig
-from graph_build.days import event_source
+from graph_build.counters import count_interactions, impression_lists, item_entities
+from graph_build.days.event_source import SessionLog, assemble_log, stored_log
 from graph_build.decay import ONE
-from graph_build.edges import caps, co_search, combine, nodes, strong_click, swing
+from graph_build.edges import combine, swing
+from graph_build.edges.caps import SHOWN_GROUPS, CutGroup, group_by_rule, most_cut_in_window
+from graph_build.edges.co_search import weigh_searches
+from graph_build.edges.nodes import node_table
+from graph_build.edges.strong_click import weigh_clicks
 from graph_build.errors import GraphInputError
+from graph_build.graphs import GRAPHS, AsOf
 from graph_build.ingest import checked_tables, reader
-from graph_build.ingest.contract import Table, mixed_ids
+from graph_build.ingest.contract import Source, Table, mixed_ids
 from graph_build.ingest.warnings import doubts
 from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph
-from graph_build.sessions import rows as sessions
+from graph_build.report.statistics import GraphStatistics
+from graph_build.sessions.holdout import HoldoutCutoff, cutoff_at_day, cutoff_for_share, is_held_out, last_days
+from graph_build.sessions.rows import EventCounts, count_events, item_counts, session_lists, transitions
 from graph_build.spark.session import QUERY_SETTINGS, make_room
 from graph_build.spark.storage import join, remove_folder, write_text
 from graph_build.summary import GraphSummary
@@ -37,41 +44,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Steps meet in parquet rather than in one long plan: planning stays short, and a lost executor loses nothing.
+# Intermediate results are written to parquet here instead of growing into one long plan: planning stays short, and a
+# lost executor loses nothing.
 STAGING = "_staging"
 
-Progress = Callable[[str, float], None]
+# Called with a stage's name and the share of the build that is done, in [0, 1].
+ProgressCallback = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Paths of the three tables: files or folders, parquet or CSV. Several events paths are one log.
+    """Paths of the three tables: files or folders, parquet or CSV.
 
-    Instead of events, `days` names a store of days (`graph_build.days.store`).
+    Args:
+        events: several paths are one log.
+        items: the catalogue, optional.
+        ads: the ads, optional.
+        days: a store of days (`graph_build.days.store`), instead of events.
     """
 
     events: list[str] = field(default_factory=list)
     items: str | None = None
     ads: str | None = None
     days: str | None = None
-
-
-@dataclass
-class _Clock:
-    """Wall time by stage, and the progress that the caller sees."""
-
-    progress: Progress | None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, done: float) -> Iterator[None]:
-        """Times one stage; `done` is the share of the whole build finished when it begins."""
-        if self.progress is not None:
-            self.progress(name, done)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 2)
-        log.info("%s: %.1f s", name, self.seconds[name])
 
 
 def build_graphs(
@@ -83,16 +78,19 @@ def build_graphs(
     date: dt.date | None = None,
     holdout_share: float = 0.1,
     holdout_day: dt.date | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> GraphSummary:
-    """Writes the item graph of `inputs` into the folder `out` (layout: docs/artefacts.md).
+    """Write the item graph of the inputs into a folder (layout: docs/artefacts.md).
 
     Args:
-        out: a local path or a URI that Spark can write; created.
+        spark: the session; query settings are changed.
+        inputs: the tables.
+        out: a local path or a URI that Spark can write to; created.
+        config: every setting of the build.
         date: events up to the end of this UTC day are used; by default all.
-        holdout_share: share of the item events that the last sessions hold out of `fit/`, in [0, 1).
-        holdout_day: instead, the sessions of that UTC day and of later ones are held out.
-        progress: called with a stage's name and the share done, in [0, 1].
+        holdout_share: share of the item events that the last sessions hold out of `fit`, in [0, 1).
+        holdout_day: holds out the sessions of this UTC day and of later ones instead.
+        progress: called at the beginning of each stage and at the end.
 
     Raises:
         GraphInputError: the input cannot be used. Nothing has been written then.
@@ -103,192 +101,328 @@ def build_graphs(
         raise GraphInputError("no events were given; expected at least one path")
     for name, value in QUERY_SETTINGS.items():
         spark.conf.set(name, value)
-    clock = _Clock(progress)
+    build = GraphBuild(spark, inputs, out, config, date, holdout_day or holdout_share, _StageClock(progress))
     try:
-        return _build(spark, inputs, out, config, date, holdout_share, holdout_day, clock)
+        return build.run()
     finally:
-        spark.catalog.clearCache()  # what the steps share is of no use to anyone after them
+        spark.catalog.clearCache()  # nobody needs the shared intermediate results after the build
         remove_folder(join(out, STAGING))
 
 
-def _build(
-    spark: "SparkSession",
-    inputs: GraphInputs,
-    out: str,
-    config: GraphConfig,
-    date: dt.date | None,
-    holdout_share: float,
-    holdout_day: dt.date | None,
-    clock: _Clock,
-) -> GraphSummary:
-    with clock.stage("check", 0.0):
+@dataclass
+class _StageClock:
+    """The wall time of each stage, and the progress that the caller sees."""
+
+    progress: ProgressCallback | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, done: float) -> Iterator[None]:
+        """Time one stage; `done` is the share of the whole build that is finished when it begins."""
+        if self.progress is not None:
+            self.progress(name, done)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 2)
+        log.info("%s: %.1f s", name, self.seconds[name])
+
+
+@dataclass(frozen=True)
+class _CheckedInputs:
+    """The tables after checking. `events` is None for stored days, `items` without a catalogue."""
+
+    sources: dict[Table, list[Source]]
+    events: checked_tables.Events | None
+    items: checked_tables.Checked | None
+
+
+@dataclass(frozen=True)
+class _Sessions:
+    """The sessions of a build: `log` has their rows. Sessions from `cutoff` on are held out of `fit`."""
+
+    log: SessionLog
+    counts: EventCounts
+    n_events: int
+    cutoff: HoldoutCutoff | None
+    as_of: AsOf
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """The items of the graph. `names` has the columns item (hash) and item_id."""
+
+    names: "DataFrame"
+    total: int
+    tail: int
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The edges before they got their weights (`combine`), and the number of directed edges by type."""
+
+    pairs: "DataFrame"
+    by_type: dict[str, int]
+
+
+@dataclass
+class GraphBuild:
+    """One build of both graphs; `run` lists its stages.
+
+    Args:
+        spark: the session.
+        inputs: the tables.
+        out: where the graph goes.
+        config: every setting of the build.
+        date: the last UTC day that is used; None for all.
+        holdout: the share of item events to hold out, or the first UTC day of the hold-out.
+        clock: times the stages.
+        doubts: sentences about what looks wrong with the log, filled on the way.
+        most_cut: the groups that the caps cut most, filled on the way.
+    """
+
+    spark: "SparkSession"
+    inputs: GraphInputs
+    out: str
+    config: GraphConfig
+    date: dt.date | None
+    holdout: float | dt.date
+    clock: _StageClock
+    doubts: list[str] = field(default_factory=list)
+    most_cut: list[CutGroup] = field(default_factory=list)
+
+    def run(self) -> GraphSummary:
+        """Build both graphs, stage by stage."""
+        stage = self.clock.stage
+        with stage("check", 0.0):
+            tables = self.check_inputs()
+        with stage("sessions", 0.1):
+            sessions = self.assemble_sessions(tables)
+        with stage("nodes", 0.3):
+            nodes = self.write_nodes(sessions, tables.items)
+        with stage("ads", 0.35):
+            ads = self.write_ads(tables)
+            self.write_quarantine(tables.items, ads, sessions.log)
+        with stage("transitions, sessions", 0.4):
+            self.write_training_pairs(sessions)
+        with stage("swing", 0.5):
+            swing_pairs = self.score_swing(sessions, nodes)
+        with stage("strong clicks", 0.6):
+            click_pairs = self.weigh_strong_clicks(sessions)
+        with stage("co-search", 0.75):
+            search_pairs = self.weigh_co_search(sessions)
+        with stage("edges", 0.8):
+            edges = self.write_edges(combine.union_types(click_pairs, swing_pairs, search_pairs), nodes)
+        if self.config.counters:
+            with stage("counters", 0.85):
+                self.write_counters(sessions, tables, ads)
+        with stage("report", 0.9):
+            statistics = self.measure(edges, nodes, tables.items)
+            summary = self.summarise(sessions, nodes, edges, tables.items, ads, statistics)
+        write_text(join(self.out, "report.html"), render_report(summary, statistics))
+        write_text(join(self.out, "summary.json"), summary.to_json())
+        if self.clock.progress is not None:
+            self.clock.progress("graph built", 1.0)
+        return summary
+
+    def check_inputs(self) -> _CheckedInputs:
+        """Find the files of each table and check events and items; the ads need the nodes."""
+        inputs, config = self.inputs, self.config
         paths: dict[Table, list[str]] = {
             "events": inputs.events if inputs.days is None else [],
             "items": [inputs.items] if inputs.items else [],
             "ads": [inputs.ads] if inputs.ads else [],
         }
-        found = {table: reader.sources(spark, table, given, config.input) for table, given in paths.items()}
-        doubtful = [doubt for table in found for doubt in mixed_ids(table, found[table], config.input)]
-        checked = None if inputs.days else checked_tables.checked_events(spark, found["events"], config, date)
-        items = checked_tables.checked_items(spark, found["items"], config) if inputs.items else None
+        sources = {table: reader.sources(self.spark, table, files, config.input) for table, files in paths.items()}
+        for table, of_table in sources.items():
+            self.doubts += mixed_ids(table, of_table, config.input)
+        events = items = None
+        if inputs.days is None:
+            events = checked_tables.checked_events(self.spark, sources["events"], config, self.date)
+        if inputs.items:
+            items = checked_tables.checked_items(self.spark, sources["items"], config)
+        return _CheckedInputs(sources, events, items)
 
-    with clock.stage("sessions", 0.1):
-        if checked is None:
-            source = event_source.from_store(spark, inputs.days or "", config, date)
+    def assemble_sessions(self, tables: _CheckedInputs) -> _Sessions:
+        """Assemble the sessions, or read the stored ones; count their events and decide on the hold-out."""
+        if tables.events is None:
+            session_log = stored_log(self.spark, self.inputs.days or "", self.config, self.date)
         else:
-            source = event_source.put_together(checked, join(out, f"{STAGING}/sessions"), config)
-        rows = source.rows
-        counts = sessions.counts(rows)
+            session_log = assemble_log(tables.events, join(self.out, f"{STAGING}/sessions"), self.config)
+        counts = count_events(session_log.rows)
         n_events = sum(counts.by_type.values())
-        make_room(spark, n_events)
-        held = sessions.from_day(holdout_day) if holdout_day else sessions.hold_out(rows, holdout_share)
-        as_of = sessions.last_days(rows, held)
+        make_room(self.spark, n_events)
+        if isinstance(self.holdout, dt.date):
+            cutoff: HoldoutCutoff | None = cutoff_at_day(self.holdout)
+        else:
+            cutoff = cutoff_for_share(session_log.rows, self.holdout)
+        return _Sessions(session_log, counts, n_events, cutoff, last_days(session_log.rows, cutoff))
 
-    with clock.stage("nodes", 0.3):
-        catalogue = categories = None
+    def write_nodes(self, sessions: _Sessions, items: checked_tables.Checked | None) -> _Nodes:
+        """Write the items and the nodes of both graphs, and look for signs of a wrong log."""
+        catalogue = None
         if items is not None:
-            _write(items.table, out, "tables/items")
+            self._write(items.table, "tables/items")
             catalogue = items.table.select("item_id")
-            if "category" in items.table.columns:
-                categories = items.table.select("item_id", "category")
-        counted = sessions.items(rows, held, as_of, config.popularity_half_life_days)
-        names = _kept(counted, out, f"{STAGING}/items")
-        for graph in combine.GRAPHS:
-            table = nodes.nodes(names, catalogue, graph, tail_max_events=config.tail.max_events)
-            _write(table, out, f"{graph}/nodes")
-        n_nodes, n_tail = _count_nodes(spark, out, names)
-        doubtful += doubts(rows, spark.read.parquet(join(out, "full", "nodes")), has_catalogue=items is not None)
-        for doubt in doubtful:
+        rows = sessions.log.rows
+        counts = item_counts(rows, sessions.cutoff, sessions.as_of, self.config.popularity_half_life_days)
+        counts = self._stage(counts, "items")
+        for graph in GRAPHS:
+            table = node_table(counts, catalogue, graph, tail_max_events=self.config.tail.max_events)
+            self._write(table, f"{graph}/nodes")
+        self._check_hashes(counts)
+        nodes = self._read("full", "nodes")
+        total, tail = nodes.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
+        self.doubts += doubts(rows, nodes, has_catalogue=items is not None)
+        for doubt in self.doubts:
             log.warning(doubt)
+        return _Nodes(counts, total, tail or 0)
 
-    with clock.stage("ads", 0.35):
-        known = spark.read.parquet(join(out, "full", "nodes")).select("item_id") if items else None
-        ads = checked_tables.checked_ads(spark, found["ads"], config, known) if inputs.ads else None
-        if ads is not None:
-            _write(ads.table, out, "tables/ads")
-        refused = [part.quarantine for part in (items, ads) if part is not None and part.refused]
-        if source.quarantine is not None:
-            refused.append(source.quarantine)
-        none = spark.createDataFrame([], checked_tables.QUARANTINE)
-        _write(reduce(lambda one, other: one.union(other), refused, none), out, "quarantine")
+    def write_ads(self, tables: _CheckedInputs) -> checked_tables.Checked | None:
+        """Check the ads against the catalogue, if there is one, and write them."""
+        if not self.inputs.ads:
+            return None
+        known = self._read("full", "nodes").select("item_id") if tables.items else None
+        ads = checked_tables.checked_ads(self.spark, tables.sources["ads"], self.config, known)
+        self._write(ads.table, "tables/ads")
+        return ads
 
-    with clock.stage("transitions, sessions", 0.4):
-        pairs = sessions.transitions(rows, config.strong_click, config.co_purchase)
-        is_held = sessions.is_held(held).alias("held")
-        pairs = pairs.select("session", "time", "src", "dst", "steps", "kind", is_held)
-        _write(pairs, out, "transitions")
-        lists = sessions.lists(rows, config.co_purchase)
+    def write_quarantine(
+        self, items: checked_tables.Checked | None, ads: checked_tables.Checked | None, session_log: SessionLog
+    ) -> None:
+        """Write the refused rows of all tables."""
+        refused = [table.quarantine for table in (items, ads) if table is not None and table.refused]
+        if session_log.quarantine is not None:
+            refused.append(session_log.quarantine)
+        none = self.spark.createDataFrame([], checked_tables.QUARANTINE)
+        self._write(reduce(lambda table, more: table.union(more), refused, none), "quarantine")
+
+    def write_training_pairs(self, sessions: _Sessions) -> None:
+        """Write transitions and sessions, with `held` for those that are held out."""
+        rows, config = sessions.log.rows, self.config
+        held = is_held_out(sessions.cutoff).alias("held")
+        pairs = transitions(rows, config.strong_click, config.co_purchase)
+        self._write(pairs.select("session", "time", "src", "dst", "steps", "kind", held), "transitions")
+        lists = session_lists(rows, config.co_purchase)
         start = F.timestamp_micros("start").alias("start")
-        _write(
-            lists.select("session", start, "kind", "items", "times", "searches", "country", is_held), out, "sessions"
-        )
+        columns = ("session", start, "kind", "items", "times", "searches", "country", held)
+        self._write(lists.select(*columns), "sessions")
 
-    with clock.stage("swing", 0.5):
-        parts, buckets = swing.plan(n_events, spark.sparkContext.defaultParallelism)
-        packed = swing.packed(swing.entries(rows, held, config.swing), config.swing, parts, buckets)
-        packed = packed.persist(StorageLevel.DISK_ONLY)
-        similar = _kept(swing.score(packed, config.swing, buckets), out, f"{STAGING}/swing")
-        counts.capped |= swing.cut_counts(packed, config.swing)
-        most_cut = caps.in_window(swing.most_cut(packed, caps.SHOWN), names)
+    def score_swing(self, sessions: _Sessions, nodes: _Nodes) -> "DataFrame":
+        """Return the Swing pairs, and count what the caps of users and items removed."""
+        config = self.config.swing
+        parts, buckets = swing.plan_partitions(sessions.n_events, self.spark.sparkContext.defaultParallelism)
+        entries = swing.user_item_entries(sessions.log.rows, sessions.cutoff, config)
+        packed = swing.pack_user_lists(entries, config, parts, buckets).persist(StorageLevel.DISK_ONLY)
+        pairs = self._stage(swing.score_pairs(packed, config, buckets), "swing")
+        sessions.counts.capped |= swing.count_cut_entries(packed, config)
+        self.most_cut += most_cut_in_window(swing.most_cut(packed, SHOWN_GROUPS), nodes.names)
+        return pairs
 
-    with clock.stage("strong clicks", 0.6):
-        clicks = _kept(
-            strong_click.weigh(source.clicks(held, config), as_of, config.strong_click), out, f"{STAGING}/strong_click"
-        )
-        clicks = _kept(combine.within_quota(clicks, config.strong_click.quota), out, f"{STAGING}/strong_click_kept")
+    def weigh_strong_clicks(self, sessions: _Sessions) -> "DataFrame":
+        """Return the strong-click pairs within their quota."""
+        config = self.config.strong_click
+        counts = sessions.log.clicks(sessions.cutoff, self.config)
+        pairs = self._stage(weigh_clicks(counts, sessions.as_of, config), "strong_click")
+        return self._stage(combine.within_quota(pairs, config.quota), "strong_click_within_quota")
 
-    with clock.stage("co-search", 0.75):
-        searched, together = source.searches(held, config)
-        together = co_search.weigh(together, as_of, config.co_search)
-        together = _kept(together, out, f"{STAGING}/co_search")
-        together = _kept(combine.within_quota(together, config.co_search.quota), out, f"{STAGING}/co_search_kept")
-        counts.capped["co_search_items"] = source.cut_searches(searched, config)
-        most_cut += source.most_cut(searched, config, counts.capped)
+    def weigh_co_search(self, sessions: _Sessions) -> "DataFrame":
+        """Return the co-search pairs within their quota, and count what the cap of searches removed."""
+        config, capped = self.config.co_search, sessions.counts.capped
+        searched, counts = sessions.log.searches(sessions.cutoff, self.config)
+        pairs = self._stage(weigh_searches(counts, sessions.as_of, config), "co_search")
+        pairs = self._stage(combine.within_quota(pairs, config.quota), "co_search_within_quota")
+        capped["co_search_items"] = sessions.log.count_cut_searches(searched, self.config)
+        self.most_cut += sessions.log.most_cut(searched, self.config, capped)
+        return pairs
 
-    with clock.stage("edges", 0.8):
-        raw = combine.assemble(clicks, similar, together)
-        totals = combine.totals(raw)
-        named = _kept(combine.named(raw, names.select("item", "item_id")), out, f"{STAGING}/edges")
-        for graph in combine.GRAPHS:
-            _write(combine.weighted(named, graph, combine.scales(totals[graph], ONE)), out, f"{graph}/edges")
-        n_edges = {kind: totals["full"].get(kind, (0, 0))[1] for kind in combine.EDGE_TYPES}
+    def write_edges(self, pairs: "DataFrame", nodes: _Nodes) -> _Edges:
+        """Write the edges of both graphs, with weights on one scale."""
+        totals = combine.raw_totals(pairs)
+        named = self._stage(combine.with_item_ids(pairs, nodes.names.select("item", "item_id")), "edges")
+        for graph in GRAPHS:
+            factors = combine.scale_factors(totals[graph], ONE)
+            self._write(combine.edge_table(named, graph, factors), f"{graph}/edges")
+        return _Edges(pairs, {kind: totals["full"].get(kind, (0, 0))[1] for kind in combine.EDGE_TYPES})
 
-    if config.counters:
-        with clock.stage("counters", 0.85):
-            entities = counters.of_items(
-                items.table if items else None,
-                ads.table if ads else None,
-                spark.read.parquet(join(out, "full", "nodes")),
-            )
-            pairs = spark.read.parquet(join(out, "transitions"))
-            _write(counters.counters(pairs, rows, held, entities), out, "counters")
-            if checked is not None and source.impressions:
-                _write(counters.impressions(checked.rows), out, "impressions")
+    def write_counters(self, sessions: _Sessions, tables: _CheckedInputs, ads: checked_tables.Checked | None) -> None:
+        """Write the interaction counters of the pre-ranker, and the impressions if the log has any."""
+        items = tables.items.table if tables.items else None
+        entities = item_entities(items, ads.table if ads else None, self._read("full", "nodes"))
+        pairs = self._read("transitions")
+        self._write(count_interactions(pairs, sessions.log.rows, sessions.cutoff, entities), "counters")
+        if tables.events is not None and sessions.log.impressions:
+            self._write(impression_lists(tables.events.rows), "impressions")
 
-    with clock.stage("report", 0.9):
-        kinds = spark.read.parquet(join(out, "transitions")).groupBy("kind").count().collect()
-        listed = spark.read.parquet(join(out, "sessions")).groupBy("held").count().collect()
-        n_lists = {row[0]: row[1] for row in listed}
+    def measure(self, edges: _Edges, nodes: _Nodes, items: checked_tables.Checked | None) -> GraphStatistics:
+        """Measure the whole graph for the report."""
+        categories = None
+        if items is not None and "category" in items.table.columns:
+            categories = items.table.select("item_id", "category")
+        names = nodes.names.select("item", "item_id")
+        return measure_graph(edges.pairs, nodes.total, edges.by_type, names, categories, self.config.report)
+
+    def summarise(
+        self,
+        sessions: _Sessions,
+        nodes: _Nodes,
+        edges: _Edges,
+        items: checked_tables.Checked | None,
+        ads: checked_tables.Checked | None,
+        statistics: GraphStatistics,
+    ) -> GraphSummary:
+        """Gather the counts of the build."""
+        session_log, counts = sessions.log, sessions.counts
+        kinds = self._read("transitions").groupBy("kind").count().collect()
+        by_held = {row[0]: row[1] for row in self._read("sessions").groupBy("held").count().collect()}
         statuses = ads.table.groupBy(F.coalesce("status", F.lit("active"))).count().collect() if ads else []
         valid = counts.by_type
-        if source.impressions:
-            valid["impression"] = source.impressions
-        measured = measure_graph(raw, n_nodes, n_edges, names.select("item", "item_id"), categories, config.report)
-        summary = GraphSummary(
-            as_of=source.as_of,
+        if session_log.impressions:
+            valid["impression"] = session_log.impressions
+        n_valid = sum(valid.values())
+        return GraphSummary(
+            as_of=session_log.as_of,
             events={
-                "read": sum(valid.values()) + counts.duplicates if source.read is None else source.read,
-                "valid": sum(valid.values()),
+                "read": n_valid + counts.duplicates if session_log.read is None else session_log.read,
+                "valid": n_valid,
                 "duplicates": counts.duplicates,
                 "opened_views": counts.opened_views,
-                "left_out": source.left_out,
+                "left_out": session_log.left_out,
                 "by_type": dict(sorted(valid.items())),
             },
             quarantined={
-                "events": source.refused,
+                "events": session_log.refused,
                 "items": items.refused if items else {},
                 "ads": ads.refused if ads else {},
             },
-            nodes=n_nodes,
-            tail=n_tail,
-            edges=n_edges,
+            nodes=nodes.total,
+            tail=nodes.tail,
+            edges=edges.by_type,
             transitions={row[0]: row[1] for row in kinds},
-            sessions=sum(n_lists.values()),
-            holdout_sessions=n_lists.get(True, 0),
+            sessions=sum(by_held.values()),
+            holdout_sessions=by_held.get(True, 0),
             capped=counts.capped,
-            most_cut=caps.by_rule(most_cut),
-            doubts=doubtful,
-            ads={
-                "total": sum(row[1] for row in statuses),
-                "by_status": {row[0]: row[1] for row in statuses},
-            },
-            seconds=clock.seconds,
-            isolated=measured.isolated,
-            mean_degree=measured.mean_degree,
-            degrees=measured.degrees,
+            most_cut=group_by_rule(self.most_cut),
+            doubts=self.doubts,
+            ads={"total": sum(row[1] for row in statuses), "by_status": {row[0]: row[1] for row in statuses}},
+            seconds=self.clock.seconds,
+            isolated=statistics.isolated,
+            mean_degree=statistics.mean_degree,
+            degrees=statistics.degrees,
         )
-    write_text(join(out, "report.html"), render_report(summary, measured))
-    write_text(join(out, "summary.json"), summary.to_json())
-    if clock.progress is not None:
-        clock.progress("graph built", 1.0)
-    return summary
 
+    def _check_hashes(self, names: "DataFrame") -> None:
+        """Refuse two item ids with the same hash: their edges could not be told apart."""
+        twice = names.groupBy("item").agg(F.collect_list("item_id").alias("ids")).where("size(ids) > 1").first()
+        if twice is not None:
+            raise GraphInputError(f"the item ids {twice['ids']} have the same 64-bit hash; rename one of them")
 
-def _count_nodes(spark: "SparkSession", out: str, names: "DataFrame") -> tuple[int, int]:
-    """The items of the graph, and those of them that are tail."""
-    twice = names.groupBy("item").agg(F.collect_list("item_id").alias("ids")).where("size(ids) > 1").first()
-    if twice is not None:
-        raise GraphInputError(f"the item ids {twice['ids']} have the same 64-bit hash; rename one of them")
-    table = spark.read.parquet(join(out, "full", "nodes"))
-    n, tail = table.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
-    return n, tail or 0
+    def _stage(self, frame: "DataFrame", name: str) -> "DataFrame":
+        """Write an intermediate result once, and return it as read from there."""
+        self._write(frame, f"{STAGING}/{name}")
+        return self.spark.read.schema(frame.schema).parquet(join(self.out, STAGING, name))
 
+    def _read(self, *folder: str) -> "DataFrame":
+        return self.spark.read.parquet(join(self.out, *folder))
 
-def _kept(frame: "DataFrame", out: str, folder: str) -> "DataFrame":
-    """The same rows, computed once and read from where they were written."""
-    _write(frame, out, folder)
-    return frame.sparkSession.read.schema(frame.schema).parquet(join(out, folder))
-
-
-def _write(frame: "DataFrame", out: str, folder: str) -> None:
-    frame.write.mode("overwrite").parquet(join(out, folder))
+    def _write(self, frame: "DataFrame", folder: str) -> None:
+        frame.write.mode("overwrite").parquet(join(self.out, folder))

@@ -1,40 +1,49 @@
-"""How much an older day counts, in fixed point, so that sums come out the same in any order."""
+"""Decay of older days: an event loses half its weight every half-life.
+
+Weights are integers in fixed point, so that their sums are the same in whatever order Spark adds them.
+"""
 
 import datetime as dt
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
-# One event of the as-of day. Sums stay in int64 up to 2^31 such events on one edge.
+# The weight of one event of the as-of day. Up to 2^31 such events on one edge add up within int64.
 ONE = 1 << 32
 
 EPOCH = dt.date(1970, 1, 1)
 
 
-class AsOf(NamedTuple):
-    """The last day of the whole graph and of the fit graph, as day numbers: their events weigh one."""
-
-    full: int
-    fit: int
-
-
 def day_number(date: dt.date) -> int:
-    """Days since 1970-01-01."""
+    """Return the days since 1970-01-01."""
     return (date - EPOCH).days
 
 
 def decayed(day: "Column", as_of_day: int, half_life_days: float, share: "Column | float" = 1.0) -> "Column":
-    """round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)), int64: what one event of `day` weighs.
+    """Return the weight of one event, int64: round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)).
 
-    A later day, of sessions that are held out, weighs what the as-of day does: far later ones would overflow.
+    A day after the as-of day weighs as much as the as-of day. Such days belong to held-out sessions, and growing
+    weights could overflow.
+
+    Args:
+        day: day number of the event.
+        as_of_day: day number on which an event weighs 2^32.
+        half_life_days: days in which the weight halves.
+        share: factor of the event's weight.
     """
     age = F.greatest(F.lit(as_of_day) - day, F.lit(0))
     return F.round(F.lit(float(ONE)) * share * F.pow(F.lit(2.0), -age / F.lit(half_life_days))).cast("bigint")
 
 
 def weight_of_day(day: int, as_of_day: int, half_life_days: float) -> int:
-    """`decayed` of one day, without Spark."""
+    """Return the same weight as `decayed` for one day and a share of 1, without Spark.
+
+    Args:
+        day: day number of the event.
+        as_of_day: day number on which an event weighs 2^32.
+        half_life_days: days in which the weight halves.
+    """
     return int(ONE * 2.0 ** (min(day - as_of_day, 0) / half_life_days) + 0.5)

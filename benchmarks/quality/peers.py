@@ -99,7 +99,7 @@ def _swing(split: Split, params: Params, seed: int) -> Ranker:
         visits.indptr.astype(np.int64), visits.indices.astype(np.int32), np.ones(visits.nnz, np.uint8)
     )
     anchor, partner, raw = swing_kernel.swing_top_k(
-        swing_kernel.counted(lists, 2),
+        swing_kernel.drop_uncounted(lists, 2),
         np.array([0.0, 1.0]),
         np.ones(visits.shape[1], np.bool_),
         alpha=params["alpha"],

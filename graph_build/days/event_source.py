@@ -1,4 +1,4 @@
-"""The log that a graph is built from: loose events that are put together now, or days that were stored before."""
+"""The log of sessions that a graph is built from: assembled now from checked events, or read from stored days."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -8,19 +8,34 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from graph_build.config import GraphConfig
-from graph_build.days.store import CLICKS, SEARCHES, Stored, stored
+from graph_build.days.store import CLICKS, SEARCHES, StoredDays, stored_days
 from graph_build.decay import day_number
-from graph_build.edges import caps, co_search, strong_click
+from graph_build.edges.caps import CutGroup, most_cut_in_days
+from graph_build.edges.co_search import count_cut_items, daily_searches, search_pairs, searched_items
+from graph_build.edges.strong_click import daily_clicks
 from graph_build.ingest import checked_tables, events
-from graph_build.sessions import rows as sessions
+from graph_build.sessions.holdout import HoldoutCutoff
+from graph_build.sessions.rows import session_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass(frozen=True)
-class Log:
-    """The sessions that the graph is built from, and what was found on the way to them."""
+class SessionLog:
+    """The sessions that a graph is built from, and the counts of the events behind them.
+
+    Args:
+        rows: rows of sessions.
+        as_of: time of the last event.
+        read: events read; None for stored days, which do not keep it.
+        left_out: events of our own ads, when they are excluded.
+        impressions: number of impressions.
+        refused: reason → events.
+        quarantine: the refused events; None if there are none.
+        usable: the checked events behind the rows; None for stored days.
+        stored: the stored days, if the sessions come from them.
+    """
 
     rows: "DataFrame"
     as_of: dt.datetime
@@ -30,65 +45,81 @@ class Log:
     refused: dict[str, int] = field(default_factory=dict)
     quarantine: "DataFrame | None" = None
     usable: "DataFrame | None" = None
-    stored: Stored | None = None
+    stored: StoredDays | None = None
 
-    def clicks(self, held: sessions.HoldOut | None, config: GraphConfig) -> "DataFrame":
-        """`strong_click.daily`, from the stored counts of days that the hold-out does not touch."""
-        rows, early = self._split(held, "clicks", CLICKS)
-        late = strong_click.daily(rows, held, config)
+    def clicks(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
+        """Return `strong_click.daily_clicks`; of days without held-out sessions the stored counts, if they match."""
+        rows, early = self._split(cutoff, "clicks", CLICKS)
+        late = daily_clicks(rows, cutoff, config)
         return late if early is None else late.unionByName(early)
 
-    def searches(self, held: sessions.HoldOut | None, config: GraphConfig) -> "tuple[DataFrame, DataFrame]":
-        """`co_search.daily` likewise, and the pairs of searches that it comes from."""
-        rows, early = self._split(held, "searches", SEARCHES)
-        pairs = co_search.pairs(co_search.found(rows, held), config.co_search).persist(StorageLevel.DISK_ONLY)
-        late = co_search.daily(pairs)
+    def searches(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "tuple[DataFrame, DataFrame]":
+        """Return `co_search.search_pairs` of the days that are counted now, and `daily_searches` of all days."""
+        rows, early = self._split(cutoff, "searches", SEARCHES)
+        pairs = search_pairs(searched_items(rows, cutoff), config.co_search).persist(StorageLevel.DISK_ONLY)
+        late = daily_searches(pairs)
         return pairs, late if early is None else late.unionByName(early)
 
-    def cut_searches(self, pairs: "DataFrame", config: GraphConfig) -> int:
-        """How many items of searches the cap cut."""
-        if self.stored is not None and self.stored.matches:
+    def count_cut_searches(self, pairs: "DataFrame", config: GraphConfig) -> int:
+        """Count the items of searches that the cap removed; `pairs` are those of `searches`."""
+        if self.stored is not None and self.stored.aggregates_match:
             return sum(day.cut_searches for day in self.stored.days.values())
-        return co_search.cut_items(pairs, config.co_search)
+        return count_cut_items(pairs, config.co_search)
 
-    def most_cut(self, pairs: "DataFrame", config: GraphConfig, cut: dict[str, int]) -> list[caps.Capped]:
-        """What the caps of a day cut most, by name. `cut`: rule → how much."""
+    def most_cut(self, pairs: "DataFrame", config: GraphConfig, cut: dict[str, int]) -> list[CutGroup]:
+        """Return the sessions, baskets and searches that were cut most, by name (`caps.most_cut_in_days`)."""
         if self.stored is not None:
             return self.stored.most_cut
-        return caps.in_days(self.rows, pairs, self.usable, config, cut)
+        return most_cut_in_days(self.rows, pairs, self.usable, config, cut)
 
-    def _split(self, held: sessions.HoldOut | None, name: str, schema: str) -> "tuple[DataFrame, DataFrame | None]":
-        """The rows that must be counted again, and the counts of the days before them."""
-        if self.stored is None or not self.stored.matches:
+    def _split(self, cutoff: HoldoutCutoff | None, name: str, schema: str) -> "tuple[DataFrame, DataFrame | None]":
+        """Return the rows that must be counted now, and the stored counts of the days before them."""
+        if self.stored is None or not self.stored.aggregates_match:
             return self.rows, None
-        first = held.day if held else day_number(max(self.stored.days)) + 1
+        first = cutoff.day if cutoff else day_number(max(self.stored.days)) + 1
         early = self.stored.aggregates(self.rows.sparkSession, name, schema, first)
         return self.rows.where(F.col("day") >= first), early
 
 
-def put_together(checked: checked_tables.Events, folder: str, config: GraphConfig) -> Log:
-    """Checked events as rows of sessions, which are written to `folder` once and read from there."""
+def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfig) -> SessionLog:
+    """Assemble checked events into sessions, written to a folder once and read from there.
+
+    Args:
+        checked: the events.
+        folder: where the rows of sessions go.
+        config: caps and window.
+    """
     n_events = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
     usable = checked.usable
     if config.window_days is not None:
         first = day_number(checked.as_of.date()) - config.window_days + 1
         usable = usable.where(F.col("day") >= first)
-    rows = sessions.session_rows(usable, config, n_events)
+    rows = session_rows(usable, config, n_events)
     rows.write.mode("overwrite").parquet(folder)
-    return Log(
-        usable.sparkSession.read.schema(rows.schema).parquet(folder),
-        checked.as_of,
-        checked.read,
-        checked.left_out,
-        checked.by_type.get("impression", 0),
-        checked.refused,
-        checked.quarantine if checked.refused else None,
-        usable,
+    return SessionLog(
+        rows=usable.sparkSession.read.schema(rows.schema).parquet(folder),
+        as_of=checked.as_of,
+        read=checked.read,
+        left_out=checked.left_out,
+        impressions=checked.by_type.get("impression", 0),
+        refused=checked.refused,
+        quarantine=checked.quarantine if checked.refused else None,
+        usable=usable,
     )
 
 
-def from_store(spark: "SparkSession", root: str, config: GraphConfig, date: dt.date | None) -> Log:
-    """The stored days up to `date`. Raises GraphInputError when there are none."""
-    found = stored(root, config, date)
-    impressions = sum(day.impressions for day in found.days.values())
-    return Log(found.rows(spark), found.as_of, impressions=impressions, stored=found)
+def stored_log(spark: "SparkSession", root: str, config: GraphConfig, date: dt.date | None) -> SessionLog:
+    """Read the sessions of stored days.
+
+    Args:
+        spark: the session.
+        root: the store (`store`).
+        config: settings of the build.
+        date: the last day that is read; None for the last one stored.
+
+    Raises:
+        GraphInputError: there is no such day.
+    """
+    stored = stored_days(root, config, date)
+    impressions = sum(day.impressions for day in stored.days.values())
+    return SessionLog(stored.rows(spark), stored.as_of, impressions=impressions, stored=stored)

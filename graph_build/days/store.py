@@ -1,14 +1,16 @@
-"""Whole days of a log, kept so that a nightly build reads one new day instead of all of them.
+"""Stores whole days of a log, so that a nightly build reads one new day instead of the whole window.
 
-A store is a folder: `days.json` names, for each UTC day, the folder that holds its rows of sessions and its aggregates.
-A day that is given again replaces itself; `days.json` is written last and whole, so that an ingest that fails changes
-nothing. Users are hashes here as everywhere; `forget` deletes one.
+A store is a folder. Its `days.json` names for each UTC day the folder with its rows of sessions and its aggregates. A
+day that is ingested again replaces itself. `days.json` is written last and as a whole, so that an ingest that fails
+changes nothing. Users are stored as hashes, as everywhere; `forget` deletes their sessions.
 """
 
 import datetime as dt
 import json
 import logging
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -18,15 +20,19 @@ from pyspark.sql import functions as F
 
 from graph_build.config import GraphConfig
 from graph_build.decay import EPOCH, day_number
-from graph_build.edges import caps, co_search, strong_click
+from graph_build.edges.caps import CutGroup, most_cut_in_days
+from graph_build.edges.co_search import count_cut_items, daily_searches, search_pairs, searched_items
+from graph_build.edges.strong_click import daily_clicks
 from graph_build.errors import GraphInputError
 from graph_build.ingest import checked_tables, events, reader
 from graph_build.ingest.contract import mixed_ids
-from graph_build.sessions import rows as sessions
+from graph_build.sessions.rows import session_rows
+from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 from graph_build.spark.storage import join, read_text, remove_folder, write_text
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +42,17 @@ SEARCHES = "day int, low bigint, high bigint, count bigint"
 
 
 @dataclass(frozen=True)
-class Day:
-    """A stored day: where it is, its item events, the time of the last one (microseconds), and what the caps cut.
+class StoredDay:
+    """A stored day, as it stands in `days.json`.
 
-    `source` is what its giver said of where it came from, by which the same day given again is recognised.
-    `cut_searches` are items of searches, `most_cut` what `capped.in_days` found.
+    Args:
+        folder: where it is, below the store.
+        events: number of item events.
+        last: time of the last event, in microseconds since 1970.
+        impressions: number of impressions.
+        cut_searches: items of searches that the cap removed.
+        most_cut: the groups that the caps cut most (`caps.most_cut_in_days`).
+        source: a fingerprint of the files behind the day, so that the same files are not read again.
     """
 
     folder: str
@@ -48,17 +60,23 @@ class Day:
     last: int
     impressions: int
     cut_searches: int
-    most_cut: list[caps.Capped]
+    most_cut: list[CutGroup]
     source: str | None = None
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The stored days that a build reads. `matches` says whether the aggregates were made with its settings."""
+class StoredDays:
+    """The stored days that a build reads.
+
+    Args:
+        root: the store.
+        days: date → day.
+        aggregates_match: whether the aggregates were made with the settings of the build.
+    """
 
     root: str
-    days: dict[dt.date, Day]
-    matches: bool
+    days: dict[dt.date, StoredDay]
+    aggregates_match: bool
 
     @property
     def as_of(self) -> dt.datetime:
@@ -67,21 +85,21 @@ class Stored:
         return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
 
     def rows(self, spark: "SparkSession") -> "DataFrame":
-        """The rows of sessions of all days."""
-        return self._read(spark, "sessions", sessions.ROWS, list(self.days))
+        """Return the rows of sessions of all days."""
+        return self._read(spark, "sessions", SESSION_ROW_IN_SPARK, list(self.days))
 
     def aggregates(self, spark: "SparkSession", name: str, schema: str, before: int) -> "DataFrame":
-        """Counts of the days before the day number, the same in the whole graph and in the fit graph."""
+        """Return the stored counts of the days before a day number, as `full` and, the same, as `fit`."""
         early = [day for day in self.days if day_number(day) < before]
-        found = self._read(spark, name, schema, early)
-        return found.withColumnRenamed("count", "full").withColumn("fit", F.col("full"))
+        counts = self._read(spark, name, schema, early)
+        return counts.withColumnRenamed("count", "full").withColumn("fit", F.col("full"))
 
     @property
-    def most_cut(self) -> list[caps.Capped]:
-        """What the caps of each day cut most."""
-        return [caps.Capped(*one) for day in self.days.values() for one in day.most_cut]
+    def most_cut(self) -> list[CutGroup]:
+        """The groups of all days that the caps cut most."""
+        return [CutGroup(*group) for day in self.days.values() for group in day.most_cut]
 
-    def _read(self, spark: "SparkSession", name: str, schema: str, days: list[dt.date]) -> "DataFrame":
+    def _read(self, spark: "SparkSession", name: str, schema: "str | StructType", days: list[dt.date]) -> "DataFrame":
         if not days:
             return spark.createDataFrame([], schema)
         return spark.read.schema(schema).parquet(
@@ -89,8 +107,8 @@ class Stored:
         )
 
 
-def settings(config: GraphConfig) -> dict[str, dict[str, Any]]:
-    """What the stored rows depend on (`rows`), and what the aggregates do (`aggregates`)."""
+def settings_of(config: GraphConfig) -> dict[str, dict[str, Any]]:
+    """Return the settings on which the stored `rows` and `aggregates` depend."""
     clicks = config.strong_click
     return {
         "rows": {
@@ -107,35 +125,45 @@ def settings(config: GraphConfig) -> dict[str, dict[str, Any]]:
     }
 
 
-def stored(root: str, config: GraphConfig, date: dt.date | None = None) -> Stored:
-    """The days of a store up to a date, at most `window_days` of them back from the last.
+def stored_days(root: str, config: GraphConfig, date: dt.date | None = None) -> StoredDays:
+    """Return the days of a store that a build reads: up to a date, and at most `window_days` back from the last.
+
+    Args:
+        root: the store.
+        config: settings of the build.
+        date: the last day that is read; None for the last one stored.
 
     Raises:
-        GraphInputError: there is no such day, or they were stored with settings that cannot be undone.
+        GraphInputError: there is no such day, or the rows were stored with other settings.
     """
-    content = _content(root)
-    mine = settings(config)
-    if content["days"] and content["settings"]["rows"] != mine["rows"]:
+    content = _read_content(root)
+    settings = settings_of(config)
+    if content["days"] and content["settings"]["rows"] != settings["rows"]:
         raise GraphInputError(
-            f"{root}: the days were stored with {content['settings']['rows']}, the configuration says {mine['rows']}; "
-            "ingest them again into another store, or set it back"
+            f"{root}: the days were stored with {content['settings']['rows']}, but the configuration says "
+            f"{settings['rows']}; ingest the days again into another store, or change the configuration back"
         )
-    days = {dt.date.fromisoformat(name): Day(**day) for name, day in content["days"].items()}
-    days = {day: found for day, found in days.items() if date is None or day <= date}
+    days = {dt.date.fromisoformat(name): StoredDay(**day) for name, day in content["days"].items()}
+    days = {day: stored for day, stored in days.items() if date is None or day <= date}
     if not days:
         raise GraphInputError(
             f"{root}: no day is stored{f' up to {date}' if date else ''}; run `lightsage ingest` first"
         )
     if config.window_days is not None:
         first = max(days) - dt.timedelta(days=config.window_days - 1)
-        days = {day: found for day, found in days.items() if day >= first}
-    return Stored(root, days, content["settings"]["aggregates"] == mine["aggregates"])
+        days = {day: stored for day, stored in days.items() if day >= first}
+    return StoredDays(root, days, content["settings"]["aggregates"] == settings["aggregates"])
 
 
 def source_of(root: str, day: dt.date) -> str | None:
-    """What was said of where a stored day came from; None if nothing was, or it is not stored."""
-    found: str | None = _content(root)["days"].get(str(day), {}).get("source")
-    return found
+    """Return the source of a stored day; None if it has none, or if the day is not stored.
+
+    Args:
+        root: the store.
+        day: a UTC day.
+    """
+    source: str | None = _read_content(root)["days"].get(str(day), {}).get("source")
+    return source
 
 
 def ingest(
@@ -145,140 +173,162 @@ def ingest(
     config: GraphConfig,
     days: list[dt.date] | None = None,
     source: str | None = None,
-) -> dict[dt.date, Day]:
-    """Stores whole days of events, each in the place of what was stored of it before.
+) -> dict[dt.date, StoredDay]:
+    """Store whole days of events; each replaces what the store has of that day.
 
     Args:
-        days: the days that the input holds wholly; rows of others are refused as `other_day`. By default every day
-            that it has a valid event of.
-        source: kept with each of them.
+        spark: the session.
+        paths: files or folders of events.
+        root: the store; created.
+        config: how the events are read, and the settings on which stored days depend.
+        days: the days that the input holds completely; rows of other days are refused as `other_day`. By default every
+            day of which the input has a valid event.
+        source: kept with each day (`StoredDay.source`).
 
     Returns:
-        The days stored. Refused rows stand in the folder's `quarantine/`.
+        The days stored. Refused rows are in `quarantine/` beside them.
 
     Raises:
-        GraphInputError: the events cannot be used. The store is as it was then.
+        GraphInputError: the events cannot be used. The store is unchanged then.
     """
-    content = _content(root)
+    content = _read_content(root)
     _check_settings(root, content, config)
-    found = reader.sources(spark, "events", paths, config.input)
-    for doubt in mixed_ids("events", found, config.input):
+    sources = reader.sources(spark, "events", paths, config.input)
+    for doubt in mixed_ids("events", sources, config.input):
         log.warning(doubt)
-    checked = checked_tables.checked_events(spark, found, config, None, days)
-    n = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
-    name = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-    try:
-        rows = _written(sessions.session_rows(checked.usable, config, n), root, f"{name}/all", sessions.ROWS)
+    checked = checked_tables.checked_events(spark, sources, config, None, days)
+    n_events = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
+    with _new_folder(root) as folder:
+        rows = session_rows(checked.usable, config, n_events)
+        rows = _write_and_read(rows, root, f"{folder}/all", SESSION_ROW_IN_SPARK)
         if checked.refused:
-            checked.quarantine.write.parquet(join(root, name, "quarantine"))
-        stored_days = _store(rows, root, name, config, _impressions(checked), checked.usable)
-        new = {day: replace(facts, source=source) for day, facts in stored_days.items()}
-        remove_folder(join(root, name, "all"))
-        if days is not None and (empty := sorted(set(days) - set(new))):
+            checked.quarantine.write.parquet(join(root, folder, "quarantine"))
+        stored = _store_days(rows, root, folder, config, _impressions_by_day(checked), checked.usable)
+        stored = {day: replace(facts, source=source) for day, facts in stored.items()}
+        remove_folder(join(root, folder, "all"))
+        if days is not None and (empty := sorted(set(days) - set(stored))):
             raise GraphInputError(f"{', '.join(paths)}: no valid event of {', '.join(map(str, empty))}")
-    except BaseException:
-        remove_folder(join(root, name))
-        raise
-    _replace(root, content, new, config)
-    return new
+    _replace_days(root, content, stored, config)
+    return stored
 
 
 def forget(spark: "SparkSession", user_ids: list[str], root: str, config: GraphConfig) -> int:
-    """Deletes every stored session that holds an event of one of the users; returns how many there were."""
-    content = _content(root)
+    """Delete every stored session that has an event of one of the users; return the number of sessions deleted.
+
+    Args:
+        spark: the session.
+        user_ids: raw ids, as in the log.
+        root: the store.
+        config: the settings with which the days were stored.
+
+    Raises:
+        GraphInputError: nothing is stored, or the days were stored with other settings.
+    """
+    content = _read_content(root)
     _check_settings(root, content, config)
-    place = stored(root, config.model_copy(update={"window_days": None}))
+    store = stored_days(root, config.model_copy(update={"window_days": None}))
     users = spark.createDataFrame([(user,) for user in user_ids], "user string")
     hashes = [row[0] for row in users.select(F.xxhash64("user")).collect()]
-    theirs: Column = F.arrays_overlap("user", F.array(*[F.lit(value) for value in hashes]))
-    rows = place.rows(spark)
-    touched = {EPOCH + dt.timedelta(days=row[0]): row[1] for row in rows.where(theirs).groupBy("day").count().collect()}
+    is_of_users = F.arrays_overlap("user", F.array(*[F.lit(value) for value in hashes]))
+    sessions = store.rows(spark).where(is_of_users).groupBy("day").count().collect()
+    touched = {EPOCH + dt.timedelta(days=row[0]): row[1] for row in sessions}
     if not touched:
         return 0
-    name = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-    left = Stored(root, {day: place.days[day] for day in touched}, True).rows(spark).where(~theirs)
-    shown = {day_number(day): place.days[day].impressions for day in touched}
-    try:
-        stored_days = _store(left, root, name, config, shown)
-    except BaseException:
-        remove_folder(join(root, name))
-        raise
-    # They come from where they came from: the same log, given again, is not read again.
-    new = {day: replace(facts, source=place.days[day].source) for day, facts in stored_days.items()}
-    gone = {day: None for day in touched if day not in new}
-    _replace(root, content, {**new, **gone}, config)
+    rest = StoredDays(root, {day: store.days[day] for day in touched}, True).rows(spark).where(~is_of_users)
+    impressions = {day_number(day): store.days[day].impressions for day in touched}
+    with _new_folder(root) as folder:
+        stored = _store_days(rest, root, folder, config, impressions)
+    # The source stays, so that the same files are still recognised and not read again.
+    changed = {day: replace(facts, source=store.days[day].source) for day, facts in stored.items()}
+    emptied = {day: None for day in touched if day not in changed}
+    _replace_days(root, content, {**changed, **emptied}, config)
     return sum(touched.values())
 
 
 def _check_settings(root: str, content: dict[str, Any], config: GraphConfig) -> None:
-    if content["days"] and content["settings"] != settings(config):
+    settings = settings_of(config)
+    if content["days"] and content["settings"] != settings:
         raise GraphInputError(
-            f"{root}: days were stored with {content['settings']}, the configuration says {settings(config)}; "
-            "a store has one configuration: use another, or set it back"
+            f"{root}: the days were stored with {content['settings']}, but the configuration says {settings}; "
+            "a store has one configuration: use another store, or change the configuration back"
         )
 
 
-def _impressions(checked: checked_tables.Events) -> dict[int, int]:
-    """Day number → impressions."""
+@contextmanager
+def _new_folder(root: str) -> Iterator[str]:
+    """Name a new folder of the store for the block, and remove the folder if the block fails."""
+    folder = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    try:
+        yield folder
+    except BaseException:
+        remove_folder(join(root, folder))
+        raise
+
+
+def _impressions_by_day(checked: checked_tables.Events) -> dict[int, int]:
+    """Return day number → impressions."""
     if not checked.by_type.get("impression"):
         return {}
-    shown = checked.rows.where("reason is null and not left_out and event_type = 'impression'")
-    return {row[0]: row[1] for row in shown.groupBy("day").count().collect()}
+    impressions = checked.rows.where("reason is null and not left_out and event_type = 'impression'")
+    return {row[0]: row[1] for row in impressions.groupBy("day").count().collect()}
 
 
-def _store(
+def _store_days(
     rows: "DataFrame",
     root: str,
-    name: str,
+    folder: str,
     config: GraphConfig,
     impressions: dict[int, int],
     usable: "DataFrame | None" = None,
-) -> dict[dt.date, Day]:
-    """Writes rows and aggregates of each of their days into folders of its own.
+) -> dict[dt.date, StoredDay]:
+    """Write the rows and aggregates of each day into a folder of its own.
 
     Args:
-        usable: the events that the rows come from, where what the caps cut can be looked up by name.
+        impressions: by day number.
+        usable: the events behind the rows, in which the names of cut groups can be looked up.
     """
     last = F.max(F.element_at("time", -1))
     cut = [F.sum(F.when(kind, F.col("cut"))) for kind in (F.col("browsed"), ~F.col("browsed"))]
     facts = rows.groupBy("day").agg(F.sum("counted"), last, *cut).collect()
-    new = {}
-    for number, counted, at, of_sessions, of_baskets in sorted((tuple(row) for row in facts), key=itemgetter(0)):
+    stored = {}
+    for number, counted, time, of_sessions, of_baskets in sorted((tuple(row) for row in facts), key=itemgetter(0)):
         day = EPOCH + dt.timedelta(days=number)
-        folder = f"{name}/{day}"
-        mine = _written(rows.where(F.col("day") == number), root, f"{folder}/sessions", sessions.ROWS)
-        clicks = strong_click.daily(mine, None, config).groupBy("day", "src", "dst", "steps")
-        _written(clicks.agg(F.sum("full").alias("count")), root, f"{folder}/clicks", CLICKS)
-        pairs = co_search.pairs(co_search.found(mine, None), config.co_search).persist(StorageLevel.DISK_ONLY)
-        searches = co_search.daily(pairs).select("day", "low", "high", F.col("full").alias("count"))
-        _written(searches, root, f"{folder}/searches", SEARCHES)
-        of_searches = co_search.cut_items(pairs, config.co_search)
+        day_folder = f"{folder}/{day}"
+        of_day = rows.where(F.col("day") == number)
+        of_day = _write_and_read(of_day, root, f"{day_folder}/sessions", SESSION_ROW_IN_SPARK)
+        clicks = daily_clicks(of_day, None, config).groupBy("day", "src", "dst", "steps")
+        _write_and_read(clicks.agg(F.sum("full").alias("count")), root, f"{day_folder}/clicks", CLICKS)
+        pairs = search_pairs(searched_items(of_day, None), config.co_search).persist(StorageLevel.DISK_ONLY)
+        searches = daily_searches(pairs).select("day", "low", "high", F.col("full").alias("count"))
+        _write_and_read(searches, root, f"{day_folder}/searches", SEARCHES)
+        of_searches = count_cut_items(pairs, config.co_search)
         by_rule = {"session_items": of_sessions, "basket_items": of_baskets, "co_search_items": of_searches}
-        most = caps.in_days(mine, pairs, usable, config, by_rule)
+        most_cut = most_cut_in_days(of_day, pairs, usable, config, by_rule)
         pairs.unpersist()
-        new[day] = Day(folder, int(counted), int(at), impressions.get(number, 0), of_searches, most)
-    return new
+        stored[day] = StoredDay(day_folder, int(counted), int(time), impressions.get(number, 0), of_searches, most_cut)
+    return stored
 
 
-def _written(frame: "DataFrame", root: str, folder: str, schema: str) -> "DataFrame":
+def _write_and_read(frame: "DataFrame", root: str, folder: str, schema: "str | StructType") -> "DataFrame":
     frame.write.parquet(join(root, folder))
     return frame.sparkSession.read.schema(schema).parquet(join(root, folder))
 
 
-def _replace(
-    root: str, content: dict[str, Any], new: "dict[dt.date, Day | None] | dict[dt.date, Day]", config: GraphConfig
+def _replace_days(
+    root: str, content: dict[str, Any], new: Mapping[dt.date, StoredDay | None], config: GraphConfig
 ) -> None:
-    """Makes the new days those of the store (None: the day goes), then removes what they replace."""
+    """Put new days into the store (None deletes the day), then remove the folders that they replace."""
     days = dict(content["days"])
-    old = [days.pop(str(day))["folder"] for day in new if str(day) in days]
-    days |= {str(day): vars(found) for day, found in new.items() if found is not None}
-    whole = {"format_version": FORMAT, "settings": settings(config), "days": dict(sorted(days.items()))}
-    write_text(join(root, "days.json"), json.dumps(whole, indent=2))
-    for folder in old:
+    replaced = [days.pop(str(day))["folder"] for day in new if str(day) in days]
+    days |= {str(day): vars(stored) for day, stored in new.items() if stored is not None}
+    content = {"format_version": FORMAT, "settings": settings_of(config), "days": dict(sorted(days.items()))}
+    write_text(join(root, "days.json"), json.dumps(content, indent=2))
+    for folder in replaced:
         remove_folder(join(root, folder))
 
 
-def _content(root: str) -> dict[str, Any]:
+def _read_content(root: str) -> dict[str, Any]:
+    """Read `days.json`; without one the store is empty."""
     text = read_text(join(root, "days.json"))
     if text is None:
         return {"format_version": FORMAT, "settings": {}, "days": {}}
@@ -290,6 +340,7 @@ def _content(root: str) -> dict[str, Any]:
         ) from None
     if content.get("format_version") != FORMAT:
         raise GraphInputError(
-            f"{root}/days.json has format {content.get('format_version')}, this program reads {FORMAT}"
+            f"{root}/days.json has format {content.get('format_version')}, this program reads format {FORMAT}: ingest "
+            "the days again into another store"
         )
     return content

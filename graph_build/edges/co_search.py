@@ -1,4 +1,9 @@
-"""Co-search edges: items that the same user opened after the same search on the same day."""
+"""Co-search edges: items that the same user opened after the same search on the same day.
+
+The raw weight of a pair is Σ decay(day) · count(day), where count is the number of searches of the day after which both
+were opened; it is the same in both directions. Plain counts, not a cosine: they add up over days exactly, and a single
+search of one shopper must not outweigh what a hundred shoppers did. The formula is our own.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -6,119 +11,172 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from graph_build.config import CoSearchConfig
-from graph_build.decay import AsOf, decayed
+from graph_build.decay import decayed
 from graph_build.edges.combine import symmetric
-from graph_build.sessions.rows import HoldOut, by_batch, is_held
+from graph_build.graphs import GRAPHS, AsOf
+from graph_build.sessions.holdout import HoldoutCutoff, is_held_out
+from graph_build.sessions.rows import by_batch
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
-FOUND = "day int, user bigint, search bigint, item bigint, code tinyint"
+    from graph_build.edges.swing_lists import CutGroups, Entries
+
+SEARCHED_ITEMS = "day int, user bigint, search bigint, item bigint, code tinyint"
 PAIRS = "day int, low bigint, high bigint, full boolean, fit boolean, members bigint"
 
 
-def found(rows: "DataFrame", held: HoldOut | None) -> "DataFrame":
-    """Rows of sessions → (day, user, search, item, code): what each search of a user led to.
+def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFrame":
+    """Return the items that each search of a user led to: day, user, search, item, code.
 
-    `search` is a hash of the query; the code is that of `swing_lists`, with one level.
+    `search` is the hash of the query. `code` is that of `swing_lists`, with a single level.
+
+    Args:
+        rows: rows of sessions.
+        cutoff: the first held-out session.
     """
 
-    def flatten(rows: Any) -> Any:
+    def to_table(sessions: Any) -> Any:
         import numpy as np
         import pyarrow as pa
 
         from graph_build.sessions.kernel import CLICK
 
-        opened = (rows.numbers("type") <= CLICK) & rows.flat("search").is_valid().to_numpy(zero_copy_only=False)
-        at = np.flatnonzero(opened)
-        code = np.where(rows.column("held").astype(np.bool_)[rows.owner[at]], 1, 17).astype(np.int8)
-        of_event = {name: rows.numbers(name)[at] for name in ("user", "search", "item")}
-        return pa.table({"day": rows.column("day")[rows.owner[at]], **of_event, "code": code})
+        opened = np.flatnonzero((sessions.numbers("type") <= CLICK) & sessions.has("search"))
+        owner = sessions.owner[opened]
+        code = np.where(sessions.column("held").astype(np.bool_)[owner], 1, 17).astype(np.int8)
+        of_event = {name: sessions.numbers(name)[opened] for name in ("user", "search", "item")}
+        return pa.table({"day": sessions.column("day")[owner], **of_event, "code": code})
 
-    needed = rows.select("day", "user", "item", "search", "type", is_held(held).alias("held"))
-    return needed.mapInArrow(by_batch(flatten), FOUND)
+    needed = rows.select("day", "user", "item", "search", "type", is_held_out(cutoff).alias("held"))
+    return needed.mapInArrow(by_batch(to_table), SEARCHED_ITEMS)
 
 
-def pairs(found: "DataFrame", config: CoSearchConfig) -> "DataFrame":
-    """What searches led to → (day, low, high, full, fit): each pair of a search, at most a cap of items chosen by hash.
+def search_pairs(items: "DataFrame", config: CoSearchConfig) -> "DataFrame":
+    """Return each pair of items of a search: day, low, high, full, fit (whether the graph has it), members.
 
-    A row with `members` is no pair but a search that the cap cut, and how many items it had: its user stands as low,
-    its query as high.
+    A hash chooses the items of a search that are paired, up to the cap. A row with `members` is no pair but a search
+    that the cap cut: it has the user as low, the query as high, and the number of items that the search had.
+
+    Args:
+        items: `searched_items`.
+        config: the cap and its seed.
     """
-    return found.repartition("day", "user", "search").mapInArrow(_pair(config), PAIRS)
+    return items.repartition("day", "user", "search").mapInArrow(_pair_items(config), PAIRS)
 
 
-def cut_items(pairs: "DataFrame", config: CoSearchConfig) -> int:
-    """How many items of searches the cap cut."""
-    cut = pairs.agg(F.sum(F.col("members") - config.max_items_per_search)).collect()[0][0]
-    return cut or 0
+def count_cut_items(pairs: "DataFrame", config: CoSearchConfig) -> int:
+    """Count the items of searches that the cap removed.
+
+    Args:
+        pairs: `search_pairs`.
+        config: the cap.
+    """
+    return pairs.agg(F.sum(F.col("members") - config.max_items_per_search)).collect()[0][0] or 0
 
 
-def daily(found: "DataFrame") -> "DataFrame":
-    """`pairs` → (day, low, high, full, fit): in how many searches of the day both were opened, in each graph."""
-    counts = [F.sum(F.col(graph).cast("bigint")).alias(graph) for graph in ("full", "fit")]
-    return found.where("members is null").groupBy("day", "low", "high").agg(*counts)
+def daily_searches(pairs: "DataFrame") -> "DataFrame":
+    """Count for each pair the searches of the day after which both items were opened: day, low, high, full, fit."""
+    counts = [F.sum(F.col(graph).cast("bigint")).alias(graph) for graph in GRAPHS]
+    return pairs.where("members is null").groupBy("day", "low", "high").agg(*counts)
 
 
-def weigh(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFrame":
-    """Daily counts → pairs (`edges`): Σ decay(day) · count, the same both ways.
+def weigh_searches(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFrame":
+    """Sum daily counts to weighted pairs (`combine`), in units of 2^-32 of a search of the as-of day.
 
-    Plain counts, not a cosine: counts add up over days exactly, and one shopper's single search must not outweigh
-    what a hundred shoppers did.
+    Args:
+        counts: `daily_searches`.
+        as_of: the last day of either graph.
+        config: the half-life.
     """
     sums = [
         F.sum(F.col(graph) * decayed(F.col("day"), as_of_day, config.half_life_days)).alias(graph)
-        for graph, as_of_day in as_of._asdict().items()
+        for graph, as_of_day in zip(GRAPHS, as_of, strict=True)
     ]
     return symmetric(counts.groupBy("low", "high").agg(*sums)).where("full_up > 0")
 
 
-def _pair(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
+def _pair_items(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
     cap, seed = config.max_items_per_search, config.seed
 
     def pair(batches: Iterator[Any]) -> Iterator[Any]:
-        import numpy as np
-        import pyarrow as pa
+        from graph_build.edges.swing_lists import cap_stream
 
-        from graph_build.edges.swing_lists import Entries, bounded_stream, levels
-        from graph_build.sessions.kernel import mixed
-
-        # What the key of a group, one hash, stands for.
-        keys: list[tuple[Any, ...]] = []
-
-        def entries() -> Iterator[Entries]:
-            for batch in batches:
-                parts = [batch[name].to_numpy() for name in ("day", "user", "search")]
-                key = mixed(mixed(parts[0].astype(np.int64), parts[1]), parts[2])
-                one, first = np.unique(key, return_index=True)
-                keys.append((one, *(part[first] for part in parts)))
-                yield Entries(key, batch["item"].to_numpy(), batch["code"].to_numpy().view(np.uint8))
-
-        kept, cut = bounded_stream(entries(), "user", cap, seed)
-        if len(kept.user) == 0:
-            return
-        known, day, user, search = (np.concatenate(parts) for parts in zip(*keys, strict=True))
-        known, first = np.unique(known, return_index=True)
-        day, user, search = day[first], user[first], search[first]
-        # The k-th next entry of the same search, for every k below the cap: all pairs of a list.
-        for step in range(1, min(2 * cap, len(kept.user))):
-            same = np.flatnonzero(kept.user[step:] == kept.user[:-step])
-            if len(same) == 0:
-                break
-            one, other = kept.item[same], kept.item[same + step]
-            code = kept.code[same] & kept.code[same + step]
-            columns = {
-                "day": day[np.searchsorted(known, kept.user[same])],
-                "low": np.minimum(one, other),
-                "high": np.maximum(one, other),
-                "full": levels(code, 0) > 0,
-                "fit": levels(code, 1) > 0,
-                "members": pa.nulls(len(same), pa.int64()),
-            }
-            yield from pa.table(columns).filter(pa.array(code > 0)).to_batches(100_000)
-        place = np.searchsorted(known, cut.key)
-        told = {"day": day[place], "low": user[place], "high": search[place]}
-        neither = {graph: pa.nulls(len(place), pa.bool_()) for graph in ("full", "fit")}
-        yield pa.RecordBatch.from_pydict({**told, **neither, "members": cut.members})
+        keys = _SearchKeys()
+        # A search takes the place that a user has in Swing's entries.
+        capped, cut = cap_stream(map(keys.entries, batches), "user", cap, seed)
+        if len(capped.user):
+            keys.merge()
+            yield from _pairs(capped, keys, cap)
+            yield _cut_searches(cut, keys)
 
     return pair
+
+
+class _SearchKeys:
+    """The day, user and query behind each key, which is one hash of the three."""
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[Any, ...]] = []
+
+    def entries(self, batch: Any) -> "Entries":
+        """Hash the searches of a batch and note what the hashes stand for."""
+        import numpy as np
+
+        from graph_build.edges.swing_lists import Entries
+        from graph_build.sessions.kernel import hash_pair
+
+        parts = [batch[name].to_numpy() for name in ("day", "user", "search")]
+        key = hash_pair(hash_pair(parts[0].astype(np.int64), parts[1]), parts[2])
+        distinct, first = np.unique(key, return_index=True)
+        self._batches.append((distinct, *(part[first] for part in parts)))
+        return Entries(key, batch["item"].to_numpy(), batch["code"].to_numpy().view(np.uint8))
+
+    def merge(self) -> None:
+        """Sort the keys of all batches, so that they can be looked up."""
+        import numpy as np
+
+        keys, *parts = (np.concatenate(column) for column in zip(*self._batches, strict=True))
+        self._keys, first = np.unique(keys, return_index=True)
+        self.day, self.user, self.search = (part[first] for part in parts)
+
+    def index(self, key: Any) -> Any:
+        """Return the positions of keys in day, user and search."""
+        import numpy as np
+
+        return np.searchsorted(self._keys, key)
+
+
+def _pairs(entries: "Entries", keys: _SearchKeys, cap: int) -> Iterator["pa.RecordBatch"]:
+    """Pair each entry with the k-th next entry of the same search, for every k that a capped list can have."""
+    import numpy as np
+    import pyarrow as pa
+
+    from graph_build.edges.swing_lists import graph_levels
+
+    # Either graph keeps up to `cap` items of a search, so that a list has at most twice as many.
+    for step in range(1, min(2 * cap, len(entries.user))):
+        same = np.flatnonzero(entries.user[step:] == entries.user[:-step])
+        if len(same) == 0:
+            break
+        first, second = entries.item[same], entries.item[same + step]
+        code = entries.code[same] & entries.code[same + step]
+        columns = {
+            "day": keys.day[keys.index(entries.user[same])],
+            "low": np.minimum(first, second),
+            "high": np.maximum(first, second),
+            "full": graph_levels(code, 0) > 0,
+            "fit": graph_levels(code, 1) > 0,
+            "members": pa.nulls(len(same), pa.int64()),
+        }
+        yield from pa.table(columns).filter(pa.array(code > 0)).to_batches(100_000)
+
+
+def _cut_searches(cut: "CutGroups", keys: _SearchKeys) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    index = keys.index(cut.key)
+    names = {"day": keys.day[index], "low": keys.user[index], "high": keys.search[index]}
+    in_no_graph = {graph: pa.nulls(len(index), pa.bool_()) for graph in GRAPHS}
+    return pa.RecordBatch.from_pydict({**names, **in_no_graph, "members": cut.members})

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def nodes(items: "DataFrame", catalogue: "DataFrame | None", graph: str, *, tail_max_events: int) -> "DataFrame":
-    """The nodes table of one graph, sorted by item_id.
+def node_table(items: "DataFrame", catalogue: "DataFrame | None", graph: str, *, tail_max_events: int) -> "DataFrame":
+    """Return the nodes table of one graph, sorted by item_id.
 
     Args:
-        items: `sessions.items`; pages that only ever appear as the source of a click are nodes without events.
-        catalogue: (item_id), or None when no items table was given.
+        items: `rows.item_counts`. Pages that occur only as the source of a click are nodes without events.
+        catalogue: item_id; None without an items table.
         graph: "full" or "fit".
+        tail_max_events: an item with at most this number of events is a tail item.
     """
     first, last = (F.timestamp_micros(f"{end}_{graph}").alias(f"{end}_seen") for end in ("first", "last"))
     popularity = F.col(f"popularity_{graph}") / F.lit(float(ONE))
@@ -27,12 +28,12 @@ def nodes(items: "DataFrame", catalogue: "DataFrame | None", graph: str, *, tail
     if catalogue is not None:
         table = table.join(catalogue.select("item_id", F.lit(True).alias("known")), "item_id", "full")
         in_catalogue = F.coalesce("known", F.lit(False))
-    seen = F.coalesce("events", F.lit(0).cast("bigint"))
+    events = F.coalesce("events", F.lit(0).cast("bigint"))
     return table.select(
         "item_id",
-        seen.alias("events"),
+        events.alias("events"),
         F.coalesce("popularity", F.lit(0.0)).alias("popularity"),
-        (seen <= tail_max_events).alias("is_tail"),
+        (events <= tail_max_events).alias("is_tail"),
         "first_seen",
         "last_seen",
         in_catalogue.alias("in_catalogue"),

@@ -1,43 +1,54 @@
-"""Strong-click edges: daily counts of the session pairs, and their decayed weight."""
+"""Strong-click edges: a shopper left the page of one item for that of another within a few steps of a session.
+
+The raw weight of src → dst is Σ decay(day) · count(day, steps) / steps over all days and steps; that of dst → src is
+`backward` times as much. Edges from such strong signals follow LightSAGE (arXiv 2310.19394); the weights are our own.
+"""
 
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 from graph_build.config import GraphConfig, StrongClickConfig
-from graph_build.decay import AsOf, decayed
-from graph_build.sessions import rows as sessions
-from graph_build.sessions.rows import HoldOut
+from graph_build.decay import decayed
+from graph_build.edges.combine import DIRECTIONS
+from graph_build.graphs import GRAPHS, AsOf
+from graph_build.sessions.holdout import HoldoutCutoff
+from graph_build.sessions.rows import strong_clicks
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def daily(rows: "DataFrame", held: HoldOut | None, config: GraphConfig) -> "DataFrame":
-    """Rows of sessions → (day, src, dst, steps, full, fit): counts in the whole graph and without the hold-out."""
-    clicks = sessions.clicks(rows, held, config.strong_click, config.co_purchase)
+def daily_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
+    """Return one row per strong click, to be summed: day, src, dst, steps, full and fit (1 if the graph has it).
+
+    Args:
+        rows: rows of sessions.
+        cutoff: the first held-out session.
+        config: rules of strong clicks.
+    """
+    clicks = strong_clicks(rows, cutoff, config)
     one = F.lit(1).cast("bigint")
     return clicks.select("day", "src", "dst", "steps", one.alias("full"), (~F.col("held")).cast("bigint").alias("fit"))
 
 
-def weigh(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) -> "DataFrame":
-    """Counts → pairs (`edges`): Σ decay(day) · count / steps, and `backward` of it for dst → src.
+def weigh_clicks(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) -> "DataFrame":
+    """Sum counts to weighted pairs (`combine`), in units of 2^-32 of a click of the as-of day.
 
     Args:
-        counts: day, src, dst, steps, full and fit, the counts in the whole graph and without the hold-out.
-
-    Returns:
-        In units of 2^-32 of a click of the as-of day.
+        counts: day, src, dst, steps, and the counts of either graph, full and fit.
+        as_of: the last day of either graph.
+        config: half-life and share of the backward direction.
     """
     share = 1.0 / F.col("steps")
     # Both directions in one row, so that each pair of items is shuffled once.
-    forward = F.col("src") < F.col("dst")
+    is_up = F.col("src") < F.col("dst")
     low, high = F.least("src", "dst").alias("low"), F.greatest("src", "dst").alias("high")
     weights = []
-    for graph, as_of_day in as_of._asdict().items():
+    for graph, as_of_day in zip(GRAPHS, as_of, strict=True):
         ahead = decayed(F.col("day"), as_of_day, config.half_life_days, share) * F.col(graph)
         back = decayed(F.col("day"), as_of_day, config.half_life_days, share * F.lit(config.backward)) * F.col(graph)
-        weights.append(F.when(forward, ahead).otherwise(back).alias(f"{graph}_up"))
-        weights.append(F.when(forward, back).otherwise(ahead).alias(f"{graph}_down"))
-    sums = [F.sum(f"{graph}_{way}").alias(f"{graph}_{way}") for graph in as_of._fields for way in ("up", "down")]
+        weights.append(F.when(is_up, ahead).otherwise(back).alias(f"{graph}_up"))
+        weights.append(F.when(is_up, back).otherwise(ahead).alias(f"{graph}_down"))
+    sums = [F.sum(f"{graph}_{way}").alias(f"{graph}_{way}") for graph in GRAPHS for way in DIRECTIONS]
     return counts.select(low, high, *weights).groupBy("low", "high").agg(*sums).where("full_up > 0 or full_down > 0")

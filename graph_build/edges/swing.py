@@ -1,8 +1,8 @@
-"""Swing edges: items that the same pairs of otherwise different users opened (arXiv 2010.05525).
+"""Swing edges in Spark: items that the same pairs of otherwise different users opened (arXiv 2010.05525).
 
-Three shuffles: by item, to bound an item's users; by user, to bound a user's items and pack the lists; by bucket of
-items, to score. From the second on the lists travel packed, a few large rows instead of one row an entry. The whole
-graph and the fit graph (without the hold-out sessions) go the same way together.
+The formula is in `swing_kernel`. There are three shuffles: by item, to cap the users of an item; by user, to cap the
+items of a user and to pack the lists; by bucket of items, to score. From the second one on the lists travel packed, in
+a few large rows instead of one row per entry. Both graphs pass through the same shuffles.
 """
 
 import math
@@ -13,7 +13,9 @@ from pyspark.sql import functions as F
 
 from graph_build.config import SwingConfig
 from graph_build.edges.combine import symmetric
-from graph_build.sessions.rows import HoldOut, by_batch, is_held
+from graph_build.graphs import GRAPHS
+from graph_build.sessions.holdout import HoldoutCutoff, is_held_out
+from graph_build.sessions.rows import by_batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,102 +25,141 @@ if TYPE_CHECKING:
 BUCKET_ENTRIES = 10_000_000
 PARTITION_ENTRIES = 2_000_000
 
-BOUNDED = "user bigint, item bigint, code tinyint, members bigint"
+ENTRIES = "user bigint, item bigint, code tinyint"
+CAPPED = "user bigint, item bigint, code tinyint, members bigint"
 PACKED = "bucket bigint, payload binary, cut string, key bigint, members bigint"
 SCORED = "low bigint, high bigint, full bigint, fit bigint"
+# Group that a cap cuts → the name of the rule in the summary.
+RULES = {"item": "swing_item_users", "user": "swing_user_items"}
 
 
 def strengths(config: SwingConfig) -> list[float]:
-    """The weights of the behaviours in ascending order; an entry's level is its place, from 1."""
+    """Return the distinct weights of the behaviours in ascending order; an entry's level is the position, from 1."""
     weights = {config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight}
     return sorted(weights)
 
 
 def fixed_point(config: SwingConfig) -> int:
-    """The raw score of 1.0: the largest power of two, up to 2^44, with which no int64 sum overflows."""
+    """Return the raw score of 1.0: the largest power of two, up to 2^44, with which no int64 sum overflows."""
     users, strongest = config.max_item_users, max(strengths(config))
     heaviest = (config.user_offset + config.min_user_items) ** -config.user_exponent * strongest
-    most = users * (users - 1) / 2 * heaviest**2 / (config.alpha + 2)
-    return 1 << min(44, 62 - math.ceil(math.log2(max(most, 1.0))))
+    largest = users * (users - 1) / 2 * heaviest**2 / (config.alpha + 2)
+    return 1 << min(44, 62 - math.ceil(math.log2(max(largest, 1.0))))
 
 
-def entries(rows: "DataFrame", held: HoldOut | None, config: SwingConfig) -> "DataFrame":
-    """Rows of sessions → (user, item, code tinyint): a row an item event, user and code as in `swing_lists`."""
-    places = {weight: place for place, weight in enumerate(strengths(config), 1)}
-    of_type = [
-        places[w] for w in (config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight)
-    ]
+def user_item_entries(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: SwingConfig) -> "DataFrame":
+    """Return one entry per item event: user (`user_day_key`), item, code (as in `swing_lists`).
 
-    def flatten(rows: Any) -> Any:
+    Args:
+        rows: rows of sessions.
+        cutoff: the first held-out session.
+        config: the weights of the behaviours.
+    """
+    levels = {weight: level for level, weight in enumerate(strengths(config), 1)}
+    by_type = (config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight)
+    level_of_type = [*(levels[weight] for weight in by_type), 0]
+
+    def to_table(sessions: Any) -> Any:
         import numpy as np
         import pyarrow as pa
 
-        from graph_build.edges.swing_lists import of_day
+        from graph_build.edges.swing_lists import user_day_key
 
-        level = np.array([*of_type, 0], np.int8)[rows.numbers("type")]
-        code = np.where(rows.column("held").astype(np.bool_)[rows.owner], level, level * 17).astype(np.int8)
-        user = of_day(rows.numbers("user"), rows.column("day")[rows.owner])
-        columns = {"user": pa.array(user), "item": rows.flat("item"), "code": pa.array(code)}
-        return pa.table(columns).filter(rows.flat("item").is_valid())
+        level = np.array(level_of_type, np.int8)[sessions.numbers("type")]
+        # The same level in both graphs is level + 16 · level.
+        code = np.where(sessions.column("held").astype(np.bool_)[sessions.owner], level, level * 17).astype(np.int8)
+        user = user_day_key(sessions.numbers("user"), sessions.column("day")[sessions.owner])
+        columns = {"user": pa.array(user), "item": sessions.events("item"), "code": pa.array(code)}
+        return pa.table(columns).filter(sessions.events("item").is_valid())
 
-    needed = rows.select("user", "day", "item", "type", is_held(held).alias("held"))
-    return needed.mapInArrow(by_batch(flatten), "user bigint, item bigint, code tinyint")
-
-
-def plan(rows: int, cores: int) -> tuple[int, int]:
-    """How many partitions and buckets about `rows` entries go through: enough for every core, each of bounded size."""
-    return max(cores, -(-rows // PARTITION_ENTRIES)), max(cores, -(-rows // BUCKET_ENTRIES))
+    needed = rows.select("user", "day", "item", "type", is_held_out(cutoff).alias("held"))
+    return needed.mapInArrow(by_batch(to_table), ENTRIES)
 
 
-def packed(found: "DataFrame", config: SwingConfig, parts: int, buckets: int) -> "DataFrame":
-    """Entries → packed user lists for each bucket, and a row for each user and item that a cap cut (`cut` not null)."""
+def plan_partitions(entries: int, cores: int) -> tuple[int, int]:
+    """Return the numbers of partitions and of buckets: enough for every core, each of bounded size.
+
+    Args:
+        entries: about how many user-item entries there are.
+        cores: cores of the cluster.
+    """
+    return max(cores, -(-entries // PARTITION_ENTRIES)), max(cores, -(-entries // BUCKET_ENTRIES))
+
+
+def pack_user_lists(entries: "DataFrame", config: SwingConfig, parts: int, buckets: int) -> "DataFrame":
+    """Cap the entries and pack the lists of users for each bucket: bucket, payload, cut, key, members.
+
+    A row with `cut` is no list but a user or an item that a cap cut, with its key and its members before the cut.
+
+    Args:
+        entries: `user_item_entries`.
+        config: the caps and their seed.
+        parts: number of partitions.
+        buckets: number of buckets of items.
+    """
     from graph_build.edges.swing_lists import DAY_BITS
 
-    by_item = found.repartition(parts, "item").mapInArrow(_bound_items(config), BOUNDED)
+    by_item = entries.repartition(parts, "item").mapInArrow(_cap_items(config), CAPPED)
     by_user = by_item.repartition(parts, F.shiftright("user", DAY_BITS))
-    return by_user.mapInArrow(_pack_users(config, _keys(found.sparkSession, buckets)), PACKED)
+    return by_user.mapInArrow(_pack_users(config, _bucket_keys(entries.sparkSession, buckets)), PACKED)
 
 
-def score(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
-    """Packed lists → pairs (`edges`): the top-K partners of each item, whichever of the two chose the other.
+def score_pairs(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
+    """Score the packed lists; return pairs (`combine`) of each item with its top-k partners.
 
-    The score is the same both ways; its unit is `fixed_point`.
+    A pair stays if either of its items has the other among its partners. The score is the same in both directions, in
+    units of 1 / `fixed_point`.
+
+    Args:
+        lists: `pack_user_lists`.
+        config: the formula and k.
+        buckets: number of buckets with which the lists were packed.
     """
-    work = lists.where("bucket is not null").select("bucket", "payload").repartition(buckets, "bucket")
-    scored = work.mapInArrow(_scorer(config, buckets), SCORED)
-    # Both ends give the same score.
+    packed = lists.where("bucket is not null").select("bucket", "payload").repartition(buckets, "bucket")
+    scored = packed.mapInArrow(_score_bucket(config, buckets), SCORED)
+    # Both items of a pair give it the same score.
     return symmetric(scored.groupBy("low", "high").agg(F.max("full").alias("full"), F.max("fit").alias("fit")))
 
 
-def cut_counts(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
-    """How many entries each cap cut."""
-    caps = {"item": ("swing_item_users", config.max_item_users), "user": ("swing_user_items", config.max_user_items)}
-    cut = lists.where("cut is not null").groupBy("cut").agg(F.count(F.lit(1)), F.sum("members")).collect()
-    found = {row[0]: (row[1], row[2]) for row in cut}
+def count_cut_entries(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
+    """Return rule → number of entries that its cap removed.
+
+    Args:
+        lists: `pack_user_lists`.
+        config: the caps.
+    """
+    caps = {"item": config.max_item_users, "user": config.max_user_items}
+    sums = lists.where("cut is not null").groupBy("cut").agg(F.count(F.lit(1)), F.sum("members")).collect()
+    by_kind = {row[0]: (row[1], row[2]) for row in sums}
     counts = {}
-    for kind, (name, cap) in caps.items():
-        groups, members = found.get(kind, (0, 0))
-        counts[name] = members - cap * groups
+    for kind, rule in RULES.items():
+        groups, members = by_kind.get(kind, (0, 0))
+        counts[rule] = members - caps[kind] * groups
     return counts
 
 
-def most_cut(lists: "DataFrame", most: int) -> dict[str, list[tuple[int, int]]]:
-    """By cap, the (key, members) of the items and the users' days that it cut most."""
-    named = {}
-    for kind, rule in (("item", "swing_item_users"), ("user", "swing_user_items")):
-        cut = lists.where(F.col("cut") == kind).orderBy(F.desc("members"), "key").limit(most)
-        named[rule] = [(row["key"], row["members"]) for row in cut.select("key", "members").collect()]
-    return named
+def most_cut(lists: "DataFrame", limit: int) -> dict[str, list[tuple[int, int]]]:
+    """Return rule → (key, members) of the items and the users' days that its cap cut most.
+
+    Args:
+        lists: `pack_user_lists`.
+        limit: groups per rule.
+    """
+    groups = {}
+    for kind, rule in RULES.items():
+        cut = lists.where(F.col("cut") == kind).orderBy(F.desc("members"), "key").limit(limit)
+        groups[rule] = [(row["key"], row["members"]) for row in cut.select("key", "members").collect()]
+    return groups
 
 
-def _keys(spark: "SparkSession", buckets: int) -> list[int]:
-    """For each partition of `repartition(buckets, key)` a key that goes there, so that no two buckets share one."""
-    place = F.expr(f"pmod(hash(id), {buckets})").alias("place")
-    found = spark.range(64 * buckets).select("id", place).groupBy("place").agg(F.min("id")).collect()
-    return [key for _, key in sorted(tuple(row) for row in found)]
+def _bucket_keys(spark: "SparkSession", buckets: int) -> list[int]:
+    """Return a key for each partition of `repartition(buckets, key)`, so that no two buckets share a partition."""
+    partition = F.expr(f"pmod(hash(id), {buckets})").alias("partition")
+    keys = spark.range(64 * buckets).select("id", partition).groupBy("partition").agg(F.min("id")).collect()
+    return [key for _, key in sorted(tuple(row) for row in keys)]
 
 
-def _read(batch: "pa.RecordBatch") -> Any:
+def _read_entries(batch: "pa.RecordBatch") -> Any:
     import numpy as np
 
     from graph_build.edges.swing_lists import Entries
@@ -127,25 +168,29 @@ def _read(batch: "pa.RecordBatch") -> Any:
     return Entries(batch["user"].to_numpy(), batch["item"].to_numpy(), code)
 
 
-def _bound_items(config: SwingConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
+def _cap_items(config: SwingConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
     cap, seed = config.max_item_users, config.seed
 
-    def bound(batches: Iterator[Any]) -> Iterator[Any]:
+    def cap_users_of_items(batches: Iterator[Any]) -> Iterator[Any]:
         import numpy as np
         import pyarrow as pa
 
-        from graph_build.edges.swing_lists import bounded_stream
+        from graph_build.edges.swing_lists import cap_stream
 
-        kept, cut = bounded_stream(map(_read, batches), "item", cap, seed)
-        n, blank = len(kept.user), pa.nulls
-        columns = {"user": kept.user, "item": kept.item, "code": kept.code.view(np.int8), "members": blank(n, "int64")}
+        capped, cut = cap_stream(map(_read_entries, batches), "item", cap, seed)
+        columns = {
+            "user": capped.user,
+            "item": capped.item,
+            "code": capped.code.view(np.int8),
+            "members": pa.nulls(len(capped.user), "int64"),
+        }
         yield from pa.table(columns).to_batches(100_000)
-        # A row of a cut item has no code; its key stands as the item, the user only spreads such rows.
-        n = len(cut.key)
-        columns = {"user": cut.key, "item": cut.key, "code": blank(n, "int8"), "members": cut.members}
+        # A row of a cut item has no code. Its key stands as the item, and as the user to spread such rows.
+        nulls = pa.nulls(len(cut.key), "int8")
+        columns = {"user": cut.key, "item": cut.key, "code": nulls, "members": cut.members}
         yield from pa.table(columns).to_batches(100_000)
 
-    return bound
+    return cap_users_of_items
 
 
 def _pack_users(config: SwingConfig, keys: list[int]) -> Callable[[Iterator[Any]], Iterator[Any]]:
@@ -154,13 +199,13 @@ def _pack_users(config: SwingConfig, keys: list[int]) -> Callable[[Iterator[Any]
     def pack(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
-        from graph_build.edges.swing_lists import UNBOUNDED, Cut, bounded_stream, packed, user_lists
+        from graph_build.edges.swing_lists import UNBOUNDED, CutGroups, cap_stream, pack_lists, user_lists
 
         schema = pa.schema(
             [("bucket", "int64"), ("payload", "binary"), ("cut", "string"), ("key", "int64"), ("members", "int64")]
         )
 
-        def cut_rows(kind: str, cut: Cut) -> pa.RecordBatch:
+        def cut_rows(kind: str, cut: CutGroups) -> pa.RecordBatch:
             n = len(cut.key)
             columns = [pa.nulls(n, "int64"), pa.nulls(n, "binary"), pa.repeat(kind, n), cut.key, cut.members]
             return pa.record_batch([pa.array(c) if not isinstance(c, pa.Array) else c for c in columns], schema=schema)
@@ -169,53 +214,56 @@ def _pack_users(config: SwingConfig, keys: list[int]) -> Callable[[Iterator[Any]
 
         def entries() -> Iterator[Any]:
             for batch in batches:
-                told = batch.filter(batch["members"].is_valid())
-                cut_items.append(cut_rows("item", Cut(told["item"].to_numpy(), told["members"].to_numpy())))
-                yield _read(batch.filter(batch["members"].is_null()))
+                cut = batch.filter(batch["members"].is_valid())
+                cut_items.append(cut_rows("item", CutGroups(cut["item"].to_numpy(), cut["members"].to_numpy())))
+                yield _read_entries(batch.filter(batch["members"].is_null()))
 
-        once, _ = bounded_stream(entries(), "user", UNBOUNDED, seed)
-        kept, cut = user_lists(once, cap, seed)
+        by_day, _ = cap_stream(entries(), "user", UNBOUNDED, seed)
+        lists, cut_users = user_lists(by_day, cap, seed)
         yield from cut_items
-        yield cut_rows("user", cut)
-        for bucket, payload in packed(kept, len(keys)):
+        yield cut_rows("user", cut_users)
+        for bucket, payload in pack_lists(lists, len(keys)):
             row = [{"bucket": keys[bucket], "payload": payload}]
             yield pa.RecordBatch.from_pylist(row, schema=schema)
 
     return pack
 
 
-def _scorer(config: SwingConfig, buckets: int) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    strength = [0.0, *strengths(config)]
+def _score_bucket(config: SwingConfig, buckets: int) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    level_strengths = [0.0, *strengths(config)]
     formula: dict[str, Any] = {
         "alpha": config.alpha,
         "user_offset": config.user_offset,
         "user_exponent": config.user_exponent,
     }
-    units = fixed_point(config)
+    scale = fixed_point(config)
 
-    def score_bucket(batches: Iterator[Any]) -> Iterator[Any]:
+    def score(batches: Iterator[Any]) -> Iterator[Any]:
         import numpy as np
         import pyarrow as pa
 
-        from graph_build.edges.swing_kernel import UserLists, counted, swing_top_k
-        from graph_build.edges.swing_lists import GRAPHS, bucket_of, levels, unpacked
+        from graph_build.edges.swing_kernel import UserLists, drop_uncounted, swing_top_k
+        from graph_build.edges.swing_lists import bucket_of, graph_levels, unpack_lists
 
         payloads = [value.as_py() for batch in batches for value in batch["payload"]]
         if not payloads:
             return
-        bucket, lists, known = unpacked(payloads)
+        bucket, lists, keys = unpack_lists(payloads)
         del payloads
-        anchors = bucket_of(known, buckets) == bucket
-        for graph in range(len(GRAPHS)):
-            mine = counted(UserLists(lists.indptr, lists.items, levels(lists.levels, graph)), config.min_user_items)
-            src, dst, raw = swing_top_k(mine, np.array(strength), anchors, top_k=config.top_k, scale=units, **formula)
-            ends = known[src], known[dst]
+        anchors = bucket_of(keys, buckets) == bucket
+        for number, graph in enumerate(GRAPHS):
+            levels = graph_levels(lists.levels, number)
+            of_graph = drop_uncounted(UserLists(lists.indptr, lists.items, levels), config.min_user_items)
+            src, dst, raw = swing_top_k(
+                of_graph, np.array(level_strengths), anchors, top_k=config.top_k, scale=scale, **formula
+            )
+            ends = keys[src], keys[dst]
             columns = {
                 "low": np.minimum(*ends),
                 "high": np.maximum(*ends),
-                GRAPHS[graph]: raw,
-                GRAPHS[1 - graph]: np.zeros(len(raw), np.int64),
+                graph: raw,
+                GRAPHS[1 - number]: np.zeros(len(raw), np.int64),
             }
             yield from pa.table(columns).select(["low", "high", *GRAPHS]).to_batches(100_000)
 
-    return score_bucket
+    return score

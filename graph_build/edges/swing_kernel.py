@@ -1,23 +1,35 @@
-"""The arithmetic of Swing on one bucket of items: numpy and numba alone, so that it runs in any Spark worker."""
+"""Swing scores of one bucket of items. Needs numpy and numba alone, so that it runs in any Spark worker.
+
+Two items are similar if pairs of users who share little else opened both (Yang et al., arXiv 2010.05525):
+
+    s(i, j) = Σ_{u<v ∈ U_i ∩ U_j} w_u w_v √(b_ui b_uj) √(b_vi b_vj) / (α + |I_u ∩ I_v|),
+    w_u = 1 / (offset + |I_u|)^exponent
+
+U_i are the users of item i, I_u the items of user u. The strengths b of the behaviours (a purchase is stronger than a
+view) are our addition; with all b = 1 the formula is the paper's.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graph_build.arrays import Ints
 from graph_build.spark.jit import jit
 
-Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Levels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
 class UserLists(NamedTuple):
-    """What users opened, in CSR form: user u has entries indptr[u] to indptr[u + 1].
+    """The items of each user in CSR form: user u, of U, has the entries indptr[u] to indptr[u + 1], of E.
 
-    indptr: (U + 1,) int64. items: (E,) int32, ascending within a user. levels: (E,) uint8, the place of the entry's
-    strength in a table of strengths; 0 says that the entry does not count.
+    Args:
+        indptr: (U + 1,) int64.
+        items: (E,) int32, ascending within a user.
+        levels: (E,) uint8, the position of the entry's strength in a table of strengths; an entry of level 0 does not
+            count.
     """
 
     indptr: Ints
@@ -25,9 +37,14 @@ class UserLists(NamedTuple):
     levels: Levels
 
 
-def counted(lists: UserLists, min_items: int) -> UserLists:
-    """The entries that count, of the users who have at least `min_items` of them."""
-    return UserLists(*_counted(*lists, min_items))
+def drop_uncounted(lists: UserLists, min_items: int) -> UserLists:
+    """Drop entries of level 0, then users with too few entries.
+
+    Args:
+        lists: items and levels by user.
+        min_items: entries that a user must have.
+    """
+    return UserLists(*_drop_uncounted(*lists, min_items))
 
 
 def swing_top_k(
@@ -41,20 +58,21 @@ def swing_top_k(
     top_k: int,
     scale: int,
 ) -> tuple[Codes, Codes, Ints]:
-    """The best-scored partners of each anchor item.
-
-    s(i, j) = Σ_{u<v ∈ U_i ∩ U_j} w_u w_v √(b_ui b_uj) √(b_vi b_vj) / (α + |I_u ∩ I_v|) with
-    w_u = 1 / (offset + |I_u|)^exponent (arXiv 2010.05525; with all strengths b = 1 the plain formula).
+    """Return the best-scored partners of each anchor item (formula: see the module).
 
     Args:
-        lists: items in [0, n); their numbers must order as the item ids do; every entry counts.
+        lists: every entry counts. Items are numbers in [0, n) that sort as the item ids do.
         strengths: float64, b by level.
-        anchors: (n,) bool, the items to score; every user of an anchor must be present with all its items.
-        scale: units in one point of score; sums are of integers, so that they come out the same in any order.
+        anchors: (n,) bool, the items to score; every user of an anchor must be there with all items.
+        alpha: α.
+        user_offset: offset in w_u.
+        user_exponent: exponent in w_u.
+        top_k: partners per anchor.
+        scale: units in a score of 1. Sums are of integers, so that they are the same in any order of the users.
 
     Returns:
-        anchor, partner, score: (P,) int32, int32 and int64 arrays, score in units of 1 / scale; at most top_k
-        partners an anchor, best first, ties by the smaller item; anchors ascending.
+        anchor (P,) int32, partner (P,) int32, score (P,) int64 in units of 1 / scale. At most top_k partners per
+        anchor, best first, ties by the smaller item; anchors ascend.
     """
     weights = (user_offset + np.diff(lists.indptr).astype(np.float64)) ** -user_exponent
     order, starts = _users_of(lists.indptr, lists.items, anchors)
@@ -62,7 +80,7 @@ def swing_top_k(
     return _kernel(*lists, order, starts, weights, roots, np.flatnonzero(anchors), len(anchors), alpha, top_k, scale)
 
 
-def _compact(indptr: Any, items: Any, levels: Any, min_items: int) -> Any:
+def _drop_uncounted_entries(indptr: Any, items: Any, levels: Any, min_items: int) -> Any:
     new_indptr = np.zeros(len(indptr), np.int64)
     new_items = np.empty(len(items), np.int32)
     new_levels = np.empty(len(items), np.uint8)
@@ -84,7 +102,7 @@ def _compact(indptr: Any, items: Any, levels: Any, min_items: int) -> Any:
 
 
 def _anchor_entries(indptr: Any, items: Any, anchors: Any) -> Any:
-    """The users of each anchor, ascending: (user, level place) pairs, and where each item's begin."""
+    """Return the users of each anchor, ascending, and where those of each item begin."""
     starts = np.zeros(len(anchors) + 1, np.int64)
     for p in range(len(items)):
         if anchors[items[p]]:
@@ -117,20 +135,20 @@ def _score(
 ) -> Any:
     widest = 0
     longest = 0
-    room = 0
+    capacity = 0
     for a in anchors:
         widest = max(widest, starts[a + 1] - starts[a])
         entries = 0
         for p in range(starts[a], starts[a + 1]):
             entries += indptr[item_users[p] + 1] - indptr[item_users[p]]
         longest = max(longest, entries)
-        room += min(top_k, entries)
-    out_anchor = np.empty(room, np.int32)
-    out_partner = np.empty(room, np.int32)
-    out_score = np.empty(room, np.int64)
+        capacity += min(top_k, entries)
+    out_anchor = np.empty(capacity, np.int32)
+    out_partner = np.empty(capacity, np.int32)
+    out_score = np.empty(capacity, np.int64)
     used = 0
     share = scale / (alpha + 1.0 + np.arange(longest + 1))
-    common = np.zeros(widest, np.int32)  # |I_u ∩ I_v| without the anchor, by v's place among the anchor's users
+    common = np.zeros(widest, np.int32)  # |I_u ∩ I_v| without the anchor, by v's position among the anchor's users
     touched = np.empty(longest, np.int32)
     member = np.empty(longest, np.int32)
     value = np.empty(longest, np.float64)
@@ -150,8 +168,8 @@ def _score(
                     touched[m] = j
                     m += 1
                 size[j] += 1
-        # Inverted lists of the anchor's users: for each other item that two of them have, which of them have it. What
-        # one user alone has, most of it, costs nothing further.
+        # Inverted lists of the anchor's users: for each other item that at least two of them have, which users have it.
+        # Items that only one user has, which are most, cost nothing more.
         shared = 0
         offset = 0
         for t in range(m):
@@ -176,7 +194,7 @@ def _score(
                     member[end[j]] = p - first
                     value[end[j]] = mine * roots[levels[q]]
                     end[j] += 1
-        # The members of a list ascend and u goes through them in order: after the cursor come the v > u.
+        # The members of a list ascend, and u runs through them in order: those after the cursor are the v > u.
         for p in range(first, last):
             u = item_users[p]
             for q in range(indptr[u], indptr[u + 1]):
@@ -214,6 +232,6 @@ def _score(
     return out_anchor[:used], out_partner[:used], out_score[:used]
 
 
-_counted = jit(_compact)
+_drop_uncounted = jit(_drop_uncounted_entries)
 _users_of = jit(_anchor_entries)
 _kernel = jit(_score)

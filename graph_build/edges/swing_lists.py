@@ -1,10 +1,11 @@
-"""Bounded user lists for Swing, and the packed form in which they travel to the buckets: numpy and Arrow alone.
+"""The item lists of users for Swing: capped, and packed into the form in which they travel to the buckets.
 
-An entry carries one byte: the level of its strength in the whole graph in the low four bits, in the fit graph (without
-the hold-out sessions) in the high four. Level 0: the entry is not in that graph.
+An entry (user, item) carries a code of one byte: its level in the whole graph in the low four bits, and its level in
+the fit graph in the high four. The level is the position of the behaviour's strength; at level 0 the entry is not in
+that graph. Needs numpy and Arrow alone, so that it runs in any Spark worker.
 
-A user with more items than the cap counts day by day: what a household bought on one day belongs together, a hundred
-items by chance of all that it bought in a year do not.
+A user with more items than the cap counts day by day: what a household bought on one day belongs together, while a
+hundred items chosen by chance from a year do not.
 """
 
 from collections.abc import Iterable
@@ -14,160 +15,226 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from graph_build.arrays import Flags, Ints, offsets_from_lengths, split_mix64, starts_of_runs
 from graph_build.edges.swing_kernel import UserLists
+from graph_build.graphs import GRAPHS
 
-Keys = NDArray[np.int64]
 Codes = NDArray[np.uint8]
 
-GRAPHS = ("full", "fit")
-# The low bits of a user's key that hold the day.
+# The low bits of a user's key, which hold the day.
 DAY_BITS = 16
 UNBOUNDED = 2**63 - 1
-# Rows that are held before they are bounded again: some hundred MB in a Python worker.
-HELD_ROWS = 4_000_000
+# Rows that are buffered before they are capped again: some hundred MB in a Python worker.
+BUFFERED_ROWS = 4_000_000
 
 
 class Entries(NamedTuple):
     """User-item entries: user (E,) int64, item (E,) int64, code (E,) uint8."""
 
-    user: Keys
-    item: Keys
+    user: Ints
+    item: Ints
     code: Codes
 
 
-class Cut(NamedTuple):
-    """The groups that had more members than the cap: their keys, and how many members they had."""
+class CutGroups(NamedTuple):
+    """The groups that a cap cut: key (G,) int64, and the number of members before the cut, (G,) int64."""
 
-    key: Keys
-    members: NDArray[np.int64]
+    key: Ints
+    members: Ints
 
 
-def levels(code: Codes, graph: int) -> Codes:
-    """The levels of one graph (its place in GRAPHS)."""
+def graph_levels(code: Codes, graph: int) -> Codes:
+    """Return the levels of one graph.
+
+    Args:
+        code: (E,) codes of entries.
+        graph: the graph's position in GRAPHS.
+    """
     return (code >> np.uint8(4 * graph)) & np.uint8(15)
 
 
-def of_day(user: Keys, day: NDArray[np.integer[Any]]) -> Keys:
-    """The key of a user's day: the first 48 bits of the user's hash (E,) int64, then the number of the day (E,)."""
-    return whole(user) | (day.astype(np.int64) & ((1 << DAY_BITS) - 1))
+def user_day_key(user: Ints, day: NDArray[np.integer[Any]]) -> Ints:
+    """Return the key of a user's day: the first 48 bits of the user's hash, then the number of the day.
+
+    Args:
+        user: (E,) int64 hashes.
+        day: (E,) day numbers.
+    """
+    return user_key(user) | (day.astype(np.int64) & ((1 << DAY_BITS) - 1))
 
 
-def whole(user: Keys) -> Keys:
-    """The key of all days of the users whose days, or whose hashes, are given."""
+def user_key(user: Ints) -> Ints:
+    """Return the key of all days of a user, from the user's hash or from the key of any day."""
     return user >> DAY_BITS << DAY_BITS
 
 
-def chance(user: Keys, item: Keys, seed: int) -> NDArray[np.uint64]:
-    """A uniform 64-bit hash of (user, item): what the caps choose by, in whatever order the entries come."""
-    return _mix(user.view(np.uint64) ^ _mix(item.view(np.uint64) + np.uint64(seed)))
+def sampling_hash(user: Ints, item: Ints, seed: int) -> NDArray[np.uint64]:
+    """Return a uniform hash of each entry: a cap keeps the smallest, in whatever order the entries come.
+
+    Args:
+        user: (E,) int64.
+        item: (E,) int64.
+        seed: gives another sample.
+    """
+    return split_mix64(user.view(np.uint64) ^ split_mix64(item.view(np.uint64) + np.uint64(seed)))
 
 
-def bounded(entries: Entries, by: str, cap: int, seed: int) -> tuple[Entries, Cut]:
-    """Each (user, item) once, with its highest levels; at most `cap` a user or item (`by`), those of least chance.
+def cap_entries(entries: Entries, by: str, cap: int, seed: int) -> tuple[Entries, CutGroups]:
+    """Keep each (user, item) once, at its highest levels, and at most `cap` entries per group, sampled by hash.
 
-    Each graph is bounded as if the other did not exist. The result comes in the order of the groups.
+    Each graph is capped as if the other did not exist. The result is in the order of the groups.
+
+    Args:
+        entries: in any order.
+        by: "user" or "item", the group.
+        cap: entries per group.
+        seed: of the sample.
     """
     group, member = (entries.user, entries.item) if by == "user" else (entries.item, entries.user)
     order = np.lexsort((member, group))
     group, member, code = group[order], member[order], entries.code[order]
     if len(group) == 0:
-        return entries, Cut(group, np.zeros(0, np.int64))
-    first = np.flatnonzero(np.concatenate([[True], (group[1:] != group[:-1]) | (member[1:] != member[:-1])]))
+        return entries, CutGroups(group, np.zeros(0, np.int64))
+    first = starts_of_runs(group, member)
     if len(first) < len(group):
-        full, fit = (np.maximum.reduceat(levels(code, graph), first) for graph in (0, 1))
+        full, fit = (np.maximum.reduceat(graph_levels(code, graph), first) for graph in range(len(GRAPHS)))
         group, member, code = group[first], member[first], full | fit << 4
-    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    starts = starts_of_runs(group)
     sizes = np.diff(np.append(starts, len(group)))
-    wide = sizes > cap
-    cut = Cut(group[starts[wide]], sizes[wide].astype(np.int64))
-    if wide.any():
-        rows = np.flatnonzero(np.repeat(wide, sizes))
+    is_wide = sizes > cap
+    cut = CutGroups(group[starts[is_wide]], sizes[is_wide].astype(np.int64))
+    if is_wide.any():
+        rows = np.flatnonzero(np.repeat(is_wide, sizes))
         user, item = (group, member) if by == "user" else (member, group)
-        ranked = rows[np.lexsort((chance(user[rows], item[rows], seed), group[rows]))]
-        widths = sizes[wide]
-        begins = np.repeat(np.cumsum(widths) - widths, widths)
-        for graph in range(len(GRAPHS)):
-            within = (levels(code[ranked], graph) > 0).astype(np.int64)
-            so_far: NDArray[np.int64] = np.cumsum(within)
-            rank = so_far - (so_far - within)[begins]
-            code[ranked[rank > cap]] &= np.uint8(15 << 4 * (1 - graph))
-        left = code > 0
-        group, member, code = group[left], member[left], code[left]
+        ranked = rows[np.lexsort((sampling_hash(user[rows], item[rows], seed), group[rows]))]
+        code = _without_excess(code, ranked, sizes[is_wide], cap)
+        rest = code > 0
+        group, member, code = group[rest], member[rest], code[rest]
     return Entries(group, member, code) if by == "user" else Entries(member, group, code), cut
 
 
-def bounded_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tuple[Entries, Cut]:
-    """`bounded` over entries that come in pieces; holds few more than HELD_ROWS and what stays of them at a time."""
-    held: list[Entries] = []
-    rows, limit = 0, HELD_ROWS
-    dropped: list[Cut] = []
+def _without_excess(code: Codes, ranked: Ints, sizes: Ints, cap: int) -> Codes:
+    """Set the level of each graph to 0 after the first `cap` entries of a group in that graph.
 
-    def bound() -> Entries:
-        kept, cut = bounded(_joined(held), by, cap, seed)
-        dropped.append(Cut(cut.key, cut.members - cap))
-        return kept
+    Args:
+        code: codes of all entries; changed in place.
+        ranked: positions of the entries of the wide groups, group by group, by sampling hash.
+        sizes: entries of each wide group.
+        cap: entries per group.
+    """
+    begins = np.repeat(offsets_from_lengths(sizes)[:-1], sizes)
+    for graph in range(len(GRAPHS)):
+        inside = (graph_levels(code[ranked], graph) > 0).astype(np.int64)
+        running: Ints = np.cumsum(inside)
+        rank = running - (running - inside)[begins]
+        code[ranked[rank > cap]] &= np.uint8(15 << 4 * (1 - graph))
+    return code
+
+
+def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tuple[Entries, CutGroups]:
+    """Cap entries that come in batches, with the result of `cap_entries` on all of them.
+
+    Holds at a time little more than BUFFERED_ROWS entries and those that stay.
+
+    Args:
+        batches: in any order.
+        by: "user" or "item", the group.
+        cap: entries per group.
+        seed: of the sample.
+    """
+    buffer: list[Entries] = []
+    rows, limit = 0, BUFFERED_ROWS
+    dropped: list[CutGroups] = []
+
+    def capped() -> Entries:
+        entries, cut = cap_entries(_concatenate(buffer), by, cap, seed)
+        dropped.append(CutGroups(cut.key, cut.members - cap))
+        return entries
 
     for entries in batches:
-        held.append(entries)
+        buffer.append(entries)
         rows += len(entries.user)
         if rows > limit:
-            held = [bound()]
-            rows = len(held[0].user)
-            limit = max(HELD_ROWS, 2 * rows)
-    if not held:
+            buffer = [capped()]
+            rows = len(buffer[0].user)
+            limit = max(BUFFERED_ROWS, 2 * rows)
+    if not buffer:
         none = np.zeros(0, np.int64)
-        return Entries(none, none, np.zeros(0, np.uint8)), Cut(none, none)
-    kept = bound()
-    together = Cut(*(np.concatenate(column) for column in zip(*dropped, strict=True)))
+        return Entries(none, none, np.zeros(0, np.uint8)), CutGroups(none, none)
+    rest = capped()
+    together = CutGroups(*(np.concatenate(column) for column in zip(*dropped, strict=True)))
     keys = np.unique(together.key)
-    more = np.bincount(np.searchsorted(keys, together.key), together.members, len(keys)).astype(np.int64)
-    return kept, Cut(keys, cap + more)
+    excess = np.bincount(np.searchsorted(keys, together.key), together.members, len(keys)).astype(np.int64)
+    return rest, CutGroups(keys, cap + excess)
 
 
-def user_lists(entries: Entries, cap: int, seed: int) -> tuple[Entries, Cut]:
-    """Users' days (`of_day`) → the lists that Swing takes for users, `bounded`, and the days that the cap cut.
+def user_lists(entries: Entries, cap: int, seed: int) -> tuple[Entries, CutGroups]:
+    """Make the lists that Swing takes for users: one list per user, or one per day for users above the cap.
 
-    A user is one list (`whole`) with at most `cap` items, otherwise a list a day; each graph as if the other did not
-    exist.
+    Each graph is treated as if the other did not exist.
+
+    Args:
+        entries: entries by `user_day_key`.
+        cap: items of a list.
+        seed: of the sample.
+
+    Returns:
+        The entries, list by list, and the users' days that the cap cut.
     """
-    everything = whole(entries.user)
-    together, none = bounded(entries._replace(user=everything), "user", UNBOUNDED, seed)
-    parts, busy = [], np.zeros(len(everything), np.bool_)
+    whole_user = user_key(entries.user)
+    together, none = cap_entries(entries._replace(user=whole_user), "user", UNBOUNDED, seed)
+    by_graph, is_busy = [], np.zeros(len(whole_user), np.bool_)
     for graph in range(len(GRAPHS)):
-        user, items = np.unique(together.user[levels(together.code, graph) > 0], return_counts=True)
-        many = np.isin(everything, user[items > cap])
+        user, items = np.unique(together.user[graph_levels(together.code, graph) > 0], return_counts=True)
+        is_busy_here = np.isin(whole_user, user[items > cap])
         code = entries.code & np.uint8(15 << 4 * graph)
-        parts.append(Entries(np.where(many, entries.user, everything), entries.item, code))
-        busy |= many
-    if not busy.any():
+        by_graph.append(Entries(np.where(is_busy_here, entries.user, whole_user), entries.item, code))
+        is_busy |= is_busy_here
+    if not is_busy.any():
         return together, none
-    kept, cut = bounded(_joined([_some(part, busy & (part.code > 0)) for part in parts]), "user", cap, seed)
-    return _joined([_some(together, ~np.isin(together.user, everything[busy])), kept]), cut
+    of_busy = _concatenate([_select(part, is_busy & (part.code > 0)) for part in by_graph])
+    daily, cut = cap_entries(of_busy, "user", cap, seed)
+    of_others = _select(together, ~np.isin(together.user, whole_user[is_busy]))
+    return _concatenate([of_others, daily]), cut
 
 
-def bucket_of(item: Keys, buckets: int) -> NDArray[np.int64]:
-    """The bucket in which an item is scored."""
+def bucket_of(item: Ints, buckets: int) -> Ints:
+    """Return the bucket in which each item is scored.
+
+    Args:
+        item: (E,) int64 hashes.
+        buckets: number of buckets.
+    """
     return item % buckets
 
 
-def packed(entries: Entries, buckets: int) -> Iterable[tuple[int, bytes]]:
-    """For each bucket the whole lists of the users who have an item of it; `entries` come a user after the other."""
+def pack_lists(entries: Entries, buckets: int) -> Iterable[tuple[int, bytes]]:
+    """Pack for each bucket the whole lists of the users who have an item in it: (bucket, payload).
+
+    Args:
+        entries: list by list.
+        buckets: number of buckets.
+    """
     if len(entries.user) == 0:
         return
-    starts = np.flatnonzero(np.concatenate([[True], entries.user[1:] != entries.user[:-1]]))
+    starts = starts_of_runs(entries.user)
     sizes = np.diff(np.append(starts, len(entries.user)))
     home = bucket_of(entries.item, buckets)
     for bucket in range(buckets):
         lists = np.logical_or.reduceat(home == bucket, starts) & (sizes > 1)
         if not lists.any():
             continue
-        mine = np.repeat(lists, sizes)
+        rows = np.repeat(lists, sizes)
         head, length = np.array([bucket, lists.sum()], np.int64), sizes[lists].astype(np.int32)
-        yield bucket, b"".join(a.tobytes() for a in (head, length, entries.item[mine], entries.code[mine]))
+        yield bucket, b"".join(part.tobytes() for part in (head, length, entries.item[rows], entries.code[rows]))
 
 
-def unpacked(payloads: list[bytes]) -> tuple[int, UserLists, Keys]:
-    """The bucket, the lists of all its payloads with items numbered 0, 1, … in the order of their keys, the keys."""
+def unpack_lists(payloads: list[bytes]) -> tuple[int, UserLists, Ints]:
+    """Read all payloads of one bucket.
+
+    Returns:
+        The bucket; the lists, with items numbered 0, 1, … in the order of their keys; the keys.
+    """
     lengths, items, codes = [], [], []
     for payload in payloads:
         bucket, users = (int(n) for n in np.frombuffer(payload, np.int64, 2))
@@ -176,26 +243,18 @@ def unpacked(payloads: list[bytes]) -> tuple[int, UserLists, Keys]:
         lengths.append(length)
         items.append(np.frombuffer(payload, np.int64, entries, 16 + 4 * users))
         codes.append(np.frombuffer(payload, np.uint8, entries, 16 + 4 * users + 8 * entries))
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+    indptr = offsets_from_lengths(np.concatenate(lengths))
     numbered = pa.chunked_array(items).combine_chunks().dictionary_encode()
-    known = numbered.dictionary.to_numpy()
-    order = np.argsort(known)
-    rank = np.empty(len(known), np.int32)
-    rank[order] = np.arange(len(known), dtype=np.int32)
-    return bucket, UserLists(indptr, rank[numbered.indices.to_numpy()], np.concatenate(codes)), known[order]
+    keys = numbered.dictionary.to_numpy()
+    order = np.argsort(keys)
+    rank = np.empty(len(keys), np.int32)
+    rank[order] = np.arange(len(keys), dtype=np.int32)
+    return bucket, UserLists(indptr, rank[numbered.indices.to_numpy()], np.concatenate(codes)), keys[order]
 
 
-def _some(entries: Entries, which: NDArray[np.bool_]) -> Entries:
-    return Entries(entries.user[which], entries.item[which], entries.code[which])
+def _select(entries: Entries, rows: Flags) -> Entries:
+    return Entries(entries.user[rows], entries.item[rows], entries.code[rows])
 
 
-def _joined(parts: list[Entries]) -> Entries:
+def _concatenate(parts: list[Entries]) -> Entries:
     return Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele et al. 2014)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -1,194 +1,201 @@
-"""Sessions in Spark: from checked events to one row a session, and from those rows to what the graph is made of.
+"""Sessions in Spark: assembles checked events into rows of sessions, and maps those rows to what the graph is made of.
 
-A row holds the events of a session in parallel lists (`session_assembly.ROWS`), so that everything later is local to a
-row: no shuffle by session, and any split of the files will do.
+The format of a row is in `schema`. The work itself is done batch by batch in `assemble` and `extract`.
 """
 
-import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from graph_build.config import CoPurchaseConfig, GraphConfig, StrongClickConfig
-from graph_build.decay import AsOf, day_number, weight_of_day
+from graph_build.decay import weight_of_day
+from graph_build.graphs import GRAPHS, AsOf
 from graph_build.ingest import events
 from graph_build.ingest.reader import PLACE
+from graph_build.sessions.holdout import HoldoutCutoff, is_held_out
+from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
-# Events in one partition while sessions are put together: some hundred MB in a Python worker.
+# Events in one partition while sessions are assembled: some hundred MB in a Python worker.
 PARTITION_EVENTS = 1_000_000
 
-# The columns of `session_assembly.ROWS`.
-ROWS = """session bigint, day int, start bigint, browsed boolean, logged boolean, counted int, cut int, duplicates int,
-of_type array<int>, time array<bigint>, type array<tinyint>, user array<bigint>, item array<bigint>,
-item_id array<string>, source array<bigint>, source_id array<string>, search array<bigint>, segment array<int>,
-flags array<tinyint>, country string"""
-LOOSE = (
+# The columns of `events.checked` from which sessions are assembled.
+LOOSE_EVENT = (
     "session", "day", "time", "type", "user", "item_id", "item", "source_id", "source", "query", "sequence", "event",
     "asked", "country", "content", *PLACE,
 )  # fmt: skip
-PAIRS = "session bigint, start bigint, time timestamp, src string, dst string, steps int, kind string"
+TRANSITIONS = "session bigint, start bigint, time timestamp, src string, dst string, steps int, kind string"
 CLICKS = "day int, src bigint, dst bigint, steps int, held boolean"
 LISTS = "session bigint, start bigint, kind string, items array<string>, times array<timestamp>, \
 searches array<bigint>, country string"
+# How the counts of an item's batches come together.
+ITEM_COUNTS = {"linked": F.sum, "events": F.sum, "popularity": F.sum, "first": F.min, "last": F.max}
 ITEMS = "item bigint, item_id string, " + ", ".join(
-    f"{name}_{graph} bigint"
-    for graph in ("full", "fit")
-    for name in ("linked", "events", "popularity", "first", "last")
+    f"{name}_{graph} bigint" for graph in GRAPHS for name in ITEM_COUNTS
 )
+# The columns that `extract.training_pairs` reads, beside the ids.
+_PAIR_COLUMNS = ("day", "browsed", "logged", "time", "type", "item", "source", "segment", "flags")
 
 
-@dataclass(frozen=True)
-class HoldOut:
-    """The last sessions: those that start after `start` (microseconds), or then, with at least this hash."""
+def session_rows(usable: "DataFrame", config: GraphConfig, n_events: int) -> "DataFrame":
+    """Assemble checked events into rows of sessions.
 
-    start: int
-    session: int
-
-    @property
-    def day(self) -> int:
-        """The day number of the first of them."""
-        return self.start // 86_400_000_000
-
-
-def is_held(held: HoldOut | None) -> "Column":
-    """Whether a row of sessions is held out."""
-    if held is None:
-        return F.lit(False)
-    return (F.col("start") > held.start) | ((F.col("start") == held.start) & (F.col("session") >= held.session))
-
-
-def session_rows(usable: "DataFrame", config: GraphConfig, events: int) -> "DataFrame":
-    """Checked events → rows of sessions. `events`: about how many; decides the number of partitions."""
+    Args:
+        usable: events that the graph is built from (`events.usable`).
+        config: caps on the items of sessions and baskets.
+        n_events: about how many events there are; decides the number of partitions.
+    """
     cores = usable.sparkSession.sparkContext.defaultParallelism
-    parts = max(cores, -(-events // PARTITION_EVENTS))
+    parts = max(cores, -(-n_events // PARTITION_EVENTS))
     max_items, max_basket = config.strong_click.max_session_items, config.co_purchase.max_basket_items
 
     def assemble(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
-        from graph_build.sessions.assemble import assembled
+        from graph_build.sessions.assemble import assemble_sessions
 
-        held = list(batches)
-        if held:
-            yield from assembled(pa.Table.from_batches(held), max_items, max_basket)
+        of_partition = list(batches)
+        if of_partition:
+            yield from assemble_sessions(pa.Table.from_batches(of_partition), max_items, max_basket)
 
-    return usable.select(*LOOSE).repartition(parts, "session").mapInArrow(assemble, ROWS)
+    loose = usable.select(*LOOSE_EVENT).repartition(parts, "session")
+    return loose.mapInArrow(assemble, SESSION_ROW_IN_SPARK)
 
 
 def transitions(rows: "DataFrame", clicks: StrongClickConfig, baskets: CoPurchaseConfig) -> "DataFrame":
-    """Rows of sessions → the training pairs, named: who left which item page for which, what was bought together."""
-    needed = ("session", "start", *_PAIRS_NEED, "item_id", "source_id")
+    """Return the training pairs by item_id: who left which item page for which, and what was bought together.
 
-    def pair(rows: Any) -> Any:
+    Args:
+        rows: rows of sessions.
+        clicks: rules of strong clicks.
+        baskets: rules of co-purchases.
+    """
+
+    def to_table(sessions: Any) -> Any:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from graph_build.sessions.extract import KINDS, pairs
+        from graph_build.sessions.extract import KINDS, training_pairs
 
-        found = pairs(rows, clicks, baskets, "item_id")
-        owner = pa.array(found.owner)
-        time = rows.flat("time").take(pa.array(found.at)).cast(pa.timestamp("us", "UTC"))
+        pairs = training_pairs(sessions, clicks, baskets, "item_id")
+        owner = pa.array(pairs.owner)
+        time = sessions.events("time").take(pa.array(pairs.dst_event)).cast(pa.timestamp("us", "UTC"))
         return pa.table(
             {
-                "session": rows.batch["session"].take(owner),
-                "start": rows.batch["start"].take(owner),
+                "session": sessions.batch["session"].take(owner),
+                "start": sessions.batch["start"].take(owner),
                 "time": time,
-                "src": found.src,
-                "dst": found.dst,
-                "steps": found.steps,
-                "kind": pc.take(pa.array(KINDS), pa.array(found.kind)),
+                "src": pairs.src,
+                "dst": pairs.dst,
+                "steps": pairs.steps,
+                "kind": pc.take(pa.array(KINDS), pa.array(pairs.kind)),
             }
         )
 
-    return rows.select(*needed).mapInArrow(by_batch(pair), PAIRS)
+    needed = rows.select("session", "start", *_PAIR_COLUMNS, "item_id", "source_id")
+    return needed.mapInArrow(by_batch(to_table), TRANSITIONS)
 
 
-def clicks(
-    rows: "DataFrame", held: HoldOut | None, config: StrongClickConfig, baskets: CoPurchaseConfig
-) -> "DataFrame":
-    """Rows of sessions → (day, src, dst, steps, held): the strong clicks, by the hashes of their items."""
+def strong_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
+    """Return the strong clicks by the hashes of their items: day, src, dst, steps, held.
 
-    def pair(rows: Any) -> Any:
+    Args:
+        rows: rows of sessions.
+        cutoff: the first held-out session.
+        config: rules of strong clicks.
+    """
+
+    def to_table(sessions: Any) -> Any:
         import pyarrow as pa
 
-        from graph_build.sessions.extract import pairs
+        from graph_build.sessions.extract import training_pairs
 
-        found = pairs(rows, config, baskets, "item")
-        owner = pa.array(found.owner)
+        pairs = training_pairs(sessions, config.strong_click, config.co_purchase, "item")
+        owner = pa.array(pairs.owner)
         columns = {
-            "day": rows.batch["day"].take(owner),
-            "src": found.src,
-            "dst": found.dst,
-            "steps": pa.array(found.steps),
-            "held": rows.batch["held"].take(owner),
+            "day": sessions.batch["day"].take(owner),
+            "src": pairs.src,
+            "dst": pairs.dst,
+            "steps": pa.array(pairs.steps),
+            "held": sessions.batch["held"].take(owner),
         }
-        return pa.table(columns).filter(pa.array(found.kind == 0))
+        return pa.table(columns).filter(pa.array(pairs.kind == 0))
 
-    return rows.select("session", *_PAIRS_NEED, is_held(held).alias("held")).mapInArrow(by_batch(pair), CLICKS)
+    needed = rows.select("session", *_PAIR_COLUMNS, is_held_out(cutoff).alias("held"))
+    return needed.mapInArrow(by_batch(to_table), CLICKS)
 
 
-def lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
-    """Rows of sessions → for each the items opened, in order, or the distinct items of a basket; when; after what."""
-    most = baskets.max_basket_items
+def session_lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
+    """Return for each session its items with times and searches: those opened, in order, or those of a basket.
 
-    def gather(rows: Any) -> Any:
+    Args:
+        rows: rows of sessions.
+        baskets: the cap on the items of a basket.
+    """
+    max_basket = baskets.max_basket_items
+
+    def to_table(sessions: Any) -> Any:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from graph_build.sessions.extract import listed
+        from graph_build.sessions.extract import item_lists
 
-        found = listed(rows, most)
-        kind = pc.if_else(rows.batch["browsed"], "browse", "basket")
-        columns = {"session": rows.batch["session"], "start": rows.batch["start"], "kind": kind}
-        table = pa.table({**columns, **found._asdict(), "country": rows.batch["country"]})
-        return table.filter(pc.greater(pc.list_value_length(found.items), 0))
+        lists = item_lists(sessions, max_basket)
+        kind = pc.if_else(sessions.batch["browsed"], "browse", "basket")
+        columns = {"session": sessions.batch["session"], "start": sessions.batch["start"], "kind": kind}
+        table = pa.table({**columns, **lists._asdict(), "country": sessions.batch["country"]})
+        return table.filter(pc.greater(pc.list_value_length(lists.items), 0))
 
     needed = ("session", "start", "browsed", "type", "item", "item_id", "time", "search", "flags", "country")
-    return rows.select(*needed).mapInArrow(by_batch(gather), LISTS)
+    return rows.select(*needed).mapInArrow(by_batch(to_table), LISTS)
 
 
-def items(rows: "DataFrame", held: HoldOut | None, as_of: AsOf, half_life_days: float) -> "DataFrame":
-    """Rows of sessions → (item, item_id, counts in the whole graph and in the fit graph), pages that only link too.
+def item_counts(rows: "DataFrame", cutoff: HoldoutCutoff | None, as_of: AsOf, half_life_days: float) -> "DataFrame":
+    """Count the events of each item in either graph, and of each page that a click names as its source.
 
-    Popularity is the events decayed by day, in fixed point; times are in microseconds.
+    Args:
+        rows: rows of sessions.
+        cutoff: the first held-out session.
+        as_of: the last day of either graph.
+        half_life_days: half-life of the popularity, which is the number of events decayed by day, in fixed point.
+
+    Returns:
+        item, item_id, and for each graph linked_, events_, popularity_, first_ and last_ (times in microseconds).
     """
 
-    def count(rows: Any) -> Any:
+    def to_table(sessions: Any) -> Any:
         import numpy as np
 
-        from graph_build.sessions.extract import items as counted
+        from graph_build.sessions.extract import count_items
 
-        day, of_day = np.unique(rows.column("day"), return_inverse=True)
-        weights = [[weight_of_day(int(d), last, half_life_days) for d in day] for last in as_of]
-        return counted(rows, np.array(weights, np.int64)[:, of_day], rows.column("held").astype(np.bool_))
+        days, day_of_session = np.unique(sessions.column("day"), return_inverse=True)
+        weights = [[weight_of_day(int(day), last, half_life_days) for day in days] for last in as_of]
+        weight = np.array(weights, np.int64)[:, day_of_session]
+        return count_items(sessions, weight, sessions.column("held").astype(np.bool_))
 
     needed = rows.select(
-        "day", "item", "item_id", "source", "source_id", "time", "type", "flags",
-        is_held(held).alias("held"),
-    )  # fmt: skip
+        "day", "item", "item_id", "source", "source_id", "time", "type", "flags", is_held_out(cutoff).alias("held")
+    )
     totals = [
-        part(f"{name}_{graph}").alias(f"{name}_{graph}")
-        for graph in ("full", "fit")
-        for name, part in (
-            ("linked", F.sum),
-            ("events", F.sum),
-            ("popularity", F.sum),
-            ("first", F.min),
-            ("last", F.max),
-        )
+        combine(f"{name}_{graph}").alias(f"{name}_{graph}") for graph in GRAPHS for name, combine in ITEM_COUNTS.items()
     ]
-    return needed.mapInArrow(by_batch(count), ITEMS).groupBy("item", "item_id").agg(*totals)
+    return needed.mapInArrow(by_batch(to_table), ITEMS).groupBy("item", "item_id").agg(*totals)
 
 
 @dataclass
-class Counts:
-    """What the sessions hold: valid events by type, what collapsed or counts once, and rows that a cap cut."""
+class EventCounts:
+    """Counts over all sessions.
+
+    Args:
+        by_type: type → valid events.
+        duplicates: events that were dropped as duplicates or merged.
+        opened_views: views that count with the click that opened them.
+        capped: rule → items that the cap of sessions or of baskets removed.
+    """
 
     by_type: dict[str, int]
     duplicates: int
@@ -196,87 +203,26 @@ class Counts:
     capped: dict[str, int]
 
 
-def counts(rows: "DataFrame") -> Counts:
-    """One pass over the plain columns."""
-    of_type = [F.sum(F.col("of_type")[place]) for place in range(len(events.TYPES) - 1)]
+def count_events(rows: "DataFrame") -> EventCounts:
+    """Count events, duplicates and what the caps removed, in one pass over the columns without lists."""
+    of_type = [F.sum(F.col("of_type")[number]) for number in range(len(events.TYPES) - 1)]
     cut = [F.sum(F.when(F.col("browsed") == browsed, F.col("cut"))) for browsed in (True, False)]
     sums = rows.agg(*of_type, F.sum("duplicates"), F.sum("counted"), *cut).collect()[0]
-    found = [int(n or 0) for n in sums]
-    by_type = {kind: n for kind, n in zip(events.TYPES[1:], found, strict=False) if n}
-    *_, duplicates, counted, session_items, basket_items = found
+    *numbers, duplicates, counted, session_items, basket_items = (int(n or 0) for n in sums)
+    by_type = {kind: n for kind, n in zip(events.TYPES[1:], numbers, strict=True) if n}
     item_events = sum(by_type.get(kind, 0) for kind in events.ITEM_TYPES)
     capped = {"session_items": session_items, "basket_items": basket_items}
-    return Counts(by_type, duplicates, item_events - counted, capped)
+    return EventCounts(by_type, duplicates, item_events - counted, capped)
 
 
-def hold_out(rows: "DataFrame", share: float) -> HoldOut | None:
-    """The last sessions by start time that hold at least `share` of the item events; never all sessions.
-
-    Sessions are never split; those that start at the same time are ordered by their hash. Only small histograms reach
-    the driver: events by day, by second of one day, and the sessions of one second.
-    """
-    counted = rows.where("counted > 0").select("session", "start", "day", "counted")
-    by_day = _sums(counted, "day")
-    total = sum(n for _, n in by_day)
-    if total == 0 or share == 0:
-        return None
-    day, later = _reach(by_day, share * total, 0)
-    second = F.expr("start div 1000000")
-    in_day = counted.where(F.col("day") == day).withColumn("second", second)
-    at, later = _reach(_sums(in_day, "second"), share * total, later)
-    # Of the sessions that start in this second, the later ones first, until the share is reached.
-    order = Window.orderBy(F.desc("start"), F.desc("session"))
-    before = F.coalesce(F.sum("counted").over(order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(0))
-    reached = (
-        in_day.where(F.col("second") == at).withColumn("before", before).where(F.col("before") + later < share * total)
-    )
-    found = reached.agg(F.min(F.struct("start", "session"))).collect()[0][0]
-    first = counted.agg(F.min(F.struct("start", "session"))).collect()[0][0]
-    if found == first:
-        after = counted.where(
-            (F.col("start") > first[0]) | ((F.col("start") == first[0]) & (F.col("session") > first[1]))
-        )
-        found = after.agg(F.min(F.struct("start", "session"))).collect()[0][0]
-    return None if found is None else HoldOut(*found)
-
-
-def from_day(day: dt.date) -> HoldOut:
-    """All sessions that start on a UTC day or later: the days before them are whole, as sessions end at midnight."""
-    return HoldOut(day_number(day) * 86_400_000_000, -(2**63))
-
-
-def last_days(rows: "DataFrame", held: HoldOut | None) -> AsOf:
-    """The last day with an event in the whole graph and in the fit graph."""
-    last = rows.agg(F.max("day"), F.max(F.when(~is_held(held), F.col("day")))).collect()[0]
-    return AsOf(last[0], last[0] if last[1] is None else last[1])
-
-
-def _sums(counted: "DataFrame", key: str) -> list[tuple[int, int]]:
-    """(key, item events), the last key first."""
-    return sorted((tuple(row) for row in counted.groupBy(key).agg(F.sum("counted")).collect()), reverse=True)
-
-
-def _reach(counts: list[tuple[int, int]], wanted: float, start: int) -> tuple[int, int]:
-    """The key in which the running sum reaches `wanted`, and the sum before it."""
-    total = start
-    for key, count in counts:
-        if total + count >= wanted:
-            return key, total
-        total += count
-    return counts[-1][0], total - counts[-1][1]
-
-
-_PAIRS_NEED = ("day", "browsed", "logged", "time", "type", "item", "source", "segment", "flags")
-
-
-def by_batch(step: Callable[[Any], Any]) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """A function of `session_arrow.Rows` to a table, as Spark maps it over batches of rows."""
+def by_batch(to_table: Callable[[Any], Any]) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """Turn a function from `extract.SessionBatch` to a table into one that Spark can map over batches of rows."""
 
     def run(batches: Iterator[Any]) -> Iterator[Any]:
-        from graph_build.sessions.extract import Rows
+        from graph_build.sessions.extract import SessionBatch
 
         for batch in batches:
             if batch.num_rows:
-                yield from step(Rows.of(batch)).to_batches(100_000)
+                yield from to_table(SessionBatch.of(batch)).to_batches(100_000)
 
     return run

@@ -71,9 +71,9 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
         NightError: the date is not stored, or no day before it is.
         GraphInputError: no day is stored, or the days were stored with other settings.
     """
-    from graph_build.days.store import stored
+    from graph_build.days.store import stored_days
 
-    days = dict(sorted(stored(days_uri(workspace, config), config.graph, date).days.items()))
+    days = dict(sorted(stored_days(days_uri(workspace, config), config.graph, date).days.items()))
     if date not in days:
         raise NightError(f"no events of {date} are stored: give --events that hold them, or `lightsage ingest` them")
     if len(days) < 2:

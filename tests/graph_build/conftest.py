@@ -83,40 +83,51 @@ def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def put_together(checked: Callable[..., Any]) -> Callable[..., Any]:
-    """Rows or a path → rows of sessions: what every step of the graph starts from."""
-    from graph_build.sessions import rows as sessions
+def assembled(checked: Callable[..., Any]) -> Callable[..., Any]:
+    """Rows or a path → rows of sessions, from which every step of the graph starts."""
+    from graph_build.sessions.rows import session_rows
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None) -> Any:
         config = config or GraphConfig()
-        return sessions.session_rows(checked(rows, config).usable, config, 1).persist()
+        return session_rows(checked(rows, config).usable, config, 1).persist()
 
     return run
 
 
 def events_of(rows: Any) -> list[dict[str, Any]]:
-    """The events of rows of sessions, in order: session, n, item_id, search, and the flags by name."""
-    from graph_build.sessions import kernel
+    """The events of rows of sessions, in order: session, n, item_id, search, counted."""
+    from graph_build.sessions.kernel import COUNTED
 
-    names = ("COUNTED", "OPENED", "LISTED", "LEFT", "WITHIN")
     return [
-        {"session": row["session"], "n": n, "item_id": item_id, "search": search}
-        | {name.lower(): bool(flags & getattr(kernel, name)) for name in names}
+        {"session": row["session"], "n": n, "item_id": item_id, "search": search, "counted": bool(flags & COUNTED)}
         for row in rows.collect()
         for n, (item_id, search, flags) in enumerate(zip(row["item_id"], row["search"], row["flags"], strict=True), 1)
     ]
 
 
-def item_names(rows: Any) -> Any:
-    """(item, item_id) of rows of sessions."""
+def named_pairs(pairs: Any, rows: Any) -> list[dict[str, Any]]:
+    """Pairs with the ids of their items, which rows of sessions know."""
     from pyspark.sql import functions as F
 
-    pairs = [
+    from graph_build.edges.combine import with_item_ids
+
+    columns = [
         F.explode(F.arrays_zip(F.col(a).alias("item"), F.col(b).alias("item_id"))).alias("z")
         for a, b in (("item", "item_id"), ("source", "source_id"))
     ]
-    both = rows.select(pairs[0]).union(rows.select(pairs[1])).select("z.item", "z.item_id")
-    return both.where("item is not null").distinct()
+    names = rows.select(columns[0]).union(rows.select(columns[1])).select("z.item", "z.item_id")
+    names = names.where("item is not null").distinct()
+    return [row.asDict(recursive=True) for row in with_item_ids(pairs, names).collect()]
+
+
+def directed_weights(pairs: Any, rows: Any, graph: str) -> dict[tuple[str, str], int]:
+    """Pairs → (src, dst) → raw weight."""
+    weights = {}
+    for row in named_pairs(pairs, rows):
+        for src, dst, way in ((row["low_id"], row["high_id"], "up"), (row["high_id"], row["low_id"], "down")):
+            if row[f"{graph}_{way}"]:
+                weights[src, dst] = row[f"{graph}_{way}"]
+    return weights
 
 
 @pytest.fixture
@@ -151,3 +162,20 @@ def parquet(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = N
 
 
 GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t", at(3), "view", "a")]
+
+
+def entries_of(log: list[tuple[int, int, int, int]]) -> Any:
+    """(user, item, level in the whole graph, level in the fit graph) → Swing's entries."""
+    import numpy as np
+
+    from graph_build.edges.swing_lists import Entries
+
+    code = [full | fit << 4 for _, _, full, fit in log]
+    user, item = (np.array([row[n] for row in log], np.int64) for n in (0, 1))
+    return Entries(user, item, np.array(code, np.uint8))
+
+
+def levels_of(entries: Any) -> dict[tuple[int, int], tuple[int, int]]:
+    """Swing's entries → (user, item) → its level in the whole graph and in the fit graph."""
+    codes = zip(entries.user.tolist(), entries.item.tolist(), entries.code.tolist(), strict=True)
+    return {(user, item): (code & 15, code >> 4) for user, item, code in codes}

@@ -1,4 +1,4 @@
-"""A whole build: the folders and columns that the other rooms read, the fit without its hold-out, determinism."""
+"""A whole build: the tables that the other rooms read, the fit graph without held-out sessions, determinism."""
 
 import json
 import random
@@ -79,7 +79,7 @@ def log_rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def one(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+def build(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.config import GraphConfig
 
@@ -88,12 +88,12 @@ def one(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path
     pq.write_table(pa.table({"item_id": ["i1", "new"]}), folder / "items.parquet")
     pq.write_table(pa.table({"ad_id": ["1"], "item_id": ["new"], "campaign_id": ["c"]}), folder / "ads.parquet")
     inputs = GraphInputs([log], str(folder / "items.parquet"), str(folder / "ads.parquet"))
-    heard: list[float] = []
+    shares: list[float] = []
     summary = build_graphs(
-        spark, inputs, str(folder / "graph"), GraphConfig(), progress=lambda _, share: heard.append(share)
+        spark, inputs, str(folder / "graph"), GraphConfig(), progress=lambda _, share: shares.append(share)
     )
-    assert heard == sorted(heard)
-    assert (heard[0], heard[-1]) == (0.0, 1.0)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
     return summary, folder / "graph"
 
 
@@ -104,8 +104,8 @@ def columns(path: Path) -> dict[str, pa.DataType]:
     }
 
 
-def test_every_table_has_the_columns_that_are_agreed(one: tuple[Any, Path]) -> None:
-    _, out = one
+def test_every_table_has_the_columns_that_docs_artefacts_names(build: tuple[Any, Path]) -> None:
+    _, out = build
     for graph in ("full", "fit"):
         for name, expected in GRAPH.items():
             assert columns(out / graph / name) == expected, (graph, name)
@@ -115,15 +115,15 @@ def test_every_table_has_the_columns_that_are_agreed(one: tuple[Any, Path]) -> N
     assert columns(out / "quarantine") == dict.fromkeys(["input", "reason", "row"], pa.string())
 
 
-def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
-    summary, out = one
+def test_nodes_and_edges_are_consistent(build: tuple[Any, Path]) -> None:
+    summary, out = build
     for graph in ("full", "fit"):
         edges = table(out / graph / "edges")
         nodes = table(out / graph / "nodes")
         ids = [node["item_id"] for node in nodes]
         assert ids == sorted(set(ids))
         assert {"i1", "new"} <= set(ids)
-        assert "i2" in ids, "what was seen stays, also when the catalogue lacks it"
+        assert "i2" in ids, "items of the log stay, even when the catalogue lacks them"
         new = next(node for node in nodes if node["item_id"] == "new")
         assert (new["events"], new["is_tail"], new["last_seen"], new["in_catalogue"]) == (0, True, None, True)
         assert {node["item_id"] for node in nodes if node["in_catalogue"]} == {"i1", "new"}
@@ -137,8 +137,8 @@ def test_edges_and_nodes_keep_their_promises(one: tuple[Any, Path]) -> None:
     assert not (out / "_staging").exists()
 
 
-def test_the_summary_counts_isolated_items_and_neighbours(one: tuple[Any, Path]) -> None:
-    summary, out = one
+def test_the_summary_counts_isolated_items_and_neighbours(build: tuple[Any, Path]) -> None:
+    summary, out = build
     neighbours: dict[str, set[str]] = {node["item_id"]: set() for node in table(out / "full" / "nodes")}
     by_type: dict[str, dict[str, set[str]]] = {}
     for edge in table(out / "full" / "edges"):
@@ -156,8 +156,10 @@ def test_the_summary_counts_isolated_items_and_neighbours(one: tuple[Any, Path])
     assert summary.degrees.keys() == by_type.keys()
 
 
-def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], built: Callable[..., Any]) -> None:
-    summary, out = one
+def test_the_fit_graph_is_a_build_without_the_held_out_sessions(
+    build: tuple[Any, Path], built: Callable[..., Any]
+) -> None:
+    summary, out = build
     held = [row for row in table(out / "sessions") if row["held"]]
     rest = [row for row in table(out / "sessions") if not row["held"]]
     assert held
@@ -165,23 +167,23 @@ def test_fit_is_the_build_without_the_hold_out_sessions(one: tuple[Any, Path], b
     assert summary.holdout_sessions == len(held)
     last = max(row["start"] for row in rest)
     assert all(row["start"] >= last for row in held)
-    kept_pairs = {row["session"] for row in table(out / "transitions") if not row["held"]}
-    assert kept_pairs <= {row["session"] for row in rest}
+    of_pairs = {row["session"] for row in table(out / "transitions") if not row["held"]}
+    assert of_pairs <= {row["session"] for row in rest}
 
-    kept_starts = {(row["start"], row["items"][0]) for row in rest}
+    starts = {(row["start"], row["items"][0]) for row in rest}
     by_session: dict[str, list[dict[str, Any]]] = {}
     for row in log_rows():
         by_session.setdefault(row["session_id"], []).append(row)
-    kept = [
+    log = [
         row
         for rows in by_session.values()
-        if (rows[0]["timestamp"], next(r["item_id"] for r in rows if r["item_id"])) in kept_starts
+        if (rows[0]["timestamp"], next(r["item_id"] for r in rows if r["item_id"])) in starts
         for row in rows
     ]
     pq.write_table(pa.table({"item_id": ["i1", "new"]}), out.parent / "items2.parquet")
-    _, alone = built(kept, items=str(out.parent / "items2.parquet"), holdout_share=0.0)
+    _, without = built(log, items=str(out.parent / "items2.parquet"), holdout_share=0.0)
     for name in GRAPH:
-        assert in_any_order(out / "fit" / name) == in_any_order(alone / "full" / name), name
+        assert in_any_order(out / "fit" / name) == in_any_order(without / "full" / name), name
 
 
 def in_any_order(path: Path) -> list[str]:
@@ -190,9 +192,9 @@ def in_any_order(path: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_the_same_log_in_other_splits_gives_the_same_graph(
-    one: tuple[Any, Path], spark: Any, built: Callable[..., Any], tmp_path: Path
+    build: tuple[Any, Path], spark: Any, built: Callable[..., Any], tmp_path: Path
 ) -> None:
-    _, out = one
+    _, out = build
     rows = log_rows()
     folder = tmp_path / "log"
     for n in range(4):
@@ -202,18 +204,18 @@ def test_the_same_log_in_other_splits_gives_the_same_graph(
     before = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", "5")
     try:
-        _, other = built(str(folder), items=str(items))
+        _, split = built(str(folder), items=str(items))
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     for graph in ("full", "fit"):
         for name in GRAPH:
-            assert in_any_order(out / graph / name) == in_any_order(other / graph / name), (graph, name)
+            assert in_any_order(out / graph / name) == in_any_order(split / graph / name), (graph, name)
     for name in TRAINING:
-        assert in_any_order(out / name) == in_any_order(other / name), name
+        assert in_any_order(out / name) == in_any_order(split / name), name
 
 
-def test_the_report_stands_alone_and_shows_the_counts(one: tuple[Any, Path]) -> None:
-    summary, out = one
+def test_the_report_stands_alone_and_shows_the_counts(build: tuple[Any, Path]) -> None:
+    summary, out = build
     page = (out / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"<script|src=|href=|https?://", page)
     assert "<svg" in page

@@ -1,4 +1,4 @@
-"""The graph build through spark-submit on a real standalone cluster on this host, also when a worker dies under it."""
+"""The graph build through spark-submit on a standalone cluster on this host, also when a worker dies meanwhile."""
 
 import json
 import os
@@ -37,15 +37,15 @@ def spark_class(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def told(process: "subprocess.Popen[str]", pattern: str) -> str:
-    """What the first line of the log that matches says."""
+def wait_for(process: "subprocess.Popen[str]", pattern: str) -> str:
+    """Read the log up to the first line that matches the pattern; return the pattern's group."""
     assert process.stderr is not None
-    said = []
+    lines = []
     for line in process.stderr:
-        said.append(line)
-        if found := re.search(pattern, line):
-            return found[1]
-    raise AssertionError("".join(said[-20:]))
+        lines.append(line)
+        if match := re.search(pattern, line):
+            return match[1]
+    raise AssertionError("".join(lines[-20:]))
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
@@ -60,12 +60,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, lis
     deploy = "org.apache.spark.deploy"
     running = [spark_class(f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")]
     try:
-        url = told(running[0], r"Starting Spark master at (spark://\S+)")
+        url = wait_for(running[0], r"Starting Spark master at (spark://\S+)")
         for n in range(2):
             folder = str(tmp_path / f"worker-{n}")
             size = ["--cores", "1", "--memory", "1g", "--work-dir", folder, "--webui-port", "0", "--host", "127.0.0.1"]
             running.append(spark_class(f"{deploy}.worker.Worker", *size, url))
-            told(running[-1], r"Successfully (registered) with master")
+            wait_for(running[-1], r"Successfully (registered) with master")
         yield url, running[1:]
     finally:
         for process in running:
@@ -73,14 +73,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, lis
                 kill(process)
 
 
+def zip_the_room(target: Path) -> None:
+    """As docs/cluster.md does: every file of the package, templates and settings too, without compiled ones."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(ROOM.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOM.parent))
+
+
 def submit(url: str, tmp_path: Path, log: str, out: Path, *options: str, **more: str) -> "subprocess.Popen[str]":
     import pyspark
 
     rooms = tmp_path / "rooms.zip"
-    with zipfile.ZipFile(rooms, "w") as archive:
-        for path in ROOM.rglob("*.*"):
-            archive.write(path, f"graph_build/{path.relative_to(ROOM)}")
-    # The application is copied out of the repository, so that only the zip can be where its modules come from.
+    zip_the_room(rooms)
+    # The application is copied out of the repository, so that its modules can only come from the zip.
     job = Path(shutil.copy(ROOM / "__main__.py", tmp_path / "job.py"))
     settings = {
         "spark.executor.memory": "700m",
@@ -125,14 +131,14 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     log = tmp_path / "log.parquet"
     pq.write_table(pa.table(columns), log)
     config = tmp_path / "shop.toml"
-    # Up to this size the report draws components on the driver: a bound that is set, not one that grows.
+    # Below these sizes the report brings the graph to the driver: a fixed bound, which does not grow with the log.
     config.write_text("[graph.report]\nmax_component_edges = 0\nmax_networkx_edges = 0\n")
     limits = {"spark_driver_memory": "512m", "spark_driver_maxResultSize": "1m"}
-    # Spark itself sends tables below this (10 MB by default) through the driver to every worker: a bound, too.
+    # Spark sends tables below this size (10 MB by default) through the driver to every worker: a fixed bound, too.
     limits["spark_sql_autoBroadcastJoinThreshold"] = "500k"
     job = submit(cluster[0], tmp_path, str(log), tmp_path / "out", "--config", str(config), **limits)
-    said, complaint = job.communicate(timeout=600)
-    assert job.returncode == 0, said[-3000:] + complaint[-3000:]
+    output, errors = job.communicate(timeout=600)
+    assert job.returncode == 0, output[-3000:] + errors[-3000:]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["nodes"] > 95_000
     assert sum(summary["edges"].values()) > 500_000
@@ -157,16 +163,16 @@ def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, b
     ]
     log = write_events(tmp_path / "log.parquet", rows)
     url, workers = cluster
-    _, here = built(log)
-    for name, dies in (("all live", False), ("one dies", True)):
+    _, local = built(log)
+    for name, one_dies in (("all live", False), ("one dies", True)):
         out = tmp_path / name
         job = submit(url, tmp_path, log, out)
-        if dies:
+        if one_dies:
             while job.poll() is None and not list(out.glob("_staging/*")):
                 time.sleep(0.2)
             assert job.poll() is None, job.communicate()
             kill(workers[0])
-        said, complaint = job.communicate(timeout=600)
-        assert job.returncode == 0, said[-3000:] + complaint[-3000:]
+        output, errors = job.communicate(timeout=600)
+        assert job.returncode == 0, output[-3000:] + errors[-3000:]
         assert json.loads((out / "summary.json").read_text())["events"]["read"] == len(rows), name
-        assert content(out) == content(here), name
+        assert content(out) == content(local), name

@@ -1,4 +1,4 @@
-"""Interaction counters against a slow twin, and that nothing of the hold-out is in those that are learned with."""
+"""Interaction counters against plain Python; those of the fit graph leave the held-out sessions out."""
 
 import random
 from collections import defaultdict
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build.config import GraphConfig
-from graph_build.sessions.assemble import searched
+from graph_build.sessions.assemble import hash_queries
 from tests.graph_build.conftest import at, event, table
 
 ITEMS = {"a": ("shoe", "X"), "b": ("shoe", None), "c": (None, "Y"), "d": ("hat", "X"), "e": ("hat", "Y")}
@@ -52,22 +52,22 @@ def tables_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder / f"{name}.parquet") for name in ("items", "ads")}
 
 
-def slow(out: Path) -> dict[tuple[str, str, str], list[float]]:
+def counted_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
     """(kind, src, dst) → (full, fit), one pair after the other."""
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    counts: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def count(src: dict[str, str | None], dst_item: str, weight: float, held: bool) -> None:
         category, brand = ITEMS.get(dst_item, (None, None))
         dst = {"item": dst_item, "category": category, "brand": brand, "advertiser": ADVERTISER.get(dst_item)}
-        for one, others in {
+        for src_entity, dst_entities in {
             "item": ("item", "category", "brand", "advertiser"),
             "category": ("item", "category", "brand"),
             "query": ("item", "category"),
             "country": ("item", "category"),
         }.items():
-            for other in others:
-                if src.get(one) is not None and dst[other] is not None:
-                    cell = found[f"{one}>{other}", str(src[one]), str(dst[other])]
+            for dst_entity in dst_entities:
+                if src.get(src_entity) is not None and dst[dst_entity] is not None:
+                    cell = counts[f"{src_entity}>{dst_entity}", str(src[src_entity]), str(dst[dst_entity])]
                     cell[0] += weight
                     cell[1] += 0 if held else weight
 
@@ -78,23 +78,23 @@ def slow(out: Path) -> dict[tuple[str, str, str], list[float]]:
         if row["kind"] == "browse":
             for item, search in zip(row["items"], row["searches"], strict=True):
                 count({"query": search, "country": row["country"]}, item, 1.0, row["held"])
-    return dict(found)
+    return dict(counts)
 
 
-def test_counters_equal_their_slow_twin(built: Callable[..., Any], tables_of: dict[str, str]) -> None:
+def test_counters_equal_a_count_in_plain_python(built: Callable[..., Any], tables_of: dict[str, str]) -> None:
     _, out = built(log_rows(), config=GraphConfig(counters=True), **tables_of)
-    wanted = slow(out)
-    found = {(row["kind"], row["src"], row["dst"]): [row["full"], row["fit"]] for row in table(out / "counters")}
-    assert found
-    assert found.keys() == wanted.keys()
-    assert {kind for kind, _, _ in found} >= {"item>advertiser", "category>brand", "query>item", "country>category"}
-    for key, cell in wanted.items():
-        assert found[key] == pytest.approx(cell), key
-    assert all(full >= fit for full, fit in found.values())
-    assert any(full > fit for full, fit in found.values()), "what the hold-out saw is not in the fit"
+    expected = counted_one_by_one(out)
+    counts = {(row["kind"], row["src"], row["dst"]): [row["full"], row["fit"]] for row in table(out / "counters")}
+    assert counts
+    assert counts.keys() == expected.keys()
+    assert {kind for kind, _, _ in counts} >= {"item>advertiser", "category>brand", "query>item", "country>category"}
+    for key, cell in expected.items():
+        assert counts[key] == pytest.approx(cell), key
+    assert all(full >= fit for full, fit in counts.values())
+    assert any(full > fit for full, fit in counts.values()), "held-out sessions are not in the fit graph"
 
 
-def test_a_session_says_its_searches_and_its_country(built: Callable[..., Any]) -> None:
+def test_a_session_has_its_searches_and_its_country(built: Callable[..., Any]) -> None:
     rows = [
         event("s", at(0), "view", "a"),
         event("s", at(1), "search", query=" RED  shoes"),
@@ -104,34 +104,34 @@ def test_a_session_says_its_searches_and_its_country(built: Callable[..., Any]) 
         event("t", at(5), "purchase", "a"),
     ]
     _, out = built(rows, holdout_share=0.0)
-    (red, blue), _ = searched(pa.array(["red shoes", "blue"]))
-    found = {row["kind"]: (row["items"], row["searches"], row["country"]) for row in table(out / "sessions")}
-    assert found["browse"] == (["a", "b", "c", "d"], [None, red, blue, red], "DE")
-    assert found["basket"] == (["a"], [None], None)
-    assert not (out / "counters").exists(), "who does not ask for counters does not pay for them"
+    (red, blue), _ = hash_queries(pa.array(["red shoes", "blue"]))
+    lists = {row["kind"]: (row["items"], row["searches"], row["country"]) for row in table(out / "sessions")}
+    assert lists["browse"] == (["a", "b", "c", "d"], [None, red, blue, red], "DE")
+    assert lists["basket"] == (["a"], [None], None)
+    assert not (out / "counters").exists(), "counters are built only when they are configured"
 
 
-def test_what_a_request_showed_and_what_was_opened_of_it(built: Callable[..., Any]) -> None:
-    def ask(minute: float, kind: str, item: str, request: str | None) -> dict[str, Any]:
+def test_impressions_list_what_a_request_showed_and_what_was_opened_of_it(built: Callable[..., Any]) -> None:
+    def requested(minute: float, kind: str, item: str, request: str | None) -> dict[str, Any]:
         return event("s", at(minute), kind, item, request_id=request)
 
     rows = [
-        ask(0, "view", "a", None),
-        *(ask(1, "impression", item, "first") for item in "cbbd"),
-        ask(2, "click", "b", "first"),
-        ask(3, "add_to_cart", "c", "first"),
-        ask(4, "purchase", "f", "first"),  # was not shown
-        *(ask(5, "impression", item, "nothing opened") for item in "ab"),
-        *(ask(6, kind, "e", "one item") for kind in ("impression", "click")),
-        *(ask(7, kind, item, "all opened") for kind in ("impression", "click") for item in "ab"),
-        ask(8, "impression", "a", None),
+        requested(0, "view", "a", None),
+        *(requested(1, "impression", item, "first") for item in "cbbd"),
+        requested(2, "click", "b", "first"),
+        requested(3, "add_to_cart", "c", "first"),
+        requested(4, "purchase", "f", "first"),  # was not shown
+        *(requested(5, "impression", item, "nothing opened") for item in "ab"),
+        *(requested(6, kind, "e", "one item") for kind in ("impression", "click")),
+        *(requested(7, kind, item, "all opened") for kind in ("impression", "click") for item in "ab"),
+        requested(8, "impression", "a", None),
         event(None, at(9), "impression", "a", request_id="first"),
         event("t", at(9), "impression", "z", request_id="first"),  # another session's
     ]
     _, out = built(rows, config=GraphConfig(counters=True))
-    (found,) = table(out / "impressions")
-    assert found["time"] == at(1)
-    assert found["items"] == ["b", "c", "d"]
-    assert sorted(found["opened"]) == ["b", "c"]
+    (impression,) = table(out / "impressions")
+    assert impression["time"] == at(1)
+    assert impression["items"] == ["b", "c", "d"]
+    assert sorted(impression["opened"]) == ["b", "c"]
     (session,) = table(out / "sessions")
-    assert found["session"] == session["session"]
+    assert impression["session"] == session["session"]

@@ -1,6 +1,6 @@
-import itertools
-import math
-from collections import defaultdict
+"""The Swing kernel against published values and against the formula in plain Python."""
+
+import random
 from typing import Any
 
 import numpy as np
@@ -8,93 +8,86 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph_build.edges.swing_kernel import UserLists, counted, swing_top_k
+from graph_build.arrays import offsets_from_lengths
+from graph_build.edges.swing_kernel import UserLists, drop_uncounted, swing_top_k
 from graph_build.spark.jit import jit
-
-Baskets = list[dict[int, int]]  # the strengths are those of the same levels
-
+from tests.oracles.swing import Lists, swing_scores
 
 STRENGTHS = np.array([0.0, 1.0, 2.0, 3.0])
 SCALE = 1 << 40
 
 
-def run(users: Baskets, n: int, *, top_k: int = 1000, anchors: list[int] | None = None, **settings: float) -> dict:
-    lists = [sorted(user) for user in users]
-    indptr = np.concatenate([[0], np.cumsum([len(items) for items in lists])]).astype(np.int64)
-    items = np.array([item for user in lists for item in user], np.int32)
+def scores_of(
+    users: Lists, n: int, *, top_k: int = 1000, anchors: list[int] | None = None, **settings: float
+) -> dict[tuple[int, int], float]:
+    """Run the kernel on lists of items below n; (anchor, partner) → score."""
+    indptr = offsets_from_lengths([len(user) for user in users])
+    items = np.array([item for user in users for item in sorted(user)], np.int32)
     levels = np.array([user[item] for user in users for item in sorted(user)], np.uint8)
-    chosen = np.zeros(n, np.bool_)
-    chosen[list(range(n)) if anchors is None else anchors] = True
-    options = {"alpha": 1.0, "user_offset": 0.0, "user_exponent": 0.5, "scale": SCALE} | settings
-    users_items = UserLists(indptr, items, levels)
-    src, dst, score = swing_top_k(users_items, STRENGTHS, chosen, top_k=top_k, **options)
-    return {(int(i), int(j)): s / SCALE for i, j, s in zip(src, dst, score, strict=True)}
+    is_anchor = np.zeros(n, np.bool_)
+    is_anchor[list(range(n)) if anchors is None else anchors] = True
+    options: dict[str, Any] = {"alpha": 1.0, "user_offset": 0.0, "user_exponent": 0.5, "scale": SCALE} | settings
+    lists = UserLists(indptr, items, levels)
+    anchor, partner, score = swing_top_k(lists, STRENGTHS, is_anchor, top_k=top_k, **options)
+    return {(int(i), int(j)): s / SCALE for i, j, s in zip(anchor, partner, score, strict=True)}
 
 
-def brute_force(users: Baskets, alpha: float, offset: float, exponent: float) -> dict[tuple[int, int], float]:
-    scores: dict[tuple[int, int], float] = defaultdict(float)
-    for u, v in itertools.combinations(users, 2):
-        common = set(u) & set(v)
-        w = (offset + len(u)) ** -exponent * (offset + len(v)) ** -exponent
-        for i, j in itertools.permutations(common, 2):
-            scores[i, j] += w * math.sqrt(u[i] * u[j]) * math.sqrt(v[i] * v[j]) / (alpha + len(common))
-    return dict(scores)
-
-
-def test_flink_golden_vectors() -> None:
-    # users 0..3 of flink-ml's own test; its user 4 has more items than the 3 allowed there, and drops out
-    users: Baskets = [{10: 1, 11: 1, 12: 1}, {13: 1, 12: 1}, {10: 1, 11: 1, 12: 1}, {13: 1, 12: 1}]
-    scores = run(users, 14, alpha=0.0, user_offset=15.0, user_exponent=0.3)
+def test_scores_equal_those_of_flink() -> None:
+    # Users 0 to 3 of the test in flink-ml; its user 4 has more items than the 3 allowed there, and drops out.
+    users: Lists = [{10: 1, 11: 1, 12: 1}, {13: 1, 12: 1}, {10: 1, 11: 1, 12: 1}, {13: 1, 12: 1}]
+    scores = scores_of(users, 14, alpha=0.0, user_offset=15.0, user_exponent=0.3)
     assert scores[10, 11] == pytest.approx(0.058845768947156235, abs=1e-9)
     assert scores[10, 12] == pytest.approx(0.058845768947156235, abs=1e-9)
     assert scores[12, 13] == pytest.approx(0.09134833828228624, abs=1e-9)
 
 
-user = st.dictionaries(st.integers(0, 7), st.sampled_from([1, 2, 3]), min_size=2, max_size=6)
+user_lists = st.lists(
+    st.dictionaries(st.integers(0, 7), st.sampled_from([1, 2, 3]), min_size=2, max_size=6), max_size=12
+)
 
 
-@given(st.lists(user, max_size=12), st.sampled_from([0.0, 1.0, 5.0]), st.sampled_from([0.0, 0.3, 0.5]))
-def test_kernel_equals_brute_force(users: Baskets, alpha: float, exponent: float) -> None:
-    expected = brute_force(users, alpha, 2.0, exponent)
-    got = run(users, 8, alpha=alpha, user_offset=2.0, user_exponent=exponent)
-    assert got.keys() == expected.keys()
-    assert got == pytest.approx(expected, abs=1e-9)
+@given(user_lists, st.sampled_from([0.0, 1.0, 5.0]), st.sampled_from([0.0, 0.3, 0.5]))
+def test_scores_equal_the_formula_in_plain_python(users: Lists, alpha: float, exponent: float) -> None:
+    expected = swing_scores(users, alpha, 2.0, exponent)
+    scores = scores_of(users, 8, alpha=alpha, user_offset=2.0, user_exponent=exponent)
+    assert scores.keys() == expected.keys()
+    assert scores == pytest.approx(expected, abs=1e-9)
 
 
-@given(st.lists(user, max_size=12), st.integers(1, 3), st.randoms())
+@given(user_lists, st.integers(1, 3), st.randoms())
 def test_top_k_is_the_head_of_all_with_ties_to_the_smaller_item_in_any_user_order(
-    users: Baskets, top_k: int, random: object
+    users: Lists, top_k: int, rng: random.Random
 ) -> None:
-    everything = run(users, 8)
-    random.shuffle(users)  # type: ignore[attr-defined]
-    got = run(users, 8, top_k=top_k)
+    scores = scores_of(users, 8)
+    rng.shuffle(users)
+    top = scores_of(users, 8, top_k=top_k)
     for anchor in range(8):
-        mine = [pair for pair in everything if pair[0] == anchor]
-        best = sorted(mine, key=lambda pair: (-everything[pair], pair[1]))[:top_k]
-        assert [pair for pair in got if pair[0] == anchor] == best
-    assert all(got[pair] == everything[pair] for pair in got)
+        of_anchor = [pair for pair in scores if pair[0] == anchor]
+        best = sorted(of_anchor, key=lambda pair: (-scores[pair], pair[1]))[:top_k]
+        assert [pair for pair in top if pair[0] == anchor] == best
+    assert all(top[pair] == scores[pair] for pair in top)
 
 
 def test_only_anchors_are_scored() -> None:
-    users: Baskets = [{0: 1, 1: 1, 2: 1}, {0: 1, 1: 1, 2: 1}]
-    assert set(run(users, 3, anchors=[1])) == {(1, 0), (1, 2)}
+    users: Lists = [{0: 1, 1: 1, 2: 1}, {0: 1, 1: 1, 2: 1}]
+    assert set(scores_of(users, 3, anchors=[1])) == {(1, 0), (1, 2)}
 
 
-def test_users_who_share_one_item_alone_say_nothing() -> None:
-    assert run([{0: 1, 1: 1}, {0: 1, 2: 1}], 3) == {}
+def test_users_who_share_a_single_item_give_no_score() -> None:
+    assert scores_of([{0: 1, 1: 1}, {0: 1, 2: 1}], 3) == {}
 
 
 def test_entries_of_level_zero_and_users_left_with_too_few_drop_out() -> None:
     lists = UserLists(
         np.array([0, 3, 5, 7]), np.array([1, 4, 6, 1, 2, 4, 6], np.int32), np.array([1, 0, 2, 1, 0, 3, 1], np.uint8)
     )
-    kept = counted(lists, 2)
-    assert kept.indptr.tolist() == [0, 2, 4]
-    assert kept.items.tolist() == [1, 6, 4, 6]
-    assert kept.levels.tolist() == [1, 2, 3, 1]
+    rest = drop_uncounted(lists, 2)
+    assert rest.indptr.tolist() == [0, 2, 4]
+    assert rest.items.tolist() == [1, 6, 4, 6]
+    assert rest.levels.tolist() == [1, 2, 3, 1]
 
 
-def test_a_host_with_no_place_for_compiled_code_compiles_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_a_folder_for_compiled_code_compiles_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(function: Any = None, *, cache: bool = False) -> Any:
         def no_locator(_: Any) -> Any:
             raise RuntimeError("cannot cache function: no locator available")

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest import reader
-from graph_build.sessions import rows as sessions
+from graph_build.sessions.rows import count_events
 from tests.graph_build.conftest import GOOD, at, config, event, events_of, parquet, table, write_events
 
 
@@ -57,7 +57,7 @@ def test_bad_events_are_quarantined_with_their_reason_and_no_raw_user(built: Cal
     assert any(json.loads(line)["event_type"] == "teleport" for line in lines)
 
 
-def test_duplicates_collapse_as_agreed(put_together: Callable[..., Any]) -> None:
+def test_duplicates_collapse_as_agreed(assembled: Callable[..., Any]) -> None:
     rows = [
         event("a", at(1), "view", "i", event_id="1"),
         event("a", at(1), "view", "i", event_id="1"),
@@ -73,26 +73,26 @@ def test_duplicates_collapse_as_agreed(put_together: Callable[..., Any]) -> None
         event("c", at(1), "click", "i", request_id="r"),
         event("c", at(2), "click", "i"),
     ]
-    together = put_together(rows)
+    together = assembled(rows)
     kept = events_of(together)
     assert len(kept) == 2 + 3 + 3
     assert [event["item_id"] for event in kept if event["search"] is not None] == ["i"]
-    assert sessions.counts(together).duplicates == 3
+    assert count_events(together).duplicates == 3
 
 
-def test_file_order_settles_equal_times_whatever_the_splits(put_together: Callable[..., Any]) -> None:
+def test_file_order_settles_equal_times_whatever_the_splits(assembled: Callable[..., Any]) -> None:
     rows = [event("s", at(1), "view", item) for item in "qwertyuiop"]
-    assert "".join(event["item_id"] for event in events_of(put_together(rows))) == "qwertyuiop"
+    assert "".join(event["item_id"] for event in events_of(assembled(rows))) == "qwertyuiop"
 
 
-def test_the_names_of_files_settle_equal_times_between_them(put_together: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_names_of_files_settle_equal_times_between_them(assembled: Callable[..., Any], tmp_path: Path) -> None:
     folder = tmp_path / "in two parts"
     for name, items in (("b c.parquet", "yuiop"), ("a.parquet", "qwert")):
         write_events(folder / name, [event("s", at(1), "view", item) for item in items])
-    assert "".join(event["item_id"] for event in events_of(put_together(str(folder)))) == "qwertyuiop"
+    assert "".join(event["item_id"] for event in events_of(assembled(str(folder)))) == "qwertyuiop"
     # A file of another schema in between is read apart, and keeps its place.
     write_events(folder / "aa.parquet", [event("s", at(1), "view", "-", country="DE")])
-    assert "".join(event["item_id"] for event in events_of(put_together(str(folder)))) == "qwert-yuiop"
+    assert "".join(event["item_id"] for event in events_of(assembled(str(folder)))) == "qwert-yuiop"
 
 
 def test_the_job_stops_past_the_share_of_bad_rows_but_late_rows_are_no_fault(checked: Callable[..., Any]) -> None:
@@ -114,9 +114,9 @@ def test_no_events_and_nothing_usable_are_errors_that_leave_nothing_behind(
         checked([event("s", at(1), "search", query="x")])
 
 
-def test_a_session_is_cut_at_midnight_utc(put_together: Callable[..., Any]) -> None:
+def test_a_session_is_cut_at_midnight_utc(assembled: Callable[..., Any]) -> None:
     rows = [event("s", at(1439), "view", "a"), event("s", at(1441), "view", "b"), event("s", at(1442), "view", "c")]
-    found = events_of(put_together(rows))
+    found = events_of(assembled(rows))
     assert sorted(Counter(event["session"] for event in found).values()) == [1, 2]
     assert sorted((event["item_id"], event["n"]) for event in found) == [("a", 1), ("b", 1), ("c", 2)]
 

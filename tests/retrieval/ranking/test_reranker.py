@@ -103,9 +103,9 @@ def test_what_a_session_viewed_speaks_together() -> None:
 
 
 def test_a_query_and_a_country_are_found_as_the_graph_build_names_them() -> None:
-    from graph_build.sessions.assemble import searched
+    from graph_build.sessions.assemble import hash_queries
 
-    (hashed,), _ = searched(pa.array(["red shoes"]))
+    (hashed,), _ = hash_queries(pa.array(["red shoes"]))
     keys = np.array([str(hashed)])
     zeros = np.zeros(3, np.int32)
     counters = {"query": Counter.of_entities("query>item", zeros, SELF[:3], np.ones(3, np.float32), SELF, keys=keys)}

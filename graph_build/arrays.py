@@ -1,0 +1,40 @@
+"""Small numpy helpers that several wings share: offsets of lists, runs of equal keys, and the hash of SplitMix64."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# Stands for "no value" where integers are compared: below every time and every sequence number.
+INT64_MIN = np.iinfo(np.int64).min
+
+
+def offsets_from_lengths(lengths: Any) -> Ints:
+    """Return where each list begins when lists of these lengths, (N,), stand one after the other: (N + 1,) int64."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def starts_of_runs(*keys: NDArray[Any]) -> Ints:
+    """Return the positions at which a run of equal keys begins; several (N,) keys are compared as one tuple.
+
+    Args:
+        keys: arrays of one length, not empty, in which equal tuples are neighbours.
+    """
+    changes = np.zeros(len(keys[0]) - 1, np.bool_)
+    for key in keys:
+        changes |= key[1:] != key[:-1]
+    return np.flatnonzero(np.concatenate([[True], changes]))
+
+
+def split_mix64(x: Any) -> Any:
+    """Scramble uint64 values with the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+
+    Works on numpy arrays, and on scalars in compiled code, where integers wrap without a warning.
+    """
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

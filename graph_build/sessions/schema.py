@@ -1,0 +1,35 @@
+"""The row of a session: the format in which sessions travel through Spark and stay in stored days.
+
+A row holds the events of one session in parallel lists, so that every later step works on single rows, without a
+shuffle by session and with any split of the files.
+"""
+
+import pyarrow as pa
+from pyspark.sql.pandas.types import from_arrow_schema
+
+SESSION_ROW = pa.schema(
+    [
+        ("session", pa.int64()),  # hash of session id and UTC day
+        ("day", pa.int32()),  # days since 1970-01-01
+        ("start", pa.int64()),  # all times are microseconds since 1970
+        ("browsed", pa.bool_()),  # has a view or a click
+        ("logged", pa.bool_()),  # logs source items, so that only these links count as strong clicks
+        ("counted", pa.int32()),  # events with `kernel.COUNTED`
+        ("cut", pa.int32()),  # items beyond the cap
+        ("duplicates", pa.int32()),  # events that were dropped
+        ("of_type", pa.list_(pa.int32())),  # number of events by `kernel.TYPES`
+        # From here on, lists have an element for each event.
+        ("time", pa.list_(pa.int64())),
+        ("type", pa.list_(pa.int8())),  # position in `kernel.TYPES`
+        ("user", pa.list_(pa.int64())),
+        ("item", pa.list_(pa.int64())),  # hash of item_id; null for a search
+        ("item_id", pa.list_(pa.string())),
+        ("source", pa.list_(pa.int64())),  # hash of source_id
+        ("source_id", pa.list_(pa.string())),
+        ("search", pa.list_(pa.int64())),  # hash of the query that the event belongs to
+        ("segment", pa.list_(pa.int32())),  # searches that began before the event or with it
+        ("flags", pa.list_(pa.int8())),  # bits of `kernel`
+        ("country", pa.string()),  # the first that an event of the session names
+    ]
+)
+SESSION_ROW_IN_SPARK = from_arrow_schema(SESSION_ROW)

@@ -1,1 +1,1 @@
-"""The commands that run the rooms, nightly and by hand, and the store that holds what they make."""
+"""The commands of LightSAGE: they run the other rooms and keep versions in a workspace."""

@@ -107,7 +107,7 @@ def test_a_refused_night_without_a_parent_says_that_nothing_is_served() -> None:
 def test_a_forced_night_says_so() -> None:
     forced = published_night().model_copy(update={"forced": ["items <b>"]})
     page = page_of(forced)
-    assert "Published: 20260306T235959-01234567 with --force, against 1 gates" in page.text
+    assert "Published: 20260306T235959-01234567 with --force, against 1 gate" in page.text
     assert ["items <b>", "forced", "", "", "", "less & less"] in page.rows()
 
 

@@ -96,7 +96,7 @@ class _QueryReader:
         from retrieval.search.query_table import conform_queries
 
         for table in self._tables:
-            yield conform_queries(table, self.path, before=self.read)
+            yield conform_queries(table, self.path, rows_before=self.read)
             self.read += len(table)
             self.report("answering queries", min(1.0, self.read / max(1, self.total)))
 

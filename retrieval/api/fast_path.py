@@ -1,4 +1,4 @@
-"""The fast path: `POST /v1/retrieve` is answered in front of the framework, whose own work would double its cost.
+"""The fast path: `POST /v1/retrieve` is answered in front of the framework, which would add half to its cost.
 
 Bodies are read raw and validated here, for that route and for all others. `python benchmarks/request_overhead.py`
 measures what the fast path saves.

@@ -53,7 +53,7 @@ class RetrievalRoutes:
             response = snapshot.retriever.retrieve(body.to_request(self._state.now(snapshot)))
         except RequestError as error:
             return field_problem(error.field, error.message)
-        self._metrics.count(response, body.k)
+        self._metrics.count_retrieval(response, body.k)
         return json_response(
             {
                 "version": snapshot.version,

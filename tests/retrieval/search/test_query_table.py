@@ -24,7 +24,7 @@ def table(**columns: object) -> pa.Table:
         (table(item_ids=["a", "b"]), ("'item_ids' has type string, expected list<string>",)),
         (table(item_ids=[[0.5], [1.5]]), ("'item_ids' has type list", "double", "expected list<string>")),
         (table(query_id=[0.5, 1.5]), ("'query_id' has type double, expected string",)),
-        (table(query_id=pa.array([None, "q"])), ("'query_id', row 1: 1 queries have none",)),
+        (table(query_id=pa.array([None, "q"])), ("'query_id', row 1: 1 queries have no id",)),
         (table(country=["de", "Germany"]), ("'country', row 2: got 'Germany', expected two letters",)),
         (table(country=[None, ""]), ("'country', row 2: got ''",)),
         (table(country=[1.5, 2.5]), ("'country' has type double, expected string",)),
@@ -76,6 +76,6 @@ def test_integer_and_dictionary_ids_are_taken_and_what_is_left_out_is_null() -> 
 
 def test_rows_are_numbered_from_the_beginning_of_the_source() -> None:
     with pytest.raises(QueriesError, match="row 102: got 'Germany'"):
-        conform_queries(table(country=["de", "Germany"]), before=100)
-    with pytest.raises(QueriesError, match="row 101: 1 queries have none"):
-        conform_queries(table(query_id=pa.array([None, "q"])), before=100)
+        conform_queries(table(country=["de", "Germany"]), rows_before=100)
+    with pytest.raises(QueriesError, match="row 101: 1 queries have no id"):
+        conform_queries(table(query_id=pa.array([None, "q"])), rows_before=100)

@@ -1,0 +1,111 @@
+"""What a request costs beside its retrieval: CPU µs through the whole application, in one process without a socket.
+
+    python benchmarks/request_overhead.py [--requests 3000]
+
+A small catalogue is asked. Each figure is the best of several rounds, in which the variants alternate. The API answers
+`/v1/retrieve` in front of the framework (`retrieval.api.fast_path`), which must pay for itself here.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from filters import AS_OF, generated
+from load import K, ads, edges
+
+from retrieval.api.app import Snapshot, create_app
+from retrieval.catalogue.ads import Ads
+from retrieval.search.request import RetrievalRequest
+from retrieval.search.retriever import Retriever
+
+ROWS, DIM = 500, 16
+ROUNDS = 7
+PATH = "/v1/retrieve"
+ITEM, COUNTRY = "i0000003", "AA"
+Variant = Callable[[], Awaitable[None]]
+
+
+def main() -> int:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--requests", type=int, default=3000, help="per round and variant")
+    chosen = options.parse_args()
+    catalogue = generated(ROWS, DIM, clusters=20)
+    table = Ads.from_table(ads(catalogue), catalogue.row_of)
+    retriever = Retriever(catalogue, edges(ROWS), table, None, as_of=AS_OF)
+    costs = asyncio.run(measure(retriever, chosen.requests))
+    for name, microseconds in costs.items():
+        print(f"{microseconds:7.1f} µs  {name}")
+    return 0
+
+
+async def measure(retriever: Retriever, n: int) -> dict[str, float]:
+    """CPU µs of each variant by its name, the best of the rounds."""
+    app = create_app(lambda: Snapshot("v1", AS_OF, retriever), lambda: "v1", clock=lambda as_of: as_of)
+    with_fast_path, without = app.build_middleware_stack(), app.build_middleware_stack()
+    without._app._app._path = ""  # type: ignore[attr-defined]  # so that its FastRoute passes every request on
+    request = RetrievalRequest([ITEM], K, country=COUNTRY, reasons=False)
+    async with app.router.lifespan_context(app):
+        variants: dict[str, Variant] = {
+            "a request, answered by the fast path": asks(app, with_fast_path),
+            "a request, answered by the framework's route": asks(app, without),
+            "its retrieval alone": lambda: retrieve(retriever, request),
+        }
+        best = dict.fromkeys(variants, float("inf"))
+        for variant in variants.values():
+            await cpu_microseconds(variant, n // 10)
+        for _ in range(ROUNDS):
+            for name, variant in variants.items():
+                best[name] = min(best[name], await cpu_microseconds(variant, n))
+    return best
+
+
+async def cpu_microseconds(variant: Variant, n: int) -> float:
+    """CPU µs of one call."""
+    start = time.thread_time()
+    for _ in range(n):
+        await variant()
+    return 1e6 * (time.thread_time() - start) / n
+
+
+def asks(app: Any, layers: Any) -> Variant:
+    """One request through the layers of an application, with a body that has arrived already."""
+    body = json.dumps({"items": [ITEM], "k": K, "country": COUNTRY, "reasons": False}).encode()
+    message = {"type": "http.request", "body": body, "more_body": False}
+    scope = {
+        "type": "http",
+        "app": app,
+        "http_version": "1.1",
+        "method": "POST",
+        "path": PATH,
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": [(b"host", b"x"), (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+
+    async def receive() -> dict[str, Any]:
+        return message
+
+    async def send(part: dict[str, Any]) -> None:
+        assert part.get("status", 200) == 200
+
+    async def ask() -> None:
+        await layers(dict(scope), receive, send)
+
+    return ask
+
+
+async def retrieve(retriever: Retriever, request: RetrievalRequest) -> None:
+    """The search of such a request."""
+    retriever.retrieve(request)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

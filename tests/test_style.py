@@ -33,7 +33,7 @@ def parameters(function: Function) -> list[str]:
 
 
 def bound_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Local variables and parameters, with the lines in which they get their values; fields of bodies are interfaces."""
+    """Local variables and parameters, with the lines in which they get their values; fields of classes are not."""
     fields = {
         member.target
         for node in ast.walk(tree)

@@ -1,6 +1,5 @@
 """The retriever against brute force, for every kind of index, under every condition that a request can make."""
 
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from retrieval.search.filters import Filters
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 from retrieval.times import microseconds
+from tests.oracles.retrieval import slow_retrieve
 
 N = 60
 # Small enough thresholds that 60 items take the path of millions; every list is probed and every row trained on.
@@ -66,49 +66,14 @@ def make(
     return Retriever(catalogue, edges, ads, built, as_of=world.AS_OF, config=config)
 
 
-def slow_retrieve(world, catalogue, edge_rows, rows, views, k, at, country, filters, exclude, min_score):
-    """[(item, ad)] by the rules, one item at a time."""
-    known = set(catalogue.item_ids)
-    winners = dict.fromkeys(known) if rows is None else world.slow_winners(rows, known, at, country, filters)
-    score = world.slow_scores(catalogue, edge_rows, views)
-    category = catalogue.attributes["category"].to_pylist()
-    price = catalogue.attributes["price"].to_pylist()
-    shown: Counter = Counter()
-    out = []
-    for row in sorted(range(N), key=lambda row: (-score[row], row)):
-        item = catalogue.item_ids[row]
-        c, p = category[row], price[row]
-        if item not in winners or row == views[-1] or item in exclude:
-            continue
-        if filters.category and not (c and (c == filters.category or c.startswith(filters.category + " > "))):
-            continue
-        if filters.price_min is not None and (p is None or p < filters.price_min):
-            continue
-        if filters.price_max is not None and (p is None or p > filters.price_max):
-            continue
-        if min_score is not None and score[row] < min_score:
-            continue
-        ad = winners[item]
-        if ad is not None:
-            by, of = ("a", ad["advertiser_id"]), ("c", ad["campaign_id"])
-            if filters.max_per_advertiser and by[1] is not None and shown[by] >= filters.max_per_advertiser:
-                continue
-            if filters.max_per_campaign and shown[of] >= filters.max_per_campaign:
-                continue
-            shown.update([by, of])
-        out.append((item, ad and ad["ad_id"]))
-    return out[:k]
-
-
 def test_one_result_is_the_best_although_the_codes_are_coarse(world, catalogue, edges) -> None:
     retriever = make(world, "ivf_sq8", catalogue, edges, None)
     shoes = Filters(category="Shoes")
     for row in range(N):
         name = catalogue.item_ids[row]
-        want = slow_retrieve(world, catalogue, world.edge_rows(N), None, [row], 1, world.AS_OF, None, shoes, [], None)
-        assert [
-            (r.item_id, r.ad_id) for r in retriever.retrieve(RetrievalRequest([name], 1, filters=shoes)).results
-        ] == want
+        request = RetrievalRequest([name], 1, at=world.AS_OF, filters=shoes)
+        want = slow_retrieve(catalogue, world.edge_rows(N), None, request)
+        assert [(result.item_id, result.ad_id) for result in retriever.retrieve(request).results] == want
 
 
 @pytest.mark.parametrize("kind", ["none", "flat", "ivf_sq8"])
@@ -129,23 +94,18 @@ def test_equals_brute_force_with_direct_tail_rows_replaced(
 ) -> None:
     rows = None if n_ads is None else world.random_ads(N, n_ads, seed)
     retriever = make(world, kind, catalogue, edges, rows)
-    at = world.AS_OF + timedelta(hours=hours)
     names = catalogue.item_ids
-    left_out = [names[row] for row in exclude]
-    got = retriever.retrieve(
-        RetrievalRequest(
-            [names[row] for row in views],
-            k,
-            at=at,
-            country=country,
-            filters=filters,
-            exclude=left_out,
-            min_score=min_score,
-        )
+    request = RetrievalRequest(
+        [names[row] for row in views],
+        k,
+        at=world.AS_OF + timedelta(hours=hours),
+        country=country,
+        filters=filters,
+        exclude=[names[row] for row in exclude],
+        min_score=min_score,
     )
-    want = slow_retrieve(
-        world, catalogue, world.edge_rows(N), rows, views, k, at, country, filters, left_out, min_score
-    )
+    got = retriever.retrieve(request)
+    want = slow_retrieve(catalogue, world.edge_rows(N), rows, request)
     assert [(result.item_id, result.ad_id) for result in got.results] == want
     scores = [result.score for result in got.results]
     assert scores == sorted(scores, reverse=True)
@@ -248,7 +208,7 @@ def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
     again = replace(edges, revisit_weight=0.4)
     # A viewed tail item would count with its own vector, too, like the neighbours of what is viewed.
     monkeypatch.setitem(CONFIGS, kind, CONFIGS[kind].model_copy(update={"long_tail": False}))
-    without, found = (make(world, kind, catalogue, e, None) for e in (edges, again))
+    without, with_revisit = (make(world, kind, catalogue, e, None) for e in (edges, again))
     for items in (["item00001"], ["item00004", "item00009", "item00004", "item00030"], ["item00007", "item00007"]):
         rows, _ = catalogue.rows(items)
         for current in (False, True):
@@ -257,15 +217,15 @@ def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
                 item: score + 0.4 * (catalogue.row_of[item] in rows)
                 for item, score in zip(plain.items, plain.scores, strict=True)
             }
-            got = found.retrieve(RetrievalRequest(items, N, include_current=current))
+            got = with_revisit.retrieve(RetrievalRequest(items, N, include_current=current))
             assert dict(zip(got.items, got.scores, strict=True)) == pytest.approx(want, abs=1e-5)
             assert got.scores == sorted(got.scores, reverse=True)
     queries = Queries(np.array([1, 4, 9, 4, 30]), np.array([0, 1, 5]))
     for include_current in (False, True):
-        ranked = found.ranker.rank(queries, N, include_current=include_current)
+        ranked = with_revisit.ranker.rank(queries, N, include_current=include_current)
         for line, items in enumerate((["item00001"], ["item00004", "item00009", "item00004", "item00030"])):
             rows, scores = ranked.of(line)
-            alone = found.retrieve(RetrievalRequest(items, N, include_current=include_current))
+            alone = with_revisit.retrieve(RetrievalRequest(items, N, include_current=include_current))
             assert catalogue.item_ids[rows].tolist() == alone.items
             assert scores == pytest.approx(alone.scores, abs=1e-5)
 

@@ -72,7 +72,7 @@ def _passes(filters: Filters, category: str | None, price: float | None) -> bool
 
 
 def ads_with_changes(rows: list[Row], changes: list[Change]) -> list[Row]:
-    """Return the rows of all ads after changes: of each field the value with the highest version, the last of equal ones.
+    """Return the rows of all ads after changes: of each field the newest value, by version, then by order.
 
     A value that repeats the one last recorded for the same ad or campaign does not count again.
     """

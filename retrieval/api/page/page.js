@@ -1,9 +1,9 @@
 "use strict";
-// Nothing of the catalogue is ever written as HTML: titles come from shops.
+// Texts of the catalogue are never inserted as HTML, as titles come from shops.
 
 const $ = (id) => document.getElementById(id);
 const item = $("item"), options = $("options"), message = $("message");
-let found = [], chosen = -1, asking = null, latest = 0;
+let matches = [], selected = -1, completing = null, latestRequest = 0;
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "a", "line", "circle", "text", "title"].includes(tag) && attributes.svg;
@@ -20,9 +20,9 @@ async function call(path, body, signal) {
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(path, { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
   if (answer.status === 401) {
-    const given = prompt("This server needs a token to read:");
-    if (given) {
-      sessionStorage.setItem("token", given.trim());
+    const entered = prompt("Reading from this server needs a token:");
+    if (entered) {
+      sessionStorage.setItem("token", entered.trim());
       return call(path, body, signal);
     }
   }
@@ -31,9 +31,9 @@ async function call(path, body, signal) {
   return content;
 }
 
-const titled = (one) => one.title || one.item_id;
-const facts = (one) =>
-  [one.title ? one.item_id : null, one.category, one.brand, one.price ?? null].filter((fact) => fact !== null && fact !== undefined).join(" · ");
+const titleOf = (entry) => entry.title || entry.item_id;
+const factsOf = (entry) =>
+  [entry.title ? entry.item_id : null, entry.category, entry.brand, entry.price ?? null].filter((fact) => fact !== null && fact !== undefined).join(" · ");
 
 // Completion
 
@@ -44,53 +44,53 @@ item.addEventListener("input", () => {
 });
 
 async function complete() {
-  asking?.abort();
+  completing?.abort();
   const text = item.value.trim();
   if (!text) return close();
-  asking = new AbortController();
+  completing = new AbortController();
   try {
-    found = (await call(`v1/items?q=${encodeURIComponent(text)}`, null, asking.signal)).items;
+    matches = (await call(`v1/items?q=${encodeURIComponent(text)}`, null, completing.signal)).items;
   } catch (error) {
     if (error.name !== "AbortError") message.textContent = error.message;
     return;
   }
-  chosen = -1;
+  selected = -1;
   options.replaceChildren(
-    ...found.map((one, place) => {
-      const option = make("li", { role: "option", id: `option-${place}`, "aria-selected": "false" }, titled(one));
-      option.append(make("small", {}, facts(one)));
+    ...matches.map((match, number) => {
+      const option = make("li", { role: "option", id: `option-${number}`, "aria-selected": "false" }, titleOf(match));
+      option.append(make("small", {}, factsOf(match)));
       option.addEventListener("mousedown", (event) => {
         event.preventDefault();
-        take(place);
+        choose(number);
       });
       return option;
     }),
   );
-  options.hidden = !found.length || document.activeElement !== item;
+  options.hidden = !matches.length || document.activeElement !== item;
   item.setAttribute("aria-expanded", String(!options.hidden));
   item.removeAttribute("aria-activedescendant");
 }
 
 function close() {
-  asking?.abort();
+  completing?.abort();
   options.hidden = true;
-  chosen = -1;
+  selected = -1;
   item.setAttribute("aria-expanded", "false");
   item.removeAttribute("aria-activedescendant");
 }
 
 function move(by) {
-  if (options.hidden || !found.length) return;
-  options.children[chosen]?.setAttribute("aria-selected", "false");
-  chosen = (chosen + by + found.length + (chosen < 0 && by < 0 ? 1 : 0)) % found.length;
-  const option = options.children[chosen];
+  if (options.hidden || !matches.length) return;
+  options.children[selected]?.setAttribute("aria-selected", "false");
+  selected = (selected + by + matches.length + (selected < 0 && by < 0 ? 1 : 0)) % matches.length;
+  const option = options.children[selected];
   option.setAttribute("aria-selected", "true");
   option.scrollIntoView({ block: "nearest" });
   item.setAttribute("aria-activedescendant", option.id);
 }
 
-function take(place) {
-  item.value = found[place].item_id;
+function choose(number) {
+  item.value = matches[number].item_id;
   close();
   ask();
 }
@@ -101,9 +101,9 @@ item.addEventListener("keydown", (event) => {
     if (options.hidden) complete();
     else move(event.key === "ArrowDown" ? 1 : -1);
   } else if (event.key === "Escape") close();
-  else if (event.key === "Enter" && chosen >= 0) {
+  else if (event.key === "Enter" && selected >= 0) {
     event.preventDefault();
-    take(chosen);
+    choose(selected);
   }
 });
 item.addEventListener("blur", close);
@@ -115,7 +115,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Asking
+// Request
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -124,7 +124,7 @@ $("ask").addEventListener("submit", (event) => {
 
 function show(id) {
   item.value = id;
-  // What was chosen is gone with the old results: the keyboard goes on from the new ones.
+  // The focused element disappears with the old results, so the keyboard continues from the new ones.
   ask().then(() => $("viewed").focus({ preventScroll: true }));
   scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
@@ -132,9 +132,9 @@ function show(id) {
 async function ask() {
   clearTimeout(typing);
   close();
-  const mine = ++latest;
+  const thisRequest = ++latestRequest;
   const id = item.value.trim();
-  const before = $("before").value.split(",").map((one) => one.trim()).filter((one) => one);
+  const before = $("before").value.split(",").map((id) => id.trim()).filter((id) => id);
   const body = { items: [...before, id], k: Number($("k").value) || 12 };
   const country = $("country").value.trim(), category = $("category").value.trim(), expected = $("expected").value.trim();
   if (country) body.country = country;
@@ -149,104 +149,104 @@ async function ask() {
     answer = await call("v1/explain", body);
     graph = answer.unknown_items.includes(id) ? null : await call(`v1/items/${encodeURIComponent(id)}/graph`);
   } catch (error) {
-    if (mine === latest) message.textContent = error.message;
+    if (thisRequest === latestRequest) message.textContent = error.message;
     return;
   }
-  if (mine !== latest) return;
+  if (thisRequest !== latestRequest) return;
   const address = new URLSearchParams({ item: id, k: body.k });
   for (const [name, value] of Object.entries({ country, category, expected, query, before: before.join(","), off: off.join(" ") })) if (value) address.set(name, value);
   history.replaceState(null, "", `?${address}`);
   message.textContent = answer.unknown_items.length
-    ? answer.results.some((one) => one.reason === "fallback")
-      ? "This version does not know the item: what is popular is shown instead."
+    ? answer.results.some((result) => result.reason === "fallback")
+      ? "This version does not know the item, so the most popular ads are shown."
       : `This version does not know ${answer.unknown_items.join(", ")}.`
-    : answer.results.length ? "" : "No ad is eligible here. Ask why for one that you expected.";
-  viewed(graph);
-  verdict(answer.expected);
-  cards(answer.results, expected);
-  ego(graph);
+    : answer.results.length ? "" : "No ad is eligible under these conditions. Enter an expected ad to see why it is missing.";
+  showViewed(graph);
+  showExpected(answer.expected);
+  showCards(answer.results, expected);
+  drawGraph(graph);
 }
 
-function viewed(graph) {
+function showViewed(graph) {
   $("viewed").hidden = !graph;
-  if (graph) $("viewed").replaceChildren(make("strong", {}, titled(graph.nodes[0])), make("small", {}, facts(graph.nodes[0])));
+  if (graph) $("viewed").replaceChildren(make("strong", {}, titleOf(graph.nodes[0])), make("small", {}, factsOf(graph.nodes[0])));
 }
 
-function verdict(expected) {
+function showExpected(expected) {
   $("missing").hidden = !expected;
   if (!expected) return;
   $("missing").className = expected.shown ? "shown" : "";
-  const said = expected.shown ? `${expected.expected} is shown, at rank ${expected.rank}.` : `${expected.expected} is not shown:`;
-  $("missing").replaceChildren(make("strong", {}, said), make("ul", {}, ...expected.why.map((why) => make("li", {}, why))));
+  const verdict = expected.shown ? `${expected.expected} is shown, at rank ${expected.rank}.` : `${expected.expected} is not shown:`;
+  $("missing").replaceChildren(make("strong", {}, verdict), make("ul", {}, ...expected.why.map((why) => make("li", {}, why))));
 }
 
-const name = (reason) => ({ strong_click: "direct click", swing: "Swing", co_search: "co-search" })[reason] || reason;
+const name = (reason) => ({ strong_click: "strong click", swing: "Swing", co_search: "co-search" })[reason] || reason;
 
-function cards(results, expected) {
-  $("found").hidden = !results.length;
-  const top = Math.max(...results.map((one) => one.stages?.retrieval ?? one.score), 1e-9);
-  $("cards").replaceChildren(...results.map((one) => card(one, top, expected)));
+function showCards(results, expected) {
+  $("results").hidden = !results.length;
+  const top = Math.max(...results.map((result) => result.stages?.retrieval ?? result.score), 1e-9);
+  $("cards").replaceChildren(...results.map((result) => card(result, top, expected)));
 }
 
-function card(one, top, expected) {
-  const node = make("li", { class: [one.item_id, one.ad_id].includes(expected) ? "card expected" : "card" });
+function card(result, top, expected) {
+  const node = make("li", { class: [result.item_id, result.ad_id].includes(expected) ? "card expected" : "card" });
   node.append(
-    make("div", { class: "top" }, make("span", {}, `#${one.rank}`), make("span", {}, one.score.toFixed(3))),
+    make("div", { class: "top" }, make("span", {}, `#${result.rank}`), make("span", {}, result.score.toFixed(3))),
   );
-  const title = make("button", { type: "button", title: "show the ads beside this item" }, titled(one.item));
-  title.addEventListener("click", () => show(one.item_id));
-  node.append(make("h3", {}, title), make("small", {}, facts(one.item)));
-  if (one.parts) {
+  const title = make("button", { type: "button", title: "show the ads next to this item" }, titleOf(result.item));
+  title.addEventListener("click", () => show(result.item_id));
+  node.append(make("h3", {}, title), make("small", {}, factsOf(result.item)));
+  if (result.parts) {
     const bar = make("div", { class: "bar", "aria-hidden": "true" });
-    const drawn = ["embedding", "direct", "viewed before"].filter((part) => one.parts[part] > 0);
-    const whole = Math.max(top, drawn.reduce((sum, part) => sum + one.parts[part], 0));
+    const drawn = ["embedding", "direct", "viewed before"].filter((part) => result.parts[part] > 0);
+    const whole = Math.max(top, drawn.reduce((sum, part) => sum + result.parts[part], 0));
     for (const part of drawn) {
       const piece = make("i", { class: part });
-      piece.style.width = `${(100 * one.parts[part]) / whole}%`;
+      piece.style.width = `${(100 * result.parts[part]) / whole}%`;
       bar.append(piece);
     }
     node.append(bar);
   }
-  const reasons = one.reason.split("+").map((reason) => make("span", { class: `reason ${reason}` }, name(reason)));
-  if (one.shared_category) reasons.push(make("span", { class: "reason category" }, one.shared_category));
+  const reasons = result.reason.split("+").map((reason) => make("span", { class: `reason ${reason}` }, name(reason)));
+  if (result.shared_category) reasons.push(make("span", { class: "reason category" }, result.shared_category));
   node.append(make("div", { class: "reasons" }, ...reasons));
   const rows = [];
-  if (one.ad_id) rows.push(["ad", one.ad_id]);
-  for (const [key, value] of Object.entries(one.ad || {}))
+  if (result.ad_id) rows.push(["ad", result.ad_id]);
+  for (const [key, value] of Object.entries(result.ad || {}))
     if (value !== null && String(value) !== "") rows.push([key.replace("_id", "").replace("_at", ""), Array.isArray(value) ? value.join(", ") : value]);
-  for (const [key, value] of Object.entries(one.parts || {})) rows.push([key, value.toFixed(4)]);
-  if (one.stages && one.stages.prerank !== undefined) {
-    rows.push(["retrieval", one.stages.retrieval.toFixed(4)], ["pre-ranker", one.stages.prerank.toFixed(4)]);
-    for (const [key, value] of Object.entries(one.stages.counters)) rows.push([key.replace(">", " → "), value.toFixed(4)]);
+  for (const [key, value] of Object.entries(result.parts || {})) rows.push([key, value.toFixed(4)]);
+  if (result.stages && result.stages.prerank !== undefined) {
+    rows.push(["retrieval", result.stages.retrieval.toFixed(4)], ["pre-ranker", result.stages.prerank.toFixed(4)]);
+    for (const [key, value] of Object.entries(result.stages.counters)) rows.push([key.replace(">", " → "), value.toFixed(4)]);
   }
-  for (const edge of one.edges) rows.push([name(edge.type), `weight ${edge.weight.toPrecision(3)}`]);
-  rows.push(["events", one.item.events]);
+  for (const edge of result.edges) rows.push([name(edge.type), `weight ${edge.weight.toPrecision(3)}`]);
+  rows.push(["events", result.item.events]);
   const list = make("dl", {}, ...rows.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, String(value))]));
-  node.append(make("details", {}, make("summary", {}, "why, and which ad"), list));
+  node.append(make("details", {}, make("summary", {}, "details of the score and the ad"), list));
   return node;
 }
 
-// The ego graph: the strongest neighbours on a circle, strongest on top and then clockwise
+// The ego graph: the strongest neighbours on a circle, clockwise from the strongest at the top
 
-function ego(graph) {
-  const there = graph && graph.nodes.length > 1;
-  $("graph").hidden = !there;
-  if (!there) return;
+function drawGraph(graph) {
+  const drawn = graph && graph.nodes.length > 1;
+  $("graph").hidden = !drawn;
+  if (!drawn) return;
   const n = graph.nodes.length - 1, radius = 178;
-  const at = (place) => {
-    if (!place) return [0, 0];
-    const angle = (2 * Math.PI * (place - 1)) / n - Math.PI / 2;
+  const positionOf = (number) => {
+    if (!number) return [0, 0];
+    const angle = (2 * Math.PI * (number - 1)) / n - Math.PI / 2;
     return [radius * Math.cos(angle), radius * Math.sin(angle)];
   };
-  const most = {};
-  for (const edge of graph.edges) most[edge.type] = Math.max(most[edge.type] || 0, edge.weight);
-  const share = (edge) => edge.weight / most[edge.type];
-  // All edges of the item itself, and the strongest among its neighbours: more would be a grey disc.
-  const own = graph.edges.filter((edge) => !edge.from || !edge.to);
+  const heaviest = {};
+  for (const edge of graph.edges) heaviest[edge.type] = Math.max(heaviest[edge.type] || 0, edge.weight);
+  const share = (edge) => edge.weight / heaviest[edge.type];
+  // All edges of the item itself, but only the strongest among its neighbours, as more would be unreadable.
+  const ownEdges = graph.edges.filter((edge) => !edge.from || !edge.to);
   const among = graph.edges.filter((edge) => edge.from && edge.to).sort((a, b) => share(b) - share(a)).slice(0, 3 * n);
-  const lines = [...among, ...own]
+  const lines = [...among, ...ownEdges]
     .map((edge) => {
-      const [x1, y1] = at(edge.from), [x2, y2] = at(edge.to);
+      const [x1, y1] = positionOf(edge.from), [x2, y2] = positionOf(edge.to);
       const width = 0.8 + 4 * share(edge);
       const shift = { strong_click: -2, swing: 2, co_search: 5 }[edge.type] || 0;
       const length = Math.hypot(x2 - x1, y2 - y1) || 1, dx = (shift * (y1 - y2)) / length, dy = (shift * (x2 - x1)) / length;
@@ -255,15 +255,15 @@ function ego(graph) {
         class: `${edge.type}${edge.from && edge.to ? " among" : ""}`,
       });
     });
-  const nodes = graph.nodes.map((one, place) => {
-    const [x, y] = at(place);
-    const full = `${titled(one)}${facts(one) ? `, ${facts(one)}` : ""}`;
-    const link = make("a", { svg: 1, "aria-label": full, class: place ? "" : "centre" });
-    link.append(make("title", { svg: 1 }, full), make("circle", { svg: 1, cx: x, cy: y, r: place ? 7 : 11 }));
-    if (place) {
+  const nodes = graph.nodes.map((node, number) => {
+    const [x, y] = positionOf(number);
+    const description = `${titleOf(node)}${factsOf(node) ? `, ${factsOf(node)}` : ""}`;
+    const link = make("a", { svg: 1, "aria-label": description, class: number ? "" : "centre" });
+    link.append(make("title", { svg: 1 }, description), make("circle", { svg: 1, cx: x, cy: y, r: number ? 7 : 11 }));
+    if (number) {
       const degrees = (Math.atan2(y, x) * 180) / Math.PI, left = x < -1;
       const turned = left ? degrees + 180 : degrees;
-      const label = titled(one).length > 16 ? `${titled(one).slice(0, 15)}…` : titled(one);
+      const label = titleOf(node).length > 16 ? `${titleOf(node).slice(0, 15)}…` : titleOf(node);
       link.append(
         make("text", {
           svg: 1, transform: `translate(${x} ${y}) rotate(${turned}) translate(${left ? -12 : 12} 4)`,
@@ -272,22 +272,22 @@ function ego(graph) {
       );
       link.setAttribute("tabindex", 0);
       link.setAttribute("role", "link");
-      link.addEventListener("click", () => show(one.item_id));
-      link.addEventListener("keydown", (event) => event.key === "Enter" && show(one.item_id));
+      link.addEventListener("click", () => show(node.item_id));
+      link.addEventListener("keydown", (event) => event.key === "Enter" && show(node.item_id));
     }
     return link;
   });
   $("ego").replaceChildren(...lines, ...nodes);
 }
 
-// Beginning
+// Start
 
 call("v1/version").then((served) => {
-  for (const [stage, there] of Object.entries(served.stages)) $(`${stage}-field`).hidden = !there;
-  $("stages").hidden = !Object.values(served.stages).some((there) => there);
+  for (const [stage, available] of Object.entries(served.stages)) $(`${stage}-field`).hidden = !available;
+  $("stages").hidden = !Object.values(served.stages).some((available) => available);
   $("query-field").hidden = !served.stages.prerank;
   const when = new Date(served.as_of).toISOString().slice(0, 16).replace("T", " ");
-  const ads = served.ads === null ? "every item is advertised" : `${served.ads_in_flight.toLocaleString()} ads in flight`;
+  const ads = served.ads === null ? "every item is advertised" : `${served.ads_in_flight.toLocaleString()} active ads`;
   $("version").textContent = `${served.items.toLocaleString()} items, ${ads}; version ${served.version}, as of ${when} UTC`;
 }).catch((error) => { message.textContent = error.message; });
 

@@ -199,8 +199,8 @@ def test_operations_see_version_health_and_metrics(client, world, retriever) -> 
 
 
 def test_a_request_keeps_its_id_or_gets_one(client) -> None:
-    given = client.get("/healthz", headers={"X-Request-ID": "page-17"})
-    assert given.headers["x-request-id"] == "page-17"
+    response = client.get("/healthz", headers={"X-Request-ID": "page-17"})
+    assert response.headers["x-request-id"] == "page-17"
     made = [client.get("/healthz", headers=more).headers["x-request-id"] for more in ({}, {"X-Request-ID": "a b"})]
     assert all(re.fullmatch("[0-9a-f]{16}", ident) for ident in made)
     assert made[0] != made[1]
@@ -270,9 +270,9 @@ def test_a_default_beyond_the_limit_is_refused() -> None:
 
 def test_a_fallback_is_the_most_popular_of_any_scope(world, catalogue, edges) -> None:
     ads = Ads.from_table(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
-    found = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
-    scope = found.scope(RetrievalRequest([], 1, country="DE"))
+    retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
+    scope = retriever.scope(RetrievalRequest([], 1, country="DE"))
     want = scope.rows[np.argsort(-catalogue.popularity[scope.rows], kind="stable")]
     for n in (1, 7, len(want), 1000):
-        assert found.popular(scope, n).tolist() == want[:n].tolist()
-    assert found.popular(scope).tolist() == want.tolist()
+        assert retriever.popular(scope, n).tolist() == want[:n].tolist()
+    assert retriever.popular(scope).tolist() == want.tolist()

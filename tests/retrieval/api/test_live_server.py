@@ -53,9 +53,9 @@ def test_a_campaign_an_end_and_a_new_ad(shop, world) -> None:
             {"ad_id": "joins", "item_id": free, "campaign_id": "c1", "version": 1, "bid": 9.0},
             {"ad_id": "stranger", "item_id": "nobody", "campaign_id": "c9", "version": 1},
         ]
-        found = client.post("/v1/changes", json={"changes": batch}, headers=WRITE)
-        assert outcomes(found) == ["applied", "applied", "applied", "waiting"]
-        assert "'nobody' is not in the catalogue" in found.json()["changes"][3]["why"]
+        response = client.post("/v1/changes", json={"changes": batch}, headers=WRITE)
+        assert outcomes(response) == ["applied", "applied", "applied", "waiting"]
+        assert "'nobody' is not in the catalogue" in response.json()["changes"][3]["why"]
         after = shown(client)
         assert after[free] == "brand/new", "its rival joined a campaign that is exhausted"
         rows = [
@@ -64,8 +64,8 @@ def test_a_campaign_an_end_and_a_new_ad(shop, world) -> None:
         winners = world.slow_winners(rows, set(shop.catalogue.item_ids), world.AS_OF, None)
         assert after == {item: ad["ad_id"] for item, ad in winners.items()} | {free: "brand/new"} != before
         assert free not in shown(client, at=(world.AS_OF + timedelta(minutes=10)).isoformat())
-        asked = client.post("/v1/retrieve", json={"items": [shop.catalogue.item_ids[0]], "k": 100}).json()["results"]
-        assert {(r["item_id"], r["ad_id"]) for r in asked} >= {(free, "brand/new")}, "embedded, not only popular"
+        results = client.post("/v1/retrieve", json={"items": [shop.catalogue.item_ids[0]], "k": 100}).json()["results"]
+        assert {(r["item_id"], r["ad_id"]) for r in results} >= {(free, "brand/new")}, "embedded, not only popular"
         move = {"version": 2, "ends_at": (world.AS_OF + timedelta(hours=2)).isoformat()}
         assert outcomes(client.patch("/v1/ads/brand%2Fnew", json=move, headers=WRITE)) == ["applied"]
         assert shown(client, at=soon)[free] == "brand/new"
@@ -102,7 +102,7 @@ def test_a_log_that_cannot_be_written_changes_nothing(shop, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "said"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/changes", {"changes": []}, 422, "changes"),
         ("POST", "/v1/changes", {"changes": [{"ad_id": "a", "version": 1}]}, 422, "changes nothing"),
@@ -113,20 +113,20 @@ def test_a_log_that_cannot_be_written_changes_nothing(shop, tmp_path: Path) -> N
         ("PATCH", "/v1/campaigns/c", {"version": 1, "bid": 1.0}, 422, "bid"),
     ],
 )
-def test_a_wrong_change_names_its_field(shop, method, path, body, status, said) -> None:
+def test_a_wrong_change_names_its_field(shop, method, path, body, status, message) -> None:
     with shop.serving() as client:
-        found = client.request(method, path, json=body, headers=WRITE)
-        assert found.status_code == status
-        assert said in found.json()["detail"]
+        response = client.request(method, path, json=body, headers=WRITE)
+        assert response.status_code == status
+        assert message in response.json()["detail"]
         assert client.get("/v1/version").json()["changes_sequence"] == 0
 
 
 def test_without_an_ads_table_there_is_nothing_to_change(shop) -> None:
     shop.versions["v1"] = shop.version("v1", None)
     with shop.serving() as client:
-        found = client.patch("/v1/ads/a", json={"version": 1, "status": "paused"}, headers=WRITE)
-        assert found.status_code == 422
-        assert "no ads table" in found.json()["detail"]
+        response = client.patch("/v1/ads/a", json={"version": 1, "status": "paused"}, headers=WRITE)
+        assert response.status_code == 422
+        assert "no ads table" in response.json()["detail"]
 
 
 def test_tokens(shop) -> None:
@@ -220,5 +220,5 @@ def test_changes_of_many_come_in_one_order_everywhere(shop) -> None:
             sender.join()
         last = max(log.after(0), key=lambda entry: entry.change.version).change
         assert isinstance(last, Change)
-        wanted = last.status == "active"
-        until(lambda: (shown(one).get(item) == ad) == (shown(other).get(item) == ad) == wanted)
+        shown_at_last = last.status == "active"
+        until(lambda: (shown(one).get(item) == ad) == (shown(other).get(item) == ad) == shown_at_last)

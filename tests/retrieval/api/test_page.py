@@ -33,8 +33,8 @@ def url(world: SimpleNamespace) -> Iterator[str]:
     retriever = Retriever(catalogue, world.small_edges(catalogue), ads, None, as_of=world.AS_OF)
     snapshot = Snapshot("v1", world.AS_OF, retriever)
     app = create_app(lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of)
-    with world.serving(app) as found:
-        yield found
+    with world.serving(app) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def with_stages(world: SimpleNamespace) -> Iterator[str]:
     catalogue = world.small_catalogue()
     parts = {"as_of": world.AS_OF, "reranker": world.pre_ranker()}
     snapshot = Snapshot("v1", world.AS_OF, Retriever(catalogue, world.small_edges(catalogue), None, None, **parts))
-    with world.serving(create_app(lambda: snapshot, lambda: "v1")) as found:
-        yield found
+    with world.serving(create_app(lambda: snapshot, lambda: "v1")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,9 @@ def test_a_card_and_a_node_lead_on(page: Any, url: str) -> None:
     page.goto(f"{url}/?item=item00001")
     page.wait_for_selector(".card")
     title = page.locator(".card h3 button").first
-    wanted = title.inner_text()
+    chosen_title = title.inner_text()
     title.click()
-    page.locator("#viewed strong", has_text=wanted).wait_for()
+    page.locator("#viewed strong", has_text=chosen_title).wait_for()
     page.locator("#viewed:focus").wait_for()
     assert page.locator("#ego a.centre").get_attribute("tabindex") is None, "it leads nowhere"
     node = page.locator("#ego a").nth(1)
@@ -147,7 +147,7 @@ def test_a_card_and_a_node_lead_on(page: Any, url: str) -> None:
     page.locator("#viewed strong", has_text=label.split(",")[0]).wait_for()
 
 
-def test_an_unknown_item_and_no_eligible_ad_are_said(page: Any, url: str) -> None:
+def test_the_page_says_that_an_item_is_unknown_or_that_no_ad_is_eligible(page: Any, url: str) -> None:
     page.goto(f"{url}/?item=ghost")
     page.locator("#message", has_text="does not know").wait_for()
     assert page.locator(".reason.fallback").count() > 0
@@ -159,16 +159,16 @@ def test_an_unknown_item_and_no_eligible_ad_are_said(page: Any, url: str) -> Non
 def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(browser: Any, url: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(f"{url}/?item=item00001")
     page.wait_for_selector(".card")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert all(one.startswith((url, "data:")) for one in asked)
+    assert all(one.startswith((url, "data:")) for one in requested)
     context.close()
 
 
-def test_stages_are_told_and_switched(page: Any, with_stages: str, url: str) -> None:
+def test_stages_are_shown_and_can_be_switched_off(page: Any, with_stages: str, url: str) -> None:
     page.goto(f"{url}/?item=item00001")
     page.wait_for_selector(".card")
     assert page.locator("#stages").is_hidden(), "a version without stages has none to switch"
@@ -176,15 +176,15 @@ def test_stages_are_told_and_switched(page: Any, with_stages: str, url: str) -> 
     page.wait_for_selector(".card")
 
     def shown() -> list[str]:
-        found: list[str] = page.locator(".card h3").all_inner_texts()
-        return found
+        titles: list[str] = page.locator(".card h3").all_inner_texts()
+        return titles
 
     before = shown()
     assert page.locator("#session-field").is_hidden()
     page.locator(".card summary").first.click()
-    told = page.locator(".card dl").first.inner_text()
-    assert "pre-ranker" in told
-    assert "item → category" in told
+    details = page.locator(".card dl").first.inner_text()
+    assert "pre-ranker" in details
+    assert "item → category" in details
     page.locator("#prerank").focus()
     page.keyboard.press("Space")
     page.click("button:has-text('Show ads')")

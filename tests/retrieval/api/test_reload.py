@@ -114,19 +114,19 @@ def test_a_version_is_warmed_for_the_countries_of_the_most_ads(world, catalogue,
     ]
     ads = Ads.from_table(world.ads_table(rows), catalogue.row_of)
     retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
-    found: dict[str | None, int] = {}
+    largest: dict[str | None, int] = {}
     retrieve = Retriever.retrieve
 
     def recorded(self: Retriever, request: RetrievalRequest) -> Response:
         response = retrieve(self, request)
-        found[request.country] = max(found.get(request.country, 0), len(response.results))
+        largest[request.country] = max(largest.get(request.country, 0), len(response.results))
         return response
 
     monkeypatch.setattr(Retriever, "retrieve", recorded)
     warm(retriever, world.AS_OF)
-    assert found.pop(None) == 1, "of the whole catalogue; no ad is for everywhere"
-    assert sorted(found) == [f"c{n}" for n in range(8)]
-    assert all(found.values())
+    assert largest.pop(None) == 1, "of the whole catalogue; no ad is for everywhere"
+    assert sorted(largest) == [f"c{n}" for n in range(8)]
+    assert all(largest.values())
 
 
 def test_a_log_of_changes_that_cannot_be_read_keeps_what_is_served(shop) -> None:

@@ -1,4 +1,4 @@
-"""A table of queries gives what single requests give."""
+"""A table of queries gets the same answers as single requests."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -82,9 +82,9 @@ def test_every_query_is_answered_as_alone(
 def test_at_and_country_are_optional_and_k_may_exceed_the_catalogue(world, catalogue, edges) -> None:
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF)
     table = pa.table({"query_id": ["q"], "item_ids": [["item00001"]]})
-    (found,) = retrieve_tables(retriever, table, 1000)
-    assert found["rank"].to_pylist() == list(range(1, 60))
-    scores = found["score"].to_pylist()
+    (answer,) = retrieve_tables(retriever, table, 1000)
+    assert answer["rank"].to_pylist() == list(range(1, 60))
+    scores = answer["score"].to_pylist()
     assert scores == sorted(scores, reverse=True)
     (none,) = retrieve_tables(retriever, table.slice(0, 0), 5)
     assert none.num_rows == 0
@@ -99,7 +99,7 @@ def test_k_and_queries_are_refused_before_any_is_answered(world, catalogue, edge
 
 
 class OddEncoder:
-    """A session encoder that turns what it is given upside down."""
+    """A session encoder that reverses the query vector."""
 
     length = 5
 
@@ -114,9 +114,9 @@ def test_one_item_asks_by_its_own_vector_whatever_is_asked_beside_it(world, cata
     encoder = OddEncoder(catalogue)
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, session_encoder=encoder)
     lists = [["item00001"], ["item00001", "item00002"], ["item00003"]]
-    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["a", "b", "c"], "item_ids": lists}), 5)
+    (answer,) = retrieve_tables(retriever, pa.table({"query_id": ["a", "b", "c"], "item_ids": lists}), 5)
     want = [item for items in lists for item in retriever.retrieve(RetrievalRequest(items, 5)).items]
-    assert found["item_id"].to_pylist() == want
+    assert answer["item_id"].to_pylist() == want
     assert (
         want[:5]
         == Retriever(catalogue, edges, None, None, as_of=world.AS_OF).retrieve(RetrievalRequest(lists[0], 5)).items
@@ -133,9 +133,9 @@ def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
     monkeypatch.setattr(retriever.planner, "search_many", None)  # would gather 54 rows for every query
     table = pa.table({"query_id": ["a"], "item_ids": [["item00001"]]})
-    (found,) = retrieve_tables(retriever, table, 5, all_items=True)
+    (answer,) = retrieve_tables(retriever, table, 5, all_items=True)
     alone = retriever.retrieve(RetrievalRequest(["item00001"], 5, all_items=True))
-    assert found["item_id"].to_pylist() == alone.items
+    assert answer["item_id"].to_pylist() == alone.items
     assert alone.plan == "exact", "most rows would have to be fetched beside the index"
 
 
@@ -144,5 +144,5 @@ def test_times_beyond_the_calendar_are_answered(world, catalogue, edges) -> None
     config = RetrievalConfig(batch_exact_below=0)
     retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF, config=config)
     late = pa.array([300_000_000_000_000_000], pa.int64()).cast(pa.timestamp("us", "UTC"))
-    (found,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [["item00001"]], "at": late}), 5)
-    assert len(found)
+    (answer,) = retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [["item00001"]], "at": late}), 5)
+    assert len(answer)

@@ -1,4 +1,4 @@
-"""Why an ad is shown or is not: every reason agrees with what a request really returns."""
+"""Why an ad is shown or not: every reason agrees with what a request actually returns."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def retriever(world, catalogue, edges, rows) -> Retriever:
     )
 
 
-def asked(world: SimpleNamespace, *items: str, k: int = 5, **more: object) -> RetrievalRequest:
+def request_for(world: SimpleNamespace, *items: str, k: int = 5, **more: object) -> RetrievalRequest:
     return RetrievalRequest(items, k, at=world.AS_OF, **more)
 
 
@@ -56,7 +56,7 @@ def test_an_item_is_shown_or_there_is_a_reason(
     world, catalogue, retriever, view, row, k, country, filters, min_score
 ) -> None:
     item = catalogue.item_ids[row]
-    conditions = asked(
+    conditions = request_for(
         world,
         catalogue.item_ids[view],
         k=k,
@@ -66,23 +66,23 @@ def test_an_item_is_shown_or_there_is_a_reason(
         min_score=min_score,
     )
     shown = [line["item_id"] for line in explain.results(retriever, conditions)["results"]]
-    found = explain.missing(retriever, conditions, item)
-    assert found.shown == (item in shown)
-    assert found.shown != bool(found.why)
-    if found.shown:
-        assert shown[found.rank - 1] == item
-    elif found.rank is not None:
-        everything = asked(
+    verdict = explain.missing(retriever, conditions, item)
+    assert verdict.shown == (item in shown)
+    assert verdict.shown != bool(verdict.why)
+    if verdict.shown:
+        assert shown[verdict.rank - 1] == item
+    elif verdict.rank is not None:
+        everything = request_for(
             world, catalogue.item_ids[view], k=N, country=country, filters=filters, exclude=conditions.exclude
         )
         order = [line["item_id"] for line in explain.results(retriever, everything)["results"]]
-        if "fill max_per_" in found.why[0]:
+        if "fill max_per_" in verdict.why[0]:
             assert item not in order, "however many were asked for"
-        elif min_score is None or found.score >= min_score:
-            assert found.rank > k
-            assert order[found.rank - 1] == item
+        elif min_score is None or verdict.score >= min_score:
+            assert verdict.rank > k
+            assert order[verdict.rank - 1] == item
         elif filters.max_per_advertiser is None:
-            assert order[found.rank - 1] == item
+            assert order[verdict.rank - 1] == item
 
 
 def test_each_rule_is_named(world, catalogue, edges) -> None:
@@ -103,8 +103,8 @@ def test_each_rule_is_named(world, catalogue, edges) -> None:
     )
 
     def why(expected: str, **more: object) -> str:
-        found = explain.missing(retriever, asked(world, "item00009", k=60, **more), expected)
-        return "; ".join(found.why)
+        verdict = explain.missing(retriever, request_for(world, "item00009", k=60, **more), expected)
+        return "; ".join(verdict.why)
 
     assert why("paused") == "ad paused: its status is 'paused'" == why("item00001")
     assert why("late") == f"ad late: it starts at {late.isoformat()}"
@@ -124,14 +124,14 @@ def test_each_rule_is_named(world, catalogue, edges) -> None:
         == f"its category {category!r} is not 'Nowhere' nor below it"
     )
     assert why("item00005", filters=Filters(price_max=1.0)) == "its price 5.0 is not between any and 1.0"
-    viewing = explain.missing(retriever, asked(world, "item00005"), "dear")
+    viewing = explain.missing(retriever, request_for(world, "item00005"), "dear")
     assert viewing.why == ["it is the item being viewed"]
 
 
 def test_the_parts_of_a_score_add_up_and_the_edges_are_the_graphs(world, catalogue, retriever) -> None:
     views = ["item00004", "item00009"]
     edges = world.edge_rows(N)
-    for line in explain.results(retriever, asked(world, *views, k=60))["results"]:
+    for line in explain.results(retriever, request_for(world, *views, k=60))["results"]:
         assert sum(line["parts"].values()) == pytest.approx(line["score"], abs=1e-6)
         target = catalogue.row_of[line["item_id"]]
         between = sorted((f"item{a:05d}", kind) for a, b, kind in edges if b == target and a in (4, 9))
@@ -150,20 +150,20 @@ def test_completion_finds_ids_first_and_then_titles_by_how_often_they_are_viewed
     object.__setattr__(catalogue, "attributes", catalogue.attributes.append_column("title", pa.array(titles)))
     retriever = Retriever(catalogue, world.small_edges(catalogue), None, None, as_of=world.AS_OF)
     assert [one["item_id"] for one in completions(retriever, "item0000", 3)] == [f"item{n:05d}" for n in range(3)]
-    found = completions(retriever, "chair blue", 9)
-    assert [one["title"] for one in found] == ["Blue Chair"] * 5
-    events = [one["events"] for one in found]
+    matches = completions(retriever, "chair blue", 9)
+    assert [one["title"] for one in matches] == ["Blue Chair"] * 5
+    events = [one["events"] for one in matches]
     assert events == sorted(events, reverse=True)
     assert completions(retriever, "zebra") == []
 
 
 def test_the_ego_graph_holds_the_strongest_neighbours_and_the_edges_among_them(world, catalogue, retriever) -> None:
-    found = ego_graph(retriever, 7, 4)
-    nodes = [catalogue.row_of[node["item_id"]] for node in found["nodes"]]
+    graph = ego_graph(retriever, 7, 4)
+    nodes = [catalogue.row_of[node["item_id"]] for node in graph["nodes"]]
     out = {b for a, b, _ in world.edge_rows(N) if a == 7}
     assert nodes[0] == 7
     assert set(nodes[1:]) <= out
     assert len(nodes) == 5
     among = {(nodes.index(a), nodes.index(b), kind) for a, b, kind in world.edge_rows(N) if a in nodes and b in nodes}
-    assert {(edge["from"], edge["to"], edge["type"]) for edge in found["edges"]} == among
-    assert np.all([edge["weight"] > 0 for edge in found["edges"]])
+    assert {(edge["from"], edge["to"], edge["type"]) for edge in graph["edges"]} == among
+    assert np.all([edge["weight"] > 0 for edge in graph["edges"]])

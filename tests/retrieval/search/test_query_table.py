@@ -1,4 +1,4 @@
-"""What a table of queries may look like, and what is said of one that does not."""
+"""The contract of a table of queries, and the errors about tables that break it."""
 
 from datetime import UTC, datetime
 
@@ -64,11 +64,11 @@ def test_dates_and_missing_times_are_times_too() -> None:
 
 
 def test_integer_and_dictionary_ids_are_taken_and_what_is_left_out_is_null() -> None:
-    found = conform_queries(
+    conformed = conform_queries(
         table(query_id=[1, 2], item_ids=[[3], None], country=pa.array(["DE", None]).dictionary_encode())
     )
-    assert found.schema == QUERIES
-    assert found.to_pylist() == [
+    assert conformed.schema == QUERIES
+    assert conformed.to_pylist() == [
         {"query_id": "1", "item_ids": ["3"], "at": None, "country": "DE", "query": None},
         {"query_id": "2", "item_ids": None, "at": None, "country": None, "query": None},
     ]

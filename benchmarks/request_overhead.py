@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from filters import AS_OF, generated
+from filters import AS_OF, generate_catalogue
 from load import K, ads, edges
 
 from retrieval.api.app import Snapshot, create_app
@@ -34,7 +34,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--requests", type=int, default=3000, help="per round and variant")
     chosen = options.parse_args()
-    catalogue = generated(ROWS, DIM, clusters=20)
+    catalogue = generate_catalogue(ROWS, DIM, clusters=20)
     table = Ads.from_table(ads(catalogue), catalogue.row_of)
     retriever = Retriever(catalogue, edges(ROWS), table, None, as_of=AS_OF)
     costs = asyncio.run(measure(retriever, chosen.requests))

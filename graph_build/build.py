@@ -27,8 +27,9 @@ from graph_build.edges.nodes import node_table
 from graph_build.edges.strong_click import weigh_clicks
 from graph_build.errors import GraphInputError
 from graph_build.graphs import GRAPHS, AsOf
-from graph_build.ingest import checked_tables, reader
-from graph_build.ingest.contract import Source, Table, mixed_ids
+from graph_build.ingest import checked_tables, spark_reader
+from graph_build.ingest.contract import Table
+from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.warnings import doubts
 from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph
@@ -232,7 +233,9 @@ class GraphBuild:
             "items": [inputs.items] if inputs.items else [],
             "ads": [inputs.ads] if inputs.ads else [],
         }
-        sources = {table: reader.sources(self.spark, table, files, config.input) for table, files in paths.items()}
+        sources = {
+            table: spark_reader.sources(self.spark, table, files, config.input) for table, files in paths.items()
+        }
         for table, of_table in sources.items():
             self.doubts += mixed_ids(table, of_table, config.input)
         events = items = None

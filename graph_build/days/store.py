@@ -24,8 +24,9 @@ from graph_build.edges.caps import CutGroup, most_cut_in_days
 from graph_build.edges.co_search import count_cut_items, daily_searches, search_pairs, searched_items
 from graph_build.edges.strong_click import daily_clicks
 from graph_build.errors import GraphInputError
-from graph_build.ingest import checked_tables, events, reader
-from graph_build.ingest.contract import mixed_ids
+from graph_build.ingest import checked_tables, spark_reader
+from graph_build.ingest.contract import TYPES
+from graph_build.ingest.files import mixed_ids
 from graph_build.sessions.rows import session_rows
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 from graph_build.spark.storage import join, read_text, remove_folder, write_text
@@ -193,11 +194,11 @@ def ingest(
     """
     content = _read_content(root)
     _check_settings(root, content, config)
-    sources = reader.sources(spark, "events", paths, config.input)
+    sources = spark_reader.sources(spark, "events", paths, config.input)
     for doubt in mixed_ids("events", sources, config.input):
         log.warning(doubt)
     checked = checked_tables.checked_events(spark, sources, config, None, days)
-    n_events = sum(checked.by_type.get(kind, 0) for kind in events.TYPES[1:])
+    n_events = sum(checked.by_type.get(kind, 0) for kind in TYPES[1:])
     with _new_folder(root) as folder:
         rows = session_rows(checked.usable, config, n_events)
         rows = _write_and_read(rows, root, f"{folder}/all", SESSION_ROW_IN_SPARK)

@@ -1,4 +1,4 @@
-"""From the raw event log to checked events: refused rows named, ids hashed, a row an event still."""
+"""Checks events in Spark: each row gets the reason for which it is refused, if any, and hashes in place of its ids."""
 
 import datetime as dt
 from typing import TYPE_CHECKING
@@ -6,61 +6,46 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from graph_build.config import EventsInput, EventType
-from graph_build.ingest.reader import PLACE
+from graph_build.ingest.contract import PLACE, TYPES
+from graph_build.ingest.rules import event_faults, type_names
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-ITEM_TYPES = ("view", "click", "add_to_cart", "purchase")
-TYPES = ("impression", *ITEM_TYPES, "search")
-AFTER_DATE = "after_date"
-OTHER_DAY = "other_day"
-
 
 def event_type(types: dict[str, EventType]) -> "Column":
-    """The contract's event type, in lower case, of the log's own; `types` maps those that have another name."""
-    own = F.lower(F.col("event_type"))
-    named: Column = own
-    for name, kind in types.items():
-        named = F.when(own == name.lower(), kind).otherwise(named)
-    return named
+    """Return the contract's event type, null where it has none; `types` maps the log's own names, in any case."""
+    names = F.create_map(*(F.lit(text) for pair in type_names(types).items() for text in pair))
+    return names[F.lower(F.col("event_type"))]
 
 
 def reason(
     date: dt.date | None, types: dict[str, EventType], now: dt.datetime, days: list[dt.date] | None = None
 ) -> "Column":
-    """Why an event is refused (null: it is not). The first that applies is given.
+    """Return why an event is refused, null where it is not.
 
     Args:
         date: the last day that is used.
+        types: the log's own names of event types.
+        now: the time beyond which events are of the future; see `rules.event_faults`.
         days: the only days that are used.
-        now: nothing happens more than a day after it; one wrong clock would make all else old.
     """
-    kind = event_type(types)
-    late: Column = F.lit(False)
-    if date is not None:
-        late = F.col("timestamp") >= F.lit(dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), dt.UTC))
-    other: Column = F.lit(False)
-    if days is not None:
-        other = ~F.to_date("timestamp").isin(days)
-    return (
-        F.when(F.col("session_id").isNull(), "session_missing")
-        .when(F.col("timestamp").isNull(), "time_invalid")
-        .when(kind.isNull() | ~kind.isin(*TYPES), "type_unknown")
-        .when((kind == "search") & F.col("query").isNull(), "query_missing")
-        .when((kind != "search") & F.col("item_id").isNull(), "item_missing")
-        .when(late, AFTER_DATE)
-        .when(other, OTHER_DAY)
-        .when(F.col("timestamp") > F.lit(now + dt.timedelta(days=1)), "time_in_future")
-    )
+    computed = {
+        "event_type": event_type(types),
+        "time": F.unix_micros("timestamp"),
+        "day": F.unix_date(F.to_date("timestamp")),
+    }
+    faults = event_faults(lambda name: computed.get(name, F.col(name)), lambda column: column.isNull(), now, date, days)
+    return F.coalesce(*(F.when(condition, F.lit(name)) for name, condition in faults.items()))
 
 
 def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "DataFrame":
-    """Events under the names that the rest uses; a row with a `reason` is refused, one with `left_out` unused.
+    """Return events under the names that the rest uses; one with a `reason` is refused, one with `left_out` unused.
 
     Args:
-        rows: `read` of events, with `reason` and `raw`.
+        rows: what `spark_reader.read` returned for events, with `reason` and `raw`.
         columns: the contract columns that the input has.
+        config: the `[input.events]` section.
     """
     kind = event_type(config.types)
     day = F.unix_date(F.to_date("timestamp"))
@@ -93,7 +78,7 @@ def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "Data
 
 
 def usable(rows: "DataFrame") -> "DataFrame":
-    """The checked events that the graph is built from."""
+    """Return the checked events that the graph is built from."""
     return rows.where("reason is null and not left_out and event_type != 'impression'")
 
 
@@ -102,7 +87,5 @@ def _hashed(text: "Column") -> "Column":
 
 
 def _number(kind: "Column") -> "Column":
-    number: Column = F.lit(None)
-    for place, name in enumerate(TYPES[1:]):
-        number = F.when(kind == name, place).otherwise(number)
-    return number.cast("tinyint")
+    numbers = F.create_map(*(literal for rank, name in enumerate(TYPES[1:]) for literal in (F.lit(name), F.lit(rank))))
+    return numbers[kind].cast("tinyint")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from graph_build.ingest.contract import column_kinds
-from graph_build.ingest.reader import PLACE, feature
+from graph_build.ingest.contract import PLACE, column_kinds
+from graph_build.ingest.spark_reader import feature
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs.pipeline.test_events import stream_table
+from jobs.pipeline.query_files import stream_table
 from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.atomic_files import check_output
 

@@ -174,7 +174,7 @@ def _local_files(folder: Path) -> Iterator[str]:
     for where, folders, names in os.walk(folder, followlinks=True):
         above = [Path(where).resolve(), *Path(where).resolve().parents]
         folders[:] = [name for name in folders if (Path(where) / name).resolve() not in above]
-        yield from (str(Path(where) / name) for name in names)
+        yield from (str(Path(where) / name) for name in names if (Path(where) / name).is_file())
 
 
 def _input_file(fs: Any, path: str, name: str) -> InputFile:

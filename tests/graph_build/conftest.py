@@ -71,13 +71,15 @@ def table(path: Path | str) -> list[dict[str, Any]]:
 @pytest.fixture
 def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
     """Rows or a path → the checked events: the first step of a build."""
-    from graph_build.ingest import checked_tables, reader
+    from graph_build.ingest import checked_tables, spark_reader
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None, date: dt.date | None = None) -> Any:
         config = config or GraphConfig()
         n = len(list(tmp_path.iterdir()))
         path = rows if isinstance(rows, str) else write_events(tmp_path / f"events-{n}.parquet", rows)
-        return checked_tables.checked_events(spark, reader.sources(spark, "events", [path], config.input), config, date)
+        return checked_tables.checked_events(
+            spark, spark_reader.sources(spark, "events", [path], config.input), config, date
+        )
 
     return run
 

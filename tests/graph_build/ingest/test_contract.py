@@ -1,6 +1,6 @@
 """What is refused before Spark starts any work, with which words."""
 
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from graph_build.__main__ import main
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
-from graph_build.ingest.contract import local_sources
+from graph_build.ingest.files import local_sources
+from graph_build.ingest.spark_reader import check_paths
 from tests.graph_build.conftest import GOOD, at, config, parquet, write_events
 
 
@@ -93,16 +94,17 @@ def test_a_wrong_type_names_file_column_found_and_expected(
         assert "timestamp_unit" in message
 
 
-def test_headers_and_paths_that_spark_cannot_read_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("session_id,timestamp,event_type,item_id,note,note\n")
     assert "twice.csv: the header of events names 'note' twice" in complaint("events", str(path))
-    odd = tmp_path / "logs[eu]" / "e.csv"
-    odd.parent.mkdir()
-    shutil.copy(path, odd)
-    assert "Spark cannot read a path with [ ] in it" in complaint("events", str(odd.parent))
-    shutil.copy(path, tmp_path / "10:00.csv")
-    assert "Spark cannot read a path with : in it" in complaint("events", str(tmp_path / "10:00.csv"))
+
+
+@pytest.mark.parametrize(("name", "odd"), [("logs[eu]/e.parquet", "[ ]"), ("10:00.parquet", ":"), ("a*.parquet", "*")])
+def test_paths_that_spark_takes_for_patterns_are_refused_by_name(tmp_path: Path, name: str, odd: str) -> None:
+    (source,) = local_sources("events", [write_events(tmp_path / name, GOOD)], config().input)
+    with pytest.raises(GraphInputError, match=re.escape(f"Spark cannot read a path with {odd} in it")):
+        check_paths(source)
 
 
 def test_linked_folders_are_read_and_rings_are_not(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
-from graph_build.ingest import reader
+from graph_build.ingest import spark_reader
 from graph_build.sessions.rows import count_events
 from tests.graph_build.conftest import GOOD, at, config, event, events_of, parquet, table, write_events
 
@@ -193,9 +193,9 @@ def test_csv_gives_what_parquet_gives(spark: Any, checked: Callable[..., Any], t
 
 def settled(spark: Any, name: Any, path: str, settings: GraphConfig, known: list[str] | None = None) -> Any:
     """The checked items or ads of one file."""
-    from graph_build.ingest import checked_tables, reader
+    from graph_build.ingest import checked_tables, spark_reader
 
-    sources = reader.sources(spark, name, [path], settings.input)
+    sources = spark_reader.sources(spark, name, [path], settings.input)
     if name == "items":
         return checked_tables.checked_items(spark, sources, settings)
     items = spark.createDataFrame([(item,) for item in known], "item_id string") if known else None
@@ -276,7 +276,7 @@ def test_names_that_differ_in_case_are_two_columns_in_csv_too(spark: Any, tmp_pa
 
 def test_a_missing_time_that_was_made_an_integer_is_none(spark: Any) -> None:
     frame = spark.createDataFrame([(-(2**63),), (1_700_000_000,)], "t bigint")
-    rows = frame.select(reader._time(F.col("t"), pa.int64(), "s", text=False).alias("t")).collect()
+    rows = frame.select(spark_reader._time(F.col("t"), pa.int64(), "s").alias("t")).collect()
     assert [row["t"] is None for row in rows] == [True, False]
 
 

@@ -156,3 +156,22 @@ def test_a_version_is_named_by_utc_time_and_fingerprint() -> None:
     assert version_name(at.astimezone(UTC), "1f0c2a9bff") == "20140928T235959-1f0c2a9b"
     with pytest.raises(ValueError, match="time zone"):
         version_name(datetime(2014, 9, 29), "1f0c2a9b")
+
+
+def test_a_folder_is_walked_as_the_graph_build_walks_it(tmp_path: Path) -> None:
+    """The workspace may know no room, so that the walk is written twice; the checksums must be of what is read."""
+    from graph_build.ingest.files import files_of
+
+    log, elsewhere = tmp_path / "log", tmp_path / "elsewhere"
+    names = ["b/2.csv", "a/1.parquet", "a b.csv", "_hidden/3.csv", "a/.4.csv", "c/_5.csv", "ä.csv"]
+    for file in [*(log / name for name in names), elsewhere / "deep" / "6.csv"]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.name)
+    (log / "linked").symlink_to(elsewhere)
+    (log / "ring").symlink_to(log)
+    (log / "link.csv").symlink_to(elsewhere / "deep" / "6.csv")
+    (log / "nowhere.csv").symlink_to(tmp_path / "nowhere")
+    walked = [file.relative_to(log).as_posix() for file in files_of("events", log)]
+    described = [file.name for file in describe_inputs({"events": [str(log)]})["events"]]
+    assert sorted(described) == sorted(walked)
+    assert set(walked) == {"a b.csv", "a/1.parquet", "b/2.csv", "linked/deep/6.csv", "link.csv", "ä.csv"}

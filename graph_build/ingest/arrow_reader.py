@@ -1,0 +1,227 @@
+"""Reads and checks events with pyarrow alone, by the contract that the Spark reader follows.
+
+`lightsage evaluate` reads test events with it: they fit in memory, and its host may have no Spark. One table of cases
+pins both readers to each other.
+"""
+
+import csv
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pc_csv
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from graph_build.config import EventType, InputConfig
+from graph_build.errors import GraphInputError
+from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
+from graph_build.ingest.contract import PLACE, TYPES, column_kinds, mapped
+from graph_build.ingest.files import Source, local_sources, open_csv
+from graph_build.ingest.rules import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
+
+# A session's key holds its number, and in the last bits its day: those of the years 0 to 9999 fit.
+_DAY_BITS, _DAY_SHIFT = 23, 1 << 22
+
+
+@dataclass(frozen=True)
+class ArrowEvents:
+    """Checked events.
+
+    Args:
+        rows: usable events in the order of the files: every column of the contract (null where the log has none) and
+            the place of the row (`file`, `block`, `row`).
+        read: all rows.
+        left_out: events of our own ads that the configuration leaves out.
+        refused: refused rows by reason.
+        example: the commonest reason and one row that it refused; empty where none is refused.
+    """
+
+    rows: pa.Table
+    read: int
+    left_out: int
+    refused: dict[str, int]
+    example: str
+
+
+def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None = None) -> ArrowEvents:
+    """Read local events.
+
+    Args:
+        paths: files or folders of parquet or CSV.
+        config: the `[input]` section: names of columns, event types, units of times, and what is accepted.
+        now: events more than a day later are refused; by default the present.
+
+    Raises:
+        GraphInputError: a file does not fit the contract, or more than `max_bad_share` of all rows are bad.
+    """
+    sources = local_sources("events", paths, config)
+    files = sorted(
+        ((source.order << 32) + rank, path, source)
+        for source in sources
+        for path, rank in zip(source.files, source.places, strict=True)
+    )
+    rows = pa.concat_tables([_read_file(source, path, rank, config) for rank, path, source in files])
+    reason = _reasons(rows, now or dt.datetime.now(dt.UTC))
+    counts = reason.drop_null().value_counts().to_pylist()
+    refused = {count["values"]: count["counts"] for count in counts}
+    source_of = {rank: (path, source) for rank, path, source in files}
+
+    def example(name: str) -> str:
+        return _example(rows, reason, name, source_of, config)
+
+    check_bad_share("events", ", ".join(paths[:3]), len(rows), refused, example, config.max_bad_share)
+    good = pc.is_null(reason)
+    left_out = 0
+    if config.events.exclude_ad_events:
+        of_ads = pc.and_(good, pc.is_valid(rows["ad_id"]))
+        left_out = pc.sum(of_ads).as_py() or 0
+        good = pc.and_not(good, of_ads)
+    worst = commonest(refused) if refused else ""
+    return ArrowEvents(rows.filter(good), len(rows), left_out, refused, f"{worst}: {example(worst)}" if worst else "")
+
+
+def loose_events(rows: pa.Table) -> pa.Table:
+    """Return events as the assembly of sessions takes them: ids as numbers that are equal exactly when the ids are.
+
+    The numbers hold for this table alone; the graph's own are hashes. `session` is a number of (session_id, UTC day),
+    see `session_id_rows`.
+
+    Args:
+        rows: `ArrowEvents.rows`, or those of them that are of interest.
+    """
+    rows = rows.filter(pc.not_equal(rows["event_type"], "impression")).combine_chunks()
+    kind = pc.index_in(rows["event_type"], pa.array(TYPES[1:])).cast(pa.int8())
+    item_ids = pc.if_else(pc.equal(rows["event_type"], "search"), None, rows["item_id"])
+    sources = rows["source_item_id"]
+    items = pc.unique(pa.chunked_array([*item_ids.chunks, *sources.chunks], pa.string()))
+    time = chunk(rows["timestamp"]).cast(pa.int64())
+    day = np.floor_divide(time.to_numpy(zero_copy_only=False), 86_400_000_000)
+    country = pc.utf8_upper(rows["country"])
+    columns = {
+        "session": pa.array((_numbers(rows["session_id"]) << _DAY_BITS) + day + _DAY_SHIFT),
+        "day": pa.array(day.astype(np.int32)),
+        "time": time,
+        "type": kind,
+        "user": pa.array(_numbers(pc.coalesce(rows["user_id"], rows["session_id"]))),
+        "item_id": item_ids,
+        "item": pc.index_in(item_ids, items).cast(pa.int64()),
+        "source_id": sources,
+        "source": pc.index_in(sources, items).cast(pa.int64()),
+        "query": rows["query"],
+        "sequence": rows["sequence"],
+        "event": chunk(rows["event_id"]).dictionary_encode().indices.cast(pa.int64()),
+        "asked": pc.is_valid(rows["request_id"]),
+        "country": country,
+        "content": pa.array(_content(rows)),
+        **{name: rows[name] for name in PLACE},
+    }
+    return pa.table({name: chunk(column) for name, column in columns.items()})
+
+
+def session_id_rows(sessions: Any) -> Any:
+    """Return which distinct session_id, in the order of the table, each session of `loose_events` has."""
+    return sessions >> _DAY_BITS
+
+
+def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.Table:
+    """Return a file's rows under the contract's names and types, with their places."""
+    names = mapped("events", config)
+    read = {name for name in names.values() if name in source.types}
+    table = _columns(source, path, sorted(read))
+    columns: dict[str, Any] = {}
+    for name, kind in column_kinds("events").items():
+        if names[name] in read:
+            columns[name] = read_value(table[names[name]], kind, config.events.timestamp_unit)
+        else:
+            columns[name] = pa.nulls(len(table), ARROW_TYPES[kind])
+    columns["event_type"] = _contract_types(columns["event_type"], config.events.types)
+    place = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
+    return pa.table({**columns, **dict(zip(PLACE, map(pa.array, place), strict=True))})
+
+
+def _columns(source: Source, path: str, names: list[str]) -> pa.Table:
+    """Return the named columns of a file as they are; those of CSV are text."""
+    try:
+        if source.format == "parquet":
+            with pq.ParquetFile(path) as file:
+                return file.read(columns=names)
+        return _csv_columns(Path(path), names)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        raise GraphInputError(f"{path}: events cannot be read as {source.format} ({error})") from error
+
+
+def _csv_columns(path: Path, names: list[str]) -> pa.Table:
+    """Return columns of a CSV file as text. A row that is too short ends in nulls; what is too much is cut."""
+    ragged = False
+
+    def note(_: pc_csv.InvalidRow) -> str:
+        nonlocal ragged
+        ragged = True
+        return "skip"
+
+    types = dict.fromkeys(names, pa.string())
+    convert = pc_csv.ConvertOptions(column_types=types, include_columns=names)
+    table = pc_csv.read_csv(path, parse_options=pc_csv.ParseOptions(invalid_row_handler=note), convert_options=convert)
+    if not ragged:
+        return table
+    with open_csv(path) as lines:
+        header, *records = [record for record in csv.reader(lines) if record]
+    places = {name: header.index(name) for name in names}
+    cells = {name: [record[at] if at < len(record) else None for record in records] for name, at in places.items()}
+    return pa.table(cells, schema=pa.schema(types))
+
+
+def _reasons(rows: pa.Table, now: dt.datetime) -> pa.ChunkedArray:
+    """Return why each row is refused, null where it is not."""
+    computed = rows.select(["session_id", "event_type", "query", "item_id"]).append_column(
+        "time", rows["timestamp"].cast(pa.int64())
+    )
+    faults = event_faults(ds.field, lambda column: column.is_null(), now)
+    flags = ds.dataset(computed).to_table(columns=faults).combine_chunks()
+    conditions = pa.StructArray.from_arrays([chunk(flags[name]) for name in faults], list(faults))
+    return pa.chunked_array([pc.case_when(conditions, *(pa.scalar(name) for name in faults))])
+
+
+def _example(
+    rows: pa.Table,
+    reason: pa.ChunkedArray,
+    name: str,
+    source_of: Mapping[int, tuple[str, Source]],
+    config: InputConfig,
+) -> str:
+    """Return one row that was refused for a reason, by its file, number and the value that explains the reason."""
+    first = pc.index(reason, name).as_py()
+    rank, row = rows["file"][first].as_py(), rows["row"][first].as_py()
+    path, source = source_of[rank]
+    column = mapped("events", config)[REASON_COLUMNS[name]]
+    value = _columns(source, path, [column])[column][row].as_py() if column in source.types else None
+    return f"{column} = {value!r} in row {row + 1} of {path}"
+
+
+def _contract_types(names: pa.Array, types: Mapping[str, EventType]) -> pa.Array:
+    known = type_names(types)
+    return pa.array(known.values()).take(pc.index_in(pc.utf8_lower(names), pa.array(known)))
+
+
+def _content(rows: pa.Table) -> Any:
+    """Return numbers that are equal exactly when all that the log says of two events is, but for `event_id`."""
+    content = np.zeros(len(rows), np.int64)
+    for name in column_kinds("events"):
+        if name == "event_id" or rows[name].null_count == len(rows):
+            continue
+        # Both factors are at most the number of rows, so that their product fits.
+        content = content * (len(rows) + 1) + _numbers(rows[name])
+        content = np.unique(content, return_inverse=True)[1].astype(np.int64)
+    return content
+
+
+def _numbers(column: pa.ChunkedArray) -> Any:
+    """Return the number of each distinct value, in the order of the table; one number for null."""
+    values = chunk(column).dictionary_encode(null_encoding="encode")
+    return values.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -1,0 +1,126 @@
+"""Which events are refused, for which reason, and how many of them a job accepts. It knows no engine.
+
+The conditions are built from operators that Spark's columns and Arrow's expressions have in common, so that both
+readers refuse by the same code.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graph_build.config import EventType
+from graph_build.errors import GraphInputError
+from graph_build.ingest.contract import TYPES
+
+AFTER_DATE = "after_date"
+OTHER_DAY = "other_day"
+
+# The column whose value explains each reason.
+REASON_COLUMNS = {
+    "session_missing": "session_id",
+    "time_invalid": "timestamp",
+    "type_unknown": "event_type",
+    "query_missing": "query",
+    "item_missing": "item_id",
+    AFTER_DATE: "timestamp",
+    OTHER_DAY: "timestamp",
+    "time_in_future": "timestamp",
+}
+_ADVICE = {
+    "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers with "
+    "[input.events] timestamp_unit set",
+    "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under [input.events.types]",
+}
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def type_names(types: Mapping[str, EventType]) -> dict[str, EventType]:
+    """Return the contract's event type for every name of one, in lower case; `types` maps the log's own names."""
+    known: dict[str, EventType] = {name: name for name in TYPES}  # type: ignore[misc]
+    return known | {name.lower(): kind for name, kind in types.items()}
+
+
+def event_faults(
+    column: Callable[[str], Any],
+    is_null: Callable[[Any], Any],
+    now: dt.datetime,
+    last_day: dt.date | None = None,
+    days: list[dt.date] | None = None,
+) -> dict[str, Any]:
+    """Return the condition of every reason for which an event is refused; the first that holds is the event's reason.
+
+    Args:
+        column: an event's value by name, as a column or expression of the engine: `session_id`, `item_id` and `query`
+            (null when blank), `event_type` (null when unknown), `time` (microseconds since 1970) and `day` (days since
+            1970).
+        is_null: the engine's test for null.
+        now: an event more than a day later is refused: one wrong clock would make all other events old.
+        last_day: the last UTC day that is used.
+        days: the only UTC days that are used.
+    """
+    search, time = column("event_type") == "search", column("time")
+    faults = {
+        "session_missing": is_null(column("session_id")),
+        # The calendar of Python, and so of everything that follows, begins with the year 1.
+        "time_invalid": is_null(time) | (time < _microseconds(dt.datetime(1, 1, 1, tzinfo=dt.UTC))),
+        "type_unknown": is_null(column("event_type")),
+        "query_missing": search & is_null(column("query")),
+        "item_missing": ~search & is_null(column("item_id")),
+    }
+    if last_day is not None:
+        end = dt.datetime.combine(last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
+        faults[AFTER_DATE] = time >= _microseconds(end)
+    if days is not None:
+        faults[OTHER_DAY] = ~column("day").isin([(day - _EPOCH.date()).days for day in days])
+    return faults | {"time_in_future": time > _microseconds(now + dt.timedelta(days=1))}
+
+
+def check_bad_share(
+    table: str,
+    files: str,
+    total: int,
+    refused: Mapping[str, int],
+    example: Callable[[str], str],
+    max_bad_share: float,
+) -> None:
+    """Stop the job when too many rows of a table are bad.
+
+    Rows of days that were not asked for are no fault of the log: they count neither as bad nor as rows.
+
+    Args:
+        table: which of the three tables.
+        files: its first files, for the message.
+        total: all its rows.
+        refused: refused rows by reason.
+        example: shows one row that was refused for a reason.
+        max_bad_share: the largest share of bad rows that is accepted, from 0 to 1.
+
+    Raises:
+        GraphInputError: more are bad.
+    """
+    unused = {AFTER_DATE, OTHER_DAY}
+    faults = {reason: n for reason, n in refused.items() if reason not in unused}
+    judged = total - sum(n for reason, n in refused.items() if reason in unused)
+    bad = sum(faults.values())
+    if not bad or bad <= max_bad_share * judged:
+        return
+    worst = commonest(faults)
+    raise GraphInputError(
+        f"{files}: {bad:,} of {judged:,} {table} rows are bad ({listed(faults)}), more than "
+        f"input.max_bad_share = {max_bad_share:g} allows; e.g. {worst}: {example(worst)}{_ADVICE.get(worst, '')}"
+    )
+
+
+def commonest(refused: Mapping[str, int]) -> str:
+    """Return the reason for which most rows were refused."""
+    return max(refused, key=lambda reason: refused[reason])
+
+
+def listed(refused: Mapping[str, int]) -> str:
+    """Return the reasons and how many rows each of them refused, as text."""
+    return ", ".join(f"{reason}: {n:,}" for reason, n in sorted(refused.items()))
+
+
+def _microseconds(time: dt.datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND

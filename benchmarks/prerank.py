@@ -31,12 +31,11 @@ from jobs.pipeline.graph_stage import build_graph
 from jobs.pipeline.inputs import RunInputs
 from jobs.pipeline.rerank_lists import retrieved_lists
 from jobs.pipeline.rerank_stage import read_counters
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.pipeline.training import choose, fit_everything
 from retrieval.catalogue.edges import Edges
 from retrieval.evaluation.pairs import item_pairs
 from retrieval.evaluation.protocols import evaluate
-from retrieval.evaluation.sessions import sessions_from_table
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.reranked import RerankedRanker
@@ -72,7 +71,7 @@ def quality(options: argparse.Namespace, add_line: AddLine) -> None:
     add_line("")
     add_line("| order of the best 200 | HR@20 | MRR@20 | HR@100 | tail HR@20 | tail HR@100 | HR@20 of retrieval's |")
     add_line("|---|---:|---:|---:|---:|---:|---:|")
-    test = sessions_from_table(read_events([str(options.test)], InputConfig()))
+    test = sessions_of(read_events([str(options.test)], InputConfig()))
     rows: dict[str, list[list[float]]] = {}
     weights: dict[str, float] = {}
     for seed in range(options.seeds):

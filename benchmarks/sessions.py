@@ -31,7 +31,7 @@ from jobs.config import Config
 from jobs.pipeline.evaluate import catalogue_of, counting_peers
 from jobs.pipeline.holdout import held_sessions
 from jobs.pipeline.session_stage import blended_encoder, browsing_sessions, train_encoder
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.pipeline.training import HoldoutChoice, choose, fit_everything
 from model.config import SessionConfig
 from model.embeddings import Embeddings
@@ -44,7 +44,7 @@ from retrieval.catalogue.items import Catalogue, lookup
 from retrieval.evaluation.baselines import TrainingSessions
 from retrieval.evaluation.pairs import Pairs, session_pairs
 from retrieval.evaluation.protocols import Ranker, choice_score, evaluate
-from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
+from retrieval.evaluation.sessions import sessions_from_graph
 from retrieval.evaluation.vmis_knn import SessionKNN
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -77,7 +77,7 @@ def quality(options: argparse.Namespace, add_line: AddLine) -> None:
     """Measure the quality on the browsing sessions of a shop."""
     name, _, root = options.graph.partition("=")
     graph = Path(root)
-    test = sessions_from_table(read_events([str(options.test)], InputConfig()))
+    test = sessions_of(read_events([str(options.test)], InputConfig()))
     add_line(f"## {name}: the next item of a session")
     add_line("")
     add_line("| model | HR@20 | MRR@20 | HR@100 | tail HR@100 | wall s of training |")

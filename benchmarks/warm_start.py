@@ -28,7 +28,7 @@ from jobs.nightly.comparison import CHOOSING
 from jobs.pipeline.evaluate import SESSION_KIND, catalogue_of
 from jobs.pipeline.graph_stage import build_graph
 from jobs.pipeline.inputs import RunInputs
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.pipeline.training import choose, fit_everything
 from model.align import align_embeddings
 from model.artefact import save_model
@@ -39,7 +39,6 @@ from retrieval.catalogue.edges import Edges
 from retrieval.config import ScoreWeights
 from retrieval.evaluation import metrics
 from retrieval.evaluation.pairs import pairs_of
-from retrieval.evaluation.sessions import sessions_from_table
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 
 NEIGHBOURS = 20
@@ -141,7 +140,7 @@ def measure(built: Built, embeddings: Embeddings, test: pa.Table) -> tuple[float
     """HR@20, HR@100 and tail HR@100 of the embeddings on the pairs of the next day, ranked as they are served."""
     catalogue = catalogue_of(embeddings, built.graph / "full", built.weights)
     edges = Edges.from_table(pq.read_table(built.graph / "full" / "edges"), catalogue.item_ids, built.weights)
-    pairs = pairs_of("item", sessions_from_table(test, SESSION_KIND["item"]), catalogue.item_ids, catalogue.events)
+    pairs = pairs_of("item", sessions_of(test, SESSION_KIND["item"]), catalogue.item_ids, catalogue.events)
     lists = EmbeddingRanker(catalogue, edges).rank(pairs.queries, 100)
     rank = np.zeros(len(pairs), np.int64)
     known = pairs.findable

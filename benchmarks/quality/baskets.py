@@ -10,18 +10,17 @@ from shop import KIND, Shop
 from table import fits, spread
 
 from graph_build.config import InputConfig
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
 from retrieval.catalogue.ads import Ads
 from retrieval.evaluation.pairs import pairs_of
 from retrieval.evaluation.protocols import evaluate
-from retrieval.evaluation.sessions import sessions_from_table
 
 CELLS = (("all", 20), ("all", 100), ("tail", 100), ("cold", 100), ("ads", 20), ("ads", 100))
 
 
 def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: Iterable[int]) -> str:
     """Fit every model on all events, measure it on the test once per seed, and return the page."""
-    sessions = sessions_from_table(read_events([str(shop.test_events)], InputConfig()), KIND["basket"])
+    sessions = sessions_of(read_events([str(shop.test_events)], InputConfig()), KIND["basket"])
     row_of = {item: row for row, item in enumerate(shop.full.item_ids)}
     ads = Ads.from_table(pq.read_table(shop.root / "tables" / "ads"), row_of)
     of_ads = pairs_of("basket", sessions, shop.full.item_ids, shop.full.events, ads=ads)

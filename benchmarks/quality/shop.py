@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from graph_build.config import InputConfig
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
 from model.graph import ItemGraph, load_graph
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import lookup
 from retrieval.evaluation.baselines import TrainingSessions
 from retrieval.evaluation.pairs import Pairs, pairs_of
-from retrieval.evaluation.sessions import Sessions, sessions_from_graph, sessions_from_table
+from retrieval.evaluation.sessions import Sessions, sessions_from_graph
 
 KIND = {"item": "browse", "session": "browse", "basket": "basket"}
 
@@ -100,7 +100,7 @@ class Shop:
     @cached_property
     def test(self) -> Pairs:
         """The pairs of the test, for a model of `full`."""
-        sessions = sessions_from_table(read_events([str(self.test_events)], InputConfig()), KIND[self.protocol])
+        sessions = sessions_of(read_events([str(self.test_events)], InputConfig()), KIND[self.protocol])
         return pairs_of(self.protocol, sessions, self.full.item_ids, self.full.events)
 
     @property

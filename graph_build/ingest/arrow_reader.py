@@ -89,13 +89,13 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
 def loose_events(rows: pa.Table) -> pa.Table:
     """Return events as the assembly of sessions takes them: ids as numbers that are equal exactly when the ids are.
 
-    The numbers hold for this table alone; the graph's own are hashes. `session` is a number of (session_id, UTC day),
-    see `session_id_rows`.
+    The numbers hold for this table alone; the graph's own are hashes. `session` numbers (session_id, UTC day);
+    `session_ids` names it. Impressions, which belong to no session, are left out.
 
     Args:
         rows: `ArrowEvents.rows`, or those of them that are of interest.
     """
-    rows = rows.filter(pc.not_equal(rows["event_type"], "impression")).combine_chunks()
+    rows = _without_impressions(rows)
     kind = pc.index_in(rows["event_type"], pa.array(TYPES[1:])).cast(pa.int8())
     item_ids = pc.if_else(pc.equal(rows["event_type"], "search"), None, rows["item_id"])
     sources = rows["source_item_id"]
@@ -124,9 +124,18 @@ def loose_events(rows: pa.Table) -> pa.Table:
     return pa.table({name: chunk(column) for name, column in columns.items()})
 
 
-def session_id_rows(sessions: Any) -> Any:
-    """Return which distinct session_id, in the order of the table, each session of `loose_events` has."""
-    return sessions >> _DAY_BITS
+def session_ids(rows: pa.Table, sessions: Any) -> pa.Array:
+    """Return the session_id of each session of `loose_events`.
+
+    Args:
+        rows: the events that `loose_events` was given.
+        sessions: (S,) int64, values of its column `session`.
+    """
+    return pc.unique(_without_impressions(rows)["session_id"]).take(pa.array(sessions >> _DAY_BITS))
+
+
+def _without_impressions(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.not_equal(rows["event_type"], "impression")).combine_chunks()
 
 
 def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.Table:

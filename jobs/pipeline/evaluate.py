@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.errors import JobError
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:
@@ -124,11 +124,10 @@ def _overlapping_events(table: pa.Table, as_of: dt.datetime, options: EvaluateOp
 
 def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions) -> "Pairs":
     from retrieval.evaluation.pairs import pairs_of
-    from retrieval.evaluation.sessions import sessions_from_table
 
     return pairs_of(
         options.protocol,
-        sessions_from_table(table, SESSION_KIND[options.protocol]),
+        sessions_of(table, SESSION_KIND[options.protocol]),
         index.catalogue.item_ids,
         index.catalogue.events,
         ads=index.ads if options.ads_only else None,

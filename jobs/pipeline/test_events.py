@@ -1,14 +1,23 @@
-"""Test events for `lightsage evaluate`, read by the rules of the graph build, without Spark."""
+"""Test events and sessions for `lightsage evaluate`, by the rules and functions of the graph build, without Spark."""
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from graph_build.config import InputConfig
 from jobs.errors import TableError
 
+if TYPE_CHECKING:
+    from retrieval.evaluation.sessions import Sessions
+
 log = logging.getLogger(__name__)
+
+# A test session is never cut.
+_NO_CAP = 2**62
 
 
 def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
@@ -38,3 +47,61 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
             events.example,
         )
     return events.rows
+
+
+def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
+    """Return test sessions: one for each (session_id, UTC day), its events put in order and each taken once.
+
+    The graph build's own functions assemble them. Unlike the graph's `sessions` table, which lists a run of one item
+    once, they keep views of an item that is opened again, as the next item may be the one being viewed.
+
+    Args:
+        events: what `read_events` returned.
+        kind: `browse` for the items of views and clicks, or `basket` for the distinct items bought in sessions that
+            buy two at least.
+
+    Raises:
+        EvaluationError: there is no event of the kind.
+    """
+    from graph_build.ingest.arrow_reader import loose_events, session_ids
+    from graph_build.sessions.assemble import assemble_sessions
+    from graph_build.sessions.extract import SessionBatch
+    from retrieval.errors import EvaluationError
+    from retrieval.evaluation.sessions import sessions_from_graph
+
+    if kind == "basket":
+        events = events.filter(pc.equal(events["event_type"], "purchase"))
+    at_least = 2 if kind == "basket" else 1
+    parts = []
+    for batch in assemble_sessions(loose_events(events), _NO_CAP, _NO_CAP):
+        sessions = SessionBatch.of(batch)
+        items, times = _basket_items(sessions) if kind == "basket" else _viewed_items(sessions)
+        ids = session_ids(events, sessions.column("session"))
+        table = pa.table({"session": ids, "kind": pa.repeat(kind, len(ids)), "items": items, "times": times})
+        parts.append(table.filter(pc.greater_equal(pc.list_value_length(items), at_least)))
+    if not sum(map(len, parts)):
+        types = "purchase" if kind == "basket" else "view or click"
+        raise EvaluationError(f"events: no session with a valid row of type {types}; is this the right table?")
+    return sessions_from_graph(pa.concat_tables(parts), kind)
+
+
+def _viewed_items(sessions: Any) -> tuple[pa.Array, pa.Array]:
+    """Return each session's views and clicks, without the view that a click just opened, and their times."""
+    from graph_build.arrays import offsets_from_lengths
+    from graph_build.sessions import kernel
+
+    counted = (sessions.flags() & kernel.COUNTED) > 0
+    viewed = np.flatnonzero(counted & (sessions.numbers("type") <= kernel.CLICK))
+    counts = np.bincount(sessions.owner[viewed], minlength=len(sessions.offsets) - 1)
+    offsets = pa.array(offsets_from_lengths(counts).astype(np.int32))
+    items = sessions.events("item_id").take(pa.array(viewed))
+    times = sessions.events("time").take(pa.array(viewed)).cast(pa.timestamp("us", "UTC"))
+    return pa.ListArray.from_arrays(offsets, items), pa.ListArray.from_arrays(offsets, times)
+
+
+def _basket_items(sessions: Any) -> tuple[pa.Array, pa.Array]:
+    """Return the distinct items of each basket, and when each was first bought."""
+    from graph_build.sessions.extract import item_lists
+
+    lists = item_lists(sessions, _NO_CAP)
+    return lists.items, lists.times

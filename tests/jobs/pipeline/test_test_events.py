@@ -9,7 +9,8 @@ import pytest
 
 from graph_build.config import EventsInput, InputConfig
 from jobs.errors import TableError
-from jobs.pipeline.test_events import read_events
+from jobs.pipeline.test_events import read_events, sessions_of
+from retrieval.errors import EvaluationError
 
 NOON = dt.datetime(2026, 3, 14, 12, 0, tzinfo=dt.UTC)
 GOOD = {"session_id": "s", "timestamp": "2026-03-14T12:00:00Z", "event_type": "view", "item_id": "7"}
@@ -94,3 +95,52 @@ def test_a_column_that_is_missing_or_of_another_type_is_named(tmp_path):
         read_events(path, InputConfig())
     with pytest.raises(TableError, match=r"need a column 'product'.*\[input.events.columns\]"):
         read_events(path, InputConfig(events=EventsInput(columns={"item_id": "product"})))
+
+
+EVENT = {"session_id": "s", "timestamp": NOON, "event_type": "view", "item_id": "a", "sequence": None}
+
+
+def at(seconds: int, event_type: str, item: str | None, **more: object) -> dict[str, object]:
+    return EVENT | {"timestamp": NOON + dt.timedelta(seconds=seconds), "event_type": event_type, "item_id": item} | more
+
+
+def test_sessions_are_ordered_and_an_opened_view_counts_once(tmp_path):
+    rows = [
+        at(0, "view", "b", sequence=2),
+        at(0, "click", "a", sequence=1),
+        at(0, "view", "b", sequence=2),
+        at(0, "view", "z", session_id="t"),
+        at(2, "view", "d"),
+        at(1, "click", "c", sequence=0),
+        at(1, "view", "c", sequence=1),
+        at(3, "view", "d"),
+        at(4, "search", None),
+        at(5, "purchase", "d"),
+    ]
+    sessions = sessions_of(read_events(written(tmp_path / "e.parquet", rows), InputConfig()))
+    assert sessions.session_ids.to_pylist() == ["s", "t"]
+    # The identical b collapses and so does the view that the click on c opened; d, seen again, stays.
+    assert sessions.item_ids.to_pylist() == ["a", "b", "c", "d", "d", "z"]
+    assert sessions.offsets.tolist() == [0, 5, 6]
+
+
+def test_baskets_hold_distinct_items_and_two_at_least(tmp_path):
+    baskets = {"s0": ["a", "b", "a"], "s1": ["c", "c"], "s2": ["d"], "s3": ["e", "f"]}
+    rows = [
+        at(second, "purchase", item, session_id=session)
+        for session, items in baskets.items()
+        for second, item in enumerate(items)
+    ]
+    rows.append(at(99, "view", "x", session_id="s3"))
+    sessions = sessions_of(read_events(written(tmp_path / "e.parquet", rows), InputConfig()), "basket")
+    assert sessions.session_ids.to_pylist() == ["s0", "s3"]
+    assert sessions.item_ids.to_pylist() == ["a", "b", "e", "f"]
+
+
+def test_events_without_a_session_of_the_kind_are_refused(tmp_path):
+    events = read_events(written(tmp_path / "e.parquet", [at(0, "view", "a"), at(1, "purchase", "a")]), InputConfig())
+    assert len(sessions_of(events)) == 1
+    with pytest.raises(EvaluationError, match="no session with a valid row of type purchase"):
+        sessions_of(events, "basket")
+    with pytest.raises(EvaluationError, match="of type view or click"):
+        sessions_of(events.slice(1))

@@ -8,11 +8,10 @@ import pytest
 from retrieval.arrays import offsets_from_lengths
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.protocols import Translated, evaluate, pairs_of, rank_pairs, ratios
-from retrieval.evaluation.sessions import sessions_from_table
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.topk import TopK
-from tests.oracles.session_tables import as_ids, session_table
+from tests.oracles.session_tables import as_ids, sessions_of
 
 
 class Fixed:
@@ -31,7 +30,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     events = np.full(catalogue.n_rows, 9)
     events[[1, 3, 5]] = [1, 5, 2]
     lists = [[0, 1], [2, 3], [4, 5], [0, 6]]
-    pairs = pairs_of("item", sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, events)
+    pairs = pairs_of("item", sessions_of(as_ids(lists)), catalogue.item_ids, events)
     # The first finds 1, 3 and 6, the second 1 and 5; all but 6 are tail items.
     first, second = rank_pairs(Fixed({0: [1, 6], 2: [3]}), pairs), rank_pairs(Fixed({0: [9, 1], 4: [5]}), pairs)
     compared = ratios(first, second, pairs)
@@ -43,7 +42,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
 
 def test_a_slice_in_which_the_second_finds_nothing_has_no_ratio(catalogue) -> None:
     lists = [[0, 1], [2, 3]]
-    table = sessions_from_table(session_table(as_ids(lists)))
+    table = sessions_of(as_ids(lists))
     common = replace(catalogue, events=np.full(catalogue.n_rows, 9))
     pairs = pairs_of("item", table, common.item_ids, common.events)
     first, second, nothing = (rank_pairs(Fixed(found), pairs) for found in ({0: [1]}, {2: [3]}, {}))
@@ -55,7 +54,7 @@ def test_the_same_ranker_over_other_rows_finds_the_same(catalogue, edges) -> Non
     rng = np.random.default_rng(0)
     n = catalogue.n_rows
     lists = [rng.integers(0, n, 5).tolist() for _ in range(30)]
-    sessions = sessions_from_table(session_table(as_ids(lists)))
+    sessions = sessions_of(as_ids(lists))
     pairs = pairs_of("session", sessions, catalogue.item_ids, catalogue.events)
     ranker = EmbeddingRanker(catalogue, edges)
     # The other version knows all items, in another order, and three more that nobody looks for.

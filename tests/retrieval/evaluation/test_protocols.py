@@ -15,10 +15,10 @@ from retrieval.config import RetrievalConfig
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.pairs import basket_pairs, item_pairs, pairs_of, session_pairs
 from retrieval.evaluation.protocols import choice_score, evaluate, rank_pairs
-from retrieval.evaluation.sessions import sessions_from_graph, sessions_from_table
+from retrieval.evaluation.sessions import sessions_from_graph
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
-from tests.oracles.session_tables import START, as_ids, session_table
+from tests.oracles.session_tables import START, as_ids, baskets_of, sessions_of
 
 KEYS = ("model", "slice", "metric", "k", "value", "low", "high", "n")
 
@@ -36,7 +36,7 @@ def value(report: list[dict], slice_name: str, metric: str, k: int) -> tuple[flo
 )
 def test_item_and_session_protocols_equal_their_definitions(world, catalogue, edges, lists, protocol, current) -> None:
     current = current and protocol == "session"
-    sessions = sessions_from_table(session_table(as_ids(lists)))
+    sessions = sessions_of(as_ids(lists))
     pairs = pairs_of(protocol, sessions, catalogue.item_ids, catalogue.events, include_current=current)
     outcomes = defaultdict(list)
     for items in lists:
@@ -83,7 +83,7 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
         return
     rows = None if n_ads is None else world.random_ads(60, n_ads, n_ads)
     ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
-    baskets = sessions_from_table(session_table(as_ids(lists), "purchase"), "basket")
+    baskets = baskets_of(as_ids(lists))
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events, ads=ads)
     per_basket, skipped, questions = [], 0, 0
     for at, items in enumerate(lists):
@@ -118,9 +118,7 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
     lists = generator.integers(0, 62, (30, 4)).tolist()
     rows = world.random_ads(60, 150, 8)
     ads = Ads.from_table(world.ads_table(rows), catalogue.row_of)
-    pairs = pairs_of(
-        "item", sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, catalogue.events, ads=ads
-    )
+    pairs = pairs_of("item", sessions_of(as_ids(lists)), catalogue.item_ids, catalogue.events, ads=ads)
     hits = []
     for at, items in enumerate(lists):
         for minute, (a, b) in enumerate(pairwise(items), start=1):
@@ -138,7 +136,7 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
 
 
 def test_at_most_twenty_items_of_a_basket_ask_and_always_the_same(catalogue) -> None:
-    baskets = sessions_from_table(session_table(as_ids([list(range(45)), [1, 2]]), "purchase"), "basket")
+    baskets = baskets_of(as_ids([list(range(45)), [1, 2]]))
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
     assert np.bincount(pairs.group).tolist() == [20 * 44, 2]
     again = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
@@ -148,7 +146,7 @@ def test_at_most_twenty_items_of_a_basket_ask_and_always_the_same(catalogue) -> 
 
 def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges) -> None:
     lists = np.random.default_rng(4).integers(0, 60, (80, 3)).tolist()
-    pairs = item_pairs(sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    pairs = item_pairs(sessions_of(as_ids(lists)), catalogue.item_ids, catalogue.events)
     ranker = EmbeddingRanker(catalogue, edges)
     report = evaluate("m", ranker, pairs)
     row = next(row for row in report if row["metric"] == "HR" and row["slice"] == "all")
@@ -158,53 +156,12 @@ def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges
 
 
 def test_nothing_to_measure_and_an_unknown_protocol_are_errors(catalogue, edges) -> None:
-    sessions = sessions_from_table(session_table(as_ids([[3], [4, 4]])))
+    sessions = sessions_of(as_ids([[3], [4, 4]]))
     pairs = item_pairs(sessions, catalogue.item_ids, catalogue.events)
     with pytest.raises(EvaluationError, match="no pair"):
         evaluate("m", EmbeddingRanker(catalogue, edges), pairs)
     with pytest.raises(EvaluationError, match="item, session or basket"):
         pairs_of("cart", sessions, catalogue.item_ids, catalogue.events)
-
-
-def test_sessions_are_ordered_and_an_opened_view_counts_once() -> None:
-    at = START
-    rows = [
-        ("s", at, "view", "b", 2),
-        ("s", at, "click", "a", 1),
-        ("s", at, "view", "b", 2),
-        ("t", at, "view", "z", None),
-        ("s", at + timedelta(seconds=2), "view", "d", 0),
-        ("s", at + timedelta(seconds=1), "click", "c", 0),
-        ("s", at + timedelta(seconds=1), "view", "c", 1),
-        ("s", at + timedelta(seconds=3), "view", "d", 0),
-        ("s", at + timedelta(seconds=4), "search", None, 0),
-        ("s", at + timedelta(seconds=5), "purchase", "d", 0),
-        ("s", None, "view", "x", 0),
-    ]
-    names = ("session_id", "timestamp", "event_type", "item_id", "sequence")
-    events = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
-    sessions = sessions_from_table(events)
-    assert sessions.session_ids.to_pylist() == ["s", "t"]
-    # The identical b collapses and so does the view that the click on c opened; d, seen again, stays.
-    assert sessions.item_ids.to_pylist() == ["a", "b", "c", "d", "d", "z"]
-    assert sessions.offsets.tolist() == [0, 5, 6]
-
-
-def test_baskets_hold_distinct_items_and_two_at_least() -> None:
-    events = session_table([["a", "b", "a"], ["c", "c"], ["d"], ["e", "f"]], "purchase")
-    baskets = sessions_from_table(events, "basket")
-    assert baskets.session_ids.to_pylist() == ["s0", "s3"]
-    assert baskets.item_ids.to_pylist() == ["a", "b", "e", "f"]
-
-
-def test_a_table_without_what_is_needed_is_refused() -> None:
-    with pytest.raises(EvaluationError, match="item_id"):
-        sessions_from_table(pa.table({"session_id": ["s"], "timestamp": [START], "event_type": ["view"]}))
-    with pytest.raises(EvaluationError, match="no valid row of type purchase"):
-        sessions_from_table(session_table([["a", "b"]]), "basket")
-    text = session_table([["a", "b"]]).set_column(1, "timestamp", pa.array(["today", "now"]))
-    with pytest.raises(EvaluationError, match=r"timestamp has type string"):
-        sessions_from_table(text)
 
 
 def test_the_graphs_sessions_are_read_alike() -> None:
@@ -217,12 +174,12 @@ def test_the_graphs_sessions_are_read_alike() -> None:
     basket = sessions_from_graph(graph, "basket")
     assert (basket.offsets.tolist(), basket.times[0]) == ([0, 3], int(START.timestamp() * 1e6))
     assert len(sessions_from_graph(graph.slice(0, 1), "basket")) == 0
+    with pytest.raises(EvaluationError, match="timestamp has type string"):
+        sessions_from_graph(pa.Table.from_pylist([rows[0] | {"times": ["today", "now"]}]))
 
 
 def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, edges) -> None:
-    pairs = session_pairs(
-        sessions_from_table(session_table(as_ids([[1, 63, 1]]))), catalogue.item_ids, catalogue.events
-    )
+    pairs = session_pairs(sessions_of(as_ids([[1, 63, 1]])), catalogue.item_ids, catalogue.events)
     assert pairs.last_unknown is not None
     assert pairs.last_unknown.tolist() == [False, True]
     lists, rank = rank_pairs(EmbeddingRanker(catalogue, edges), pairs)
@@ -232,7 +189,7 @@ def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, e
 
 def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogue, edges) -> None:
     lists = [[61, 5, 61, 7], [3] * 2 + [8]]
-    pairs = session_pairs(sessions_from_table(session_table(as_ids(lists))), catalogue.item_ids, catalogue.events)
+    pairs = session_pairs(sessions_of(as_ids(lists)), catalogue.item_ids, catalogue.events)
     assert pairs.query_known.tolist() == [False, True, True, True]
     assert pairs.findable.tolist() == [False, False, True, True]
     queries = Queries(np.array([9, 1, 2, 3]), np.array([0, 4]))
@@ -242,7 +199,7 @@ def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogu
 
 
 def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
-    sessions = sessions_from_table(session_table([["a", "a", "b"]], "click"))
+    sessions = sessions_of([["a", "a", "b"]])
     ids, events = np.array(["a", "b"], dtype=object), np.array([1, 1])
     assert len(sessions.item_ids) == 3
     for current, targets in ((False, [1]), (True, [0, 1])):
@@ -252,8 +209,6 @@ def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
 
 def test_of_a_long_prefix_the_last_hundred_items_are_asked_with() -> None:
     items = [f"{n:03d}" for n in range(130)]
-    pairs = session_pairs(
-        sessions_from_table(session_table([items])), np.array(items, dtype=object), np.ones(130, np.int64)
-    )
+    pairs = session_pairs(sessions_of([items]), np.array(items, dtype=object), np.ones(130, np.int64))
     assert np.diff(pairs.queries.offsets).max() == 100
     assert pairs.queries.part(slice(128, 129)).rows.tolist() == list(range(29, 129))

@@ -12,68 +12,89 @@ class _Section(BaseModel):
 
 
 class TableInput(_Section):
-    """How one input table is read. `columns` maps the contract's column names to the log's own."""
+    """How one input table is read."""
 
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="your column names by those of the input tables; others keep their names"
+    )
 
 
 class EventsInput(TableInput):
-    """Events: `timestamp_unit` is needed only where times are integers since 1970; `types` maps the log's own event
-    types to the contract's, in any case ("detail" = "view")."""
+    """How the events are read."""
 
-    timestamp_unit: Literal["s", "ms", "us"] | None = None
-    types: dict[str, EventType] = Field(default_factory=dict)
-    exclude_ad_events: bool = False
+    timestamp_unit: Literal["s", "ms", "us"] | None = Field(
+        default=None,
+        description="what times count that are integers since 1970: seconds, milliseconds or microseconds",
+    )
+    types: dict[str, EventType] = Field(
+        default_factory=dict, description='event types by your names of them, in any case ("detail" = "view")'
+    )
+    exclude_ad_events: bool = Field(
+        default=False, description="leave events with an ad_id out, so that ads do not feed on their own clicks"
+    )
 
 
 class ItemsInput(TableInput):
-    """Items: `features` names further columns of the table that the model may use."""
+    """How the items are read."""
 
-    features: tuple[str, ...] = ()
+    features: tuple[str, ...] = Field(
+        default=(), description="further columns of the items table that the model may use"
+    )
 
 
 class InputConfig(_Section):
-    """The three tables that come in, and the share of bad rows past which the job stops."""
+    """The three tables that come in."""
 
     events: EventsInput = EventsInput()
     items: ItemsInput = ItemsInput()
     ads: TableInput = TableInput()
-    max_bad_share: float = Field(default=0.5, ge=0, le=1)
+    max_bad_share: float = Field(
+        default=0.5, ge=0, le=1, description="largest share of a table's rows that may be bad; with more the job stops"
+    )
 
 
 class StrongClickConfig(_Section):
-    """Edges from "left A's page for B". `quota`: edges kept per item and direction."""
+    """Edges from clicks that lead from one item page to another."""
 
-    max_steps: int = Field(default=5, ge=1, le=20)
-    backward: float = Field(default=0.5, ge=0, le=1)
-    max_gap_minutes: float = Field(default=30.0, gt=0)
-    max_session_items: int = Field(default=200, ge=2)
-    half_life_days: float = Field(default=30.0, gt=0)
-    quota: int = Field(default=100, ge=1)
+    max_steps: int = Field(
+        default=5, ge=1, le=20, description="an item opened at most this many items later is linked; 1 is the next only"
+    )
+    backward: float = Field(default=0.5, ge=0, le=1, description="weight of the link back, as a share of the link's")
+    max_gap_minutes: float = Field(default=30.0, gt=0, description="longest time between two linked items, in minutes")
+    max_session_items: int = Field(default=200, ge=2, description="items of a session that count; later ones do not")
+    half_life_days: float = Field(default=30.0, gt=0, description="days after which a click counts half")
+    quota: int = Field(default=100, ge=1, description="edges kept per item and direction")
 
 
 class SwingConfig(_Section):
-    """Swing on the user-item graph; w_u = 1 / (user_offset + |I_u|) ** user_exponent.
+    """Swing on the user-item graph; user u weighs 1 / (user_offset + |I_u|) ** user_exponent.
 
-    The two caps cut the user-item graph before it is scored, by a hash seeded with `seed`. A user with more than
-    `max_user_items` counts day by day, and of a day's items so many are kept; `max_item_users` counts users' days.
+    The two caps cut the user-item graph before it is scored, by a hash seeded with `seed`.
     """
 
-    alpha: float = Field(default=1.0, ge=0)
-    user_offset: float = Field(default=0.0, ge=0)
-    user_exponent: float = Field(default=0.5, ge=0, le=2)
-    min_user_items: int = Field(default=2, ge=2)
-    max_user_items: int = Field(default=100, ge=2)
-    max_item_users: int = Field(default=500, ge=2, le=5000)
-    view_weight: float = Field(default=1.0, gt=0, le=10)
-    click_weight: float = Field(default=1.0, gt=0, le=10)
-    add_to_cart_weight: float = Field(default=2.0, gt=0, le=10)
-    purchase_weight: float = Field(default=3.0, gt=0, le=10)
-    seed: int = 17
-    top_k: int = Field(default=30, ge=1)
+    alpha: float = Field(
+        default=1.0, ge=0, description="smoothing: two users score 1 / (alpha + the items that they share)"
+    )
+    user_offset: float = Field(default=0.0, ge=0, description="added to a user's number of items in the user's weight")
+    user_exponent: float = Field(default=0.5, ge=0, le=2, description="how much users of many items are weighed down")
+    min_user_items: int = Field(default=2, ge=2, description="users with fewer items are left out")
+    max_user_items: int = Field(
+        default=100, ge=2, description="a user with more items counts day by day, and at most this many items of a day"
+    )
+    max_item_users: int = Field(
+        default=500, ge=2, le=5000, description="users kept per item; a user who counts day by day is one each day"
+    )
+    view_weight: float = Field(default=1.0, gt=0, le=10, description="weight of an item that a user viewed")
+    click_weight: float = Field(default=1.0, gt=0, le=10, description="weight of an item that a user clicked")
+    add_to_cart_weight: float = Field(
+        default=2.0, gt=0, le=10, description="weight of an item that a user put into the cart"
+    )
+    purchase_weight: float = Field(default=3.0, gt=0, le=10, description="weight of an item that a user bought")
+    seed: int = Field(default=17, description="seed of the hash by which the caps choose")
+    top_k: int = Field(default=30, ge=1, description="edges kept per item")
 
     @model_validator(mode="after")
-    def _caps_leave_room(self) -> "SwingConfig":
+    def _caps_leave_users(self) -> "SwingConfig":
         if self.max_user_items < self.min_user_items:
             raise ValueError(
                 f"swing.max_user_items is {self.max_user_items}, below swing.min_user_items "
@@ -85,31 +106,37 @@ class SwingConfig(_Section):
 class CoSearchConfig(_Section):
     """Edges between items opened after the same search by the same user on the same day."""
 
-    max_items_per_search: int = Field(default=30, ge=2)
-    half_life_days: float = Field(default=30.0, gt=0)
-    quota: int = Field(default=30, ge=1)
-    seed: int = 17
+    max_items_per_search: int = Field(default=30, ge=2, description="items of one search that count, chosen by a hash")
+    half_life_days: float = Field(default=30.0, gt=0, description="days after which a search counts half")
+    quota: int = Field(default=30, ge=1, description="edges kept per item")
+    seed: int = Field(default=17, description="seed of that hash")
 
 
 class CoPurchaseConfig(_Section):
-    """Training pairs from sessions without any view or click: each item with a few others."""
+    """Training pairs from sessions without any view or click: each item with a few others of its basket."""
 
-    partners: int = Field(default=3, ge=1, le=20)
-    max_basket_items: int = Field(default=200, ge=2)
-    seed: int = 17
+    partners: int = Field(default=3, ge=1, le=20, description="items of the basket with which each item is paired")
+    max_basket_items: int = Field(default=200, ge=2, description="items of a basket that count; later ones do not")
+    seed: int = Field(default=17, description="seed of the hash that chooses the partners")
 
 
 class TailConfig(_Section):
-    """An item is tail with at most `max_events` events in the window."""
+    """Which items are rare."""
 
-    max_events: int = Field(default=5, ge=0)
+    max_events: int = Field(default=5, ge=0, description="an item with at most this many events is a tail item")
 
 
 class ReportConfig(_Section):
-    """Above these numbers of edges the report leaves a figure out and says so."""
+    """Where the report leaves a figure out because it would take too long."""
 
-    max_networkx_edges: int = Field(default=200_000, ge=0)
-    max_component_edges: int = Field(default=5_000_000, ge=0)
+    max_networkx_edges: int = Field(
+        default=200_000, ge=0, description="pairs of items up to which clustering and core numbers are computed"
+    )
+    max_component_edges: int = Field(
+        default=5_000_000,
+        ge=0,
+        description="edges up to which the graph is measured on the driver, with its components",
+    )
 
 
 class GraphConfig(_Section):
@@ -123,7 +150,9 @@ class GraphConfig(_Section):
     tail: TailConfig = TailConfig()
     report: ReportConfig = ReportConfig()
     counters: bool = Field(default=False, description="count what the pre-ranker needs")
-    popularity_half_life_days: float = Field(default=30.0, gt=0)
+    popularity_half_life_days: float = Field(
+        default=30.0, gt=0, description="days after which an event counts half in an item's popularity"
+    )
     window_days: int | None = Field(
-        default=None, ge=1, description="days of stored logs that a build reads; left out, all"
+        default=None, ge=1, description="days of the log that a build reads, up to its last; left out, all"
     )

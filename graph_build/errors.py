@@ -1,12 +1,12 @@
-"""What the graph build raises when its input or its host cannot be used."""
+"""The errors that the graph build raises when its input or its host cannot be used."""
 
 
 class GraphError(Exception):
-    """Anything the graph build refuses to go on with; the message says what to do."""
+    """The graph build cannot continue; the message says what to do."""
 
 
 class GraphInputError(GraphError, ValueError):
-    """The events, items or ads cannot be used: names file, column, found and expected."""
+    """The events, items or ads cannot be used; the message names the file, the column, and what was expected."""
 
 
 class JavaNotFoundError(GraphError, RuntimeError):
@@ -14,4 +14,4 @@ class JavaNotFoundError(GraphError, RuntimeError):
 
 
 class SparkJobError(GraphError, RuntimeError):
-    """Spark itself failed: says its root cause; the notes hold all that Spark said."""
+    """Spark itself failed; the message is its root cause, and the notes hold its whole report."""

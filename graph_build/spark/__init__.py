@@ -1,4 +1,4 @@
-"""The Spark session, the Java it runs on, compiled kernels, and files beside Spark's own.
+"""Starts Spark and the Java it runs on, compiles kernels, and writes files that Spark does not write itself.
 
 Imports only the room's ground files.
 """

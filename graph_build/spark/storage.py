@@ -1,4 +1,4 @@
-"""What is done to files outside Spark: the summary and the report, and clearing up, here or in object storage."""
+"""Reads, writes and removes files outside Spark, on this host or in object storage."""
 
 import shutil
 from pathlib import Path
@@ -7,12 +7,22 @@ from graph_build.paths import is_local, local_path
 
 
 def join(root: str, *parts: str) -> str:
-    """A path below `root`, which may be a URI."""
+    """Return a path below `root`.
+
+    Args:
+        root: a local folder or a URI.
+        parts: names of folders and of the file below it.
+    """
     return "/".join([root.rstrip("/"), *parts])
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a whole UTF-8 file; its folder is created where folders exist."""
+    """Write a whole UTF-8 file; its folder is created where folders exist.
+
+    Args:
+        path: a local path or a URI.
+        text: the content.
+    """
     if is_local(path):
         target = Path(local_path(path))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +37,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def read_text(path: str) -> str | None:
-    """A whole UTF-8 file; None when it is not there."""
+    """Return the content of a UTF-8 file; None when it does not exist."""
     if is_local(path):
         target = Path(local_path(path))
         return target.read_text(encoding="utf-8") if target.exists() else None
@@ -38,7 +48,7 @@ def read_text(path: str) -> str | None:
 
 
 def remove_folder(path: str) -> None:
-    """Removes a folder with all that is in it; one that is not there is fine."""
+    """Remove a folder with all its content, if it exists."""
     if is_local(path):
         shutil.rmtree(local_path(path), ignore_errors=True)
         return

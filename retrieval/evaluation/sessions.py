@@ -1,4 +1,4 @@
-"""Test sessions as flat arrays: what a shopper opened, or bought, in order. The protocols of `evaluate` read them."""
+"""Sessions as flat arrays: items that a shopper opened or bought, in order. The protocols use them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retrieval.errors import EvaluationError
 
 @dataclass(frozen=True, eq=False)
 class Sessions:
-    """S sessions of E item events in all.
+    """S sessions with E item events in all.
 
     Shapes: session_ids (S,) string; item_ids (E,) string, in order within a session; offsets (S + 1,) int64;
     times (E,) int64, µs since 1970 in UTC.
@@ -30,12 +30,21 @@ class Sessions:
 
     @property
     def session(self) -> Rows:
-        """The session of each event: (E,) int64."""
+        """Return the session of each event: (E,) int64."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
 def sessions_from_graph(sessions: pa.Table, kind: str = "browse") -> Sessions:
-    """Sessions of one kind of the graph's `sessions` or `holdout` table (session, kind, items, times)."""
+    """Return the sessions of one kind of a table like the graph's `sessions`.
+
+    Args:
+        sessions: one row a session: session (string or integer), kind, items (list of strings), times (list of
+            timestamps).
+        kind: `browse` or `basket`.
+
+    Raises:
+        EvaluationError: the times are no timestamps.
+    """
     table = sessions.filter(pc.equal(sessions["kind"], kind)).combine_chunks()
     if not table.num_rows:
         return Sessions(

@@ -1,4 +1,4 @@
-"""Reads events, items and ads, checks them against the contract, and quarantines rows that break it.
+"""Reads events, items and ads, checks them against the input contract, and quarantines rows that break it.
 
 May import spark and the ground files.
 """

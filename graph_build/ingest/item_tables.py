@@ -1,4 +1,4 @@
-"""Checks the items and the ads: one row an item, one row an ad, and everything else refused with its reason."""
+"""Checks items and ads: one row per item and per ad remains, and every other row is refused with its reason."""
 
 from typing import TYPE_CHECKING
 
@@ -23,22 +23,26 @@ AD_COLUMNS = (
     "bid",
     "version",
 )
-# The item stays, without the value: every item of the catalogue is embedded. The row is counted all the same.
+# Only the value goes: every item of the catalogue is embedded. The row is counted all the same.
 KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
 KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
 KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE
 
 
 def item_reason() -> "Column":
-    """Why an item row is refused (null: it is not)."""
+    """Return why an item row is refused, null where it is not."""
     return F.when(F.col("item_id").isNull(), "item_missing")
 
 
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
-    """Item rows with a final `reason`: identical rows collapse, of conflicting ones the first in file order stays.
+    """Return item rows with a final `reason`: of identical rows one stays, of conflicting ones the first in the input.
 
-    A price that is no finite number is taken off its item, and so is an embedding that holds NaN or infinity, or whose
-    length is not the commonest one; the `reason` then is one of KEPT.
+    An item loses a price that is no finite number, and an embedding that holds NaN or infinity or whose length is not
+    the commonest one; the `reason` then is one of KEPT.
+
+    Args:
+        rows: what `spark_reader.read` returned for items.
+        columns: the contract columns that the input has.
     """
     content = [name for name in rows.columns if name in columns or name.startswith("feature_")]
     same = Window.partitionBy("item_id", F.col("reason").isNull())
@@ -69,15 +73,23 @@ def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
 
 
 def items_table(checked: "DataFrame", columns: list[str], features: tuple[str, ...]) -> "DataFrame":
-    """The catalogue: item_id, the optional columns that the input has, and the configured features."""
-    kept = checked.where(F.col("reason").isNull() | F.col("reason").isin(*KEPT))
+    """Return the catalogue: item_id, the optional columns that the input has, and the configured features.
+
+    Args:
+        checked: what `items` returned.
+        columns: the contract columns that the input has.
+        features: the configured features, by the names of their columns.
+    """
+    accepted = checked.where(F.col("reason").isNull() | F.col("reason").isin(*KEPT))
     known = [name for name in column_kinds("items") if name in columns]
-    more = [F.col(feature(place)).alias(own) for place, own in enumerate(features) if feature(place) in kept.columns]
-    return kept.select(*known, *more)
+    further = [
+        F.col(feature(rank)).alias(name) for rank, name in enumerate(features) if feature(rank) in accepted.columns
+    ]
+    return accepted.select(*known, *further)
 
 
 def ad_reason() -> "Column":
-    """Why an ad row is refused (null: it is not)."""
+    """Return why an ad row is refused, null where it is not."""
     return (
         F.when(F.col("ad_id").isNull(), "ad_missing")
         .when(F.col("item_id").isNull(), "item_missing")
@@ -94,9 +106,10 @@ def ad_reason() -> "Column":
 
 
 def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
-    """Ad rows with a final `reason`: the highest version of an ad_id stays (then the first row), its item is known.
+    """Return ad rows with a final `reason`: of an ad_id the highest version stays, of equal ones the first row.
 
     Args:
+        rows: what `spark_reader.read` returned for ads.
         known_items: (item_id) of the catalogue and the log, or None when there is no catalogue to be unknown to.
     """
     newest = Window.partitionBy("ad_id", F.col("reason").isNull()).orderBy(
@@ -106,15 +119,15 @@ def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
         "reason", F.coalesce("reason", F.when(F.col("rank") > 1, "duplicate_ad_id"))
     )
     if known_items is not None:
-        mark = known_items.distinct().select("item_id", F.lit(True).alias("known"))
-        rows = rows.join(mark, "item_id", "left").withColumn(
+        flagged = known_items.distinct().select("item_id", F.lit(True).alias("known"))
+        rows = rows.join(flagged, "item_id", "left").withColumn(
             "reason", F.coalesce("reason", F.when(F.col("known").isNull(), "item_unknown"))
         )
     return rows
 
 
 def ads_table(checked: "DataFrame") -> "DataFrame":
-    """The accepted ads under all columns of the contract; countries in upper case, status in lower."""
+    """Return the accepted ads with all columns of the contract; countries in upper case, status in lower case."""
     trimmed = F.transform("countries", lambda country: F.upper(F.trim(country)))
     countries = F.filter(F.array_distinct(trimmed), lambda country: country != "")
     return (

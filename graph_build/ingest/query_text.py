@@ -1,12 +1,12 @@
-"""What makes two search queries the same one. Retrieval has its own twin; one golden file pins both."""
+"""Normalises search queries, so that equal ones compare equal. Retrieval has a twin; one golden file pins both."""
 
 import unicodedata
 
 
 def normalise_query(query: str | None) -> str | None:
-    """NFKC, case-folded, white space collapsed to single blanks and trimmed; None when nothing is left.
+    """Return a query in NFKC, case-folded, with single blanks between words; None when nothing is left.
 
-    Folding can undo the composition (İ folds to i and a dot), hence the second NFKC.
+    Folding can undo the composition (İ folds to i and a dot), so that NFKC is applied twice.
     """
     if query is None:
         return None

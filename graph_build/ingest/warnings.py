@@ -1,4 +1,4 @@
-"""What looks wrong with a log without being wrong enough to refuse: said as warnings and in the report."""
+"""Finds what looks wrong with a log without being wrong enough to refuse; the report and the log show the warnings."""
 
 import datetime as dt
 from typing import TYPE_CHECKING
@@ -10,32 +10,34 @@ from graph_build.decay import EPOCH
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# Below this share of items in common, events and catalogue hardly speak of the same shop.
-LEAST_OVERLAP = 0.1
-LONGEST_GAP_DAYS = 7
-LEAST_LAST_DAY = 0.01
-MOST_TIES = 0.9
-MOST_ALONE = 0.99
+# Events and catalogue with a smaller share of items in common hardly describe the same shop.
+MIN_OVERLAP = 0.1
+MAX_GAP_DAYS = 7
+MIN_SHARE_OF_LAST_DAY = 0.01
+MAX_SHARE_OF_TIES = 0.9
+MAX_SHARE_OF_SINGLES = 0.99
 
 
 def doubts(rows: "DataFrame", nodes: "DataFrame", *, has_catalogue: bool) -> list[str]:
-    """One sentence a doubt, with what was found and what to do.
+    """Return a sentence for each doubt, with the numbers behind it and what to do.
 
     Args:
         rows: rows of sessions.
         nodes: the nodes of the whole graph.
+        has_catalogue: whether items were given.
     """
-    found = [_last_day(rows), _order(rows), _alone(rows), _strangers(nodes) if has_catalogue else None]
-    return [doubt for doubt in found if doubt is not None]
+    checks = [_last_day(rows), _order(rows), _singles(rows), _unknown_items(nodes) if has_catalogue else None]
+    return [doubt for doubt in checks if doubt is not None]
 
 
 def _last_day(rows: "DataFrame") -> str | None:
+    """Doubt the clock where a few events lie long after all others."""
     days = sorted(tuple(row) for row in rows.groupBy("day").agg(F.sum("counted")).collect())
     if len(days) < 2:
         return None
     (before, _), (last, events) = days[-2:]
     total = sum(n for _, n in days)
-    if last - before <= LONGEST_GAP_DAYS or events > LEAST_LAST_DAY * total:
+    if last - before <= MAX_GAP_DAYS or events > MIN_SHARE_OF_LAST_DAY * total:
         return None
     ends, resumes = (EPOCH + dt.timedelta(days=day) for day in (before, last))
     return (
@@ -45,37 +47,41 @@ def _last_day(rows: "DataFrame") -> str | None:
 
 
 def _order(rows: "DataFrame") -> str | None:
+    """Doubt the order of events where most sessions have one time only."""
     long = rows.where("browsed and size(time) > 1")
     tied = F.sum((F.element_at("time", 1) == F.element_at("time", -1)).cast("bigint"))
     n, same = long.agg(F.count(F.lit(1)), tied).collect()[0]
-    if not n or same <= MOST_TIES * n:
+    if not n or same <= MAX_SHARE_OF_TIES * n:
         return None
     return (
         f"in {same:,} of {n:,} sessions all events have the same time, and are taken in the order of the file; "
-        "if that is not the order in which they happened, give finer times or a `sequence`"
+        "if they happened in another order, give finer times or a `sequence`"
     )
 
 
-def _alone(rows: "DataFrame") -> str | None:
-    n, alone = rows.agg(F.count(F.lit(1)), F.sum((F.col("counted") < 2).cast("bigint"))).collect()[0]
-    if alone <= MOST_ALONE * n:
+def _singles(rows: "DataFrame") -> str | None:
+    """Doubt the session ids where nearly every session has one event."""
+    n, singles = rows.agg(F.count(F.lit(1)), F.sum((F.col("counted") < 2).cast("bigint"))).collect()[0]
+    if singles <= MAX_SHARE_OF_SINGLES * n:
         return None
     return (
-        f"{alone:,} of {n:,} sessions hold at most one item event, so hardly anyone leaves one item for another; "
+        f"{singles:,} of {n:,} sessions hold at most one item event, so hardly anyone leaves one item for another; "
         "is session_id a new one for every event?"
     )
 
 
-def _strangers(nodes: "DataFrame") -> str | None:
+def _unknown_items(nodes: "DataFrame") -> str | None:
+    """Doubt the item ids where events and catalogue share few."""
     opened, known = F.col("events") > 0, F.col("in_catalogue")
     sums = [F.sum(part.cast("bigint")) for part in (opened, known, opened & known)]
-    seen, listed, both = nodes.agg(*sums).collect()[0]
-    if both >= LEAST_OVERLAP * min(seen, listed):
+    n_opened, n_known, n_both = nodes.agg(*sums).collect()[0]
+    if n_both >= MIN_OVERLAP * min(n_opened, n_known):
         return None
     samples = [
         [row[0] for row in nodes.where(part).select("item_id").take(3)] for part in (opened & ~known, known & ~opened)
     ]
     return (
-        f"only {both:,} of {seen:,} items with events are among the {listed:,} of the catalogue: events name e.g. "
-        f"{', '.join(map(repr, samples[0]))}, the catalogue {', '.join(map(repr, samples[1]))}; are these the same ids?"
+        f"only {n_both:,} of {n_opened:,} items with events are among the {n_known:,} of the catalogue: events name "
+        f"e.g. {', '.join(map(repr, samples[0]))}, the catalogue {', '.join(map(repr, samples[1]))}; are these the "
+        "same ids?"
     )

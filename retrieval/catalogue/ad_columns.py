@@ -102,13 +102,14 @@ class AdColumns:
         previous = np.array([slots.get(ad, -1) for ad in changed.ad_ids], np.int64)
         if len(slots) == len(changed) and (previous >= 0).all() and self._same_order(previous, changed):
             return new._overwritten(previous, changed)
-        if slots:
-            remaining = np.ones(len(self), bool)
-            remaining[list(slots.values())] = False
-            new = new.take(remaining)
-        before = np.array([new._insertion(changed, ad) for ad in range(len(changed))], np.int64)
-        others = changed._arrays()
-        arrays: dict[str, Any] = {name: np.insert(array, before, others[name]) for name, array in new._arrays().items()}
+        removed = np.sort(np.array(list(slots.values()), np.int64))
+        before = np.array([self._insertion(changed, ad, removed) for ad in range(len(changed))], np.int64)
+        remaining = np.ones(len(self), bool)
+        remaining[removed] = False
+        arrays, others = self._arrays(), changed._arrays()
+        # One array after the other, so that memory is used again.
+        for name in arrays:
+            arrays[name] = np.insert(arrays[name][remaining] if slots else arrays[name], before, others[name])
         return replace(new, **arrays)
 
     def _arrays(self) -> dict[str, Any]:
@@ -145,11 +146,13 @@ class AdColumns:
                 copies[name][slots] = after
         return replace(self, **copies)
 
-    def _insertion(self, changed: AdColumns, ad: int) -> int:
-        """Return the slot before which an ad of other columns belongs."""
+    def _insertion(self, changed: AdColumns, ad: int, removed: Rows) -> int:
+        """Return the slot, once the ads in the slots `removed` are gone, before which an ad of other columns belongs."""
         first, last = self.slots_of_item(int(changed.item_rows[ad]))
         key = (-changed.bid[ad], changed.ad_ids[ad])
-        return first + sum((-self.bid[slot], self.ad_ids[slot]) < key for slot in range(first, last))
+        slots = np.setdiff1d(np.arange(first, last), removed).tolist()
+        ahead = sum((-self.bid[slot], self.ad_ids[slot]) < key for slot in slots)
+        return first - int(np.searchsorted(removed, first)) + ahead
 
 
 def _country_sets(countries: pa.ChunkedArray) -> tuple[Rows, list[frozenset[str]]]:

@@ -147,7 +147,7 @@ class AdColumns:
         return replace(self, **copies)
 
     def _insertion(self, changed: AdColumns, ad: int, removed: Rows) -> int:
-        """Return the slot, once the ads in the slots `removed` are gone, before which an ad of other columns belongs."""
+        """Return the slot before which an ad of other columns belongs, once the ads in `removed` slots are gone."""
         first, last = self.slots_of_item(int(changed.item_rows[ad]))
         key = (-changed.bid[ad], changed.ad_ids[ad])
         slots = np.setdiff1d(np.arange(first, last), removed).tolist()

@@ -1,25 +1,24 @@
-"""Tiny item graphs written by hand, dense formulas for sparse ones, and a model of known weights."""
+"""Fixtures of the model room: tiny item graphs written by hand, random scenes, and a model of known weights."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 
 from model.config import ModelConfig, PropagationConfig
 from model.embed import embed
-from model.encoder_input import EncoderInput, encoder_input
+from model.encoder_input import encoder_input
 from model.features import FeatureMatrix, FittedFeatures
 from model.graph import EDGE_TYPES, ItemGraph
 from model.network import LightSAGE
-from model.propagation import Neighbourhood, in_neighbours
+from model.propagation import in_neighbours
 from model.tail import TailGroups, no_groups
 from model.trained import Trained, TrainingRecord
 from model.vocabulary import Vocabulary
+from tests.oracles.light_sage import Scene
 
 Edge = tuple[int, int, str, float]
 MakeGraph = Callable[..., ItemGraph]
@@ -35,7 +34,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def make_graph() -> MakeGraph:
-    """Items i000, i001, …: a graph from (src, dst, type, weight) edges and (query, target) pairs of row numbers."""
+    """Make a graph of items i000, i001, … from (src, dst, type, weight) edges and (query, target) pairs of rows."""
 
     def make(
         n: int,
@@ -65,60 +64,9 @@ def make_graph() -> MakeGraph:
     return make
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A small graph with its encoder input, and what the long-tail rule makes of it, by loops over dense rows."""
-
-    graph: ItemGraph
-    features: FeatureMatrix
-    neighbours: Neighbourhood
-    groups: TailGroups
-    encoder: EncoderInput
-    network: LightSAGE
-
-    def own(self) -> NDArray[np.float64]:
-        """(N, D) every item's own features: s = X E + d C."""
-        table, content = (w.detach().numpy().astype(np.float64) for w in (self.network.table, self.network.content))
-        return np.asarray(self.features.sparse.toarray() @ table + self.features.dense @ content)
-
-    def group_mean(self) -> dict[int, NDArray[np.float64]]:
-        """Row of each grouped tail item → the mean of its group's features."""
-        own, rows, group = self.own(), self.groups.rows, self.groups.group
-        return {int(r): own[rows[group == g]].mean(axis=0) for r, g in zip(rows, group, strict=True)}
-
-    def trained(self) -> NDArray[np.float64]:
-        """(N, D) what training and the graph read of an item: a tail item with events is its group's mean."""
-        out, means = self.own(), self.group_mean()
-        for item in range(len(out)):
-            if item in means and self.graph.events[item] > 0:
-                out[item] = means[item]
-        return out
-
-    def average(self, item: int, without: int | None = None) -> NDArray[np.float64]:
-        """(D,) what an item's in-neighbours are on average, leaving one out; a cold item's is its group's mean."""
-        trained, means = self.trained(), self.group_mean()
-        if self.graph.events[item] == 0 and item in means:
-            return means[item]
-        a, b = self.neighbours.indptr[item : item + 2]
-        kept = [e for e in range(a, b) if self.neighbours.neighbour[e] != without]
-        total = sum(float(self.neighbours.weight[e]) for e in kept)
-        rows = [self.neighbours.weight[e] / total * trained[self.neighbours.neighbour[e]] for e in kept]
-        return np.sum(rows, axis=0) if rows else np.zeros(trained.shape[1])
-
-    def head(self, own: NDArray[np.float64], average: NDArray[np.float64], role: str) -> NDArray[np.float64]:
-        """(D,) one embedding: each member's unit vector by its own weights, and all of them of length 1 together."""
-        weight, bias = (p.detach().numpy().astype(np.float64) for p in self.network.heads[role].parameters())
-        parts = []
-        for member in range(len(weight)):
-            mine = slice(member * weight.shape[2], (member + 1) * weight.shape[2])
-            out = np.concatenate([own[mine], average[mine]]) @ weight[member] + bias[member]
-            parts.append(out / np.linalg.norm(out))
-        return np.concatenate(parts) / np.sqrt(len(parts))
-
-
 @pytest.fixture(scope="session")
 def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
-    """Seed → a random scene of 5 to 9 items: 1 and 2 are tail, the last is cold, the last but one has no edge."""
+    """Make a random scene of 5 to 9 items: 1 and 2 are tail, the last is cold, and the last but one has no edge."""
 
     def make(seed: int, tail_enabled: bool = True) -> Scene:
         rng = np.random.default_rng(seed)
@@ -146,14 +94,14 @@ def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
 
 @pytest.fixture(scope="session")
 def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
-    """A model whose weights count up in steps of 1/100: what the committed fixtures hold."""
+    """A model whose weights count up in steps of 1/100, like the committed fixtures."""
     config = ModelConfig.model_validate(
         {
             "dim": 4,
             "members": 2,
             "dropout": 0.25,
             "features": {"title_hash_bits": 8, "title_dim": 1},
-            # What the defaults were when the fixtures were written.
+            # The defaults at the time when the fixtures were written.
             "loss": {"random_negatives": 1024},
             "train": {"network_lr": 0.003, "max_pairs_per_epoch": 600_000},
         }

@@ -1,4 +1,4 @@
-"""The model's folder: what is written is read back, what is broken is named, and old folders stay readable."""
+"""The model folder: it is read back as written, broken files are named, and old folders stay readable."""
 
 import json
 from pathlib import Path
@@ -25,18 +25,18 @@ def folder(tmp_path: Path, known_model: Known) -> Path:
 
 def assert_equal(directory: Path, known_model: Known) -> None:
     trained, config = known_model
-    found = load_model(directory)
-    assert found.config == config
-    assert found.record == trained.record
-    assert found.features.vocabularies == trained.features.vocabularies
-    assert found.features.embedding_dim == trained.features.embedding_dim
-    np.testing.assert_array_equal(found.features.title_basis, trained.features.title_basis)
-    np.testing.assert_array_equal(found.features.title_idf, trained.features.title_idf)
-    weights, expected = found.network.state_dict(), trained.network.state_dict()
+    artefact = load_model(directory)
+    assert artefact.config == config
+    assert artefact.record == trained.record
+    assert artefact.features.vocabularies == trained.features.vocabularies
+    assert artefact.features.embedding_dim == trained.features.embedding_dim
+    np.testing.assert_array_equal(artefact.features.title_basis, trained.features.title_basis)
+    np.testing.assert_array_equal(artefact.features.title_idf, trained.features.title_idf)
+    weights, expected = artefact.network.state_dict(), trained.network.state_dict()
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert found.network.dropout == config.dropout
-    assert not found.network.training
+    assert artefact.network.dropout == config.dropout
+    assert not artefact.network.training
 
 
 def test_a_model_comes_back_as_it_was(folder: Path, known_model: Known) -> None:
@@ -45,7 +45,7 @@ def test_a_model_comes_back_as_it_was(folder: Path, known_model: Known) -> None:
 
 
 def test_a_folder_of_format_version_2_stays_readable(known_model: Known) -> None:
-    """Never write the fixture anew: an old folder is read, or the format version rises and this one is refused."""
+    """Never rewrite the fixture: either it stays readable, or the format version rises and the fixture is refused."""
     assert_equal(FIXTURES / "model_v2", known_model)
 
 

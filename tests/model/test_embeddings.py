@@ -1,4 +1,4 @@
-"""The embeddings' folder: the contract of docs/artefacts.md, broken folders, and old ones."""
+"""The embeddings folder: the contract of docs/artefacts.md, broken folders and old ones."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FILES = ("meta.json", "item_ids.parquet", *(f"{role}.npy" for role in ROLES))
 
 
 def counted() -> Embeddings:
-    """Three items of two numbers that count up: what the committed fixture of format version 2 holds."""
+    """Return three items with two numbers each that count up, like the committed fixture of format version 2."""
     return Embeddings(
         item_ids=pa.array(["a", "b", "ö"]),
         query=np.arange(6, dtype=np.float32).reshape(3, 2),
@@ -37,19 +37,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "embeddings"
 
 
-def assert_equal(found: Embeddings, expected: Embeddings) -> None:
-    assert found.item_ids.equals(expected.item_ids)
+def assert_equal(loaded: Embeddings, expected: Embeddings) -> None:
+    assert loaded.item_ids.equals(expected.item_ids)
     for name in ARRAYS:
-        a, b = getattr(found, name), getattr(expected, name)
+        a, b = getattr(loaded, name), getattr(expected, name)
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
 
 
 def test_embeddings_come_back_as_they_were_and_memory_mapped(folder: Path) -> None:
-    found = Embeddings.load(folder)
-    assert_equal(found, counted())
-    assert isinstance(found.query, np.memmap)
-    assert found.item.flags.c_contiguous
+    loaded = Embeddings.load(folder)
+    assert_equal(loaded, counted())
+    assert isinstance(loaded.query, np.memmap)
+    assert loaded.item.flags.c_contiguous
 
 
 def test_the_folder_holds_the_files_of_the_contract_readable_by_numpy_and_parquet_alone(folder: Path) -> None:
@@ -69,17 +69,17 @@ def test_rows_in_another_memory_order_are_written_contiguous(tmp_path: Path) -> 
 def test_a_catalogue_without_a_tail_comes_back(tmp_path: Path) -> None:
     no_tail = {"tail_rows": np.zeros(0, np.int64), "item_unaveraged": np.zeros((0, 2), np.float32)}
     Embeddings(**{**counted().__dict__, **no_tail}).save(tmp_path)
-    found = Embeddings.load(tmp_path)
-    assert (found.tail_rows.shape, found.item_unaveraged.shape) == ((0,), (0, 2))
+    loaded = Embeddings.load(tmp_path)
+    assert (loaded.tail_rows.shape, loaded.item_unaveraged.shape) == ((0,), (0, 2))
 
 
-def test_those_of_a_model_come_back(tmp_path: Path, known_model: tuple[Trained, ModelConfig]) -> None:
+def test_the_embeddings_of_a_model_come_back(tmp_path: Path, known_model: tuple[Trained, ModelConfig]) -> None:
     known_model[0].embeddings.save(tmp_path)
     assert_equal(Embeddings.load(tmp_path), known_model[0].embeddings)
 
 
 def test_a_folder_of_format_version_2_stays_readable() -> None:
-    """Never write the fixture anew: an old folder is read, or the format version rises and this one is refused."""
+    """Never rewrite the fixture: either it stays readable, or the format version rises and the fixture is refused."""
     assert_equal(Embeddings.load(FIXTURES / "embeddings_v2"), counted())
 
 

@@ -1,7 +1,6 @@
 """The long-tail rule in training: which row stands for an item, and what its neighbours are."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from model.graph import ItemGraph
 from model.propagation import in_neighbours
 from model.ragged import ragged_entries
 from model.tail import TailGroups, no_groups
+from tests.oracles.light_sage import Scene
 
 HEAD, TAIL, TAIL_TOO, COLD, COLD_ALONE = range(5)
 FEATURES = np.array([[8, 0], [1, 5], [3, 1], [2, 3], [7, 7]], np.float32)
@@ -55,32 +55,32 @@ def test_a_groups_row_is_the_mean_of_its_members_in_both_blocks(make_graph: Call
 def test_neighbours_are_read_by_their_training_rows_and_a_cold_item_reads_its_groups_mean(
     make_graph: Callable[..., ItemGraph],
 ) -> None:
-    found = averages(build(make_graph, enabled=True))
-    assert found[HEAD] == pytest.approx([2, 3]), "both tail neighbours stand as the group's mean"
-    assert found[TAIL] == pytest.approx([8, 0])
-    assert found[TAIL_TOO] == [0, 0], "a tail item without in-neighbours reads nothing"
-    assert found[COLD] == pytest.approx([2, 3])
-    assert found[COLD_ALONE] == pytest.approx([7, 7])
+    average = averages(build(make_graph, enabled=True))
+    assert average[HEAD] == pytest.approx([2, 3]), "both tail neighbours stand as the group's mean"
+    assert average[TAIL] == pytest.approx([8, 0])
+    assert average[TAIL_TOO] == [0, 0], "a tail item without in-neighbours reads nothing"
+    assert average[COLD] == pytest.approx([2, 3])
+    assert average[COLD_ALONE] == pytest.approx([7, 7])
 
 
 def test_switched_off_every_item_is_itself_and_cold_items_read_nothing(make_graph: Callable[..., ItemGraph]) -> None:
     encoder = build(make_graph, enabled=False)
     assert encoder.num_rows == 5
     assert encoder.train_row.tolist() == list(range(5))
-    found = averages(encoder)
-    assert found[HEAD] == pytest.approx([(3 * 1 + 3) / 4, (3 * 5 + 1) / 4])
-    assert found[COLD] == found[COLD_ALONE] == [0, 0]
+    average = averages(encoder)
+    assert average[HEAD] == pytest.approx([(3 * 1 + 3) / 4, (3 * 5 + 1) / 4])
+    assert average[COLD] == average[COLD_ALONE] == [0, 0]
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), tail=st.booleans())
-def test_averages_equal_the_rule_written_as_loops(scene: Callable[..., Any], seed: int, tail: bool) -> None:
+def test_averages_equal_the_rule_written_as_loops(scene: Callable[..., Scene], seed: int, tail: bool) -> None:
     s = scene(seed, tail)
     with torch.no_grad():
         table = s.network.features(s.encoder.columns, s.encoder.offsets[:-1], s.encoder.values, s.encoder.dense)
-        found = propagate_all(s.encoder, table).numpy()
-    np.testing.assert_allclose(table[s.encoder.train_row], s.trained(), atol=1e-5)
-    np.testing.assert_allclose(found, [s.average(i) for i in range(s.graph.num_items)], atol=1e-5)
+        average = propagate_all(s.encoder, table).numpy()
+    np.testing.assert_allclose(table[s.encoder.train_row], s.training_features(), atol=1e-5)
+    np.testing.assert_allclose(average, [s.average(i) for i in range(s.graph.num_items)], atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)

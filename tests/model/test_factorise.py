@@ -36,12 +36,12 @@ def slow_products(neighbours: Neighbourhood, dim: int) -> NDArray[np.float64]:
 
 def test_places_are_the_largest_eigenvectors(neighbours: Neighbourhood) -> None:
     """To a few percent where the sketch is smaller than the graph, exactly where it is not."""
-    for dim, apart in ((3, 3e-2), (20, 1e-5), (N, 1e-5)):
-        found = spectral_embedding(neighbours, dim, seed=0)
+    for dim, tolerance in ((3, 3e-2), (20, 1e-5), (N, 1e-5)):
+        embedding = spectral_embedding(neighbours, dim, seed=0)
         products = slow_products(neighbours, dim)
         scale = np.sqrt(np.maximum(np.diag(products), 0)).mean()
-        np.testing.assert_allclose(found @ found.T, products / scale**2, atol=apart)
-        assert np.linalg.norm(found, axis=1).mean() == pytest.approx(1, abs=1e-4)
+        np.testing.assert_allclose(embedding @ embedding.T, products / scale**2, atol=tolerance)
+        assert np.linalg.norm(embedding, axis=1).mean() == pytest.approx(1, abs=1e-4)
 
 
 def test_more_dimensions_than_items_are_zeros(neighbours: Neighbourhood) -> None:
@@ -57,9 +57,9 @@ def test_a_level_lies_amid_its_items_and_content_follows_them(neighbours: Neighb
         sp.csr_matrix(np.hstack([ids, levels]).astype(np.float32)), levels.astype(np.float32), num_ids=N - 1
     )
     table, content = (part.numpy() for part in factorised_table(features, neighbours, 8, seed=0))
-    place = spectral_embedding(neighbours, 8, seed=0)
-    np.testing.assert_allclose(table[: N - 1] @ table[: N - 1].T, (place @ place.T)[:-1, :-1], atol=1e-4)
+    embedding = spectral_embedding(neighbours, 8, seed=0)
+    np.testing.assert_allclose(table[: N - 1] @ table[: N - 1].T, (embedding @ embedding.T)[:-1, :-1], atol=1e-4)
     for c in range(3):
-        mean = table[: N - 1][cluster[:-1] == c].sum(0) / 10  # the lonely item counts as zero
+        mean = table[: N - 1][cluster[:-1] == c].sum(0) / 10  # the item without neighbours counts as zero
         np.testing.assert_allclose(table[N - 1 + c], mean, atol=1e-5)
         np.testing.assert_allclose(content[c], mean * 10 / 11, atol=1e-5)  # ridge of 1 among 10 items

@@ -1,4 +1,4 @@
-"""The selectors against the formula, their schedule, and groups that are known to matter among noise and copies."""
+"""The selectors against their formula and schedule, and known groups that must be found among noise and copies."""
 
 from collections.abc import Callable
 
@@ -22,16 +22,16 @@ def test_relaxed_choices_are_those_of_the_formula() -> None:
     selector = GroupSelector(torch.tensor([0, 0, 1, 2, 2]), 3, 2).train()
     selector.temperature = 0.5
     torch.manual_seed(1)
-    found = selector()
+    result = selector()
     torch.manual_seed(1)
     noise = -torch.empty(2, 3).exponential_().log()
     logits = selector.psi @ selector.map + selector.bias
     choice = torch.exp((logits + noise) / 0.5)
     gate = (choice / choice.sum(dim=1, keepdim=True)).sum(dim=0)
-    torch.testing.assert_close(found, gate[[0, 0, 1, 2, 2]])
+    torch.testing.assert_close(result, gate[[0, 0, 1, 2, 2]])
 
 
-def test_afterwards_a_group_is_read_or_not() -> None:
+def test_after_training_a_group_is_read_or_not() -> None:
     selector = GroupSelector(torch.tensor([0, 0, 1, 2, 2]), 3, 2, indirect=False).eval()
     with torch.no_grad():
         selector.psi.copy_(torch.tensor([[0.0, 0.0, 9.0], [9.0, 0.0, 0.0]]))
@@ -42,11 +42,11 @@ def test_afterwards_a_group_is_read_or_not() -> None:
 
 def test_the_temperature_falls_exponentially_from_10_to_a_hundredth() -> None:
     selector = GroupSelector(torch.tensor([0, 1]), 2, 1)
-    found = []
+    result = []
     for share in (0.0, 1 / 3, 1.0):
         selector.step(share)
-        found.append(selector.temperature)
-    assert found == pytest.approx([10, 1, 0.01])
+        result.append(selector.temperature)
+    assert result == pytest.approx([10, 1, 0.01])
 
 
 def test_the_network_reads_features_times_their_groups_gates() -> None:
@@ -56,17 +56,17 @@ def test_the_network_reads_features_times_their_groups_gates() -> None:
     columns, offsets, values = torch.tensor([0, 2, 1]), torch.tensor([0, 2]), torch.tensor([1.0, 2.0, 3.0])
     dense = torch.rand(2, 2)
     torch.manual_seed(1)
-    found = network.features(columns, offsets, values, dense)
-    found.sum().backward()  # type: ignore[no-untyped-call]
+    result = network.features(columns, offsets, values, dense)
+    result.sum().backward()  # type: ignore[no-untyped-call]
     assert network.selector.psi.grad is not None
     assert network.selector.psi.grad.abs().sum() > 0
     torch.manual_seed(1)
     gate = network.selector()
     rows = torch.stack([gate[0] * network.table[0] + 2 * gate[2] * network.table[2], 3 * gate[1] * network.table[1]])
-    torch.testing.assert_close(found, rows + (dense * gate[3:]) @ network.content)
+    torch.testing.assert_close(result, rows + (dense * gate[3:]) @ network.content)
 
 
-def test_selectors_that_hold_the_same_group_are_too_many() -> None:
+def test_selectors_of_the_same_group_are_penalised() -> None:
     selector = GroupSelector(torch.tensor([0, 1, 2]), 3, 2, indirect=False)
     with torch.no_grad():
         selector.psi.copy_(torch.tensor([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]]))
@@ -76,7 +76,7 @@ def test_selectors_that_hold_the_same_group_are_too_many() -> None:
 
 
 def planted(make_graph: MakeGraph) -> ItemGraph:
-    """Items are followed by items of the same make and colour; the other columns are copies, or say nothing."""
+    """Return a graph in which items follow items of the same make and colour; other columns are copies or noise."""
     rng = np.random.default_rng(0)
     n = 240
     make, colour = rng.integers(0, 12, n), rng.integers(0, 6, n)
@@ -108,23 +108,23 @@ def test_planted_groups_are_found_among_copies_and_noise(make_graph: MakeGraph) 
 def test_the_table_and_the_choice_learn_from_pairs_without_an_item_in_common() -> None:
     pairs = np.random.default_rng(0).integers(0, 60, (5000, 2))
     learned, chooses = split_pairs_by_items(pairs, 60, seed=0)
-    one, other = np.unique(learned), np.unique(chooses)
-    assert not np.intersect1d(one, other).size
-    assert len(other) == pytest.approx(20, abs=8)
-    among = np.isin(pairs, one).all(axis=1), np.isin(pairs, other).all(axis=1)
+    table_items, selector_items = np.unique(learned), np.unique(chooses)
+    assert not np.intersect1d(table_items, selector_items).size
+    assert len(selector_items) == pytest.approx(20, abs=8)
+    among = np.isin(pairs, table_items).all(axis=1), np.isin(pairs, selector_items).all(axis=1)
     np.testing.assert_array_equal(learned, pairs[among[0]])
     np.testing.assert_array_equal(chooses, pairs[among[1]])
-    both = split_pairs_by_items(pairs[:1], 60, seed=0)  # too few to be divided
+    both = split_pairs_by_items(pairs[:1], 60, seed=0)  # too few to be split
     assert [len(part) for part in both] == [1, 1]
 
 
-def test_what_cannot_be_selected_is_refused(make_graph: MakeGraph) -> None:
+def test_a_selection_that_is_impossible_is_refused(make_graph: MakeGraph) -> None:
     graph = planted(make_graph)
     config = ModelConfig.model_validate({"features": {"columns": ("make", "colour")}})
     with pytest.raises(ModelInputError, match="without an id table"):
         train(graph, config, keep_groups=1)
-    given = ("make", "colour", "copy of make", "nearly make")
-    config = ModelConfig.model_validate({"features": {"columns": given, "id_min_events": 10**9}})
+    columns = ("make", "colour", "copy of make", "nearly make")
+    config = ModelConfig.model_validate({"features": {"columns": columns, "id_min_events": 10**9}})
     with pytest.raises(
         ModelInputError, match=r"cannot select 3 of 4 .*\(2 of them are equivalent to another\): keep between 1 and 2"
     ):

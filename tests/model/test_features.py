@@ -1,4 +1,4 @@
-"""What the items table becomes: levels, values, buckets, title n-grams, given embeddings; and what it refuses."""
+"""How the items table becomes features: levels, values, buckets, titles and embeddings, and what is refused."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ def items_table(n: int, **columns: Any) -> pa.Table:
 
 
 def transform(features: FittedFeatures, items: pa.Table, ids: list[str] | None = None) -> FeatureMatrix:
-    """Without any id column, so that the sparse block shows the features alone."""
+    """Transform without any id column, so that the sparse block contains the features only."""
     order = pa.array(ids or items["item_id"].to_pylist())
     return features.transform(items, order, np.zeros(len(order), np.bool_))
 
@@ -103,9 +103,9 @@ def test_levels_values_and_prices_unseen_in_fitting_are_nothing_or_the_outermost
 def test_ids_come_first_and_only_for_items_that_have_one() -> None:
     items = items_table(3, brand=["x", "x", "y"])
     features = fit_features(items, FeatureConfig(min_level_count=1))
-    found = features.transform(items, items["item_id"].combine_chunks(), np.array([True, False, True]))
-    assert found.num_ids == 2
-    assert found.sparse.toarray().tolist() == [[1, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 1]]
+    matrix = features.transform(items, items["item_id"].combine_chunks(), np.array([True, False, True]))
+    assert matrix.num_ids == 2
+    assert matrix.sparse.toarray().tolist() == [[1, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 1]]
 
 
 def test_rows_follow_the_ids_not_the_table_and_an_item_absent_from_the_catalogue_has_no_features() -> None:
@@ -118,17 +118,17 @@ def test_rows_follow_the_ids_not_the_table_and_an_item_absent_from_the_catalogue
     )
     features = fit_features(items, FeatureConfig(min_level_count=1))
     straight = transform(features, items)
-    found = transform(features, items, ["i2", "stranger", "i0"])
-    want, got = (np.hstack([f.sparse.toarray(), f.dense]) for f in (straight, found))
-    np.testing.assert_allclose(got[[0, 2]], want[[2, 0]], rtol=1e-5, atol=1e-6)
-    assert not got[1].any()
+    matrix = transform(features, items, ["i2", "stranger", "i0"])
+    expected, actual = (np.hstack([f.sparse.toarray(), f.dense]) for f in (straight, matrix))
+    np.testing.assert_allclose(actual[[0, 2]], expected[[2, 0]], rtol=1e-5, atol=1e-6)
+    assert not actual[1].any()
 
 
 def test_title_grams_are_hashed_by_crc32_the_same_everywhere() -> None:
     grams = title_grams(pa.chunked_array([["Red  SHOE red", None, ""]]), bits=20).toarray()
     golden = {"red": 0xFA615F8F, "shoe": 0xC1B7A849, "red shoe": 0xE08E3FDB, "shoe red": 0xF2C62789}
-    want = {value & 0xFFFFF for value in golden.values()}
-    assert set(grams[0].nonzero()[0].tolist()) == want
+    expected = {value & 0xFFFFF for value in golden.values()}
+    assert set(grams[0].nonzero()[0].tolist()) == expected
     assert grams[0].max() == 1, "a repeated word counts once"
     assert not grams[1:].any()
 
@@ -163,12 +163,12 @@ def test_given_embeddings_are_normalised_and_a_missing_one_is_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("embedding", "says"),
+    ("embedding", "message"),
     [([[1.0, 2.0], [1.0]], "'i1' has 1;"), ([[1.0, 2.0], [1.0, math.nan]], "'i1' holds a number that is not finite")],
 )
-def test_a_broken_embedding_is_an_error_that_names_its_item(embedding: list[list[float]], says: str) -> None:
+def test_a_broken_embedding_is_an_error_that_names_its_item(embedding: list[list[float]], message: str) -> None:
     items = items_table(2, embedding=pa.array(embedding, pa.list_(pa.float32())))
-    with pytest.raises(ModelInputError, match=says):
+    with pytest.raises(ModelInputError, match=message):
         transform(fit_features(items, FeatureConfig()), items)
 
 
@@ -199,9 +199,9 @@ def test_columns_of_nulls_alone_are_no_features() -> None:
     }
     items = items_table(2, **nulls, brand=pa.nulls(2), embedding=pa.nulls(2, pa.list_(pa.float32())))
     features = fit_features(items, FeatureConfig())
-    found = transform(features, items)
-    assert found.sparse.shape == (2, 0)
-    assert found.dense.shape == (2, 0)
+    matrix = transform(features, items)
+    assert matrix.sparse.shape == (2, 0)
+    assert matrix.dense.shape == (2, 0)
 
 
 def test_fitting_reads_no_order() -> None:

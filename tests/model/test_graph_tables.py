@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def place(folder: Path, table: str) -> Path:
+def table_folder(folder: Path, table: str) -> Path:
     return folder / table if table == "transitions" else folder / "full" / table
 
 
@@ -76,9 +76,9 @@ def test_the_fit_graph_has_no_pair_of_the_hold_out(folder: Path) -> None:
     assert load_graph(folder, "fit", None).pairs.tolist() == [[0, 1]], "c is known to the hold-out alone"
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_without_a_catalogue_the_items_are_the_nodes(folder: Path, given: bool) -> None:
-    graph = load_graph(folder, "full", folder / "nowhere" if given else None)
+@pytest.mark.parametrize("path_given", [True, False])
+def test_without_a_catalogue_the_items_are_the_nodes(folder: Path, path_given: bool) -> None:
+    graph = load_graph(folder, "full", folder / "nowhere" if path_given else None)
     assert graph.items.to_pydict() == {"item_id": ["a", "b", "c"]}
 
 
@@ -98,7 +98,7 @@ def test_a_graph_without_edges_or_transitions_is_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("table", ["nodes", "edges", "transitions"])
 def test_a_missing_table_is_named(folder: Path, table: str) -> None:
-    shutil.rmtree(place(folder, table))
+    shutil.rmtree(table_folder(folder, table))
     with pytest.raises(ModelInputError, match=rf"{table} is missing; build the graph again"):
         load_graph(folder, "full", None)
 
@@ -106,7 +106,7 @@ def test_a_missing_table_is_named(folder: Path, table: str) -> None:
 @pytest.mark.parametrize("side", ["src", "dst"])
 @pytest.mark.parametrize(("table", "row"), [("edges", EDGES), ("transitions", MOVES)])
 def test_an_item_that_is_no_node_is_named(folder: Path, table: str, row: dict[str, Any], side: str) -> None:
-    write(place(folder, table), row, {**row, side: ["stranger"]})
+    write(table_folder(folder, table), row, {**row, side: ["stranger"]})
     with pytest.raises(ModelInputError, match=rf"{table} names the item 'stranger', .*rebuild the graph"):
         load_graph(folder, "full", None)
 

@@ -1,4 +1,4 @@
-"""Sampled softmax: a value by hand, masks, and a numeric oracle of the logQ correction, the full softmax's gradient."""
+"""Sampled softmax: a value by hand, masks, and the logQ correction against the gradient of the full softmax."""
 
 import math
 from typing import get_args
@@ -15,7 +15,7 @@ TEMPERATURE = 0.1
 
 
 def scene() -> tuple[Tensor, Tensor]:
-    """Logits of one query over the catalogue, half of the full softmax's mass on item 0; a long-tailed target share."""
+    """Return one query's logits, with half of the softmax's mass on item 0, and a long-tailed target share."""
     logits = torch.linspace(1.0, -1.0, ITEMS)
     logits[0] = torch.logsumexp(logits[1:], 0)  # P(item 0) = 1/2
     share = 1.0 / torch.arange(1, ITEMS + 1)
@@ -75,7 +75,7 @@ def test_correcting_all_logits_or_none_is_far_from_the_full_softmax(logq: LogQ, 
     assert bias(logq, target) > 0.3
 
 
-def test_the_switches_are_those_that_the_oracle_measures() -> None:
+def test_the_oracle_measures_every_switch() -> None:
     assert get_args(LogQ) == ("negatives", "all", "none")
 
 
@@ -111,7 +111,7 @@ def test_expected_counts_are_the_mean_number_of_draws() -> None:
 
 
 @pytest.mark.parametrize("logq", get_args(LogQ))
-def test_accidental_hits_are_as_if_they_were_not_there(logq: LogQ) -> None:
+def test_accidental_hits_do_not_count(logq: LogQ) -> None:
     """Query 7's target is 1: another 1 and a 7 among the candidates must not count against it."""
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(1, 4, generator=generator)
@@ -147,8 +147,8 @@ def test_value_and_gradients_equal_plain_cross_entropy(logq: LogQ, members: int)
     fast, slow = ([part.clone().requires_grad_() for part in raw] for _ in range(2))
     query, candidate = (torch.nn.functional.normalize(part, dim=2) for part in fast)
     vectors = [part.reshape(len(part), -1) / math.sqrt(members) for part in (query, candidate)]
-    found = sampled_softmax(*vectors, *rows, counts, SoftmaxOptions(TEMPERATURE, logq, members))
-    found.backward()  # type: ignore[no-untyped-call]
+    loss = sampled_softmax(*vectors, *rows, counts, SoftmaxOptions(TEMPERATURE, logq, members))
+    loss.backward()  # type: ignore[no-untyped-call]
 
     query, candidate = (torch.nn.functional.normalize(part, dim=2) for part in slow)
     losses = []
@@ -165,6 +165,6 @@ def test_value_and_gradients_equal_plain_cross_entropy(logq: LogQ, members: int)
             losses.append(torch.logsumexp(torch.stack(logits), 0) - positive)
     expected = torch.stack(losses).mean()
     expected.backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a.grad, b.grad)

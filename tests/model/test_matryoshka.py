@@ -1,4 +1,4 @@
-"""The nested loss against prefixes that are written out; a prefix of a trained model stands beside a small model."""
+"""The nested loss against prefixes that are written out, and the configuration of prefixes."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ def test_the_loss_is_the_mean_of_the_losses_of_prefixes_of_unit_length() -> None
     raw = [functional.normalize(torch.randn(n, 8, generator=generator)) for n in (3, 5)]
     rest = (torch.arange(3) + 10, torch.arange(5), torch.rand(5, generator=generator) + 0.1)
     fast, slow = ([part.clone().requires_grad_() for part in raw] for _ in range(2))
-    found = sampled_softmax(*fast, *rest, SoftmaxOptions(0.1, prefixes=(2, 3)))
-    found.backward()  # type: ignore[no-untyped-call]
+    loss = sampled_softmax(*fast, *rest, SoftmaxOptions(0.1, prefixes=(2, 3)))
+    loss.backward()  # type: ignore[no-untyped-call]
 
     losses = [sampled_softmax(*slow, *rest, SoftmaxOptions(0.1))]
     for dim in (2, 3):
@@ -23,7 +23,7 @@ def test_the_loss_is_the_mean_of_the_losses_of_prefixes_of_unit_length() -> None
         losses.append(sampled_softmax(*cut, *rest, SoftmaxOptions(0.1)))
     expected = torch.stack(losses).mean()
     expected.backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 
@@ -37,6 +37,6 @@ def test_the_loss_is_the_mean_of_the_losses_of_prefixes_of_unit_length() -> None
         ({"matryoshka": [0], "members": 1}, "must ascend from 1"),
     ],
 )
-def test_prefixes_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
+def test_impossible_prefixes_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ModelConfig.model_validate(settings)

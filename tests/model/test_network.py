@@ -1,4 +1,4 @@
-"""What the network is before any training, and what dropout leaves alone."""
+"""The network before any training, its dropout and its device."""
 
 from typing import get_args
 
@@ -21,24 +21,24 @@ def network() -> LightSAGE:
 def test_both_roles_start_near_the_sum_of_self_and_neighbours(network: LightSAGE, role: Role) -> None:
     own, average = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = network.eval()(own, average, role)
-    assert (found * torch.nn.functional.normalize(own + average, dim=1)).sum(1).min() > 0.97
+        output = network.eval()(own, average, role)
+    assert (output * torch.nn.functional.normalize(own + average, dim=1)).sum(1).min() > 0.97
 
 
-def test_embeddings_have_length_one_even_of_nothing(network: LightSAGE) -> None:
+def test_embeddings_have_length_one_even_without_any_feature(network: LightSAGE) -> None:
     nothing = torch.zeros(3, 8)
     with torch.no_grad():
-        found = network.eval()(nothing, nothing, "item")
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+        output = network.eval()(nothing, nothing, "item")
+    torch.testing.assert_close(output.norm(dim=1), torch.ones(3))
 
 
 def test_features_add_table_rows_by_their_values_and_the_projected_content(network: LightSAGE) -> None:
     columns, offsets, values = torch.tensor([0, 5, 5]), torch.tensor([0, 2, 2]), torch.tensor([1.0, 0.5, 2.0])
     dense = torch.tensor([[1.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
-    found = network.features(columns, offsets, values, dense)
+    output = network.features(columns, offsets, values, dense)
     table, content = network.table, network.content
     torch.testing.assert_close(
-        found, torch.stack([table[0] + 0.5 * table[5] + content[0], 3 * content[1], 2 * table[5]])
+        output, torch.stack([table[0] + 0.5 * table[5] + content[0], 3 * content[1], 2 * table[5]])
     )
 
 
@@ -65,8 +65,8 @@ def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -
     assert mask.max() * (1 - expected) == pytest.approx(1)
 
 
-def test_a_step_stays_on_the_device_that_it_is_given() -> None:
-    """The device without storage: whatever is made on the CPU on the way would not fit to it."""
+def test_a_step_stays_on_its_device() -> None:
+    """On the device without storage, any tensor that is made on the CPU causes an error."""
     meta = torch.device("meta")
     network = LightSAGE(9, 3, 8, dropout=0.2, members=2).to(meta)
     network.train()
@@ -84,7 +84,7 @@ def test_a_step_stays_on_the_device_that_it_is_given() -> None:
     assert loss.device == network.heads["item"].weight.grad.device == meta
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_gpu_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from model import trainer
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -1,4 +1,4 @@
-"""The kept in-neighbours against a plain Python twin, and the hop against networkx and a loop."""
+"""The kept in-neighbours against a plain Python reference, and the hop against networkx and a loop."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ N = 6
 
 def slow_in_neighbours(edges: Sequence[Edge], n: int, config: PropagationConfig) -> list[dict[int, float]]:
     """Scale each type's weights into an item to the type's share, add up, keep the heaviest, smaller row first."""
-    kept = []
+    neighbours_of = []
     for item in range(n):
         summed: dict[int, float] = defaultdict(float)
         for kind in EDGE_TYPES:
@@ -29,14 +29,14 @@ def slow_in_neighbours(edges: Sequence[Edge], n: int, config: PropagationConfig)
             for src, weight in into:
                 summed[src] += getattr(config, kind) * weight / sum(w for _, w in into)
         ranked = sorted((pair for pair in summed.items() if pair[1] > 0), key=lambda pair: (-pair[1], pair[0]))
-        kept.append(dict(ranked[: config.top_k]))
-    return kept
+        neighbours_of.append(dict(ranked[: config.top_k]))
+    return neighbours_of
 
 
-def as_dicts(found: Neighbourhood) -> list[dict[int, float]]:
+def as_dicts(neighbourhood: Neighbourhood) -> list[dict[int, float]]:
     return [
-        dict(zip(found.neighbour[a:b].tolist(), found.weight[a:b].tolist(), strict=True))
-        for a, b in zip(found.indptr[:-1], found.indptr[1:], strict=True)
+        dict(zip(neighbourhood.neighbour[a:b].tolist(), neighbourhood.weight[a:b].tolist(), strict=True))
+        for a, b in zip(neighbourhood.indptr[:-1], neighbourhood.indptr[1:], strict=True)
     ]
 
 
@@ -50,29 +50,29 @@ def edge_lists(draw: st.DrawFn) -> list[Edge]:
 
 @settings(max_examples=150, deadline=None)
 @given(edges=edge_lists(), top_k=st.integers(1, 4), swing=st.sampled_from([0.0, 0.25, 1.0]))
-def test_kept_neighbours_equal_the_plain_twin(
+def test_kept_neighbours_equal_the_plain_reference(
     make_graph: Callable[..., ItemGraph], edges: list[Edge], top_k: int, swing: float
 ) -> None:
     config = PropagationConfig(top_k=top_k, swing=swing)
-    found = in_neighbours(make_graph(N, edges), config)
+    neighbourhood = in_neighbours(make_graph(N, edges), config)
     expected = slow_in_neighbours(edges, N, config)
-    for item, (got, want) in enumerate(zip(as_dicts(found), expected, strict=True)):
+    for item, (weights, expected_weights) in enumerate(zip(as_dicts(neighbourhood), expected, strict=True)):
         # Two orders of one float sum may break a tie in two ways: compare the weights, then the items above the cut.
-        assert sorted(got.values()) == pytest.approx(sorted(want.values()), rel=1e-6)
-        last = min(want.values(), default=0.0)
-        clear = {src for src, weight in want.items() if weight > last * (1 + 1e-6)}
-        assert clear <= set(got)
-        assert found.total[item] == pytest.approx(sum(want.values()), rel=1e-6)
-        assert list(got) == sorted(got)
+        assert sorted(weights.values()) == pytest.approx(sorted(expected_weights.values()), rel=1e-6)
+        last = min(expected_weights.values(), default=0.0)
+        clear = {src for src, weight in expected_weights.items() if weight > last * (1 + 1e-6)}
+        assert clear <= set(weights)
+        assert neighbourhood.total[item] == pytest.approx(sum(expected_weights.values()), rel=1e-6)
+        assert list(weights) == sorted(weights)
 
 
 def test_each_type_is_scaled_to_its_share_within_an_item(make_graph: Callable[..., ItemGraph]) -> None:
     graph = make_graph(
         4, [(0, 3, "strong_click", 30.0), (1, 3, "strong_click", 10.0), (1, 3, "swing", 0.01), (2, 3, "co_search", 7.0)]
     )
-    found = in_neighbours(graph, PropagationConfig(strong_click=1.0, swing=0.5, co_search=0.25))
-    assert as_dicts(found)[3] == pytest.approx({0: 0.75, 1: 0.25 + 0.5, 2: 0.25})
-    assert found.total[3] == pytest.approx(1.75)
+    neighbourhood = in_neighbours(graph, PropagationConfig(strong_click=1.0, swing=0.5, co_search=0.25))
+    assert as_dicts(neighbourhood)[3] == pytest.approx({0: 0.75, 1: 0.25 + 0.5, 2: 0.25})
+    assert neighbourhood.total[3] == pytest.approx(1.75)
 
 
 def test_equal_weights_keep_the_smaller_rows(make_graph: Callable[..., ItemGraph]) -> None:
@@ -89,8 +89,8 @@ def test_top_k_cuts_after_the_types_are_added_up(make_graph: Callable[..., ItemG
             *[(2, 3, "swing", 6.0), (1, 3, "swing", 4.0)],
         ],
     )
-    found = in_neighbours(graph, PropagationConfig(top_k=1, strong_click=1.0, swing=1.0))
-    assert as_dicts(found)[3] == pytest.approx({1: 0.8})
+    neighbourhood = in_neighbours(graph, PropagationConfig(top_k=1, strong_click=1.0, swing=1.0))
+    assert as_dicts(neighbourhood)[3] == pytest.approx({1: 0.8})
 
 
 def test_a_type_of_share_zero_is_left_out(make_graph: Callable[..., ItemGraph]) -> None:
@@ -99,10 +99,10 @@ def test_a_type_of_share_zero_is_left_out(make_graph: Callable[..., ItemGraph]) 
 
 
 def test_a_graph_without_edges_has_no_neighbours(make_graph: Callable[..., ItemGraph]) -> None:
-    found = in_neighbours(make_graph(3), PropagationConfig())
-    assert found.indptr.tolist() == [0, 0, 0, 0]
-    assert found.total.tolist() == [0, 0, 0]
-    assert found.edge_weights(np.array([0, 1]), np.array([1, 2])).tolist() == [0, 0]
+    neighbourhood = in_neighbours(make_graph(3), PropagationConfig())
+    assert neighbourhood.indptr.tolist() == [0, 0, 0, 0]
+    assert neighbourhood.total.tolist() == [0, 0, 0]
+    assert neighbourhood.edge_weights(np.array([0, 1]), np.array([1, 2])).tolist() == [0, 0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -117,15 +117,17 @@ def test_the_average_is_that_of_a_weighted_directed_graph(
     oracle.add_weighted_edges_from([(src, dst, weight) for src, dst, _, weight in edges])
     table = np.random.default_rng(seed).standard_normal((N, 3)).astype(np.float32)
 
-    found = in_neighbours(make_graph(N, edges), PropagationConfig(swing=1.0))
-    sums = propagate(*(torch.from_numpy(a) for a in (found.indptr, found.neighbour, found.weight, table)))
-    average = neighbour_average(sums, torch.from_numpy(found.total)).numpy()
+    neighbourhood = in_neighbours(make_graph(N, edges), PropagationConfig(swing=1.0))
+    sums = propagate(
+        *(torch.from_numpy(a) for a in (neighbourhood.indptr, neighbourhood.neighbour, neighbourhood.weight, table))
+    )
+    average = neighbour_average(sums, torch.from_numpy(neighbourhood.total)).numpy()
 
     for item in range(N):
         into = oracle.pred[item]
         degree = oracle.in_degree(item, weight="weight")
-        want = sum(edge["weight"] * table[src] for src, edge in into.items()) / degree if into else np.zeros(3)
-        np.testing.assert_allclose(average[item], want, atol=1e-5)
+        expected = sum(edge["weight"] * table[src] for src, edge in into.items()) / degree if into else np.zeros(3)
+        np.testing.assert_allclose(average[item], expected, atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,8 +153,8 @@ def test_propagate_equals_a_loop(lengths: list[int], extra: int, seed: int) -> N
 def test_edge_weights_look_up_kept_edges_and_nothing_else(
     make_graph: Callable[..., ItemGraph], edges: list[Edge], top_k: int
 ) -> None:
-    found = in_neighbours(make_graph(N, edges), PropagationConfig(top_k=top_k))
+    neighbourhood = in_neighbours(make_graph(N, edges), PropagationConfig(top_k=top_k))
     dst, src = (a.ravel() for a in np.meshgrid(np.arange(N), np.arange(N), indexing="ij"))
-    kept = as_dicts(found)
-    expected = [kept[d].get(s, 0.0) for d, s in zip(dst.tolist(), src.tolist(), strict=True)]
-    assert found.edge_weights(dst, src).tolist() == expected
+    neighbours_of = as_dicts(neighbourhood)
+    expected = [neighbours_of[d].get(s, 0.0) for d, s in zip(dst.tolist(), src.tolist(), strict=True)]
+    assert neighbourhood.edge_weights(dst, src).tolist() == expected

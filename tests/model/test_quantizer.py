@@ -1,4 +1,4 @@
-"""The residual quantiser against loops that are written out, the gradients that must reach it, and its training."""
+"""The residual quantiser against loops, the gradients that must reach it, and its training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,11 +25,13 @@ DIM = 6
 
 
 def quantizer(vectors: Tensor, members: int = 1, **config: Any) -> ResidualQuantizer:
-    """One of three levels of four entries that has started at some vectors."""
-    made = ResidualQuantizer(DIM, SemanticIdConfig.model_validate({"levels": 3, "size": 4, **config}), members)
-    made.train()(vectors)
-    made.start()
-    return made
+    """Return a quantiser of three levels with four entries each, started from the vectors."""
+    residual_quantizer = ResidualQuantizer(
+        DIM, SemanticIdConfig.model_validate({"levels": 3, "size": 4, **config}), members
+    )
+    residual_quantizer.train()(vectors)
+    residual_quantizer.start()
+    return residual_quantizer
 
 
 @pytest.fixture
@@ -39,111 +41,114 @@ def vectors() -> Tensor:
 
 
 def by_loops(books: Tensor, vectors: Tensor) -> tuple[list[list[int]], Tensor]:
-    """Codes and their unit sums, one vector and one level at a time."""
+    """Return codes and their normalised sums, one vector and one level at a time."""
     codes, sums = [], []
     for vector in vectors:
-        left, mine = vector.clone(), []
+        left, item_codes = vector.clone(), []
         for book in books:
-            mine.append(min(range(len(book)), key=lambda entry: float(((left - book[entry]) ** 2).sum())))
-            left = left - book[mine[-1]]
-        codes.append(mine)
-        sums.append(sum(books[level][entry] for level, entry in enumerate(mine)))
+            item_codes.append(min(range(len(book)), key=lambda entry: float(((left - book[entry]) ** 2).sum())))
+            left = left - book[item_codes[-1]]
+        codes.append(item_codes)
+        sums.append(sum(books[level][entry] for level, entry in enumerate(item_codes)))
     return codes, functional.normalize(torch.stack(sums))
 
 
 @pytest.mark.parametrize("simvq", [True, False])
-def test_codes_are_the_nearest_entries_of_what_the_levels_before_left_over(vectors: Tensor, simvq: bool) -> None:
-    made = quantizer(vectors, simvq=simvq).eval()
+def test_codes_are_the_nearest_entries_of_the_residuals(vectors: Tensor, simvq: bool) -> None:
+    residual_quantizer = quantizer(vectors, simvq=simvq).eval()
     with torch.no_grad():
-        made.maps += 0.1 * torch.randn(made.maps.shape) if simvq else 0.0
-        codes, expected = by_loops(made.codebooks(), vectors)
-    assert made.encode(vectors).tolist() == codes
-    torch.testing.assert_close(made.decode(torch.tensor(codes)), expected)
-    torch.testing.assert_close(made(vectors)[0], expected)
+        residual_quantizer.maps += 0.1 * torch.randn(residual_quantizer.maps.shape) if simvq else 0.0
+        codes, expected = by_loops(residual_quantizer.codebooks(), vectors)
+    assert residual_quantizer.encode(vectors).tolist() == codes
+    torch.testing.assert_close(residual_quantizer.decode(torch.tensor(codes)), expected)
+    torch.testing.assert_close(residual_quantizer(vectors)[0], expected)
 
 
 def test_members_keep_their_lengths(vectors: Tensor) -> None:
-    made = quantizer(vectors, members=2)
-    lengths = made(vectors)[0].view(-1, 2, DIM // 2).norm(dim=2)
+    residual_quantizer = quantizer(vectors, members=2)
+    lengths = residual_quantizer(vectors)[0].view(-1, 2, DIM // 2).norm(dim=2)
     torch.testing.assert_close(lengths, torch.full_like(lengths, 2**-0.5))
 
 
 def test_straight_through_gives_the_vectors_the_gradient_of_their_quantised_selves(vectors: Tensor) -> None:
-    made, wish = quantizer(vectors, penalty=0.0), torch.randn(len(vectors), DIM)
+    residual_quantizer, direction = quantizer(vectors, penalty=0.0), torch.randn(len(vectors), DIM)
     x = vectors.clone().requires_grad_()
-    (made(x)[0] * wish).sum().backward()  # type: ignore[no-untyped-call]
+    (residual_quantizer(x)[0] * direction).sum().backward()  # type: ignore[no-untyped-call]
 
     with torch.no_grad():
-        codes = made.encode(vectors)
-        sums = torch.stack([made.codebooks()[level, codes[:, level]] for level in range(3)]).sum(dim=0)
+        codes = residual_quantizer.encode(vectors)
+        sums = torch.stack([residual_quantizer.codebooks()[level, codes[:, level]] for level in range(3)]).sum(dim=0)
     sums.requires_grad_()
-    (functional.normalize(sums) * wish).sum().backward()  # type: ignore[no-untyped-call]
+    (functional.normalize(sums) * direction).sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(x.grad, sums.grad)
 
 
 def test_the_penalty_pulls_entries_to_vectors_and_vectors_to_entries(vectors: Tensor) -> None:
-    made = quantizer(vectors, simvq=False, levels=1, penalty=1.0)
+    residual_quantizer = quantizer(vectors, simvq=False, levels=1, penalty=1.0)
     x = vectors.clone().requires_grad_()
-    made(x)[1].backward()  # type: ignore[no-untyped-call]
-    codes = made.encode(vectors)[:, 0]
-    apart = vectors - made.entries[0, codes]
+    residual_quantizer(x)[1].backward()  # type: ignore[no-untyped-call]
+    codes = residual_quantizer.encode(vectors)[:, 0]
+    apart = vectors - residual_quantizer.entries[0, codes]
     torch.testing.assert_close(x.grad, 0.25 * 2 * apart.detach() / len(vectors))
     expected = torch.zeros(4, DIM).index_add_(0, codes, -2 * apart.detach() / len(vectors))
-    assert made.entries.grad is not None
-    torch.testing.assert_close(made.entries.grad[0], expected)
+    assert residual_quantizer.entries.grad is not None
+    torch.testing.assert_close(residual_quantizer.entries.grad[0], expected)
 
 
 @pytest.mark.parametrize("simvq", [True, False])
 def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vectors: Tensor, simvq: bool) -> None:
     """Fails when a distance is detached anywhere: then the vectors have no gradient at all."""
-    made, wish = quantizer(vectors, mode="gumbel", simvq=simvq, penalty=0.0), torch.randn(len(vectors), DIM)
-    learned = made.maps if simvq else made.entries
-    made.temperature = 0.7
+    residual_quantizer, direction = (
+        quantizer(vectors, mode="gumbel", simvq=simvq, penalty=0.0),
+        torch.randn(len(vectors), DIM),
+    )
+    learned = residual_quantizer.maps if simvq else residual_quantizer.entries
+    residual_quantizer.temperature = 0.7
     x = vectors.clone().requires_grad_()
     torch.manual_seed(1)
-    found, penalty = made(x)
-    (found * wish).sum().backward()  # type: ignore[no-untyped-call]
-    given = [x.grad, learned.grad, made.sharpness.grad]
-    made.zero_grad()
+    found, penalty = residual_quantizer(x)
+    (found * direction).sum().backward()  # type: ignore[no-untyped-call]
+    gradients = [x.grad, learned.grad, residual_quantizer.sharpness.grad]
+    residual_quantizer.zero_grad()
 
     slow = vectors.clone().requires_grad_()
     torch.manual_seed(1)
     left, total = slow, torch.zeros_like(slow)
-    for level, book in enumerate(made.codebooks()):
+    for level, book in enumerate(residual_quantizer.codebooks()):
         distance = torch.stack([((left - entry) ** 2).sum(dim=1) for entry in book], dim=1)
         noise = -torch.empty_like(distance).exponential_().log()
-        soft = ((noise - distance * made.sharpness[level].exp()) / 0.7).softmax(dim=1)
+        soft = ((noise - distance * residual_quantizer.sharpness[level].exp()) / 0.7).softmax(dim=1)
         hard = functional.one_hot(soft.argmax(dim=1), len(book)) + soft - soft.detach()
         total, left = total + hard @ book, left - hard @ book
-    (functional.normalize(total) * wish).sum().backward()  # type: ignore[no-untyped-call]
+    (functional.normalize(total) * direction).sum().backward()  # type: ignore[no-untyped-call]
     assert penalty.item() == 0
-    for a, b in zip(given, [slow.grad, learned.grad, made.sharpness.grad], strict=True):
+    for a, b in zip(gradients, [slow.grad, learned.grad, residual_quantizer.sharpness.grad], strict=True):
         assert a is not None
         assert a.abs().sum() > 0
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_the_temperature_rises_from_cold_to_hot(vectors: Tensor) -> None:
-    made = quantizer(vectors, mode="gumbel", initial_temperature=0.25, final_temperature=1.0, warm_up=0.2)
+def test_the_temperature_changes_from_initial_to_final(vectors: Tensor) -> None:
+    residual_quantizer = quantizer(vectors, mode="gumbel", initial_temperature=0.25, final_temperature=1.0, warm_up=0.2)
     found = []
     for share in (0.0, 0.2, 0.6, 1.0):
-        made.step(share)
-        found.append(made.temperature)
+        residual_quantizer.step(share)
+        found.append(residual_quantizer.temperature)
     assert found == pytest.approx([0.25, 0.25, 0.5, 1.0])
 
 
 @pytest.mark.parametrize("simvq", [True, False])
-def test_dead_entries_move_to_where_something_is_left_over(vectors: Tensor, simvq: bool) -> None:
-    made = quantizer(vectors, simvq=simvq)
+def test_dead_entries_move_to_residuals(vectors: Tensor, simvq: bool) -> None:
+    residual_quantizer = quantizer(vectors, simvq=simvq)
     with torch.no_grad():
-        made.maps += 0.1 * torch.randn(made.maps.shape) if simvq else 0.0
-        made.entries[0, 1] = 1e3
-        made.use[0, 1] = 0.0
-    assert made.revive() == 1
-    assert made.revive() == 0
-    moved = made.codebooks()[0, 1].detach()
+        residual_quantizer.maps += 0.1 * torch.randn(residual_quantizer.maps.shape) if simvq else 0.0
+        residual_quantizer.entries[0, 1] = 1e3
+        residual_quantizer.use[0, 1] = 0.0
+    assert residual_quantizer.revive() == 1
+    assert residual_quantizer.revive() == 0
+    moved = residual_quantizer.codebooks()[0, 1].detach()
     assert (vectors - moved).norm(dim=1).min() < 1e-4
-    assert 1 in made.encode(vectors)[:, 0]
+    assert 1 in residual_quantizer.encode(vectors)[:, 0]
 
 
 def test_k_means_finds_clusters_that_lie_apart() -> None:
@@ -173,29 +178,29 @@ def small_config(**semantic_ids: Any) -> ModelConfig:
 
 
 @pytest.mark.parametrize("simvq", [False, True])
-def test_in_the_end_every_entry_is_the_mean_of_the_items_that_name_it(vectors: Tensor, simvq: bool) -> None:
+def test_finalised_entries_are_the_means_of_the_items_that_use_them(vectors: Tensor, simvq: bool) -> None:
     torch.manual_seed(0)
-    made = ResidualQuantizer(DIM, SemanticIdConfig(levels=2, size=4, simvq=simvq))
-    made.finalize_codebooks(vectors)
-    assert not made.started  # nothing to settle
-    made.started.fill_(True)
+    residual_quantizer = ResidualQuantizer(DIM, SemanticIdConfig(levels=2, size=4, simvq=simvq))
+    residual_quantizer.finalize_codebooks(vectors)
+    assert not residual_quantizer.started  # so nothing is finalised
+    residual_quantizer.started.fill_(True)
     with torch.no_grad():
-        made.maps.mul_(2.0)
-        made.entries[:, 1:] = 100.0  # which no vector comes near
+        residual_quantizer.maps.mul_(2.0)
+        residual_quantizer.entries[:, 1:] = 100.0  # which no vector comes near
     for _ in range(10):
-        made.finalize_codebooks(vectors)
+        residual_quantizer.finalize_codebooks(vectors)
     left = vectors
-    for level, codes in enumerate(made.encode(vectors).T):
+    for level, codes in enumerate(residual_quantizer.encode(vectors).T):
         assert set(codes.tolist()) == {0, 1, 2, 3}
         for code in range(4):
-            torch.testing.assert_close(made.codebooks()[level, code], left[codes == code].mean(dim=0))
-        left = left - made.codebooks()[level, codes]
+            torch.testing.assert_close(residual_quantizer.codebooks()[level, code], left[codes == code].mean(dim=0))
+        left = left - residual_quantizer.codebooks()[level, codes]
 
 
-def test_a_catalogue_smaller_than_a_codebook_settles(vectors: Tensor) -> None:
-    made = quantizer(vectors)
-    made.finalize_codebooks(vectors[:3])
-    torch.testing.assert_close(made.decode(made.encode(vectors[:3])), vectors[:3])
+def test_codebooks_larger_than_the_catalogue_are_finalised(vectors: Tensor) -> None:
+    residual_quantizer = quantizer(vectors)
+    residual_quantizer.finalize_codebooks(vectors[:3])
+    torch.testing.assert_close(residual_quantizer.decode(residual_quantizer.encode(vectors[:3])), vectors[:3])
 
 
 @pytest.mark.parametrize("mode", ["ste", "gumbel"])
@@ -229,7 +234,7 @@ def test_more_codes_than_vectors_to_start_from_is_an_error_with_a_way_out(make_g
         train(small_graph(make_graph), small_config(size=256, warm_up=0.0))
 
 
-def test_figures_of_codes_by_hand() -> None:
+def test_code_usage_by_hand() -> None:
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
     assert code_usage(codes, 4) == {
         "usage": [0.5, 0.5],
@@ -238,7 +243,7 @@ def test_figures_of_codes_by_hand() -> None:
     }
 
 
-def test_prefixes_are_as_long_as_there_is_evidence_for() -> None:
+def test_prefixes_are_as_long_as_their_items_have_enough_events() -> None:
     #        0       1       2       3       4       5       6
     codes = [[0, 0], [0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [0, 0]]
     events = [3, 1, 5, 1, 1, 0, 9]

@@ -1,4 +1,4 @@
-"""Groups of tail items: how big, who with whom, and the same every time."""
+"""Groups of tail items: their size, their members, and that they are the same every time."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ from model.tail import TailGroups, bisect, group_tail
 
 
 def features_of(dense: NDArray[np.floating], num_ids: int = 0) -> FeatureMatrix:
-    """Every item has an id, when ids are wanted, so that neighbours can be told apart."""
+    """Return features with `num_ids` ids, by which neighbours can be told apart."""
     ids = sp.csr_matrix(np.eye(len(dense), num_ids, dtype=np.float32))
     return FeatureMatrix(ids, dense.astype(np.float32), num_ids)
 
@@ -54,7 +54,7 @@ def test_bisect_fills_groups_between_half_and_whole_size(n: int, size: int, seed
 
 
 def test_bisect_splits_at_the_median_of_the_principal_direction() -> None:
-    """Its twin: the leading right singular vector of the centred rows."""
+    """The reference is the leading right singular vector of the centred rows."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((30, 12)).astype(np.float32)
     vectors[:, 5] += np.repeat([-5, 5], 15)
@@ -106,7 +106,7 @@ def test_content_outweighs_neighbours(make_graph: Callable[..., ItemGraph]) -> N
     assert as_sets(groups) == {frozenset({0, 1}), frozenset({2, 3})}
 
 
-def test_the_id_of_a_tail_item_says_nothing_about_its_group(make_graph: Callable[..., ItemGraph]) -> None:
+def test_the_id_of_a_tail_item_does_not_affect_its_group(make_graph: Callable[..., ItemGraph]) -> None:
     groups = grouped(make_graph(4, tail=range(4)), features_of(np.zeros((4, 0)), num_ids=4))
     assert groups.count == 4, "without content and neighbours each stays alone, ids or not"
 

@@ -1,4 +1,4 @@
-"""Training end to end on graphs whose right answer is known, and the promises of early stop, refit and seeds."""
+"""Training end to end on graphs with a known answer; early stopping, refits and seeds."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def config_of(**sections: Any) -> ModelConfig:
 
 
 def from_pairs(make_graph: MakeGraph, n: int, pairs: list[tuple[int, int]], **columns: Any) -> ItemGraph:
-    """The pairs are the strong-click edges too, as in a graph that was built from them."""
+    """Return a graph whose strong-click edges are its pairs, as if it were built from them."""
     return make_graph(n, [(a, b, "strong_click", 1.0) for a, b in sorted(set(pairs))], pairs, **columns)
 
 
@@ -50,7 +50,7 @@ def same(a: Embeddings, b: Embeddings) -> bool:
 
 
 class Script:
-    """A validation that says what it is told, and keeps what it saw."""
+    """A validation with scripted scores, which records the embeddings that it gets."""
 
     def __init__(self, *scores: float) -> None:
         self._scores: Iterator[float] = iter(scores)
@@ -102,18 +102,18 @@ def test_a_cold_item_is_found_by_its_features(make_graph: MakeGraph) -> None:
 @pytest.mark.parametrize("tail", [True, False])
 def test_every_item_has_a_finite_embedding_of_length_one(make_graph: MakeGraph, tail: bool) -> None:
     """Also a cold item without a single feature or neighbour."""
-    found = train(small_graph(make_graph), config_of(tail={"enabled": tail})).embeddings
+    embeddings = train(small_graph(make_graph), config_of(tail={"enabled": tail})).embeddings
     for role, rows in zip(ROLES, (13, 13, 2), strict=True):
-        matrix = getattr(found, role)
+        matrix = getattr(embeddings, role)
         assert matrix.shape == (rows, 16)
         np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
 
 
 def test_a_graph_without_any_feature_still_embeds(make_graph: MakeGraph) -> None:
-    found = train(
+    embeddings = train(
         small_graph(make_graph), config_of(features={"id_min_events": 99}, train={"max_epochs": 1})
     ).embeddings
-    np.testing.assert_allclose(np.linalg.norm(found.item, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embeddings.item, axis=1), 1, atol=1e-5)
 
 
 def early_stopped(make_graph: MakeGraph) -> tuple[Script, Trained]:
@@ -131,7 +131,7 @@ def test_early_stop_returns_the_best_weights_after_patience_worse_or_equal_evalu
     assert trained.record.steps == curve[1][0] < curve[3][0] < trained.record.schedule_steps
 
 
-def test_a_refit_with_the_chosen_share_walks_the_same_path(make_graph: MakeGraph) -> None:
+def test_a_refit_with_the_chosen_share_takes_the_same_steps(make_graph: MakeGraph) -> None:
     """On the same graph the refit ends exactly where the early stop chose to: same schedule, same batches."""
     script, chosen = early_stopped(make_graph)
     again = train(small_graph(make_graph), config_of(), share=chosen.record.share)

@@ -1,4 +1,4 @@
-"""Warm starts: every row of the table is found by what it stands for; alignment is the best rotation."""
+"""Warm starts match the rows of the table by what they represent; alignment is the best rotation."""
 
 import dataclasses
 from pathlib import Path
@@ -102,16 +102,16 @@ def test_a_warm_start_begins_where_the_earlier_model_ended_and_is_shorter(before
     assert warm.record.curve[0][1] < cold.record.curve[0][1]
 
 
-def test_another_size_starts_from_scratch_and_says_so(
+def test_a_model_of_another_size_is_trained_from_scratch_with_a_warning(
     before: tuple[Any, Trained], caplog: pytest.LogCaptureFixture
 ) -> None:
     graph, trained = before
     start = WarmStart(trained.network, trained.features, graph.item_ids)
     other = CONFIG.model_copy(update={"dim": 12})
-    found = train(graph, other, start=start)
+    result = train(graph, other, start=start)
     assert "no warm start" in caplog.text
     cold = train(graph, other)
-    assert found.record.schedule_steps == cold.record.schedule_steps
+    assert result.record.schedule_steps == cold.record.schedule_steps
 
 
 def test_a_start_is_read_from_a_version_and_refused_when_its_parts_differ(
@@ -146,9 +146,9 @@ def test_a_rotation_that_was_made_is_found() -> None:
     rng = np.random.default_rng(0)
     old = unit(rng, 40, 6)
     turn = np.linalg.qr(rng.standard_normal((6, 6)))[0]
-    found = procrustes_rotation((old @ turn).astype(np.float32), old)
-    np.testing.assert_allclose(found, turn.T, atol=1e-5)
-    np.testing.assert_allclose(found @ found.T, np.eye(6), atol=1e-6)
+    result = procrustes_rotation((old @ turn).astype(np.float32), old)
+    np.testing.assert_allclose(result, turn.T, atol=1e-5)
+    np.testing.assert_allclose(result @ result.T, np.eye(6), atol=1e-6)
 
 
 def test_no_rotation_comes_nearer() -> None:
@@ -167,9 +167,9 @@ def test_alignment_joins_by_item_and_changes_no_score() -> None:
     new_query, new_item = unit(rng, 20, 5), unit(rng, 20, 5)
     new_query[:18], new_item[:18] = query[2:] @ turn, item[2:] @ turn
     new = embeddings([f"i{i:02}" for i in range(2, 22)], new_query, new_item)
-    found = align_embeddings(new, old)
-    assert found is not None
-    turned, cosine = found
+    result = align_embeddings(new, old)
+    assert result is not None
+    turned, cosine = result
     assert cosine == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(turned.query[:18], query[2:], atol=1e-5)
     np.testing.assert_allclose(turned.query @ turned.item.T, new.query @ new.item.T, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The session encoder against attention that is written out, its promises about padding, and a rule to learn."""
+"""The session encoder against attention that is written out, its padding, and a rule that it must learn."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from model.sessions.training import SessionRows, TrainedSessions, encode_prefixe
 DIM = 8
 
 
-def made(**settings: Any) -> SessionEncoder:
+def encoder_of(**settings: Any) -> SessionEncoder:
     torch.manual_seed(0)
     return SessionEncoder(DIM, SessionConfig.model_validate({"length": 6, "heads": 2} | settings)).eval()
 
@@ -39,9 +39,9 @@ def plain(layer: Layer, states: Tensor) -> Tensor:
     for i in range(len(states)):
         parts = []
         for head in range(layer.heads):
-            mine = slice(head * width, (head + 1) * width)
-            weight = torch.stack([query[i, mine] @ key[j, mine] / width**0.5 for j in range(len(states))]).softmax(0)
-            parts.append(sum(weight[j] * value[j, mine] for j in range(len(states))))
+            dims = slice(head * width, (head + 1) * width)
+            weight = torch.stack([query[i, dims] @ key[j, dims] / width**0.5 for j in range(len(states))]).softmax(0)
+            parts.append(sum(weight[j] * value[j, dims] for j in range(len(states))))
         rows.append(torch.cat(parts))
     states = states + layer.out(torch.stack(rows))
     return states + layer.narrow(functional.gelu(layer.widen(layer.norm_after(states))))
@@ -49,10 +49,10 @@ def plain(layer: Layer, states: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("positions", [(0,), (6,), (0, 0), (6, 6, 6)])
 def test_from_all_positions_it_is_plain_attention(sessions: tuple[Tensor, Tensor], positions: tuple[int, ...]) -> None:
-    encoder = made(positions=positions)
+    encoder = encoder_of(positions=positions)
     vectors, present = sessions
     with torch.no_grad():
-        found = encoder(vectors, present)
+        output = encoder(vectors, present)
         for row in range(len(vectors)):
             own = vectors[row, present[row]]
             states = own + encoder.position[-len(own) :]
@@ -61,32 +61,32 @@ def test_from_all_positions_it_is_plain_attention(sessions: tuple[Tensor, Tensor
             counts = torch.tensor([0.5**ago for ago in reversed(range(len(own)))])
             mean = sum(count * one for count, one in zip(counts, own, strict=True))
             expected = mean / mean.norm() + encoder.norm(states[-1]) * encoder.scale  # type: ignore[attr-defined]
-            torch.testing.assert_close(found[row], functional.normalize(expected, dim=0), atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(output[row], functional.normalize(expected, dim=0), atol=1e-6, rtol=1e-5)
 
 
 def test_the_last_position_as_only_query_changes_nothing_at_the_top(sessions: tuple[Tensor, Tensor]) -> None:
-    few, every = made(positions=(0, 1)), made(positions=(0, 0))
+    few, every = encoder_of(positions=(0, 1)), encoder_of(positions=(0, 0))
     every.load_state_dict(few.state_dict())
     torch.testing.assert_close(few(*sessions), every(*sessions), atol=1e-6, rtol=1e-5)
 
 
-def test_the_chosen_positions_are_the_most_decided_and_the_last(sessions: tuple[Tensor, Tensor]) -> None:
+def test_the_chosen_positions_are_the_most_selective_and_the_last(sessions: tuple[Tensor, Tensor]) -> None:
     _, present = sessions
     query, key = torch.randn(3, 6, DIM), torch.randn(3, 6, DIM)
-    found = most_selective_positions(query, key, present, 3)
+    output = most_selective_positions(query, key, present, 3)
     for row in range(3):
-        there = present[row].nonzero().squeeze(1).tolist()
-        logits = {i: [float(query[row, i] @ key[row, j]) / DIM**0.5 for j in there] for i in there}
+        positions = present[row].nonzero().squeeze(1).tolist()
+        logits = {i: [float(query[row, i] @ key[row, j]) / DIM**0.5 for j in positions] for i in positions}
         far = {i: max(line) - sum(line) / len(line) for i, line in logits.items()}
-        best = sorted(there[:-1], key=lambda i: -far[i])[:2]
-        expected = sorted([*best, there[-1]])
-        assert [i for i in found[row].tolist() if i in there] == expected
-        assert found[row, -1] == 5
+        best = sorted(positions[:-1], key=lambda i: -far[i])[:2]
+        expected = sorted([*best, positions[-1]])
+        assert [i for i in output[row].tolist() if i in positions] == expected
+        assert output[row, -1] == 5
 
 
 @pytest.mark.parametrize("positions", [(0, 1), (3, 2, 1)])
 def test_padding_and_company_change_nothing(sessions: tuple[Tensor, Tensor], positions: tuple[int, ...]) -> None:
-    encoder = made(positions=positions)
+    encoder = encoder_of(positions=positions)
     vectors, present = sessions
     whole = encoder(vectors, present)
     vectors = torch.where(present[:, :, None], vectors, 99.0)
@@ -151,9 +151,9 @@ def test_the_start_is_the_mean_by_the_given_weight(sessions: tuple[Tensor, Tenso
     torch.testing.assert_close(encoder(vectors, present), mean)
 
 
-def test_following_nothing_is_the_mean_and_everything_the_encoder(sessions: tuple[Tensor, Tensor]) -> None:
+def test_blending_goes_from_the_mean_to_the_encoder(sessions: tuple[Tensor, Tensor]) -> None:
     vectors, present = sessions
-    trained = TrainedSessions(made(), np.zeros((1, DIM), np.float32))
+    trained = TrainedSessions(encoder_of(), np.zeros((1, DIM), np.float32))
     with torch.no_grad():
         trained.encoder.recency.copy_(torch.arange(6.0))  # as if it had learned something
         torch.testing.assert_close(trained.blend(1.0).encoder(vectors, present), trained.encoder(vectors, present))

@@ -25,14 +25,13 @@ def offsets_from_lengths(lengths: Lengths) -> Rows:
     return offsets
 
 
-def positions_in_lists(lengths: NDArray[np.integer[Any]]) -> Rows:
-    """Return the position, from 0, of every element in its own list: (sum of lengths,) int64.
+def positions_in_lists(offsets: Rows) -> Rows:
+    """Return the position, from 0, of every element in its own list: (offsets[-1],) int64.
 
-    >>> positions_in_lists(np.array([2, 0, 3])).tolist()
+    >>> positions_in_lists(np.array([0, 2, 2, 5])).tolist()
     [0, 1, 0, 1, 2]
     """
-    offsets = offsets_from_lengths(lengths)
-    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
 def spans(starts: Rows, lengths: NDArray[np.integer[Any]]) -> Rows:
@@ -48,4 +47,4 @@ def spans(starts: Rows, lengths: NDArray[np.integer[Any]]) -> Rows:
     >>> spans(np.array([7, 0]), np.array([2, 3])).tolist()
     [7, 8, 0, 1, 2]
     """
-    return positions_in_lists(lengths) + np.repeat(starts, lengths)
+    return positions_in_lists(offsets_from_lengths(lengths)) + np.repeat(starts, lengths)

@@ -98,11 +98,11 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
     values = score.ravel()[flat]
     # They are ordered by line, then column, and lexsort is stable: equal scores stay in column order.
     order = np.lexsort((-values, lines))
-    candidates = np.diff(np.searchsorted(lines, np.arange(n + 1)))
-    order = order[positions_in_lists(candidates) < k]
+    starts = np.searchsorted(lines, np.arange(n + 1))
+    order = order[positions_in_lists(starts) < k]
     best = columns[order].astype(np.int64)
     return TopK(
-        offsets_from_lengths(np.minimum(candidates, k)),
+        offsets_from_lengths(np.minimum(np.diff(starts), k)),
         best if rows is None else rows[best],
         values[order],
     )

@@ -144,5 +144,5 @@ def _best(query: Rows, rows: Rows, score: Floats, n: int, k: int) -> TopK:
     """Return the k best of each of n queries among (query, row, score) triples; ties go to the lower row."""
     order = np.lexsort((rows, -score, query))
     candidates = np.bincount(query, minlength=n)
-    order = order[positions_in_lists(candidates) < k]
+    order = order[positions_in_lists(offsets_from_lengths(candidates)) < k]
     return TopK(offsets_from_lengths(np.minimum(candidates, k)), rows[order], score[order])

@@ -48,7 +48,7 @@ def ranks(lists: TopK, query: Rows, target: Rows) -> Rows:
     width = int(max(lists.rows.max(), target.max())) + 1
     lengths = np.diff(lists.offsets)
     listed = np.repeat(np.arange(len(lists)), lengths) * width + lists.rows
-    rank = positions_in_lists(lengths) + 1
+    rank = positions_in_lists(lists.offsets) + 1
     order = np.argsort(listed)
     pair = query * width + target
     position = np.minimum(np.searchsorted(listed, pair, sorter=order), len(listed) - 1)
@@ -102,7 +102,7 @@ def coverage(lists: TopK, k: int, n_items: int) -> float:
         k: the cut.
         n_items: number of items; rows from n_items on are not counted.
     """
-    first = positions_in_lists(np.diff(lists.offsets)) < k
+    first = positions_in_lists(lists.offsets) < k
     return len(np.unique(lists.rows[first & (lists.rows < n_items)])) / max(1, n_items)
 
 

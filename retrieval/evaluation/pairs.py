@@ -248,4 +248,4 @@ def _sampled(baskets: Sessions, seed: int) -> Rows:
         for basket, item in zip(baskets.session.tolist(), baskets.item_ids.to_pylist(), strict=True)
     ]
     order = np.lexsort((np.frombuffer(b"".join(hashed), np.uint64), baskets.session))
-    return np.sort(order[positions_in_lists(np.diff(baskets.offsets)) < _MAX_BASKET_QUERIES])
+    return np.sort(order[positions_in_lists(baskets.offsets) < _MAX_BASKET_QUERIES])

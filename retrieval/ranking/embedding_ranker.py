@@ -215,7 +215,7 @@ class EmbeddingRanker:
         score[position] += bonus_of_pair[pair]
         order = np.lexsort((rows, -score, query))
         lengths = np.bincount(query, minlength=len(queries))
-        order = order[positions_in_lists(lengths) < k]
+        order = order[positions_in_lists(offsets_from_lengths(lengths)) < k]
         return TopK(offsets_from_lengths(np.minimum(lengths, k)), rows[order], score[order])
 
     def scores(self, queries: Queries, candidates: Floats, rows: Rows | None, *, out: Floats | None = None) -> Floats:

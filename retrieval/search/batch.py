@@ -298,7 +298,7 @@ def _lines_of(group: _Group, lists: TopK) -> _Lines:
     names = np.array([edges.names(kind) or EMBEDDING for kind in types.tolist()], dtype=object)
     return _Lines(
         group.numbers[query],
-        positions_in_lists(lengths) + 1,
+        positions_in_lists(lists.offsets) + 1,
         lists.rows,
         _ad_ids(group, lists.rows),
         lists.scores,

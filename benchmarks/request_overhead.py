@@ -2,8 +2,8 @@
 
     python benchmarks/request_overhead.py [--requests 3000]
 
-A small catalogue is asked. Each figure is the best of several rounds, in which the variants alternate. Three things that
-the API writes by hand must pay for themselves here: the route in front of the framework and the body that is read
+A small catalogue is asked. Each figure is the best of several rounds, in which the variants alternate. Three things
+that the API writes by hand must pay for themselves here: the route in front of the framework and the body that is read
 without a timer (`retrieval.api.fast_path`), and metrics without locks (`retrieval.api.telemetry`).
 """
 

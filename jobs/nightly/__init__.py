@@ -1,4 +1,4 @@
-"""Runs a night: builds a version, compares it with the published one, and publishes what passes the gates.
+"""Runs a night: measures the new version and its drift against the published one, and publishes it if its gates pass.
 
 May import pipeline, workspace and the ground files.
 """

@@ -1,19 +1,15 @@
 """Title features: hashed word n-grams, weighted by tf-idf and reduced to a few dimensions by a truncated SVD."""
 
 import itertools
-import warnings
 import zlib
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-
-_OVERSAMPLING = 10  # further columns of the random sketch
 
 
 def title_grams(titles: pa.ChunkedArray, bits: int) -> sp.csr_matrix:
@@ -42,8 +38,9 @@ def title_grams(titles: pa.ChunkedArray, bits: int) -> sp.csr_matrix:
 def fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Floats]:
     """Return the basis (2^bits, dim) of the titles' tf-idf matrix, and the idf weights (2^bits,).
 
-    The basis holds the leading right singular vectors, found by a randomised SVD (Halko et al. 2011). It has fewer
-    columns where there are fewer titles or n-grams, and is (0, 0) without any.
+    The basis holds the leading right singular vectors, by a randomised range finder with two power iterations (Halko et
+    al. 2011). It has fewer columns where there are fewer titles or n-grams, and is (0, 0) without any.
+    `torch.svd_lowrank` would save lines, but draws another sketch, as another seed would: embeddings would move.
 
     Args:
         grams: (N, 2^bits) CSR of `title_grams`
@@ -53,16 +50,15 @@ def fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Float
     n = grams.shape[0]
     frequency = np.bincount(grams.indices, minlength=grams.shape[1])
     idf = np.where(frequency > 0, np.log((1 + n) / (1 + frequency)) + 1, 0).astype(np.float32)
-    tfidf = sp.csr_matrix(grams @ sp.diags_array(idf))
+    tfidf = grams @ sp.diags_array(idf)
     dim = min(dim, n, int((frequency > 0).sum()))
     if dim == 0:
         return np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
-    with warnings.catch_warnings(), torch.random.fork_rng():
-        # torch warns once per process that its CSR tensors are in beta; a test compares the basis with exact tf-idf.
-        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
-        torch.manual_seed(seed)
-        _, _, right = torch.svd_lowrank(_to_torch(tfidf), q=min(dim + _OVERSAMPLING, *tfidf.shape))
-    return np.ascontiguousarray(right[:, :dim].numpy()), idf
+    sketch = np.random.default_rng(seed).standard_normal((grams.shape[1], min(dim + 10, n))).astype(np.float32)
+    for _ in range(2):
+        sketch = np.linalg.qr(tfidf.T @ np.linalg.qr(tfidf @ sketch)[0])[0]
+    _, _, right = np.linalg.svd(np.linalg.qr(tfidf @ sketch)[1], full_matrices=False)
+    return np.ascontiguousarray((sketch @ right.T)[:, :dim], np.float32), idf
 
 
 def title_vectors(titles: pa.ChunkedArray, basis: Floats, idf: Floats) -> Floats:
@@ -75,11 +71,6 @@ def title_vectors(titles: pa.ChunkedArray, basis: Floats, idf: Floats) -> Floats
     """
     grams = title_grams(titles, int(np.log2(len(basis))))
     return np.asarray(grams @ (basis * idf[:, None]), np.float32)
-
-
-def _to_torch(matrix: sp.csr_matrix) -> torch.Tensor:
-    indptr, indices = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
-    return torch.sparse_csr_tensor(indptr, indices, torch.from_numpy(matrix.data.astype(np.float32)), matrix.shape)
 
 
 def _words_and_pairs(title: str) -> Iterable[str]:

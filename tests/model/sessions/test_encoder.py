@@ -84,15 +84,19 @@ def test_the_chosen_positions_are_the_most_selective_and_the_last(sessions: tupl
         assert output[row, -1] == 5
 
 
-@pytest.mark.parametrize("positions", [(0, 1), (3, 2, 1)])
-def test_padding_and_company_change_nothing(sessions: tuple[Tensor, Tensor], positions: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("positions", "lengths"), [((0, 1), {0: 1, 1: 4, 2: 6}), ((3, 2, 1), {1: 4, 2: 6})])
+def test_padding_and_the_other_sessions_of_a_batch_change_nothing(
+    sessions: tuple[Tensor, Tensor], positions: tuple[int, ...], lengths: dict[int, int]
+) -> None:
+    """For sessions (row to length) that are at least as long as the number of positions that a layer attends from.
+
+    In a shorter session a layer attends from every position, padding too.
+    """
     encoder = encoder_of(positions=positions)
     vectors, present = sessions
     whole = encoder(vectors, present)
     vectors = torch.where(present[:, :, None], vectors, 99.0)
-    for row, length in enumerate((1, 4, 6)):
-        if length < 3 and 3 in positions:
-            continue  # shorter than what a layer attends from: all are attended from then, padding too
+    for row, length in lengths.items():
         alone = encoder(vectors[row : row + 1, -length:], present[row : row + 1, -length:])
         torch.testing.assert_close(alone[0], whole[row], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(alone, encoder(vectors[row : row + 1, -length:], present[row : row + 1, -length:]))

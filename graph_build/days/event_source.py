@@ -14,7 +14,7 @@ from graph_build.edges.caps import CutGroup, most_cut_in_days
 from graph_build.edges.co_search import count_cut_items, daily_searches, search_pairs, searched_items
 from graph_build.edges.strong_click import daily_clicks
 from graph_build.ingest import checked_tables
-from graph_build.ingest.contract import TYPES
+from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.sessions.holdout import HoldoutCutoff
 from graph_build.sessions.rows import session_rows
 
@@ -90,7 +90,7 @@ def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfi
         folder: where the rows of sessions go.
         config: caps and window.
     """
-    n_events = sum(checked.by_type.get(kind, 0) for kind in TYPES[1:])
+    n_events = sum(checked.by_type.get(kind, 0) for kind in SESSION_TYPES)
     usable = checked.usable
     if config.window_days is not None:
         first = day_number(checked.as_of.date()) - config.window_days + 1

@@ -25,7 +25,7 @@ from graph_build.edges.co_search import count_cut_items, daily_searches, search_
 from graph_build.edges.strong_click import daily_clicks
 from graph_build.errors import GraphInputError
 from graph_build.ingest import checked_tables, spark_reader
-from graph_build.ingest.contract import TYPES
+from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.ingest.files import mixed_ids
 from graph_build.sessions.rows import session_rows
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
@@ -198,7 +198,7 @@ def ingest(
     for doubt in mixed_ids("events", sources, config.input):
         log.warning(doubt)
     checked = checked_tables.checked_events(spark, sources, config, None, days)
-    n_events = sum(checked.by_type.get(kind, 0) for kind in TYPES[1:])
+    n_events = sum(checked.by_type.get(kind, 0) for kind in SESSION_TYPES)
     with _new_folder(root) as folder:
         rows = session_rows(checked.usable, config, n_events)
         rows = _write_and_read(rows, root, f"{folder}/all", SESSION_ROW_IN_SPARK)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from graph_build.config import EventType, InputConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
-from graph_build.ingest.contract import PLACE, TYPES, column_kinds, mapped
+from graph_build.ingest.contract import PLACE, SESSION_TYPES, column_kinds, mapped
 from graph_build.ingest.files import Source, local_sources, open_csv
 from graph_build.ingest.rules import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
 
@@ -96,7 +96,7 @@ def loose_events(rows: pa.Table) -> pa.Table:
         rows: `ArrowEvents.rows`, or those of them that are of interest.
     """
     rows = _without_impressions(rows)
-    kind = pc.index_in(rows["event_type"], pa.array(TYPES[1:])).cast(pa.int8())
+    kind = pc.index_in(rows["event_type"], pa.array(SESSION_TYPES)).cast(pa.int8())
     item_ids = pc.if_else(pc.equal(rows["event_type"], "search"), None, rows["item_id"])
     sources = rows["source_item_id"]
     items = pc.unique(pa.chunked_array([*item_ids.chunks, *sources.chunks], pa.string()))

@@ -54,7 +54,9 @@ EXPECTED: dict[Kind, str] = {
 }
 
 ITEM_TYPES = ("view", "click", "add_to_cart", "purchase")
-TYPES = ("impression", *ITEM_TYPES, "search")
+# The types of events that sessions hold. The position of a type is its number (`sessions.kernel.VIEW` and the others).
+SESSION_TYPES = (*ITEM_TYPES, "search")
+TYPES = ("impression", *SESSION_TYPES)
 
 # Where a row stands in the input. It orders events that tie in time.
 PLACE = ("file", "block", "row")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from graph_build.config import EventsInput, EventType
-from graph_build.ingest.contract import PLACE, TYPES
+from graph_build.ingest.contract import PLACE, SESSION_TYPES
 from graph_build.ingest.rules import event_faults, type_names
 
 if TYPE_CHECKING:
@@ -87,5 +87,7 @@ def _hashed(text: "Column") -> "Column":
 
 
 def _number(kind: "Column") -> "Column":
-    numbers = F.create_map(*(literal for rank, name in enumerate(TYPES[1:]) for literal in (F.lit(name), F.lit(rank))))
+    numbers = F.create_map(
+        *(literal for rank, name in enumerate(SESSION_TYPES) for literal in (F.lit(name), F.lit(rank)))
+    )
     return numbers[kind].cast("tinyint")

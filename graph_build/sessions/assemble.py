@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graph_build.arrays import INT64_MIN, Flags, Ints, starts_of_runs
+from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.ingest.query_text import normalise_query
 from graph_build.sessions import kernel
 from graph_build.sessions.schema import SESSION_ROW
@@ -42,7 +43,7 @@ def assemble_sessions(events: pa.Table, max_items: int, max_basket: int) -> Iter
     )
     _, basket_offsets, distinct = kernel.basket_items(offsets, item, has_item, browsed, max_basket)
     runs = np.add.reduceat(((flags & kernel.RUN_START) > 0).astype(np.int64), starts)
-    by_type = np.stack([np.add.reduceat((kind == t).astype(np.int32), starts) for t in range(len(kernel.TYPES))], 1)
+    by_type = np.stack([np.add.reduceat((kind == t).astype(np.int32), starts) for t in range(len(SESSION_TYPES))], 1)
     list_offsets = pa.array(offsets.astype(np.int32))
     type_offsets = pa.array(np.arange(len(starts) + 1, dtype=np.int32) * by_type.shape[1])
 

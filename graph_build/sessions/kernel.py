@@ -11,8 +11,7 @@ import numpy as np
 from graph_build.arrays import split_mix64
 from graph_build.spark.jit import jit
 
-# Event types by number. Impressions are dropped before.
-TYPES = ("view", "click", "add_to_cart", "purchase", "search")
+# Event types by number: their positions in `ingest.contract.SESSION_TYPES`.
 VIEW, CLICK, ADD_TO_CART, PURCHASE, SEARCH = range(5)
 
 # Flags of an event, as bits of one byte. A run is a series of views and clicks of the same item.

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from graph_build.config import CoPurchaseConfig, GraphConfig, StrongClickConfig
 from graph_build.decay import weight_of_day
 from graph_build.graphs import GRAPHS, AsOf
-from graph_build.ingest.contract import ITEM_TYPES, PLACE, TYPES
+from graph_build.ingest.contract import ITEM_TYPES, PLACE, SESSION_TYPES
 from graph_build.sessions.holdout import HoldoutCutoff, is_held_out
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 
@@ -204,11 +204,11 @@ class EventCounts:
 
 def count_events(rows: "DataFrame") -> EventCounts:
     """Count events, duplicates and what the caps removed, in one pass over the columns without lists."""
-    of_type = [F.sum(F.col("of_type")[number]) for number in range(len(TYPES) - 1)]
+    of_type = [F.sum(F.col("of_type")[number]) for number in range(len(SESSION_TYPES))]
     cut = [F.sum(F.when(F.col("browsed") == browsed, F.col("cut"))) for browsed in (True, False)]
     sums = rows.agg(*of_type, F.sum("duplicates"), F.sum("counted"), *cut).collect()[0]
     *numbers, duplicates, counted, session_items, basket_items = (int(n or 0) for n in sums)
-    by_type = {kind: n for kind, n in zip(TYPES[1:], numbers, strict=True) if n}
+    by_type = {kind: n for kind, n in zip(SESSION_TYPES, numbers, strict=True) if n}
     item_events = sum(by_type.get(kind, 0) for kind in ITEM_TYPES)
     capped = {"session_items": session_items, "basket_items": basket_items}
     return EventCounts(by_type, duplicates, item_events - counted, capped)

@@ -17,10 +17,10 @@ SESSION_ROW = pa.schema(
         ("counted", pa.int32()),  # events with `kernel.COUNTED`
         ("cut", pa.int32()),  # items beyond the cap
         ("duplicates", pa.int32()),  # events that were dropped
-        ("of_type", pa.list_(pa.int32())),  # number of events by `kernel.TYPES`
+        ("of_type", pa.list_(pa.int32())),  # number of events by `contract.SESSION_TYPES`
         # From here on, lists have an element for each event.
         ("time", pa.list_(pa.int64())),
-        ("type", pa.list_(pa.int8())),  # position in `kernel.TYPES`
+        ("type", pa.list_(pa.int8())),  # position in `contract.SESSION_TYPES`
         ("user", pa.list_(pa.int64())),
         ("item", pa.list_(pa.int64())),  # hash of item_id; null for a search
         ("item_id", pa.list_(pa.string())),

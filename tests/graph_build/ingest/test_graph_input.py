@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest import spark_reader
-from graph_build.sessions.rows import count_events
 from tests.graph_build.conftest import GOOD, at, config, event, events_of, parquet, table, write_events
 
 
@@ -55,34 +54,6 @@ def test_bad_events_are_quarantined_with_their_reason_and_no_raw_user(built: Cal
     lines = [row["row"] for row in table(out / "quarantine")]
     assert not any("somebody" in line for line in lines)
     assert any(json.loads(line)["event_type"] == "teleport" for line in lines)
-
-
-def test_duplicates_collapse_as_agreed(assembled: Callable[..., Any]) -> None:
-    rows = [
-        event("a", at(1), "view", "i", event_id="1"),
-        event("a", at(1), "view", "i", event_id="1"),
-        event("a", at(1), "view", "i", event_id="2"),
-        # without an event_id only identical neighbours are one
-        event("b", at(1), "view", "i"),
-        event("b", at(1), "view", "i"),
-        event("b", at(1), "view", "j"),
-        event("b", at(1), "view", "i"),
-        # one click, logged with and without its request
-        event("c", at(1), "click", "i", query="q"),
-        event("c", at(1), "click", "j"),
-        event("c", at(1), "click", "i", request_id="r"),
-        event("c", at(2), "click", "i"),
-    ]
-    together = assembled(rows)
-    kept = events_of(together)
-    assert len(kept) == 2 + 3 + 3
-    assert [event["item_id"] for event in kept if event["search"] is not None] == ["i"]
-    assert count_events(together).duplicates == 3
-
-
-def test_file_order_settles_equal_times_whatever_the_splits(assembled: Callable[..., Any]) -> None:
-    rows = [event("s", at(1), "view", item) for item in "qwertyuiop"]
-    assert "".join(event["item_id"] for event in events_of(assembled(rows))) == "qwertyuiop"
 
 
 def test_the_names_of_files_settle_equal_times_between_them(assembled: Callable[..., Any], tmp_path: Path) -> None:

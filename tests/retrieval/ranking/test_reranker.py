@@ -1,5 +1,6 @@
 """Counters and the pre-ranker against counting by hand, and an order that only counters know."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ KIND = np.array([0, 0, 1, 1, -1], np.int32)
 SELF = np.arange(5, dtype=np.int32)
 VIEWS = np.array([0, 0, 0, 1, 2, 4])
 OPENED = np.array([1, 1, 2, 2, 3, 0])
+# Rows of query, normalised text, hash of that text.
+GOLDEN_QUERIES = Path(__file__).parents[2] / "graph_build" / "ingest" / "golden_queries.json"
 
 
 def after(*views: int, **key: str) -> Context:
@@ -100,6 +103,14 @@ def test_what_a_session_viewed_speaks_together() -> None:
     assert both == pytest.approx(first / 3 + second * 2 / 3)
     # Item 3 was never followed: it says nothing, and the other speaks alone.
     assert np.exp(log_iqp(counter, after(0, 3), rows, 1.0)) == pytest.approx(first)
+
+
+def test_queries_are_hashed_as_in_the_golden_file() -> None:
+    """The graph build is pinned to the same file; its counters name a query by this hash."""
+    rows = json.loads(GOLDEN_QUERIES.read_text(encoding="utf-8"))
+    assert len(rows) > 5
+    for query, _, expected in rows:
+        assert after(0, query=query).query == (None if expected is None else str(expected)), query
 
 
 def test_a_query_and_a_country_are_found_as_the_graph_build_names_them() -> None:

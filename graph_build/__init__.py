@@ -2,4 +2,7 @@
 
 The public surface is `graph_build.config.GraphConfig`, `graph_build.spark.session.spark_session` and
 `graph_build.build.build_graphs`; importing the package alone loads neither Spark nor Java.
+
+The ground files are the modules outside the wings (config, errors, decay, …); every wing may import them.
+`build` and `counters` are no ground files, because they import wings.
 """

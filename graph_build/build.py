@@ -1,7 +1,7 @@
 """Builds the item graph from event logs, items and ads: the one call that `jobs` makes into this room.
 
 Events are checked and assembled into sessions once. From these sessions two graphs are built side by side: `full`, and
-`fit`, which is built as if the held-out sessions had not happened, for the selection of a model.
+`fit`, which leaves out the held-out sessions, so that models can be selected on them.
 """
 
 import datetime as dt
@@ -58,10 +58,10 @@ class GraphInputs:
     """Paths of the three tables: files or folders, parquet or CSV.
 
     Args:
-        events: several paths are one log.
-        items: the catalogue, optional.
-        ads: the ads, optional.
-        days: a store of days (`graph_build.days.store`), instead of events.
+        events: the event log; several paths are read as one log.
+        items: the catalogue; None if there is none.
+        ads: the ads; None if there are none.
+        days: a store of days (`graph_build.days.store`) to use instead of `events`.
     """
 
     events: list[str] = field(default_factory=list)
@@ -84,17 +84,18 @@ def build_graphs(
     """Write the item graph of the inputs into a folder (layout: docs/artefacts.md).
 
     Args:
-        spark: the session; query settings are changed.
-        inputs: the tables.
-        out: a local path or a URI that Spark can write to; created.
+        spark: the Spark session; the build changes its query settings.
+        inputs: the paths of the tables.
+        out: the folder to write, a local path or a URI that Spark can write to; it is created.
         config: every setting of the build.
-        date: events up to the end of this UTC day are used; by default all.
-        holdout_share: share of the item events that the last sessions hold out of `fit`, in [0, 1).
-        holdout_day: holds out the sessions of this UTC day and of later ones instead.
-        progress: called at the beginning of each stage and at the end.
+        date: the last UTC day whose events are used; None = all events.
+        holdout_share: share of item events to hold out of `fit`, in [0, 1); whole sessions are taken from the end of
+            the log.
+        holdout_day: hold out the sessions of this UTC day and of later days, instead of a share.
+        progress: called when each stage starts, and at the end.
 
     Raises:
-        GraphInputError: the input cannot be used. Nothing has been written then.
+        GraphInputError: the input cannot be used. `out` may then hold part of the graph.
     """
     if not 0 <= holdout_share < 1:
         raise GraphInputError(f"holdout_share is {holdout_share}, expected a share in [0, 1)")
@@ -130,7 +131,7 @@ class _StageClock:
 
 @dataclass(frozen=True)
 class _CheckedInputs:
-    """The tables after checking. `events` is None for stored days, `items` without a catalogue."""
+    """The checked tables. `events` is None if stored days are used; `items` is None if there is no catalogue."""
 
     sources: dict[Table, list[Source]]
     events: checked_tables.Events | None
@@ -159,7 +160,7 @@ class _Nodes:
 
 @dataclass(frozen=True)
 class _Edges:
-    """The edges before they got their weights (`combine`), and the number of directed edges by type."""
+    """The edges before `combine` weighs them, and the number of directed edges of each type."""
 
     pairs: "DataFrame"
     by_type: dict[str, int]
@@ -170,15 +171,15 @@ class GraphBuild:
     """One build of both graphs; `run` lists its stages.
 
     Args:
-        spark: the session.
-        inputs: the tables.
-        out: where the graph goes.
+        spark: the Spark session.
+        inputs: the paths of the tables.
+        out: the folder to write.
         config: every setting of the build.
-        date: the last UTC day that is used; None for all.
+        date: the last UTC day that is used; None = all days.
         holdout: the share of item events to hold out, or the first UTC day of the hold-out.
         clock: times the stages.
-        doubts: sentences about what looks wrong with the log, filled on the way.
-        most_cut: the groups that the caps cut most, filled on the way.
+        doubts: sentences about what looks wrong with the log; the stages add to them.
+        most_cut: the groups that the caps cut most; the stages add to them.
     """
 
     spark: "SparkSession"
@@ -226,7 +227,10 @@ class GraphBuild:
         return summary
 
     def check_inputs(self) -> _CheckedInputs:
-        """Find the files of each table and check events and items; the ads need the nodes."""
+        """Find the files of each table, and check events and items.
+
+        Ads are checked later, because that needs the nodes.
+        """
         inputs, config = self.inputs, self.config
         paths: dict[Table, list[str]] = {
             "events": inputs.events if inputs.days is None else [],

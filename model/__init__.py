@@ -1,4 +1,7 @@
-"""The model room: item graph and item features in, LightSAGE embeddings of the whole catalogue out (torch + PyG)."""
+"""The model room: item graph and item features in, LightSAGE embeddings of the whole catalogue out (torch + PyG).
+
+The ground files are the modules outside the wing `sessions` (config, errors, …); the wing may import them.
+"""
 
 import os
 

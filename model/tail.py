@@ -1,9 +1,10 @@
 """Long-tail cluster averaging: items with few events are grouped by similarity, and share the mean of their group.
 
 A tail item is seen too rarely to learn features of its own; a group of similar tail items is seen often enough. In
-training, the group's mean replaces every tail item in the graph. With `at_inference`, tail items are embedded by the
-mean as well (see `model.embed` for the exception). That is off by default: on the hold-outs of three shops it gained
-nothing and cost new items dearly, so every item is embedded by its own features and its own neighbours.
+training, a tail item with events is replaced by its group's mean. A cold item keeps its own features; if it has no
+neighbours, the mean stands in for them. With `at_inference`, tail items are embedded by the mean as well (see
+`model.embed` for the exception). It is off by default: it gained nothing on the hold-outs of three shops, and on one it
+lost .05 of HR@100 on cold items.
 """
 
 from dataclasses import dataclass
@@ -52,17 +53,18 @@ def no_groups() -> TailGroups:
 def group_tail(
     graph: ItemGraph, features: FeatureMatrix, neighbours: Neighbourhood, config: TailConfig, seed: int
 ) -> TailGroups:
-    """Group tail items by content, those without content by neighbours; an item with neither is a group of its own.
+    """Group tail items that have content by content and, with less weight, by neighbours.
 
-    Groups are the leaves of a balanced bisection along principal directions, at most `group_size` items each. Its time
-    is linear in the size of the tail, and no group becomes a cluster of thousands of identical items.
+    Group the others by neighbours; an item with neither forms its own group. Groups are the leaves of a balanced
+    bisection along principal directions, at most `group_size` items each, so that even thousands of identical items do
+    not form one large group. Grouping takes time almost linear in the size of the tail.
 
     Args:
         graph: the item graph
-        features: of the N items
+        features: the features of the N items
         neighbours: the kept edges
-        config: whether groups are made, and how large they may be
-        seed: of the random projections and the bisection
+        config: whether to group, and how large a group may be
+        seed: seed of the random projections and the bisection
     """
     if not config.enabled:
         return no_groups()
@@ -94,8 +96,8 @@ def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int
 
     Args:
         vectors: (n, D)
-        size: the most vectors in a group
-        seed: of the power iterations' start
+        size: largest number of vectors in a group
+        seed: seed of the power iterations' start
     Returns:
         (n,) int64 group numbers 0…G−1
     """

@@ -1,7 +1,7 @@
 """Training: fits LightSAGE to an item graph, and stops when the given validation no longer improves.
 
-The trainer computes no ranking metric. The caller's `validate` does, from embeddings, by the rule by which they will be
-served.
+The trainer computes no ranking metric. The caller's `validate` computes one from the embeddings, by the rule that
+serves them.
 """
 
 import logging
@@ -63,9 +63,9 @@ def train(
             better score, and the best weights are kept. None = the schedule runs to its end.
         share: the share of the schedule to run, in (0, 1]; None = all of it. A refit on more pairs makes as many passes
             over its pairs as the validated fit did.
-        start: an earlier model, whose weights training begins with; the schedule is then shorter
-        keep_groups: the number of feature groups that a selector learns to keep, from pairs whose items the table does
-            not learn from; None = all groups are kept
+        start: an earlier model whose weights training starts from; the schedule is then shorter
+        keep_groups: number of feature groups to keep. A selector learns which ones, from pairs that are set aside and
+            do not train the table. None = keep all groups
         progress: called every 20 steps
     Raises:
         ModelInputError: the graph has no training pairs, a setting does not fit the data, or the loss is not finite.
@@ -74,7 +74,7 @@ def train(
     pairs = graph.pairs[near].astype(np.int64)
     if len(pairs) == 0:
         raise ModelInputError(
-            f"the graph has no transitions to train on: {len(graph.pairs)} in all, none of at most "
+            f"nothing to train on: the graph has {len(graph.pairs)} transitions, and none spans at most "
             f"[model.train] max_steps_apart = {config.train.max_steps_apart} steps; "
             "check that events of one session share their session_id"
         )
@@ -94,7 +94,7 @@ class Trainer:
         pairs: (P, 2) int64 item rows (query, target) to train on
         prior: (N,) float32 shift of demand, passed on to the embeddings
         config: the model and its training
-        start: an earlier model to begin with
+        start: an earlier model whose weights training starts from
         keep_groups: number of feature groups to keep; None = all
     """
 
@@ -164,9 +164,7 @@ class Trainer:
         network = LightSAGE.from_config(config, matrix.sparse.shape[1], matrix.dense.shape[1])
         if keep_groups is not None:
             if self._table_is_fixed:
-                raise ModelInputError(
-                    "feature groups are selected while the table learns: set [model.train] table_lr above 0"
-                )
+                raise ModelInputError("feature selection needs a trainable table: set [model.train] table_lr above 0")
             network.selector = GroupSelector.for_features(inputs.features, matrix, keep_groups)
         if self._table_is_fixed:
             network.fix(*factorised_table(matrix, inputs.neighbours, config.dim, config.train.seed))
@@ -178,8 +176,11 @@ class Trainer:
 
     def _begin_warm(self, start: WarmStart) -> bool:
         """Copy the weights of an earlier model, if they fit; return whether they did."""
-        if self._table_is_fixed or not start.fits(self._network):
-            log.warning("no warm start: the earlier model has another size, or the table is fixed")
+        if self._table_is_fixed:
+            log.warning("no warm start: the table is fixed, because [model.train] table_lr is 0")
+            return False
+        if not start.fits(self._network):
+            log.warning("no warm start: the earlier model has a different size")
             return False
         ids = self._graph.item_ids.filter(pa.array(self._inputs.with_id))
         share = start.copy_into(self._network, self._inputs.features, ids)
@@ -225,7 +226,8 @@ class Trainer:
         if validate:
             network = self._network
             score = validate(embed(self._graph, network, self._served, self._prior))
-            # Until its quantiser starts, the network is another one, whose vectors are not restricted to codes.
+            # Scores from before the quantiser starts are not comparable, because the vectors are not yet restricted to
+            # codes.
             if network.quantizer is None or network.quantizer.started:
                 self._best.update(score, step, network)
         self._curve.append((step, float(np.mean(losses)), score))
@@ -246,7 +248,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _CatalogueInputs:
-    """What the network reads of the catalogue, on the CPU: in training, and when it embeds what is served."""
+    """The network's inputs for all items, on the CPU: one set for training, one for the served embeddings."""
 
     features: FittedFeatures
     with_id: NDArray[np.bool_]  # (N,) items with a row of the id table

@@ -1,8 +1,8 @@
-"""Swing edges in Spark: items that the same pairs of otherwise different users opened (arXiv 2010.05525).
+"""Swing edges in Spark: two items are linked if both were opened by pairs of users who otherwise share few items.
 
-The formula is in `swing_kernel`. There are three shuffles: by item, to cap the users of an item; by user, to cap the
-items of a user and to pack the lists; by bucket of items, to score. From the second one on the lists travel packed, in
-a few large rows instead of one row per entry. Both graphs pass through the same shuffles.
+The formula (arXiv 2010.05525) is in `swing_kernel`. There are three shuffles: by item, to cap the users of an item; by
+user, to cap the items of a user and to pack the lists; by bucket of items, to score. From the second one on the lists
+travel packed, in a few large rows instead of one row per entry. Both graphs pass through the same shuffles.
 """
 
 import math
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-# User-item entries in one bucket, and in one partition on the way there: some hundred MB in a Python worker.
+# User-item entries in one bucket, and in one partition on the way there: a few hundred MB in a Python worker.
 BUCKET_ENTRIES = 10_000_000
 PARTITION_ENTRIES = 2_000_000
 
@@ -40,7 +40,10 @@ def strengths(config: SwingConfig) -> list[float]:
 
 
 def fixed_point(config: SwingConfig) -> int:
-    """Return the raw score of 1.0: the largest power of two, up to 2^44, with which no int64 sum overflows."""
+    """Return how many integer units make up a score of 1.0.
+
+    It is the largest power of two, at most 2^44, for which no sum overflows int64.
+    """
     users, strongest = config.max_item_users, max(strengths(config))
     heaviest = (config.user_offset + config.min_user_items) ** -config.user_exponent * strongest
     largest = users * (users - 1) / 2 * heaviest**2 / (config.alpha + 2)
@@ -89,7 +92,8 @@ def plan_partitions(entries: int, cores: int) -> tuple[int, int]:
 def pack_user_lists(entries: "DataFrame", config: SwingConfig, parts: int, buckets: int) -> "DataFrame":
     """Cap the entries and pack the lists of users for each bucket: bucket, payload, cut, key, members.
 
-    A row with `cut` is no list but a user or an item that a cap cut, with its key and its members before the cut.
+    A row with `cut` set holds no list: it reports a user's day or an item that a cap reduced, with its key and its size
+    before the cap.
 
     Args:
         entries: `user_item_entries`.
@@ -185,7 +189,8 @@ def _cap_items(config: SwingConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
             "members": pa.nulls(len(capped.user), "int64"),
         }
         yield from pa.table(columns).to_batches(100_000)
-        # A row of a cut item has no code. Its key stands as the item, and as the user to spread such rows.
+        # A row of a cut item has no code. The item's key is written to both columns; in `user` it only spreads
+        # these rows over partitions.
         nulls = pa.nulls(len(cut.key), "int8")
         columns = {"user": cut.key, "item": cut.key, "code": nulls, "members": cut.members}
         yield from pa.table(columns).to_batches(100_000)

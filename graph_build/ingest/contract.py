@@ -1,7 +1,7 @@
 """The input contract: the columns of events, items and ads, their kinds, and the check of a file's columns.
 
-It knows no engine. `arrow_reader` and `spark_reader` read by it; how values are written is in `values`, which events
-are refused is in `rules`.
+This module depends on no engine; `arrow_reader` and `spark_reader` both use it. `values` defines how values are
+written, and `rules` which events are refused.
 """
 
 from typing import Literal
@@ -92,12 +92,13 @@ def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config
 
     Args:
         table: which of the three tables the file holds.
-        file: its path, for the message.
+        file: the path that the error message names.
         types: the file's own column names with their Arrow types.
         config: the `[input]` section.
 
     Raises:
-        GraphInputError: a required column is missing, or a known one has a type that the contract cannot read.
+        GraphInputError: a required column is missing, a known one has a type that the contract cannot read, or a
+            configured item feature is missing.
     """
     names = mapped(table, config)
     for name in REQUIRED[table]:
@@ -128,7 +129,7 @@ def _check_type(table: Table, file: str, name: str, kind: Kind, type_: pa.DataTy
         if table == "events" and config.events.timestamp_unit is not None:
             return
         advice = (
-            'for integers since 1970 set [input.events] timestamp_unit = "s", "ms" or "us"'
+            'if these are integers counted from 1970, set [input.events] timestamp_unit to "s", "ms" or "us"'
             if table == "events"
             else "write it as a timestamp"
         )
@@ -165,7 +166,7 @@ def _fits(kind: Kind, type_: pa.DataType) -> bool:
 
 
 def value_type(type_: pa.DataType) -> pa.DataType:
-    """Return the type of a column's values: that of the dictionary where the column is categorical."""
+    """Return the type of a column's values; if the column is categorical, the type of its dictionary."""
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 

@@ -35,7 +35,7 @@ class Comparison:
 
     Args:
         rows: as in REPORT.json, for the fit, the published version and the counting peers.
-        ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, queries).
+        ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, n).
     """
 
     rows: Rows

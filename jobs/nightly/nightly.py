@@ -2,9 +2,10 @@
 
     ingest → graph → fit → judge → [gates] → refit → index → canary → [gates] → publish
 
-`fit` learns from the days before the date, and `judge` measures it on the date itself. `refit` learns from all days,
-and is what is served. Finished stages keep their outputs, so a night that failed goes on after them. A night with the
-same date, inputs, configuration, code and parent is recognised and not built again.
+`fit` is trained without the date. One half of the date's sessions chooses its settings; `judge` measures it on the
+other half, beside the published version. `refit` is trained on all days, and is what is served. Finished stages keep
+their outputs, so a night that failed continues after them. A night with the same date, inputs, configuration, code and
+parent is recognised and not built again.
 """
 
 import datetime as dt
@@ -44,8 +45,8 @@ class NightInputs:
 
     Args:
         date: the day that has ended.
-        events: paths of logs that hold the date wholly; `{date}` in a path stands for it. Empty = the day is stored
-            already.
+        events: paths of logs that contain the whole day; `{date}` in a path is replaced by the date. Leave empty if the
+            day is already stored.
         items: the items table, if there is one.
         ads: the ads table; without one every item counts as advertised.
     """
@@ -62,15 +63,16 @@ def nightly(
     """Build a night, and publish it if it passes its gates.
 
     Args:
-        inputs: of the night.
-        workspace: where it is published; its lock is taken.
-        config: of the whole system.
+        inputs: the night's inputs.
+        workspace: the workspace in which to publish; its lock is taken.
+        config: the full configuration.
         force: publish even if gates fail; the manifest and the record name them.
         progress: shows and times the stages.
 
     Raises:
-        GateError: it failed its gates; the version published before stays current.
-        JobError, StoreError and the rooms' errors: it could not be built; the version published before stays current.
+        GateError: the night failed its gates; the version published before stays current.
+        JobError, StoreError and the rooms' errors: the night could not be built; the version published before stays
+            current.
     """
     with workspace.lock():
         night = _Night(inputs, workspace, config, force, progress)
@@ -86,13 +88,13 @@ def nightly(
 
 
 def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[NightRecord]) -> None:
-    """Write what a night leaves behind: night.json, report.html and lightsage.prom.
+    """Write the outputs of a night: night.json, report.html and lightsage.prom.
 
-    Re-running a published date keeps its record and its report: later nights are compared with them.
+    If a published date is run again and the re-run is not published, the earlier record and report stay.
 
     Args:
         night: the record to write.
-        workspace: where the files go, into the folder `nights`.
+        workspace: the workspace; the files are written to its folder `nights`.
         earlier: the records of earlier nights by date, for the charts of the report.
     """
     workspace.write_file("nights/lightsage.prom", metrics_text(night).encode())
@@ -120,8 +122,8 @@ class _Night:
         """Run all stages, or publish the existing version of the same night."""
         if self.config.nightly.days is None and self.workspace.local_path("days") is None:
             raise NightError(
-                f"workspace {self.workspace.uri} is remote, and Spark must be able to read and write the days of logs: "
-                "name a place for them that it can in [nightly] days"
+                f"workspace {self.workspace.uri} is remote. Set [nightly] days to a folder or URI that Spark can read "
+                "and write; the days of events are stored there."
             )
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force)
         self.record.parent = parent.name if parent else None
@@ -170,7 +172,11 @@ class _Night:
             store_days(paths, self.workspace, self.config, [day], report, source)
 
     def _plan(self, tables: RunInputs, parent: Version | None) -> BuildPlan:
-        """How the night is built. The stored days count by their folders, so that later days change nothing."""
+        """Return the build plan.
+
+        The fingerprint uses the folder names of the stored days up to this date, so storing later days does not change
+        it.
+        """
         day = self.inputs.date
         days, self.record.days = find_days(self.workspace, self.config, day, self._warn)
         files = describe_inputs({role: paths for role, paths in tables.by_role().items() if role != "days"})
@@ -196,7 +202,8 @@ class _Night:
         forced = self.workspace.manifest(existing).metrics.get("forced")
         if forced and not self.force and existing != self.workspace.current():
             raise GateError(
-                f"version {existing} was published against its gates ({', '.join(forced)}); --force does so again"
+                f"version {existing} failed gates ({', '.join(forced)}) and was published only with --force; "
+                "give --force to publish it again"
             )
         log.info("nothing changed since version %s: it is published again, not rebuilt", existing)
         self.workspace.promote(existing)
@@ -220,7 +227,9 @@ class _Night:
         published_nights = [night for night in self.earlier if night.outcome == "published"][-limits.history :]
         gates = size_gates(record.figures, [night.figures for night in published_nights], limits)
         if comparison is None:
-            record.doubts.append(f"no session of {self.inputs.date} has two items: quality could not be judged")
+            record.doubts.append(
+                f"quality could not be measured: no session in the judging half of {self.inputs.date} has two items"
+            )
         else:
             record.quality, record.ratios = comparison["rows"], comparison["ratios"]
             gates += quality_gates(comparison["ratios"], limits)
@@ -275,4 +284,4 @@ class _Night:
                 f"{self.inputs.date} is not published, because {len(failures)} of its gates fail: {reasons}"
             )
         self.record.forced += [gate.name for gate in failures]
-        log.warning("published against its gates, because --force was given: %s", reasons)
+        log.warning("%d gates failed; the night continues because --force was given: %s", len(failures), reasons)

@@ -25,20 +25,21 @@ LABELS = {"fit": "train: choose steps", "refit": "train: all events"}
 def run(
     inputs: RunInputs, workspace: Workspace, config: Config, *, date: dt.date | None, progress: StageProgress
 ) -> Version:
-    """Build and publish a version. One with the same inputs, configuration and code is published again, not rebuilt.
+    """Build and publish a version.
+
+    A version with the same inputs, configuration and code is published again, not rebuilt.
 
     Args:
         inputs: the tables, or a graph that was built elsewhere.
         workspace: where the version is published. Its work folder `build` keeps the finished stages of a run until a
             run publishes.
-        config: of the whole system.
+        config: the full configuration.
         date: the last day whose events count; None = the day of the last event.
         progress: shows and times the stages.
 
     Raises:
         GraphInputError, ModelError, RetrievalError, StoreError: nothing was published; the version published before
-        stays
-            current.
+            stays current.
     """
     check_features(inputs, config)
     with progress.stage("read") as report:

@@ -54,7 +54,7 @@ class Provenance:
 
     @property
     def fingerprint(self) -> str:
-        """By which the workspace recognises a version that was built already."""
+        """The hash by which the workspace recognises a version that is already built."""
         return fingerprint(self.inputs, self.settings, self.code)
 
     def contents(self) -> dict[str, list[tuple[str, str]]]:
@@ -71,11 +71,11 @@ class BuildPlan:
         provenance: what goes into the manifest.
         date: the last day whose events count; None = the day of the last event.
         holdout_day: the day that is held out of `fit`; None = the configured share of the last events.
-        holdout_half: 0 or 1: choices use this half of the hold-out's sessions alone.
-        parent: the version that a night follows: training starts with its weights, and the embeddings are aligned to
-            its own. None = training starts anew.
-        graph_inputs: overrides the inputs of the graph's checkpoint.
-        labels: stage → its name in the progress and in the manifest, where it differs.
+        holdout_half: which half of the hold-out's sessions (0 or 1) makes the choices; None = all.
+        parent: the version that a night follows. Training starts from its weights, and the new embeddings are aligned
+            to its embeddings. None = training starts from scratch.
+        graph_inputs: replaces the inputs that identify the graph's checkpoint; None = the default ones.
+        labels: stage → the name that the progress and the manifest show instead.
     """
 
     inputs: RunInputs
@@ -91,7 +91,8 @@ class BuildPlan:
 class VersionBuild:
     """The stages of one version.
 
-    Each property is a finished stage; reading it runs the stage, after those that it needs, or reuses its checkpoint.
+    `graph`, `fit`, `refit` and `index` return finished stages. Reading one runs it and the stages it needs, unless its
+    checkpoint can be reused.
     """
 
     def __init__(self, plan: BuildPlan, config: Config, checkpoints: Checkpoints) -> None:
@@ -118,7 +119,7 @@ class VersionBuild:
 
     @cached_property
     def fit(self) -> StageResult:
-        """The model of `fit/`, and what was chosen with it on the hold-out: see `choice`."""
+        """The embeddings of the model trained on `fit/`, and the settings chosen with it on the hold-out (`choice`)."""
 
         def build(folder: Path, report: ProgressCallback) -> None:
             half = self.plan.holdout_half
@@ -128,7 +129,7 @@ class VersionBuild:
 
     @cached_property
     def refit(self) -> StageResult:
-        """`model/` and `embeddings/`: the model of all events, with what was chosen."""
+        """`model/` and `embeddings/`: the model trained on all events, with the chosen settings."""
 
         def build(folder: Path, report: ProgressCallback) -> None:
             from model.artefact import save_model
@@ -159,7 +160,7 @@ class VersionBuild:
 
     @cached_property
     def choice(self) -> HoldoutChoice:
-        """What was chosen on the hold-out."""
+        """The settings chosen on the hold-out, and the embeddings they were chosen with."""
         return HoldoutChoice.load(self.fit.folder)
 
     @cached_property
@@ -173,7 +174,7 @@ class VersionBuild:
 
         Args:
             workspace: where to publish.
-            metrics: more metrics for the manifest.
+            metrics: further metrics for the manifest.
 
         Raises:
             StoreError: the version cannot be published; the one published before stays current.
@@ -229,11 +230,13 @@ class VersionBuild:
         try:
             return WarmStart.load(parent.path / "model", parent.path / "graph" / "full")
         except ModelFormatError as error:
-            log.warning("training starts anew, because the weights of %s cannot be used: %s", parent.name, error)
+            log.warning(
+                "training starts from scratch, because the weights of %s cannot be used: %s", parent.name, error
+            )
             return None
 
     def _aligned(self, embeddings: "Embeddings") -> "Embeddings":
-        """The embeddings, rotated onto those of the parent where there is one."""
+        """Return the embeddings, rotated onto those of the parent if there is one."""
         from model.align import align_embeddings
         from model.embeddings import Embeddings
 

@@ -1,4 +1,7 @@
-"""The rules by which an ad may be shown: each is a mask for the search, and a sentence for whoever asks why not."""
+"""The rules that decide whether an ad may be shown.
+
+Each rule gives the search a mask, and a sentence that explains a rejection.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ class EligibilityReason(Enum):
 
 @dataclass(frozen=True)
 class AdConditions:
-    """What a request asks of ads.
+    """The conditions of a request that its ads must fulfil.
 
     Args:
-        at: the time, µs since 1970 in UTC.
-        country: an ISO 3166 alpha-2 code in any case; None leaves out every ad with a country limit.
+        at: the time, in µs since 1970, UTC.
+        country: an ISO 3166 alpha-2 code, in upper or lower case; None excludes every ad that is limited to countries.
         exclude_advertisers: names of advertisers whose ads may not be shown.
         exclude_campaigns: names of campaigns whose ads may not be shown.
     """
@@ -44,8 +47,8 @@ class AdConditions:
 class Rule(NamedTuple):
     """One condition on an ad.
 
-    passes: the ads (A,) that fulfil it, as a mask, or True where all do. explain: why the ad of a row of the ads table
-    does not fulfil it.
+    reason: the reason that a rejection gives. passes: returns the mask (A,) of ads that fulfil the rule, or True if all
+    do. explain: says why an ad, given its row of the ads table, breaks the rule.
     """
 
     reason: EligibilityReason
@@ -61,7 +64,8 @@ def _in_country(ads: AdColumns, conditions: AdConditions) -> Mask:
 
 def _explain_country(row: dict[str, Any], conditions: AdConditions) -> str:
     countries = sorted({country.upper() for country in row["countries"] or [] if country})
-    return f"it is for {', '.join(countries)} alone, the request is for {(conditions.country or 'no country').upper()}"
+    request = f"is for {conditions.country.upper()}" if conditions.country else "names no country"
+    return f"the ad runs only in {', '.join(countries)}, but the request {request}"
 
 
 def _not_of(numbers: Rows, number_of: dict[str, int], names: Sequence[str]) -> Mask | bool:
@@ -86,10 +90,10 @@ RUNNING = (
         lambda row, _: f"it ended at {row['ends_at'].isoformat()}",
     ),
 )
-"""Whether an ad runs at a time, in whatever country."""
+"""Rules that say whether an ad is running, ignoring countries."""
 
 BY_TIME_AND_COUNTRY = (*RUNNING, Rule(EligibilityReason.OTHER_COUNTRY, _in_country, _explain_country))
-"""What depends on the time and the country alone; it stays the same between two starts or ends of ads."""
+"""Rules that depend only on time and country. Their result changes only when an ad starts or ends."""
 
 BY_EXCLUSION = (
     Rule(
@@ -103,7 +107,7 @@ BY_EXCLUSION = (
         lambda row, _: f"the request excludes its campaign {row['campaign_id']!r}",
     ),
 )
-"""What a request excludes by name."""
+"""Rules for advertisers and campaigns that the request excludes."""
 
 RULES = (*BY_TIME_AND_COUNTRY, *BY_EXCLUSION)
 
@@ -124,11 +128,11 @@ def passing(ads: AdColumns, conditions: AdConditions, rules: Sequence[Rule] = RU
 
 
 def reasons(ads: AdColumns, slot: int, row: dict[str, Any], conditions: AdConditions) -> dict[EligibilityReason, str]:
-    """Return why an ad may not be shown: a sentence for each rule that it does not fulfil, none if it is eligible.
+    """Return why an ad may not be shown: a sentence for each rule that it breaks; empty if it is eligible.
 
     Args:
         ads: the columns of the ads.
-        slot: where the ad stands in them.
+        slot: the position of the ad in the columns.
         row: the ad's row of the ads table, by column.
         conditions: time, country and exclusions of the request.
     """

@@ -1,4 +1,4 @@
-"""The protocols of quality: how well a `Ranker`, be it a model or a baseline, answers the pairs of a protocol.
+"""Measures how well a `Ranker` (a model or a baseline) ranks the targets of a protocol's query–target pairs.
 
 Rows of the report: {model, slice, metric, k, value, low, high, n}.
 """
@@ -43,14 +43,14 @@ class Choice(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """The answers of a ranker to some pairs: its lists, and the rank of each pair's target, 0 if it is not listed."""
+    """The lists of a ranker for some pairs, and the rank of each pair's target, 0 if it is not listed."""
 
     lists: TopK
     rank: Rows
 
 
 def rank_pairs(ranker: Ranker, pairs: Pairs) -> Ranking:
-    """Rank once, for measuring the same answers in several ways.
+    """Rank once, so that the same lists can be measured in several ways.
 
     Args:
         ranker: a model or a baseline.
@@ -91,18 +91,19 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Return the report rows of one model: by slice (all, tail, cold; or ads alone with `ads`), metric and cut.
 
-    With `ads`, candidates and targets are the items with an eligible ad at the time of the question, without a country.
-    Pairs with another target are left out, and a row `skipped` counts the questions that are left without any. The
-    intervals are bootstrapped over sessions or baskets; coverage has none, and its n is the number of distinct queries.
+    With `ads`, candidates and targets are the items that have an eligible ad at the time of the question, for a request
+    that names no country. Pairs whose target is not such an item are dropped; the row `skipped` counts the questions
+    that then have no pair left. The intervals are bootstrapped over sessions or baskets; coverage has none, and its n
+    is the number of distinct queries.
 
     Args:
-        model: its name in the report.
-        ranker: the model or baseline, or what it answered already (not with `ads`).
+        model: the name of the model in the report.
+        ranker: the model or baseline; without `ads` also its finished Ranking.
         pairs: the queries and targets; with `ads`, made with the same ads.
-        protocol: "item", "session" or "basket", that of the pairs.
-        ads: restricts the candidates; None = the whole catalogue.
+        protocol: the protocol of the pairs, "item", "session" or "basket".
+        ads: the ads that restrict the candidates; None = the whole catalogue.
         samples: number of bootstrap samples.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
         progress: called with a message and the share that is done, 0 to 1.
 
     Raises:
@@ -118,7 +119,7 @@ def evaluate(
         slices = {"all": np.ones(len(pairs), bool), "tail": _is_tail(pairs), "cold": pairs.events == 0}
         report = _measured(model, ranking, pairs, slices, names, samples, seed)
     elif isinstance(ranker, Ranking):
-        raise EvaluationError("with ads each stretch of time has candidates of its own: give the ranker itself")
+        raise EvaluationError("with `ads` the candidates change over time, so pass a Ranker, not a finished Ranking")
     else:
         deepest = max(k for name in names for k in _CUTS[name])
         ranking, answerable = _rank_ads(ranker, pairs, ads, deepest, progress)
@@ -136,14 +137,14 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
     """Compare the HR@100 (of baskets, recall@100) of two rankers, on all pairs and on the tail.
 
     Args:
-        first: the answers of the one ranker.
-        second: the answers of the other, by which those of the first are divided.
+        first: the ranking in the numerator.
+        second: the ranking in the denominator.
         pairs: the queries and targets of both.
         protocol: the protocol of the pairs.
 
     Returns:
-        slice → (ratio, low, high, questions); the interval is bootstrapped over whole sessions, the same for both. A
-        slice in which the second finds nothing has no ratio and is left out.
+        slice → (ratio, low, high, n); n counts pairs, or baskets. The interval comes from resampling whole sessions or
+        baskets; each sample is used for both rankers. A slice in which the second finds nothing is left out.
     """
     name = "recall" if protocol == "basket" else "HR"
     k = max(_CUTS[name])
@@ -160,7 +161,7 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
 class Translated:
     """A ranker over another version's rows that answers in this version's rows.
 
-    Items that only the other version knows keep their positions in a list, with row numbers that are never a target.
+    Items that only the other version knows keep their ranks; they get a row number that no target has.
     """
 
     def __init__(self, ranker: Ranker, other_row: Rows, n_other: int) -> None:
@@ -265,7 +266,10 @@ def _grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> t
 
 
 def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | None = None) -> TopK:
-    """Rank some of the queries; where the last item is unknown no candidate is left out, as when it is served."""
+    """Rank some of the queries.
+
+    The last viewed item is normally not a candidate; if it is unknown, nothing is excluded, as in serving.
+    """
     queries = pairs.queries.take(which)
     lists = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)
     free = np.flatnonzero(pairs.last_unknown[which]) if pairs.last_unknown is not None else which[:0]
@@ -278,7 +282,7 @@ def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | No
 
 
 def _rank_ads(ranker: Ranker, pairs: Pairs, ads: Ads, k: int, progress: Progress | None) -> tuple[Ranking, Mask]:
-    """Rank each stretch of time with its own candidates; return the pairs whose target is eligible, too."""
+    """Rank each stretch of time with its own candidates. Also return a mask of the pairs whose target is eligible."""
     rank = np.zeros(len(pairs), np.int64)
     answerable = np.zeros(len(pairs), bool)
     parts: list[TopK] = []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from retrieval.ranking.reranker import Reranker
     from retrieval.ranking.session_encoder import SessionEncoder
 
-# By this factor the candidates are increased while caps or min_score leave a list short.
+# While a list is too short, the number of candidates is multiplied by this.
 _WIDENING = 8
 
 
@@ -102,7 +102,7 @@ class Retriever:
         return self.ranker if stages.session else self._mean_ranker
 
     def replace_ads(self, ads: Ads) -> None:
-        """Answer later requests with other ads; must not be called while a request is answered."""
+        """Replace the ads for later requests. The caller must make sure that no request is being answered."""
         self.ads = ads
         self._cached_scope.cache_clear()
         self._cached_category_scope.cache_clear()
@@ -111,9 +111,9 @@ class Retriever:
     def retrieve(self, request: RetrievalRequest) -> Response:
         """Return the k best eligible ads for a request, best first, one row per item.
 
-        Fewer than k come back only if no more are eligible under the request's own conditions. An item's ad is the one
-        that wins among its eligible ads, and the caps count that ad. If none of the request's items is known, the most
-        popular eligible ads come back, with score 0 and reason "fallback".
+        Fewer than k come back only if no more are eligible under the request's own conditions. Each item is shown with
+        the winning one of its eligible ads, and caps count only that ad. If none of the request's items is known, the
+        most popular eligible ads come back, with score 0 and reason "fallback".
 
         Raises:
             RequestError: a filter needs a column that this catalogue does not have, or its price range is empty.
@@ -175,7 +175,10 @@ class Retriever:
         return scope.within(passing, shared=True)
 
     def popular(self, scope: Scope, n: int | None = None) -> Rows:
-        """Return the rows of the scope by recent popularity, highest first: the n first, or all; a fallback's order."""
+        """Return the scope's n most popular rows (all if n is None), most popular first.
+
+        The fallback uses this order.
+        """
         parts, start = list[Rows](), 0
         size = len(self._by_popularity) if n is None else max(1024, 4 * n)
         while start < len(self._by_popularity) and (n is None or sum(map(len, parts)) < n):
@@ -219,13 +222,13 @@ class Retriever:
             rows = np.array([row for row, _ in candidates], np.int64)
             scores = np.array([score for _, score in candidates], np.float32)
             lines, complete = limits.apply(*self.reranker.ordered(context, rows, scores))
-            # The caps may need more candidates; further ones are ranked behind these, whose order stays.
+            # If the caps need more candidates, the new ones rank behind these, whose order does not change.
             if complete or len(candidates) < n:
                 return lines, plan, Reranking(context, dict(candidates))
             n *= _WIDENING
 
     def _stage_scores(self, lines: list[tuple[int, float]], reranking: Reranking | None) -> list[dict[str, Any]]:
-        """Return the scores of each stage; the retrieval score and the counters' parts add up to the final score."""
+        """Return the score of each stage, and what each counter adds to the pre-ranker's score."""
         if reranking is None:
             return [{"retrieval": score} for _, score in lines]
         assert self.reranker is not None

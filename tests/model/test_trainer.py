@@ -204,13 +204,15 @@ def test_the_tail_switch_gives_candidates_of_one_group_a_vector_of_their_own(mak
 
 
 def test_no_transitions_is_an_error_that_says_what_to_check(make_graph: MakeGraph) -> None:
-    with pytest.raises(ModelInputError, match=r"no transitions.*session_id"):
+    with pytest.raises(ModelInputError, match=r"0 transitions.*session_id"):
         train(make_graph(3, [(0, 1, "swing", 1.0)]), config_of())
 
 
 def test_transitions_that_are_all_too_far_apart_are_counted_in_the_error(make_graph: MakeGraph) -> None:
     graph = make_graph(3, pairs=[(0, 1), (1, 2)], steps=[2, 3])
-    with pytest.raises(ModelInputError, match=r"2 in all, none of at most \[model.train\] max_steps_apart = 1"):
+    with pytest.raises(
+        ModelInputError, match=r"2 transitions, and none spans at most \[model.train\] max_steps_apart = 1"
+    ):
         train(graph, config_of())
     assert train(graph, config_of(train={"max_steps_apart": 2})).record.pairs == 1
 

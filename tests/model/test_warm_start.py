@@ -109,7 +109,7 @@ def test_a_model_of_another_size_is_trained_from_scratch_with_a_warning(
     start = WarmStart(trained.network, trained.features, graph.item_ids)
     other = CONFIG.model_copy(update={"dim": 12})
     result = train(graph, other, start=start)
-    assert "no warm start" in caplog.text
+    assert "no warm start: the earlier model has a different size" in caplog.text
     cold = train(graph, other)
     assert result.record.schedule_steps == cold.record.schedule_steps
 

@@ -101,14 +101,14 @@ def test_each_reason_is_a_sentence_with_the_values_that_speak_against_the_ad(wor
     assert list(ads.ineligibility("a", AdConditions(before, "us", ["x"], ["c"])).values()) == [
         "its status is 'paused'",
         "it starts at 2024-05-01T12:00:00+00:00",
-        "it is for DE, FR alone, the request is for US",
+        "the ad runs only in DE, FR, but the request is for US",
         "the request excludes its advertiser 'x'",
         "the request excludes its campaign 'c'",
     ]
     assert list(ads.ineligibility("a", AdConditions(after)).values()) == [
         "its status is 'paused'",
         "it ended at 2024-05-01T12:00:00+00:00",
-        "it is for DE, FR alone, the request is for NO COUNTRY",
+        "the ad runs only in DE, FR, but the request names no country",
     ]
     with pytest.raises(KeyError, match="no ad 'nobody'"):
         ads.ineligibility("nobody", AdConditions(after))

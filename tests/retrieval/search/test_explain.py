@@ -109,7 +109,7 @@ def test_each_rule_is_named(world, catalogue, edges) -> None:
     assert why("paused") == "ad paused: its status is 'paused'" == why("item00001")
     assert why("late") == f"ad late: it starts at {late.isoformat()}"
     assert why("gone") == f"ad gone: it ended at {gone.isoformat()}"
-    assert why("german", country="fr") == "ad german: it is for DE alone, the request is for FR"
+    assert why("german", country="fr") == "ad german: the ad runs only in DE, but the request is for FR"
     assert why("german", country="DE") == ""
     assert "ad dear wins" in why("cheap")
     assert why("cheap", filters=Filters(exclude_campaigns=["c"])).endswith("excludes its campaign 'c'")

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build.config import GraphConfig
+from graph_build.errors import GraphInputError
 
 DAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
 
@@ -62,6 +63,26 @@ def write_events(path: Path, rows: list[dict[str, Any]], *, row_group_size: int 
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, row_group_size=row_group_size)
     return str(path)
+
+
+def input_error(name: Any, path: str, settings: GraphConfig | None = None) -> str:
+    """Return the message of the error with which a file or folder is refused before Spark starts."""
+    from graph_build.ingest.files import local_sources
+
+    with pytest.raises(GraphInputError) as caught:
+        local_sources(name, [path], (settings or GraphConfig()).input)
+    return str(caught.value)
+
+
+def check_table(spark: Any, name: Any, path: str, settings: GraphConfig, known: list[str] | None = None) -> Any:
+    """Return the checked items or ads of one file; `known` are the items that ads may name, None for any."""
+    from graph_build.ingest import checked_tables, spark_reader
+
+    sources = spark_reader.sources(spark, name, [path], settings.input)
+    if name == "items":
+        return checked_tables.checked_items(spark, sources, settings)
+    items = spark.createDataFrame([(item,) for item in known], "item_id string") if known else None
+    return checked_tables.checked_ads(spark, sources, settings, items)
 
 
 def table(path: Path | str) -> list[dict[str, Any]]:

@@ -1,0 +1,140 @@
+"""Items and ads: which rows are refused, which lose a value only, and how values are read."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.graph_build.conftest import at, check_table, config, parquet
+
+
+def test_bad_items_are_refused_or_lose_the_bad_value_and_are_counted(spark: Any, tmp_path: Path) -> None:
+    nan = float("nan")
+    items = parquet(
+        tmp_path / "items.parquet",
+        [
+            {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "a", "price": 2.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "b", "price": nan, "embedding": [1.0, 3.0], "colour": "red"},
+            {"item_id": "c", "price": 1.0, "embedding": [nan, 2.0], "colour": "blue"},
+            {"item_id": "d", "price": 1.0, "embedding": [1.0], "colour": None},
+            {"item_id": None, "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+            {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
+        ],
+    )
+    checked = check_table(spark, "items", items, config(items={"features": ["colour"]}))
+    rows = {row["item_id"]: row.asDict() for row in checked.table.collect()}
+    assert rows == {
+        "a": {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+        "b": {"item_id": "b", "price": None, "embedding": [1.0, 3.0], "colour": "red"},
+        "c": {"item_id": "c", "price": 1.0, "embedding": None, "colour": "blue"},
+        "d": {"item_id": "d", "price": 1.0, "embedding": None, "colour": None},
+        "e": {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
+    }
+    assert checked.refused == {
+        "duplicate_item_id": 1,
+        "price_not_finite": 1,
+        "embedding_not_finite": 1,
+        "embedding_dimension": 1,
+        "item_missing": 1,
+    }
+
+
+def test_items_stay_without_a_price_or_an_embedding_that_cannot_be_read(spark: Any, tmp_path: Path) -> None:
+    rows = [{"item_id": "a", "price": "12,50"}, {"item_id": "b", "price": " "}, {"item_id": "c", "price": "3"}]
+    checked = check_table(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={}))
+    assert {row["item_id"]: row["price"] for row in checked.table.collect()} == {"a": None, "b": None, "c": 3.0}
+    assert checked.refused == {"price_unreadable": 1}
+    rows = [{"item_id": "a", "embedding": "[0.1 0.2]"}, {"item_id": "b", "embedding": "[0.1, 0.2]"}]
+    checked = check_table(spark, "items", parquet(tmp_path / "vectors.parquet", rows), config(items={}))
+    assert {row["item_id"]: row["embedding"] is None for row in checked.table.collect()} == {"a": True, "b": False}
+    assert checked.refused == {"embedding_unreadable": 1}
+
+
+def test_features_may_have_any_name_and_rows_that_differ_in_a_feature_conflict(spark: Any, tmp_path: Path) -> None:
+    names = ["rank", "file", "reason", "raw", "row", "unreadable", "content", "path", "Brand", "brand"]
+    rows = [{"item_id": i} | {name: f"{name} {i}" for name in names} for i in "ab"]
+    rows.append(rows[0] | {"rank": "another"})
+    checked = check_table(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={"features": names}))
+    assert sorted((row.asDict() for row in checked.table.collect()), key=lambda row: row["item_id"]) == rows[:2]
+    assert checked.refused == {"duplicate_item_id": 1}
+
+
+def test_bad_ads_are_refused_and_counted_and_the_highest_version_stays(spark: Any, tmp_path: Path) -> None:
+    def ad(ad_id: str | None, item: str | None = "x", **more: Any) -> dict[str, Any]:
+        return {"ad_id": ad_id, "item_id": item, "campaign_id": "c", **more}
+
+    schema = pa.schema(
+        [
+            ("ad_id", pa.string()),
+            ("item_id", pa.string()),
+            ("campaign_id", pa.string()),
+            ("starts_at", pa.timestamp("us")),
+            ("ends_at", pa.timestamp("ns", tz="UTC")),
+            ("status", pa.string()),
+            ("countries", pa.list_(pa.string())),
+            ("version", pa.int64()),
+        ]
+    )
+    ads = parquet(
+        tmp_path / "ads.parquet",
+        [
+            ad("1", version=1, status="paused"),
+            ad("1", version=2, status="Active", countries=["de", " Fr ", "de"]),
+            ad("2", "a"),  # not in the catalogue, but somebody viewed it
+            ad("3", "nobody"),
+            ad(None),
+            ad("4", None),
+            ad("5", starts_at=at(5).replace(tzinfo=None), ends_at=at(4)),
+            ad("6", starts_at=at(5).replace(tzinfo=None), ends_at=at(6)),
+        ],
+        schema,
+    )
+    checked = check_table(spark, "ads", ads, config(max_bad_share=1.0), known=["x", "y", "a"])
+    rows = {row["ad_id"]: row.asDict() for row in checked.table.collect()}
+    assert set(rows) == {"1", "2", "6"}
+    assert rows["1"]["countries"] == ["DE", "FR"]
+    assert rows["1"]["status"] == "active"
+    times = checked.table.where("ad_id = 6").selectExpr("unix_micros(starts_at)", "unix_micros(ends_at)").collect()[0]
+    assert tuple(times) == (int(at(5).timestamp() * 1e6), int(at(6).timestamp() * 1e6))
+    assert rows["2"]["bid"] is None
+    assert checked.refused == {
+        "duplicate_ad_id": 1,
+        "item_unknown": 1,
+        "ad_missing": 1,
+        "item_missing": 1,
+        "ends_before_start": 1,
+    }
+
+
+def test_an_ad_with_a_limit_that_cannot_be_read_is_refused(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "ads.csv"
+    path.write_text(
+        "ad_id,item_id,campaign_id,starts_at,ends_at,countries,bid,version\n"
+        "1,x,c,2026-01-01,2026-02-01,DE;fr,0.5,3\n"
+        "2,x,c,soon,,,,\n3,x,c,,31.12.2025,,,\n4,x,c,,,Germany,,\n5,x,c,,,,cheap,\n6,x,c,,,,,x\n7,x,c,,,,,\n"
+        '8,x,c,,,"[US, DE]",,\n'
+    )
+    checked = check_table(spark, "ads", str(path), config(max_bad_share=1.0))
+    assert {row["ad_id"] for row in checked.table.collect()} == {"1", "7"}
+    assert checked.refused == {
+        "starts_at_unreadable": 1,
+        "ends_at_unreadable": 1,
+        "country_invalid": 1,
+        "countries_unreadable": 1,
+        "bid_unreadable": 1,
+        "version_unreadable": 1,
+    }
+
+
+def test_an_ad_with_countries_in_a_categorical_column_that_cannot_be_read_is_refused(
+    spark: Any, tmp_path: Path
+) -> None:
+    countries = pa.array(['["DE"', "DE;FR"]).dictionary_encode()
+    ads = {"ad_id": ["1", "2"], "item_id": ["x", "x"], "campaign_id": ["c", "c"], "countries": countries}
+    pq.write_table(pa.table(ads), tmp_path / "ads.parquet")
+    checked = check_table(spark, "ads", str(tmp_path / "ads.parquet"), config(max_bad_share=1.0))
+    assert {row["ad_id"]: row["countries"] for row in checked.table.collect()} == {"2": ["DE", "FR"]}
+    assert checked.refused == {"countries_unreadable": 1}

@@ -1,6 +1,7 @@
-"""One small Spark session for all tests of this room, and short ways to write a log and read a table."""
+"""A small Spark session for all tests of the graph build, and helpers that write logs and read tables."""
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 
 DAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+GRAPH_TABLES = ("full/nodes", "full/edges", "fit/nodes", "fit/edges", "transitions", "sessions")
 
 EVENT_SCHEMA = pa.schema(
     [
@@ -37,10 +39,10 @@ def spark() -> Iterator[Any]:
     from graph_build.spark.session import QUERY_SETTINGS, spark_session
 
     session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
-    # No generated code: on a few rows its compiler takes longer than they do. The commands' tests generate it.
+    # On a few rows, compiling generated code takes longer than it saves. The tests of the commands run with it.
     session.conf.set("spark.sql.codegen.wholeStage", "false")
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    # Nor plans that adapt, in which each shuffle is a job of its own: the partitions are two anyway.
+    # Adaptive plans run each shuffle as a job of its own, which does not pay for two partitions.
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(QUERY_SETTINGS, "spark.sql.adaptive.enabled", "false")
         yield session
@@ -48,7 +50,7 @@ def spark() -> Iterator[Any]:
 
 
 def at(minutes: float, day: int = 0) -> dt.datetime:
-    """A time on the first test day, `minutes` after midnight UTC."""
+    """Return the time `minutes` after midnight UTC on the first test day, or `day` days later."""
     return DAY + dt.timedelta(days=day, minutes=minutes)
 
 
@@ -57,7 +59,7 @@ def event(session: str | None, time: Any, kind: str | None, item: str | None = N
 
 
 def write_events(path: Path, rows: list[dict[str, Any]], *, row_group_size: int | None = None) -> str:
-    """Writes events with the columns that any of the rows has (the four required ones always)."""
+    """Write events with the four required columns and those that any row has; return the path."""
     used = {name for row in rows for name in row} | {"session_id", "timestamp", "event_type", "item_id"}
     schema = pa.schema([field for field in EVENT_SCHEMA if field.name in used])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,9 +91,19 @@ def table(path: Path | str) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist()
 
 
+def sorted_rows(path: Path) -> list[str]:
+    """Return the rows of a table as JSON, sorted, so that tables compare equal in any order of their rows."""
+    return sorted(json.dumps(row, default=str, sort_keys=True) for row in table(path))
+
+
+def sorted_tables(folder: Path) -> dict[str, list[str]]:
+    """Return the sorted rows of the graphs and training tables of a build."""
+    return {name: sorted_rows(folder / name) for name in GRAPH_TABLES}
+
+
 @pytest.fixture
 def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Rows or a path → the checked events: the first step of a build."""
+    """Return a function that checks the events of rows or of a path, as a build does first."""
     from graph_build.ingest import checked_tables, spark_reader
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None, date: dt.date | None = None) -> Any:
@@ -107,7 +119,7 @@ def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def assembled(checked: Callable[..., Any]) -> Callable[..., Any]:
-    """Rows or a path → rows of sessions, from which every step of the graph starts."""
+    """Return a function from rows or a path to rows of sessions, from which every later step of a build starts."""
     from graph_build.sessions.rows import session_rows
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None) -> Any:
@@ -118,7 +130,7 @@ def assembled(checked: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def events_of(rows: Any) -> list[dict[str, Any]]:
-    """The events of rows of sessions, in order: session, n, item_id, search, counted."""
+    """Return the events of rows of sessions, in order: session, n, item_id, search, counted."""
     from graph_build.sessions.kernel import COUNTED
 
     return [
@@ -129,7 +141,7 @@ def events_of(rows: Any) -> list[dict[str, Any]]:
 
 
 def named_pairs(pairs: Any, rows: Any) -> list[dict[str, Any]]:
-    """Pairs with the ids of their items, which rows of sessions know."""
+    """Return pairs with the ids of their items, which come from rows of sessions."""
     from pyspark.sql import functions as F
 
     from graph_build.edges.combine import with_item_ids
@@ -144,18 +156,18 @@ def named_pairs(pairs: Any, rows: Any) -> list[dict[str, Any]]:
 
 
 def directed_weights(pairs: Any, rows: Any, graph: str) -> dict[tuple[str, str], int]:
-    """Pairs → (src, dst) → raw weight."""
+    """Return the raw weight of each (src, dst) in one of the graphs."""
     weights = {}
     for row in named_pairs(pairs, rows):
-        for src, dst, way in ((row["low_id"], row["high_id"], "up"), (row["high_id"], row["low_id"], "down")):
-            if row[f"{graph}_{way}"]:
-                weights[src, dst] = row[f"{graph}_{way}"]
+        for src, dst, direction in ((row["low_id"], row["high_id"], "up"), (row["high_id"], row["low_id"], "down")):
+            if row[f"{graph}_{direction}"]:
+                weights[src, dst] = row[f"{graph}_{direction}"]
     return weights
 
 
 @pytest.fixture
 def built(spark: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Rows → (summary, folder): a whole build."""
+    """Return a function that builds the graph of rows or of a path, and returns the summary and the folder."""
     from graph_build.build import GraphInputs, build_graphs
 
     def run(
@@ -176,6 +188,7 @@ def built(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 def config(**sections: Any) -> GraphConfig:
+    """Return a configuration with these keys of the `[input]` section."""
     return GraphConfig.model_validate({"input": sections})
 
 
@@ -188,7 +201,7 @@ GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t
 
 
 def entries_of(log: list[tuple[int, int, int, int]]) -> Any:
-    """(user, item, level in the whole graph, level in the fit graph) → Swing's entries."""
+    """Return Swing's entries of rows (user, item, level in the full graph, level in the fit graph)."""
     import numpy as np
 
     from graph_build.edges.swing_lists import Entries
@@ -199,6 +212,6 @@ def entries_of(log: list[tuple[int, int, int, int]]) -> Any:
 
 
 def levels_of(entries: Any) -> dict[tuple[int, int], tuple[int, int]]:
-    """Swing's entries → (user, item) → its level in the whole graph and in the fit graph."""
+    """Return the levels of each (user, item) in the full graph and in the fit graph."""
     codes = zip(entries.user.tolist(), entries.item.tolist(), entries.code.tolist(), strict=True)
     return {(user, item): (code & 15, code >> 4) for user, item, code in codes}

@@ -1,4 +1,4 @@
-"""A whole build: the tables that the other rooms read, the fit graph without held-out sessions, determinism."""
+"""A complete build: the tables that later steps read, the fit graph, and the same result for any split of the log."""
 
 import json
 import random
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.graph_build.conftest import at, event, table, write_events
+from tests.graph_build.conftest import at, event, sorted_rows, table, write_events
 
 TIME = pa.timestamp("us", tz="UTC")
 GRAPH = {
@@ -104,7 +104,7 @@ def columns(path: Path) -> dict[str, pa.DataType]:
     }
 
 
-def test_every_table_has_the_columns_that_docs_artefacts_names(build: tuple[Any, Path]) -> None:
+def test_every_table_has_the_columns_of_docs_artefacts(build: tuple[Any, Path]) -> None:
     _, out = build
     for graph in ("full", "fit"):
         for name, expected in GRAPH.items():
@@ -123,7 +123,7 @@ def test_nodes_and_edges_are_consistent(build: tuple[Any, Path]) -> None:
         ids = [node["item_id"] for node in nodes]
         assert ids == sorted(set(ids))
         assert {"i1", "new"} <= set(ids)
-        assert "i2" in ids, "items of the log stay, even when the catalogue lacks them"
+        assert "i2" in ids, "items of the log stay even if the catalogue lacks them"
         new = next(node for node in nodes if node["item_id"] == "new")
         assert (new["events"], new["is_tail"], new["last_seen"], new["in_catalogue"]) == (0, True, None, True)
         assert {node["item_id"] for node in nodes if node["in_catalogue"]} == {"i1", "new"}
@@ -146,11 +146,11 @@ def test_the_summary_counts_isolated_items_and_neighbours(build: tuple[Any, Path
         for item, neighbour in ((edge["src"], edge["dst"]), (edge["dst"], edge["src"])):
             neighbours[item].add(neighbour)
             of_type.setdefault(item, set()).add(neighbour)
-    assert summary.isolated == sum(not others for others in neighbours.values())
+    assert summary.isolated == sum(not of_item for of_item in neighbours.values())
     assert summary.isolated > 0
     assert summary.mean_degree == pytest.approx(sum(map(len, neighbours.values())) / len(neighbours))
     for kind, points in summary.degrees.items():
-        degrees = [len(others) for others in by_type[kind].values()]
+        degrees = [len(of_item) for of_item in by_type[kind].values()]
         assert points == [(n, sum(degree >= n for degree in degrees)) for n, _ in points]
         assert (points[0][0], points[-1][0]) == (1, max(degrees))
     assert summary.degrees.keys() == by_type.keys()
@@ -160,17 +160,17 @@ def test_the_fit_graph_is_a_build_without_the_held_out_sessions(
     build: tuple[Any, Path], built: Callable[..., Any]
 ) -> None:
     summary, out = build
-    held = [row for row in table(out / "sessions") if row["held"]]
-    rest = [row for row in table(out / "sessions") if not row["held"]]
-    assert held
-    assert not {row["session"] for row in held} & {row["session"] for row in rest}
-    assert summary.holdout_sessions == len(held)
-    last = max(row["start"] for row in rest)
-    assert all(row["start"] >= last for row in held)
-    of_pairs = {row["session"] for row in table(out / "transitions") if not row["held"]}
-    assert of_pairs <= {row["session"] for row in rest}
+    held_out = [row for row in table(out / "sessions") if row["held"]]
+    remaining = [row for row in table(out / "sessions") if not row["held"]]
+    assert held_out
+    assert not {row["session"] for row in held_out} & {row["session"] for row in remaining}
+    assert summary.holdout_sessions == len(held_out)
+    last = max(row["start"] for row in remaining)
+    assert all(row["start"] >= last for row in held_out)
+    paired_sessions = {row["session"] for row in table(out / "transitions") if not row["held"]}
+    assert paired_sessions <= {row["session"] for row in remaining}
 
-    starts = {(row["start"], row["items"][0]) for row in rest}
+    starts = {(row["start"], row["items"][0]) for row in remaining}
     by_session: dict[str, list[dict[str, Any]]] = {}
     for row in log_rows():
         by_session.setdefault(row["session_id"], []).append(row)
@@ -181,13 +181,9 @@ def test_the_fit_graph_is_a_build_without_the_held_out_sessions(
         for row in rows
     ]
     pq.write_table(pa.table({"item_id": ["i1", "new"]}), out.parent / "items2.parquet")
-    _, without = built(log, items=str(out.parent / "items2.parquet"), holdout_share=0.0)
+    _, without_holdout = built(log, items=str(out.parent / "items2.parquet"), holdout_share=0.0)
     for name in GRAPH:
-        assert in_any_order(out / "fit" / name) == in_any_order(without / "full" / name), name
-
-
-def in_any_order(path: Path) -> list[str]:
-    return sorted(json.dumps(row, default=str, sort_keys=True) for row in table(path))
+        assert sorted_rows(out / "fit" / name) == sorted_rows(without_holdout / "full" / name), name
 
 
 @pytest.mark.slow
@@ -201,20 +197,20 @@ def test_the_same_log_in_other_splits_gives_the_same_graph(
         part = rows[n * len(rows) // 4 : (n + 1) * len(rows) // 4]
         write_events(folder / f"part-{n}.parquet", part, row_group_size=7)
     items = out.parent / "items.parquet"
-    before = spark.conf.get("spark.sql.shuffle.partitions")
+    partitions = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", "5")
     try:
         _, split = built(str(folder), items=str(items))
     finally:
-        spark.conf.set("spark.sql.shuffle.partitions", before)
+        spark.conf.set("spark.sql.shuffle.partitions", partitions)
     for graph in ("full", "fit"):
         for name in GRAPH:
-            assert in_any_order(out / graph / name) == in_any_order(split / graph / name), (graph, name)
+            assert sorted_rows(out / graph / name) == sorted_rows(split / graph / name), (graph, name)
     for name in TRAINING:
-        assert in_any_order(out / name) == in_any_order(split / name), name
+        assert sorted_rows(out / name) == sorted_rows(split / name), name
 
 
-def test_the_report_stands_alone_and_shows_the_counts(build: tuple[Any, Path]) -> None:
+def test_the_report_loads_nothing_and_shows_the_counts(build: tuple[Any, Path]) -> None:
     summary, out = build
     page = (out / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"<script|src=|href=|https?://", page)
@@ -224,7 +220,7 @@ def test_the_report_stands_alone_and_shows_the_counts(build: tuple[Any, Path]) -
     assert json.loads((out / "summary.json").read_text())["as_of"] == summary.as_of.isoformat()
 
 
-def test_configuration_is_light_and_closed() -> None:
+def test_the_configuration_imports_no_heavy_library_and_refuses_unknown_keys() -> None:
     code = "import sys, graph_build.config; sys.exit(any(m in sys.modules for m in ('pyspark', 'pyarrow', 'numba')))"
     subprocess.run([sys.executable, "-c", code], check=True)
     from graph_build.config import GraphConfig

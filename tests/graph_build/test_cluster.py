@@ -1,7 +1,8 @@
-"""The graph build through spark-submit on a standalone cluster on this host, also when a worker dies meanwhile."""
+"""The graph build through spark-submit on a local standalone cluster, also when a worker dies during the build."""
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.graph_build.conftest import event, write_events
+from tests.graph_build.conftest import at, event, sorted_tables, write_events
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def spark_class(*arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for(process: "subprocess.Popen[str]", pattern: str) -> str:
-    """Read the log up to the first line that matches the pattern; return the pattern's group."""
+    """Read the log up to the first line that matches the pattern; return what its group matched."""
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
@@ -55,7 +56,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[Any]]]:
-    """The master's address and two workers of one core and one executor each."""
+    """Yield the master's address and two workers of one core and one executor each."""
     tmp_path = tmp_path_factory.mktemp("cluster")
     deploy = "org.apache.spark.deploy"
     running = [spark_class(f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")]
@@ -63,8 +64,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, lis
         url = wait_for(running[0], r"Starting Spark master at (spark://\S+)")
         for n in range(2):
             folder = str(tmp_path / f"worker-{n}")
-            size = ["--cores", "1", "--memory", "1g", "--work-dir", folder, "--webui-port", "0", "--host", "127.0.0.1"]
-            running.append(spark_class(f"{deploy}.worker.Worker", *size, url))
+            args = ["--cores", "1", "--memory", "1g", "--work-dir", folder, "--webui-port", "0", "--host", "127.0.0.1"]
+            running.append(spark_class(f"{deploy}.worker.Worker", *args, url))
             wait_for(running[-1], r"Successfully (registered) with master")
         yield url, running[1:]
     finally:
@@ -73,20 +74,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, lis
                 kill(process)
 
 
-def zip_the_room(target: Path) -> None:
-    """As docs/cluster.md does: every file of the package, templates and settings too, without compiled ones."""
+def zip_graph_build(target: Path) -> None:
+    """Zip the package as docs/cluster.md says: every file, templates and settings too, but no compiled ones."""
     with zipfile.ZipFile(target, "w") as archive:
         for path in sorted(ROOM.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 archive.write(path, path.relative_to(ROOM.parent))
 
 
-def submit(url: str, tmp_path: Path, log: str, out: Path, *options: str, **more: str) -> "subprocess.Popen[str]":
+def submit(
+    url: str, tmp_path: Path, log: str, out: Path, *options: str, **spark_settings: str
+) -> "subprocess.Popen[str]":
     import pyspark
 
-    rooms = tmp_path / "rooms.zip"
-    zip_the_room(rooms)
-    # The application is copied out of the repository, so that its modules can only come from the zip.
+    archive = tmp_path / "rooms.zip"
+    zip_graph_build(archive)
+    # The script is copied out of the repository, so that Python can import its modules only from the zip.
     job = Path(shutil.copy(ROOM / "__main__.py", tmp_path / "job.py"))
     settings = {
         "spark.executor.memory": "700m",
@@ -94,8 +97,8 @@ def submit(url: str, tmp_path: Path, log: str, out: Path, *options: str, **more:
         "spark.task.maxFailures": "8",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "4",
-    } | {name.replace("_", "."): value for name, value in more.items()}
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", url, "--py-files", str(rooms)]
+    } | {name.replace("_", "."): value for name, value in spark_settings.items()}
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", url, "--py-files", str(archive)]
     for name, value in settings.items():
         command += ["--conf", f"{name}={value}"]
     command += [str(job), "--events", log, "--out", str(out), *options]
@@ -104,16 +107,8 @@ def submit(url: str, tmp_path: Path, log: str, out: Path, *options: str, **more:
     )
 
 
-def content(folder: Path) -> dict[str, list[str]]:
-    tables = ("full/nodes", "full/edges", "fit/nodes", "fit/edges", "transitions", "sessions")
-    return {
-        name: sorted(json.dumps(row, default=str, sort_keys=True) for row in pq.read_table(folder / name).to_pylist())
-        for name in tables
-    }
-
-
 def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_path: Path) -> None:
-    """400,000 events of 100,000 items and as many users; no job may bring more than 1 MiB to a driver of 512 MiB."""
+    """Build from 400,000 events of 100,000 items; no job may bring more than 1 MiB to a driver of 512 MiB."""
     import numpy as np
     import pyarrow as pa
 
@@ -131,10 +126,10 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     log = tmp_path / "log.parquet"
     pq.write_table(pa.table(columns), log)
     config = tmp_path / "shop.toml"
-    # Below these sizes the report brings the graph to the driver: a fixed bound, which does not grow with the log.
+    # Below these sizes the report brings the graph to the driver. The bound is fixed and does not grow with the log.
     config.write_text("[graph.report]\nmax_component_edges = 0\nmax_networkx_edges = 0\n")
     limits = {"spark_driver_memory": "512m", "spark_driver_maxResultSize": "1m"}
-    # Spark sends tables below this size (10 MB by default) through the driver to every worker: a fixed bound, too.
+    # Spark sends tables below this size (10 MB by default) through the driver to every worker. It is fixed, too.
     limits["spark_sql_autoBroadcastJoinThreshold"] = "500k"
     job = submit(cluster[0], tmp_path, str(log), tmp_path / "out", "--config", str(config), **limits)
     output, errors = job.communicate(timeout=600)
@@ -144,11 +139,7 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     assert sum(summary["edges"].values()) > 500_000
 
 
-def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, built: Any, tmp_path: Path) -> None:
-    import random
-
-    from tests.graph_build.conftest import at
-
+def test_a_cluster_builds_the_same_graph_even_when_a_worker_dies(cluster: Any, built: Any, tmp_path: Path) -> None:
     rng = random.Random(5)
     rows = [
         event(
@@ -163,11 +154,11 @@ def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, b
     ]
     log = write_events(tmp_path / "log.parquet", rows)
     url, workers = cluster
-    _, local = built(log)
-    for name, one_dies in (("all live", False), ("one dies", True)):
+    _, built_locally = built(log)
+    for name, worker_dies in (("all live", False), ("one dies", True)):
         out = tmp_path / name
         job = submit(url, tmp_path, log, out)
-        if one_dies:
+        if worker_dies:
             while job.poll() is None and not list(out.glob("_staging/*")):
                 time.sleep(0.2)
             assert job.poll() is None, job.communicate()
@@ -175,4 +166,4 @@ def test_a_cluster_builds_the_same_graph_also_when_a_worker_dies(cluster: Any, b
         output, errors = job.communicate(timeout=600)
         assert job.returncode == 0, output[-3000:] + errors[-3000:]
         assert json.loads((out / "summary.json").read_text())["events"]["read"] == len(rows), name
-        assert content(out) == content(local), name
+        assert sorted_tables(out) == sorted_tables(built_locally), name

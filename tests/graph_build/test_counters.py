@@ -1,4 +1,4 @@
-"""Interaction counters against plain Python; those of the fit graph leave the held-out sessions out."""
+"""Interaction counters equal a count in plain Python; those of the fit graph leave out the held-out sessions."""
 
 import random
 from collections import defaultdict
@@ -33,30 +33,30 @@ def log_rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def tables_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def catalogue_and_ads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("tables")
     items = {
         "item_id": list(ITEMS),
         "category": pa.array([category for category, _ in ITEMS.values()], pa.string()),
         "brand": pa.array([brand for _, brand in ITEMS.values()], pa.string()),
     }
-    names = [*ADVERTISER.items(), ("a", "Zoe")]
+    advertisers = [*ADVERTISER.items(), ("a", "Zoe")]
     ads = {
-        "ad_id": [f"ad-{n}" for n in range(len(names))],
-        "item_id": [item for item, _ in names],
-        "campaign_id": ["c"] * len(names),
-        "advertiser_id": [name for _, name in names],
+        "ad_id": [f"ad-{n}" for n in range(len(advertisers))],
+        "item_id": [item for item, _ in advertisers],
+        "campaign_id": ["c"] * len(advertisers),
+        "advertiser_id": [name for _, name in advertisers],
     }
     for name, columns in (("items", items), ("ads", ads)):
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     return {name: str(folder / f"{name}.parquet") for name in ("items", "ads")}
 
 
-def counted_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
-    """(kind, src, dst) → (full, fit), one pair after the other."""
+def count_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
+    """Count the pairs one by one; return [full, fit] of each (kind, src, dst)."""
     counts: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
 
-    def count(src: dict[str, str | None], dst_item: str, weight: float, held: bool) -> None:
+    def count(src: dict[str, str | None], dst_item: str, weight: float, is_held_out: bool) -> None:
         category, brand = ITEMS.get(dst_item, (None, None))
         dst = {"item": dst_item, "category": category, "brand": brand, "advertiser": ADVERTISER.get(dst_item)}
         for src_entity, dst_entities in {
@@ -69,7 +69,7 @@ def counted_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
                 if src.get(src_entity) is not None and dst[dst_entity] is not None:
                     cell = counts[f"{src_entity}>{dst_entity}", str(src[src_entity]), str(dst[dst_entity])]
                     cell[0] += weight
-                    cell[1] += 0 if held else weight
+                    cell[1] += 0 if is_held_out else weight
 
     for row in table(out / "transitions"):
         weight = 1 / row["steps"] if row["kind"] == "strong_click" else 1.0
@@ -81,9 +81,9 @@ def counted_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
     return dict(counts)
 
 
-def test_counters_equal_a_count_in_plain_python(built: Callable[..., Any], tables_of: dict[str, str]) -> None:
-    _, out = built(log_rows(), config=GraphConfig(counters=True), **tables_of)
-    expected = counted_one_by_one(out)
+def test_counters_equal_a_count_in_plain_python(built: Callable[..., Any], catalogue_and_ads: dict[str, str]) -> None:
+    _, out = built(log_rows(), config=GraphConfig(counters=True), **catalogue_and_ads)
+    expected = count_one_by_one(out)
     counts = {(row["kind"], row["src"], row["dst"]): [row["full"], row["fit"]] for row in table(out / "counters")}
     assert counts
     assert counts.keys() == expected.keys()
@@ -91,10 +91,10 @@ def test_counters_equal_a_count_in_plain_python(built: Callable[..., Any], table
     for key, cell in expected.items():
         assert counts[key] == pytest.approx(cell), key
     assert all(full >= fit for full, fit in counts.values())
-    assert any(full > fit for full, fit in counts.values()), "held-out sessions are not in the fit graph"
+    assert any(full > fit for full, fit in counts.values()), "the fit graph leaves out the held-out sessions"
 
 
-def test_a_session_has_its_searches_and_its_country(built: Callable[..., Any]) -> None:
+def test_a_session_lists_the_search_of_each_item_and_its_country(built: Callable[..., Any]) -> None:
     rows = [
         event("s", at(0), "view", "a"),
         event("s", at(1), "search", query=" RED  shoes"),
@@ -111,7 +111,7 @@ def test_a_session_has_its_searches_and_its_country(built: Callable[..., Any]) -
     assert not (out / "counters").exists(), "counters are built only when they are configured"
 
 
-def test_impressions_list_what_a_request_showed_and_what_was_opened_of_it(built: Callable[..., Any]) -> None:
+def test_impressions_list_the_items_that_a_request_showed_and_those_that_were_opened(built: Callable[..., Any]) -> None:
     def requested(minute: float, kind: str, item: str, request: str | None) -> dict[str, Any]:
         return event("s", at(minute), kind, item, request_id=request)
 
@@ -120,13 +120,13 @@ def test_impressions_list_what_a_request_showed_and_what_was_opened_of_it(built:
         *(requested(1, "impression", item, "first") for item in "cbbd"),
         requested(2, "click", "b", "first"),
         requested(3, "add_to_cart", "c", "first"),
-        requested(4, "purchase", "f", "first"),  # was not shown
+        requested(4, "purchase", "f", "first"),  # was never shown
         *(requested(5, "impression", item, "nothing opened") for item in "ab"),
         *(requested(6, kind, "e", "one item") for kind in ("impression", "click")),
         *(requested(7, kind, item, "all opened") for kind in ("impression", "click") for item in "ab"),
         requested(8, "impression", "a", None),
         event(None, at(9), "impression", "a", request_id="first"),
-        event("t", at(9), "impression", "z", request_id="first"),  # another session's
+        event("t", at(9), "impression", "z", request_id="first"),  # of another session
     ]
     _, out = built(rows, config=GraphConfig(counters=True))
     (impression,) = table(out / "impressions")

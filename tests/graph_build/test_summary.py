@@ -1,10 +1,10 @@
-"""The summary of a build survives its file, and files of earlier versions still load."""
+"""A summary is unchanged after it was written and read, and files of earlier versions still load."""
 
 import datetime as dt
 
 from graph_build.summary import GraphSummary
 
-# What the version before `isolated`, `mean_degree` and `degrees` wrote.
+# A file of the version before `isolated`, `mean_degree` and `degrees`.
 EARLIER = """{
   "as_of": "2026-03-15T23:59:58+00:00",
   "events": {"read": 12, "valid": 10, "duplicates": 1, "opened_views": 2, "left_out": 0, "by_type": {"view": 10}},
@@ -16,7 +16,7 @@ EARLIER = """{
 }"""
 
 
-def test_a_summary_of_an_earlier_version_loads_without_the_fields_that_it_lacks() -> None:
+def test_a_summary_of_an_earlier_version_loads_with_defaults_for_the_missing_fields() -> None:
     summary = GraphSummary.from_json(EARLIER)
     assert summary.as_of == dt.datetime(2026, 3, 15, 23, 59, 58, tzinfo=dt.UTC)
     assert (summary.nodes, summary.edges["strong_click"], summary.doubts) == (5, 6, ["the log ends early"])

@@ -1,4 +1,4 @@
-"""The rules of sessions and of their edges in plain Python, event by event, and a log that tries them all."""
+"""The rules of sessions and of their edges in plain Python, event by event, and a log that uses every rule."""
 
 import datetime as dt
 import itertools
@@ -16,7 +16,7 @@ OPENS = ("view", "click")
 
 
 def random_log(seed: int) -> Rows:
-    """Short sessions over few items: ties in time, repeats, searches, midnight, logged sources, baskets."""
+    """Return short sessions over few items: ties in time, repeats, searches, midnight, logged sources, baskets."""
     rng = random.Random(seed)
     rows: Rows = []
     for s in range(60):
@@ -36,7 +36,7 @@ def random_log(seed: int) -> Rows:
 
 
 def sessions_of(rows: Rows) -> dict[tuple[str, dt.date], Rows]:
-    """(session id, UTC day) → its events in order; of identical neighbours the first stays."""
+    """Return the events of each (session id, UTC day) in order; of identical neighbours only the first stays."""
     sessions: dict[tuple[str, dt.date], Rows] = defaultdict(list)
     for _, row in sorted(enumerate(rows), key=lambda pair: (pair[1]["timestamp"], pair[0])):
         session = sessions[row["session_id"], row["timestamp"].date()]
@@ -46,7 +46,7 @@ def sessions_of(rows: Rows) -> dict[tuple[str, dt.date], Rows]:
 
 
 def with_segments(events: Rows) -> list[tuple[dict[str, Any], int]]:
-    """Events with the number of searches that began before them or with them."""
+    """Return each event with the number of searches that began before it or with it."""
     segment, last = 0, None
     numbered = []
     for row in events:
@@ -59,7 +59,7 @@ def with_segments(events: Rows) -> list[tuple[dict[str, Any], int]]:
 
 
 def strong_click_pairs(rows: Rows, config: StrongClickConfig) -> Counter[Any]:
-    """(src, dst, steps, time) → sessions in which the pair counts like this."""
+    """Return the number of sessions with each (src, dst, steps, time)."""
     pairs: Counter[Any] = Counter()
     for session in sessions_of(rows).values():
         best: dict[tuple[str, str], tuple[int, dt.datetime]] = {}
@@ -72,8 +72,8 @@ def strong_click_pairs(rows: Rows, config: StrongClickConfig) -> Counter[Any]:
         else:
             walk: list[tuple[str, dt.datetime, int]] = []
             for row, segment in with_segments(session):
-                again = walk and walk[-1][0] == row["item_id"] and walk[-1][2] == segment
-                if row["event_type"] in OPENS and not again:
+                is_repeat = walk and walk[-1][0] == row["item_id"] and walk[-1][2] == segment
+                if row["event_type"] in OPENS and not is_repeat:
                     walk.append((row["item_id"], row["timestamp"], segment))
             links = [
                 (a[0], b[0], j - i, b[1])
@@ -91,7 +91,7 @@ def strong_click_pairs(rows: Rows, config: StrongClickConfig) -> Counter[Any]:
 
 
 def strong_click_weights(rows: Rows, config: StrongClickConfig, last: dt.date) -> dict[tuple[str, str], int]:
-    """(src, dst) → raw weight on the as-of day `last`, for a half-life of one day."""
+    """Return the raw weight of each (src, dst) on the as-of day `last`, for a half-life of one day."""
     weights: dict[tuple[str, str], int] = defaultdict(int)
     for (src, dst, steps, time), n in strong_click_pairs(rows, config).items():
         decay = 0.5 ** (last - time.date()).days
@@ -101,7 +101,7 @@ def strong_click_weights(rows: Rows, config: StrongClickConfig, last: dt.date) -
 
 
 def co_search_counts(rows: Rows) -> Counter[Any]:
-    """(day, src, dst) → searches of the day after which one user opened both."""
+    """Return for each (day, src, dst) the number of that day's searches after which a user opened both items."""
     groups: dict[Any, set[str]] = defaultdict(set)
     for (_, day), session in sessions_of(rows).items():
         last = None
@@ -115,7 +115,7 @@ def co_search_counts(rows: Rows) -> Counter[Any]:
 
 
 def item_lists(rows: Rows) -> list[tuple[str, list[str]]]:
-    """(kind, items) of every session that lists an item."""
+    """Return (kind, items) of every session that lists an item."""
     lists = []
     for session in sessions_of(rows).values():
         opened = [row["item_id"] for row in session if row["event_type"] in OPENS]

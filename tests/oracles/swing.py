@@ -1,4 +1,4 @@
-"""Swing and its caps in plain Python: every pair of users, and every entry, one after the other."""
+"""Swing and its caps in plain Python: loops over every pair of users and over every entry."""
 
 import itertools
 import math
@@ -8,13 +8,13 @@ import numpy as np
 
 from graph_build.edges.swing_lists import sampling_hash
 
-Lists = list[dict[int, int]]  # a user: item → level, which is its strength too
-Log = list[tuple[int, int, int, int]]  # user, item, level in the whole graph, level in the fit graph
-Levels = dict[tuple[int, int], tuple[int, int]]  # (user, item) → its level in the whole graph and in the fit graph
+Lists = list[dict[int, int]]  # for each user: item → level, which is also its strength
+Log = list[tuple[int, int, int, int]]  # user, item, level in the full graph, level in the fit graph
+Levels = dict[tuple[int, int], tuple[int, int]]  # (user, item) → level in the full graph and in the fit graph
 
 
 def swing_scores(users: Lists, alpha: float, offset: float, exponent: float) -> dict[tuple[int, int], float]:
-    """(i, j) → score, by the formula of `graph_build.edges.swing_kernel`."""
+    """Return the score of each (i, j) by the formula of `graph_build.edges.swing_kernel`."""
     scores: dict[tuple[int, int], float] = defaultdict(float)
     for u, v in itertools.combinations(users, 2):
         common = set(u) & set(v)
@@ -25,8 +25,8 @@ def swing_scores(users: Lists, alpha: float, offset: float, exponent: float) -> 
 
 
 def capped(rows: Log, by: str, cap: int, seed: int) -> Levels:
-    """The entries that a cap per user or per item leaves, each graph on its own."""
-    rest: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+    """Return the entries that remain under a cap per user or per item, in each graph on its own."""
+    remaining: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
     for graph in (0, 1):
         groups: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)
         for user, item, *levels in rows:
@@ -35,5 +35,5 @@ def capped(rows: Log, by: str, cap: int, seed: int) -> Levels:
                 group[user, item] = max(levels[graph], group.get((user, item), 0))
         for group in groups.values():
             for pair in sorted(group, key=lambda p: sampling_hash(np.array([p[0]]), np.array([p[1]]), seed)[0])[:cap]:
-                rest[pair][graph] = group[pair]
-    return {pair: (levels[0], levels[1]) for pair, levels in rest.items()}
+                remaining[pair][graph] = group[pair]
+    return {pair: (levels[0], levels[1]) for pair, levels in remaining.items()}

@@ -1,4 +1,4 @@
-"""Stored days: a build from them equals a build from the whole log, in whatever order the days were ingested."""
+"""A build from stored days equals a build from the whole log, in whatever order the days were ingested."""
 
 import datetime as dt
 import json
@@ -14,16 +14,15 @@ from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import CoSearchConfig, GraphConfig, StrongClickConfig
 from graph_build.days.store import CLICKS, SEARCHES, forget, ingest, stored_days
 from graph_build.errors import GraphInputError
-from tests.graph_build.conftest import at, event, write_events
+from tests.graph_build.conftest import GRAPH_TABLES, at, event, sorted_tables, write_events
 
 Rows = list[dict[str, Any]]
-# The store that format 2 made of `a_day(0)`.
+# What format 2 stored for `day_log(0)`.
 FORMAT_2 = Path(__file__).parents[1] / "fixtures" / "stored_days_v2"
-TABLES = ("full/nodes", "full/edges", "fit/nodes", "fit/edges", "transitions", "sessions")
 
 
-def a_day(day: int, seed: int | None = None) -> Rows:
-    """Thirty sessions with searches, purchases, logged sources and users who come back on other days."""
+def day_log(day: int, seed: int | None = None) -> Rows:
+    """Return thirty sessions with searches, purchases, logged sources and users who come back on other days."""
     rng = random.Random(day if seed is None else seed)
     rows = []
     for s in range(30):
@@ -41,16 +40,9 @@ def date_of(day: int) -> dt.date:
     return at(0, day=day).date()  # type: ignore[no-any-return]
 
 
-def content(folder: Path) -> dict[str, list[str]]:
-    return {
-        name: sorted(json.dumps(row, default=str, sort_keys=True) for row in pq.read_table(folder / name).to_pylist())
-        for name in TABLES
-    }
-
-
 @pytest.fixture
 def store(spark: Any, tmp_path: Path) -> Callable[..., str]:
-    """Ingests rows as the given days into one store, and returns where it is."""
+    """Return a function that ingests rows as the days of these numbers, and returns the folder of the stored days."""
     root = str(tmp_path / "days")
 
     def run(rows: Rows, *numbers: int, config: GraphConfig | None = None) -> str:
@@ -61,52 +53,52 @@ def store(spark: Any, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-def nightly(spark: Any, root: str, out: Path, config: GraphConfig | None = None, **more: Any) -> Path:
+def build_from_days(spark: Any, root: str, out: Path, config: GraphConfig | None = None, **more: Any) -> Path:
     build_graphs(spark, GraphInputs(days=root), str(out), config or GraphConfig(), **more)
     return out
 
 
-def test_nights_equal_one_build_of_everything_with_a_late_day_and_a_day_sent_again(
+def test_a_build_from_days_equals_one_from_the_log_with_a_late_day_and_a_day_that_was_sent_again(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:
-    store(a_day(0), 0)
-    store(a_day(3, seed=99), 3)  # will be sent again
-    store(a_day(2), 2)
-    store(a_day(1), 1)  # late
-    root = store([*a_day(3), *a_day(1, seed=7)], 3)  # rows of a day that was not named are refused
-    _, from_log = built([row for day in range(4) for row in a_day(day)])
-    night = content(nightly(spark, root, tmp_path / "night"))
-    assert night == content(from_log)
-    assert all(night[name] for name in TABLES)
+    store(day_log(0), 0)
+    store(day_log(3, seed=99), 3)  # will be sent again
+    store(day_log(2), 2)
+    store(day_log(1), 1)  # late
+    root = store([*day_log(3), *day_log(1, seed=7)], 3)  # the rows of day 1 are refused, because only day 3 is named
+    _, from_log = built([row for day in range(4) for row in day_log(day)])
+    night = sorted_tables(build_from_days(spark, root, tmp_path / "night"))
+    assert night == sorted_tables(from_log)
+    assert all(night[name] for name in GRAPH_TABLES)
     quarantine = pq.read_table(next(Path(root).glob("*/quarantine"))).to_pylist()
     assert {row["reason"] for row in quarantine} == {"other_day"}
 
 
 @pytest.mark.slow
-def test_settings_may_change_without_the_logs(
+def test_a_build_from_days_follows_changed_settings_without_the_logs(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:
-    root = store([*a_day(0), *a_day(1), *a_day(2)])
+    root = store([*day_log(0), *day_log(1), *day_log(2)])
     changed = GraphConfig(
         strong_click=StrongClickConfig(max_steps=2, backward=0.25),
         co_search=CoSearchConfig(max_items_per_search=2),
         window_days=2,
     )
-    _, from_log = built([*a_day(1), *a_day(2)], config=changed)
-    assert content(nightly(spark, root, tmp_path / "night", changed)) == content(from_log)
-    _, earlier = built([*a_day(0), *a_day(1)])
-    assert content(nightly(spark, root, tmp_path / "earlier", date=date_of(1))) == content(earlier)
+    _, from_log = built([*day_log(1), *day_log(2)], config=changed)
+    assert sorted_tables(build_from_days(spark, root, tmp_path / "night", changed)) == sorted_tables(from_log)
+    _, earlier = built([*day_log(0), *day_log(1)])
+    assert sorted_tables(build_from_days(spark, root, tmp_path / "earlier", date=date_of(1))) == sorted_tables(earlier)
     with pytest.raises(GraphInputError, match="max_session_items"):
-        nightly(spark, root, tmp_path / "no", GraphConfig(strong_click=StrongClickConfig(max_session_items=9)))
+        build_from_days(spark, root, tmp_path / "no", GraphConfig(strong_click=StrongClickConfig(max_session_items=9)))
 
 
 def rows_in(frame: Any) -> list[str]:
     return sorted(json.dumps(row.asDict(), default=str, sort_keys=True) for row in frame.collect())
 
 
-def test_days_of_format_2_are_read_as_if_they_were_ingested_now(spark: Any, store: Callable[..., str]) -> None:
+def test_days_of_format_2_are_read_like_days_that_are_ingested_now(spark: Any, store: Callable[..., str]) -> None:
     earlier = stored_days(str(FORMAT_2), GraphConfig())
-    now = stored_days(store(a_day(0), 0), GraphConfig())
+    now = stored_days(store(day_log(0), 0), GraphConfig())
     assert earlier.aggregates_match
     assert earlier.as_of == now.as_of
     assert earlier.days[date_of(0)].source == "a fingerprint"
@@ -118,23 +110,25 @@ def test_days_of_format_2_are_read_as_if_they_were_ingested_now(spark: Any, stor
         assert rows_in(counts[0]) == rows_in(counts[1])
 
 
-def test_an_ingest_that_fails_changes_nothing(spark: Any, store: Callable[..., str], tmp_path: Path) -> None:
-    root = store(a_day(0), 0)
+def test_an_ingest_that_fails_leaves_the_stored_days_unchanged(
+    spark: Any, store: Callable[..., str], tmp_path: Path
+) -> None:
+    root = store(day_log(0), 0)
     before = sorted(str(path) for path in Path(root).rglob("*"))
     with pytest.raises(GraphInputError, match=str(date_of(5))):
-        store(a_day(1), 1, 5)
+        store(day_log(1), 1, 5)
     with pytest.raises(GraphInputError, match="max_session_items"):
-        store(a_day(1), 1, config=GraphConfig(strong_click=StrongClickConfig(max_session_items=9)))
+        store(day_log(1), 1, config=GraphConfig(strong_click=StrongClickConfig(max_session_items=9)))
     assert sorted(str(path) for path in Path(root).rglob("*")) == before
     with pytest.raises(GraphInputError, match="no day is stored"):
-        nightly(spark, str(tmp_path / "nothing"), tmp_path / "out")
+        build_from_days(spark, str(tmp_path / "nothing"), tmp_path / "out")
 
 
 @pytest.mark.slow
-def test_forgetting_a_user_leaves_what_a_log_without_their_sessions_would_give(
+def test_forgetting_users_gives_the_graph_of_a_log_without_their_sessions(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:
-    log = [*a_day(0), *a_day(1)]
+    log = [*day_log(0), *day_log(1)]
     root = store(log)
     deleted = {row["session_id"] for row in log if row["user_id"] in ("u1", "u2")}
     assert forget(spark, ["u1", "u2"], root, GraphConfig()) == len(deleted)
@@ -142,22 +136,26 @@ def test_forgetting_a_user_leaves_what_a_log_without_their_sessions_would_give(
     with pytest.raises(GraphInputError, match="max_gap_minutes"):
         forget(spark, ["u3"], root, GraphConfig(strong_click=StrongClickConfig(max_gap_minutes=5)))
     _, from_log = built([row for row in log if row["session_id"] not in deleted])
-    assert content(nightly(spark, root, tmp_path / "night")) == content(from_log)
+    assert sorted_tables(build_from_days(spark, root, tmp_path / "night")) == sorted_tables(from_log)
     assert len(json.loads((Path(root) / "days.json").read_text())["days"]) == 2
-    assert len(list(Path(root).glob("*/2026*"))) == 2, "replaced folders are deleted"
+    assert len(list(Path(root).glob("*/2026*"))) == 2, "the folders that were replaced are deleted"
 
 
 @pytest.mark.slow
-def test_the_last_day_held_out_leaves_the_graph_of_the_day_before(
+def test_with_the_last_day_held_out_the_fit_graph_is_the_graph_of_the_days_before(
     spark: Any, store: Callable[..., str], built: Callable[..., Any], tmp_path: Path
 ) -> None:
-    root = store([*a_day(0), *a_day(1), *a_day(2)])
-    _, before = built([*a_day(0), *a_day(1)])
-    expected = {name.removeprefix("full/"): rows for name, rows in content(before).items() if name.startswith("full/")}
-    _, from_log = built([row for day in range(3) for row in a_day(day)], holdout_day=date_of(2))
-    for out in (nightly(spark, root, tmp_path / "night", holdout_day=date_of(2)), from_log):
-        tables = content(out)
+    root = store([*day_log(0), *day_log(1), *day_log(2)])
+    _, before = built([*day_log(0), *day_log(1)])
+    expected = {
+        name.removeprefix("full/"): rows for name, rows in sorted_tables(before).items() if name.startswith("full/")
+    }
+    _, from_log = built([row for day in range(3) for row in day_log(day)], holdout_day=date_of(2))
+    for out in (build_from_days(spark, root, tmp_path / "night", holdout_day=date_of(2)), from_log):
+        tables = sorted_tables(out)
         assert {name: tables[f"fit/{name}"] for name in expected} == expected
-        held = {row["session"] for row in pq.read_table(out / "sessions", filters=[("held", "=", True)]).to_pylist()}
-        assert held
-        assert len(held) < len(pq.read_table(out / "sessions"))
+        held_out = {
+            row["session"] for row in pq.read_table(out / "sessions", filters=[("held", "=", True)]).to_pylist()
+        }
+        assert held_out
+        assert len(held_out) < len(pq.read_table(out / "sessions"))

@@ -1,4 +1,4 @@
-"""The groups that the caps cut most are named, the same from a log and from stored days, and stand in the report."""
+"""The summary and the report name the groups that the caps cut most, the same from a log and from stored days."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CONFIG = GraphConfig(
 
 
 def log_rows() -> list[dict[str, Any]]:
-    """A popular item, a bot, a big basket, and a search that two sessions of one user share."""
+    """Return a popular item, a bot, a big basket, and a search that two sessions of one user share."""
     rows = [event(f"fan-{i}", at(i), "view", "star", user_id=f"fan-{i}") for i in range(9)]
     rows += [event("bot", at(i), "click", f"i{i}", user_id="bot") for i in range(8)]
     rows += [event("basket", at(i), "purchase", f"i{i}", user_id="buyer") for i in range(5)]
@@ -35,7 +35,7 @@ def log_rows() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def build(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, str]:
-    """The summary of a build of the log, the build's folder, and the log."""
+    """Return the summary of a build, its folder, and the log it was built from."""
     folder = tmp_path_factory.mktemp("caps")
     log = write_events(folder / "log.parquet", log_rows())
     return build_graphs(spark, GraphInputs([log]), str(folder / "graph"), CONFIG), folder / "graph", log
@@ -50,7 +50,7 @@ def build(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Pa
         ("swing_item_users", {"star": 9}, 2),
     ],
 )
-def test_a_rule_names_what_it_cut(
+def test_a_rule_names_the_groups_that_it_cut(
     build: tuple[Any, Path, str], rule: str, groups: dict[str, int], removed: int
 ) -> None:
     assert build[0].most_cut[rule] == groups
@@ -66,7 +66,7 @@ def test_users_are_named_by_their_hash_and_day(spark: Any, build: tuple[Any, Pat
     assert build[0].capped["swing_user_items"] == 4
 
 
-def test_no_other_rule_is_named(build: tuple[Any, Path, str]) -> None:
+def test_only_these_rules_are_named(build: tuple[Any, Path, str]) -> None:
     rules = {"session_items", "basket_items", "co_search_items", "swing_item_users", "swing_user_items"}
     assert build[0].most_cut.keys() == build[0].capped.keys() == rules
 
@@ -81,12 +81,12 @@ def test_stored_days_name_the_same_groups(spark: Any, build: tuple[Any, Path, st
     summary, _, log = build
     root = str(tmp_path / "days")
     store.ingest(spark, [log], root, CONFIG)
-    nightly = build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), CONFIG)
-    assert nightly.most_cut == summary.most_cut
-    assert nightly.capped == summary.capped
+    from_days = build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), CONFIG)
+    assert from_days.most_cut == summary.most_cut
+    assert from_days.capped == summary.capped
 
 
-def test_a_rule_shows_its_largest_groups_and_each_name_once_at_its_largest() -> None:
+def test_a_rule_shows_its_largest_groups_and_each_name_once_with_its_largest_size() -> None:
     groups = [CutGroup("rule", f"g{n:02}", n) for n in range(SHOWN_GROUPS + 5)]
     shown = group_by_rule([*groups, CutGroup("rule", "g14", 3)])["rule"]
     assert list(shown.items()) == [(f"g{n:02}", n) for n in range(14, 14 - SHOWN_GROUPS, -1)]

@@ -1,4 +1,4 @@
-"""Counts of co-search pairs against plain Python, and the cap on the items of a search."""
+"""Counts of co-search pairs equal the rules in plain Python, and a search is cut at its cap."""
 
 import datetime as dt
 from collections import Counter

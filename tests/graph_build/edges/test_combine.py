@@ -1,4 +1,4 @@
-"""The quota of edges and the scales of their types."""
+"""The quota of edges of an item, and the scale factors of the edge types."""
 
 import itertools
 import random

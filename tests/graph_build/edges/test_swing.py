@@ -1,4 +1,4 @@
-"""Swing in Spark against the caps and the formula in plain Python."""
+"""Swing scores in Spark equal the caps and the formula in plain Python."""
 
 import random
 from collections import defaultdict
@@ -25,7 +25,7 @@ def test_scores_equal_the_formula_in_plain_python_in_both_graphs(spark: Any, buc
         log.append((user, rng.randrange(15), level, level if rng.random() < 0.8 else 0))
     by_item = [(*pair, *levels) for pair, levels in capped(log, "item", 9, config.seed).items()]
     levels_by_user = levels_of(user_lists(entries_of(by_item), 4, config.seed)[0])
-    assert len({user & 65535 for user, _ in levels_by_user}) == 2, "some users count day by day"
+    assert len({user & 65535 for user, _ in levels_by_user}) == 2, "the log has users that are split by day"
     expected = {}
     for graph in (0, 1):
         users: dict[int, dict[int, int]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""The Swing kernel against published values and against the formula in plain Python."""
+"""The Swing kernel gives published values, and those of the formula in plain Python."""
 
 import random
 from typing import Any
@@ -20,7 +20,7 @@ SCALE = 1 << 40
 def scores_of(
     users: Lists, n: int, *, top_k: int = 1000, anchors: list[int] | None = None, **settings: float
 ) -> dict[tuple[int, int], float]:
-    """Run the kernel on lists of items below n; (anchor, partner) → score."""
+    """Run the kernel on lists of items below n; return the score of each (anchor, partner)."""
     indptr = offsets_from_lengths([len(user) for user in users])
     items = np.array([item for user in users for item in sorted(user)], np.int32)
     levels = np.array([user[item] for user in users for item in sorted(user)], np.uint8)
@@ -33,7 +33,7 @@ def scores_of(
 
 
 def test_scores_equal_those_of_flink() -> None:
-    # Users 0 to 3 of the test in flink-ml; its user 4 has more items than the 3 allowed there, and drops out.
+    # Users 0 to 3 of the test in flink-ml. That test drops its user 4, who has more than 3 items.
     users: Lists = [{10: 1, 11: 1, 12: 1}, {13: 1, 12: 1}, {10: 1, 11: 1, 12: 1}, {13: 1, 12: 1}]
     scores = scores_of(users, 14, alpha=0.0, user_offset=15.0, user_exponent=0.3)
     assert scores[10, 11] == pytest.approx(0.058845768947156235, abs=1e-9)
@@ -55,7 +55,7 @@ def test_scores_equal_the_formula_in_plain_python(users: Lists, alpha: float, ex
 
 
 @given(user_lists, st.integers(1, 3), st.randoms())
-def test_top_k_is_the_head_of_all_with_ties_to_the_smaller_item_in_any_user_order(
+def test_top_k_is_the_best_of_all_scores_with_ties_to_the_smaller_item_in_any_order_of_users(
     users: Lists, top_k: int, rng: random.Random
 ) -> None:
     scores = scores_of(users, 8)
@@ -77,17 +77,17 @@ def test_users_who_share_a_single_item_give_no_score() -> None:
     assert scores_of([{0: 1, 1: 1}, {0: 1, 2: 1}], 3) == {}
 
 
-def test_entries_of_level_zero_and_users_left_with_too_few_drop_out() -> None:
+def test_entries_of_level_zero_are_dropped_and_then_users_with_too_few_entries() -> None:
     lists = UserLists(
         np.array([0, 3, 5, 7]), np.array([1, 4, 6, 1, 2, 4, 6], np.int32), np.array([1, 0, 2, 1, 0, 3, 1], np.uint8)
     )
-    rest = drop_uncounted(lists, 2)
-    assert rest.indptr.tolist() == [0, 2, 4]
-    assert rest.items.tolist() == [1, 6, 4, 6]
-    assert rest.levels.tolist() == [1, 2, 3, 1]
+    counted = drop_uncounted(lists, 2)
+    assert counted.indptr.tolist() == [0, 2, 4]
+    assert counted.items.tolist() == [1, 6, 4, 6]
+    assert counted.levels.tolist() == [1, 2, 3, 1]
 
 
-def test_a_host_without_a_folder_for_compiled_code_compiles_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_is_compiled_in_memory_where_no_cache_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(function: Any = None, *, cache: bool = False) -> Any:
         def no_locator(_: Any) -> Any:
             raise RuntimeError("cannot cache function: no locator available")

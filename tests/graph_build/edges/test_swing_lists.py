@@ -1,4 +1,4 @@
-"""The caps on users and items, and the packed lists, against plain Python."""
+"""The caps on users and items, and the packed lists, equal plain Python."""
 
 import itertools
 from collections import defaultdict
@@ -42,7 +42,7 @@ def test_a_cap_keeps_the_smallest_hashes_of_each_graph(log: Log, by: str, cap: i
 
 
 @given(logs, st.sampled_from(["user", "item"]), st.integers(1, 4), st.integers(1, 9))
-def test_a_stream_is_capped_like_all_its_entries_at_once(log: Log, by: str, cap: int, piece: int) -> None:
+def test_a_stream_of_pieces_is_capped_like_all_its_entries_at_once(log: Log, by: str, cap: int, piece: int) -> None:
     pieces = [entries_of(log[start : start + piece]) for start in range(0, len(log), piece)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(swing_lists, "BUFFERED_ROWS", 7)
@@ -61,15 +61,16 @@ def key_of(user: int, day: int) -> int:
 
 
 @given(daily_logs, st.integers(1, 8))
-def test_a_user_with_more_items_than_the_cap_counts_day_by_day(log: Any, cap: int) -> None:
-    """In each graph as if the other did not exist."""
+def test_a_user_with_more_items_than_the_cap_is_split_by_day_in_each_graph_on_its_own(log: Any, cap: int) -> None:
     rows = [(user, item, level, level * fit, day) for user, item, level, fit, day in log]
-    entries, cut = user_lists(entries_of([(key_of(user, day), *rest) for user, *rest, day in rows]), cap, SEED)
+    entries, cut = user_lists(
+        entries_of([(key_of(user, day), *item_and_levels) for user, *item_and_levels, day in rows]), cap, SEED
+    )
     expected: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
     items_of_lists: dict[int, set[int]] = defaultdict(set)
     for graph in (0, 1):
         of_graph = [(user, item, both[graph], day) for user, item, *both, day in rows if both[graph]]
-        items = {user: {item for other, item, _, _ in of_graph if other == user} for user, *_ in of_graph}
+        items = {user: {item for owner, item, _, _ in of_graph if owner == user} for user, *_ in of_graph}
         busy = {user for user in items if len(items[user]) > cap}
         listed = [(key_of(u, day) if u in busy else u << 16, i, level, level) for u, i, level, day in of_graph]
         for pair, levels in capped(listed, "user", cap, SEED).items():
@@ -81,12 +82,12 @@ def test_a_user_with_more_items_than_the_cap_counts_day_by_day(log: Any, cap: in
         key: len(items) for key, items in items_of_lists.items() if len(items) > cap
     }
     starts = np.flatnonzero(np.diff(entries.user, prepend=1)).tolist()  # no key is 1
-    assert len(starts) == len(set(entries.user.tolist())), "the entries of a list stand together"
+    assert len(starts) == len(set(entries.user.tolist())), "the entries of a list are adjacent"
 
 
 @settings(deadline=None)  # the first use of Arrow takes long
 @given(logs, st.integers(1, 3))
-def test_packed_lists_come_back_whole_in_every_bucket_of_their_items(log: Log, buckets: int) -> None:
+def test_packed_lists_are_unpacked_complete_in_every_bucket_of_their_items(log: Log, buckets: int) -> None:
     entries, _ = cap_entries(entries_of(log), "user", 99, SEED)
     lists_of_users: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for user, item, code in zip(entries.user.tolist(), entries.item.tolist(), entries.code.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The table of cases that pins both readers to each other: a column as it is written, and what is read from it."""
+"""Cases that both readers must read alike: a column as it is written, and the values read from it."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 NOW = dt.datetime(2026, 4, 1, tzinfo=dt.UTC)
-# The reason for which a row is refused when this column is null.
+# Column → the reason for which a row is refused when the column is null.
 REASON_OF_NULL = {
     "session_id": "session_missing",
     "timestamp": "time_invalid",
@@ -19,7 +19,7 @@ REASON_OF_NULL = {
 
 @dataclass(frozen=True)
 class Case:
-    """One column of a log; times are read as ISO 8601 text in UTC. `csv`: whether it can be written as CSV, too."""
+    """A column of a log. Times are compared as ISO 8601 text in UTC. `csv`: the case is tested as CSV, too."""
 
     name: str
     column: str
@@ -30,7 +30,7 @@ class Case:
 
 
 def texts(name: str, column: str, pairs: dict[str, Any], **events: Any) -> Case:
-    """A case of strings, with what each of them is read as."""
+    """Return a case of strings; `pairs` maps each string to the value that is read from it."""
     return Case(name, column, pa.array(pairs), list(pairs.values()), events, csv=True)
 
 

@@ -1,4 +1,4 @@
-"""Both readers of events, Arrow's and Spark's, read every case of one table alike, and refuse the same rows."""
+"""The Arrow reader and the Spark reader read every case of one table alike, and refuse the same rows."""
 
 import csv
 import datetime as dt
@@ -22,18 +22,19 @@ Reader = Callable[[Any, str, InputConfig, str], Read]
 
 
 def read_by_arrow(spark: Any, path: str, config: InputConfig, column: str) -> Read:
-    """(value, reason) of each row of a file, in the order of the file."""
-    everything = config.model_copy(update={"max_bad_share": 1.0})
-    good = arrow_reader.read_events([path], everything, NOW).rows["row"].to_pylist()
-    [source] = arrow_reader.local_sources("events", [path], everything)
-    rows = arrow_reader._read_file(source, path, 0, everything)
+    """Return (value, reason) of each row, in the order of the file."""
+    lenient = config.model_copy(update={"max_bad_share": 1.0})
+    valid_rows = arrow_reader.read_events([path], lenient, NOW).rows["row"].to_pylist()
+    [source] = arrow_reader.local_sources("events", [path], lenient)
+    rows = arrow_reader._read_file(source, path, 0, lenient)
     reasons = arrow_reader._reasons(rows, NOW).to_pylist()
-    assert [row for row, reason in enumerate(reasons) if reason is None] == good
+    assert [row for row, reason in enumerate(reasons) if reason is None] == valid_rows
     value = rows[column].cast(pa.int64()) if column == "timestamp" else rows[column]
     return [(read_value(value, column), reason) for value, reason in zip(value.to_pylist(), reasons, strict=True)]
 
 
 def read_by_spark(spark: Any, path: str, config: InputConfig, column: str) -> Read:
+    """Return (value, reason) of each row, in the order of the file."""
     sources = spark_reader.sources(spark, "events", [path], config)
     reason = events.reason(None, config.events.types, NOW)
     rows = spark_reader.read(spark, "events", sources, config, reason).orderBy("file", "block", "row")
@@ -44,7 +45,7 @@ def read_by_spark(spark: Any, path: str, config: InputConfig, column: str) -> Re
 
 
 def read_value(value: Any, column: str) -> Any:
-    """A time as text, None before the year 1, which Python does not know; another value as it is."""
+    """Return a time as text, or None before the year 1, where Python's calendar begins; any other value as it is."""
     if column != "timestamp" or value is None:
         return value
     first = -62_135_596_800_000_000
@@ -57,15 +58,15 @@ READERS = [pytest.param(read_by_arrow, id="arrow"), pytest.param(read_by_spark, 
 
 def table_of(case: Case) -> pa.Table:
     n = len(case.written)
-    good = {
+    columns = {
         "session_id": pa.array(["s"] * n),
         "timestamp": pa.array(["2026-03-14T12:00:00Z"] * n),
         "event_type": pa.array(["view"] * n),
         "item_id": pa.array(["i"] * n),
     }
     if case.column == "timestamp" or "timestamp_unit" not in case.events:
-        return pa.table(good | {"query": pa.array(["q"] * n), case.column: case.written})
-    raise ValueError(f"{case.name}: times are integers in this case alone")
+        return pa.table(columns | {"query": pa.array(["q"] * n), case.column: case.written})
+    raise ValueError(f"{case.name}: timestamp_unit is only for cases of the timestamp column")
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -111,9 +112,9 @@ FAULTS: list[tuple[dict[str, Any], str | None]] = [
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_the_first_reason_that_applies_is_given(spark: Any, tmp_path: Path, read: Reader) -> None:
-    good = {"session_id": "s", "timestamp": NOW, "event_type": "view", "item_id": "i", "query": None}
-    pq.write_table(pa.Table.from_pylist([good | fault for fault, _ in FAULTS]), tmp_path / "e.parquet")
+def test_a_row_gets_the_first_reason_that_applies(spark: Any, tmp_path: Path, read: Reader) -> None:
+    valid = {"session_id": "s", "timestamp": NOW, "event_type": "view", "item_id": "i", "query": None}
+    pq.write_table(pa.Table.from_pylist([valid | fault for fault, _ in FAULTS]), tmp_path / "e.parquet")
     rows = read(spark, str(tmp_path / "e.parquet"), InputConfig(), "session_id")
     assert [reason for _, reason in rows] == [reason for _, reason in FAULTS]
 
@@ -130,7 +131,7 @@ s,2026-03-14,search,,"red, ""new"" shoes",1,n,too,much
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-def test_csv_rows_that_are_too_short_or_too_long_are_read(spark: Any, tmp_path: Path, read: Reader, ends: str) -> None:
+def test_csv_rows_with_too_few_or_too_many_fields_are_read(spark: Any, tmp_path: Path, read: Reader, ends: str) -> None:
     (tmp_path / "e.csv").write_text(RAGGED, encoding="utf-8", newline=ends)
     assert read(spark, str(tmp_path / "e.csv"), InputConfig(), "item_id") == [
         ("007", None),
@@ -142,7 +143,7 @@ def test_csv_rows_that_are_too_short_or_too_long_are_read(spark: Any, tmp_path: 
     assert read(spark, str(tmp_path / "e.csv"), InputConfig(), "query")[3] == ('red, "new" shoes', None)
 
 
-def test_the_cases_cover_every_kind_that_events_have() -> None:
+def test_the_cases_have_distinct_names_and_cover_every_kind_of_column() -> None:
     kinds = column_kinds("events")
     assert {kinds[case.column] for case in CASES} == set(kinds.values())
     assert Counter(case.name for case in CASES).most_common(1)[0][1] == 1

@@ -1,4 +1,4 @@
-"""Charts hold their points, label round numbers, and give each edge type one colour."""
+"""Charts draw all points within the axes, label round numbers, and give each edge type one colour."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ def labels(chart: str) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", chart)
 
 
-def test_points_lie_inside_the_axes_and_larger_is_higher() -> None:
+def test_points_lie_inside_the_axes_and_larger_values_are_higher() -> None:
     chart = line_chart([Series("a", [(1, 2.0), (3, 8.0)]), Series("b", [(2, float("nan")), (2, 4.0)])], "a & b")
     points = dots(chart)
     assert len(points) == 3, "a point that is not finite is left out"
@@ -50,7 +50,7 @@ def test_axes_are_labelled_with_round_numbers(values: list[float], axis: Axis, t
     assert labels(chart) == ticks
 
 
-def test_nothing_to_draw_is_said() -> None:
+def test_an_empty_chart_says_that_there_is_nothing_to_draw() -> None:
     assert "Nothing to draw yet." in line_chart([], "none")
     assert "Nothing to draw yet." in degree_chart({}, 0)
 

@@ -1,4 +1,4 @@
-"""The neighbourhood of an item: against plain loops over the edge list, as a page, and through GEXF and back."""
+"""The neighbourhood of an item equals plain loops over the edges, and is shown as a page and written as GEXF."""
 
 import random
 import re
@@ -20,7 +20,7 @@ Edge = tuple[str, str, str, float]
 
 @pytest.fixture
 def graph(tmp_path: Path) -> tuple[Path, list[Edge]]:
-    """The folder of a graph of 12 items, eight of which have titles; and its edges."""
+    """Return the folder of a graph of 12 items, eight of which have titles, and its edges."""
     rng = random.Random(3)
     names = [f"i{n}" for n in range(12)]
     pairs = {
@@ -38,7 +38,7 @@ def graph(tmp_path: Path) -> tuple[Path, list[Edge]]:
     return tmp_path, edges
 
 
-def test_the_strongest_neighbours_and_all_edges_among_them(graph: tuple[Path, list[Edge]]) -> None:
+def test_the_network_has_the_strongest_neighbours_and_all_edges_among_them(graph: tuple[Path, list[Edge]]) -> None:
     folder, edges = graph
     strength: Counter[str] = Counter()
     for src, dst, _, weight in edges:
@@ -80,7 +80,7 @@ def test_the_page_lists_the_neighbours_with_the_weights_of_their_edges(graph: tu
             assert cell == (f"{expected:.3g}" if expected else "")
 
 
-def test_no_label_lies_on_another_and_all_are_inside(graph: tuple[Path, list[Edge]]) -> None:
+def test_labels_do_not_overlap_and_lie_inside_the_picture(graph: tuple[Path, list[Edge]]) -> None:
     source = render_ego(ego_network(graph[0], "i1", 11))
     labels = [
         (float(x), float(y), 7 * len(text.replace("&lt;", "<").replace("&gt;", ">")) / 2)
@@ -94,20 +94,20 @@ def test_no_label_lies_on_another_and_all_are_inside(graph: tuple[Path, list[Edg
 
 
 def test_titles_are_escaped(graph: tuple[Path, list[Edge]]) -> None:
-    evil = "<script>alert(1)</script>"
-    titles = {"item_id": ["i1", "i2"], "title": [evil, "Shoe"], "category": [evil, evil]}
+    script = "<script>alert(1)</script>"
+    titles = {"item_id": ["i1", "i2"], "title": [script, "Shoe"], "category": [script, script]}
     pq.write_table(pa.table(titles), graph[0] / "tables" / "items" / "part.parquet")
     page = Page(render_ego(ego_network(graph[0], "i1", 11)))
     assert page.is_self_contained
-    assert page.text.count(evil) >= 3
+    assert page.text.count(script) >= 3
 
 
-def test_gexf_comes_back(graph: tuple[Path, list[Edge]], tmp_path: Path) -> None:
+def test_a_gexf_file_holds_the_same_nodes_and_as_many_edges(graph: tuple[Path, list[Edge]], tmp_path: Path) -> None:
     network = ego_network(graph[0], "i1")
     write_gexf(network, tmp_path / "ego.gexf")
-    read = nx.read_gexf(tmp_path / "ego.gexf")
-    assert set(read.nodes) == set(network.nodes)
-    assert read.number_of_edges() == network.number_of_edges()
+    from_file = nx.read_gexf(tmp_path / "ego.gexf")
+    assert set(from_file.nodes) == set(network.nodes)
+    assert from_file.number_of_edges() == network.number_of_edges()
 
 
 def test_an_unknown_item_is_named_in_the_error(graph: tuple[Path, list[Edge]]) -> None:

@@ -77,7 +77,7 @@ def test_the_page_works_offline_in_light_and_dark(page: Page) -> None:
         "9,248 ads by status.",
     ],
 )
-def test_the_page_says_in_sentences(page: Page, text: str) -> None:
+def test_the_page_has_the_sentence(page: Page, text: str) -> None:
     assert text in page.text
 
 
@@ -114,21 +114,21 @@ def test_each_edge_type_has_the_same_colour_in_bars_and_lines(page: Page) -> Non
     assert 'stroke="var(--strong_click)"' in page.source
 
 
-def test_terms_are_explained_where_they_stand_and_at_the_foot(page: Page) -> None:
+def test_terms_are_explained_where_they_are_used_and_at_the_foot(page: Page) -> None:
     assert '<abbr title="Items without any edge.">isolated</abbr>' in page.source
     assert "isolated Items without any edge." in page.text
 
 
-def test_a_cell_of_the_mixing_tells_its_pairs(page: Page) -> None:
+def test_a_cell_of_the_category_mixing_shows_its_number_of_pairs(page: Page) -> None:
     assert 'title="Home → Sports: 25.0% (20 of 80)"' in page.source
 
 
 def test_an_empty_graph_has_a_page(page: Page) -> None:
-    nothing = GraphStatistics(isolated=2, mean_degree=None, degrees={}, hubs={}, steps=[], notes=[])
+    no_edges = GraphStatistics(isolated=2, mean_degree=None, degrees={}, hubs={}, steps=[], notes=[])
     summary = dataclasses.replace(
         SUMMARY, quarantined={"events": {}}, most_cut={}, doubts=[], ads={"total": 0, "by_status": {}}, mean_degree=None
     )
-    text = Page(render_report(summary, nothing)).text
+    text = Page(render_report(summary, no_edges)).text
     assert "No row was refused." in text
     assert "The graph has no edges." in text
     assert "neighbours per item" not in text
@@ -137,17 +137,17 @@ def test_an_empty_graph_has_a_page(page: Page) -> None:
 
 
 def test_text_from_the_log_is_escaped() -> None:
-    evil = "<script>alert(1)</script>"
+    script = "<script>alert(1)</script>"
     summary = dataclasses.replace(
         SUMMARY,
-        events=SUMMARY.events | {"by_type": {evil: 1}},
-        quarantined={"events": {evil: 1}},
-        most_cut={"session_items": {evil: 9}},
-        doubts=[evil],
-        ads={"total": 1, "by_status": {evil: 1}},
+        events=SUMMARY.events | {"by_type": {script: 1}},
+        quarantined={"events": {script: 1}},
+        most_cut={"session_items": {script: 9}},
+        doubts=[script],
+        ads={"total": 1, "by_status": {script: 1}},
     )
-    mixing = CategoryMixing([evil, "b"], [[1, 1], [1, 1]], 2, 0.5, 0.5)
-    statistics = dataclasses.replace(STATISTICS, hubs={"swing": [(evil, 1)]}, mixing=mixing)
+    mixing = CategoryMixing([script, "b"], [[1, 1], [1, 1]], 2, 0.5, 0.5)
+    statistics = dataclasses.replace(STATISTICS, hubs={"swing": [(script, 1)]}, mixing=mixing)
     page = Page(render_report(summary, statistics))
     assert page.is_self_contained
-    assert page.text.count(evil) >= 6
+    assert page.text.count(script) >= 6

@@ -1,4 +1,4 @@
-"""The statistics of a graph equal those of networkx and of plain counting."""
+"""The statistics of a graph equal those of networkx and of a plain count."""
 
 import random
 from collections import Counter
@@ -20,7 +20,7 @@ Measure = Callable[..., GraphStatistics]
 
 
 def random_pairs(seed: int) -> Pairs:
-    """25 pairs of each type; items 25 to 29 have none, and a pair without any weight is no edge."""
+    """Return up to 25 pairs of each type; items 25 to 29 have none, and a pair without a weight is no edge."""
     rng = random.Random(seed)
     pairs = {}
     for edge_type in EDGE_TYPES:
@@ -72,7 +72,7 @@ def test_each_step_equals_networkx(measured: Measure, seed: int) -> None:
 
 
 @pytest.mark.parametrize("most_edges", [5_000_000, 0], ids=["in memory", "in Spark"])
-def test_isolated_items_and_the_mean_degree_count_a_neighbour_once(measured: Measure, most_edges: int) -> None:
+def test_isolated_items_and_the_mean_degree_count_each_neighbour_once(measured: Measure, most_edges: int) -> None:
     pairs = random_pairs(3)
     statistics = measured(pairs, max_component_edges=most_edges)
     graph = directed_graph(pairs, EDGE_TYPES).to_undirected()
@@ -81,7 +81,7 @@ def test_isolated_items_and_the_mean_degree_count_a_neighbour_once(measured: Mea
     assert statistics.mean_degree == (pytest.approx(mean) if most_edges else None)
 
 
-def test_a_graph_without_edges_has_isolated_items_only(measured: Measure) -> None:
+def test_a_graph_without_edges_has_only_isolated_items(measured: Measure) -> None:
     statistics = measured({"swing": [(1, 2, 0, 0)]})
     assert (statistics.isolated, statistics.mean_degree, statistics.degrees) == (NODES, 0.0, {})
 

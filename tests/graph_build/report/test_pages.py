@@ -1,4 +1,4 @@
-"""Templates are found inside a zip, need no Spark, and explain terms in the words of the glossary."""
+"""Templates load from inside a zip and without Spark, and explain terms in the words of the glossary."""
 
 import re
 import subprocess
@@ -44,14 +44,14 @@ def test_a_report_is_rendered_from_a_zip_and_without_spark(tmp_path: Path) -> No
             if path.is_file() and path.suffix != ".pyc":
                 zipped.write(path, path.relative_to(ROOT))
     command = [sys.executable, "-c", RENDER_FROM_ZIP, str(archive)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "<b>1,234</b><span>items</span>" in done.stdout
-    assert "<polyline" in done.stdout
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "<b>1,234</b><span>items</span>" in process.stdout
+    assert "<polyline" in process.stdout
 
 
 def glossary() -> dict[str, str]:
-    """Term → meaning of docs/glossary.md, without its markup."""
+    """Return the meaning of each term of docs/glossary.md, without markup."""
     text = (ROOT / "docs" / "glossary.md").read_text()
     text = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text).replace("`", "").replace("*", "")
     return dict(re.findall(r"^\| (.+?) \| (.+?) \|$", text, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The hold-out takes the last sessions, whole, and never all of them."""
+"""The hold-out takes the last sessions as a whole, and never all of them."""
 
 import datetime as dt
 import random
@@ -19,12 +19,12 @@ def test_the_hold_out_is_the_last_sessions_that_reach_the_share(assembled: Calla
         start = at(rng.choice([0, 0, 0, 30, 30.5]), day=rng.randrange(3))
         log += [event(f"s{s}", start + dt.timedelta(seconds=i), "view", f"i{i}") for i in range(rng.randrange(1, 6))]
     rows = assembled(log)
-    sizes = {(row["start"], row["session"]): row["counted"] for row in rows.collect()}
+    event_counts = {(row["start"], row["session"]): row["counted"] for row in rows.collect()}
     expected, total = set(), 0
-    for key in sorted(sizes, reverse=True):
+    for key in sorted(event_counts, reverse=True):
         if total < share * len(log):
             expected.add(key[1])
-            total += sizes[key]
+            total += event_counts[key]
     held_out = rows.where(is_held_out(cutoff_for_share(rows, share)))
     assert {row["session"] for row in held_out.collect()} == expected
 

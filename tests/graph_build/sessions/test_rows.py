@@ -1,4 +1,4 @@
-"""What sessions give the graph: training pairs, lists of items and counts, against the rules in plain Python."""
+"""Training pairs, lists of items and counts of sessions equal the rules in plain Python."""
 
 import datetime as dt
 from collections import Counter
@@ -14,7 +14,7 @@ from tests.oracles import sessions as oracle
 
 
 def strong_clicks(rows: Any, config: StrongClickConfig) -> oracle.Rows:
-    """The strong clicks among the transitions, with times in UTC."""
+    """Return the strong clicks among the transitions, with times in UTC."""
     from pyspark.sql import functions as F
 
     pairs = transitions(rows, config, CoPurchaseConfig()).where("kind = 'strong_click'")
@@ -56,14 +56,14 @@ def test_a_repeated_item_of_a_basket_counts_once(assembled: Callable[..., Any]) 
     assert sorted(co_purchases(rows)) == [("x", "y"), ("y", "x")]
 
 
-def test_single_purchases_and_sessions_with_a_view_are_no_baskets(assembled: Callable[..., Any]) -> None:
+def test_a_single_purchase_and_a_session_with_views_are_no_baskets(assembled: Callable[..., Any]) -> None:
     log = [event("single", at(1), "purchase", "z")]
     log += [event("viewed", at(1), "view", "i1"), event("viewed", at(2), "view", "i2")]
     log += [event("viewed", at(3), "purchase", "i1"), event("viewed", at(3), "purchase", "i2")]
     assert co_purchases(assembled(log)) == []
 
 
-def test_bot_like_sessions_are_cut_at_their_cap(assembled: Callable[..., Any]) -> None:
+def test_a_bot_like_session_is_cut_at_the_cap(assembled: Callable[..., Any]) -> None:
     config = GraphConfig(strong_click=StrongClickConfig(max_session_items=4, max_steps=1))
     rows = assembled([event("bot", at(i / 60), "view", f"i{i}") for i in range(9)], config)
     pairs = strong_clicks(rows, config.strong_click)
@@ -71,14 +71,14 @@ def test_bot_like_sessions_are_cut_at_their_cap(assembled: Callable[..., Any]) -
     assert count_events(rows).capped["session_items"] == 5
 
 
-def test_bots_that_log_their_sources_are_cut_too(assembled: Callable[..., Any]) -> None:
+def test_the_cap_holds_for_bot_like_sessions_that_log_their_sources(assembled: Callable[..., Any]) -> None:
     config = GraphConfig(strong_click=StrongClickConfig(max_session_items=4))
     log = [event("bot", at(i / 60), "click", f"i{i}", source_item_id="home") for i in range(9)]
     pairs = strong_clicks(assembled(log, config), config.strong_click)
     assert {(row["src"], row["dst"]) for row in pairs} == {("home", f"i{i}") for i in range(4)}
 
 
-def test_in_a_session_that_logs_sources_only_these_links_count(assembled: Callable[..., Any]) -> None:
+def test_in_a_session_that_logs_sources_only_the_logged_links_count(assembled: Callable[..., Any]) -> None:
     log = [
         event("logs", at(1), "view", "a"),
         event("logs", at(2), "view", "b"),

@@ -1,4 +1,4 @@
-"""One log, read by Spark for the graph and by Arrow for the evaluation, gives the same sessions."""
+"""A log that Spark reads for the graph and Arrow for the evaluation gives the same sessions."""
 
 from collections.abc import Callable
 from itertools import groupby, pairwise
@@ -13,37 +13,37 @@ from retrieval.evaluation.sessions import Sessions
 from tests.graph_build.conftest import at, event, write_events
 
 LOG = [
-    # The file is not in the order of time.
+    # The rows of the file are not in the order of their times.
     event("a", at(9), "view", "late"),
     event("a", at(1), "search", query="Boots"),
     event("a", at(2), "view", "tie 1", sequence=2),
     event("a", at(2), "click", "tie 0", sequence=1),
     event("a", at(2), "view", "tie 0", sequence=3),
-    # A click and the view that it opens count once; so do identical rows.
+    # A click and the view that it opens count once, and so do identical rows.
     event("a", at(3), "click", "opened"),
     event("a", at(4), "view", "opened"),
     event("a", at(4), "view", "opened"),
-    # The same item again at another time is a view of its own, which the graph's list of items passes over.
+    # A later view of the same item counts again, but the graph's list of items leaves out such repeats.
     event("a", at(5), "view", "opened"),
     event("a", at(6), "purchase", "opened"),
     event("a", at(7), "purchase", "late"),
-    # An event_id counts once, wherever it stands; clicks with and without their request are one.
+    # An event_id counts once, wherever it stands. Clicks with and without their request are merged.
     event("b", at(1), "view", "x", event_id="1"),
     event("b", at(3), "view", "y", event_id="2"),
     event("b", at(1), "view", "x", event_id="1"),
     event("b", at(5), "click", "z", request_id="r"),
     event("b", at(5), "view", "y"),
     event("b", at(5), "click", "z"),
-    # Midnight cuts.
+    # A session ends at midnight.
     event("c", at(1439), "view", "before"),
     event("c", at(1441), "view", "after"),
     event("c", at(1442), "view", "after that"),
-    # A basket holds each item once, and is cut at midnight, too.
+    # A basket holds each item once, and ends at midnight, too.
     event("d", at(1), "purchase", "p"),
     event("d", at(2), "purchase", "q"),
     event("d", at(3), "purchase", "p"),
     event("d", at(1, day=1), "purchase", "p"),
-    # Refused, left to one item, or of no session.
+    # Events that are refused, a session with one item left, and a session with an impression only.
     event("e", None, "view", "x"),
     event("e", at(1), "search"),
     event("e", at(2), "view", "x"),
@@ -52,7 +52,7 @@ LOG = [
 
 
 def lists(sessions: Sessions) -> list[tuple[list[str], list[int]]]:
-    """(items, times) of each session."""
+    """Return (items, times) of each session."""
     ends = sessions.offsets.tolist()
     items, times = sessions.item_ids.to_pylist(), sessions.times.tolist()
     return [(items[a:b], times[a:b]) for a, b in pairwise(ends)]
@@ -66,7 +66,7 @@ def without_repeats(items: list[str], times: list[int]) -> tuple[list[str], list
 def test_the_graph_and_the_evaluation_have_the_same_sessions(assembled: Callable[..., Any], tmp_path: Any) -> None:
     path = write_events(tmp_path / "log.parquet", LOG)
     rows = session_lists(assembled(path), CoPurchaseConfig()).collect()
-    spark = {
+    of_graph = {
         kind: sorted(
             (row["items"], [round(time.timestamp() * 1e6) for time in row["times"]])
             for row in rows
@@ -75,29 +75,29 @@ def test_the_graph_and_the_evaluation_have_the_same_sessions(assembled: Callable
         for kind in ("browse", "basket")
     }
     events = read_events([path], GraphConfig().input)
-    browsed = sessions_of(events)
-    assert [items for items, _ in lists(browsed)] == [
+    browsing = sessions_of(events)
+    assert [items for items, _ in lists(browsing)] == [
         ["tie 0", "tie 1", "tie 0", "opened", "opened", "late"],
         ["x", "y", "z", "y"],
         ["before"],
         ["after", "after that"],
         ["x"],
     ]
-    assert browsed.session_ids.to_pylist() == ["a", "b", "c", "c", "e"]
-    assert sorted(without_repeats(*session) for session in lists(browsed)) == spark["browse"]
-    # The evaluation looks for baskets in sessions that browse, too, and for two items.
+    assert browsing.session_ids.to_pylist() == ["a", "b", "c", "c", "e"]
+    assert sorted(without_repeats(*session) for session in lists(browsing)) == of_graph["browse"]
+    # The evaluation also takes baskets from sessions that browse, and needs two items or more.
     baskets = lists(sessions_of(events, "basket"))
     assert [items for items, _ in baskets] == [["opened", "late"], ["p", "q"]]
-    assert baskets[1] in spark["basket"]
-    assert [items for items, _ in spark["basket"]] == [["p"], ["p", "q"]]
+    assert baskets[1] in of_graph["basket"]
+    assert [items for items, _ in of_graph["basket"]] == [["p"], ["p", "q"]]
 
 
 def test_the_order_of_the_files_does_not_matter(tmp_path: Any) -> None:
-    named = [row for row in LOG if row["timestamp"] is not None]
-    path = write_events(tmp_path / "log.parquet", named)
+    timed = [row for row in LOG if row["timestamp"] is not None]
+    path = write_events(tmp_path / "log.parquet", timed)
     folder = tmp_path / "folder"
     for hour, name in enumerate(("b", "a")):
-        write_events(folder / f"{name}.parquet", [row for row in named if (row["session_id"] < "c") == bool(hour)])
-    whole, parts = (read_events([str(place)], GraphConfig().input) for place in (path, folder))
-    assert pq.read_metadata(path).num_rows == len(named)
-    assert sorted(lists(sessions_of(whole))) == sorted(lists(sessions_of(parts)))
+        write_events(folder / f"{name}.parquet", [row for row in timed if (row["session_id"] < "c") == bool(hour)])
+    from_file, from_folder = (read_events([str(log)], GraphConfig().input) for log in (path, folder))
+    assert pq.read_metadata(path).num_rows == len(timed)
+    assert sorted(lists(sessions_of(from_file))) == sorted(lists(sessions_of(from_folder)))

@@ -156,7 +156,7 @@ def slow_scores(
     return np.asarray(score)
 
 
-def pre_ranker(n: int = 60) -> Reranker:
+def small_reranker(n: int = 60) -> Reranker:
     """Return a re-ranker with counters of items, categories, a search text and countries."""
     generator = np.random.default_rng(5)
     views, opened = generator.integers(0, n, (2, 900))

@@ -23,12 +23,12 @@ from tests.oracles.small_shop import (
     ads_table,
     edge_rows,
     edge_table,
-    pre_ranker,
     random_ads,
     slow_scores,
     slow_winners,
     small_catalogue,
     small_edges,
+    small_reranker,
     unit,
 )
 
@@ -45,7 +45,7 @@ def edges(catalogue: Catalogue) -> Edges:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """The URL of an application on a real socket, until the end of the block."""
+    """Serve an application on a real socket until the end of the block; yield its URL."""
     from retrieval.api.server import create_server
 
     listening, urls = threading.Event(), list[str]()
@@ -72,7 +72,7 @@ def world() -> SimpleNamespace:
         ads_table,
         slow_winners,
         slow_scores,
-        pre_ranker,
+        small_reranker,
         serving,
     )
     return SimpleNamespace(AS_OF=AS_OF, TYPES=TYPES, **{helper.__name__: helper for helper in helpers})
@@ -83,7 +83,7 @@ FAST = {"current_check_seconds": 0.02, "changes_poll_seconds": 0.02, "retry_refu
 
 
 class Shop:
-    """Versions to publish, and servers over what is published."""
+    """Versions to publish, and servers of the published version."""
 
     def __init__(self, world: SimpleNamespace, catalogue: Any, edges: Any) -> None:
         self.world, self.catalogue, self.edges = world, catalogue, edges
@@ -119,14 +119,15 @@ def shop(world, catalogue, edges) -> Shop:
     return Shop(world, catalogue, edges)
 
 
-def until(what: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, at most 20 seconds."""
     deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline, "it never came to be"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met within 20 seconds"
         time.sleep(0.01)
 
 
-def shown(client: httpx.Client, **more: Any) -> dict[str, str]:
-    """Ad by item, of all that may be shown."""
-    results = client.post("/v1/retrieve", json={"items": [], "k": 100} | more).json()["results"]
+def ads_by_item(client: httpx.Client, **conditions: Any) -> dict[str, str]:
+    """Return the ad of each item that may be shown."""
+    results = client.post("/v1/retrieve", json={"items": [], "k": 100} | conditions).json()["results"]
     return {result["item_id"]: result["ad_id"] for result in results}

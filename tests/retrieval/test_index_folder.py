@@ -1,4 +1,4 @@
-"""The index folder: what is written comes back, and what is damaged is named."""
+"""The index folder is read back as it was written, and errors name damaged files."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def folder(built: Path, tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-def test_a_round_trip_answers_alike(built: Path, world, catalogue, edges) -> None:
+def test_an_index_read_from_disk_answers_as_the_retriever_in_memory(built: Path, world, catalogue, edges) -> None:
     index = read_index(built)
     assert index.as_of == world.AS_OF
     assert index.catalogue.item_ids.tolist() == catalogue.item_ids.tolist()
@@ -75,13 +75,12 @@ def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace
     rows = np.arange(0, 4000, 2)
     built, tried = build(catalogue.item, catalogue.query, rows, config)
     assert [tuned.kind for tuned in tried] == ["ivf_sq8", "ivf_pq4"]
-    first, other = tried
+    sq8, pq4 = tried
     assert all(tuned.recall >= 0.9 for tuned in tried)
-    assert built.kind == (other if 1.25 * other.microseconds < first.microseconds else first).kind
+    assert built.kind == (pq4 if 1.25 * pq4.microseconds < sq8.microseconds else sq8).kind
     assert 0.9 <= built.recall <= 1.0
     assert 1 < built.parameters["nprobe"] < built.parameters["nlist"]
-    # The recall that is kept is what a search through the public surface finds.
-    probes = np.sort(np.random.default_rng(0).choice(4000, 50, replace=False))
+    # The recorded recall is that of searches through the public functions.
     for seed in range(3):
         probes = np.sort(np.random.default_rng(seed).choice(4000, 50, replace=False))
         truth = topk.search(catalogue.query[probes], catalogue.item, 100, rows).rows.reshape(50, 100)
@@ -130,7 +129,7 @@ def test_another_format_names_both_versions(folder: Path) -> None:
         read_index(folder)
 
 
-def test_files_of_another_version_are_noticed(folder: Path) -> None:
+def test_files_of_another_version_are_refused(folder: Path) -> None:
     edit_meta(folder, lambda meta: meta.update(rows=61))
     with pytest.raises(IndexFolderError, match="rows 61, the files hold 60"):
         read_index(folder)
@@ -166,7 +165,7 @@ def test_ads_that_all_ended_leave_an_empty_index_that_still_answers(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq4", "flat of a prefix", "ivf_sq8 of a prefix"])
-def test_every_kind_of_index_is_mapped_and_finds_what_it_found_when_it_was_built(tmp_path: Path, world, kind) -> None:
+def test_every_kind_of_index_is_memory_mapped_and_answers_as_when_it_was_built(tmp_path: Path, world, kind) -> None:
     catalogue = world.small_catalogue(3000, 16, seed=9)
     kind, _, of_prefix = kind.partition(" ")
     config = RetrievalConfig(exact_below=5000, tuning_queries=50)
@@ -186,7 +185,7 @@ def test_every_kind_of_index_is_mapped_and_finds_what_it_found_when_it_was_built
 
 
 def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
-    """Items in tight clusters: of a cluster of 40 a tenth is eligible, and the rest of the list is far off."""
+    """The items form tight clusters of 40. Few items of a cluster are eligible, and the others are far away."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((400, 16))
     item = centres[np.arange(16_000) % 400] + 0.3 * rng.standard_normal((16_000, 16))
@@ -195,8 +194,8 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
     config = RetrievalConfig(exact_below=100, target_recall=0.95, tuning_queries=100)
     ann, _ = build(item, item, rows, config)
     visited = [ann.rows_to_visit(count) for count in (16_000, 4_800, 1_600)]
-    assert visited[1] > ann.visited, "more eligible rows have to be looked at than without a filter"
-    assert all(count <= of for count, of in zip(visited, (16_000, 4_800, 1_600), strict=True))
+    assert visited[1] > ann.visited, "a filter makes the search visit more rows"
+    assert all(count <= total for count, total in zip(visited, (16_000, 4_800, 1_600), strict=True))
     for share in (0.5, 0.3, 0.1):
         mask = rng.random(16_000) < share
         eligible = np.flatnonzero(mask)
@@ -208,13 +207,13 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("fixtures/index_v*/")), ids=lambda path: path.name)
-def test_an_index_folder_of_each_format_that_was_written_answers_as_it_did_then(path: Path, world) -> None:
-    """The folders, and the answers beside them, were written by the code of their time and are never written again."""
+def test_an_index_folder_of_every_past_format_still_gives_the_same_answers(path: Path, world) -> None:
+    """The code of its time wrote each folder and the answers beside it; they are never rewritten."""
     index = read_index(path)
     assert (index.meta["format"], index.ann.kind, index.as_of) == (2, "ivf_sq8", world.AS_OF)
     assert index.session_encoder is not None
     assert index.reranker is not None
-    assert index.reranker.weights == pytest.approx(world.pre_ranker().weights)
+    assert index.reranker.weights == pytest.approx(world.small_reranker().weights)
     retriever = Retriever.of(index, RetrievalConfig(exact_below=5))
     at = world.AS_OF + timedelta(minutes=30)
     for expected in json.loads((path.parent / f"{path.name}_answers.json").read_text()):
@@ -226,5 +225,5 @@ def test_an_index_folder_of_each_format_that_was_written_answers_as_it_did_then(
         assert [r.score for r in results] == pytest.approx([score for _, _, score, _ in expected["results"]], abs=1e-4)
 
 
-def test_there_is_a_folder_of_todays_format() -> None:
+def test_a_fixture_folder_of_todays_format_exists() -> None:
     assert (Path(__file__).parent / "fixtures" / f"index_v{FORMAT}" / "meta.json").exists()

@@ -27,6 +27,6 @@ def test_measuring_needs_neither_faiss_nor_torch_nor_spark(names: list[str]) -> 
     subprocess.run([sys.executable, "-c", CODE, *names], check=True)
 
 
-def test_configuration_needs_not_even_numpy() -> None:
+def test_configuration_does_not_need_numpy() -> None:
     code = "import sys; sys.modules['numpy'] = None; import retrieval.config, retrieval.errors"
     subprocess.run([sys.executable, "-c", code], check=True)

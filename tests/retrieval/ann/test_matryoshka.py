@@ -1,4 +1,4 @@
-"""Prefixes and the funnel against slow twins; a prefix of an embedding that is nested finds what the whole would."""
+"""Prefixes and the funnel against slow references; a prefix of a nested embedding finds what all dimensions find."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from retrieval.config import RetrievalConfig
 
 
 def nested(n: int, dim: int, seed: int, decay: float = 1.0) -> np.ndarray:
-    """Vectors whose first dimensions say most, as Matryoshka's do."""
+    """Vectors whose first dimensions weigh most, like Matryoshka embeddings."""
     vectors = np.random.default_rng(seed).standard_normal((n, dim)) / (1 + np.arange(dim)) ** decay
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -46,9 +46,7 @@ def test_each_step_of_the_funnel_keeps_the_better_half_by_a_longer_prefix(
 
 @pytest.mark.parametrize("kind", ["flat", "ivf_sq8"])
 @pytest.mark.parametrize("halved", [False, True])
-def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_that_takes(
-    kind: str, halved: bool
-) -> None:
+def test_the_shortlist_of_a_prefix_index_is_long_enough_for_the_target_recall(kind: str, halved: bool) -> None:
     item, query = nested(4000, 32, 0), nested(300, 32, 1)
     bias = np.random.default_rng(2).normal(0, 0.05, 4000).astype(np.float32)
     rows = np.arange(0, 4000, 2)
@@ -65,7 +63,7 @@ def test_an_index_of_a_prefix_reaches_its_target_with_as_long_a_shortlist_as_tha
     assert np.mean([np.isin(true, line).mean() for true, line in zip(truth, narrowed, strict=True)]) > 0.88
 
 
-def test_a_funnel_that_loses_much_is_given_a_longer_list_than_the_prefix_alone_would_need() -> None:
+def test_a_lossy_funnel_has_a_longer_shortlist_than_the_prefix_alone() -> None:
     item, sizes = nested(3000, 512, 0, decay=0.4), {}
     for halved in (False, True):
         config = RetrievalConfig(
@@ -74,5 +72,5 @@ def test_a_funnel_that_loses_much_is_given_a_longer_list_than_the_prefix_alone_w
         ann, _ = build(item, item, np.arange(3000), config)
         assert ann.recall >= 0.9
         sizes[halved] = ann.shortlist
-    # Three steps further than where an exact search of the prefix would do.
+    # The shortlist is three steps longer than an exact search of the prefix needs.
     assert sizes[True] > 2 * sizes[False]

@@ -1,4 +1,4 @@
-"""The HTTP API as a client meets it: a real server on a real socket."""
+"""The HTTP API as a client sees it, on a real server and a real socket."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def retriever(world: SimpleNamespace, catalogue, edges) -> Retriever:
 
 
 class Broken:
-    """A retriever with a bug, to see what a client gets to see."""
+    """A retriever with a bug, to see what a client learns of it."""
 
     catalogue = SimpleNamespace(row_of={})
     ads = None
@@ -65,12 +65,12 @@ def test_results_are_those_of_the_retriever_at_the_servers_time(client, world, r
     assert response.status_code == 200
     body = response.json()
     now = world.AS_OF + timedelta(hours=1)
-    want = retriever.retrieve(RetrievalRequest(["item00004", "item00009"], 7, at=now, country="de")).results
+    expected = retriever.retrieve(RetrievalRequest(["item00004", "item00009"], 7, at=now, country="de")).results
     assert list(body) == ["version", "asked", "returned", "unknown_items", "results"]
-    assert (body["version"], body["asked"], body["returned"], body["unknown_items"]) == ("v1", 7, len(want), [])
+    assert (body["version"], body["asked"], body["returned"], body["unknown_items"]) == ("v1", 7, len(expected), [])
     assert [list(result) for result in body["results"]] == [["rank", "item_id", "ad_id", "score", "reason"]] * 7
     assert [(r["rank"], r["item_id"], r["ad_id"], r["reason"]) for r in body["results"]] == [
-        (rank, result.item_id, result.ad_id, result.reason) for rank, result in enumerate(want, start=1)
+        (rank, result.item_id, result.ad_id, result.reason) for rank, result in enumerate(expected, start=1)
     ]
 
 
@@ -89,22 +89,22 @@ def test_every_condition_of_a_request_is_passed_on(client, world, retriever) -> 
     }
     rest = {"exclude": ["item00006"], "min_score": -0.5, "include_current": True}
     response = ask(client, items=["item00001"], k=50, at=at.isoformat(), country="FR", filters=filters, **rest)
-    want = retriever.retrieve(
+    expected = retriever.retrieve(
         RetrievalRequest(["item00001"], 50, at=at, country="FR", filters=Filters(**filters), **rest)
     ).results
-    assert want
-    assert [(r["item_id"], r["ad_id"]) for r in response.json()["results"]] == [result[:2] for result in want]
+    assert expected
+    assert [(r["item_id"], r["ad_id"]) for r in response.json()["results"]] == [result[:2] for result in expected]
     naive = ask(client, items=["item00001"], k=50, at=at.replace(tzinfo=None).isoformat()).json()
     assert naive == ask(client, items=["item00001"], k=50, at=at.isoformat()).json()
 
 
-def test_nothing_known_falls_back_and_says_so(client) -> None:
+def test_a_request_without_a_known_item_gets_fallback_results_marked_as_such(client) -> None:
     body = ask(client, items=["ghost"], k=3).json()
     assert body["unknown_items"] == ["ghost"]
     assert {result["reason"] for result in body["results"]} == {"fallback"}
 
 
-def test_k_beyond_what_exists_returns_what_exists(client, world, retriever) -> None:
+def test_a_k_beyond_the_eligible_items_returns_all_of_them(client, world, retriever) -> None:
     body = ask(client, items=["item00001"], k=50).json()
     assert body["asked"] == 50 > body["returned"] == len(body["results"]) > 5
 
@@ -142,22 +142,22 @@ def test_a_wrong_time_is_answered_with_an_example_of_a_right_one(client, at) -> 
     is_problem(ask(client, items=["a"], at=at), 422, "at: got ", "expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z")
 
 
-def test_a_wrong_country_is_answered_in_words(client) -> None:
+def test_a_wrong_country_is_answered_with_the_expected_form(client) -> None:
     response = ask(client, items=["a"], country="D{said}")
     is_problem(response, 422, "country: got 'D{said}', expected two letters, an ISO 3166 alpha-2 country code, e.g. DE")
 
 
 def test_the_category_filter_takes_any_case_and_stops_at_a_level(client) -> None:
-    def found(category: str) -> list[dict]:
+    def results_in(category: str) -> list[dict]:
         return ask(client, items=["item00001"], k=50, filters={"category": category}).json()["results"]
 
-    assert found("Shoes")
-    assert found("sHOES") == found("Shoes")
-    assert found("shoes > RUNNING") == found("Shoes > Running") != found("Shoes")
-    assert found("shoe") == []
+    assert results_in("Shoes")
+    assert results_in("sHOES") == results_in("Shoes")
+    assert results_in("shoes > RUNNING") == results_in("Shoes > Running") != results_in("Shoes")
+    assert results_in("shoe") == []
 
 
-def test_what_is_not_json_or_too_large_or_not_there_is_a_problem_too(client) -> None:
+def test_malformed_oversized_and_misaddressed_requests_get_a_problem_document(client) -> None:
     is_problem(client.post("/v1/retrieve", content=b"{items"), 400, "not JSON")
     is_problem(client.post("/v1/retrieve", content=b'{"items": ["' + b"x" * 6000 + b'"]}'), 413, "5000")
     is_problem(client.post("/v1/retrieve", content=b"[1]"), 422)
@@ -167,10 +167,10 @@ def test_what_is_not_json_or_too_large_or_not_there_is_a_problem_too(client) -> 
 
 def test_neighbors_cover_the_whole_catalogue(client, retriever) -> None:
     body = client.get("/v1/items/item00004/neighbors", params={"k": 50}).json()
-    want = retriever.retrieve(RetrievalRequest(["item00004"], 50, all_items=True)).results
+    expected = retriever.retrieve(RetrievalRequest(["item00004"], 50, all_items=True)).results
     assert (body["item_id"], body["returned"]) == ("item00004", 50)
     assert [(r["item_id"], r["ad_id"], r["reason"]) for r in body["results"]] == [
-        (result.item_id, None, result.reason) for result in want
+        (result.item_id, None, result.reason) for result in expected
     ]
     assert client.get("/v1/items/item00004/neighbors").json()["asked"] == 20
     is_problem(client.get("/v1/items/a%2Fb/neighbors"), 404, "'a/b' is not in the catalogue")
@@ -201,12 +201,12 @@ def test_operations_see_version_health_and_metrics(client, world, retriever) -> 
 def test_a_request_keeps_its_id_or_gets_one(client) -> None:
     response = client.get("/healthz", headers={"X-Request-ID": "page-17"})
     assert response.headers["x-request-id"] == "page-17"
-    made = [client.get("/healthz", headers=more).headers["x-request-id"] for more in ({}, {"X-Request-ID": "a b"})]
-    assert all(re.fullmatch("[0-9a-f]{16}", ident) for ident in made)
-    assert made[0] != made[1]
+    ids = [client.get("/healthz", headers=headers).headers["x-request-id"] for headers in ({}, {"X-Request-ID": "a b"})]
+    assert all(re.fullmatch("[0-9a-f]{16}", ident) for ident in ids)
+    assert ids[0] != ids[1]
 
 
-def test_a_slow_or_failed_request_is_a_line_that_names_its_id(world, retriever, caplog) -> None:
+def test_a_slow_or_failed_request_is_logged_with_its_id(world, retriever, caplog) -> None:
     config = ServeConfig(slow_seconds=1e-6)
     for client in serve(world, Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF):
         client.post("/v1/retrieve", json={"items": []}, headers={"X-Request-ID": "slow-1"})
@@ -224,7 +224,7 @@ def test_the_documentation_states_the_request_and_its_limits(client) -> None:
     scripts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert scripts
     for script in scripts:
-        assert script.startswith("/"), "it must show without internet"
+        assert script.startswith("/"), "the page must work without internet access"
         assert client.get(script).status_code == 200
     schema = client.get("/openapi.json").json()
     body = schema["paths"]["/v1/retrieve"]["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -252,7 +252,7 @@ def test_a_bug_gives_a_problem_without_a_traceback(world) -> None:
         assert 'status="500"' in client.get("/metrics").text
 
 
-def test_numbers_are_numbers_and_not_all_of_many_faults_are_listed(client) -> None:
+def test_wrong_numbers_are_refused_and_at_most_twenty_errors_are_listed(client) -> None:
     for key, value in (("k", True), ("k", "5"), ("k", 5.0)):
         is_problem(ask(client, items=["item00004"], **{key: value}), 422, "k")
     for body in ('{"items": [], "min_score": NaN}', '{"items": [], "filters": {"price_min": Infinity}}'):
@@ -268,11 +268,11 @@ def test_a_default_beyond_the_limit_is_refused() -> None:
         ServeConfig(max_k=10)
 
 
-def test_a_fallback_is_the_most_popular_of_any_scope(world, catalogue, edges) -> None:
+def test_a_fallback_holds_the_most_popular_rows_of_its_scope(world, catalogue, edges) -> None:
     ads = Ads.from_table(world.ads_table(world.random_ads(60, 150, 4)), catalogue.row_of, quiet=True)
     retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)
     scope = retriever.scope(RetrievalRequest([], 1, country="DE"))
-    want = scope.rows[np.argsort(-catalogue.popularity[scope.rows], kind="stable")]
-    for n in (1, 7, len(want), 1000):
-        assert retriever.popular(scope, n).tolist() == want[:n].tolist()
-    assert retriever.popular(scope).tolist() == want.tolist()
+    expected = scope.rows[np.argsort(-catalogue.popularity[scope.rows], kind="stable")]
+    for n in (1, 7, len(expected), 1000):
+        assert retriever.popular(scope, n).tolist() == expected[:n].tolist()
+    assert retriever.popular(scope).tolist() == expected.tolist()

@@ -1,4 +1,4 @@
-"""Requests made up from the API's own document: none of them gives a 5xx, a traceback, or an undocumented answer."""
+"""No request generated from the API's own document gives a 5xx, a traceback or an undocumented answer."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Live changes of a server, who may ask for them, and too many requests."""
+"""Live changes over HTTP, the tokens that they need, and requests above the limit."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from retrieval.api.server import create_server
 from retrieval.config import ServeConfig
 from retrieval.live.change import Change
 from retrieval.live.change_log import MemoryChangeLog, SqliteChangeLog
-from tests.retrieval.conftest import WRITE, shown, until
+from tests.retrieval.conftest import WRITE, ads_by_item, until
 
 
 def outcomes(response: httpx.Response) -> list[str]:
@@ -25,80 +25,89 @@ def outcomes(response: httpx.Response) -> list[str]:
 
 def test_a_paused_ad_is_gone_from_the_next_request_and_the_next_best_takes_its_place(shop) -> None:
     with shop.serving() as client:
-        before = shown(client)
+        before = ads_by_item(client)
         item, ad = next(iter(before.items()))
         assert outcomes(client.patch(f"/v1/ads/{ad}", json={"version": 9, "status": "paused"}, headers=WRITE)) == [
             "applied"
         ]
-        assert shown(client).get(item) != ad
-        again = client.patch(f"/v1/ads/{ad}", json={"version": 9, "status": "paused"}, headers=WRITE)
-        assert outcomes(again) == ["repeated"]
-        assert again.json()["sequence"] == 1, "what was said already is not written again"
+        assert ads_by_item(client).get(item) != ad
+        repeated = client.patch(f"/v1/ads/{ad}", json={"version": 9, "status": "paused"}, headers=WRITE)
+        assert outcomes(repeated) == ["repeated"]
+        assert repeated.json()["sequence"] == 1, "a repeated change is not written again"
         late = {"version": 8, "status": "active"}
         assert outcomes(client.patch(f"/v1/ads/{ad}", json=late, headers=WRITE)) == ["superseded"]
-        assert shown(client).get(item) != ad
-        back = {"changes": [{"ad_id": ad, "version": 10, "status": None}]}
-        assert outcomes(client.post("/v1/changes", json=back, headers=WRITE)) == ["applied"]
-        assert shown(client) == before
+        assert ads_by_item(client).get(item) != ad
+        resumed = {"changes": [{"ad_id": ad, "version": 10, "status": None}]}
+        assert outcomes(client.post("/v1/changes", json=resumed, headers=WRITE)) == ["applied"]
+        assert ads_by_item(client) == before
 
 
-def test_a_campaign_an_end_and_a_new_ad(shop, world) -> None:
+def test_changes_of_campaigns_end_times_and_new_ads_take_effect_at_once(shop, world) -> None:
     with shop.serving() as client:
-        before = shown(client)
-        free = next(item for item in shop.catalogue.item_ids if item not in before)
+        before = ads_by_item(client)
+        new_item = next(item for item in shop.catalogue.item_ids if item not in before)
         soon = (world.AS_OF + timedelta(minutes=10)).isoformat()
         batch = [
             {"campaign_id": "c1", "version": 7, "status": "exhausted"},
-            {"ad_id": "brand/new", "item_id": free, "campaign_id": "c9", "version": 1, "bid": 5.0, "ends_at": soon},
-            {"ad_id": "joins", "item_id": free, "campaign_id": "c1", "version": 1, "bid": 9.0},
+            {
+                "ad_id": "brand/new",
+                "item_id": new_item,
+                "campaign_id": "c9",
+                "version": 1,
+                "bid": 5.0,
+                "ends_at": soon,
+            },
+            {"ad_id": "joins", "item_id": new_item, "campaign_id": "c1", "version": 1, "bid": 9.0},
             {"ad_id": "stranger", "item_id": "nobody", "campaign_id": "c9", "version": 1},
         ]
         response = client.post("/v1/changes", json={"changes": batch}, headers=WRITE)
         assert outcomes(response) == ["applied", "applied", "applied", "waiting"]
         assert "'nobody' is not in the catalogue" in response.json()["changes"][3]["why"]
-        after = shown(client)
-        assert after[free] == "brand/new", "its rival joined a campaign that is exhausted"
+        after = ads_by_item(client)
+        assert after[new_item] == "brand/new", "its rival joined a campaign that is exhausted"
         rows = [
             ad | {"status": "exhausted"} if ad["campaign_id"] == "c1" else ad for ad in world.random_ads(60, 150, 4)
         ]
         winners = world.slow_winners(rows, set(shop.catalogue.item_ids), world.AS_OF, None)
-        assert after == {item: ad["ad_id"] for item, ad in winners.items()} | {free: "brand/new"} != before
-        assert free not in shown(client, at=(world.AS_OF + timedelta(minutes=10)).isoformat())
+        assert after == {item: ad["ad_id"] for item, ad in winners.items()} | {new_item: "brand/new"} != before
+        assert new_item not in ads_by_item(client, at=(world.AS_OF + timedelta(minutes=10)).isoformat())
         results = client.post("/v1/retrieve", json={"items": [shop.catalogue.item_ids[0]], "k": 100}).json()["results"]
-        assert {(r["item_id"], r["ad_id"]) for r in results} >= {(free, "brand/new")}, "embedded, not only popular"
+        assert {(r["item_id"], r["ad_id"]) for r in results} >= {(new_item, "brand/new")}, (
+            "retrieved by its embedding, not only by popularity"
+        )
         move = {"version": 2, "ends_at": (world.AS_OF + timedelta(hours=2)).isoformat()}
         assert outcomes(client.patch("/v1/ads/brand%2Fnew", json=move, headers=WRITE)) == ["applied"]
-        assert shown(client, at=soon)[free] == "brand/new"
+        assert ads_by_item(client, at=soon)[new_item] == "brand/new"
 
 
-def test_changes_outlive_the_server_and_reach_the_others_that_share_the_log(shop, tmp_path: Path) -> None:
+def test_changes_outlive_the_server_and_reach_other_servers_that_share_the_log(shop, tmp_path: Path) -> None:
     path = tmp_path / "changes.sqlite"
-    with shop.serving(SqliteChangeLog(path)) as one, shop.serving(SqliteChangeLog(path)) as other:
-        item, ad = next(iter(shown(one).items()))
-        one.patch(f"/v1/ads/{ad}", json={"version": 9, "status": "paused"}, headers=WRITE)
-        until(lambda: shown(other).get(item) != ad)
-        assert other.get("/v1/version").json()["changes_sequence"] == 1
-        page = other.get("/v1/changes", params={"after": 0}).json()
+    with shop.serving(SqliteChangeLog(path)) as first, shop.serving(SqliteChangeLog(path)) as second:
+        item, ad = next(iter(ads_by_item(first).items()))
+        first.patch(f"/v1/ads/{ad}", json={"version": 9, "status": "paused"}, headers=WRITE)
+        until(lambda: ads_by_item(second).get(item) != ad)
+        assert second.get("/v1/version").json()["changes_sequence"] == 1
+        page = second.get("/v1/changes", params={"after": 0}).json()
         assert (page["sequence"], page["changes"][0]["change"]) == (
             1,
             {"ad_id": ad, "version": 9, "status": "paused"},
         )
-        assert other.get("/v1/changes", params={"after": 1}).json() == {"sequence": 1, "changes": []}
+        assert second.get("/v1/changes", params={"after": 1}).json() == {"sequence": 1, "changes": []}
     with shop.serving(SqliteChangeLog(path)) as later:
-        assert shown(later).get(item) != ad
+        assert ads_by_item(later).get(item) != ad
 
 
 def test_a_log_that_cannot_be_written_changes_nothing(shop, tmp_path: Path) -> None:
     log = SqliteChangeLog(tmp_path / "changes.sqlite")
     log._connection.execute("PRAGMA max_page_count = 4")
     with shop.serving(log) as client:
-        before = shown(client)
+        before = ads_by_item(client)
         batch = [{"ad_id": f"{ad}{'x' * 400}", "version": 9, "status": "paused"} for ad in before.values()]
         batch += [{"ad_id": ad, "version": 9, "status": "paused"} for ad in before.values()]
         refused = client.post("/v1/changes", json={"changes": batch * 10}, headers=WRITE)
         assert (refused.status_code, refused.json()["title"]) == (507, "Insufficient Storage")
         assert "changes.sqlite" in refused.json()["detail"]
-        assert shown(client) == before
+        assert ads_by_item(client) == before
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,7 @@ def test_without_an_ads_table_there_is_nothing_to_change(shop) -> None:
         assert "no ads table" in response.json()["detail"]
 
 
-def test_tokens(shop) -> None:
+def test_reading_and_writing_need_their_tokens(shop) -> None:
     change = {"json": {"version": 1, "status": "paused"}}
     with shop.serving() as client:
         assert client.patch("/v1/ads/a", **change).status_code == 401
@@ -140,8 +149,8 @@ def test_tokens(shop) -> None:
         refused = client.patch("/v1/ads/a", **change, headers=WRITE)
         assert (refused.status_code, "LIGHTSAGE_WRITE_TOKEN" in refused.text) == (403, True)
     with shop.serving(tokens=Tokens("write-secret", "read-secret")) as client:
-        asks = [client.post("/v1/retrieve", json={"items": []}, headers=h).status_code for h in ({}, WRITE)]
-        assert asks == [401, 200]
+        statuses = [client.post("/v1/retrieve", json={"items": []}, headers=h).status_code for h in ({}, WRITE)]
+        assert statuses == [401, 200]
         read = {"Authorization": "Bearer read-secret"}
         assert client.get("/v1/version", headers=read).status_code == 200
         assert client.patch("/v1/ads/a", **change, headers=read).status_code == 401
@@ -149,24 +158,24 @@ def test_tokens(shop) -> None:
     assert "secret" not in repr(Tokens("write-secret", "read-secret"))
 
 
-def test_more_requests_than_are_taken_at_once_are_told_to_come_back(shop) -> None:
+def test_requests_above_max_in_flight_are_told_to_retry(shop) -> None:
     with shop.serving(max_in_flight=2, body_seconds=1.0) as client:
         host, port = client.base_url.host, client.base_url.port
         head = b"POST /v1/retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-        slow = [socket.create_connection((host, port)) for _ in range(2)]
-        for one in slow:
-            one.sendall(head)
+        connections = [socket.create_connection((host, port)) for _ in range(2)]
+        for connection in connections:
+            connection.sendall(head)
 
-        def turned_away() -> bool:
+        def rejected() -> bool:
             refused = client.post("/v1/retrieve", json={"items": []})
             return refused.status_code == 503 and refused.headers["retry-after"] == "1"
 
-        until(turned_away)
+        until(rejected)
         assert client.get("/healthz").status_code == client.get("/metrics").status_code == 200
-        for one in slow:
-            answer = one.recv(10_000)
-            assert b"408" in answer.split(b"\r\n")[0], "who sends nothing does not hold a place for ever"
-            one.close()
+        for connection in connections:
+            answer = connection.recv(10_000)
+            assert b"408" in answer.split(b"\r\n")[0], "a client that sends nothing does not occupy a slot for ever"
+            connection.close()
         until(lambda: client.post("/v1/retrieve", json={"items": []}).status_code == 200)
         assert "lightsage_turned_away_total" in client.get("/metrics").text
 
@@ -198,21 +207,21 @@ def test_running_requests_are_answered_before_the_server_ends(shop, world) -> No
     assert asyncio.run(asyncio.wait_for(ended(), 20)) == [200]
 
 
-def test_changes_of_many_come_in_one_order_everywhere(shop) -> None:
-    """Two servers that share a log are sent changes of one ad at once; both end with what the highest version says."""
+def test_concurrent_changes_end_in_the_same_state_on_every_server(shop) -> None:
+    """Two servers that share a log get changes of one ad at once; both end with the status of the highest version."""
     log = MemoryChangeLog()
-    with shop.serving(log) as one, shop.serving(log) as other:
-        item, ad = next(iter(shown(one).items()))
+    with shop.serving(log) as first, shop.serving(log) as second:
+        item, ad = next(iter(ads_by_item(first).items()))
 
         def send(client: httpx.Client, versions: range) -> None:
-            with httpx.Client(base_url=client.base_url) as own:
+            with httpx.Client(base_url=client.base_url) as thread_client:
                 for version in versions:
                     status = "paused" if version % 2 else "active"
-                    own.patch(f"/v1/ads/{ad}", json={"version": version, "status": status}, headers=WRITE)
+                    thread_client.patch(f"/v1/ads/{ad}", json={"version": version, "status": status}, headers=WRITE)
 
         senders = [
             threading.Thread(target=send, args=(client, range(40, 10 + start, -2) if start else range(11, 40, 2)))
-            for start, client in enumerate((one, other))
+            for start, client in enumerate((first, second))
         ]
         for sender in senders:
             sender.start()
@@ -221,4 +230,4 @@ def test_changes_of_many_come_in_one_order_everywhere(shop) -> None:
         last = max(log.after(0), key=lambda entry: entry.change.version).change
         assert isinstance(last, Change)
         shown_at_last = last.status == "active"
-        until(lambda: (shown(one).get(item) == ad) == (shown(other).get(item) == ad) == shown_at_last)
+        until(lambda: (ads_by_item(first).get(item) == ad) == (ads_by_item(second).get(item) == ad) == shown_at_last)

@@ -39,9 +39,9 @@ def url(world: SimpleNamespace) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def with_stages(world: SimpleNamespace) -> Iterator[str]:
-    """A version with a pre-ranker, in which every item is advertised."""
+    """A version with a re-ranker, in which every item is advertised."""
     catalogue = world.small_catalogue()
-    parts = {"as_of": world.AS_OF, "reranker": world.pre_ranker()}
+    parts = {"as_of": world.AS_OF, "reranker": world.small_reranker()}
     snapshot = Snapshot("v1", world.AS_OF, Retriever(catalogue, world.small_edges(catalogue), None, None, **parts))
     with world.serving(create_app(lambda: snapshot, lambda: "v1")) as address:
         yield address
@@ -73,7 +73,7 @@ def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any
 
 def test_an_item_is_found_by_keyboard_alone_and_its_ads_are_cards_with_reasons(page: Any) -> None:
     page.locator("#item:focus").wait_for()
-    # Whoever types slowly is offered something on the way; the last offer is the one that stays.
+    # Suggestions change while the text is typed; those for the complete text stay.
     with page.expect_response(lambda answer: answer.url.endswith("q=chair%20number%201")):
         page.keyboard.type("chair number 1")
     page.wait_for_function("document.querySelectorAll('#options li').length == 10")
@@ -90,12 +90,12 @@ def test_an_item_is_found_by_keyboard_alone_and_its_ads_are_cards_with_reasons(p
     scores = [float(text) for text in page.locator(".card .top span:last-child").all_inner_texts()]
     assert scores == sorted(scores, reverse=True)
     assert page.locator("#ego a").count() > 3
-    assert "item=item000" in page.url, "what is shown can be linked to"
+    assert "item=item000" in page.url, "the address links to the item that is shown"
     cards.first.locator("summary").click()
     assert "campaign" in cards.first.locator("dl").inner_text()
 
 
-def test_a_title_is_text_whatever_it_holds(page: Any, url: str) -> None:
+def test_a_title_with_markup_is_shown_as_text(page: Any, url: str) -> None:
     page.goto(f"{url}/?item=item00001&k=60")
     page.wait_for_selector(".card")
     assert EVIL in page.locator("#cards").inner_text()
@@ -103,24 +103,24 @@ def test_a_title_is_text_whatever_it_holds(page: Any, url: str) -> None:
     assert page.locator("#cards img").count() == 0
 
 
-def test_offers_that_come_late_cover_nothing(page: Any) -> None:
+def test_late_suggestions_do_not_cover_the_results(page: Any) -> None:
     from playwright.sync_api import Error
 
-    held: list[Any] = []
-    page.route(lambda address: "q=item00001" in address, lambda route: held.append(route))
+    delayed: list[Any] = []
+    page.route(lambda address: "q=item00001" in address, lambda route: delayed.append(route))
     with page.expect_request(lambda request: "q=item00001" in request.url):
         page.keyboard.type("item00001")
     page.keyboard.press("Enter")
     page.wait_for_selector(".card")
-    for route in held:
-        with suppress(Error):  # nobody waits for it any longer
+    for route in delayed:
+        with suppress(Error):  # the page may have cancelled the request
             route.continue_()
     page.wait_for_timeout(300)
-    assert held
+    assert delayed
     assert page.locator("#options").is_hidden()
 
 
-def test_why_an_expected_ad_is_not_there(page: Any, url: str) -> None:
+def test_the_page_explains_why_an_expected_ad_is_missing(page: Any, url: str) -> None:
     page.goto(f"{url}/?item=item00001&expected=asleep")
     page.wait_for_selector("#missing li")
     assert "its status is 'paused'" in page.locator("#missing").inner_text()
@@ -131,7 +131,7 @@ def test_why_an_expected_ad_is_not_there(page: Any, url: str) -> None:
     assert page.locator(".card.expected").count() == 1
 
 
-def test_a_card_and_a_node_lead_on(page: Any, url: str) -> None:
+def test_clicking_a_card_or_choosing_a_node_opens_its_item(page: Any, url: str) -> None:
     page.goto(f"{url}/?item=item00001")
     page.wait_for_selector(".card")
     title = page.locator(".card h3 button").first
@@ -139,7 +139,7 @@ def test_a_card_and_a_node_lead_on(page: Any, url: str) -> None:
     title.click()
     page.locator("#viewed strong", has_text=chosen_title).wait_for()
     page.locator("#viewed:focus").wait_for()
-    assert page.locator("#ego a.centre").get_attribute("tabindex") is None, "it leads nowhere"
+    assert page.locator("#ego a.centre").get_attribute("tabindex") is None, "the centre is not a link"
     node = page.locator("#ego a").nth(1)
     label = node.get_attribute("aria-label")
     node.focus()
@@ -156,7 +156,7 @@ def test_the_page_says_that_an_item_is_unknown_or_that_no_ad_is_eligible(page: A
     page.locator("#message", has_text="No ad is eligible").wait_for()
 
 
-def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(browser: Any, url: str) -> None:
+def test_the_page_fits_a_phone_and_loads_nothing_from_other_hosts(browser: Any, url: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
     requested: list[str] = []
@@ -164,22 +164,22 @@ def test_it_fits_a_phone_and_loads_nothing_from_elsewhere(browser: Any, url: str
     page.goto(f"{url}/?item=item00001")
     page.wait_for_selector(".card")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert all(one.startswith((url, "data:")) for one in requested)
+    assert all(address.startswith((url, "data:")) for address in requested)
     context.close()
 
 
 def test_stages_are_shown_and_can_be_switched_off(page: Any, with_stages: str, url: str) -> None:
     page.goto(f"{url}/?item=item00001")
     page.wait_for_selector(".card")
-    assert page.locator("#stages").is_hidden(), "a version without stages has none to switch"
+    assert page.locator("#stages").is_hidden(), "a version without stages shows no switches"
     page.goto(f"{with_stages}/?item=item00001")
     page.wait_for_selector(".card")
 
-    def shown() -> list[str]:
+    def card_titles() -> list[str]:
         titles: list[str] = page.locator(".card h3").all_inner_texts()
         return titles
 
-    before = shown()
+    before = card_titles()
     assert page.locator("#session-field").is_hidden()
     page.locator(".card summary").first.click()
     details = page.locator(".card dl").first.inner_text()
@@ -192,13 +192,13 @@ def test_stages_are_shown_and_can_be_switched_off(page: Any, with_stages: str, u
         "old => [...document.querySelectorAll('.card h3')].map(e => e.innerText).join() !== old", arg=",".join(before)
     )
     assert "off=prerank" in page.url
-    alone = shown()
+    without_reranking = card_titles()
     page.reload()
     page.wait_for_selector(".card")
-    assert shown() == alone, "the address keeps what was switched"
+    assert card_titles() == without_reranking, "the address keeps the switches"
     page.goto(f"{with_stages}/?item=item00001&off=nothing%20prerank")
     page.wait_for_selector(".card")
-    assert shown() == alone, "and what it names of no stage is passed over"
+    assert card_titles() == without_reranking, "unknown stages in the address are ignored"
     page.check("#prerank")
     page.fill("#query", "red shoes")
     page.fill("#before", "item00004, ghost")

@@ -20,7 +20,7 @@ ROW_OF = {item: row for row, item in enumerate(IDS)}
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(0, 40), st.integers(-13, 13))
-def test_ads_in_flight_are_those_active_then_in_whatever_country(
+def test_ads_in_flight_are_those_active_at_the_time_in_any_country(
     world: SimpleNamespace, seed: int, n: int, half_hours: int
 ) -> None:
     # Each ad on an item of its own, so that every active one wins in one of the countries.
@@ -61,7 +61,7 @@ def test_eligible_items_and_winners_equal_the_rule(
 @given(
     st.integers(0, 10_000), st.integers(1, 40), st.integers(-13, 13), st.sampled_from([None, "DE", "fr", "us", "JP"])
 )
-def test_an_ad_is_eligible_exactly_if_no_reason_speaks_against_it(
+def test_an_ad_is_eligible_exactly_if_it_has_no_reason_for_ineligibility(
     world: SimpleNamespace, seed: int, n: int, half_hours: int, country: str | None
 ) -> None:
     # Each ad on an item of its own, so that every eligible one wins.
@@ -114,7 +114,7 @@ def test_each_reason_is_a_sentence_with_the_values_that_speak_against_the_ad(wor
         ads.ineligibility("nobody", AdConditions(after))
 
 
-def test_the_end_is_not_active_and_the_start_is(world: SimpleNamespace) -> None:
+def test_an_ad_is_active_from_its_start_until_just_before_its_end(world: SimpleNamespace) -> None:
     start, end = world.AS_OF, world.AS_OF + timedelta(hours=1)
     row = {"ad_id": "a", "item_id": IDS[0], "campaign_id": "c", "starts_at": start, "ends_at": end}
     ads = Ads.from_table(world.ads_table([row]), ROW_OF)
@@ -139,7 +139,7 @@ def test_statuses_and_unknown_items_are_counted(world: SimpleNamespace) -> None:
     assert ads.eligible(0).rows.tolist() == [1]
 
 
-def test_optional_columns_may_be_missing_and_needed_ones_are_named() -> None:
+def test_optional_columns_may_be_missing_and_missing_required_ones_are_named() -> None:
     ads = Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"]}), ROW_OF)
     assert ads.eligible(0).rows.tolist() == [2]
     with pytest.raises(CatalogueError, match="campaign_id is missing"):
@@ -148,19 +148,19 @@ def test_optional_columns_may_be_missing_and_needed_ones_are_named() -> None:
         Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[2]], "campaign_id": ["c"], "bid": ["much"]}), ROW_OF)
 
 
-def test_one_stretch_of_time_shares_one_answer(world: SimpleNamespace) -> None:
+def test_times_between_which_no_ad_starts_or_ends_share_one_result(world: SimpleNamespace) -> None:
     ads = Ads.from_table(world.ads_table(world.random_ads(10, 20, 1)), ROW_OF)
-    far = microseconds(world.AS_OF + timedelta(days=900))
-    assert ads.eligible(far) is ads.eligible(far + 1)
-    assert ads.eligible(far, "jp") is ads.eligible(far, None)
+    far_future = microseconds(world.AS_OF + timedelta(days=900))
+    assert ads.eligible(far_future) is ads.eligible(far_future + 1)
+    assert ads.eligible(far_future, "jp") is ads.eligible(far_future, None)
 
 
-def test_countries_that_are_none_limit_nothing(world: SimpleNamespace) -> None:
+def test_null_and_empty_countries_limit_nothing(world: SimpleNamespace) -> None:
     written = [["DE", None, "fr"], None, [], ["", "Fr", "DE"], [None]]
     rows = [{"ad_id": f"a{n}", "item_id": "item00001", "campaign_id": "c"} for n in range(5)]
     table = world.ads_table(rows)
-    at = table.column_names.index("countries")
-    table = table.set_column(at, "countries", pa.array(written, pa.list_(pa.string())))
+    position = table.column_names.index("countries")
+    table = table.set_column(position, "countries", pa.array(written, pa.list_(pa.string())))
     for chunked in (table, pa.concat_tables([table.slice(0, 2), table.slice(2)])):
         ads = Ads.from_table(chunked, {"item00001": 1})
         sets = ads.columns.country_sets
@@ -175,39 +175,39 @@ def test_times_with_a_zone_are_converted(world: SimpleNamespace) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(st.integers(0, 10_000), st.integers(0, 30), st.integers(0, 12), st.integers(-13, 13))
-def test_ads_with_rows_replaced_are_those_of_a_table_with_these_rows(
-    world: SimpleNamespace, seed: int, n: int, more: int, half_hours: int
+def test_replacing_rows_equals_reading_a_table_with_the_new_rows(
+    world: SimpleNamespace, seed: int, n: int, n_changes: int, half_hours: int
 ) -> None:
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
     newest = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, n, seed)}
     ads = Ads.from_table(world.ads_table(list(newest.values())), ROW_OF)
-    for turn in range(3):
-        changes = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, more, seed + turn + 1)}
+    for step in range(3):
+        changes = {row["ad_id"]: row | {"version": 0} for row in world.random_ads(10, n_changes, seed + step + 1)}
         before = ads.eligible(microseconds(at), "DE").rows.tolist()
         new = ads.replaced(list(changes.values()))
-        assert ads.eligible(microseconds(at), "DE").rows.tolist() == before, "the ads that were are as they were"
+        assert ads.eligible(microseconds(at), "DE").rows.tolist() == before, "the earlier ads are unchanged"
         newest |= changes
-        ads, whole = new, Ads.from_table(world.ads_table(list(newest.values())), ROW_OF)
-        assert ads.ad_ids.tolist() == whole.ad_ids.tolist()
-        assert ads.in_flight(microseconds(at)) == whole.in_flight(microseconds(at))
+        ads, rebuilt = new, Ads.from_table(world.ads_table(list(newest.values())), ROW_OF)
+        assert ads.ad_ids.tolist() == rebuilt.ad_ids.tolist()
+        assert ads.in_flight(microseconds(at)) == rebuilt.in_flight(microseconds(at))
         for country in (None, "DE", "us"):
-            actual, expected = (each.eligible(microseconds(at), country) for each in (ads, whole))
+            actual, expected = (version.eligible(microseconds(at), country) for version in (ads, rebuilt))
             assert (actual.rows.tolist(), actual.ads.tolist()) == (expected.rows.tolist(), expected.ads.tolist())
             actual, expected = (
-                each.eligible_without(microseconds(at), country, ["x"], ["c1", "c7"]) for each in (ads, whole)
+                version.eligible_without(microseconds(at), country, ["x"], ["c1", "c7"]) for version in (ads, rebuilt)
             )
             assert (actual.rows.tolist(), actual.ads.tolist()) == (expected.rows.tolist(), expected.ads.tolist())
         for code, names in (("campaign", "campaigns"), ("advertiser", "advertisers")):
-            called = [
+            names_by_slot = [
                 [
-                    {number: name for name, number in getattr(each, names).items()}.get(c)
-                    for c in getattr(each, code).tolist()
+                    {number: name for name, number in getattr(version, names).items()}.get(c)
+                    for c in getattr(version, code).tolist()
                 ]
-                for each in (ads, whole)
+                for version in (ads, rebuilt)
             ]
-            assert called[0] == called[1]
+            assert names_by_slot[0] == names_by_slot[1]
             unnamed = [c for c in getattr(ads, code).tolist() if c < 0]
-            assert len(set(unnamed)) == len(unnamed), "who has no name shares no cap"
+            assert len(set(unnamed)) == len(unnamed), "ads without a name share no cap"
         for slot, ad in enumerate(ads.ad_ids):
             assert ads.slot(ad) == slot
     assert ads.slot("nobody") is None

@@ -17,7 +17,7 @@ IDS = np.array([f"item{row:05d}" for row in range(12)], dtype=object)
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), st.lists(st.integers(0, 11), max_size=5), st.lists(st.integers(0, 11), max_size=8))
-def test_types_between_equals_looking_every_edge_up(
+def test_types_between_equals_a_lookup_of_every_edge(
     world: SimpleNamespace, seed: int, views: list[int], results: list[int]
 ) -> None:
     rows = world.edge_rows(12, seed, per_item=2)
@@ -27,7 +27,7 @@ def test_types_between_equals_looking_every_edge_up(
     as_rows = [np.array(values, np.int64) for values in (views, owner, results, result_owner)]
     names = [edges.names(kind) for kind in edges.types_between(*as_rows).tolist()]
     for result, query, name in zip(results, result_owner, names, strict=True):
-        own_views = [view for view, of in zip(views, owner, strict=True) if of == query]
+        own_views = [view for view, view_owner in zip(views, owner, strict=True) if view_owner == query]
         assert name == "+".join(kind for kind in world.TYPES if any((view, result, kind) in rows for view in own_views))
 
 
@@ -51,7 +51,7 @@ def test_a_missing_column_is_named() -> None:
         Edges.from_table(pa.table({"src": ["a"], "dst": ["b"], "weight": [1.0]}), IDS)
 
 
-def test_no_edges_are_edges_too(world: SimpleNamespace) -> None:
+def test_a_table_without_edges_is_valid(world: SimpleNamespace) -> None:
     edges = Edges.from_table(world.edge_table([]), IDS)
     assert edges.n_rows == 12
     assert len(edges.neighbours(np.arange(12))[0]) == 0
@@ -65,9 +65,7 @@ def test_no_edges_are_edges_too(world: SimpleNamespace) -> None:
         (("co_search",), None),
     ],
 )
-def test_strong_clicks_are_direct_or_where_there_are_none_swing_edges(
-    kinds: tuple[str, ...], direct: str | None
-) -> None:
+def test_direct_edges_are_strong_clicks_or_else_swing_edges(kinds: tuple[str, ...], direct: str | None) -> None:
     rows = [(0, b + 1, kind, 1.0 + b) for b, kind in enumerate(kinds)]
     table = pa.table(
         {

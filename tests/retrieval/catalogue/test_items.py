@@ -13,7 +13,7 @@ from retrieval.catalogue.items import VECTOR_FILES, Catalogue, read_catalogue
 from retrieval.errors import CatalogueError
 
 
-def spoiled(vectors: np.ndarray, row: int, value: float) -> np.ndarray:
+def with_row(vectors: np.ndarray, row: int, value: float) -> np.ndarray:
     copy = np.array(vectors)
     copy[row] = value
     return copy
@@ -21,9 +21,9 @@ def spoiled(vectors: np.ndarray, row: int, value: float) -> np.ndarray:
 
 def test_a_vector_with_nan_names_its_item(catalogue: Catalogue) -> None:
     with pytest.raises(CatalogueError, match=r"item00007.*not finite"):
-        replace(catalogue, query=spoiled(catalogue.query, 7, np.nan))
+        replace(catalogue, query=with_row(catalogue.query, 7, np.nan))
     with pytest.raises(CatalogueError, match=f"item_unaveraged.*{catalogue.item_ids[catalogue.tail_rows[2]]}"):
-        replace(catalogue, item_unaveraged=spoiled(catalogue.item_unaveraged, 2, np.inf))
+        replace(catalogue, item_unaveraged=with_row(catalogue.item_unaveraged, 2, np.inf))
 
 
 def test_an_unnormalised_vector_is_refused_beyond_one_thousandth(catalogue: Catalogue) -> None:
@@ -33,15 +33,15 @@ def test_an_unnormalised_vector_is_refused_beyond_one_thousandth(catalogue: Cata
 
 
 def test_ids_must_be_sorted_and_unique(catalogue: Catalogue) -> None:
-    twice = catalogue.item_ids.copy()
-    twice[5] = twice[4]
+    repeated = catalogue.item_ids.copy()
+    repeated[5] = repeated[4]
     with pytest.raises(CatalogueError, match="'item00004' is there twice"):
-        replace(catalogue, item_ids=twice)
+        replace(catalogue, item_ids=repeated)
     with pytest.raises(CatalogueError, match="comes after"):
         replace(catalogue, item_ids=catalogue.item_ids[::-1].copy())
 
 
-def test_shapes_that_do_not_fit_are_named(catalogue: Catalogue) -> None:
+def test_arrays_of_a_wrong_shape_type_or_order_are_named(catalogue: Catalogue) -> None:
     with pytest.raises(CatalogueError, match=r"events has shape \(59,\), expected \(60,\)"):
         replace(catalogue, events=catalogue.events[1:])
     with pytest.raises(CatalogueError, match="item_unaveraged has shape"):
@@ -59,7 +59,7 @@ def write_embeddings(folder: Path, catalogue: Catalogue) -> None:
     pq.write_table(pa.table({"item_id": pa.array(catalogue.item_ids, pa.string())}), folder / "item_ids.parquet")
 
 
-def test_reading_aligns_nodes_and_items_by_id(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_nodes_and_items_are_aligned_by_id(catalogue: Catalogue, tmp_path: Path) -> None:
     write_embeddings(tmp_path, catalogue)
     nodes = pa.table({"item_id": ["item00003", "item00001"], "events": [7, 2], "popularity": [0.5, 4.0]})
     items = pa.table({"item_id": ["item00059", "item00001"], "title": ["last", "first"], "shade": ["x", "y"]})

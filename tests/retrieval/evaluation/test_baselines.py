@@ -44,7 +44,7 @@ def slow_cosine(sessions: list[list[int]]) -> Table:
 
 
 def best(line: dict[int, float], k: int) -> list[int]:
-    # Rounded as the scores that are ranked are, so that ties are the same.
+    # Rounded to float32 like the ranked scores, so that the same rows tie.
     return sorted(line, key=lambda row: (-np.float32(line[row]), row))[:k]
 
 
@@ -67,7 +67,7 @@ def test_ranks_equal_the_counts(sessions: list[list[int]], k: int) -> None:
             np.testing.assert_allclose([line[row] for row in rows.tolist()], scores, rtol=1e-5)
 
 
-def test_swing_ranks_by_its_own_edges_alone(catalogue: Catalogue, edges: Edges) -> None:
+def test_swing_ranks_by_swing_edges_alone(catalogue: Catalogue, edges: Edges) -> None:
     lists = Swing(edges).rank(Queries.single(np.arange(5)), 50)
     for view in range(5):
         dst, kind, weight = edges.neighbours(np.array([view]))
@@ -84,19 +84,19 @@ def test_popularity_is_one_list_without_the_query() -> None:
 
 
 @pytest.mark.parametrize("kind", [Transitions, Rules, ItemKNN, None])
-def test_candidates_the_query_and_its_last_item(kind) -> None:
+def test_lists_leave_out_the_last_item_and_ineligible_rows(kind) -> None:
     training = TrainingSessions.of([[0, 1, 2, 0, 3, 1], [4, 0, 2]], N)
     popular = Counter([0, 1, 2, 0, 3, 1, 4, 0, 2])
     ranker = kind(training) if kind else Popularity(np.array([popular[row] for row in range(N)]))
     queries = Queries(np.array([3, 4, 0]), np.array([0, 3]))
-    whole = ranker.rank(queries, N).of(0)[0].tolist()
-    assert 0 not in whole
+    all_rows = ranker.rank(queries, N).of(0)[0].tolist()
+    assert 0 not in all_rows
     eligible = np.isin(np.arange(N), [0, 2, 3])
-    assert ranker.rank(queries, N, eligible=eligible).of(0)[0].tolist() == [row for row in whole if row in (2, 3)]
+    assert ranker.rank(queries, N, eligible=eligible).of(0)[0].tolist() == [row for row in all_rows if row in (2, 3)]
 
 
 def slow_session_knn(sessions: list[list[int]], views: list[int], m: int, k: int) -> dict[int, float]:
-    """VMIS-kNN as its paper words it."""
+    """VMIS-kNN, step by step as in its paper."""
     views = views[-9:]
     seen = {item: len(views) - 1 - views[::-1].index(item) for item in views}
     sampled: set[int] = set()
@@ -104,13 +104,13 @@ def slow_session_knn(sessions: list[list[int]], views: list[int], m: int, k: int
         sampled |= set([s for s in reversed(range(len(sessions))) if item in sessions[s]][:m])
     recent = sorted(sampled, reverse=True)[:m]
     shared = {s: [i for i in seen if s in _latest(sessions, i, m)] for s in recent}
-    near = {s: sum((seen[i] + 1) / len(views) for i in shared[s]) for s in recent}
+    similarity = {s: sum((seen[i] + 1) / len(views) for i in shared[s]) for s in recent}
     votes: dict[int, float] = {}
-    for s in sorted(recent, key=lambda s: (-near[s], -s))[:k]:
+    for s in sorted(recent, key=lambda s: (-similarity[s], -s))[:k]:
         ago = min(len(views) - seen[i] for i in shared[s])
         for item in set(sessions[s]):
             idf = log(len(sessions) / sum(item in session for session in sessions))
-            votes[item] = votes.get(item, 0.0) + near[s] * (1 - 0.1 * ago) * idf
+            votes[item] = votes.get(item, 0.0) + similarity[s] * (1 - 0.1 * ago) * idf
     return votes
 
 
@@ -119,7 +119,7 @@ def _latest(sessions: list[list[int]], item: int, m: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("m", "k"), [(3, 2), (50, 5), (50, 50)])
-def test_session_knn_equals_its_slow_twin(m: int, k: int) -> None:
+def test_session_knn_equals_a_slow_implementation_of_its_paper(m: int, k: int) -> None:
     generator = np.random.default_rng(4)
     sessions = [generator.integers(0, 12, generator.integers(1, 7)).tolist() for _ in range(40)]
     ranker = SessionKNN(TrainingSessions.of(sessions, 13), m, k)
@@ -132,12 +132,12 @@ def test_session_knn_equals_its_slow_twin(m: int, k: int) -> None:
         rows, votes = ranking.of(line)
         assert dict(zip(rows.tolist(), votes.tolist(), strict=True)) == pytest.approx(expected, abs=1e-5)
         assert votes.tolist() == sorted(votes.tolist(), reverse=True)
-    without = ranker.rank(queries, 13, eligible=np.arange(13) % 2 == 0)
+    limited = ranker.rank(queries, 13, eligible=np.arange(13) % 2 == 0)
     for line, views in enumerate(lists):
-        rows, _ = without.of(line)
+        rows, _ = limited.of(line)
         assert all(row % 2 == 0 and row != views[-1] for row in rows.tolist())
 
 
-def test_session_knn_without_a_question_has_no_list() -> None:
-    nothing = Queries(np.zeros(0, np.int64), np.zeros(1, np.int64))
-    assert len(SessionKNN(TrainingSessions.of([[0, 1]], 2), 5, 5).rank(nothing, 10)) == 0
+def test_session_knn_without_a_query_returns_no_list() -> None:
+    no_queries = Queries(np.zeros(0, np.int64), np.zeros(1, np.int64))
+    assert len(SessionKNN(TrainingSessions.of([[0, 1]], 2), 5, 5).rank(no_queries, 10)) == 0

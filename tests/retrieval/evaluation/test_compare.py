@@ -1,4 +1,4 @@
-"""Comparison of two versions on the same questions, although their rows differ."""
+"""Two versions are compared on the same queries, although their rows differ."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from tests.oracles.session_tables import as_ids, sessions_of
 
 
 class Fixed:
-    """A ranker with one list for each last viewed row; for rows without a list it finds nothing."""
+    """A ranker with a fixed list for each last viewed row, and none for other rows."""
 
     def __init__(self, lists: dict[int, list[int]]) -> None:
         self.lists = lists
@@ -40,42 +40,42 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     assert all(low <= ratio <= high for ratio, low, high, _ in compared.values())
 
 
-def test_a_slice_in_which_the_second_finds_nothing_has_no_ratio(catalogue) -> None:
+def test_a_slice_in_which_the_second_ranker_finds_nothing_has_no_ratio(catalogue) -> None:
     lists = [[0, 1], [2, 3]]
     table = sessions_of(as_ids(lists))
     common = replace(catalogue, events=np.full(catalogue.n_rows, 9))
     pairs = pairs_of("item", table, common.item_ids, common.events)
-    first, second, nothing = (rank_pairs(Fixed(found), pairs) for found in ({0: [1]}, {2: [3]}, {}))
+    first, second, empty = (rank_pairs(Fixed(lists_of_row), pairs) for lists_of_row in ({0: [1]}, {2: [3]}, {}))
     assert list(ratios(first, second, pairs)) == ["all"]
-    assert ratios(first, nothing, pairs) == {}
+    assert ratios(first, empty, pairs) == {}
 
 
-def test_the_same_ranker_over_other_rows_finds_the_same(catalogue, edges) -> None:
+def test_a_ranker_with_renumbered_rows_has_the_same_report(catalogue, edges) -> None:
     rng = np.random.default_rng(0)
     n = catalogue.n_rows
     lists = [rng.integers(0, n, 5).tolist() for _ in range(30)]
     sessions = sessions_of(as_ids(lists))
     pairs = pairs_of("session", sessions, catalogue.item_ids, catalogue.events)
     ranker = EmbeddingRanker(catalogue, edges)
-    # The other version knows all items, in another order, and three more that nobody looks for.
+    # The other version has all items, in another order, and three more that are no target.
     order = rng.permutation(n + 3)
-    row_there = np.argsort(order)
+    row_in_other = np.argsort(order)
 
-    class Elsewhere:
+    class OtherVersion:
         def rank(self, queries, k, *, eligible=None, include_current=False):
-            here = Queries(order[queries.rows], queries.offsets)
-            lists = ranker.rank(here, k, include_current=include_current)
-            return TopK(lists.offsets, row_there[lists.rows], lists.scores)
+            translated_queries = Queries(order[queries.rows], queries.offsets)
+            lists = ranker.rank(translated_queries, k, include_current=include_current)
+            return TopK(lists.offsets, row_in_other[lists.rows], lists.scores)
 
-    translated = Translated(Elsewhere(), row_there[:n], n + 3)
+    translated = Translated(OtherVersion(), row_in_other[:n], n + 3)
     assert evaluate("m", translated, pairs, protocol="session") == evaluate("m", ranker, pairs, protocol="session")
 
 
 def test_unknown_items_are_left_out_of_queries_and_items_of_the_other_version_keep_their_positions() -> None:
-    # Rows 0, 1, 2 here are 5, unknown, 7 there; 6 is known only there.
-    other = Fixed({5: [6, 7], 7: [5, 6]})
+    # Rows 0, 1, 2 are rows 5, unknown and 7 of the other version; its row 6 is unknown here.
+    ranker = Fixed({5: [6, 7], 7: [5, 6]})
     queries = Queries(np.array([0, 1, 0, 1, 2]), np.array([0, 1, 2, 4, 5]))
-    lists = Translated(other, np.array([5, -1, 7]), 8).rank(queries, 10)
+    lists = Translated(ranker, np.array([5, -1, 7]), 8).rank(queries, 10)
     assert [lists.of(query)[0].tolist() for query in range(4)] == [[3, 2], [], [3, 2], [0, 3]]
     with pytest.raises(EvaluationError):
-        Translated(other, np.array([5]), 8).rank(queries, 10, eligible=np.ones(3, bool))
+        Translated(ranker, np.array([5]), 8).rank(queries, 10, eligible=np.ones(3, bool))

@@ -21,7 +21,7 @@ def as_top_k(lists: list[list[int]]) -> TopK:
 
 @settings(deadline=None)
 @given(LISTS, st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), max_size=20), st.integers(1, 8))
-def test_metrics_equal_looking_each_pair_up(lists: list[list[int]], pairs: list[tuple[int, int]], k: int) -> None:
+def test_metrics_equal_a_lookup_of_each_pair(lists: list[list[int]], pairs: list[tuple[int, int]], k: int) -> None:
     pairs = [(query % len(lists), target) for query, target in pairs]
     query = np.array([query for query, _ in pairs], np.int64)
     target = np.array([target for _, target in pairs], np.int64)
@@ -40,7 +40,7 @@ def test_metrics_equal_looking_each_pair_up(lists: list[list[int]], pairs: list[
     assert metrics.coverage(as_top_k(lists), k, 9) == len(shown & set(range(9))) / 9, "rows from 9 on do not count"
 
 
-def test_the_worked_table_holds() -> None:
+def test_the_worked_example_of_the_docstring_holds() -> None:
     assert doctest.testmod(metrics).failed == 0
     assert doctest.testmod(metrics).attempted > 3
 

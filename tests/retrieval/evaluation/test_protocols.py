@@ -1,4 +1,4 @@
-"""The protocols against loops that follow their definitions word by word."""
+"""The protocols against loops that follow their definitions step by step."""
 
 from collections import defaultdict
 from datetime import timedelta
@@ -40,11 +40,11 @@ def test_item_and_session_protocols_equal_their_definitions(world, catalogue, ed
     pairs = pairs_of(protocol, sessions, catalogue.item_ids, catalogue.events, include_current=current)
     outcomes = defaultdict(list)
     for items in lists:
-        for at in range(1, len(items)):
-            a, b = items[at - 1], items[at]
+        for position in range(1, len(items)):
+            a, b = items[position - 1], items[position]
             if a == b and not current:
                 continue
-            views = [row for row in (items[:at] if protocol == "session" else [a]) if row < 60][-10:]
+            views = [row for row in (items[:position] if protocol == "session" else [a]) if row < 60][-10:]
             rank = 0
             if views and b < 60:
                 score = world.slow_scores(catalogue, world.edge_rows(60), views)
@@ -80,21 +80,21 @@ def test_item_and_session_protocols_equal_their_definitions(world, catalogue, ed
     st.sampled_from([None, 20, 150]),
 )
 def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, lists, n_ads) -> None:
-    """With ads: candidates and targets are eligible at the basket's own time, the rest is skipped and counted."""
+    """With ads, candidates and targets are eligible at the basket's time. The rest is skipped and counted."""
     rows = None if n_ads is None else world.random_ads(60, n_ads, n_ads)
     ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
     baskets = baskets_of(as_ids(lists))
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events, ads=ads)
-    per_basket, skipped, questions = [], 0, 0
-    for at, items in enumerate(lists):
+    per_basket, skipped, n_queries = [], 0, 0
+    for hour, items in enumerate(lists):
         eligible = set(range(60))
         if rows is not None:
-            winners = world.slow_winners(rows, set(catalogue.item_ids), START + timedelta(hours=at), None)
+            winners = world.slow_winners(rows, set(catalogue.item_ids), START + timedelta(hours=hour), None)
             eligible = {catalogue.row_of[item] for item in winners}
         recalls = []
         for a in set(items):
             targets = {b for b in set(items) - {a} if ads is None or b in eligible}
-            questions += 1
+            n_queries += 1
             if not targets:
                 skipped += 1
                 continue
@@ -110,7 +110,7 @@ def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, list
     expected = np.mean(per_basket) if per_basket else None
     assert value(report, name, "recall", 20) == (pytest.approx(expected), len(per_basket))
     reported = [(row["value"], row["n"]) for row in report if (row["slice"], row["metric"]) == ("ads", "skipped")]
-    assert reported == ([] if ads is None else [(skipped, questions)])
+    assert reported == ([] if ads is None else [(skipped, n_queries)])
 
 
 def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, edges) -> None:
@@ -120,9 +120,9 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
     ads = Ads.from_table(world.ads_table(rows), catalogue.row_of)
     pairs = pairs_of("item", sessions_of(as_ids(lists)), catalogue.item_ids, catalogue.events, ads=ads)
     hits = []
-    for at, items in enumerate(lists):
+    for hour, items in enumerate(lists):
         for minute, (a, b) in enumerate(pairwise(items), start=1):
-            time = START + timedelta(hours=at, minutes=minute)
+            time = START + timedelta(hours=hour, minutes=minute)
             winners = world.slow_winners(rows, set(catalogue.item_ids), time, None)
             eligible = {catalogue.row_of[item] for item in winners}
             if a == b or b not in eligible:
@@ -135,13 +135,13 @@ def test_ads_only_pairs_have_targets_eligible_at_their_time(world, catalogue, ed
     assert {row["slice"] for row in report} == {"ads"}
 
 
-def test_at_most_twenty_items_of_a_basket_ask_and_always_the_same(catalogue) -> None:
+def test_at_most_twenty_items_of_a_basket_are_queries_and_the_seed_chooses_them(catalogue) -> None:
     baskets = baskets_of(as_ids([list(range(45)), [1, 2]]))
     pairs = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
     assert np.bincount(pairs.group).tolist() == [20 * 44, 2]
-    again = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
-    other = basket_pairs(baskets, catalogue.item_ids, catalogue.events, seed=1)
-    assert pairs.queries.rows.tolist() == again.queries.rows.tolist() != other.queries.rows.tolist()
+    repeated = basket_pairs(baskets, catalogue.item_ids, catalogue.events)
+    reseeded = basket_pairs(baskets, catalogue.item_ids, catalogue.events, seed=1)
+    assert pairs.queries.rows.tolist() == repeated.queries.rows.tolist() != reseeded.queries.rows.tolist()
 
 
 def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges) -> None:
@@ -155,7 +155,7 @@ def test_the_interval_holds_the_value_and_coverage_counts_items(catalogue, edges
     assert value(report, "all", "coverage", 20) == (len(set(shown.tolist())) / 60, len(pairs.queries))
 
 
-def test_nothing_to_measure_and_an_unknown_protocol_are_errors(catalogue, edges) -> None:
+def test_sessions_without_a_pair_and_an_unknown_protocol_are_errors(catalogue, edges) -> None:
     sessions = sessions_of(as_ids([[3], [4, 4]]))
     pairs = item_pairs(sessions, catalogue.item_ids, catalogue.events)
     with pytest.raises(EvaluationError, match="no pair"):
@@ -164,7 +164,7 @@ def test_nothing_to_measure_and_an_unknown_protocol_are_errors(catalogue, edges)
         pairs_of("cart", sessions, catalogue.item_ids, catalogue.events)
 
 
-def test_the_graphs_sessions_are_read_alike() -> None:
+def test_sessions_of_the_graph_are_read_by_their_kind() -> None:
     rows = [
         {"session": 7, "kind": "browse", "items": ["a", "b"], "times": [START, START]},
         {"session": 8, "kind": "basket", "items": ["c", "d", "e"], "times": [START] * 3},
@@ -178,7 +178,7 @@ def test_the_graphs_sessions_are_read_alike() -> None:
         sessions_from_graph(pa.Table.from_pylist([rows[0] | {"times": ["today", "now"]}]))
 
 
-def test_behind_an_unknown_item_the_one_before_it_may_be_the_answer(catalogue, edges) -> None:
+def test_after_an_unknown_item_the_item_before_it_may_be_the_answer(catalogue, edges) -> None:
     pairs = session_pairs(sessions_of(as_ids([[1, 63, 1]])), catalogue.item_ids, catalogue.events)
     assert pairs.last_unknown is not None
     assert pairs.last_unknown.tolist() == [False, True]
@@ -198,7 +198,7 @@ def test_prefixes_without_a_known_item_miss_and_only_recent_items_count(catalogu
     assert full.rank(queries, 9).rows.tolist() == full.rank(short, 9).rows.tolist()
 
 
-def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
+def test_the_item_protocol_can_include_the_current_item() -> None:
     sessions = sessions_of([["a", "a", "b"]])
     ids, events = np.array(["a", "b"], dtype=object), np.array([1, 1])
     assert len(sessions.item_ids) == 3
@@ -207,7 +207,7 @@ def test_the_current_item_can_be_asked_for_item_by_item_too() -> None:
         assert (pairs.target.tolist(), pairs.include_current) == (targets, current)
 
 
-def test_of_a_long_prefix_the_last_hundred_items_are_asked_with() -> None:
+def test_the_query_of_a_long_prefix_is_its_last_hundred_items() -> None:
     items = [f"{n:03d}" for n in range(130)]
     pairs = session_pairs(sessions_of([items]), np.array(items, dtype=object), np.ones(130, np.int64))
     assert np.diff(pairs.queries.offsets).max() == 100

@@ -1,4 +1,4 @@
-"""The log of changes: numbered, append-only, kept across processes, whole or not at all."""
+"""The change log is numbered, append-only and shared by processes; a batch is written whole or not at all."""
 
 import sqlite3
 import threading
@@ -21,25 +21,27 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> ChangeLog:
     return MemoryChangeLog() if request.param == "memory" else SqliteChangeLog(tmp_path / "live" / "changes.sqlite")
 
 
-def test_entries_are_numbered_in_order_and_read_from_any_of_them(log: ChangeLog) -> None:
+def test_entries_are_numbered_in_order_and_read_from_any_number_on(log: ChangeLog) -> None:
     first = log.append([pause("a"), pause("b")])
     second = log.append([Change(campaign_id="c", version=2, status=None)])
     assert [entry.sequence for entry in [*first, *second]] == [1, 2, 3]
     assert log.after(0) == [*first, *second]
     assert log.after(1, limit=1) == [first[1]]
     assert log.after(3) == []
-    assert log.after(0)[0].change.values() == {"status": "paused", "ends_at": None}, "null is a value, missing is none"
+    assert log.after(0)[0].change.values() == {"status": "paused", "ends_at": None}, (
+        "null is a value, a missing field is not"
+    )
     assert log.after(2)[0].change.values() == {"status": None}
 
 
 def test_a_sqlite_log_outlives_its_process_and_is_shared(tmp_path: Path) -> None:
     path = tmp_path / "changes.sqlite"
-    one, other = SqliteChangeLog(path), SqliteChangeLog(path)
-    one.append([pause("a")])
-    assert [entry.change.ad_id for entry in other.after(0)] == ["a"]
-    one.close()
-    assert other.append([pause("b")])[0].sequence == 2
-    other.close()
+    first, second = SqliteChangeLog(path), SqliteChangeLog(path)
+    first.append([pause("a")])
+    assert [entry.change.ad_id for entry in second.after(0)] == ["a"]
+    first.close()
+    assert second.append([pause("b")])[0].sequence == 2
+    second.close()
     assert len(SqliteChangeLog(path).after(0)) == 2
 
 
@@ -59,7 +61,7 @@ def test_two_writers_share_one_sequence(tmp_path: Path) -> None:
     entries = SqliteChangeLog(path).after(0)
     assert [entry.sequence for entry in entries] == list(range(1, 121))
     pairs = zip(entries[::2], entries[1::2], strict=True)
-    assert all(a.change == b.change for a, b in pairs), "a batch stands together"
+    assert all(a.change == b.change for a, b in pairs), "the entries of a batch are adjacent"
 
 
 def test_nothing_of_a_batch_is_written_when_it_fails_half_way(tmp_path: Path) -> None:
@@ -74,8 +76,8 @@ def test_the_log_refuses_to_be_rewritten(tmp_path: Path) -> None:
     path = tmp_path / "changes.sqlite"
     SqliteChangeLog(path).append([pause("a")])
     for statement in ("DELETE FROM changes", "UPDATE changes SET change = '{}'"):
-        with closing(sqlite3.connect(path)) as other, pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            other.execute(statement)
+        with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(statement)
 
 
 def test_a_damaged_or_unwritable_log_is_named(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_damaged_or_unwritable_log_is_named(tmp_path: Path) -> None:
         SqliteChangeLog(tmp_path / "file" / "changes.sqlite")
 
 
-def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_earlier_entries_stay(tmp_path: Path) -> None:
     path = tmp_path / "changes.sqlite"
     log = SqliteChangeLog(path)
     log.append([pause("a")])
@@ -100,15 +102,15 @@ def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path) -> None:
     assert log.append([pause("b")])[0].sequence == 2
 
 
-def test_what_a_newer_build_adds_is_ignored_and_what_nobody_reads_is_passed_over_and_said(
+def test_unknown_fields_are_ignored_and_unreadable_entries_are_skipped_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "changes.sqlite"
     log = SqliteChangeLog(path)
-    with closing(sqlite3.connect(path)) as other, other:
+    with closing(sqlite3.connect(path)) as connection, connection:
         insert = "INSERT INTO changes (received_at, change) VALUES ('2026-01-01T00:00:00+00:00', ?)"
-        other.execute(insert, ('{"ad_id": "a", "version": 1, "status": "paused", "mood": "blue"}',))
-        other.execute(insert, ('{"ad_id": "a"}',))
+        connection.execute(insert, ('{"ad_id": "a", "version": 1, "status": "paused", "mood": "blue"}',))
+        connection.execute(insert, ('{"ad_id": "a"}',))
     assert log.after(0, limit=1)[0].change.values() == {"status": "paused"}
     later = log.append([pause("b")])[0]
     assert [(entry.sequence, entry.change) for entry in log.after(1)] == [(2, None), (3, later.change)]

@@ -1,4 +1,4 @@
-"""Live changes: the value with the highest version is in effect, in whatever order and how often messages arrive."""
+"""The value with the highest version is in effect, whatever the order and number of messages."""
 
 import gc
 from datetime import UTC, datetime, timedelta
@@ -24,13 +24,13 @@ ROW_OF = {item: row for row, item in enumerate(IDS)}
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 
 changes = st.builds(
-    lambda whole, number, campaign, version, values: Change.model_validate(
+    lambda is_campaign, number, campaign, version, values: Change.model_validate(
         {"version": version}
         | (
             {"campaign_id": f"c{campaign}"}
             | {k: v for k, v in values.items() if k in CAMPAIGN_FIELDS}
             | {"status": "active"}
-            if whole
+            if is_campaign
             else {"ad_id": f"ad{number:04d}"} | values
         )
     ),
@@ -65,7 +65,7 @@ def read_ads(world: SimpleNamespace, rows: list[dict[str, Any]]) -> Ads:
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(0, 10_000), st.integers(0, 30), st.lists(changes, max_size=25), st.integers(0, 25))
-def test_ads_are_as_the_rule_says_in_any_portions_and_after_a_reload(
+def test_live_ads_equal_the_rule_in_any_batches_and_after_a_reload(
     world: SimpleNamespace, seed: int, n_ads: int, drawn: list[Change], cut: int
 ) -> None:
     rows, next_rows = world.random_ads(10, n_ads, seed), world.random_ads(10, n_ads, seed + 1)
@@ -80,7 +80,7 @@ def test_ads_are_as_the_rule_says_in_any_portions_and_after_a_reload(
 @settings(deadline=None, max_examples=100)
 @given(st.integers(0, 10_000), st.integers(0, 30), st.lists(changes, max_size=25), st.randoms())
 def test_the_order_of_messages_and_repeated_messages_make_no_difference(
-    world: SimpleNamespace, seed: int, n_ads: int, drawn: list[Change], shuffled: Any
+    world: SimpleNamespace, seed: int, n_ads: int, drawn: list[Change], random: Any
 ) -> None:
     rows = world.random_ads(10, n_ads, seed)
     table = read_ads(world, rows)
@@ -90,15 +90,19 @@ def test_the_order_of_messages_and_repeated_messages_make_no_difference(
         live.apply(entries(messages))
         return live.ads
 
-    once = applied(drawn)
-    assert same_eligibility(applied([change for change in drawn for _ in range(2)]), once, TIMES), "each sent twice"
-    again = read_ads(world, ads_with_changes(rows, [*drawn, *drawn]))
-    assert same_eligibility(applied([*drawn, *drawn]), again, TIMES), "all sent again, also with versions that repeat"
+    applied_once = applied(drawn)
+    assert same_eligibility(applied([change for change in drawn for _ in range(2)]), applied_once, TIMES), (
+        "each change is sent twice"
+    )
+    expected = read_ads(world, ads_with_changes(rows, [*drawn, *drawn]))
+    assert same_eligibility(applied([*drawn, *drawn]), expected, TIMES), (
+        "all changes are sent again, with equal versions too"
+    )
 
     versioned = [change.model_copy(update={"version": number}) for number, change in enumerate(drawn)]
     expected = read_ads(world, ads_with_changes(rows, versioned))
     mixed = list(versioned)
-    shuffled.shuffle(mixed)
+    random.shuffle(mixed)
     assert same_eligibility(applied(mixed), expected, TIMES)
     assert same_eligibility(applied([*mixed, *versioned, *mixed]), expected, TIMES)
 
@@ -106,7 +110,7 @@ def test_the_order_of_messages_and_repeated_messages_make_no_difference(
 def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> None:
     row = {"ad_id": "a", "item_id": IDS[3], "campaign_id": "c", "version": 5}
     live = LiveAds(Ads.from_table(world.ads_table([row]), ROW_OF))
-    shown = []
+    outcomes = []
     for change in (
         Change(ad_id="a", version=4, status="paused"),  # older than the table
         Change(ad_id="a", version=7, status="paused"),
@@ -116,8 +120,8 @@ def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> Non
         Change(ad_id="a", version=10, status=None),
     ):
         live.apply([Entry(live.changes.sequence + 1, NOW, change)])
-        shown.append((live.outcome(change).outcome, len(live.ads.eligible(0).rows)))
-    assert shown == [
+        outcomes.append((live.outcome(change).outcome, len(live.ads.eligible(0).rows)))
+    assert outcomes == [
         ("superseded", 1),
         ("applied", 0),
         ("superseded", 0),
@@ -129,16 +133,16 @@ def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> Non
 
 def test_a_waiting_ad_is_shown_once_a_version_knows_its_item(world: SimpleNamespace) -> None:
     live = LiveAds(Ads.from_table(world.ads_table([]), {}))
-    pause = Change(ad_id="new", version=1, status="active")
-    live.apply([Entry(1, NOW, pause)])
-    assert "item_id and campaign_id" in live.outcome(pause).why
-    whole = Change(ad_id="new", version=2, item_id=IDS[4], campaign_id="c")
-    live.apply([Entry(2, NOW, whole)])
-    assert live.outcome(whole) == ("waiting", f"item {IDS[4]!r} is not in the catalogue of this version")
+    status_only = Change(ad_id="new", version=1, status="active")
+    live.apply([Entry(1, NOW, status_only)])
+    assert "item_id and campaign_id" in live.outcome(status_only).why
+    new_ad = Change(ad_id="new", version=2, item_id=IDS[4], campaign_id="c")
+    live.apply([Entry(2, NOW, new_ad)])
+    assert live.outcome(new_ad) == ("waiting", f"item {IDS[4]!r} is not in the catalogue of this version")
     assert live.outcome(Change(campaign_id="d", version=1, status="paused")).outcome == "waiting"
     live = live.rebased(Ads.from_table(world.ads_table([]), ROW_OF))
     assert live.ads.eligible(0).rows.tolist() == [4]
-    assert live.outcome(whole).outcome == "applied"
+    assert live.outcome(new_ad).outcome == "applied"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def test_a_status_is_read_in_any_case_and_an_end_before_the_start_is_refused() -
         Change(ad_id="a", version=1, starts_at=NOW, ends_at=NOW - timedelta(hours=1))
 
 
-def test_the_ads_before_a_change_are_freed_at_once() -> None:
+def test_the_ads_from_before_a_change_are_freed_at_once() -> None:
     ads = Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF)
     ads.eligible(microseconds(NOW))
     before = ref(ads)

@@ -1,4 +1,4 @@
-"""Counters and the pre-ranker against counting by hand, and an order that only counters know."""
+"""Counters and the re-ranker against counts by hand, and on an order that only counters predict."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def log_iqp(counter: Counter, context: Context, rows: np.ndarray, smoothing: flo
     return raw_features([counter], context, rows, smoothing)[:, 0]
 
 
-def test_counts_by_hand() -> None:
+def test_shares_equal_counts_by_hand() -> None:
     counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
     # After item 0: kind 0 twice, kind 1 once. In all: kind 0 three times, kind 1 three times.
     values = log_iqp(counter, after(0), np.array([0, 1, 2, 3, 4]), smoothing=2.0)
@@ -37,7 +37,7 @@ def test_counts_by_hand() -> None:
     assert np.isnan(log_iqp(counter, after(3), np.array([0, 1]), smoothing=2.0)).all()
 
 
-def test_weights_count() -> None:
+def test_pairs_count_by_their_weights() -> None:
     counter = Counter.of_pairs("item > item", SELF, SELF, VIEWS[:3], OPENED[:3], np.array([1, 0.5, 0.5], np.float32))
     assert np.exp(log_iqp(counter, after(0), np.array([1, 2, 3]), 0.0)) == pytest.approx([0.75, 0.25, 0], abs=1e-6)
 
@@ -62,14 +62,14 @@ def test_a_random_log_equals_counting_in_dictionaries() -> None:
             )
 
 
-def test_what_is_not_known_leaves_the_order_to_the_score() -> None:
+def test_the_retrieval_score_decides_where_counts_are_missing() -> None:
     counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
     ranker = Reranker((counter,), np.array([1.0, 5.0], np.float32), np.zeros(1, np.float32), np.ones(1, np.float32))
     score = np.array([0.1, 0.3, 0.2], np.float32)
     assert ranker.scores(after(3), np.array([0, 1, 2]), score) == pytest.approx(score)
 
 
-def test_it_learns_to_trust_what_tells_the_target() -> None:
+def test_fitting_gives_weight_to_the_counter_that_predicts_the_target() -> None:
     generator = np.random.default_rng(1)
     n = 50
     follows = generator.integers(0, n, n)
@@ -85,23 +85,23 @@ def test_it_learns_to_trust_what_tells_the_target() -> None:
     contexts = [after(int(view)) for view in later]
     ranker = fit([counter], TrainingLists(contexts, lists, scores, position))
     assert ranker.weight[1] > 5 * abs(ranker.weight[0])
-    first = [
+    best_rows = [
         line[np.argmax(ranker.scores(view, line, score))]
         for view, line, score in zip(contexts, lists, scores, strict=True)
     ]
-    assert np.mean(np.array(first) == target) > 0.4
+    assert np.mean(np.array(best_rows) == target) > 0.4
     position[:] = -1
     with pytest.raises(RetrievalError, match="nothing to fit"):
         fit([counter], TrainingLists(contexts, lists, scores, position))
 
 
-def test_what_a_session_viewed_speaks_together() -> None:
+def test_viewed_items_count_together_by_recency() -> None:
     counter = Counter.of_pairs("item>item", SELF, SELF, VIEWS, OPENED)
     rows = np.arange(5)
     first, second = (np.exp(log_iqp(counter, after(view), rows, 1.0)) for view in (0, 1))
     both = np.exp(log_iqp(counter, after(0, 1), rows, 1.0))
     assert both == pytest.approx(first / 3 + second * 2 / 3)
-    # Item 3 was never followed: it says nothing, and the other speaks alone.
+    # Nothing was opened after item 3, so only the other item counts.
     assert np.exp(log_iqp(counter, after(0, 3), rows, 1.0)) == pytest.approx(first)
 
 
@@ -113,7 +113,7 @@ def test_queries_are_hashed_as_in_the_golden_file() -> None:
         assert after(0, query=query).query == (None if expected is None else str(expected)), query
 
 
-def test_a_query_and_a_country_are_found_as_the_graph_build_names_them() -> None:
+def test_queries_and_countries_have_the_keys_of_the_graph_build() -> None:
     from graph_build.sessions.assemble import hash_queries
 
     (hashed,), _ = hash_queries(pa.array(["red shoes"]))
@@ -132,7 +132,7 @@ def test_a_query_and_a_country_are_found_as_the_graph_build_names_them() -> None
             assert np.isnan(log_iqp(counter, context, rows, 1.0)).all()
 
 
-def test_what_is_not_among_the_best_stays_behind_them() -> None:
+def test_items_below_the_depth_stay_behind_the_reordered_ones() -> None:
     depth = 200
     n = depth + 3
     generator = np.random.default_rng(0)
@@ -150,7 +150,7 @@ def test_what_is_not_among_the_best_stays_behind_them() -> None:
     assert set(few) == set(retrieved[:2])
 
 
-def test_a_pre_ranker_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_reranker_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     counters = (
         Counter.of_pairs("item>category", SELF, KIND, VIEWS, OPENED),
         Counter.of_entities(
@@ -160,12 +160,12 @@ def test_a_pre_ranker_comes_back_as_it_was_written(tmp_path: Path) -> None:
     half = np.full(2, 0.5, np.float32)
     ranker = Reranker(counters, np.array([1, 2, 3], np.float32), half, half, 7.0, 9)
     ranker.write(tmp_path)
-    back = Reranker.read(tmp_path)
+    loaded = Reranker.read(tmp_path)
     rows, score = np.arange(5), np.linspace(1, 0, 5, dtype=np.float32)
     context = after(0, 1, country="fr")
-    assert np.array_equal(back.scores(context, rows, score), ranker.scores(context, rows, score))
-    assert (back.smoothing, back.depth) == (7.0, 9)
-    assert [counter.name for counter in back.counters] == ["item>category", "country>item"]
+    assert np.array_equal(loaded.scores(context, rows, score), ranker.scores(context, rows, score))
+    assert (loaded.smoothing, loaded.depth) == (7.0, 9)
+    assert [counter.name for counter in loaded.counters] == ["item>category", "country>item"]
     (tmp_path / "prerank.npz").write_bytes(b"not a zip")
     with pytest.raises(IndexFolderError, match=r"prerank\.npz: not readable"):
         Reranker.read(tmp_path)

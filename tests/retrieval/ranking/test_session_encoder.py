@@ -1,4 +1,4 @@
-"""The served session encoder: it equals the trained one, whatever the sizes, and refuses what it cannot run."""
+"""The served session encoder equals the trained one for all sizes, and damaged networks are refused."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ N, DIM = 30, 8
 
 
 @cache
-def made(positions: tuple[int, ...] = (0, 1)) -> tuple[Trained, SessionEncoder]:
+def encoders(positions: tuple[int, ...] = (0, 1)) -> tuple[Trained, SessionEncoder]:
     torch.manual_seed(0)
     trained = Trained(DIM, SessionConfig(length=6, heads=2, positions=positions)).eval()
     inputs = np.random.default_rng(0).standard_normal((N, DIM)).astype(np.float32)
@@ -33,8 +33,8 @@ def queries(*lengths: int) -> Queries:
 
 @pytest.mark.parametrize("positions", [(0, 1), (3, 1), (1,)])
 @pytest.mark.parametrize("lengths", [(1,), (6,), (2, 9, 1, 6, 30), (1,) * 5])
-def test_it_gives_what_was_trained(positions: tuple[int, ...], lengths: tuple[int, ...]) -> None:
-    trained, served = made(positions)
+def test_the_served_encoder_equals_the_trained_one(positions: tuple[int, ...], lengths: tuple[int, ...]) -> None:
+    trained, served = encoders(positions)
     sessions = queries(*lengths)
     vectors = served.vectors(sessions)
     for n in range(len(sessions)):
@@ -44,8 +44,8 @@ def test_it_gives_what_was_trained(positions: tuple[int, ...], lengths: tuple[in
         np.testing.assert_allclose(vectors[n], expected[0].numpy(), atol=1e-5)
 
 
-def test_batches_of_any_size_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, served = made()
+def test_the_batch_size_does_not_change_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, served = encoders()
     sessions = queries(*(1 + n % 7 for n in range(50)))
     in_one_batch = served.vectors(sessions)
     monkeypatch.setattr("retrieval.ranking.session_encoder._BATCH", 7)
@@ -53,8 +53,10 @@ def test_batches_of_any_size_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("positions", [(0, 1), (3, 1)])
-def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path, positions: tuple[int, ...]) -> None:
-    _, served = made(positions)
+def test_an_encoder_is_read_back_as_it_was_written_and_damage_is_named(
+    tmp_path: Path, positions: tuple[int, ...]
+) -> None:
+    _, served = encoders(positions)
     served.write(tmp_path)
     sessions = queries(2, 3)
     np.testing.assert_array_equal(SessionEncoder.read(tmp_path, 6).vectors(sessions), served.vectors(sessions))
@@ -70,8 +72,8 @@ def test_it_comes_back_as_it_was_written_and_damage_is_named(tmp_path: Path, pos
         SessionEncoder.read(tmp_path, 6)
 
 
-def test_a_network_that_gives_other_vectors_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    _, served = made()
+def test_a_network_that_returns_other_vectors_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    _, served = encoders()
     SessionEncoder(served.network, np.full((N, DIM), np.nan, np.float32), 6).write(tmp_path)
     with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
         SessionEncoder.read(tmp_path, 6)

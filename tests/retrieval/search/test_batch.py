@@ -46,18 +46,18 @@ def queries(world: SimpleNamespace) -> pa.Table:
 
 @pytest.mark.parametrize("all_items", [False, True])
 @pytest.mark.parametrize("include_current", [False, True])
-@pytest.mark.parametrize("way", ["one product", "one by one", "index"])
+@pytest.mark.parametrize("path", ["one product", "one by one", "index"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_every_query_is_answered_as_alone(
-    world, catalogue, edges, queries, all_items, include_current, way, threads, monkeypatch
+def test_every_query_of_a_batch_equals_a_single_request(
+    world, catalogue, edges, queries, all_items, include_current, path, threads, monkeypatch
 ) -> None:
     monkeypatch.setattr(batch, "_GATHERED_ROWS", 100)
     ads = Ads.from_table(world.ads_table(world.random_ads(60, 90, 4)), catalogue.row_of, quiet=True)
-    config = RetrievalConfig(batch_exact_below=1000 if way == "one product" else 0, exact_below=5)
-    # Half of the rows are indexed, so that the others have to be looked at beside it.
+    config = RetrievalConfig(batch_exact_below=1000 if path == "one product" else 0, exact_below=5)
+    # Half of the rows are indexed, so that the others are searched beside the index.
     rows = np.arange(0, 60, 2)
     everything = RetrievalConfig(exact_below=60)
-    ann = build(catalogue.item, catalogue.query, rows, everything, bias=catalogue.bias)[0] if way == "index" else None
+    ann = build(catalogue.item, catalogue.query, rows, everything, bias=catalogue.bias)[0] if path == "index" else None
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
     default = world.AS_OF + timedelta(hours=1)
     switches = {"all_items": all_items, "include_current": include_current}
@@ -67,16 +67,16 @@ def test_every_query_is_answered_as_alone(
     monkeypatch.setattr(batch, "_CHUNK_QUERIES", 15)
     tables = list(retrieve_tables(retriever, streamed, 9, at=default, threads=threads, **switches))
     assert [table.schema for table in tables] == [SCHEMA] * 3
-    got = pa.concat_tables(tables).to_pylist()
-    want = []
+    actual = pa.concat_tables(tables).to_pylist()
+    expected = []
     for query in queries.to_pylist():
         at = query["at"] or default
-        alone = retriever.retrieve(
+        single = retriever.retrieve(
             RetrievalRequest(query["item_ids"] or [], 9, at=at, country=query["country"], **switches)
         ).results
-        want += [(query["query_id"], rank, *result[:2], result[3]) for rank, result in enumerate(alone, start=1)]
-    assert [(r["query_id"], r["rank"], r["item_id"], r["ad_id"], r["reason"]) for r in got] == want
-    assert {r["reason"] for r in got} >= {"fallback", "embedding"}
+        expected += [(query["query_id"], rank, *result[:2], result[3]) for rank, result in enumerate(single, start=1)]
+    assert [(r["query_id"], r["rank"], r["item_id"], r["ad_id"], r["reason"]) for r in actual] == expected
+    assert {r["reason"] for r in actual} >= {"fallback", "embedding"}
 
 
 def test_at_and_country_are_optional_and_k_may_exceed_the_catalogue(world, catalogue, edges) -> None:
@@ -86,11 +86,11 @@ def test_at_and_country_are_optional_and_k_may_exceed_the_catalogue(world, catal
     assert answer["rank"].to_pylist() == list(range(1, 60))
     scores = answer["score"].to_pylist()
     assert scores == sorted(scores, reverse=True)
-    (none,) = retrieve_tables(retriever, table.slice(0, 0), 5)
-    assert none.num_rows == 0
+    (empty,) = retrieve_tables(retriever, table.slice(0, 0), 5)
+    assert empty.num_rows == 0
 
 
-def test_k_and_queries_are_refused_before_any_is_answered(world, catalogue, edges) -> None:
+def test_a_wrong_k_and_wrong_queries_are_refused_before_any_is_answered(world, catalogue, edges) -> None:
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF)
     with pytest.raises(RequestError, match="k: got 0"):
         retrieve_tables(retriever, pa.table({"query_id": ["q"], "item_ids": [["a"]]}), 0)
@@ -110,18 +110,18 @@ class OddEncoder:
         return -self.catalogue.query[queries.last]
 
 
-def test_one_item_asks_by_its_own_vector_whatever_is_asked_beside_it(world, catalogue, edges) -> None:
+def test_a_single_item_is_its_own_query_whatever_the_other_queries_are(world, catalogue, edges) -> None:
     encoder = OddEncoder(catalogue)
     retriever = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, session_encoder=encoder)
     lists = [["item00001"], ["item00001", "item00002"], ["item00003"]]
     (answer,) = retrieve_tables(retriever, pa.table({"query_id": ["a", "b", "c"], "item_ids": lists}), 5)
-    want = [item for items in lists for item in retriever.retrieve(RetrievalRequest(items, 5)).items]
-    assert answer["item_id"].to_pylist() == want
+    expected = [item for items in lists for item in retriever.retrieve(RetrievalRequest(items, 5)).items]
+    assert answer["item_id"].to_pylist() == expected
     assert (
-        want[:5]
+        expected[:5]
         == Retriever(catalogue, edges, None, None, as_of=world.AS_OF).retrieve(RetrievalRequest(lists[0], 5)).items
     )
-    assert want[:5] != want[5:10]
+    assert expected[:5] != expected[5:10]
 
 
 def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
@@ -134,9 +134,9 @@ def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
     monkeypatch.setattr(retriever.planner, "search_many", None)  # would gather 54 rows for every query
     table = pa.table({"query_id": ["a"], "item_ids": [["item00001"]]})
     (answer,) = retrieve_tables(retriever, table, 5, all_items=True)
-    alone = retriever.retrieve(RetrievalRequest(["item00001"], 5, all_items=True))
-    assert answer["item_id"].to_pylist() == alone.items
-    assert alone.plan == "exact", "most rows would have to be fetched beside the index"
+    single = retriever.retrieve(RetrievalRequest(["item00001"], 5, all_items=True))
+    assert answer["item_id"].to_pylist() == single.items
+    assert single.plan == "exact", "most rows would have to be fetched beside the index"
 
 
 def test_times_beyond_the_calendar_are_answered(world, catalogue, edges) -> None:

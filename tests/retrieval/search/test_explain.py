@@ -30,8 +30,8 @@ def retriever(world, catalogue, edges, rows) -> Retriever:
     )
 
 
-def request_for(world: SimpleNamespace, *items: str, k: int = 5, **more: object) -> RetrievalRequest:
-    return RetrievalRequest(items, k, at=world.AS_OF, **more)
+def request_for(world: SimpleNamespace, *items: str, k: int = 5, **conditions: object) -> RetrievalRequest:
+    return RetrievalRequest(items, k, at=world.AS_OF, **conditions)
 
 
 @settings(deadline=None, max_examples=60)
@@ -77,7 +77,7 @@ def test_an_item_is_shown_or_there_is_a_reason(
         )
         order = [line["item_id"] for line in explain.results(retriever, everything)["results"]]
         if "fill max_per_" in verdict.why[0]:
-            assert item not in order, "however many were asked for"
+            assert item not in order, "at no k is the item shown"
         elif min_score is None or verdict.score >= min_score:
             assert verdict.rank > k
             assert order[verdict.rank - 1] == item
@@ -102,8 +102,8 @@ def test_each_rule_is_named(world, catalogue, edges) -> None:
         catalogue, edges, Ads.from_table(world.ads_table(table), catalogue.row_of, quiet=True), None, as_of=at
     )
 
-    def why(expected: str, **more: object) -> str:
-        verdict = explain.missing(retriever, request_for(world, "item00009", k=60, **more), expected)
+    def why(expected: str, **conditions: object) -> str:
+        verdict = explain.missing(retriever, request_for(world, "item00009", k=60, **conditions), expected)
         return "; ".join(verdict.why)
 
     assert why("paused") == "ad paused: its status is 'paused'" == why("item00001")
@@ -128,7 +128,7 @@ def test_each_rule_is_named(world, catalogue, edges) -> None:
     assert viewing.why == ["it is the item being viewed"]
 
 
-def test_the_parts_of_a_score_add_up_and_the_edges_are_the_graphs(world, catalogue, retriever) -> None:
+def test_the_parts_of_a_score_add_up_and_the_edges_are_those_of_the_graph(world, catalogue, retriever) -> None:
     views = ["item00004", "item00009"]
     edges = world.edge_rows(N)
     for line in explain.results(retriever, request_for(world, *views, k=60))["results"]:
@@ -136,23 +136,22 @@ def test_the_parts_of_a_score_add_up_and_the_edges_are_the_graphs(world, catalog
         target = catalogue.row_of[line["item_id"]]
         between = sorted((f"item{a:05d}", kind) for a, b, kind in edges if b == target and a in (4, 9))
         assert sorted((edge["from"], edge["type"]) for edge in line["edges"]) == between
-        own, viewed = line["item"]["category"], catalogue.attributes["category"][9].as_py()
-        if line["shared_category"] is not None:
-            assert own.startswith(line["shared_category"])
-            assert viewed.startswith(line["shared_category"])
+        shared = line["shared_category"] or ""
+        for category in (line["item"]["category"], catalogue.attributes["category"][9].as_py()):
+            assert (category or "").startswith(shared)
 
 
-def test_completion_finds_ids_first_and_then_titles_by_how_often_they_are_viewed(world) -> None:
+def test_completions_are_ids_first_and_then_titles_by_their_number_of_events(world) -> None:
     import pyarrow as pa
 
     catalogue = world.small_catalogue(20)
     titles = ["Blue Chair", "red chair", None, "blue table"] * 5
     object.__setattr__(catalogue, "attributes", catalogue.attributes.append_column("title", pa.array(titles)))
     retriever = Retriever(catalogue, world.small_edges(catalogue), None, None, as_of=world.AS_OF)
-    assert [one["item_id"] for one in completions(retriever, "item0000", 3)] == [f"item{n:05d}" for n in range(3)]
+    assert [match["item_id"] for match in completions(retriever, "item0000", 3)] == [f"item{n:05d}" for n in range(3)]
     matches = completions(retriever, "chair blue", 9)
-    assert [one["title"] for one in matches] == ["Blue Chair"] * 5
-    events = [one["events"] for one in matches]
+    assert [match["title"] for match in matches] == ["Blue Chair"] * 5
+    events = [match["events"] for match in matches]
     assert events == sorted(events, reverse=True)
     assert completions(retriever, "zebra") == []
 

@@ -33,13 +33,13 @@ def table(**columns: object) -> pa.Table:
     ],
 )
 def test_a_wrong_column_is_named_with_its_file_and_what_was_expected(queries, words) -> None:
-    with pytest.raises(QueriesError) as caught:
+    with pytest.raises(QueriesError) as error:
         conform_queries(queries, "shop/q.parquet")
     for word in ("shop/q.parquet: ", *words):
-        assert word in str(caught.value)
+        assert word in str(error.value)
 
 
-def test_a_csv_file_is_told_that_it_cannot_hold_lists() -> None:
+def test_a_csv_file_is_refused_because_it_cannot_hold_lists() -> None:
     with pytest.raises(QueriesError, match="a CSV file has no lists: give parquet"):
         conform_queries(table(item_ids=["a", "b"]), "q.csv")
 
@@ -58,12 +58,12 @@ def test_times_may_be_text_or_of_any_zone_and_without_one_are_utc(at) -> None:
     assert conform_queries(table(at=at))["at"].to_pylist() == [T, T]
 
 
-def test_dates_and_missing_times_are_times_too() -> None:
+def test_dates_are_midnight_in_utc_and_missing_times_stay_null() -> None:
     midnight = datetime(2026, 3, 14, tzinfo=UTC)
     assert conform_queries(table(at=["2026-03-14", None]))["at"].to_pylist() == [midnight, None]
 
 
-def test_integer_and_dictionary_ids_are_taken_and_what_is_left_out_is_null() -> None:
+def test_integer_and_dictionary_ids_become_text_and_missing_columns_are_null() -> None:
     conformed = conform_queries(
         table(query_id=[1, 2], item_ids=[[3], None], country=pa.array(["DE", None]).dictionary_encode())
     )

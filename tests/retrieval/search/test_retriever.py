@@ -1,4 +1,4 @@
-"""The retriever against brute force, for every kind of index, under every condition that a request can make."""
+"""The retriever against brute force, for every kind of index and every condition of a request."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +23,7 @@ from retrieval.times import microseconds
 from tests.oracles.retrieval import slow_retrieve
 
 N = 60
-# Small enough thresholds that 60 items take the path of millions; every list is probed and every row trained on.
+# The thresholds are so small that 60 items take the path of millions. Every list is probed, every row trained on.
 CONFIGS = {
     "none": RetrievalConfig(),
     "flat": RetrievalConfig(exact_below=0),
@@ -70,10 +70,10 @@ def test_one_result_is_the_best_although_the_codes_are_coarse(world, catalogue, 
     retriever = make(world, "ivf_sq8", catalogue, edges, None)
     shoes = Filters(category="Shoes")
     for row in range(N):
-        name = catalogue.item_ids[row]
-        request = RetrievalRequest([name], 1, at=world.AS_OF, filters=shoes)
-        want = slow_retrieve(catalogue, world.edge_rows(N), None, request)
-        assert [(result.item_id, result.ad_id) for result in retriever.retrieve(request).results] == want
+        item = catalogue.item_ids[row]
+        request = RetrievalRequest([item], 1, at=world.AS_OF, filters=shoes)
+        expected = slow_retrieve(catalogue, world.edge_rows(N), None, request)
+        assert [(result.item_id, result.ad_id) for result in retriever.retrieve(request).results] == expected
 
 
 @pytest.mark.parametrize("kind", ["none", "flat", "ivf_sq8"])
@@ -89,7 +89,7 @@ def test_one_result_is_the_best_although_the_codes_are_coarse(world, catalogue, 
     exclude=st.lists(st.integers(0, N - 1), max_size=3),
     min_score=st.sampled_from([None, None, 0.1]),
 )
-def test_equals_brute_force_with_direct_tail_rows_replaced(
+def test_results_equal_brute_force_with_direct_tail_rows_replaced(
     world, catalogue, edges, kind, seed, n_ads, views, k, hours, country, filters, exclude, min_score
 ) -> None:
     rows = None if n_ads is None else world.random_ads(N, n_ads, seed)
@@ -104,12 +104,12 @@ def test_equals_brute_force_with_direct_tail_rows_replaced(
         exclude=[names[row] for row in exclude],
         min_score=min_score,
     )
-    got = retriever.retrieve(request)
-    want = slow_retrieve(catalogue, world.edge_rows(N), rows, request)
-    assert [(result.item_id, result.ad_id) for result in got.results] == want
-    scores = [result.score for result in got.results]
+    response = retriever.retrieve(request)
+    expected = slow_retrieve(catalogue, world.edge_rows(N), rows, request)
+    assert [(result.item_id, result.ad_id) for result in response.results] == expected
+    scores = [result.score for result in response.results]
     assert scores == sorted(scores, reverse=True)
-    assert not got.fallback
+    assert not response.fallback
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq4", "prefix", "funnel"])
@@ -122,22 +122,22 @@ def test_equals_brute_force_with_direct_tail_rows_replaced(
     indexed=st.sampled_from([0.0, 0.3, 1.0]),
     nprobe=st.integers(1, 3),
 )
-def test_never_an_ineligible_row_and_never_fewer_than_exist(
+def test_all_eligible_items_are_returned_up_to_k_and_no_others(
     world, catalogue, edges, kind, seed, n_ads, k, hours, indexed, nprobe
 ) -> None:
-    """Also with an index that misses most lists, and that does not hold every eligible row."""
+    """This also holds for an index that probes few lists and lacks some eligible rows."""
     rows = world.random_ads(N, n_ads, seed)
     generator = np.random.default_rng(seed)
-    held = np.sort(generator.choice(N, max(17, int(indexed * N)), replace=False))
-    retriever = make(world, kind, catalogue, edges, rows, held)
+    indexed_rows = np.sort(generator.choice(N, max(17, int(indexed * N)), replace=False))
+    retriever = make(world, kind, catalogue, edges, rows, indexed_rows)
     if retriever.ann.kind != "flat":
         retriever.ann.parameters["nprobe"] = nprobe
     at = world.AS_OF + timedelta(hours=hours)
     eligible = world.slow_winners(rows, set(catalogue.item_ids), at, "fr")
     view = catalogue.item_ids[seed % N]
-    got = [result.item_id for result in retriever.retrieve(RetrievalRequest([view], k, at=at, country="FR")).results]
-    assert set(got) <= set(eligible) - {view}
-    assert len(got) == len(set(got)) == min(k, len(set(eligible) - {view}))
+    items = [result.item_id for result in retriever.retrieve(RetrievalRequest([view], k, at=at, country="FR")).results]
+    assert set(items) <= set(eligible) - {view}
+    assert len(items) == len(set(items)) == min(k, len(set(eligible) - {view}))
 
 
 def test_reasons_name_the_edges_from_any_viewed_item(world, catalogue, edges) -> None:
@@ -155,90 +155,90 @@ def test_unknown_items_are_listed_and_the_known_ones_count(world, catalogue, edg
     with_stranger = retriever.retrieve(RetrievalRequest(["item00003", "ghost"], 5))
     assert with_stranger.unknown_items == ["ghost"]
     assert not with_stranger.fallback
-    # The last item is the ghost, so that the known one may come back.
+    # The last item is unknown, so that the known one may be a result.
     assert [r.item_id for r in with_stranger.results] == [
         r.item_id for r in retriever.retrieve(RetrievalRequest(["item00003"], 5, include_current=True)).results
     ]
 
 
-def test_nothing_known_falls_back_to_popular_eligible_ads(world, catalogue, edges) -> None:
+def test_a_request_without_a_known_item_falls_back_to_popular_eligible_ads(world, catalogue, edges) -> None:
     rows = world.random_ads(N, 80, 5)
     retriever = make(world, "flat", catalogue, edges, rows)
-    got = retriever.retrieve(RetrievalRequest(["ghost"], 7, filters=Filters(category="Shoes")))
+    response = retriever.retrieve(RetrievalRequest(["ghost"], 7, filters=Filters(category="Shoes")))
     category = catalogue.attributes["category"].to_pylist()
     eligible = world.slow_winners(rows, set(catalogue.item_ids), world.AS_OF, None)
-    want = [
+    expected = [
         row
         for row in range(N)
         if catalogue.item_ids[row] in eligible and (category[row] or "") in ("Shoes", "Shoes > Running")
     ]
-    want.sort(key=lambda row: (-catalogue.popularity[row], row))
-    assert got.fallback
-    assert got.unknown_items == ["ghost"]
-    assert [r.item_id for r in got.results] == [catalogue.item_ids[row] for row in want[:7]]
-    assert {(r.reason, r.score) for r in got.results} == {("fallback", 0.0)}
+    expected.sort(key=lambda row: (-catalogue.popularity[row], row))
+    assert response.fallback
+    assert response.unknown_items == ["ghost"]
+    assert [r.item_id for r in response.results] == [catalogue.item_ids[row] for row in expected[:7]]
+    assert {(r.reason, r.score) for r in response.results} == {("fallback", 0.0)}
     assert retriever.retrieve(RetrievalRequest([], 1)).fallback
 
 
 def test_all_items_ignores_the_ads(world, catalogue, edges) -> None:
     retriever = make(world, "ivf_sq8", catalogue, edges, world.random_ads(N, 30, 5))
-    got = retriever.retrieve(RetrievalRequest(["item00003"], 1000, all_items=True))
-    assert len(got.results) == N - 1
-    assert {result.ad_id for result in got.results} == {None}
+    response = retriever.retrieve(RetrievalRequest(["item00003"], 1000, all_items=True))
+    assert len(response.results) == N - 1
+    assert {result.ad_id for result in response.results} == {None}
 
 
-def test_the_long_tail_rule_is_a_switch(world, catalogue, edges) -> None:
-    off = Retriever(catalogue, edges, None, None, as_of=world.AS_OF, config=RetrievalConfig(long_tail=False))
-    got = [result.item_id for result in off.retrieve(RetrievalRequest(["item00003"], N)).results]
+def test_the_long_tail_rule_can_be_switched_off(world, catalogue, edges) -> None:
+    without_tail_rule = Retriever(
+        catalogue, edges, None, None, as_of=world.AS_OF, config=RetrievalConfig(long_tail=False)
+    )
+    items = [result.item_id for result in without_tail_rule.retrieve(RetrievalRequest(["item00003"], N)).results]
     score = catalogue.item @ catalogue.query[3] + catalogue.bias
     for dst, kind, weight in zip(*edges.neighbours(np.array([3])), strict=True):
         score[dst] += 0.2 * np.log1p(weight) if edges.type_names[kind] == "strong_click" else 0.0
-    want = [catalogue.item_ids[row] for row in np.argsort(-score, kind="stable") if row != 3]
-    assert got == want
-    assert got != [
+    expected = [catalogue.item_ids[row] for row in np.argsort(-score, kind="stable") if row != 3]
+    assert items == expected
+    assert items != [
         result.item_id
         for result in make(world, "none", catalogue, edges, None).retrieve(RetrievalRequest(["item00003"], N)).results
     ]
 
 
 @pytest.mark.parametrize("kind", ["none", "flat"])
-def test_what_was_viewed_before_gains_its_weight_and_nothing_else_changes(
-    world, catalogue, edges, kind, monkeypatch
-) -> None:
-    again = replace(edges, revisit_weight=0.4)
-    # A viewed tail item would count with its own vector, too, like the neighbours of what is viewed.
+def test_viewed_items_gain_the_revisit_weight_and_other_scores_stay(world, catalogue, edges, kind, monkeypatch) -> None:
+    revisit_edges = replace(edges, revisit_weight=0.4)
+    # With the rule, a viewed tail item would also be scored by its own vector, as neighbours of viewed items are.
     monkeypatch.setitem(CONFIGS, kind, CONFIGS[kind].model_copy(update={"long_tail": False}))
-    without, with_revisit = (make(world, kind, catalogue, e, None) for e in (edges, again))
+    without, with_revisit = (make(world, kind, catalogue, e, None) for e in (edges, revisit_edges))
     for items in (["item00001"], ["item00004", "item00009", "item00004", "item00030"], ["item00007", "item00007"]):
         rows, _ = catalogue.rows(items)
         for current in (False, True):
             plain = without.retrieve(RetrievalRequest(items, N, include_current=current))
-            want = {
+            expected = {
                 item: score + 0.4 * (catalogue.row_of[item] in rows)
                 for item, score in zip(plain.items, plain.scores, strict=True)
             }
-            got = with_revisit.retrieve(RetrievalRequest(items, N, include_current=current))
-            assert dict(zip(got.items, got.scores, strict=True)) == pytest.approx(want, abs=1e-5)
-            assert got.scores == sorted(got.scores, reverse=True)
+            response = with_revisit.retrieve(RetrievalRequest(items, N, include_current=current))
+            assert dict(zip(response.items, response.scores, strict=True)) == pytest.approx(expected, abs=1e-5)
+            assert response.scores == sorted(response.scores, reverse=True)
     queries = Queries(np.array([1, 4, 9, 4, 30]), np.array([0, 1, 5]))
     for include_current in (False, True):
         ranked = with_revisit.ranker.rank(queries, N, include_current=include_current)
         for line, items in enumerate((["item00001"], ["item00004", "item00009", "item00004", "item00030"])):
             rows, scores = ranked.of(line)
-            alone = with_revisit.retrieve(RetrievalRequest(items, N, include_current=include_current))
-            assert catalogue.item_ids[rows].tolist() == alone.items
-            assert scores == pytest.approx(alone.scores, abs=1e-5)
+            single = with_revisit.retrieve(RetrievalRequest(items, N, include_current=include_current))
+            assert catalogue.item_ids[rows].tolist() == single.items
+            assert scores == pytest.approx(single.scores, abs=1e-5)
 
 
-def test_views_that_cancel_out_leave_the_latest(world, catalogue, edges) -> None:
+def test_of_views_that_cancel_out_the_latest_counts(world, catalogue, edges) -> None:
     query = np.array(catalogue.query)
     query[1] = -query[0]
     opposed = replace(catalogue, query=query)
     level = RetrievalConfig(recency_weight=1.0, long_tail=False)
     retriever = Retriever(opposed, edges, None, None, as_of=world.AS_OF, config=level)
     both = retriever.retrieve(RetrievalRequest(["item00001", "item00000"], 5, include_current=True))
-    alone = retriever.retrieve(RetrievalRequest(["item00000"], 5, include_current=True))
-    assert [r.item_id for r in both.results] == [r.item_id for r in alone.results]
+    latest = retriever.retrieve(RetrievalRequest(["item00000"], 5, include_current=True))
+    assert [r.item_id for r in both.results] == [r.item_id for r in latest.results]
 
 
 @pytest.mark.parametrize("k", [0, -3])

@@ -4,5 +4,5 @@ The public surface is `graph_build.config.GraphConfig`, `graph_build.spark.sessi
 `graph_build.build.build_graphs`; importing the package alone loads neither Spark nor Java.
 
 The ground files are the modules outside the wings (config, errors, decay, …); every wing may import them.
-`build` and `counters` are no ground files, because they import wings.
+`build` and `counters` are not ground files, because they import wings.
 """

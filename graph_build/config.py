@@ -24,7 +24,7 @@ class EventsInput(TableInput):
 
     timestamp_unit: Literal["s", "ms", "us"] | None = Field(
         default=None,
-        description="what times count that are integers since 1970: seconds, milliseconds or microseconds",
+        description="unit of times that are integers counted from 1970: seconds, milliseconds or microseconds",
     )
     types: dict[str, EventType] = Field(
         default_factory=dict, description='event types by your names of them, in any case ("detail" = "view")'

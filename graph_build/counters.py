@@ -1,7 +1,7 @@
 """Interaction counters for the pre-ranker: how often an item of one entity was opened after another entity.
 
 After InteractRank (Pinterest, arXiv 2504.06609), whose feature IQP(p, q) is such a count divided by the count of p. A
-pair counts 1/steps, like a strong click of the as-of day. Pairs of held-out sessions count in `full` alone.
+pair counts 1/steps, like a strong click of the as-of day. Pairs of held-out sessions count only in `full`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -80,8 +80,8 @@ def item_entities(items: "DataFrame | None", ads: "DataFrame | None", nodes: "Da
 def impression_lists(checked: "DataFrame") -> "DataFrame":
     """Return what each request showed, and what was opened of it: session, time, items, opened.
 
-    Requests with fewer than two items are left out, and so are those of which none or all were opened: they teach no
-    order. Any positive action with the request's id counts as opened.
+    Requests with fewer than two items are left out. So are requests of which no item or every item was opened, because
+    they teach no order. Any positive action with the request's id counts as opened.
 
     Args:
         checked: checked events (`events.checked`).

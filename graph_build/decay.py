@@ -1,6 +1,6 @@
 """Decay of older days: an event loses half its weight every half-life.
 
-Weights are integers in fixed point, so that their sums are the same in whatever order Spark adds them.
+Weights are integers in fixed point, so that their sums do not depend on the order in which Spark adds them.
 """
 
 import datetime as dt

@@ -142,7 +142,7 @@ def memory_bytes(pid: int) -> int:
     """Return the resident memory of a process and all its descendants.
 
     On Linux, a page that several processes share counts once (PSS), because Spark's workers are forks that share
-    most of their pages. Without psutil, this is the peak memory of the current process alone.
+    most of their pages. Without psutil, this is the peak memory of only the current process.
     """
     if psutil is None:
         unit = 1 if sys.platform == "darwin" else 1024

@@ -36,8 +36,8 @@ def align_embeddings(
     """Rotate embeddings onto previous ones by the items that both contain.
 
     Args:
-        embeddings: to rotate
-        previous: to rotate them onto
+        embeddings: the embeddings to rotate
+        previous: the embeddings to rotate them onto
         prefixes: ascending sizes of Matryoshka prefixes, whose inner products must not change either; the dimensions
             between two of them are rotated by themselves
     Returns:

@@ -36,7 +36,7 @@ def save_model(directory: Path, trained: Trained, config: ModelConfig) -> None:
     Args:
         directory: the folder, which is made if necessary
         trained: the model
-        config: with which it was trained
+        config: the configuration of the training
     """
     directory.mkdir(parents=True, exist_ok=True)
     features = trained.features

@@ -58,7 +58,7 @@ class Batches:
         self._position = 0
 
     def _next_pairs(self) -> NDArray[np.int64]:
-        """Return (B,) rows of `pairs`; the order is drawn anew when too few pairs are left for a batch."""
+        """Return (B,) rows of `pairs`; the order is drawn again when too few pairs are left for a batch."""
         if self._position + self._size > len(self._order):
             self._order, self._position = self._rng.permutation(len(self._pairs)), 0
         self._position += self._size
@@ -69,7 +69,7 @@ class Batches:
 
         Args:
             network: the network that is trained
-            item_inputs: see `ItemInputs`
+            item_inputs: returns the inputs of items, see `ItemInputs`
             total_weight: (N,) float32 sum of the weights of each item's in-neighbours
         """
         chosen = self._next_pairs()

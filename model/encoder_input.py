@@ -1,7 +1,7 @@
 """The network's input for every item: rows of features (items and group means), and the neighbours to average over.
 
-The long-tail rule for training is here: wherever the graph reads a tail item, it reads its group's mean. A cold item
-keeps its own features, and its group's mean replaces the neighbours that it does not have.
+The long-tail rule for training is here: wherever the graph reads a tail item with events, it reads its group's mean. A
+cold item keeps its own features; if it has no neighbours, its group's mean stands in for them.
 """
 
 from dataclasses import dataclass, fields
@@ -65,9 +65,9 @@ def encoder_input(
 
     Args:
         graph: the item graph
-        features: of the N items
+        features: the features of the N items
         neighbours: the kept edges
-        groups: of the tail items, see `model.tail`
+        groups: the groups of the tail items, see `model.tail`
     """
     n = graph.num_items
     means = groups.mean_matrix(n)

@@ -20,17 +20,17 @@ _ITERATIONS = 3
 
 
 def factorised_table(features: FeatureMatrix, neighbours: Neighbourhood, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a feature table (V, D) and a projection of the content (F, D), both float32, from the graph alone.
+    """Return a feature table (V, D) and a projection of the content (F, D), both float32, from only the graph.
 
     The row of an id is its item's spectral embedding; the row of a feature level is the mean of its items'; the
     projection is the ridge regression of the spectral embeddings on the content. A random rotation gives every member
     its share of the large eigenvalues.
 
     Args:
-        features: of the N items
+        features: the features of the N items
         neighbours: the kept edges
         dim: D
-        seed: of the sketch and the rotation
+        seed: seed of the sketch and the rotation
     """
     embedding = spectral_embedding(neighbours, dim, seed)
     rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))[0]
@@ -53,7 +53,7 @@ def spectral_embedding(neighbours: Neighbourhood, dim: int, seed: int) -> Floats
     Args:
         neighbours: the kept edges
         dim: D; dimensions beyond N are zero
-        seed: of the sketch
+        seed: seed of the sketch
     """
     n = neighbours.num_items
     directed = sp.csr_matrix((neighbours.weight, neighbours.neighbour, neighbours.indptr), shape=(n, n))

@@ -110,7 +110,7 @@ class GroupSelector(nn.Module):
 
 
 class SelectorOptimizer:
-    """Updates the selectors alone, by their loss on pairs whose items the feature table has not learned.
+    """Updates only the selectors, by their loss on pairs whose items the feature table has not learned.
 
     Args:
         selector: the selectors to update
@@ -139,7 +139,7 @@ def split_pairs_by_items(
     Args:
         pairs: (P, 2) int64 item rows
         num_items: N
-        seed: of the random split of the items
+        seed: seed of the random split of the items
     """
     apart = (np.random.default_rng(seed).random(num_items) < _SELECTOR_SHARE)[pairs]
     table_pairs, selector_pairs = pairs[~apart.any(axis=1)], pairs[apart.all(axis=1)]

@@ -90,9 +90,9 @@ def fit_features(
     Args:
         items: the items table, one row per item
         config: which columns are features, and how finely
-        seed: of the title basis
+        seed: seed of the title basis
         earlier: an earlier model's features. Its price buckets and title basis are kept where their size is the
-            configured one: they have no names by which a warm start could match their weights.
+            configured one, because they have no names by which a warm start could match their weights.
     Raises:
         ModelInputError: a configured or an excluded column is not in the items table.
     """

@@ -15,7 +15,7 @@ from model.config import PriorConfig
 def prior_shift(
     targets: NDArray[np.integer], age: NDArray[np.floating], num_items: int, config: PriorConfig
 ) -> NDArray[np.float32]:
-    """Return (N,) float32 log (recent + c) / (expected + c); 0 for an item that is no target or whose share stays.
+    """Return (N,) float32 log (recent + c) / (expected + c); 0 for an item that is no target or has an unchanged share.
 
         recent_j = Σ 2^(−age / half-life) over the pairs with target j,  expected_j = n_j · Σ recent / Σ n
 

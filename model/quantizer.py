@@ -123,10 +123,12 @@ class ResidualQuantizer(nn.Module):
         self.started.fill_(True)
 
     def step(self, share: float) -> None:
-        """Advance the schedule: set the temperature, start after the warm-up, and revive dead entries now and then.
+        """Advance the schedule; called before each step.
+
+        Set the temperature, start after the warm-up, and revive dead entries now and then.
 
         Args:
-            share: of the training schedule that is over, in [0, 1); called before each step
+            share: the share of the training schedule that is over, in [0, 1)
         """
         config = self.config
         after_warm_up = (share - config.warm_up) / (1 - config.warm_up)

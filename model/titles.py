@@ -45,7 +45,7 @@ def fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Float
     Args:
         grams: (N, 2^bits) CSR of `title_grams`
         dim: size of the basis
-        seed: of the random sketch
+        seed: seed of the random sketch
     """
     n = grams.shape[0]
     frequency = np.bincount(grams.indices, minlength=grams.shape[1])

@@ -20,8 +20,8 @@ class Vocabulary:
     Args:
         name: the column
         kind: "levels" (a path, whose every prefix is a value), "value" (one value) or "buckets" (ranges of numbers)
-        values: of "levels" and "value", sorted
-        bounds: of "buckets", ascending: bucket i holds the numbers from bounds[i − 1] to below bounds[i]
+        values: the values of a "levels" or "value" vocabulary, sorted
+        bounds: the bounds of "buckets", ascending: bucket i holds the numbers from bounds[i − 1] to below bounds[i]
     """
 
     name: str
@@ -42,7 +42,7 @@ def fit_vocabulary(
 
     Args:
         column: the column's values, nulls included
-        name: its name; "category" is split into the prefixes of its path
+        name: the name of the column; "category" is split into the prefixes of its path
         config: number of buckets, and how often a value must occur
         earlier: an earlier vocabulary of the same column, whose buckets are kept if there are not more than configured
     """
@@ -63,7 +63,7 @@ def one_hot(table: pa.Table, vocabulary: Vocabulary) -> sp.csr_matrix:
 
     Args:
         table: N rows, with the vocabulary's column
-        vocabulary: of that column
+        vocabulary: the vocabulary of that column
     """
     n, column = len(table), table[vocabulary.name]
     if vocabulary.kind == "buckets":

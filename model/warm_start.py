@@ -63,7 +63,7 @@ class WarmStart:
 
         Args:
             network: the new network; rows without an earlier one keep their initial weights
-            features: its transforms
+            features: the transforms of the new model
             ids: ids of the first rows of its table
         Returns:
             the share of the new table's rows that were copied

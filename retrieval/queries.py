@@ -1,6 +1,6 @@
-"""Queries as lists of viewed rows, and the protocol of whatever ranks the catalogue for them.
+"""Queries as lists of viewed rows, and the protocol of the rankers that answer them.
 
-Models, baselines, batches and the evaluation all speak in these terms.
+Models, baselines, batches and the evaluation all use these types.
 """
 
 from __future__ import annotations

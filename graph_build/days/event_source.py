@@ -49,7 +49,7 @@ class SessionLog:
     stored: StoredDays | None = None
 
     def clicks(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
-        """Return `strong_click.daily_clicks`; of days without held-out sessions the stored counts, if they match."""
+        """Return `strong_click.daily_clicks`; for days without held-out sessions, the stored counts, if they match."""
         rows, early = self._split(cutoff, "clicks", CLICKS)
         late = daily_clicks(rows, cutoff, config)
         return late if early is None else late.unionByName(early)

@@ -1,7 +1,7 @@
 """Stores whole days of a log, so that a nightly build reads one new day instead of the whole window.
 
 A store is a folder. Its `days.json` names for each UTC day the folder with its rows of sessions and its aggregates. A
-day that is ingested again replaces itself. `days.json` is written last and as a whole, so that an ingest that fails
+day that is ingested again is replaced. `days.json` is written last and as a whole, so that an ingest that fails
 changes nothing. Users are stored as hashes, as everywhere; `forget` deletes their sessions.
 """
 
@@ -178,13 +178,13 @@ def ingest(
     """Store whole days of events; each replaces what the store has of that day.
 
     Args:
-        spark: the session.
+        spark: the Spark session.
         paths: files or folders of events.
-        root: the store; created.
+        root: the store; it is created if there is none.
         config: how the events are read, and the settings on which stored days depend.
         days: the days that the input holds completely; rows of other days are refused as `other_day`. By default every
             day of which the input has a valid event.
-        source: kept with each day (`StoredDay.source`).
+        source: the fingerprint to store with each day (`StoredDay.source`).
 
     Returns:
         The days stored. Refused rows are in `quarantine/` beside them.
@@ -285,7 +285,7 @@ def _store_days(
     """Write the rows and aggregates of each day into a folder of its own.
 
     Args:
-        impressions: by day number.
+        impressions: day number → number of impressions.
         usable: the events behind the rows, in which the names of cut groups can be looked up.
     """
     last = F.max(F.element_at("time", -1))

@@ -34,7 +34,7 @@ def most_cut_in_days(
 ) -> list[CutGroup]:
     """Return the sessions, baskets and searches that were cut most; each of them lies within one day.
 
-    Names stand in the log alone, where only those of the groups to be shown are looked up.
+    Only the log has the names; those of the groups that are shown are looked up there.
 
     Args:
         rows: rows of sessions.

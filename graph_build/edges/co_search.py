@@ -56,8 +56,8 @@ def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFram
 def search_pairs(items: "DataFrame", config: CoSearchConfig) -> "DataFrame":
     """Return each pair of items of a search: day, low, high, full, fit (whether the graph has it), members.
 
-    A hash chooses the items of a search that are paired, up to the cap. A row with `members` is no pair but a search
-    that the cap cut: it has the user as low, the query as high, and the number of items that the search had.
+    A hash chooses the items of a search that are paired, up to the cap. A row with `members` set holds no pair: it
+    reports a search that the cap reduced, with the user as low, the query as high, and its size before the cap.
 
     Args:
         items: `searched_items`.

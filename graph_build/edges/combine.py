@@ -25,7 +25,7 @@ EDGE_TYPES = ("strong_click", "swing", "co_search")
 DIRECTIONS = ("up", "down")
 RAW = tuple(f"{graph}_{way}" for graph in GRAPHS for way in DIRECTIONS)
 PAIRS = ("low", "high", *RAW)
-# Up to this number of rows a table is sent whole to every worker; some ten MB.
+# Up to this number of rows a table is sent whole to every worker; a few tens of MB.
 MAX_BROADCAST_ROWS = 200_000
 SIDES = ("out", "into")
 LIMITS = "node bigint, " + ", ".join(
@@ -158,7 +158,7 @@ def raw_totals(pairs: "DataFrame") -> dict[str, dict[str, tuple[int, int]]]:
 def scale_factors(totals: dict[str, tuple[int, int]], one: int) -> dict[str, float]:
     """Return for each type the factor from raw weight to weight: a mean edge weighs as much as a mean strong click.
 
-    The whole type has one factor, so that the order of its edges stays, out of an item and into it. Strong clicks keep
+    One factor for the whole type keeps the order of its edges, both out of an item and into it. Strong clicks keep
     their own unit, one click of the as-of day. Without strong clicks a mean edge weighs 1.
 
     Args:

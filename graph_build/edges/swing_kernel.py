@@ -1,4 +1,4 @@
-"""Swing scores of one bucket of items. Needs numpy and numba alone, so that it runs in any Spark worker.
+"""Swing scores of one bucket of items. Needs only numpy and numba, so that it runs in any Spark worker.
 
 Two items are similar if pairs of users who share little else opened both (Yang et al., arXiv 2010.05525):
 

@@ -2,7 +2,7 @@
 
 An entry (user, item) carries a code of one byte: its level in the whole graph in the low four bits, and its level in
 the fit graph in the high four. The level is the position of the behaviour's strength; at level 0 the entry is not in
-that graph. Needs numpy and Arrow alone, so that it runs in any Spark worker.
+that graph. Needs only numpy and Arrow, so that it runs in any Spark worker.
 
 A user with more items than the cap counts day by day: what a household bought on one day belongs together, while a
 hundred items chosen by chance from a year do not.
@@ -24,7 +24,7 @@ Codes = NDArray[np.uint8]
 # The low bits of a user's key, which hold the day.
 DAY_BITS = 16
 UNBOUNDED = 2**63 - 1
-# Rows that are buffered before they are capped again: some hundred MB in a Python worker.
+# Rows that are buffered before they are capped again: a few hundred MB in a Python worker.
 BUFFERED_ROWS = 4_000_000
 
 
@@ -69,7 +69,7 @@ def user_key(user: Ints) -> Ints:
 
 
 def sampling_hash(user: Ints, item: Ints, seed: int) -> NDArray[np.uint64]:
-    """Return a uniform hash of each entry: a cap keeps the smallest, in whatever order the entries come.
+    """Return a uniform hash of each entry: a cap keeps the smallest, regardless of the order of the entries.
 
     Args:
         user: (E,) int64.
@@ -85,10 +85,10 @@ def cap_entries(entries: Entries, by: str, cap: int, seed: int) -> tuple[Entries
     Each graph is capped as if the other did not exist. The result is in the order of the groups.
 
     Args:
-        entries: in any order.
+        entries: the entries, in any order.
         by: "user" or "item", the group.
         cap: entries per group.
-        seed: of the sample.
+        seed: seed of the sample.
     """
     group, member = (entries.user, entries.item) if by == "user" else (entries.item, entries.user)
     order = np.lexsort((member, group))
@@ -137,10 +137,10 @@ def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tupl
     Holds at a time little more than BUFFERED_ROWS entries and those that stay.
 
     Args:
-        batches: in any order.
+        batches: the entries, in batches of any order.
         by: "user" or "item", the group.
         cap: entries per group.
-        seed: of the sample.
+        seed: seed of the sample.
     """
     buffer: list[Entries] = []
     rows, limit = 0, BUFFERED_ROWS
@@ -176,7 +176,7 @@ def user_lists(entries: Entries, cap: int, seed: int) -> tuple[Entries, CutGroup
     Args:
         entries: entries by `user_day_key`.
         cap: items of a list.
-        seed: of the sample.
+        seed: seed of the sample.
 
     Returns:
         The entries, list by list, and the users' days that the cap cut.

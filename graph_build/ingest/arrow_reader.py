@@ -1,4 +1,4 @@
-"""Reads and checks events with pyarrow alone, by the contract that the Spark reader follows.
+"""Reads and checks events with only pyarrow, by the contract that the Spark reader follows.
 
 `lightsage evaluate` reads test events with it: they fit in memory, and its host may have no Spark. One table of cases
 pins both readers to each other.
@@ -89,7 +89,7 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
 def loose_events(rows: pa.Table) -> pa.Table:
     """Return events as the assembly of sessions takes them: ids as numbers that are equal exactly when the ids are.
 
-    The numbers hold for this table alone; the graph's own are hashes. `session` numbers (session_id, UTC day);
+    The numbers are valid only in this table; the graph uses hashes instead. `session` numbers (session_id, UTC day);
     `session_ids` names it. Impressions, which belong to no session, are left out.
 
     Args:

@@ -97,7 +97,7 @@ def checked_events(
             left_out += n
         else:
             by_type[type_name] = by_type.get(type_name, 0) + n
-            # As in the stored days: what was merely shown makes a version no later.
+            # As in the stored days, impressions do not make a version later.
             if type_name != "impression":
                 last = max(last, time)
     files = _first_files(sources)
@@ -123,7 +123,7 @@ def checked_items(spark: "SparkSession", sources: list[Source], config: GraphCon
         config: the graph build's configuration.
 
     Raises:
-        GraphInputError: it is empty, or more than `max_bad_share` of it is refused.
+        GraphInputError: the table is empty, or more than `max_bad_share` of it is refused.
     """
     columns = spark_reader.present("items", sources, config.input)
     raw = spark_reader.read(spark, "items", sources, config.input, item_tables.item_reason())
@@ -142,7 +142,7 @@ def checked_ads(
         spark: the session to read in.
         sources: the ads' files.
         config: the graph build's configuration.
-        known_items: (item_id) of the catalogue and the log; None where there is no catalogue.
+        known_items: (item_id) of the catalogue and the log; None if there is no catalogue.
 
     Raises:
         GraphInputError: the table is empty, or more than `max_bad_share` of it is refused.
@@ -156,7 +156,7 @@ def checked_ads(
 def _refusals(
     table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, kept: tuple[str, ...]
 ) -> dict[str, int]:
-    """Return rows with a reason by reason. `kept`: reasons that only take a value off a row that stays."""
+    """Return reason → number of rows. `kept` names the reasons for which only a value is removed and the row stays."""
     counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
     refused = {reason: n for reason, n, _ in counts if reason is not None}
     files = _first_files(sources)

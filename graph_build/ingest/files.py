@@ -31,7 +31,7 @@ class Source:
         format: `parquet` or `csv`.
         types: the files' own column names with their Arrow types (CSV: all strings).
         order: rank among the inputs, which orders rows that tie in time.
-        places: each file's rank among all files of its input, whatever their columns; empty for remote files.
+        places: each file's rank among all files of its input, regardless of their columns; empty for remote files.
     """
 
     files: tuple[str, ...]
@@ -101,7 +101,7 @@ def files_of(table: Table, path: Path) -> Iterator[Path]:
         path: a local file or folder.
 
     Raises:
-        GraphInputError: there is none.
+        GraphInputError: the path does not exist, or the folder holds no file.
     """
     if path.is_file():
         yield path

@@ -37,8 +37,8 @@ def item_reason() -> "Column":
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
     """Return item rows with a final `reason`: of identical rows one stays, of conflicting ones the first in the input.
 
-    An item loses a price that is no finite number, and an embedding that holds NaN or infinity or whose length is not
-    the commonest one; the `reason` then is one of KEPT.
+    An item loses a price that is not a finite number, and an embedding that holds NaN or infinity or does not have the
+    commonest length; the `reason` then is one of KEPT.
 
     Args:
         rows: what `spark_reader.read` returned for items.
@@ -110,7 +110,7 @@ def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
 
     Args:
         rows: what `spark_reader.read` returned for ads.
-        known_items: (item_id) of the catalogue and the log, or None when there is no catalogue to be unknown to.
+        known_items: (item_id) of the catalogue and the log; None if there is no catalogue.
     """
     newest = Window.partitionBy("ad_id", F.col("reason").isNull()).orderBy(
         F.desc(F.coalesce("version", F.lit(0).cast("bigint"))), *PLACE

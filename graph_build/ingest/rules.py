@@ -1,4 +1,4 @@
-"""Which events are refused, for which reason, and how many of them a job accepts. It knows no engine.
+"""Which events are refused, for which reason, and how many of them a job accepts. The module depends on no engine.
 
 The conditions are built from operators that Spark's columns and Arrow's expressions have in common, so that both
 readers refuse by the same code.
@@ -86,18 +86,18 @@ def check_bad_share(
 ) -> None:
     """Stop the job when too many rows of a table are bad.
 
-    Rows of days that were not asked for are no fault of the log: they count neither as bad nor as rows.
+    Rows of days that were not requested count neither as bad nor as rows, because they are no fault of the log.
 
     Args:
         table: which of the three tables.
-        files: its first files, for the message.
-        total: all its rows.
+        files: the first files of the table, for the message.
+        total: the number of all rows of the table.
         refused: refused rows by reason.
-        example: shows one row that was refused for a reason.
+        example: returns one row that was refused for a reason, as text.
         max_bad_share: the largest share of bad rows that is accepted, from 0 to 1.
 
     Raises:
-        GraphInputError: more are bad.
+        GraphInputError: a larger share of the rows is bad.
     """
     unused = {AFTER_DATE, OTHER_DAY}
     faults = {reason: n for reason, n in refused.items() if reason not in unused}

@@ -66,7 +66,7 @@ def check_paths(source: Source) -> None:
     """Check that Spark reads the paths of a source as they are; it takes some characters for patterns.
 
     Raises:
-        GraphInputError: it does not.
+        GraphInputError: a path holds such a character.
     """
     for file in source.files:
         if odd := sorted(({*file} & {*_PATTERN}) | ({":"} & {*Path(file).name})):

@@ -10,7 +10,7 @@ from graph_build.decay import EPOCH
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# Events and catalogue with a smaller share of items in common hardly describe the same shop.
+# With a smaller share of common items, events and catalogue are unlikely to describe the same shop.
 MIN_OVERLAP = 0.1
 MAX_GAP_DAYS = 7
 MIN_SHARE_OF_LAST_DAY = 0.01

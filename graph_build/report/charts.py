@@ -1,7 +1,7 @@
 """Line charts as SVG, for all reports.
 
 They are drawn here, and not by a plotting library, because a report is one page that works offline and without scripts,
-follows the reader's light or dark, and is made on hosts that have the graph's dependencies alone. Python computes where
+follows the reader's light or dark, and is made on hosts that have only the graph's dependencies. Python computes where
 things are; the markup is in templates/charts.html.j2.
 """
 
@@ -42,10 +42,10 @@ class Series:
     """One line of a chart.
 
     Args:
-        name: as the legend says it.
+        name: the name in the legend.
         points: (x, y) in the order of the line; those that are not finite are left out.
         colour: a colour of page.css, such as an edge type.
-        dashed: for a line that may lie on another.
+        dashed: whether the line is dashed, for a line that may lie on another.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """An item and its neighbourhood in a finished graph: as a networkx graph, as a page, and as a GEXF file.
 
-The tables are read with Arrow alone, so that looking an item up needs no Spark.
+The tables are read with Arrow, so that looking an item up needs no Spark.
 """
 
 import math
@@ -35,7 +35,7 @@ def ego_network(graph: Path, item: str, neighbours: int = 30) -> Any:
 
     Args:
         graph: the `graph/` folder of a version.
-        item: its item_id.
+        item: the item_id of the item.
         neighbours: how many neighbours to show. They are ranked by the sum of the weights of their edges with the item;
             ties go to the smaller item_id.
 
@@ -69,7 +69,7 @@ def write_gexf(network: Any, path: Path) -> None:
     """Write the network as GEXF, for Gephi and similar programs.
 
     Args:
-        network: from `ego_network`.
+        network: the result of `ego_network`.
         path: the file to write.
     """
     import networkx as nx

@@ -17,7 +17,7 @@ def render_page(template: str, package: str = PACKAGE, **values: Any) -> str:
     """Fill one template.
 
     Args:
-        template: its file name, e.g. "graph.html.j2".
+        template: the file name of the template, e.g. "graph.html.j2".
         package: the package whose folder `templates` holds it. It may extend and import the templates of this package.
         values: the template's variables. `terms` (term → meaning) is listed at the foot of every page.
     """

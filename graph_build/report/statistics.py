@@ -58,7 +58,7 @@ class CategoryMixing:
 
 @dataclass(frozen=True)
 class GraphStatistics:
-    """What a graph looks like. An item's degree is its number of distinct neighbours, whatever the direction.
+    """What a graph looks like. An item's degree is its number of distinct neighbours in either direction.
 
     Args:
         isolated: number of items without any edge.

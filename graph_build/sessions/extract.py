@@ -75,7 +75,7 @@ def training_pairs(
 
     Args:
         sessions: rows with day, browsed, logged, time, type, item, source, segment, flags and session, and with item_id
-            and source_id where ids are asked for.
+            and source_id if `name` asks for ids.
         clicks: rules of strong clicks.
         baskets: rules of co-purchases.
         name: "item" for the hashes of src and dst, "item_id" for their ids.

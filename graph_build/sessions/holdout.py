@@ -21,8 +21,8 @@ class HoldoutCutoff:
     """The first held-out session, in the order of (start, session).
 
     Args:
-        start: its start, in microseconds since 1970.
-        session: its hash.
+        start: the start of the session, in microseconds since 1970.
+        session: the hash of the session.
     """
 
     start: int

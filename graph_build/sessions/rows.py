@@ -19,7 +19,7 @@ from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# Events in one partition while sessions are assembled: some hundred MB in a Python worker.
+# Events in one partition while sessions are assembled: a few hundred MB in a Python worker.
 PARTITION_EVENTS = 1_000_000
 
 # The columns of `events.checked` from which sessions are assembled.
@@ -31,7 +31,7 @@ TRANSITIONS = "session bigint, start bigint, time timestamp, src string, dst str
 CLICKS = "day int, src bigint, dst bigint, steps int, held boolean"
 LISTS = "session bigint, start bigint, kind string, items array<string>, times array<timestamp>, \
 searches array<bigint>, country string"
-# How the counts of an item's batches come together.
+# How the counts of an item from several batches are combined.
 ITEM_COUNTS = {"linked": F.sum, "events": F.sum, "popularity": F.sum, "first": F.min, "last": F.max}
 ITEMS = "item bigint, item_id string, " + ", ".join(
     f"{name}_{graph} bigint" for graph in GRAPHS for name in ITEM_COUNTS

@@ -26,7 +26,7 @@ QUERY_SETTINGS = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
-# Events whose edges go through one partition of a shuffle: some hundred MB.
+# Events whose edges go through one partition of a shuffle: a few hundred MB.
 SHUFFLE_EVENTS = 1_000_000
 
 LONGEST_CAUSE = 500  # characters; a plan or a row may be in it

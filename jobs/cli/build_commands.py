@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.graph is not None and any(value is not None for value in tables):
         raise InputNotFoundError(
             "got --graph together with --events, --stored-days, --items, --ads or --date, which a graph already "
-            "contains; give --graph alone"
+            "contains; give only --graph"
         )
     if options.graph is None and (options.events is not None) == options.stored_days:
         raise InputNotFoundError("expected exactly one of --events, --stored-days and --graph; give one of them")

@@ -59,7 +59,7 @@ def demo(directory: Path, *, small: bool) -> None:
 def _measure(
     version: Version, files: MarketplaceFiles, config: Config, progress: StageProgress
 ) -> dict[str, dict[str, Any]]:
-    """The quality on the test day, of all items and of ads alone, by the name of the report."""
+    """The quality on the test day, for all items and for ads only, by the name of the report."""
     results = {}
     for name, ads_only in (("quality.json", False), ("quality-ads.json", True)):
         with progress.stage("evaluate ads" if ads_only else "evaluate") as report:

@@ -1,6 +1,6 @@
-"""The comparison of a night: the model of the days before, measured on the day, beside the published version and peers.
+"""The comparison of a night: measures the fit, the published version and the counting peers on the night's day.
 
-Half of the day's sessions chose when to stop training and how the score's terms weigh; the other half is measured here.
+One half of the day's sessions chooses the settings of the fit; this module measures on the other half.
 """
 
 import logging
@@ -34,7 +34,7 @@ class Comparison:
     """What was measured on the day.
 
     Args:
-        rows: as in REPORT.json, for the fit, the published version and the counting peers.
+        rows: rows as in REPORT.json, for the fit, the published version and the counting peers.
         ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, n).
     """
 
@@ -51,8 +51,8 @@ def compare(
         graph: folder of the item graph, whose hold-out is the day.
         choice: the fit, and what was chosen with it.
         published: folder of the published version; None without one.
-        config: of the whole system.
-        report: told about the progress.
+        config: the full configuration.
+        report: called with the progress.
 
     Returns:
         None if no session of that half has two items.

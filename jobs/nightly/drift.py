@@ -25,7 +25,7 @@ def neighbour_overlap(new: Path, old: Path, config: Config, probes: int) -> floa
     Args:
         new: index folder of one version.
         old: index folder of the other.
-        config: of the whole system.
+        config: the full configuration.
         probes: how many items are compared.
 
     Returns:

@@ -49,7 +49,7 @@ def quality_gates(ratios: Ratios, config: NightlyConfig) -> list[Gate]:
     """Compare the fit's HR@100 on the day with those of the published version and the best counting peer.
 
     Args:
-        ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, queries).
+        ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, n).
         config: the allowed drops.
     """
     gates = []
@@ -74,8 +74,8 @@ def coverage_gate(coverage: float, published: float | None, config: NightlyConfi
     """Compare the fit's coverage@20 on the day's queries with the published version's.
 
     Args:
-        coverage: of the fit.
-        published: of the published version; None without one.
+        coverage: the coverage of the fit.
+        published: the coverage of the published version; None if there is none.
         config: the allowed drop.
     """
     least = None if published is None else (1 - config.coverage_drop) * published
@@ -134,7 +134,7 @@ def _ratio_gate(name: str, ratio: Sequence[float], least: float) -> Gate:
 
 
 def _range_gate(name: str, value: float, least: float | None, most: float | None) -> Gate:
-    # NaN is smaller than nothing and larger than nothing; it must fail all the same.
+    # Every comparison with NaN is false; it must fail nevertheless.
     passed = math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)
     finite: Any = value if math.isfinite(value) else None
     return Gate(name=name, value=finite, least=least, most=most, passed=passed)

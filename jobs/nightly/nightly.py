@@ -259,7 +259,7 @@ class _Night:
         """Delete old versions, and the stages of other nights."""
         try:
             self.record.removed = delete_old_versions(self.workspace, self.config.nightly.keep_versions)
-        except Exception as error:  # the night is published, whatever happens to old versions
+        except Exception as error:  # the night is published even if old versions cannot be deleted
             self._warn(f"old versions could not be deleted: {error}")
         folder = self.checkpoints.folder
         for stages in folder.parent.parent.glob("*/work"):

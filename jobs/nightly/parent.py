@@ -21,9 +21,9 @@ def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool)
     over for the newest one before it.
 
     Args:
-        workspace: of the nightly builds.
-        date: of the night.
-        warn: told about versions that cannot be read.
+        workspace: the workspace of the nightly builds.
+        date: the date of the night.
+        warn: called with a warning about versions that cannot be read.
         force: go back behind a published version of a later date.
 
     Raises:
@@ -60,9 +60,9 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
 
     Args:
         workspace: where the days are stored.
-        config: of the whole system.
-        date: of the night.
-        warn: told about missing days.
+        config: the full configuration.
+        date: the date of the night.
+        warn: called with a warning about missing days.
 
     Returns:
         (day → name of its folder, which changes when the day does; day → item events).
@@ -75,7 +75,9 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
 
     days = dict(sorted(stored_days(days_uri(workspace, config), config.graph, date).days.items()))
     if date not in days:
-        raise NightError(f"no events of {date} are stored: give --events that hold them, or `lightsage ingest` them")
+        raise NightError(
+            f"no events of {date} are stored: give them with --events, or store them with `lightsage ingest`"
+        )
     if len(days) < 2:
         raise NightError(
             f"{date} is the only stored day, but a night learns from the days before it: `lightsage ingest` them first"

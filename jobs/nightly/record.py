@@ -26,20 +26,20 @@ class NightRecord(BaseModel):
         ended: when it ended, UTC.
         outcome: published; unchanged = nothing had to be built; refused by its gates; failed.
         error: why it was refused or failed.
-        version: that is published now.
+        version: the version that is published after the night.
         parent: the version that it follows, is compared with, and starts its training from.
         warm: whether training started from the parent's weights.
         forced: names of the gates that --force overrode.
         gates: results of all gates.
         days: stored day → item events.
         edges: edge type → edges.
-        figures: of the graph, as `gates.size_gates` takes them.
+        figures: the figures of the graph, as `gates.size_gates` takes them.
         quarantined: input → reason → rows.
         doubts: warnings, in sentences.
         degrees: edge type → [(n, items with at least n neighbours of that type)].
         curve: [step, loss, validation score] of the fit.
         quality: rows of the comparison on the day, as in REPORT.json.
-        ratios: model → slice → [ratio of the fit's HR@100 to the model's, low, high, queries].
+        ratios: model → slice → [ratio of the fit's HR@100 to the model's, low, high, n].
         overlap: mean share of the probes' neighbours that stay.
         index_recall: recall@100 of the index.
         stages: name, seconds and peak_bytes of each stage that ran.
@@ -115,7 +115,7 @@ def records(workspace: Workspace, date: str = "*") -> list[NightRecord]:
     """Return the records of a workspace's nights in the order of dates, without unreadable ones.
 
     Args:
-        workspace: of the nightly builds.
+        workspace: the workspace of the nightly builds.
         date: only the night of this date, YYYY-MM-DD.
     """
     nights = []

@@ -18,10 +18,10 @@ class VersionInfo:
     """One line of `lightsage versions`.
 
     Args:
-        name: of the version.
+        name: the name of the version.
         current: whether it is the published one.
-        as_of: its as-of time, UTC.
-        created_at: when it was built, UTC.
+        as_of: the as-of time of the version, UTC.
+        created_at: when the version was built, UTC.
         parent: the version that its night followed.
         items: items in its graph.
         edges: edges in its graph.
@@ -74,7 +74,7 @@ def rollback(workspace: Workspace, to: str | None) -> tuple[str, str]:
     """Publish an earlier version again; return the names of (the version published before, the one published now).
 
     Args:
-        workspace: its lock is taken.
+        workspace: the workspace; its lock is taken.
         to: name of the earlier version; None = the parent of the current version.
 
     Raises:
@@ -107,7 +107,7 @@ def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:
     """Delete all but the newest versions; never the current one, its parent, or one that a server serves.
 
     Args:
-        workspace: its lock is held.
+        workspace: the workspace, whose lock the caller holds.
         keep: how many of the newest versions stay.
 
     Returns:
@@ -138,10 +138,10 @@ def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[
     """Return what changed between two versions: settings, inputs, counts, items, ads, and neighbours.
 
     Args:
-        workspace: that holds both.
-        first: name of the earlier version.
-        second: name of the later version.
-        config: of the whole system.
+        workspace: the workspace that holds both.
+        first: the name of the earlier version.
+        second: the name of the later version.
+        config: the full configuration.
 
     Raises:
         StoreError: one of them does not exist, or is damaged.

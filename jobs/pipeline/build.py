@@ -1,7 +1,7 @@
 """`lightsage run`: build and publish one version, from the events up to the end of a day.
 
-The version that is served changes only after every part of the new one is on disk. A run that was stopped goes on after
-its last finished stage when the same command is given again.
+The version that is served changes only after every part of the new one is on disk. A run that was stopped continues
+after its last finished stage when the same command is given again.
 """
 
 import datetime as dt

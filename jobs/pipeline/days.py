@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def days_uri(workspace: Workspace, config: Config) -> str:
-    """Return where the days of logs are stored: in the workspace, unless the configuration names another place.
+    """Return where the days of logs are stored: in the workspace, unless the configuration names another folder.
 
     Args:
-        workspace: of the nightly builds.
-        config: `[nightly] days` overrides the place.
+        workspace: the workspace of the nightly builds.
+        config: `[nightly] days` overrides the folder.
     """
     return config.nightly.days or f"{workspace.uri.rstrip('/')}/days"
 
@@ -29,8 +29,8 @@ def ingest(
     Args:
         paths: files or folders of events.
         workspace: where the days are stored; its lock is taken.
-        config: of the whole system.
-        days: the days that the events hold wholly; None = all days found.
+        config: the full configuration.
+        days: the days that the events contain completely; None = all days found.
         progress: shows and times the work.
 
     Raises:
@@ -53,9 +53,9 @@ def store_days(
     Args:
         paths: files or folders of events.
         workspace: where the days are stored.
-        config: of the whole system.
-        days: the days that the events hold wholly; None = all days found.
-        report: told about the progress.
+        config: the full configuration.
+        days: the days that the events contain completely; None = all days found.
+        report: called with the progress.
         source: fingerprint of the events, by which the same ones are recognised later.
     """
     from graph_build.days import store
@@ -73,9 +73,9 @@ def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, pro
     """Delete the stored sessions of users; return their number. Published versions hold items and no users.
 
     Args:
-        user_ids: as in the events' `user_id`.
-        workspace: whose stored days are changed; its lock is taken.
-        config: of the whole system.
+        user_ids: the ids of the users, as in the events' `user_id`.
+        workspace: the workspace whose stored days are changed; its lock is taken.
+        config: the full configuration.
         progress: shows and times the work.
     """
     from graph_build.days import store

@@ -72,11 +72,11 @@ def evaluate_version(
 
     Args:
         version: folder of the version.
-        name: of the version.
+        name: the name of the version.
         events: files or folders of test events.
-        config: of the whole system.
+        config: the full configuration.
         options: what to measure, and how.
-        report: told about the progress.
+        report: called with the progress.
 
     Raises:
         OverlapError: a test event is not after the as-of time, and that is not allowed.
@@ -155,7 +155,7 @@ def write_report(path: Path, content: dict[str, Any]) -> None:
     """Write REPORT.json in one step.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         content: result of `evaluate_version`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,8 +171,8 @@ def counting_peers(
 
     Args:
         graph: folder of the item graph.
-        catalogue: whose rows they rank.
-        edges: over the same rows, for Swing.
+        catalogue: the catalogue whose rows they rank.
+        edges: the edges among the same rows, for Swing.
         where: the sessions to count; None = all.
     """
     from retrieval.catalogue.items import lookup
@@ -198,9 +198,9 @@ def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights")
     """Return a catalogue to rank, from embeddings in memory.
 
     Args:
-        embeddings: of the items.
+        embeddings: the embeddings of the items.
         graph: folder of the level that they were trained on, `full/` or `fit/`.
-        weights: of the score's terms.
+        weights: the weights of the score's terms.
     """
     from retrieval.catalogue.items import Catalogue
     from retrieval.catalogue.score_terms import item_bias

@@ -29,10 +29,10 @@ def build_graph(
 
     Args:
         inputs: the tables.
-        folder: where the graph goes.
-        config: of the whole system.
+        folder: the folder to write the graph to.
+        config: the full configuration.
         date: the last day whose events count; None = the day of the last event.
-        report: told about the progress.
+        report: called with the progress.
         holdout_day: the day held out of `fit/`; None = the configured share of the last events.
 
     Raises:
@@ -67,7 +67,7 @@ def copy_graph(uri: str, folder: Path) -> None:
 
     Args:
         uri: folder of the graph.
-        folder: where the copy goes.
+        folder: the folder to copy to.
 
     Raises:
         InputNotFoundError: the folder has no `summary.json`, which the graph build writes last.

@@ -1,7 +1,7 @@
 """The hold-out: how well a model of the graph's `fit/`, ranked as it is served, finds what held-out sessions opened
 next.
 
-Training stops by it, and the weights of the score's terms are chosen by it.
+It decides when training stops, and which weights the score's terms get.
 """
 
 import logging
@@ -42,9 +42,9 @@ class HoldoutEvaluation:
 
     Args:
         graph: folder of the item graph.
-        config: of the whole system.
+        config: the full configuration.
         pairs: queries and their targets.
-        protocol: by which they were made, `item` or `basket`.
+        protocol: the protocol of the pairs, `item` or `basket`.
         prefixes: prefixes of some of the sessions and their next items; None for baskets.
     """
 
@@ -61,8 +61,8 @@ class HoldoutEvaluation:
 
         Args:
             graph: folder of the item graph.
-            config: of the whole system.
-            half: 0 or 1: only the sessions of that half, by their hash.
+            config: the full configuration.
+            half: which half of the hold-out's sessions to use, 0 or 1; None = all.
 
         Returns:
             None if no held-out session has two items.
@@ -81,7 +81,9 @@ class HoldoutEvaluation:
                 some = sessions_from_graph(table.slice(0, PREFIX_SESSIONS), kind)
                 prefixes = pairs_of("session", some, item_ids, events) if protocol == "item" and len(some) else None
                 return cls(graph, config, pairs, protocol, prefixes)
-        log.warning("no hold-out session has two items: whatever is usually chosen on the hold-out keeps its default")
+        log.warning(
+            "no hold-out session has two items: the settings that are chosen on the hold-out keep their defaults"
+        )
         return None
 
     def hits(self, embeddings: "Embeddings") -> float:
@@ -154,7 +156,7 @@ def held_sessions(
     Args:
         graph: folder of the item graph.
         config: sets the size and the seed of the sample.
-        half: 0 or 1: only the sessions of that half, by their hash.
+        half: which half of the hold-out's sessions to use, 0 or 1; None = all.
         more: names of further columns.
         min_items: the fewest items that a session may have.
     """

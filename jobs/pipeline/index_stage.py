@@ -25,11 +25,11 @@ def index_version(
     Args:
         graph: folder of the item graph.
         embeddings: folder of the embeddings to serve.
-        folder: where the index goes.
+        folder: the folder to write the index to.
         as_of: the version's as-of time.
-        config: of the whole system.
+        config: the full configuration.
         choice: the weights of the score, and the parts to serve.
-        report: told about the progress.
+        report: called with the progress.
 
     Returns:
         The content of the index's `meta.json`.

@@ -37,7 +37,7 @@ def check_features(inputs: RunInputs, config: Config) -> None:
     """Check before the graph is built that it will keep every column that the model is configured to read.
 
     Args:
-        inputs: of the build.
+        inputs: the inputs of the build.
         config: names the columns in `[model.features] columns` and `[input.items] features`.
 
     Raises:

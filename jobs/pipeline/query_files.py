@@ -39,10 +39,10 @@ def stream_table(path: str, rows: int = 65_536) -> tuple[int, Iterator[pa.Table]
         rows: the largest number of rows of a piece.
 
     Returns:
-        The number of all rows, and the pieces, which are read as they are asked for.
+        The number of all rows, and the pieces, each of which is read when it is needed.
 
     Raises:
-        TableError: as `read_table`; for a file that is damaged further on, when that part is reached.
+        TableError: as for `read_table`. If a file is damaged further on, the error comes when that part is reached.
     """
     if not Path(path).exists() or not _is_parquet(Path(path)):
         table = read_table(path)

@@ -22,7 +22,7 @@ class RankedLists(NamedTuple):
     """L ranked lists of held-out sessions, and the item that was opened from each.
 
     Args:
-        contexts: of each list, what the pre-ranker knows beside the candidates.
+        contexts: for each list, what the pre-ranker knows beside the candidates.
         ranked: the lists, best first.
         target: (L,) int64, the position of the opened item in its list, −1 if the list lacks it.
         session: (L,) int64, the session of each list.
@@ -66,9 +66,9 @@ def retrieved_lists(
 
     Args:
         graph: folder of the item graph.
-        ranker: retrieves the lists; of the embeddings of `fit/`.
-        config: of the whole system.
-        half: 0 or 1: only that half of the hold-out's sessions.
+        ranker: the ranker that retrieves the lists, over the embeddings of `fit/`.
+        config: the full configuration.
+        half: which half of the hold-out's sessions to use, 0 or 1; None = all.
 
     Returns:
         None if the hold-out has no session of two items.
@@ -139,9 +139,9 @@ def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: in
 
     Args:
         graph: folder of the item graph.
-        ranker: ranks the items that were shown; of the embeddings of `fit/`.
-        config: of the whole system.
-        half: 0 or 1: only that half of the hold-out's sessions.
+        ranker: the ranker of the items that were shown, over the embeddings of `fit/`.
+        config: the full configuration.
+        half: which half of the hold-out's sessions to use, 0 or 1; None = all.
 
     Returns:
         None if the log has no impressions, or none after a view.

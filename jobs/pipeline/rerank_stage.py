@@ -60,20 +60,20 @@ def choose_reranker(
 ) -> RerankerWeights | None:
     """Learn a pre-ranker on the hold-out; return its weights if it finds more there than retrieval alone.
 
-    It is judged by halves, each on sessions that its weights were not learned from. The weights returned are learned
-    from all sessions of the hold-out.
+    To judge it, each half of the sessions is measured with weights that were learned from the other half. The returned
+    weights are learned from all sessions of the hold-out.
 
     Args:
         graph: folder of the item graph.
-        ranker: of the embeddings of `fit/`, which saw nothing of the hold-out.
-        counters: of `fit/`, for the same reason.
-        config: of the whole system.
-        report: told about the progress.
-        half: 0 or 1: only that half of the hold-out's sessions.
+        ranker: the ranker over the embeddings of `fit/`, which were trained without the hold-out.
+        counters: the counters of `fit/`, which were counted without the hold-out.
+        config: the full configuration.
+        report: called with the progress.
+        half: which half of the hold-out's sessions to use, 0 or 1; None = all.
     """
     retrieved = retrieved_lists(graph, ranker, config, half)
     if retrieved is None or not counters:
-        log.warning("the hold-out has nothing to learn a pre-ranker from: none is served")
+        log.warning("no pre-ranker is served: the hold-out has nothing to learn one from")
         return None
     shown = shown_lists(graph, ranker, config, half)
 
@@ -82,7 +82,7 @@ def choose_reranker(
 
     folds = [np.flatnonzero(retrieved.fold == fold) for fold in (0, 1)]
     if not all((retrieved.target[fold] >= 0).any() for fold in folds):
-        log.warning("too few held-out sessions open what retrieval finds: no pre-ranker is served")
+        log.warning("no pre-ranker is served: too few held-out sessions open what retrieval finds")
         return None
     unordered, ordered = 0.0, 0.0
     for fold in (0, 1):
@@ -127,9 +127,9 @@ def build_reranker(graph: Path, item_ids: Ids, weights: RerankerWeights, config:
 
     Args:
         graph: folder of the item graph.
-        item_ids: of the catalogue, by row.
-        weights: learned on the hold-out.
-        config: of the whole system.
+        item_ids: the ids of the catalogue's items, by row.
+        weights: the weights that were learned on the hold-out.
+        config: the full configuration.
     """
     from retrieval.ranking.reranker import Reranker
 
@@ -145,7 +145,7 @@ def read_counters(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...
 
     Args:
         graph: folder of the item graph.
-        item_ids: of the catalogue, by row.
+        item_ids: the ids of the catalogue's items, by row.
         level: "full" for all events, "fit" for those before the hold-out.
 
     Raises:

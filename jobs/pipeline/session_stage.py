@@ -47,11 +47,11 @@ def choose_encoder(
 
     Args:
         graph: folder of the item graph.
-        embeddings: of `fit/`, which saw nothing of the hold-out.
-        weights: of the score's terms.
-        config: of the whole system.
-        report: told about the progress.
-        half: 0 or 1: compare on that half of the hold-out's sessions alone.
+        embeddings: the embeddings of `fit/`, which were trained without the hold-out.
+        weights: the weights of the score's terms.
+        config: the full configuration.
+        report: called with the progress.
+        half: which half of the hold-out's sessions to compare on, 0 or 1; None = all.
 
     Returns:
         (the encoder, its share), or (None, 0) if the weighted mean of the items finds as much.
@@ -73,10 +73,10 @@ def encoder_score(
 
     Args:
         graph: folder of the item graph.
-        embeddings: of `fit/`.
-        weights: of the score's terms.
-        config: of the whole system.
-        half: 0 or 1: only that half of the hold-out's sessions.
+        embeddings: the embeddings of `fit/`.
+        weights: the weights of the score's terms.
+        config: the full configuration.
+        half: which half of the hold-out's sessions to use, 0 or 1; None = all.
     """
     from retrieval.catalogue.edges import Edges
     from retrieval.evaluation.pairs import session_pairs
@@ -103,7 +103,7 @@ def best_share(encoders: "dict[float, SessionEncoder | None]", score: "EncoderSc
 
     Args:
         encoders: share → encoder; the share 0 is the mean, and stands first.
-        score: of an encoder, on the hold-out.
+        score: returns the score of an encoder on the hold-out.
     """
     scores = {share: score(encoder) for share, encoder in encoders.items()}
     best = max(scores, key=lambda share: scores[share])
@@ -119,10 +119,10 @@ def train_encoder(
     """Train an encoder on sessions, in front of fixed item embeddings.
 
     Args:
-        sessions: of the graph from whose items the embeddings are.
-        embeddings: of the items.
-        config: of the whole system.
-        report: told about the progress.
+        sessions: the sessions of the graph whose items were embedded.
+        embeddings: the embeddings of the items.
+        config: the full configuration.
+        report: called with the progress.
     """
     from model.sessions.training import SessionRows, train_sessions
     from retrieval.catalogue.items import lookup
@@ -140,7 +140,7 @@ def blended_encoder(trained: "TrainedSessions", share: float) -> "SessionEncoder
 
     Args:
         trained: the encoder.
-        share: 0 to 1.
+        share: the share to serve, 0 to 1.
     """
     from model.sessions.export import to_onnx
     from retrieval.ranking.session_encoder import SessionEncoder
@@ -156,7 +156,7 @@ def browsing_sessions(graph: Path, where: "pc.Expression | None" = None) -> "Ses
 
     Args:
         graph: folder of the item graph.
-        where: which sessions; None = all.
+        where: the sessions to read; None = all.
     """
     from retrieval.evaluation.sessions import sessions_from_graph
 

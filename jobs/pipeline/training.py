@@ -25,9 +25,9 @@ class HoldoutChoice:
     """What was chosen on the hold-out.
 
     Args:
-        record: of the training of `fit/`, with the share of the schedule after which to stop.
-        weights: of the score's terms.
-        embeddings: of `fit/`, with which everything was chosen.
+        record: the record of the training of `fit/`, with the share of the schedule after which to stop.
+        weights: the weights of the score's terms.
+        embeddings: the embeddings of `fit/`, with which everything was chosen.
         encoder_share: how much of the session encoder is served; 0 = sessions are the weighted mean of their items.
         reranker: weights of the pre-ranker; None = none is served.
     """
@@ -75,10 +75,10 @@ def choose(
 
     Args:
         graph: folder of the item graph.
-        config: of the whole system.
-        report: told about the progress.
-        start: an earlier model whose weights training begins with.
-        half: 0 or 1: choices use that half of the hold-out's sessions alone, so that the other half can judge.
+        config: the full configuration.
+        report: called with the progress.
+        start: an earlier model whose weights training starts from.
+        half: which half of the hold-out's sessions makes the choices, 0 or 1; None = all. The other half can judge.
     """
     from jobs.pipeline.holdout import HoldoutEvaluation
     from jobs.pipeline.rerank_stage import choose_reranker, read_counters
@@ -122,10 +122,10 @@ def fit_everything(
 
     Args:
         graph: folder of the item graph.
-        config: of the whole system.
-        share: of the training schedule, after which to stop.
-        report: told about the progress.
-        start: an earlier model whose weights training begins with.
+        config: the full configuration.
+        share: the share of the training schedule after which to stop.
+        report: called with the progress.
+        start: an earlier model whose weights training starts from.
     """
     from model.graph import load_graph
     from model.trainer import train

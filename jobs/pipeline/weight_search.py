@@ -17,7 +17,7 @@ PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
 DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)
 REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
-# The popularity weight may cost this much of the best score: the tail gains what the rest hardly loses.
+# The popularity weight may cost this much of the best score: the tail gains much more than the rest loses.
 TOLERANCE = 0.998
 
 
@@ -27,7 +27,7 @@ def choose_weights(
     """Choose the weights that the configuration leaves open, by how they do on the hold-out.
 
     The prior (shift of demand) and the direct edges get the best weight. Direct edges decide the first ranks, which
-    hits hardly reflect, so MRR counts for them too. Popularity gets the largest weight that keeps 99.8% of the best
+    hits barely reflect, so MRR counts for them too. Popularity gets the largest weight that keeps 99.8% of the best
     score, which favours the tail. Items viewed before get the weight that is best after prefixes of sessions; no other
     term depends on it.
 

@@ -32,7 +32,7 @@ def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
 
     Args:
         path: the file.
-        expected: its recorded size and checksum.
+        expected: the recorded size and checksum of the file.
         verify: whether to read the content and compare its SHA-256 as well.
     """
     if not path.is_file():
@@ -71,7 +71,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Args:
         path: the file.
-        content: its new content.
+        content: the new content of the file.
     """
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:

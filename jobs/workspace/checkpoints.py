@@ -1,4 +1,4 @@
-"""Checkpoints: the outputs of finished stages, kept on disk so that a build that was stopped can go on after them.
+"""Checkpoints: the outputs of finished stages, kept on disk so that a stopped build can continue after them.
 
 A stage is a step of a build. It writes into a scratch folder, which becomes the stage's own folder in one step, once
 all files are on disk and `stage.json` records the inputs and the outputs. Nothing that kills a process can leave half a
@@ -46,7 +46,7 @@ class StageResult:
 
     Args:
         folder: holds its outputs, and `stage.json`.
-        fingerprint: of its inputs; later stages that read the outputs name it among their own inputs.
+        fingerprint: the hash of its inputs; later stages that read the outputs name it among their own inputs.
         reused: whether an earlier run had finished it.
     """
 
@@ -84,7 +84,7 @@ class Checkpoints:
         """Return the finished stage: the one on disk if its inputs are the same and its files whole, else a new one.
 
         Args:
-            name: of the stage and its folder.
+            name: the name of the stage and its folder.
             inputs: everything that the outputs depend on, as JSON; fingerprints of earlier stages among them.
             build: writes the outputs into the folder that it gets.
             label: the name that the progress shows and records; by default `name`.
@@ -118,7 +118,7 @@ class Checkpoints:
         return StageResult(target, _fingerprint(fingerprints), reused=False)
 
     def remove(self) -> None:
-        """Delete all stages; their outputs are published, or of no use any more."""
+        """Delete all stages; their outputs are published, or no longer needed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -60,8 +60,8 @@ def acquire(fs: Any, path: str, uri: str) -> Owner:
 
     Args:
         fs: the file system of the workspace.
-        path: of the lock file.
-        uri: of the workspace, for messages.
+        path: the path of the lock file.
+        uri: the URI of the workspace, for messages.
 
     Raises:
         WorkspaceBusyError: another process holds the lock; the message names it.
@@ -108,7 +108,7 @@ def read(fs: Any, path: str) -> Owner | None:
 
     Args:
         fs: the file system of the workspace.
-        path: of the lock file.
+        path: the path of the lock file.
     """
     try:
         return Owner.model_validate_json(fs.cat_file(path))
@@ -121,7 +121,7 @@ def release(fs: Any, path: str, mine: Owner) -> None:
 
     Args:
         fs: the file system of the workspace.
-        path: of the lock file.
+        path: the path of the lock file.
         mine: the owner that `acquire` returned.
     """
     holder = read(fs, path)

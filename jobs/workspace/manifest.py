@@ -36,10 +36,10 @@ class InputFile(BaseModel):
 
     Args:
         path: where it was read.
-        name: its path below the input folder, empty if the input was the file itself: names in a folder carry meaning
+        name: the path below the input folder; empty if the input is a single file. Names in a folder carry meaning
             (`date=2026-03-01/`), the name of a single file does not.
-        bytes: its size.
-        checksum: of its content.
+        bytes: the size of the file.
+        checksum: the checksum of its content.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +78,7 @@ def version_name(as_of: datetime, fingerprint: str) -> str:
 
     Args:
         as_of: the version's as-of time, with a time zone.
-        fingerprint: of its inputs, configuration and code.
+        fingerprint: the hash of its inputs, configuration and code.
 
     Raises:
         ValueError: the time has no time zone.

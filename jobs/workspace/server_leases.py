@@ -38,7 +38,7 @@ def served_versions(workspace: Workspace, within: dt.timedelta = VALID_FOR) -> s
 class Lease:
     """The lease of this server: the versions that it is serving or loading.
 
-    In a workspace that cannot be written to there is no lease; keep enough versions there.
+    If the workspace cannot be written to, there is no lease; then keep enough versions, so that none in use is deleted.
     """
 
     RENEW_SECONDS = 3600.0

@@ -111,7 +111,7 @@ class Workspace:
         """Return a version after checking that its files exist in full size.
 
         Args:
-            version: its name; by default the current one.
+            version: the name of the version; by default the current one.
             verify: whether to read the files and compare their SHA-256 as well.
             parts: folders of the version that are needed, e.g. `("index",)`; by default all. Of a remote workspace only
                 these are downloaded.
@@ -156,7 +156,7 @@ class Workspace:
         except FileNotFoundError:
             raise self._corrupt(f"{path} is missing: version {name} was never completed") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(f"{path} is no manifest ({type(error).__name__}: {error})") from error
+            raise self._corrupt(f"{path} is not a manifest ({type(error).__name__}: {error})") from error
         if format_version != FORMAT_VERSION:
             raise FormatVersionError(
                 f"{path} has format version {format_version!r}, this code reads {FORMAT_VERSION}: "
@@ -165,7 +165,7 @@ class Workspace:
         try:
             manifest = Manifest.model_validate(content)
         except ValidationError as error:
-            raise self._corrupt(f"{path} is no valid manifest: {error}") from error
+            raise self._corrupt(f"{path} is not a valid manifest: {error}") from error
         if manifest.version != name:
             raise self._corrupt(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
         return manifest
@@ -301,7 +301,7 @@ class Workspace:
     def _corrupt(self, damage: str) -> CorruptVersionError:
         return CorruptVersionError(
             damage,
-            "Run `lightsage run` again to build it anew, or go back to another version: write "
+            "Run `lightsage run` again to rebuild it, or go back to another version: write "
             f'{{"version": "<name>"}} into {self._path("current")}',
         )
 

@@ -88,8 +88,8 @@ def train_sessions(
     """Fit a session encoder and the items' input vectors; the item side stays as it is.
 
     Args:
-        sessions: to learn from
-        embeddings: of the catalogue; input vectors start as the query role, and candidates are the item role
+        sessions: the sessions to learn from
+        embeddings: the catalogue's embeddings; input vectors start as the query role, candidates are the item role
         config: the network and its training
         progress: called every 20 steps
         recency_weight: weight of an item relative to the one after it, in the mean from which the encoder starts
@@ -98,7 +98,7 @@ def train_sessions(
     """
     targets = sessions.targets()
     if len(targets) == 0:
-        raise ModelInputError("no session has two items: there is nothing to learn from")
+        raise ModelInputError("nothing to learn from: no session has two items")
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)

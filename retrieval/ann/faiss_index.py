@@ -274,9 +274,9 @@ def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: 
     Args:
         path: the file.
         rows: (I,) int64, ascending, the rows that it was built over.
-        kind: see `Ann`.
-        parameters: see `Ann`.
-        recall: see `Ann`.
+        kind: as in `Ann`.
+        parameters: as in `Ann`.
+        recall: as in `Ann`.
 
     Raises:
         IndexFolderError: the file is missing, damaged, or holds another number of vectors.

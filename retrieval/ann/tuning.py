@@ -1,4 +1,4 @@
-"""Builds the approximate index: several kinds, each tuned to a target recall, of which the cheapest is taken."""
+"""Builds the approximate index: tunes several kinds to a target recall, and takes the cheapest."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def build(
         config: kinds, target, sample size and seed.
         progress: called with a message and the share that is done, 0 to 1.
         bias: (N,) float32, added to every inner product with the item; None = 0.
-        events: (N,) int64, by which sample queries are drawn, as requests come; None = all alike.
+        events: (N,) int64, the weights with which sample queries are drawn, like real requests; None = uniform.
 
     Returns:
         (the index, each kind at its best setting).

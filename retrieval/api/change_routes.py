@@ -67,7 +67,7 @@ class ChangeRoutes:
         """Change ads and campaigns: pause them, move their end, or add ads for known items. All or none are applied.
 
         A change is in effect as soon as this answers, and may be sent again. Values with a higher `version`, from the
-        nightly table or from another change, stay in effect, whatever arrives later.
+        nightly table or from another change, stay in effect, even if a lower version arrives later.
         """
         batch = await read_model(request.receive, self._config, self._batch)
         return batch if isinstance(batch, Response) else await self._record(batch.changes)

@@ -164,7 +164,7 @@ class ResultBody(BaseModel):
     ad_id: str | None
     score: float = Field(description="Comparable only within one response")
     reason: str | None = Field(description="Edge types from a viewed item, joined by +; or embedding; or fallback")
-    stages: StageScores | None = Field(None, description="Only if asked for, and never for a fallback")
+    stages: StageScores | None = Field(None, description="Only if requested, and never for a fallback")
 
 
 class RetrieveResponse(BaseModel):

@@ -97,7 +97,7 @@ class Metrics:
         self._asked = RequestCounter("lightsage_asked_results", "Results asked for (k)", (), registry)
         self._returned = RequestCounter("lightsage_returned_results", "Results returned", (), registry)
         self.in_flight = Gauge("lightsage_ads_in_flight", "Ads that are active now", registry=registry)
-        self.fallbacks = Counter("lightsage_fallbacks", "Requests of which no viewed item was known", registry=registry)
+        self.fallbacks = Counter("lightsage_fallbacks", "Requests without any known viewed item", registry=registry)
         self.short = Counter("lightsage_short_lists", "Requests with fewer than k results", registry=registry)
         self.unknown = Counter("lightsage_unknown_items", "Unknown items in requests", registry=registry)
         self.turned_away = Counter(

@@ -24,7 +24,7 @@ class AdColumns:
 
     Shapes: each array (A,). starts, ends: µs since 1970 in UTC. campaign, advertiser: numbers by the dictionaries
     `campaigns` and `advertisers`; an ad without a name has a negative number that no other ad has. country_set: number
-    of the ad's set in `country_sets`, which holds case-folded codes; the empty set is no limit.
+    of the ad's set in `country_sets`, which holds case-folded codes; the empty set means no limit.
     """
 
     ad_ids: NDArray[np.object_]
@@ -156,7 +156,7 @@ class AdColumns:
 
 
 def _country_sets(countries: pa.ChunkedArray) -> tuple[Rows, list[frozenset[str]]]:
-    """(n,) the number of each ad's set of countries, case-folded, and the sets; an empty set is no limit.
+    """(n,) the number of each ad's set of countries, case-folded, and the sets; an empty set means no limit.
 
     Equal lists are read once: building a million Python sets would stop a server while it loads them.
     """

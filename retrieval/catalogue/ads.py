@@ -106,10 +106,10 @@ class Ads:
     def replaced(self, rows: list[dict[str, Any]]) -> Ads:
         """Return these ads with other rows for some of them, and with further ads.
 
-        Rows count by their ad_id, whatever their versions. `source` stays the table that was read.
+        Rows replace ads by their ad_id, regardless of their versions. `source` stays the table that was read.
 
         Args:
-            rows: by column, at most one an ad.
+            rows: the new rows by column, at most one per ad.
         """
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         changed = Ads.from_table(table, self.source.row_of, quiet=True)
@@ -180,7 +180,7 @@ class Ads:
         return first + int(match[0]) if len(match) else None
 
     def of_item(self, row: int) -> list[str]:
-        """Return the ads of an item by its catalogue row, in the order in which they win, whatever their state."""
+        """Return the ads of an item by its catalogue row, in the order in which they win, eligible or not."""
         first, last = self.columns.slots_of_item(row)
         return list(self.ad_ids[first:last].tolist())
 
@@ -209,7 +209,7 @@ class Ads:
 
         Args:
             at: the time, µs since 1970 in UTC.
-            country: an ISO 3166 alpha-2 code in any case; None leaves out every ad with a country limit.
+            country: an ISO 3166 alpha-2 code, upper or lower case; None excludes ads that are limited to countries.
         """
         # Eligibility changes only when an ad starts or ends, so the cached answer is exact.
         return self.eligible_within(self.interval(at), country)
@@ -225,7 +225,7 @@ class Ads:
         return self._winners(passing(self.columns, conditions, BY_EXCLUSION, among=mask))
 
     def ineligibility(self, ad_id: str, conditions: AdConditions) -> dict[EligibilityReason, str]:
-        """Return why an ad may not be shown, a sentence for each reason; none if it is eligible.
+        """Return why an ad may not be shown, a sentence for each reason; empty if it is eligible.
 
         Args:
             ad_id: an ad that has a `slot`.
@@ -250,7 +250,7 @@ class Ads:
         return [country for country, _ in named.most_common()]
 
     def in_flight(self, at: int) -> int:
-        """Return how many ads are active at `at` (µs), in whatever country."""
+        """Return how many ads are active at `at` (µs), ignoring countries."""
         return int(np.count_nonzero(passing(self.columns, AdConditions(at), RUNNING)))
 
     def items_ending_after(self, at: int) -> Rows:

@@ -1,11 +1,11 @@
-"""The score of an item for a viewed item, and its part that belongs to the candidate alone.
+"""The score of an item for a viewed item, and its part that depends only on the candidate.
 
     score(i → j) = z_i · z_j + prior · log(new_j / old_j) − popularity · log(1 + min(events_j, 10))
                    + direct · log(1 + w_ij) + revisit · [j was viewed before]
 
 new_j / old_j is how demand for j has changed recently (`model.prior`). events_j is the number of j's training events;
 ten make an item as common as any. w_ij is the weight of a strong-click edge from the viewed item. The terms of the
-prior and of popularity depend on the candidate alone and are stored in the index as its bias. The last two terms differ
+prior and of popularity depend only on the candidate and are stored in the index as its bias. The last two terms differ
 from 0 for few candidates.
 """
 

@@ -1,4 +1,4 @@
-"""Counting baselines, the bar that a learned model must clear: each is a sparse item-to-item matrix.
+"""Counting baselines, which a learned model must beat: each is a sparse item-to-item matrix.
 
 The candidates of a query are the stored entries in the line of its last viewed item, best first, ties by row number.
 """

@@ -114,7 +114,7 @@ def bootstrap(
     Args:
         sums: (G, M) float64, the sum of the values of M metrics in each of G groups.
         counts: (G, M) float64, their numbers of values.
-        seed: of the random draws.
+        seed: seed of the random draws.
         samples: number of draws.
         level: share of the bootstrap distribution inside the interval, by percentiles.
 

@@ -70,11 +70,11 @@ def pairs_of(
         sessions: the test sessions, for "basket" baskets.
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
-        ads: distinguishes the times between which eligible ads change; None = all times are one stretch.
+        ads: the ads, whose starts and ends divide time into stretches; None = all times are one stretch.
         include_current: whether the last viewed item is a candidate; has no effect on baskets.
 
     Raises:
-        EvaluationError: no such protocol.
+        EvaluationError: there is no such protocol.
     """
     if protocol == "item":
         return item_pairs(sessions, item_ids, events, ads=ads, include_current=include_current)
@@ -99,7 +99,7 @@ def item_pairs(
         sessions: the test sessions.
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
-        ads: distinguishes the times between which eligible ads change.
+        ads: the ads, whose starts and ends divide time into stretches.
         include_current: whether a is a candidate; then b may be a again.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
@@ -131,14 +131,14 @@ def session_pairs(
 ) -> Pairs:
     """Return the pairs of session-to-item: each prefix of a session, and its next item.
 
-    Unknown items of a prefix are skipped; after an unknown last item no candidate is left out, as when a request is
-    served. A prefix without a known item is a miss. Of a long prefix the last 100 known items count.
+    Unknown items of a prefix are skipped. If its last item is unknown, nothing is excluded, as in serving. A prefix
+    without a known item is a miss. Of a long prefix the last 100 known items count.
 
     Args:
         sessions: the test sessions.
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
-        ads: distinguishes the times between which eligible ads change.
+        ads: the ads, whose starts and ends divide time into stretches.
         include_current: whether a prefix's last item is a candidate. If not, prefixes that the same item follows again
             are left out.
     """
@@ -185,8 +185,8 @@ def basket_pairs(
         baskets: the test baskets.
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
-        ads: distinguishes the times between which eligible ads change.
-        seed: of the choice.
+        ads: the ads, whose starts and ends divide time into stretches.
+        seed: seed of the choice.
     """
     rows, known = lookup(item_ids, baskets.item_ids)
     basket = baskets.session

@@ -89,7 +89,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the report rows of one model: by slice (all, tail, cold; or ads alone with `ads`), metric and cut.
+    """Return the report rows of one model: by slice (all, tail, cold; with `ads` only the slice ads), metric and cut.
 
     With `ads`, candidates and targets are the items that have an eligible ad at the time of the question, for a request
     that names no country. Pairs whose target is not such an item are dropped; the row `skipped` counts the questions

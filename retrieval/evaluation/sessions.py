@@ -43,7 +43,7 @@ def sessions_from_graph(sessions: pa.Table, kind: str = "browse") -> Sessions:
         kind: `browse` or `basket`.
 
     Raises:
-        EvaluationError: the times are no timestamps.
+        EvaluationError: the times are not timestamps.
     """
     table = sessions.filter(pc.equal(sessions["kind"], kind)).combine_chunks()
     if not table.num_rows:

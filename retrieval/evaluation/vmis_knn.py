@@ -25,7 +25,7 @@ class SessionKNN:
         """Index the sessions by their items.
 
         Args:
-            sessions: in order of time, the most recent last.
+            sessions: the sessions in order of time, the most recent last.
             sample: m, how many of the most recent sessions with an item of the query are compared with it.
             neighbours: k, how many of them vote.
         """

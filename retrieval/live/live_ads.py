@@ -1,4 +1,4 @@
-"""The nightly ads table with the live changes applied: one `Ads` per state, built anew by each change."""
+"""The nightly ads table with the live changes applied: one `Ads` per state, rebuilt by each change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retrieval.live.change_log import Entry
 class Outcome(NamedTuple):
     """What became of a change.
 
-    applied: it determines at least one field of an ad. repeated: it was known already. superseded: every field has a
+    applied: it determines at least one field of an ad. repeated: it was already known. superseded: every field has a
     value of a higher version. waiting: it is kept until a version knows the ad's item.
     """
 

@@ -102,7 +102,7 @@ class EmbeddingRanker:
         viewed = self.catalogue.query[queries.rows] * self._recency(queries)[:, None]
         mean = np.add.reduceat(viewed, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)
-        # Vectors that cancel each other out have no direction: then the latest view counts alone.
+        # Vectors that cancel each other out have no direction: then only the latest view counts.
         latest = self.catalogue.query[queries.last]
         return np.where(norm > 1e-6, mean / np.maximum(norm, 1e-6), latest).astype(np.float32)
 

@@ -59,7 +59,7 @@ class Context(NamedTuple):
             recency_weight: the weight of a view relative to the next more recent one.
             query: the search text as it was typed; None = unknown.
             hashed: the hash of the search text, instead of `query`.
-            country: an ISO 3166 alpha-2 code in any case; None = unknown.
+            country: an ISO 3166 alpha-2 code, upper or lower case; None = unknown.
         """
         views = views[-VIEWS:]
         weights = np.power(recency_weight, np.arange(len(views))[::-1]).astype(np.float32)
@@ -213,7 +213,7 @@ class Reranker:
 
     Shapes: weight (1 + F,) float32, that of the retrieval score first; mean, deviation (F,) float32, of the log IQPs.
     smoothing: openings added to those of each query entity. depth: how many of the best rows of a list are reordered;
-    the rows behind them stay in their order.
+    the rows behind them keep their order.
     """
 
     counters: tuple[Counter, ...]
@@ -239,7 +239,7 @@ class Reranker:
         return self.weight[0] * score + added
 
     def ordered(self, context: Context, rows: Rows, score: Floats) -> tuple[Rows, Floats]:
-        """Reorder the `depth` best rows of a list; the others stay behind them, at the same distances.
+        """Reorder the `depth` best rows of a list; the others stay behind them, in their order.
 
         Args:
             context: what is known of the request.

@@ -1,4 +1,4 @@
-"""Fits the weights of a re-ranker to lists that retrieval returned, and to what was opened of them."""
+"""Fits the weights of a re-ranker to lists that retrieval returned and the items that shoppers opened from them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit(
     """
     used = [number for number in range(len(lists.contexts)) if lists.target[number] >= 0]
     if not used:
-        raise RetrievalError("no list holds what was opened: there is nothing to fit a re-ranker to")
+        raise RetrievalError("nothing to fit a re-ranker to: no list holds the item that was opened")
     raw = np.concatenate([raw_features(counters, lists.contexts[n], lists.rows[n], smoothing) for n in used])
     mean, deviation = _moments(raw)
     retrieval_score = np.concatenate([lists.scores[n] for n in used])

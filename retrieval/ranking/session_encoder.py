@@ -50,7 +50,9 @@ class SessionEncoder:
                 f"{folder} has a session encoder, which needs onnxruntime: pip install onnxruntime"
             ) from None
         except Exception as error:  # onnxruntime's errors have no common class
-            raise IndexFolderError(f"{folder / NETWORK}: is no network that onnxruntime reads ({error})") from error
+            raise IndexFolderError(
+                f"{folder / NETWORK}: is not a network that onnxruntime can read ({error})"
+            ) from error
         return encoder
 
     def write(self, folder: Path) -> None:

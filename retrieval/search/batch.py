@@ -285,7 +285,7 @@ def _popular(group: _Group) -> _Lines:
 
 
 def _lines_of(group: _Group, lists: TopK) -> _Lines:
-    """Return the lines of retrieved lists, of which the k best are taken in the re-ranker's order, if there is one."""
+    """Return the lines of retrieved lists; a re-ranker, if there is one, reorders them and keeps the k best."""
     retriever, queries = group.retriever, group.views
     if retriever.reranker is not None:
         contexts = [query.context for query in group.queries]

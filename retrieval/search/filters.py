@@ -40,7 +40,7 @@ NO_FILTERS = Filters()
 class ItemRule(NamedTuple):
     """One condition on items.
 
-    passes: the items that fulfil it, (N,) bool. explain: why the item of a row does not fulfil it.
+    passes: returns the mask (N,) of items that fulfil it. explain: says why the item of a row does not fulfil it.
     """
 
     passes: Mask

@@ -1,4 +1,4 @@
-"""Applies k, min_score, exclusions and per-advertiser caps to a ranked list, and tells why a row is left out."""
+"""Applies k, min_score, exclusions and per-advertiser caps to a ranked list, and explains why a row is left out."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A coarse code may rank the best row behind a few others, so at least this many rows are ranked exactly.
 _MIN_SHORTLIST = 32
-# By this factor a search is widened while it cannot fill the list.
+# While a search cannot fill the list, it is widened by this factor.
 _WIDENING = 8
 
 

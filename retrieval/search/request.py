@@ -30,7 +30,7 @@ class RetrievalRequest:
         k: number of results, at least 1.
         at: the time at which ads must be active, as a time (UTC without a zone) or as µs since 1970 in UTC; None means
             the version's as-of time.
-        country: an ISO 3166 alpha-2 code in any case; None leaves out every ad with a country limit.
+        country: an ISO 3166 alpha-2 code, upper or lower case; None excludes ads that are limited to countries.
         filters: conditions on items and ads, and caps per advertiser and campaign.
         exclude: ids of items that must not be returned.
         min_score: results with a lower score are left out.

@@ -24,11 +24,11 @@ class Result(NamedTuple):
 class Response:
     """Results, best first.
 
-    items, ads, scores, reasons: aligned columns; an ad is None without an ads table, a reason if it was not asked for.
+    items, ads, scores, reasons: aligned columns; an ad is None without an ads table, a reason if none was requested.
     fallback: none of the request's items is known, so that the results are only the most popular items.
-    plan: how they were found: "index", "index, widened" (it had to be asked for more), "exact" or "popular".
+    plan: how they were found: "index", "index, widened" (it was searched again for more), "exact" or "popular".
     seconds: the time spent on eligibility, search and reasons.
-    stages: if asked for, the score that each stage gave each result.
+    stages: if requested, the score that each stage gave each result.
     """
 
     items: list[str]

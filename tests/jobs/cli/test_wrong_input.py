@@ -194,7 +194,7 @@ def test_a_damaged_file_is_refused_but_only_by_commands_that_read_it(refused, sh
     for command in (retrieve, ["serve", "--workspace", workspace, "--port", 0]):
         message = refused(*command)
         assert f"{version / 'index' / 'item.npy'} has SHA-256" in message
-        assert "Run `lightsage run` again to build it anew" in message
+        assert "Run `lightsage run` again to rebuild it" in message
 
 
 def test_a_second_run_in_the_same_workspace_is_refused(shop, tmp_path, capsys):

@@ -82,9 +82,9 @@ def damage(version: Path, how: str) -> None:
         ("file cut off", "vectors.faiss has 3 bytes, the manifest says 7"),
         ("file changed", "vectors.faiss has SHA-256"),
         ("manifest missing", "manifest.json is missing"),
-        ("manifest cut off", "manifest.json is no manifest"),
-        ("manifest of something else", "manifest.json is no valid manifest"),
-        ("manifest a list", "manifest.json is no manifest"),
+        ("manifest cut off", "manifest.json is not a manifest"),
+        ("manifest of something else", "manifest.json is not a valid manifest"),
+        ("manifest a list", "manifest.json is not a manifest"),
     ],
 )
 def test_a_damaged_version_is_refused_by_the_name_of_the_file(workspace: Workspace, how: str, names: str) -> None:
@@ -92,7 +92,7 @@ def test_a_damaged_version_is_refused_by_the_name_of_the_file(workspace: Workspa
     damage(workspace.open().path, how)
     with pytest.raises(CorruptVersionError, match=names) as caught:
         workspace.open(verify=True)
-    assert "Run `lightsage run` again to build it anew, or go back to another version" in str(caught.value)
+    assert "Run `lightsage run` again to rebuild it, or go back to another version" in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["file missing", "file cut off", "file changed", "manifest cut off"])

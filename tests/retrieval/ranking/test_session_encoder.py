@@ -61,7 +61,7 @@ def test_an_encoder_is_read_back_as_it_was_written_and_damage_is_named(
     sessions = queries(2, 3)
     np.testing.assert_array_equal(SessionEncoder.read(tmp_path, 6).vectors(sessions), served.vectors(sessions))
     (tmp_path / NETWORK).write_bytes(served.network[:200])
-    with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
+    with pytest.raises(IndexFolderError, match=r"session\.onnx: is not a network"):
         SessionEncoder.read(tmp_path, 6)
     (tmp_path / NETWORK).unlink()
     with pytest.raises(IndexFolderError, match=r"session\.onnx: No such file"):
@@ -75,5 +75,5 @@ def test_an_encoder_is_read_back_as_it_was_written_and_damage_is_named(
 def test_a_network_that_returns_other_vectors_is_refused_when_it_is_read(tmp_path: Path) -> None:
     _, served = encoders()
     SessionEncoder(served.network, np.full((N, DIM), np.nan, np.float32), 6).write(tmp_path)
-    with pytest.raises(IndexFolderError, match=r"session\.onnx: is no network"):
+    with pytest.raises(IndexFolderError, match=r"session\.onnx: is not a network"):
         SessionEncoder.read(tmp_path, 6)

@@ -57,7 +57,10 @@ class StrongClickConfig(_Section):
     """Edges from clicks that lead from one item page to another."""
 
     max_steps: int = Field(
-        default=5, ge=1, le=20, description="an item opened at most this many items later is linked; 1 is the next only"
+        default=5,
+        ge=1,
+        le=20,
+        description="an item opened at most this many items later is linked; 1 = only the next item",
     )
     backward: float = Field(default=0.5, ge=0, le=1, description="weight of the link back, as a share of the link's")
     max_gap_minutes: float = Field(default=30.0, gt=0, description="longest time between two linked items, in minutes")
@@ -109,7 +112,7 @@ class CoSearchConfig(_Section):
     max_items_per_search: int = Field(default=30, ge=2, description="items of one search that count, chosen by a hash")
     half_life_days: float = Field(default=30.0, gt=0, description="days after which a search counts half")
     quota: int = Field(default=30, ge=1, description="edges kept per item")
-    seed: int = Field(default=17, description="seed of that hash")
+    seed: int = Field(default=17, description="seed of the hash that chooses the items of a search")
 
 
 class CoPurchaseConfig(_Section):
@@ -154,5 +157,5 @@ class GraphConfig(_Section):
         default=30.0, gt=0, description="days after which an event counts half in an item's popularity"
     )
     window_days: int | None = Field(
-        default=None, ge=1, description="days of the log that a build reads, up to its last; left out, all"
+        default=None, ge=1, description="last days of the log that a build reads; left out: all days"
     )

@@ -78,7 +78,7 @@ def item_entities(items: "DataFrame | None", ads: "DataFrame | None", nodes: "Da
 
 
 def impression_lists(checked: "DataFrame") -> "DataFrame":
-    """Return what each request showed, and what was opened of it: session, time, items, opened.
+    """Return the items that each request showed, and those that were opened: session, time, items, opened.
 
     Requests with fewer than two items are left out. So are requests of which no item or every item was opened, because
     they teach no order. Any positive action with the request's id counts as opened.

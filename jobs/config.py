@@ -64,7 +64,9 @@ class NightlyConfig(BaseModel):
     quality_drop: float = Field(
         0.05, ge=0, description="largest accepted relative drop of HR@100 on the day, against the published version"
     )
-    tail_quality_drop: float = Field(0.15, ge=0, description="the same for targets that are tail items")
+    tail_quality_drop: float = Field(
+        0.15, ge=0, description="largest accepted relative drop for targets that are tail items"
+    )
     counting_drop: float = Field(
         0.1, ge=0, description="largest accepted relative distance of HR@100 below the best simple method"
     )

@@ -26,7 +26,7 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
 
 
 def read_versioned(path: Path, version: int, remedy: str) -> dict[str, Any]:
-    """Return the JSON object of a file, whose `format_version` must be the expected one.
+    """Return the JSON object of a file after checking its `format_version`.
 
     Args:
         path: the file

@@ -107,12 +107,14 @@ class SessionConfig(_Section):
     )
     heads: int = Field(4, ge=1, description="attention heads per layer; must divide model.dim")
     dropout: float = Field(0.2, ge=0, le=0.99, description="share of activations dropped in training")
-    temperature: float = Field(0.05, gt=0, description="of the sampled softmax, as in [model.loss]")
+    temperature: float = Field(0.05, gt=0, description="temperature of the sampled softmax, as in [model.loss]")
     random_negatives: int = Field(1024, ge=0, description="random items per batch, beside the batch's other targets")
     batch_size: int = Field(1024, ge=2, description="targets per batch")
     max_epochs: float = Field(1.0, gt=0, description="passes over all targets")
     input_lr: float = Field(
-        0.002, ge=0, description="learning rate of the items' input vectors; 0 = they stay those of the query role"
+        0.002,
+        ge=0,
+        description="learning rate of the items' input vectors; 0 = the vectors of the query role are not changed",
     )
     network_lr: float = Field(0.001, gt=0, description="learning rate of the network")
     seed: int = Field(0, description="seed of the weights, batches and negatives")

@@ -23,7 +23,7 @@ from model.ragged import offsets_from_lengths
 _INITIAL_TEMPERATURE, _FINAL_TEMPERATURE = 10.0, 0.01
 _LATENT = 32
 _BARRED_LOGIT = -1e9
-_SELECTOR_SHARE = 1 / 3  # of the items, whose pairs train the selectors
+_SELECTOR_SHARE = 1 / 3  # share of the items whose pairs train the selectors
 # Two groups are equivalent when each, given the other, keeps at most this share of its entropy.
 _EQUIVALENCE_TOLERANCE = 0.02
 

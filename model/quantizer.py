@@ -19,7 +19,7 @@ _FINAL_ROUNDS = 3  # of Lloyd's, when the codebooks are finalised
 # An entry used less than this fraction of uniform use is dead.
 _DEAD_FRACTION = 0.05
 _USE_DECAY = 0.99  # of the moving average of use, per batch
-_RECENT_BATCHES = 16  # whose vectors the codebooks start from
+_RECENT_BATCHES = 16  # batches whose vectors the codebooks start from
 _REVIVE_EVERY = 50  # steps
 
 

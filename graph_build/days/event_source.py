@@ -113,7 +113,7 @@ def stored_log(spark: "SparkSession", root: str, config: GraphConfig, date: dt.d
     """Read the sessions of stored days.
 
     Args:
-        spark: the session.
+        spark: the Spark session.
         root: the store (`store`).
         config: settings of the build.
         date: the last day that is read; None for the last one stored.

@@ -239,7 +239,7 @@ def forget(spark: "SparkSession", user_ids: list[str], root: str, config: GraphC
     impressions = {day_number(day): store.days[day].impressions for day in touched}
     with _new_folder(root) as folder:
         stored = _store_days(rest, root, folder, config, impressions)
-    # The source stays, so that the same files are still recognised and not read again.
+    # The source is kept, so that the same files are still recognised and not read again.
     changed = {day: replace(facts, source=store.days[day].source) for day, facts in stored.items()}
     emptied = {day: None for day in touched if day not in changed}
     _replace_days(root, content, {**changed, **emptied}, config)

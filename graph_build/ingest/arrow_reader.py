@@ -93,7 +93,7 @@ def loose_events(rows: pa.Table) -> pa.Table:
     `session_ids` names it. Impressions, which belong to no session, are left out.
 
     Args:
-        rows: `ArrowEvents.rows`, or those of them that are of interest.
+        rows: `ArrowEvents.rows`, or some of them.
     """
     rows = _without_impressions(rows)
     kind = pc.index_in(rows["event_type"], pa.array(SESSION_TYPES)).cast(pa.int8())
@@ -150,8 +150,8 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
         else:
             columns[name] = pa.nulls(len(table), ARROW_TYPES[kind])
     columns["event_type"] = _contract_types(columns["event_type"], config.events.types)
-    place = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
-    return pa.table({**columns, **dict(zip(PLACE, map(pa.array, place), strict=True))})
+    position = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
+    return pa.table({**columns, **dict(zip(PLACE, map(pa.array, position), strict=True))})
 
 
 def _columns(source: Source, path: str, names: list[str]) -> pa.Table:

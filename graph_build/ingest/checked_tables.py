@@ -154,16 +154,16 @@ def checked_ads(
 
 
 def _refusals(
-    table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, kept: tuple[str, ...]
+    table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, value_faults: tuple[str, ...]
 ) -> dict[str, int]:
-    """Return reason → number of rows. `kept` names the reasons for which only a value is removed and the row stays."""
+    """Return reason → number of rows. The reasons in `value_faults` remove only a value."""
     counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
     refused = {reason: n for reason, n, _ in counts if reason is not None}
     files = _first_files(sources)
     total = sum(n for _, n, _ in counts)
     if total == 0:
         raise GraphInputError(f"{files}: the {table} table is empty (0 rows); leave it out, or give one with rows")
-    bad = {reason: n for reason, n in refused.items() if reason not in kept}
+    bad = {reason: n for reason, n in refused.items() if reason not in value_faults}
     example = {reason: raw for reason, _, raw in counts if reason}
     check_bad_share(table, files, total, bad, lambda reason: example[reason], config.input.max_bad_share)
     return refused

@@ -35,7 +35,7 @@ def item_reason() -> "Column":
 
 
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
-    """Return item rows with a final `reason`: of identical rows one stays, of conflicting ones the first in the input.
+    """Return item rows with a final `reason`. One of several identical rows stays; of conflicting rows, the first stays.
 
     An item loses a price that is not a finite number, and an embedding that holds NaN or infinity or does not have the
     commonest length; the `reason` then is one of KEPT.
@@ -106,7 +106,7 @@ def ad_reason() -> "Column":
 
 
 def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
-    """Return ad rows with a final `reason`: of an ad_id the highest version stays, of equal ones the first row.
+    """Return ad rows with a final `reason`. For each ad_id the highest version stays; of equal versions, the first row.
 
     Args:
         rows: what `spark_reader.read` returned for ads.

@@ -258,7 +258,7 @@ def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
 
 
 def _remote(spark: "SparkSession", table: Table, path: str, order: int, config: InputConfig) -> Source:
-    """Return a source outside this host, known by what Spark sees of it."""
+    """Return a source outside this host, as Spark sees it."""
     from pyspark.sql.pandas.types import to_arrow_schema
 
     format_ = "csv" if path.endswith((".csv", ".csv.gz")) else "parquet"

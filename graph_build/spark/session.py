@@ -183,7 +183,7 @@ def make_room(spark: "SparkSession", events: int) -> None:
     """Raise the number of partitions after a shuffle to what the events need; Spark joins small ones again.
 
     Args:
-        spark: the session.
+        spark: the Spark session.
         events: how many events will be shuffled.
     """
     name = "spark.sql.shuffle.partitions"

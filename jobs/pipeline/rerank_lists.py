@@ -1,4 +1,4 @@
-"""Ranked lists of held-out sessions and the items opened from them: what a pre-ranker is trained and judged on."""
+"""Ranked lists of held-out sessions and the items opened from them; a pre-ranker is trained and judged on them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple

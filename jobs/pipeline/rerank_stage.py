@@ -105,7 +105,7 @@ def _fit_reranker(
     folds: tuple[int, ...],
     config: Config,
 ) -> "Reranker":
-    """Fit on some folds; lists that shoppers saw come first and weigh more, where there are any."""
+    """Fit on some folds. Lists that shoppers saw, if there are any, come first and weigh more."""
     from retrieval.ranking.reranker_fit import TrainingLists, fit
 
     contexts, candidates, target, weight = [], [], [], []
@@ -200,6 +200,6 @@ def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[n
 
 
 def _codes(values: Any, names: pa.Array) -> NDArray[np.int32]:
-    """The index of each value among the names, −1 where it is none of them."""
+    """Return the index of each value among the names, −1 if it is not one of them."""
     codes = pc.fill_null(pc.index_in(values, value_set=names), -1)
     return codes.to_numpy().astype(np.int32) if isinstance(codes, pa.ChunkedArray) else np.asarray(codes, np.int32)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARES = (0.25, 0.5, 1.0)
-"""Shares of the trained encoder that are tried beside none of it."""
+"""Shares of the trained encoder that are tried, besides 0."""
 
 
 def choose_encoder(
@@ -99,7 +99,7 @@ def encoder_score(
 
 
 def best_share(encoders: "dict[float, SessionEncoder | None]", score: "EncoderScore") -> float:
-    """Return the share whose encoder scores highest, the first of equal ones.
+    """Return the share whose encoder scores highest; of equal scores, the first.
 
     Args:
         encoders: share → encoder; the share 0 is the mean, and stands first.

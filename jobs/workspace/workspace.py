@@ -1,7 +1,7 @@
 """The workspace: its versions, the lock, and `current`. Only this file knows their paths.
 
 A run assembles a version in a scratch folder and publishes it: first checksums, then the manifest, then the folder
-under its name, then `current`. Whatever happens before that last step, the version published before stays current. The
+under its name, then `current`. Until that last step, the version published before stays current. The
 workspace knows no room: each room reads and writes its own folder inside a version.
 """
 

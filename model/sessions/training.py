@@ -172,7 +172,7 @@ def encode_prefixes(trained: TrainedSessions, sessions: SessionRows, targets: Ro
 
     Args:
         trained: the encoder and its input vectors
-        sessions: the sessions
+        sessions: the sessions of the targets
         targets: (P,) positions in `sessions.rows`
         length: the most items of a prefix
     """

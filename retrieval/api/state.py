@@ -56,7 +56,7 @@ class ServerState:
 
     Args:
         load: opens and verifies the version that is published now.
-        current_version: returns its name.
+        current_version: returns the name of that version.
         log: the log of live changes; entries appended by other servers that share it are applied here too.
         config: the limits of the server.
         metrics: where reloads, refusals and changes are counted.

@@ -35,7 +35,7 @@ def item_reason() -> "Column":
 
 
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
-    """Return item rows with a final `reason`. One of several identical rows stays; of conflicting rows, the first stays.
+    """Return item rows with a final `reason`. Of identical rows one stays; of conflicting rows, the first.
 
     An item loses a price that is not a finite number, and an embedding that holds NaN or infinity or does not have the
     commonest length; the `reason` then is one of KEPT.

@@ -75,10 +75,10 @@ def test_the_progress_of_a_part_is_mapped_to_its_portion_of_the_stage() -> None:
 def test_the_peak_memory_includes_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SAMPLE_SECONDS", 0.02)
     stages = without_terminal()
-    with stages.stage("alone"):
+    with stages.stage("without a child"):
         pass
     with stages.stage("with a child"):
         code = "import time; x = bytearray(200 * 2**20); time.sleep(0.5)"
         subprocess.run([sys.executable, "-c", code], check=True)
-    alone, with_child = (record.peak_bytes for record in stages.records)
-    assert with_child > alone + 180 * 2**20
+    without_child, with_child = (record.peak_bytes for record in stages.records)
+    assert with_child > without_child + 180 * 2**20

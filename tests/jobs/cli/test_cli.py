@@ -109,7 +109,7 @@ def test_only_commands_that_publish_say_that_the_version_before_is_still_served(
         assert ("the version served before is still served" in capsys.readouterr().err) == still_served
 
 
-def test_an_interrupt_is_one_line_even_if_cleaning_up_fails(monkeypatch, capsys) -> None:
+def test_an_interrupt_logs_one_line_even_if_cleaning_up_fails(monkeypatch, capsys) -> None:
     def fail(_: object) -> int:
         try:
             try:
@@ -144,7 +144,7 @@ def test_a_port_in_use_is_refused_before_the_version_is_loaded(refused, tmp_path
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_a_host_of_another_machine_is_refused(refused, tmp_path: Path, host: str) -> None:
+def test_the_host_of_another_machine_is_refused(refused, tmp_path: Path, host: str) -> None:
     message = refused("serve", "--workspace", tmp_path, "--host", host, "--port", 0)
     assert f"cannot listen on {host}, port 0" in message
     assert "--host" in message

@@ -61,7 +61,7 @@ def test_unknown_items_are_listed_and_get_fallback_results(url):
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/v1/version", "/metrics", "/docs", "/openapi.json"])
-def test_every_other_page_answers(url, path):
+def test_every_other_page_answers_get_and_head(url, path):
     with urllib.request.urlopen(url + path, timeout=10) as answer:
         assert answer.status == 200
         assert answer.read()

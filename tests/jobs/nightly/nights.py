@@ -1,4 +1,4 @@
-"""Records of nights that tests of what a night leaves behind share."""
+"""A record of a night, shared by tests of its files."""
 
 import datetime as dt
 

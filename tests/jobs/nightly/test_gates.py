@@ -1,4 +1,4 @@
-"""What passes the gates and what fails, and that each states the measured value and the allowed range."""
+"""Which values pass the gates, and how a failed gate states the measured value and the allowed range."""
 
 import math
 
@@ -15,7 +15,7 @@ def verdicts(gates: list[Gate]) -> dict[str, bool]:
     return {gate.name: gate.passed for gate in gates}
 
 
-def test_a_loss_of_quality_fails_only_when_it_is_sure() -> None:
+def test_a_loss_of_quality_fails_only_when_it_is_certain() -> None:
     sure = {"published": {"all": (0.8, 0.75, 0.85, 900), "tail": (0.7, 0.5, 0.9, 40)}}
     results = verdicts(quality_gates(sure, CONFIG))
     assert results == {
@@ -29,7 +29,7 @@ def test_a_loss_of_quality_fails_only_when_it_is_sure() -> None:
     )
 
 
-def test_the_best_counting_peer_counts() -> None:
+def test_quality_is_compared_with_the_best_counting_baseline() -> None:
     ratios = {"rules": {"all": (1.2, 1.1, 1.3, 9)}, "item-kNN": {"all": (0.7, 0.6, 0.8, 9)}}
     (gate,) = quality_gates(ratios, CONFIG)
     assert gate.name == "HR@100 to the best counting peer's (item-kNN), all"

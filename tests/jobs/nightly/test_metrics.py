@@ -1,4 +1,4 @@
-"""What Prometheus reads of a night keeps its names, labels and values."""
+"""The Prometheus metrics of a night keep their names, labels and values."""
 
 import datetime as dt
 
@@ -8,7 +8,7 @@ from jobs.nightly.metrics import metrics_text
 from jobs.nightly.record import NightRecord
 from tests.jobs.nightly.nights import published_night
 
-# What was written before prometheus-client wrote it, for the same night.
+# The text of the same night from before prometheus-client wrote it.
 BY_HAND = """\
 # TYPE lightsage_night_end_timestamp_seconds gauge
 lightsage_night_end_timestamp_seconds 1772852400.0

@@ -53,7 +53,7 @@ def test_the_page_works_offline_in_light_and_dark(earlier: int) -> None:
         "Old versions deleted: 20260201T000000-00000000.",
     ],
 )
-def test_the_page_says(text: str) -> None:
+def test_the_page_has_the_text(text: str) -> None:
     assert text in page_of(published_night()).text
 
 

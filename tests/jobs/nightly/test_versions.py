@@ -87,7 +87,7 @@ def test_rollback_refuses_a_damaged_version(workspace: Workspace) -> None:
     assert workspace.current() == NAMES[4]
 
 
-def test_the_newest_stay_and_the_current_one_and_its_parent(workspace: Workspace) -> None:
+def test_the_newest_versions_the_current_one_and_its_parent_stay(workspace: Workspace) -> None:
     rollback(workspace, NAMES[1])
     assert delete_old(workspace, 2) == [NAMES[2]]
     assert workspace.versions() == [NAMES[0], NAMES[1], NAMES[3], NAMES[4]]
@@ -155,7 +155,9 @@ def test_a_server_works_without_a_lease_in_a_read_only_workspace(
     lease.end()
 
 
-def test_diff_of_a_version_with_itself_and_with_another(shop: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_does_not_differ_from_itself_and_an_unknown_one_is_refused(
+    shop: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = shop.version.name
     changes = diff(Workspace(shop.workspace), name, name, Config())
     assert changes["settings"] == {}

@@ -1,4 +1,4 @@
-"""`lightsage run` goes on after a kill, and a resumed run publishes what an uninterrupted one does."""
+"""`lightsage run` continues after a kill, and a resumed run publishes the same version as an uninterrupted one."""
 
 import json
 import shutil
@@ -71,7 +71,7 @@ def test_an_uninterrupted_run_names_its_stages_and_leaves_no_checkpoints(uninter
     assert uninterrupted.checkpoints() == set()
 
 
-def test_a_killed_run_goes_on_after_its_finished_stages(
+def test_a_killed_run_continues_after_its_finished_stages(
     stopped: Run, uninterrupted: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stopped.checkpoints() == {"graph", "fit"}
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_after_its_finished_stages(
     assert stopped.checkpoints() == set()
 
 
-def test_a_run_with_another_configuration_starts_the_stages_that_depend_on_it_anew(
+def test_a_changed_configuration_reruns_the_stages_that_depend_on_it(
     stopped: Run, uninterrupted: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(stopped.arguments(seed=1)) == 0
@@ -96,7 +96,9 @@ def test_a_run_with_another_configuration_starts_the_stages_that_depend_on_it_an
 
 
 @pytest.mark.slow
-def test_a_run_can_be_killed_anywhere(shop: Any, uninterrupted: Run, tmp_path: Path) -> None:
+def test_a_run_killed_at_any_point_publishes_nothing_and_a_rerun_finishes(
+    shop: Any, uninterrupted: Run, tmp_path: Path
+) -> None:
     run = Run(shop.version / "graph", tmp_path)
     for stage, label in STAGES.items():
         for point in (label, f"stamp of {stage}"):
@@ -112,7 +114,7 @@ def test_a_run_can_be_killed_anywhere(shop: Any, uninterrupted: Run, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_while_spark_works_goes_on(shop: Any, tmp_path: Path) -> None:
+def test_a_run_killed_while_spark_works_is_finished_by_the_next(shop: Any, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     arguments = ["run", *shop.arguments, "--workspace", str(workspace)]
     for point in ("graph", "stamp of graph", STAGES["fit"]):

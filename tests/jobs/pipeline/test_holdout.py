@@ -14,7 +14,7 @@ from retrieval.index_folder import read_index
 from tests.jobs.conftest import Shop
 
 
-def test_the_hold_out_is_answered_as_it_is_served(shop: Shop) -> None:
+def test_the_hold_out_is_scored_as_it_is_served(shop: Shop) -> None:
     holdout = HoldoutEvaluation.load(shop.version / "graph", Config())
     assert holdout is not None
     ids = pq.read_table(holdout.graph / "fit" / "nodes")["item_id"].combine_chunks().sort()
@@ -30,7 +30,7 @@ def test_the_hold_out_is_answered_as_it_is_served(shop: Shop) -> None:
     assert holdout.choose_weights(embeddings).direct == DIRECT[-1], "random vectors know nothing, the edges much"
 
 
-def test_shoppers_who_go_back_are_noticed(shop: Shop) -> None:
+def test_a_revisit_weight_is_chosen_where_shoppers_go_back(shop: Shop) -> None:
     holdout = HoldoutEvaluation.load(shop.version / "graph", Config())
     assert holdout is not None
     assert holdout.prefixes is not None

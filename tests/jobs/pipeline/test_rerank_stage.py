@@ -1,4 +1,4 @@
-"""The pre-ranker of a version: learned on the hold-out without a leak, and served over the counters of all events."""
+"""The re-ranker of a version is trained on the hold-out without a leak and served with the counters of all events."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def ranker(shop: Any, choice: HoldoutChoice) -> EmbeddingRanker:
     return EmbeddingRanker(catalogue, edges, CONFIG.retrieval)
 
 
-def test_counters_of_a_graph_are_those_of_its_table(shop: Any, ranker: EmbeddingRanker) -> None:
+def test_counters_equal_the_table_of_the_graph(shop: Any, ranker: EmbeddingRanker) -> None:
     graph, ids = shop.version / "graph", ranker.catalogue.item_ids
     table = pq.read_table(graph / "counters").to_pylist()
     items = {row["item_id"]: row for row in pq.read_table(graph / "tables" / "items").to_pylist()}
@@ -75,7 +75,7 @@ def _line(counter: Any, entity: int) -> tuple[list[int], list[float]]:
     return counter.column[span].tolist(), counter.count[span].tolist()
 
 
-def test_the_lists_are_those_of_the_sessions(shop: Any, ranker: EmbeddingRanker) -> None:
+def test_the_lists_follow_the_steps_of_the_held_out_sessions(shop: Any, ranker: EmbeddingRanker) -> None:
     everything = CONFIG.model_copy(update={"prerank": CONFIG.prerank.model_copy(update={"max_lists": 10**6})})
     lists = retrieved_lists(shop.version / "graph", ranker, everything)
     assert lists is not None
@@ -99,12 +99,12 @@ def test_the_lists_are_those_of_the_sessions(shop: Any, ranker: EmbeddingRanker)
         (session, first, second if second in rows_after[first] else None, None if search is None else str(search))
         for session, first, second, search in steps
     ]
-    both = list(zip(sorted(map(str, actual)), sorted(map(str, expected)), strict=True))
+    pairs = list(zip(sorted(map(str, actual)), sorted(map(str, expected)), strict=True))
     # A list also depends on earlier views, so a few targets are in the list of one prefix and not in that of another.
-    assert sum(one != other for one, other in both) <= 0.1 * len(both)
+    assert sum(actual_step != expected_step for actual_step, expected_step in pairs) <= 0.1 * len(pairs)
 
 
-def test_items_that_came_with_the_hold_out_are_left_out_of_its_lists(
+def test_items_that_are_new_in_the_hold_out_are_left_out_of_its_lists(
     shop: Any, ranker: EmbeddingRanker, tmp_path: Path
 ) -> None:
     sessions = pq.read_table(shop.version / "graph" / "sessions")
@@ -131,7 +131,7 @@ def test_items_that_came_with_the_hold_out_are_left_out_of_its_lists(
         assert context.query == expected_context.query
 
 
-def test_nothing_of_the_hold_out_is_in_what_is_learned_with(shop: Any, ranker: EmbeddingRanker) -> None:
+def test_the_counters_for_training_leave_out_the_hold_out(shop: Any, ranker: EmbeddingRanker) -> None:
     graph = shop.version / "graph"
     pairs = pq.read_table(graph / "transitions", filters=~pc.field("held"))
     weight = np.where(np.array(pairs["kind"]) == "strong_click", 1 / pairs["steps"].to_numpy(), 1.0)
@@ -157,7 +157,7 @@ def test_counters_of_the_hold_out_itself_would_look_far_better(
     assert leaking > 1.2 * honest
 
 
-def test_without_counters_none_is_served(shop: Any, ranker: EmbeddingRanker) -> None:
+def test_without_counters_no_reranker_is_served(shop: Any, ranker: EmbeddingRanker) -> None:
     assert choose_reranker(shop.version / "graph", ranker, (), CONFIG, ignore_progress) is None
 
 
@@ -169,7 +169,7 @@ def test_a_counter_of_noise_gets_hardly_any_weight(shop: Any, ranker: EmbeddingR
     assert weights is None or abs(weights.counters[counter.name][0]) < 0.1
 
 
-def test_an_index_with_a_pre_ranker_serves_it(shop: Any, choice: HoldoutChoice, tmp_path: Path) -> None:
+def test_an_index_with_a_reranker_serves_it(shop: Any, choice: HoldoutChoice, tmp_path: Path) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
     learned = RerankerWeights(1.0, {"item>item": (0.5, -3.0, 2.0), "category>item": (0.1, -4.0, 1.5)})
     choice.embeddings.save(tmp_path / "embeddings")
@@ -197,7 +197,9 @@ def test_a_graph_without_counters_is_named(shop: Any, tmp_path: Path) -> None:
         read_counters(tmp_path, np.array(["a"], dtype=object), "fit")
 
 
-def test_a_hold_out_without_pairs_serves_none(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
+def test_without_pairs_in_the_hold_out_no_reranker_is_served(
+    shop: Any, ranker: EmbeddingRanker, tmp_path: Path
+) -> None:
     graph = tmp_path / "graph"
     graph.mkdir()
     for name in ("counters", "tables"):
@@ -210,28 +212,28 @@ def test_a_hold_out_without_pairs_serves_none(shop: Any, ranker: EmbeddingRanker
     assert choose_reranker(graph, ranker, counters, CONFIG, ignore_progress) is None
 
 
-def test_what_shoppers_saw_is_learned_from(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
+def test_the_reranker_is_trained_on_impressions(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
     """In each request, the item with the most events was opened. The next items of the sessions count little."""
     graph = tmp_path / "graph"
     graph.mkdir()
     for name in ("counters", "tables", "sessions"):
         (graph / name).symlink_to(shop.version / "graph" / name)
-    held = pq.read_table(graph / "sessions", filters=pc.field("held")).to_pylist()
+    held_sessions = pq.read_table(graph / "sessions", filters=pc.field("held")).to_pylist()
     generator, ids, lists = np.random.default_rng(0), ranker.catalogue.item_ids, []
-    for session in held:
+    for session in held_sessions:
         rows = generator.choice(len(ids), 20, replace=False)
         opened = ids[rows[np.argmax(ranker.catalogue.events[rows])]]
         time = session["times"][-1]  # after all but the last
         lists.append({"session": session["session"], "time": time, "items": sorted(ids[rows]), "opened": [opened]})
-    lists.append({"session": 1, "time": held[0]["start"], "items": ["ghost", "other"], "opened": ["ghost"]})
+    lists.append({"session": 1, "time": held_sessions[0]["start"], "items": ["ghost", "other"], "opened": ["ghost"]})
     lists.append(lists[0] | {"items": [*lists[0]["items"], "ghost"], "opened": ["ghost", *lists[0]["opened"]]})
     (graph / "impressions").mkdir()
     pq.write_table(pa.Table.from_pylist(lists), graph / "impressions" / "part.parquet")
     shown = shown_lists(graph, ranker, CONFIG)
     assert shown is not None
-    after_a_view = [row for row in held if row["times"][0] < row["times"][-1]]
-    assert len(shown.target) == len(after_a_view) + (held[0] in after_a_view)
-    by_session = {row["session"]: row for row in lists[: len(held)]}
+    after_a_view = [row for row in held_sessions if row["times"][0] < row["times"][-1]]
+    assert len(shown.target) == len(after_a_view) + (held_sessions[0] in after_a_view)
+    by_session = {row["session"]: row for row in lists[: len(held_sessions)]}
     for number in range(0, len(shown.target), 7):
         rows, scores = shown.candidates(number)
         row = by_session[int(shown.session[number])]
@@ -239,7 +241,7 @@ def test_what_shoppers_saw_is_learned_from(shop: Any, ranker: EmbeddingRanker, t
         assert ids[rows[shown.target[number]]] == row["opened"][0]
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
         query = shown.contexts[number].views
-        session = next(candidate for candidate in held if candidate["session"] == row["session"])
+        session = next(candidate for candidate in held_sessions if candidate["session"] == row["session"])
         before = [item for item, time in zip(session["items"], session["times"], strict=True) if time < row["time"]]
         assert ids[query].tolist() == before[-3:]
     counters = read_counters(graph, ids, "fit")

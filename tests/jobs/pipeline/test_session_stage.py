@@ -1,4 +1,4 @@
-"""A version whose sessions are encoded: trained, compared with the mean, served, measured; and switched off again."""
+"""A session encoder is trained, compared with the mean of the items, and served if it is better."""
 
 import json
 from pathlib import Path
@@ -82,25 +82,23 @@ def test_the_share_that_scores_highest_is_served() -> None:
     assert best_share(encoders, lambda encoder: 0.0 if encoder else 0.1) == 0.0
 
 
-def test_an_index_with_an_encoder_asks_it_and_one_without_does_not(
-    shop: Any, choice: HoldoutChoice, tmp_path: Path
-) -> None:
+def test_an_index_with_an_encoder_uses_it_for_lists_of_items(shop: Any, choice: HoldoutChoice, tmp_path: Path) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
     choice.embeddings.save(tmp_path / "embeddings")  # of `fit/`, which has the same items
     assert Embeddings.load(tmp_path / "embeddings").item_ids.equals(choice.embeddings.item_ids)
     for share in (0.5, 0.0):
         decided = HoldoutChoice(choice.record, choice.weights, choice.embeddings, share)
-        out = tmp_path / f"index-{share}"
-        index_version(graph, tmp_path / "embeddings", out, as_of, CONFIG, decided, ignore_progress)
-        assert json.loads((out / "meta.json").read_text())["session_items"] == (5 if share else None)
+        index = tmp_path / f"index-{share}"
+        index_version(graph, tmp_path / "embeddings", index, as_of, CONFIG, decided, ignore_progress)
+        assert json.loads((index / "meta.json").read_text())["session_items"] == (5 if share else None)
     encoded, averaged = (Retriever.of(read_index(tmp_path / f"index-{share}")) for share in (0.5, 0.0))
     items = [str(item) for item in encoded.catalogue.item_ids[np.argsort(-encoded.catalogue.events)][:4]]
-    one, several = RetrievalRequest(items[:1], 9), RetrievalRequest(items, 9)
-    assert encoded.retrieve(one).results == averaged.retrieve(one).results, "a single item is its own query"
+    single, several = RetrievalRequest(items[:1], 9), RetrievalRequest(items, 9)
+    assert encoded.retrieve(single).results == averaged.retrieve(single).results, "a single item is its own query"
     assert encoded.retrieve(several).scores != averaged.retrieve(several).scores
 
 
-def test_a_choice_comes_back_as_it_was_saved(choice: HoldoutChoice, tmp_path: Path) -> None:
+def test_a_choice_is_read_back_as_it_was_saved(choice: HoldoutChoice, tmp_path: Path) -> None:
     HoldoutChoice(choice.record, choice.weights, choice.embeddings, 0.25).save(tmp_path)
     loaded = HoldoutChoice.load(tmp_path)
     assert (loaded.encoder_share, loaded.weights, loaded.record) == (0.25, choice.weights, choice.record)

@@ -15,7 +15,7 @@ Score = Callable[[ScoreWeights], float]
 def chosen(
     hits: Score, with_first_places: Score | None = None, after_prefixes: Score | None = None, **fixed: float
 ) -> ScoreWeights:
-    """The weights that are chosen where the hold-out scores like this and the configuration fixes some weights."""
+    """Return the weights that are chosen for these scores of the hold-out and these fixed weights."""
 
     def rate(weights: ScoreWeights) -> Choice:
         return Choice(hits(weights), (with_first_places or hits)(weights))
@@ -25,12 +25,12 @@ def chosen(
 
 @pytest.mark.parametrize("prior", PRIOR)
 @pytest.mark.parametrize("direct", DIRECT)
-def test_the_best_prior_and_direct_weights_are_found_wherever_they_are(prior: float, direct: float) -> None:
+def test_the_best_prior_and_direct_weights_are_chosen_at_any_grid_point(prior: float, direct: float) -> None:
     weights = chosen(lambda w: 1 - abs(w.prior - prior) - 2 * abs(w.direct - direct) - w.popularity)
     assert (weights.prior, weights.direct, weights.popularity) == (prior, direct, 0.0)
 
 
-def test_first_places_count_for_direct_edges_alone() -> None:
+def test_first_places_count_only_for_the_direct_weight() -> None:
     weights = chosen(lambda w: 1 - w.prior - w.direct - w.popularity, lambda w: w.direct)
     assert weights == ScoreWeights(prior=0.0, direct=DIRECT[-1], popularity=0.0)
 

@@ -1,4 +1,4 @@
-"""Stages run once, run again if their inputs changed or their outputs are damaged, and are never half finished."""
+"""A stage runs once, and again if its inputs change or its outputs are damaged. It is never half finished."""
 
 import errno
 import json
@@ -38,10 +38,10 @@ def run(stages: Checkpoints, inputs: dict[str, Any], text: str, calls: list[str]
 def test_a_stage_runs_once_for_the_same_inputs(stages: Checkpoints) -> None:
     calls: list[str] = []
     first = run(stages, {"a": 1, "b": ["x"]}, "one", calls)
-    again = run(stages, {"b": ["x"], "a": 1}, "two", calls)
+    repeated = run(stages, {"b": ["x"], "a": 1}, "two", calls)
     assert calls == ["one"]
-    assert (first.reused, again.reused, first.fingerprint) == (False, True, again.fingerprint)
-    assert (again.folder / "deep" / "file").read_text() == "one"
+    assert (first.reused, repeated.reused, first.fingerprint) == (False, True, repeated.fingerprint)
+    assert (repeated.folder / "deep" / "file").read_text() == "one"
     assert stages.reused == ["graph"]
     assert [record.name for record in stages.progress.records] == ["graph"]
 
@@ -117,7 +117,7 @@ def test_outputs_are_linked_elsewhere_without_the_stamp(stages: Checkpoints, tmp
     assert paths[0].read_text() == "one"
 
 
-def test_a_label_names_the_stage_in_the_progress_alone(stages: Checkpoints) -> None:
+def test_a_label_names_the_stage_only_in_the_progress(stages: Checkpoints) -> None:
     result = stages.run("graph", {}, writes("one", []), label="graph: copy")
     assert result.folder.name == "graph"
     assert [record.name for record in stages.progress.records] == ["graph: copy"]
@@ -132,11 +132,11 @@ values = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3), st.data())
-def test_equal_inputs_and_only_they_are_recognised(
+def test_a_stage_is_reused_exactly_for_equal_inputs(
     tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any], data: st.DataObject
 ) -> None:
-    other = data.draw(st.just(inputs) | st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3))
+    other_inputs = data.draw(st.just(inputs) | st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3))
     stages = Checkpoints(tmp_path_factory.mktemp("work"), StageProgress())
     run(stages, inputs, "one", [])
-    same = json.dumps(inputs, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert run(stages, other, "two", []).reused == same
+    same = json.dumps(inputs, sort_keys=True) == json.dumps(other_inputs, sort_keys=True)
+    assert run(stages, other_inputs, "two", []).reused == same

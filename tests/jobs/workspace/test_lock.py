@@ -34,11 +34,11 @@ def test_a_run_whose_lock_was_taken_away_cannot_publish(workspace: Workspace, tm
     assert workspace.versions() == []
 
 
-def test_a_second_writer_is_told_who_is_writing_since_when_and_what_to_do(any_workspace: Workspace) -> None:
+def test_a_second_writer_is_refused_and_told_who_writes_and_since_when(any_workspace: Workspace) -> None:
     second = Workspace(any_workspace.uri)
-    with any_workspace.lock(), pytest.raises(WorkspaceBusyError) as caught, second.lock():
+    with any_workspace.lock(), pytest.raises(WorkspaceBusyError) as error, second.lock():
         pass
-    message = str(caught.value)
+    message = str(error.value)
     assert f"process {os.getpid()}" in message
     assert "ago" in message
     assert "delete" in message
@@ -61,7 +61,7 @@ def test_the_lock_of_another_host_is_never_taken_over(workspace: Workspace, tmp_
         pass
 
 
-def test_a_pid_given_to_another_process_does_not_keep_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_process_id_that_is_used_again_does_not_keep_the_lock(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     earlier = lock.Owner.this_process().model_copy(update={"started": "1"})
     (tmp_path / "ws" / "lock").write_text(earlier.model_dump_json())
@@ -100,7 +100,7 @@ def test_the_lock_of_a_killed_run_is_taken_over_and_its_leftovers_deleted(
     assert workspace.versions() == [name]
 
 
-def test_only_one_of_many_that_find_a_dead_owner_gets_the_lock(workspace: Workspace, tmp_path: Path) -> None:
+def test_only_one_of_many_writers_takes_over_the_lock_of_a_dead_owner(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     dead = lock.Owner.this_process().model_copy(update={"started": "1"}).model_dump_json()
     for _ in range(20):

@@ -28,7 +28,7 @@ def fingerprint_of(path: Path | str, **config: int) -> str:
     return fingerprint(describe_inputs({"events": [str(path)]}), config, "code")
 
 
-def test_content_matters_and_neither_time_nor_place_does(log: Path, tmp_path: Path) -> None:
+def test_modification_time_and_location_do_not_change_the_fingerprint(log: Path, tmp_path: Path) -> None:
     before = fingerprint_of(log)
     os.utime(log / "date=2026-03-01" / "part-0.parquet", (0, 0))
     assert fingerprint_of(log) == before
@@ -52,7 +52,7 @@ def test_any_change_to_a_folder_changes_the_fingerprint(log: Path, change: str) 
     assert fingerprint_of(log) != before
 
 
-def test_files_that_spark_does_not_read_do_not_matter(log: Path) -> None:
+def test_files_that_spark_does_not_read_do_not_change_the_fingerprint(log: Path) -> None:
     before = fingerprint_of(log)
     (log / "_SUCCESS").write_text("")
     (log / "date=2026-03-01" / ".part-0.parquet.crc").write_text("x")
@@ -61,7 +61,7 @@ def test_files_that_spark_does_not_read_do_not_matter(log: Path) -> None:
     assert fingerprint_of(log) == before
 
 
-def test_a_linked_folder_matters(log: Path, tmp_path: Path) -> None:
+def test_a_linked_folder_changes_the_fingerprint(log: Path, tmp_path: Path) -> None:
     before = fingerprint_of(log)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "more.parquet").write_bytes(b"more")
@@ -69,21 +69,21 @@ def test_a_linked_folder_matters(log: Path, tmp_path: Path) -> None:
     assert fingerprint_of(log) != before
 
 
-def test_role_configuration_and_code_matter(log: Path) -> None:
+def test_role_configuration_and_code_change_the_fingerprint(log: Path) -> None:
     inputs = describe_inputs({"events": [str(log)]})
-    prints = {
+    fingerprints = {
         fingerprint(inputs, {"a": 1}, "code"),
         fingerprint(inputs, {"a": 2}, "code"),
         fingerprint(inputs, {"a": 1}, "other"),
         fingerprint({"items": inputs["events"]}, {"a": 1}, "code"),
     }
-    assert len(prints) == 4
+    assert len(fingerprints) == 4
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.dictionaries(st.text(), st.integers())))
-def test_the_order_of_keys_does_not_matter(config: dict[str, object]) -> None:
-    turned = dict(reversed(config.items()))
-    assert fingerprint({}, config, "code") == fingerprint({}, turned, "code")
+def test_the_order_of_keys_does_not_change_the_fingerprint(config: dict[str, object]) -> None:
+    reordered = dict(reversed(config.items()))
+    assert fingerprint({}, config, "code") == fingerprint({}, reordered, "code")
 
 
 @pytest.mark.parametrize("name", ["absent.parquet", "empty"])
@@ -93,7 +93,7 @@ def test_an_input_without_files_is_named(tmp_path: Path, name: str) -> None:
         describe_inputs({"items": [str(tmp_path / name)]})
 
 
-def test_a_remote_object_is_checked_by_what_its_store_reports() -> None:
+def test_a_remote_object_changes_the_fingerprint_when_its_content_changes() -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/fingerprint/events.parquet", b"one")
     before = fingerprint_of("memory://fingerprint/events.parquet")
@@ -104,7 +104,7 @@ def test_a_remote_object_is_checked_by_what_its_store_reports() -> None:
 
 @pytest.fixture
 def rooms(tmp_path: Path) -> dict[str, Path]:
-    """A room → folder of four rooms, one with a wing that has a template."""
+    """Return the folder of each of four rooms, which have a wing with a template."""
     folders = {room: tmp_path / "site-packages" / room for room in ROOMS}
     for folder in folders.values():
         (folder / "wing" / "page").mkdir(parents=True)
@@ -121,7 +121,9 @@ def test_any_changed_file_of_any_wing_changes_the_code_version(rooms: dict[str, 
     assert code_version(rooms) != before
 
 
-def test_compiled_files_and_the_place_of_the_rooms_do_not_matter(rooms: dict[str, Path], tmp_path: Path) -> None:
+def test_compiled_files_and_the_location_of_the_rooms_do_not_change_the_code_version(
+    rooms: dict[str, Path], tmp_path: Path
+) -> None:
     before = code_version(rooms)
     (rooms["model"] / "wing" / "__pycache__").mkdir()
     (rooms["model"] / "wing" / "__pycache__" / "code.cpython-312.pyc").write_text("compiled")
@@ -131,10 +133,10 @@ def test_compiled_files_and_the_place_of_the_rooms_do_not_matter(rooms: dict[str
     assert code_version({room: moved / room for room in ROOMS}) == before
 
 
-@pytest.mark.parametrize("how", ["empty", "missing"])
-def test_a_room_without_code_is_an_error(rooms: dict[str, Path], how: str) -> None:
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_a_room_without_code_is_an_error(rooms: dict[str, Path], folder: str) -> None:
     shutil.rmtree(rooms["retrieval"])
-    if how == "empty":
+    if folder == "empty":
         rooms["retrieval"].mkdir()
     with pytest.raises(StoreError, match=r"retrieval was expected in .*site-packages/retrieval, which has no files"):
         code_version(rooms)
@@ -159,7 +161,7 @@ def test_a_version_is_named_by_utc_time_and_fingerprint() -> None:
 
 
 def test_a_folder_is_walked_as_the_graph_build_walks_it(tmp_path: Path) -> None:
-    """The workspace may know no room, so that the walk is written twice; the checksums must be of what is read."""
+    """The workspace wing imports no room, so the walk exists twice. Both walks must agree on the files."""
     from graph_build.ingest.files import files_of
 
     log, elsewhere = tmp_path / "log", tmp_path / "elsewhere"

@@ -80,7 +80,7 @@ def test_versions_are_published_read_rolled_back_and_deleted(uri: str, shop: Any
     assert served_versions(workspace) == set()
 
 
-def test_only_what_is_needed_is_downloaded_and_checked(uri: str, shop: Any, tmp_path: Path) -> None:
+def test_only_the_needed_parts_are_downloaded_and_checked(uri: str, shop: Any, tmp_path: Path) -> None:
     workspace = Workspace(uri)
     name = publish(workspace, shop.version, "20260301T000000-00000001").name
     shutil.rmtree(tmp_path / "cache")
@@ -98,7 +98,7 @@ def test_only_what_is_needed_is_downloaded_and_checked(uri: str, shop: Any, tmp_
         Workspace(uri).open(verify=True, parts=("index",))
 
 
-def test_an_upload_that_breaks_off_publishes_nothing(uri: str, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_upload_publishes_nothing(uri: str, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(uri)
     first = publish(workspace, shop.version, "20260301T000000-00000001").name
     real, calls = workspace._fs.put, iter(range(9))
@@ -117,14 +117,14 @@ def test_an_upload_that_breaks_off_publishes_nothing(uri: str, shop: Any, monkey
     assert publish(workspace, shop.version, "20260302T000000-00000002").name == Workspace(uri).current()
 
 
-def test_one_writer_at_a_time(uri: str) -> None:
+def test_a_second_writer_is_refused(uri: str) -> None:
     with Workspace(uri).lock(), pytest.raises(WorkspaceBusyError), Workspace(uri).lock():
         pass
     with Workspace(uri).lock():
         pass
 
 
-def test_the_commands_work_on_it_and_a_server_takes_over_what_is_published(
+def test_commands_work_on_an_object_store_and_a_server_switches_to_the_published_version(
     uri: str, shop: Any, serving: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = Workspace(uri)

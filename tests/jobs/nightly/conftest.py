@@ -1,0 +1,49 @@
+"""Workspaces in which one night was published, and the next one stopped or not begun."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli.cli import main
+from jobs.marketplace import MarketplaceConfig, generate
+from tests.jobs.faults import broken_stage
+from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night, copy_night
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Night:
+    """Three days are stored, and the night of the fourth is published."""
+    root = tmp_path_factory.mktemp("nights")
+    files = generate(MarketplaceConfig.small(), root / "marketplace")
+    events = pq.read_table(files.events)
+    day = pc.strftime(events["timestamp"], format="%Y-%m-%d")
+    for date in DAYS:
+        (root / "log" / date).mkdir(parents=True)
+        pq.write_table(events.filter(pc.equal(day, date)), root / "log" / date / "events.parquet")
+    night = Night(root, files)
+    logs = [str(root / "log" / date) for date in DAYS[:-2]]
+    assert main(["ingest", "--events", *logs, "--workspace", str(night.workspace)]) == 0
+    assert night.run(FIRST) == 0
+    return night
+
+
+@pytest.fixture(scope="session")
+def stopped_after_graph(first: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The second night, which stopped after its graph."""
+    night = copy_night(first, tmp_path_factory.mktemp("half"))
+    with pytest.MonkeyPatch.context() as patch, broken_stage(patch, "fit"):
+        assert night.run(SECOND) == 1
+    return night
+
+
+@pytest.fixture
+def stopped(stopped_after_graph: Night, tmp_path: Path) -> Night:
+    return copy_night(stopped_after_graph, tmp_path)
+
+
+@pytest.fixture
+def published(first: Night, tmp_path: Path) -> Night:
+    return copy_night(first, tmp_path)

@@ -76,7 +76,10 @@ def assemble_sessions(events: pa.Table, max_items: int, max_basket: int) -> Iter
 
 
 def hash_queries(queries: pa.Array) -> tuple[Ints, Flags]:
-    """Return the hash of each query's normalised text, and whether there is a text at all."""
+    """Return the hash of each query's normalised text, and whether there is a text at all.
+
+    Retrieval hashes queries the same way (`ranking.reranker`); one golden file pins both.
+    """
     texts = queries.dictionary_encode()
     # The last element stands for rows without a query.
     normalised = [*(normalise_query(text) for text in texts.dictionary.to_pylist()), None]

@@ -1,4 +1,4 @@
-"""Weights of strong clicks against exact sums in plain Python."""
+"""Weights of strong clicks equal exact sums in plain Python."""
 
 import datetime as dt
 from collections.abc import Callable

@@ -49,7 +49,9 @@ def test_searches_without_a_query_make_no_co_search_edges(built: Callable[..., A
 
 
 @pytest.mark.parametrize("user", ["u", pytest.param(None, marks=pytest.mark.slow)])
-def test_sessions_of_one_event_make_no_strong_clicks_and_a_warning(built: Callable[..., Any], user: str | None) -> None:
+def test_sessions_of_one_event_make_no_strong_clicks_and_cause_a_warning(
+    built: Callable[..., Any], user: str | None
+) -> None:
     rows = [event(f"s{i}", at(i), "view", f"i{i % 4}", user_id=user and f"{user}{i // 4}") for i in range(40)]
     summary, out = built(rows)
     assert (summary.nodes, summary.sessions, summary.edges["strong_click"]) == (4, 40, 0)

@@ -27,11 +27,7 @@ from retrieval.search.retriever import Retriever
 from tests.jobs.conftest import SMALL_MODEL, ignore_progress
 
 CONFIG = Config.model_validate(
-    {
-        "graph": {"counters": True},
-        "prerank": {"enabled": True, "max_lists": 400, "depth": 50},
-        "model": SMALL_MODEL,
-    }
+    {"graph": {"counters": True}, "prerank": {"enabled": True, "max_lists": 400, "depth": 50}, "model": SMALL_MODEL}
 )
 
 

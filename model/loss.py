@@ -1,6 +1,6 @@
 """Sampled softmax over in-batch and random negatives, with the logQ correction.
 
-The loss of query i, with its target among B in-batch and M random candidates, is the cross-entropy over s_ij / T. A
+The loss of query i, with its target among B in-batch and K random candidates, is the cross-entropy over s_ij / T. A
 candidate j that is drawn q_j times on average enters as s_ij / T − log q_j (Bengio & Senécal 2008; Yi et al., RecSys
 2019). Only negatives are corrected: the gradient then equals that of the full softmax to within a percent, while
 correcting the target too would bias it.
@@ -83,7 +83,7 @@ def sampled_softmax(
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy of (M, B, d) queries, whose targets are the first B of (M, K, d) candidates.
+    """Mean cross-entropy of (M, B, d) queries, whose targets are the first B of (M, C, d) candidates.
 
     Value and gradients are computed together, member by member, in one buffer that stays in the CPU cache. This takes
     half the time of plain autograd, which keeps the logits and softmaxes of all members.

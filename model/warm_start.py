@@ -80,7 +80,10 @@ class WarmStart:
         return len(known) / max(1, len(keys))
 
     def _has_content_of(self, features: FittedFeatures) -> bool:
-        """Return whether the content weights mean the same; a title basis has no names by which to match them."""
+        """Return whether the content weights belong to the same inputs.
+
+        Title dimensions have no names, so the whole title basis must be equal.
+        """
         return self.features.embedding_dim == features.embedding_dim and np.array_equal(
             self.features.title_basis, features.title_basis
         )

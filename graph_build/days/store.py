@@ -51,7 +51,7 @@ class StoredDay:
         events: number of item events.
         last: time of the last event, in microseconds since 1970.
         impressions: number of impressions.
-        cut_searches: items of searches that the cap removed.
+        cut_searches: how many items the cap removed from searches.
         most_cut: the groups that the caps cut most (`caps.most_cut_in_days`).
         source: a fingerprint of the files behind the day, so that the same files are not read again.
     """
@@ -90,14 +90,14 @@ class StoredDays:
         return self._read(spark, "sessions", SESSION_ROW_IN_SPARK, list(self.days))
 
     def aggregates(self, spark: "SparkSession", name: str, schema: str, before: int) -> "DataFrame":
-        """Return the stored counts of the days before a day number, as `full` and, the same, as `fit`."""
+        """Return the stored counts of the days before a day number. `full` and `fit` hold the same counts."""
         early = [day for day in self.days if day_number(day) < before]
         counts = self._read(spark, name, schema, early)
         return counts.withColumnRenamed("count", "full").withColumn("fit", F.col("full"))
 
     @property
     def most_cut(self) -> list[CutGroup]:
-        """The groups of all days that the caps cut most."""
+        """For every day, the groups that the caps cut most, in one list."""
         return [CutGroup(*group) for day in self.days.values() for group in day.most_cut]
 
     def _read(self, spark: "SparkSession", name: str, schema: "str | StructType", days: list[dt.date]) -> "DataFrame":

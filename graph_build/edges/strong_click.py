@@ -33,11 +33,13 @@ def daily_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: GraphC
 
 
 def weigh_clicks(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) -> "DataFrame":
-    """Sum counts to weighted pairs (`combine`), in units of 2^-32 of a click of the as-of day.
+    """Turn counts into weighted pairs, in the form that `combine` describes.
+
+    In its own direction, a click on the as-of day, one step away, weighs 2^32.
 
     Args:
-        counts: day, src, dst, steps, and the counts of either graph, full and fit.
-        as_of: the last day of either graph.
+        counts: day, src, dst, steps, and the counts of both graphs, full and fit.
+        as_of: the last day of each graph.
         config: half-life and share of the backward direction.
     """
     share = 1.0 / F.col("steps")

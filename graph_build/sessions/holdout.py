@@ -44,8 +44,8 @@ def is_held_out(cutoff: HoldoutCutoff | None) -> "Column":
 def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
     """Hold out the last sessions that together have at least a share of the item events, but never all sessions.
 
-    Sessions are not split; those with the same start are ordered by their hash. Only small histograms reach the driver:
-    events by day, events by second of one day, and the sessions of one second.
+    Sessions are not split; those with the same start are ordered by their hash. Little reaches the driver: the events
+    by day, the events by second of one day, and two sessions: the first of all and the first held-out one.
 
     Args:
         rows: rows of sessions.
@@ -82,7 +82,9 @@ def cutoff_at_day(day: dt.date) -> HoldoutCutoff:
 
 
 def last_days(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> AsOf:
-    """Return the last day with an event in either graph; the fit graph takes the same where all is held out.
+    """Return the last day with an event for each of the two graphs.
+
+    If every session is held out, the fit graph gets the full graph's day.
 
     Args:
         rows: rows of sessions.

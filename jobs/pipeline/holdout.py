@@ -1,7 +1,7 @@
-"""The hold-out: how well a model of the graph's `fit/`, ranked as it is served, finds what held-out sessions opened
-next.
+"""Measures a model on the hold-out.
 
-It decides when training stops, and which weights the score's terms get.
+The model is trained on `fit/` and ranks as in serving. From each item of a held-out session it must find the next item,
+from each item of a basket all others. The result decides when training stops, and which weights the score's terms get.
 """
 
 import logging
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Sessions whose prefixes are queries: shoppers go back to items so often that a few sessions show it.
+# At most this many sessions supply the prefixes by which the revisit weight is chosen. Shoppers go back to items so
+# often that these suffice.
 PREFIX_SESSIONS = 1000
 
 
@@ -91,7 +92,7 @@ class HoldoutEvaluation:
         return self.choice(embeddings, self.config.retrieval.weights()).hits
 
     def ranker_of(self, embeddings: "Embeddings") -> "RankerOf":
-        """Return a function from weights to the ranker that would serve these embeddings of `fit/` with them."""
+        """Return a function that takes weights and returns the ranker that would serve these embeddings of `fit/`."""
         from retrieval.catalogue.score_terms import item_bias
         from retrieval.config import ScoreWeights
         from retrieval.ranking.embedding_ranker import EmbeddingRanker

@@ -1,8 +1,8 @@
 """The workspace: its versions, the lock, and `current`. Only this file knows their paths.
 
 A run assembles a version in a scratch folder and publishes it: first checksums, then the manifest, then the folder
-under its name, then `current`. Until that last step, the version published before stays current. The
-workspace knows no room: each room reads and writes its own folder inside a version.
+under its name, then `current`. Until that last step, the version published before stays current. The workspace knows
+nothing of the packages graph_build, model and retrieval; each of them reads and writes its own folder inside a version.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class Workspace:
 
         Raises:
             NoVersionError: nothing has been published yet.
-            CorruptVersionError: `current` has other content than publishing writes.
+            CorruptVersionError: `current` is damaged.
         """
         path = self._path("current")
         try:
@@ -135,7 +135,7 @@ class Workspace:
         path = Path(self._path("versions", name)) if self._is_local else self._fetched(name, needed)
         damaged = _first_damage(path, needed, verify)
         if damaged and not self._is_local:
-            # The local copy may be damaged, or older than a version that was replaced because of its damage.
+            # The local copy may be damaged, or out of date: a damaged remote version is replaced under the same name.
             shutil.rmtree(path)
             damaged = _first_damage(self._fetched(name, needed), needed, verify)
         if damaged:
@@ -175,7 +175,10 @@ class Workspace:
         return Path(self._path(name)) if self._is_local else None
 
     def work_folder(self, name: str) -> Path:
-        """Return the path of a local folder for work in progress: in a local workspace, else in this host's cache."""
+        """Return the path of a local folder for work in progress.
+
+        It is inside the workspace if that is local, else in this host's cache.
+        """
         return Path(self._path(name)) if self._is_local else cache_of(self.uri) / name
 
     def read_files(self, pattern: str) -> dict[str, bytes]:
@@ -203,7 +206,9 @@ class Workspace:
             self._fs.rm_file(self._path(name))
 
     def remove(self, version: str) -> None:
-        """Delete a version that is not current; its manifest goes first, so that nobody reads half a version.
+        """Delete a version that is not current.
+
+        Nobody sees half of it: locally it is moved away in one step, remotely its manifest is deleted first.
 
         Raises:
             StoreError: the version is current, or the lock is not held.

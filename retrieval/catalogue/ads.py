@@ -1,4 +1,7 @@
-"""Which items may be shown as ads at a time and place, and with which ad: a mask at search time, never membership."""
+"""Which items may be shown as ads at a time and place, and with which ad.
+
+Eligibility is a mask that is applied during the search; it does not decide which items are in the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,9 @@ class Eligible:
 class AdsSource:
     """The table from which ads were read, and what was counted in it.
 
-    table: one row an ad, ads of unknown items too. row_of: the catalogue row of an item_id. by_status: how many rows of
-    the table have each status. unknown_items: how many ads are for items that the catalogue does not have.
+    table: one row an ad, ads of unknown items too. row_of: the catalogue row of an item_id. by_status: how many rows
+    have each status in the table as it was read, before rows with the same ad_id were reduced to one. unknown_items:
+    how many ads are for items that the catalogue does not have.
     """
 
     table: pa.Table
@@ -67,8 +71,9 @@ class Ads:
 
     Eligible at t: (starts_at null or ≤ t) and (ends_at null or > t), status null or "active", and the request's
     country among `countries` (case-folded), or no limit; a request without a country gets only ads without a limit.
-    Of an item's eligible ads the highest bid wins (null = 0), then the smallest ad_id. Of rows with one ad_id the
-    highest version counts (null = 0), and of equal versions the last.
+    Of an item's eligible ads the highest bid wins (null = 0), then the smallest ad_id. The build has already kept one
+    row per ad (of equal versions, the first); if a table still has several, the highest version counts (null = 0), and
+    of equal versions the last.
 
     source: the table that was read. columns: the ads of known items, by slot. replaced_rows: rows by ad_id that count
     instead of, or beside, those of the table. bounds: all times at which an ad starts or ends, ascending.
@@ -197,7 +202,7 @@ class Ads:
         return {row["ad_id"]: row for row in read} | replaced
 
     def interval(self, at: int) -> int:
-        """Return the number of the stretch of time, without any start or end, that `at` (µs) falls into."""
+        """Return the number of the stretch of time that contains `at` (µs). No ad starts or ends within a stretch."""
         return int(np.searchsorted(self.bounds, at, side="right"))
 
     def intervals(self, at: Rows) -> Rows:

@@ -30,7 +30,7 @@ BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
 
 
 class Entry(NamedTuple):
-    """A change in the log, numbered from 1 in rising order; it is None if this build cannot read it."""
+    """An entry of the log, numbered from 1. `change` is None if this build cannot read it."""
 
     sequence: int
     received_at: datetime
@@ -160,6 +160,8 @@ class SqliteChangeLog:
 
     def _failed(self, action: str, error: Exception) -> ChangeLogError:
         return ChangeLogError(
-            f"{self._path}: the log of live changes cannot be {action} ({error}); free disk space, or move the file "
-            "away to start an empty log, which loses the changes since the nightly table"
+            f"{self._path}: the log of live changes cannot be {action} ({error}): if the disk is full, free space; "
+            "if the file is locked or not writable, stop the other process or change the permissions; if it is "
+            "damaged, move it away while no server runs. That starts an empty log and loses every change that the "
+            "nightly table does not have yet"
         )

@@ -111,7 +111,8 @@ class SearchPlanner:
         """Return about the n best rows of the scope by the index, ranked by their exact scores."""
         assert self.ann is not None
         selection, not_indexed = self._selection(scope)
-        # Each direct row may take a place of the shortlist with a score that is then replaced.
+        # Direct rows get their own scores below. So the shortlist has one more place for each, in case the index
+        # found it.
         breadth = max(n * self.ann.shortlist, _MIN_SHORTLIST) + len(query.rows)
         rows = self.ann.search_one(query.vector, breadth, selection)
         rows = self.ann.narrow(rows, query.vector, self.catalogue.item, self.catalogue.bias, 2 * n + len(query.rows))

@@ -34,8 +34,8 @@ Time = Annotated[datetime, AfterValidator(_as_utc)]
 class Change(BaseModel):
     """New values of some fields of an ad or, without an ad_id, of all ads of a campaign.
 
-    Fields that are left out stay as they are; null is a value (no end, no limit, active). An ad that is not in any
-    table yet needs item_id and campaign_id before it can be shown.
+    Fields that are left out stay as they are. A null is a new value: for ends_at it means no end, for countries no
+    limit, for status active. An ad that is not in any table yet needs item_id and campaign_id before it can be shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +73,7 @@ class Change(BaseModel):
         return self
 
     def values(self) -> dict[str, Any]:
-        """Return the fields that it changes, with their new values."""
+        """Return the changed fields with their new values."""
         fields = self.model_fields_set - ({"campaign_id"} if self.ad_id is None else set())
         return {name: getattr(self, name) for name in FIELDS if name in fields}
 
@@ -112,7 +112,10 @@ class Changes:
             recorded[name] = VersionedValue(change.version, sequence, value)
 
     def unrecorded_fields(self, change: Change) -> dict[str, Any]:
-        """Return the fields of a change that were not recorded before, neither with this nor with a higher version."""
+        """Return the fields of a change that would be recorded.
+
+        These have no recorded value yet, one of a lower version, or a different one of the same version.
+        """
         recorded = self._recorded(change)
         return {
             name: value

@@ -1,4 +1,4 @@
-"""The nightly ads table with the live changes applied: one `Ads` per state, rebuilt by each change."""
+"""The nightly ads table with the live changes applied; applying changes makes a new `Ads`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Outcome(NamedTuple):
     """What became of a change.
 
     applied: it determines at least one field of an ad. repeated: it was already known. superseded: every field has a
-    value of a higher version. waiting: it is kept until a version knows the ad's item.
+    newer value. waiting: it is kept until its ad and the ad's item are known.
     """
 
     outcome: Literal["applied", "repeated", "superseded", "waiting"]
@@ -82,7 +82,7 @@ class LiveAds:
 
     def _update(self, ads: set[str], campaigns: set[str]) -> None:
         self._replace_rows(ads)
-        # Only now, as one of the ads may just have joined a campaign.
+        # The campaigns come second, because one of the ads may just have joined one.
         self._replace_rows(self._ads_of(campaigns) - ads)
 
     def _replace_rows(self, ads: set[str]) -> None:

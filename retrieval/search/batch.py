@@ -36,12 +36,12 @@ SCHEMA = pa.schema(
     ]
 )
 _CHUNK_QUERIES = 2048
-# Vectors of shortlists that are gathered at once.
+# At most about this many vectors of shortlists are gathered at once.
 _GATHERED_ROWS = 60_000
 
 
 class _Query(NamedTuple):
-    """A query of a chunk: its number there, its request, and the rows of its known items, most recent last."""
+    """A query of a chunk: its number in the chunk, its request, and the rows of its known items, most recent last."""
 
     number: int
     request: RetrievalRequest
@@ -91,7 +91,7 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
-    """Lines of the output in any order, as aligned columns: query is the number in the chunk, row the item."""
+    """Lines of the output in any order, as aligned columns: query has query numbers in the chunk, rows has items."""
 
     query: Rows
     rank: Rows
@@ -111,9 +111,10 @@ def retrieve_tables(
     include_current: bool = False,
     threads: int | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield tables in `SCHEMA`, of some thousand queries each: queries in their order, the lines of each best first.
+    """Yield the results as tables in `SCHEMA`: queries in their order, and the lines of each query best first.
 
-    Tables of queries are read as they are needed, and a few of them are answered at once, each by a thread.
+    Tables of queries are read as they are needed and split into chunks. Several chunks are answered at the same time,
+    one per thread.
 
     Args:
         retriever: answers the queries.
@@ -165,7 +166,7 @@ def _map_in_order(
 
 
 def _queries(retriever: Retriever, chunk: pa.Table, conditions: RetrievalRequest) -> list[_Query]:
-    """Return the queries of a chunk, with what they leave out taken from the conditions of the whole batch."""
+    """Return the queries of a chunk; the conditions of the whole batch fill in what a query leaves out."""
     catalogue = retriever.catalogue
     columns = zip(
         chunk["item_ids"].to_pylist(),
@@ -184,7 +185,7 @@ def _queries(retriever: Retriever, chunk: pa.Table, conditions: RetrievalRequest
             country=country,
             query=text,
             all_items=conditions.all_items,
-            # Only a query's very last item is left out; if that one is unknown, none is.
+            # Only the very last item of a query is left out; if that item is unknown, no item is left out.
             include_current=conditions.include_current or not items or items[-1] not in catalogue.row_of,
         )
         queries.append(_Query(number, request, catalogue.rows(items)[0]))
@@ -225,7 +226,7 @@ def _answer(retriever: Retriever, queries: list[_Query]) -> list[_Lines]:
 
 
 def _product_is_best(retriever: Retriever, scope: Scope) -> bool:
-    """Whether one matrix product is fastest: for few rows, or for a catalogue that the index holds only in part."""
+    """Whether one matrix product is fastest: for few rows, or for all rows if no index holds the whole catalogue."""
     if len(scope.rows) <= retriever.config.batch_exact_below:
         return True
     whole = len(scope.rows) == retriever.catalogue.n_rows

@@ -1,4 +1,4 @@
-"""What the page shows of items: their attributes, completion of what is typed, and their neighbourhood in the graph."""
+"""What the page shows about items: attributes, completions of typed text, and the neighbourhood in the graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retrieval.search.retriever import Retriever
 
 
 def describe_item(retriever: Retriever, row: int) -> dict[str, Any]:
-    """Return what is known of an item: its id, attributes and number of events.
+    """Return what is known about an item: its id, attributes and number of events.
 
     Args:
         retriever: the version.
@@ -24,12 +24,12 @@ def describe_item(retriever: Retriever, row: int) -> dict[str, Any]:
 
 
 def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[str, Any]]:
-    """Return items whose id begins with a text, then items with all of its words in their titles, most viewed first.
+    """Return items whose id begins with a text, then, most viewed first, items whose title contains all of its words.
 
     Args:
         retriever: the version.
         text: what was typed.
-        limit: the number of items to return at most.
+        limit: the greatest number of items to return.
     """
     catalogue = retriever.catalogue
     prefix = text.strip()
@@ -52,16 +52,16 @@ def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[s
 
 
 def ego_graph(retriever: Retriever, row: int, n_neighbours: int = 20) -> dict[str, Any]:
-    """Return an item's strongest neighbours in the graph, and the edges among them.
+    """Return an item with its strongest neighbours in the graph, and the edges among all of these.
 
     Args:
         retriever: the version.
         row: the item's row in the catalogue.
-        n_neighbours: the number of neighbours to return at most.
+        n_neighbours: the greatest number of neighbours to return.
 
     Returns:
-        nodes: the item, then its neighbours, the strongest first; edges: from and to as positions in nodes, type,
-        weight.
+        nodes: the item, then its neighbours, the strongest first. edges: each with from and to (positions in nodes),
+        type and weight.
     """
     names = retriever.ranker.edges.type_names
     strength: dict[int, float] = {}
@@ -94,7 +94,7 @@ def out_edges(retriever: Retriever, row: int) -> Iterator[tuple[int, int, float]
 
 
 def shared_category(category: str | None, other: str | None) -> str | None:
-    """Return the levels that two categories have in common; None if they share none.
+    """Return the leading levels that two categories have in common; None if they share none.
 
     Args:
         category: levels split by " > ".

@@ -1,4 +1,4 @@
-"""Why an ad is shown next to an item, and why another one is not: by the rules and scores that the search applies."""
+"""Explains why an ad is shown next to an item, or why not, with the rules and scores that the search applies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN_AD_COLUMNS = ("campaign_id", "advertiser_id", "starts_at", "ends_at", "co
 
 @dataclass(frozen=True)
 class Missing:
-    """Why an item or ad is not among the results; with its rank and score if only its rank is too low."""
+    """Why an item or ad is not among the results. Its rank and score are given if no rule leaves it out."""
 
     expected: str
     shown: bool
@@ -71,7 +71,7 @@ def missing(retriever: Retriever, request: RetrievalRequest, expected: str) -> M
     Args:
         retriever: the version.
         request: the request.
-        expected: the id of an item or of an ad; an item's if both exist.
+        expected: the id of an item or of an ad; if both exist, the item is meant.
     """
     catalogue, ads = retriever.catalogue, retriever.ads
     ad = None if ads is None or expected in catalogue.row_of else ads.row(expected)
@@ -90,7 +90,7 @@ def missing(retriever: Retriever, request: RetrievalRequest, expected: str) -> M
 
 
 def _ad_reasons(retriever: Retriever, request: RetrievalRequest, row: int, ad_id: str | None) -> Iterator[str]:
-    """Yield why no ad of an item is shown, or why the ad with an id is not."""
+    """Yield why no ad of an item is shown or, if `ad_id` is given, why that ad is not."""
     ads = retriever.ads
     if ads is None:
         return
@@ -113,7 +113,7 @@ def _ad_reasons(retriever: Retriever, request: RetrievalRequest, row: int, ad_id
 
 
 def _ranked_too_low(retriever: Retriever, request: RetrievalRequest, row: int, expected: str) -> Missing:
-    """Return the rank of an eligible item, and why it is not shown, or that it is."""
+    """Return the rank of an eligible item, and either why it is not shown or that it is shown."""
     scope = retriever.scope(request)
     score, ahead = _rank_exactly(retriever, request, scope, row)
     rank = len(ahead) + 1
@@ -123,7 +123,7 @@ def _ranked_too_low(retriever: Retriever, request: RetrievalRequest, row: int, e
         return Missing(expected, True, [], response.items.index(item) + 1, score)
     limits = ResultLimits.of(request, scope, retriever.ads, set())
     if limits.capped or limits.min_score is not None:
-        # What is ahead has at least this score.
+        # Every row ahead has at least this score, so this score may stand for theirs.
         rejections = list(limits.rejections([(other, score) for other in [*ahead.tolist(), row]]))
         if rejections[-1] is BELOW_MIN_SCORE:
             why = f"{BELOW_MIN_SCORE}: {score:.4f} < {request.min_score}"
@@ -156,7 +156,7 @@ def _score_parts(ranker: EmbeddingRanker, views: Rows, rows: Rows) -> list[dict[
 
 
 def _edges_to(retriever: Retriever, views: list[int]) -> dict[int, list[dict[str, Any]]]:
-    """Return the edges from viewed items by the row to which they lead."""
+    """Return the edges from viewed items, grouped by the row to which they lead."""
     catalogue, names = retriever.catalogue, retriever.ranker.edges.type_names
     edges: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for view in views:
@@ -166,7 +166,10 @@ def _edges_to(retriever: Retriever, views: list[int]) -> dict[int, list[dict[str
 
 
 def _rank_exactly(retriever: Retriever, request: RetrievalRequest, scope: Scope, row: int) -> tuple[float, Rows]:
-    """Return the score of an eligible row and the rows ahead of it in order, by an exact scan without exclusions."""
+    """Return the score of an eligible row, and the rows ahead of it in order.
+
+    An exact scan ranks the rows of the scope that the request does not exclude.
+    """
     catalogue = retriever.catalogue
     ranker = retriever.ranker_for(request.stages)
     views = np.array(catalogue.rows(request.items)[0][-ranker.recent_items :], np.int64)

@@ -1,4 +1,4 @@
-"""Conditions of a request on items and ads, and the rules by which items pass: each is a mask and a sentence."""
+"""The conditions of a request on items and ads, and the rules that test items: each is a mask and an explanation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Filters(BaseModel):
-    """Conditions on the results of a request; those on ads apply before an item's winning ad is chosen."""
+    """Conditions on the results of a request; ads are excluded before an item's winning ad is chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ NO_FILTERS = Filters()
 class ItemRule(NamedTuple):
     """One condition on items.
 
-    passes: returns the mask (N,) of items that fulfil it. explain: says why the item of a row does not fulfil it.
+    passes: (N,) bool, the items that fulfil it. explain: returns why the item of a row does not fulfil it.
     """
 
     passes: Mask
@@ -117,7 +117,7 @@ class ItemFilter:
             raise RequestError(field, "this catalogue has no prices; leave the filter out")
         if low is not None and high is not None and low > high:
             raise RequestError("filters.price_min", f"{low} is above price_max {high}")
-        # A missing price is NaN, which compares as false: it fails either bound.
+        # A missing price is NaN. Every comparison with NaN is false, so the item passes no bound.
         passes = np.ones(len(self._price), bool)
         if low is not None:
             passes &= self._price >= low

@@ -21,7 +21,7 @@ _EXCLUDED = "the request leaves the item out"
 
 
 class Exclusions(NamedTuple):
-    """The rows that a request leaves out by item: those of `exclude`, and the item being viewed."""
+    """The rows of the items that a request leaves out: those in `exclude`, and the item being viewed."""
 
     excluded: set[int]
     viewed: set[int]
@@ -37,7 +37,7 @@ class Exclusions(NamedTuple):
         return self.excluded | self.viewed
 
     def reasons(self, row: int) -> list[str]:
-        """Return why a row is left out, if it is."""
+        """Return why a row is left out; empty if it is not."""
         reasons = []
         if row in self.excluded:
             reasons.append("the request excludes it")
@@ -68,7 +68,7 @@ class ResultLimits(NamedTuple):
         Args:
             request: the request.
             scope: the rows that it may return.
-            ads: the ads table, or None without one.
+            ads: the ads table; None if there is none.
             left_out: rows that must not be returned.
         """
         caps = (request.filters.max_per_advertiser, request.filters.max_per_campaign)

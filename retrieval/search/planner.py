@@ -1,4 +1,4 @@
-"""The best rows of a scope for a query: by the index where that is cheaper, else by an exact scan."""
+"""Finds the best rows of a scope for a query: with the index where that is cheaper, else by an exact scan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A coarse code may rank the best row behind a few others, so at least this many rows are ranked exactly.
 _MIN_SHORTLIST = 32
-# While a search cannot fill the list, it is widened by this factor.
+# A search that cannot fill the list is repeated for this many times as many rows.
 _WIDENING = 8
 
 
@@ -43,12 +43,13 @@ class SearchPlanner:
     def search(
         self, query: PreparedQuery, limits: ResultLimits, *, outdated: bool = False
     ) -> tuple[list[tuple[int, float]], str]:
-        """Return the best rows within the limits: by the index while it can fill the list, else by an exact scan.
+        """Return the best rows within the limits: from the index if it can fill the list, else by an exact scan.
 
         Args:
             query: the prepared query.
             limits: the scope, the length of the list and what is left out of it.
-            outdated: the request's time is before the index's as-of time, so that the index may lack eligible rows.
+            outdated: whether the request's time is before the index's as-of time; the index may then lack eligible
+                rows.
 
         Returns:
             The rows with their scores, and the plan: "index", "index, widened" or "exact".
@@ -69,7 +70,7 @@ class SearchPlanner:
             n *= _WIDENING
 
     def search_many(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
-        """Return the k best rows of each query by the index; a list is shorter where the index finds fewer.
+        """Return the k best rows that the index finds for each query; a list is shorter where the index finds fewer.
 
         Args:
             queries: the viewed rows of n queries.
@@ -91,7 +92,7 @@ class SearchPlanner:
         breadth = max(n * self.ann.shortlist, _MIN_SHORTLIST) + most_direct
         hits = self.ann.search(self.ranker.vectors(recent), breadth, selection)
         n_rows = self.catalogue.n_rows
-        # Each (query, row) once, as one number.
+        # Each pair (query, row) is kept once, encoded as one number.
         pairs = np.unique(
             np.concatenate(
                 [
@@ -108,7 +109,7 @@ class SearchPlanner:
         return self.ranker.shortlists(queries, query_of, rows, k)
 
     def _shortlist(self, query: PreparedQuery, n: int, scope: Scope) -> tuple[Rows, Floats]:
-        """Return about the n best rows of the scope by the index, ranked by their exact scores."""
+        """Return up to n rows of the scope: the index finds approximately the best, and exact scores rank them."""
         assert self.ann is not None
         selection, not_indexed = self._selection(scope)
         # Direct rows get their own scores below. So the shortlist has one more place for each, in case the index

@@ -66,7 +66,7 @@ def _check_names(queries: pa.Table, source: str) -> None:
 
 
 def _cast(column: pa.ChunkedArray, field: pa.Field, source: str) -> pa.ChunkedArray:
-    """Return a column in the type of its field, if it has the same meaning in its own type."""
+    """Cast a column to the type of its field, or reject it if its own type has another meaning."""
     kind = column.type
     expected = str(field.type).replace("item: ", "")
     problem = f"{source}: column {field.name!r} has type {kind}, expected {expected}"

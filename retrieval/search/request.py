@@ -28,8 +28,8 @@ class RetrievalRequest:
     Args:
         items: ids of the viewed items, most recent last; may be empty.
         k: number of results, at least 1.
-        at: the time at which ads must be active, as a time (UTC without a zone) or as µs since 1970 in UTC; None means
-            the version's as-of time.
+        at: the time at which ads must be active, as a datetime (UTC if it has no zone) or as µs since 1970 in UTC;
+            None means the version's as-of time.
         country: an ISO 3166 alpha-2 code, upper or lower case; None excludes ads that are limited to countries.
         filters: conditions on items and ads, and caps per advertiser and campaign.
         exclude: ids of items that must not be returned.

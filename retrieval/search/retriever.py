@@ -1,4 +1,4 @@
-"""The retriever: from a few viewed items to the ads to show next, with a reason for each."""
+"""The retriever: finds the ads to show next to a few viewed items, with a reason for each."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Reranking(NamedTuple):
 class Retriever:
     """Answers requests over one version.
 
-    The results are those of brute force by the score of `retrieval.ranking.embedding_ranker`, up to the recall of the
-    index. They are exact without an index, for few eligible rows, and for times before `as_of`. A re-ranker, if there
-    is one, then reorders the best.
+    The results are the best rows by the score of `retrieval.ranking.embedding_ranker`, except for those that the index
+    misses. They are exact without an index, for few eligible rows, and for times before `as_of`. A re-ranker, if there
+    is one, then reorders the best of them.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Retriever:
 
     @classmethod
     def of(cls, index: Index, config: RetrievalConfig | None = None) -> Retriever:
-        """Return the retriever of an index folder that was read."""
+        """Return a retriever over an index that was read from its folder."""
         return cls(
             index.catalogue,
             index.edges,
@@ -109,7 +109,7 @@ class Retriever:
         self.planner.clear()
 
     def retrieve(self, request: RetrievalRequest) -> Response:
-        """Return the k best eligible ads for a request, best first, one row per item.
+        """Return the k best eligible ads for a request, best first, one per item.
 
         Fewer than k come back only if no more are eligible under the request's own conditions. Each item is shown with
         the winning one of its eligible ads, and caps count only that ad. If none of the request's items is known, the
@@ -146,7 +146,8 @@ class Retriever:
     def scope(self, request: RetrievalRequest) -> Scope:
         """Return the rows that a request may return by its time, country and filters.
 
-        Requests with the same conditions get the same object until an ad starts, ends or changes.
+        Requests with the same conditions share one cached object until an ad starts, ends or changes, unless they limit
+        the price or exclude advertisers or campaigns.
         """
         return self._scope_at(self.time(request), request)
 
@@ -222,7 +223,7 @@ class Retriever:
             rows = np.array([row for row, _ in candidates], np.int64)
             scores = np.array([score for _, score in candidates], np.float32)
             lines, complete = limits.apply(*self.reranker.ordered(context, rows, scores))
-            # If the caps need more candidates, the new ones rank behind these, whose order does not change.
+            # If the caps need more candidates, the new ones rank behind the present ones, whose order does not change.
             if complete or len(candidates) < n:
                 return lines, plan, Reranking(context, dict(candidates))
             n *= _WIDENING

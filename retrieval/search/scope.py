@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval.arrays import Floats, Mask, Rows
 
-# What is derived from scopes is cached for this many of them.
+# Each cache of scopes, or of data derived from them, holds at most this many entries.
 CACHED_SCOPES = 32
 
 
@@ -22,7 +22,7 @@ class Scope:
     """The rows that a request may return, and the winning ad of each.
 
     rows: (E,) int64, ascending. ads: (E,) int64, slots of the ads table, or None without ads. n_rows: the number of
-    items N. shared: other requests get this same object, so that what is derived from it is worth caching.
+    items N. shared: whether other requests get this same object, so that data derived from it is worth caching.
     """
 
     rows: Rows
@@ -32,7 +32,7 @@ class Scope:
 
     @cached_property
     def mask(self) -> Mask:
-        """(N,) bool."""
+        """(N,) bool: whether each row of the catalogue is in the scope."""
         mask = np.zeros(self.n_rows, bool)
         mask[self.rows] = True
         return mask
@@ -51,7 +51,7 @@ class Scope:
         return ad_of
 
     def within(self, passing: Mask, *, shared: bool = False) -> Scope:
-        """Return the scope of those rows that pass (N,) bool."""
+        """Return a scope of the rows that pass; `passing` is (N,) bool."""
         selected = passing[self.rows]
         return Scope(self.rows[selected], None if self.ads is None else self.ads[selected], self.n_rows, shared)
 
@@ -88,7 +88,7 @@ class ScopeVectors:
             return gathered
 
     def keeps(self, scope: Scope) -> bool:
-        """Return whether a later request will find the vectors of a scope side by side."""
+        """Return whether a later request will find the vectors of a scope already side by side."""
         per_row = self._matrix.dtype.itemsize * (self._matrix.shape[1] + 1)
         return len(scope.rows) == len(self._matrix) or (scope.shared and len(scope.rows) * per_row <= self._limit)
 

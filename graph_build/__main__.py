@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build the graph; return the exit code: 0 done, 1 Spark failed, 2 the input cannot be used."""
+    """Build the graph; return the exit code: 0 done, 1 Spark failed, 2 bad configuration or input, or no Java."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Stands for "no value" where integers are compared: below every time and every sequence number.
+# Stands for "no value" where integers are compared; it is below every time and every sequence number.
 INT64_MIN = np.iinfo(np.int64).min
 
 
 def offsets_from_lengths(lengths: Any) -> Ints:
-    """Return where each list begins when lists of these lengths, (N,), stand one after the other: (N + 1,) int64."""
+    """Return the offsets, (N + 1,) int64, of lists that stand one after the other and have these lengths, (N,)."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 

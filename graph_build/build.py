@@ -1,7 +1,7 @@
-"""Builds the item graph from event logs, items and ads: the one call that `jobs` makes into this room.
+"""Builds the item graph from event logs, items and ads.
 
-Events are checked and assembled into sessions once. From these sessions two graphs are built side by side: `full`, and
-`fit`, which leaves out the held-out sessions, so that models can be selected on them.
+Events are checked and assembled into sessions once. From these sessions two graphs are built side by side: `full`
+uses all sessions; `fit` leaves out the held-out sessions, on which models are selected.
 """
 
 import datetime as dt
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Intermediate results are written to parquet here instead of growing into one long plan: planning stays short, and a
-# lost executor loses nothing.
+# Intermediate results are written to parquet here instead of growing into one long plan, so that planning stays short
+# and a lost executor loses nothing.
 STAGING = "_staging"
 
 # Called with a stage's name and the share of the build that is done, in [0, 1].
@@ -418,7 +418,7 @@ class GraphBuild:
         )
 
     def _check_hashes(self, names: "DataFrame") -> None:
-        """Refuse two item ids with the same hash: their edges could not be told apart."""
+        """Refuse two item ids with the same hash, because their edges could not be told apart."""
         twice = names.groupBy("item").agg(F.collect_list("item_id").alias("ids")).where("size(ids) > 1").first()
         if twice is not None:
             raise GraphInputError(f"the item ids {twice['ids']} have the same 64-bit hash; rename one of them")

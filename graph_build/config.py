@@ -1,4 +1,4 @@
-"""Every setting of the graph build, with its default. Light: imports neither Spark nor Arrow."""
+"""Every setting of the graph build, with its default. Importing it loads neither Spark nor Arrow."""
 
 from typing import Literal
 
@@ -72,7 +72,7 @@ class StrongClickConfig(_Section):
 class SwingConfig(_Section):
     """Swing on the user-item graph; user u weighs 1 / (user_offset + |I_u|) ** user_exponent.
 
-    The two caps cut the user-item graph before it is scored, by a hash seeded with `seed`.
+    Before the graph is scored, the two caps thin it out by a hash seeded with `seed`.
     """
 
     alpha: float = Field(
@@ -116,7 +116,7 @@ class CoSearchConfig(_Section):
 
 
 class CoPurchaseConfig(_Section):
-    """Training pairs from sessions without any view or click: each item with a few others of its basket."""
+    """Training pairs from sessions without any view or click: an item with a few others of its basket."""
 
     partners: int = Field(default=3, ge=1, le=20, description="items of the basket with which each item is paired")
     max_basket_items: int = Field(default=200, ge=2, description="items of a basket that count; later ones do not")
@@ -130,7 +130,7 @@ class TailConfig(_Section):
 
 
 class ReportConfig(_Section):
-    """Where the report leaves a figure out because it would take too long."""
+    """The sizes above which the report leaves out figures that would take too long."""
 
     max_networkx_edges: int = Field(
         default=200_000, ge=0, description="pairs of items up to which clustering and core numbers are computed"

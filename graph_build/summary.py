@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class GraphSummary:
-    """Counts of one build; those of `full/` where the two graphs differ.
+    """Counts of one build. Where the two graphs differ, the counts are those of `full`.
 
     Args:
         as_of: time of the last valid event that was used, UTC.
@@ -21,18 +21,19 @@ class GraphSummary:
         edges: edge type → directed edges.
         transitions: kind → training pairs.
         sessions: sessions that list an item.
-        holdout_sessions: sessions among them that are held out.
+        holdout_sessions: how many of these sessions are held out.
         capped: rule → members that the cap removed.
         ads: total, by_status {status: ads}.
-        most_cut: rule → name of a group → its members before the cap. Shows the groups that lost most. Items, sessions
-            and searches have their names from the log, users `xxhash64(user_id)`.
+        most_cut: rule → name of a group → its members before the cap, for the groups that lost most. Items, sessions
+            and searches have their names from the log; a user's day is named by the first 48 bits of
+            `xxhash64(user_id)`, in hex, and the date.
         doubts: sentences about what looks wrong with the log.
         seconds: stage → wall time.
-        isolated: items without any edge. None in files of versions that did not count them.
+        isolated: items without any edge. None in files of older versions, which did not count them.
         mean_degree: mean number of distinct neighbours of an item, in either direction and over all edge types. None in
-            such files, and for graphs with more edges than `report.max_component_edges`.
-        degrees: edge type → [(n, items with at least n neighbours of that type)], n in powers of two and, up to
-            `report.max_component_edges` edges, the largest degree. Empty in such files.
+            files of older versions, and for graphs with more edges than `report.max_component_edges`.
+        degrees: edge type → [(n, items with at least n neighbours of that type)]. The n are the powers of two and, in
+            graphs of at most `report.max_component_edges` edges, the largest degree. Empty in files of older versions.
     """
 
     as_of: dt.datetime

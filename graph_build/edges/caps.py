@@ -1,6 +1,6 @@
 """Names the groups that the caps cut most: bot-like sessions, big baskets, broad searches, busy users, popular items.
 
-The caps bound what one group can add to the graph; the report lists the groups that lost most, so that bots are seen.
+The caps bound what one group can add to the graph; the report lists the groups that lost most, so that bots stand out.
 """
 
 import datetime as dt
@@ -34,7 +34,7 @@ def most_cut_in_days(
 ) -> list[CutGroup]:
     """Return the sessions, baskets and searches that were cut most; each of them lies within one day.
 
-    Only the log has the names; those of the groups that are shown are looked up there.
+    The names of these groups are looked up in the log.
 
     Args:
         rows: rows of sessions.
@@ -67,7 +67,9 @@ def most_cut_in_days(
 
 
 def most_cut_in_window(cut: dict[str, list[tuple[int, int]]], names: "DataFrame") -> list[CutGroup]:
-    """Name the items and the users' days that Swing cut most; a user's name is the first 48 bits of its hash, in hex.
+    """Name the items and the users' days that Swing cut most.
+
+    A user's day is named by the first 48 bits of the user's hash, in hex, and the date.
 
     Args:
         cut: `swing.most_cut`, rule → [(key, members)].

@@ -1,8 +1,8 @@
 """Co-search edges: items that the same user opened after the same search on the same day.
 
-The raw weight of a pair is Σ decay(day) · count(day), where count is the number of searches of the day after which both
-were opened; it is the same in both directions. Plain counts, not a cosine: they add up over days exactly, and a single
-search of one shopper must not outweigh what a hundred shoppers did. The formula is our own.
+The raw weight of a pair is Σ decay(day) · count(day), where count(day) is how many searches on that day led to both
+items; it is the same in both directions. We use plain counts and not a cosine, because counts add up over days exactly,
+and because a single search of one shopper must not outweigh what a hundred shoppers did. The formula is our own.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ PAIRS = "day int, low bigint, high bigint, full boolean, fit boolean, members bi
 def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFrame":
     """Return the items that each search of a user led to: day, user, search, item, code.
 
-    `search` is the hash of the query. `code` is that of `swing_lists`, with a single level.
+    `search` is the hash of the query. `code` is defined in `swing_lists`; here there is a single level.
 
     Args:
         rows: rows of sessions.
@@ -56,7 +56,7 @@ def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFram
 def search_pairs(items: "DataFrame", config: CoSearchConfig) -> "DataFrame":
     """Return each pair of items of a search: day, low, high, full, fit (whether the graph has it), members.
 
-    A hash chooses the items of a search that are paired, up to the cap. A row with `members` set holds no pair: it
+    A hash chooses which items of a search are paired, up to the cap. A row with `members` set holds no pair: it
     reports a search that the cap reduced, with the user as low, the query as high, and its size before the cap.
 
     Args:
@@ -77,17 +77,19 @@ def count_cut_items(pairs: "DataFrame", config: CoSearchConfig) -> int:
 
 
 def daily_searches(pairs: "DataFrame") -> "DataFrame":
-    """Count for each pair the searches of the day after which both items were opened: day, low, high, full, fit."""
+    """Count for each day and pair the searches that led to both items: day, low, high, full, fit."""
     counts = [F.sum(F.col(graph).cast("bigint")).alias(graph) for graph in GRAPHS]
     return pairs.where("members is null").groupBy("day", "low", "high").agg(*counts)
 
 
 def weigh_searches(counts: "DataFrame", as_of: AsOf, config: CoSearchConfig) -> "DataFrame":
-    """Sum daily counts to weighted pairs (`combine`), in units of 2^-32 of a search of the as-of day.
+    """Turn daily counts into weighted pairs, in the form that `combine` describes.
+
+    A search on the as-of day weighs 2^32.
 
     Args:
         counts: `daily_searches`.
-        as_of: the last day of either graph.
+        as_of: the last day of each graph.
         config: the half-life.
     """
     sums = [
@@ -155,7 +157,7 @@ def _pairs(entries: "Entries", keys: _SearchKeys, cap: int) -> Iterator["pa.Reco
 
     from graph_build.edges.swing_lists import graph_levels
 
-    # Either graph keeps up to `cap` items of a search, so that a list has at most twice as many.
+    # Each graph keeps up to `cap` items of a search, so a list has at most twice as many.
     for step in range(1, min(2 * cap, len(entries.user))):
         same = np.flatnonzero(entries.user[step:] == entries.user[:-step])
         if len(same) == 0:

@@ -1,10 +1,11 @@
 """Combines the three edge types into one graph: a quota for each type and item, and weights on one scale.
 
-Until they get the ids of their items, edges travel as pairs: low < high (hashes of items), and for each graph the raw
-weight of low → high (`up`) and of high → low (`down`), int64 in fixed point, 0 where there is no such edge.
+Edges travel as pairs until hashes are replaced by item ids. A pair consists of low < high (hashes of items) and, for
+each graph, the raw weights of low → high (`up`) and of high → low (`down`): int64 in fixed point, 0 for no edge.
 
-An edge stays if it is among the `quota` strongest of its type out of src or into dst. Then every type is multiplied by
-one factor, so that its mean edge weighs as much as a mean strong click:
+A strong-click or co-search edge stays if it is among the `quota` strongest of its type out of src or into dst; Swing
+has kept only its top-k partners already. Then the weights of each type are multiplied by one factor, so that its mean
+edge weighs as much as a mean strong click:
 
     weight = raw · mean(strong click) / mean(type)
 
@@ -25,7 +26,7 @@ EDGE_TYPES = ("strong_click", "swing", "co_search")
 DIRECTIONS = ("up", "down")
 RAW = tuple(f"{graph}_{way}" for graph in GRAPHS for way in DIRECTIONS)
 PAIRS = ("low", "high", *RAW)
-# Up to this number of rows a table is sent whole to every worker; a few tens of MB.
+# A table of at most this many rows, a few tens of MB, is sent whole to every worker.
 MAX_BROADCAST_ROWS = 200_000
 SIDES = ("out", "into")
 LIMITS = "node bigint, " + ", ".join(
@@ -64,7 +65,7 @@ def within_quota(pairs: "DataFrame", quota: int) -> "DataFrame":
 
 
 def _persisted(table: "DataFrame") -> "tuple[DataFrame, DataFrame]":
-    """Compute the rows once; return them, and the same as a join should take them: broadcast if they are few."""
+    """Compute the rows once; return them as they are, and in the form for joins: broadcast if they are few."""
     table = table.persist()
     return table, F.broadcast(table) if table.count() <= MAX_BROADCAST_ROWS else table
 
@@ -83,13 +84,13 @@ def both_ends(pairs: "DataFrame") -> "DataFrame":
 
 
 def _weight_within(graph: str, way: str) -> "Column":
-    """Return the raw weight, or 0 where both ends have a quota of stronger edges."""
+    """Return the raw weight, or 0 where the edge is within the quota of neither end."""
     src, dst = ("low", "high") if way == "up" else ("high", "low")
     raw = F.col(f"{graph}_{way}")
 
     def is_within(end: str, other: str, side: str) -> "Column":
         least, last = F.col(f"{end}_{graph}_{side}"), F.col(f"{end}_{graph}_{side}_last")
-        # Without a limit there are no more edges on this side than the quota.
+        # Without a limit this side has fewer edges than the quota.
         return least.isNull() | (raw > least) | ((raw == least) & (F.col(other) <= last))
 
     is_narrow = F.col("low_wide").isNull() | F.col("high_wide").isNull()

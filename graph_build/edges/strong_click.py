@@ -1,6 +1,6 @@
 """Strong-click edges: a shopper left the page of one item for that of another within a few steps of a session.
 
-The raw weight of src → dst is Σ decay(day) · count(day, steps) / steps over all days and steps; that of dst → src is
+The raw weight of src → dst is Σ decay(day) · count(day, steps) / steps over all days and steps; dst → src weighs
 `backward` times as much. Edges from such strong signals follow LightSAGE (arXiv 2310.19394); the weights are our own.
 """
 
@@ -35,7 +35,7 @@ def daily_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: GraphC
 def weigh_clicks(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) -> "DataFrame":
     """Turn counts into weighted pairs, in the form that `combine` describes.
 
-    In its own direction, a click on the as-of day, one step away, weighs 2^32.
+    A click over one step on the as-of day weighs 2^32 from src to dst.
 
     Args:
         counts: day, src, dst, steps, and the counts of both graphs, full and fit.

@@ -62,13 +62,13 @@ def swing_top_k(
 
     Args:
         lists: every entry counts. Items are numbers in [0, n) that sort as the item ids do.
-        strengths: float64, b by level.
-        anchors: (n,) bool, the items to score; every user of an anchor must be there with all items.
+        strengths: float64, the strength b of each level.
+        anchors: (n,) bool, the items to score; `lists` must hold every user of an anchor, with all items of the user.
         alpha: α.
         user_offset: offset in w_u.
         user_exponent: exponent in w_u.
         top_k: partners per anchor.
-        scale: units in a score of 1. Sums are of integers, so that they are the same in any order of the users.
+        scale: units in a score of 1. Scores are sums of integers, so that the order of the users does not matter.
 
     Returns:
         anchor (P,) int32, partner (P,) int32, score (P,) int64 in units of 1 / scale. At most top_k partners per
@@ -102,7 +102,7 @@ def _drop_uncounted_entries(indptr: Any, items: Any, levels: Any, min_items: int
 
 
 def _anchor_entries(indptr: Any, items: Any, anchors: Any) -> Any:
-    """Return the users of each anchor, ascending, and where those of each item begin."""
+    """Return the users of each anchor, ascending, and the offset at which the users of each item begin."""
     starts = np.zeros(len(anchors) + 1, np.int64)
     for p in range(len(items)):
         if anchors[items[p]]:
@@ -169,7 +169,7 @@ def _score(
                     m += 1
                 size[j] += 1
         # Inverted lists of the anchor's users: for each other item that at least two of them have, which users have it.
-        # Items that only one user has, which are most, cost nothing more.
+        # Most items belong to only one of these users; they cost nothing more.
         shared = 0
         offset = 0
         for t in range(m):

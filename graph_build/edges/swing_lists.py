@@ -74,7 +74,7 @@ def sampling_hash(user: Ints, item: Ints, seed: int) -> NDArray[np.uint64]:
     Args:
         user: (E,) int64.
         item: (E,) int64.
-        seed: gives another sample.
+        seed: another seed gives another sample.
     """
     return split_mix64(user.view(np.uint64) ^ split_mix64(item.view(np.uint64) + np.uint64(seed)))
 
@@ -132,9 +132,9 @@ def _without_excess(code: Codes, ranked: Ints, sizes: Ints, cap: int) -> Codes:
 
 
 def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tuple[Entries, CutGroups]:
-    """Cap entries that come in batches, with the result of `cap_entries` on all of them.
+    """Cap entries that come in batches; the entries that stay are those that `cap_entries` keeps of all of them.
 
-    Holds at a time little more than BUFFERED_ROWS entries and those that stay.
+    Memory holds about BUFFERED_ROWS entries, or twice the entries that stay if those are more, and one batch.
 
     Args:
         batches: the entries, in batches of any order.
@@ -169,12 +169,12 @@ def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tupl
 
 
 def user_lists(entries: Entries, cap: int, seed: int) -> tuple[Entries, CutGroups]:
-    """Make the lists that Swing takes for users: one list per user, or one per day for users above the cap.
+    """Make the lists that Swing treats as users: one list per user, or one per day for users above the cap.
 
     Each graph is treated as if the other did not exist.
 
     Args:
-        entries: entries by `user_day_key`.
+        entries: entries whose `user` is a `user_day_key`.
         cap: items of a list.
         seed: seed of the sample.
 
@@ -212,7 +212,7 @@ def pack_lists(entries: Entries, buckets: int) -> Iterable[tuple[int, bytes]]:
     """Pack for each bucket the whole lists of the users who have an item in it: (bucket, payload).
 
     Args:
-        entries: list by list.
+        entries: the entries, list by list.
         buckets: number of buckets.
     """
     if len(entries.user) == 0:

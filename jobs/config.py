@@ -1,4 +1,4 @@
-"""The configuration of the whole system, one TOML file: the configuration of each room, and that of the jobs.
+"""The configuration of the whole system in one TOML file: the settings of each room, and those of the jobs.
 
 A file has the section `[input]` at the top, where users look for it, although it belongs to the graph build.
 """
@@ -164,7 +164,7 @@ def _user_key(location: tuple[int | str, ...]) -> str:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    if error["type"] == "value_error":  # from a validator of this code base, which explains itself
+    if error["type"] == "value_error":  # raised by a validator of this code base, whose text needs no more
         return str(error["ctx"]["error"])
     if error["type"] != "extra_forbidden":
         return f"{error['msg']} (got {error['input']!r})"

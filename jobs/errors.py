@@ -22,7 +22,7 @@ class NightError(JobError):
 
 
 class GateError(RuntimeError):
-    """A night was built and failed its gates; the version published before stays current."""
+    """A night failed its gates; the version published before stays current."""
 
 
 class StoreError(RuntimeError):
@@ -34,7 +34,7 @@ class WorkspaceBusyError(StoreError):
 
 
 class WorkspaceFullError(StoreError):
-    """The disk is full where a version is being built."""
+    """The disk on which a version is being built is full."""
 
 
 class NoVersionError(StoreError):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 ROOMS = ("jobs", "graph_build", "model", "retrieval")
-# The attributes of every record. All others come from `extra`, and are written as fields that can be searched for.
+# The attributes that every record has. All others come from `extra`, and become fields of the JSON object.
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -54,13 +54,16 @@ def log_to_stderr(*, verbose: bool, lines: str) -> None:
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused the error, if only because cleaning up after it failed, as often happens with Spark."""
+    """Whether Ctrl-C caused the error.
+
+    Errors of the clean-up after Ctrl-C count, too. They are frequent with Spark.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """False for tracebacks of Ctrl-C, and for py4j's records about a JVM that ends: both are raised as errors, too."""
+    """False for tracebacks of Ctrl-C, and for py4j's records about a JVM that ends. Both reach the caller as errors."""
     interrupted = record.exc_info and is_interrupt(record.exc_info[1])
     return not interrupted and "py4j" not in Path(record.pathname).parts

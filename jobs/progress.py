@@ -1,7 +1,7 @@
 """Progress of long commands: a bar on a terminal or log lines elsewhere, and the time and memory of each stage.
 
-A command runs each stage inside `StageProgress.stage`, and hands the callback that it yields to the room that does
-the work.
+A command runs each stage inside `StageProgress.stage`, which yields a callback. The command hands this callback to the
+room that does the work.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ SAMPLE_SECONDS = 0.25  # between two measurements of the memory
 
 
 class StageRecord(BaseModel):
-    """The cost of one stage: wall time in seconds, and the peak memory of all its processes together in bytes."""
+    """The cost of one stage: wall time in seconds, and the peak memory of all its processes together, in bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,7 +108,7 @@ class StageProgress:
 
 
 class _PeakMemory:
-    """Measures the memory of this process and its children (the JVM, Spark's workers) in a thread."""
+    """Measures, in a thread of its own, the peak memory of this process and its children (the JVM, Spark's workers)."""
 
     def __enter__(self) -> "_PeakMemory":
         self.peak_bytes = memory_bytes(os.getpid())
@@ -151,7 +151,7 @@ def memory_bytes(pid: int) -> int:
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):  # it ended during the measurement
+            with contextlib.suppress(psutil.Error):  # the process ended during the measurement
                 memory = process.memory_full_info() if sys.platform == "linux" else process.memory_info()
                 total += getattr(memory, "pss", memory.rss)
     return total

@@ -16,7 +16,7 @@ _COMMENT_COLUMN = 32
 def as_toml(config: Config) -> str:
     """Return a file that `jobs.config.load_config` reads back as `config`.
 
-    Keys without a value are comments. The section `input` is part of the graph's, but stands at the top of the file,
+    Keys without a value are comments. The section `input` is a part of `graph`, but stands at the top of the file,
     where users look for it.
     """
     document = tomlkit.document()
@@ -31,7 +31,7 @@ def as_toml(config: Config) -> str:
 
 
 def _table(section: BaseModel, leave_out: set[str] | frozenset[str] = frozenset()) -> Table:
-    """One section: what it is about, its keys, and the sections inside it."""
+    """One section: a comment that describes it, its keys, and the sections inside it."""
     table = tomlkit.table()
     _add_comment(table, type(section).__doc__ or "")
     inner: dict[str, BaseModel] = {}
@@ -50,7 +50,7 @@ def _table(section: BaseModel, leave_out: set[str] | frozenset[str] = frozenset(
 
 
 def _add_key(table: Table, key: str, value: Any, description: str) -> None:
-    """Add a key with its description, beside it if that fits on the line, else above it."""
+    """Add a key and its description, which stands beside the key if both fit on one line, else above it."""
     line = f"# {key} =" if value is None else f"{key} = {_item(value).as_string()}"
     description = " ".join(description.split())
     padding = " " * max(_COMMENT_COLUMN - len(line), 2)

@@ -31,8 +31,8 @@ def run(
 
     Args:
         inputs: the tables, or a graph that was built elsewhere.
-        workspace: where the version is published. Its work folder `build` keeps the finished stages of a run until a
-            run publishes.
+        workspace: where the version is published. Its work folder `build` keeps the finished stages until a run
+            publishes.
         config: the full configuration.
         date: the last day whose events count; None = the day of the last event.
         progress: shows and times the stages.

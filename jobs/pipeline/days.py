@@ -56,7 +56,7 @@ def store_days(
         config: the full configuration.
         days: the days that the events contain completely; None = all days found.
         report: called with the progress.
-        source: fingerprint of the events, by which the same ones are recognised later.
+        source: fingerprint of the events, by which a later night recognises that they are stored already.
     """
     from graph_build.days import store
     from graph_build.spark.session import session_for_one_build
@@ -70,7 +70,7 @@ def store_days(
 
 
 def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, progress: StageProgress) -> int:
-    """Delete the stored sessions of users; return their number. Published versions hold items and no users.
+    """Delete the stored sessions of users; return the number of sessions. Published versions hold items and no users.
 
     Args:
         user_ids: the ids of the users, as in the events' `user_id`.

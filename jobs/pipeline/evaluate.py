@@ -167,7 +167,7 @@ def write_report(path: Path, content: dict[str, Any]) -> None:
 def counting_peers(
     graph: Path, catalogue: "Catalogue", edges: "Edges", where: "pc.Expression | None" = None
 ) -> "dict[str, Ranker]":
-    """Return name → ranker of the counting baselines, on the training sessions and the graph of a version.
+    """Return name → ranker of the counting baselines, from the training sessions and the graph of a version.
 
     Args:
         graph: folder of the item graph.
@@ -195,7 +195,7 @@ def counting_peers(
 
 
 def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights") -> "Catalogue":
-    """Return a catalogue to rank, from embeddings in memory.
+    """Return a catalogue whose items can be ranked, made from embeddings in memory.
 
     Args:
         embeddings: the embeddings of the items.

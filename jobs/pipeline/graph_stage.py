@@ -25,7 +25,10 @@ def build_graph(
     *,
     holdout_day: dt.date | None = None,
 ) -> "GraphSummary":
-    """Build the item graph in Spark. A session that is started here ends here, which frees its memory for training.
+    """Build the item graph in Spark.
+
+    If this function starts the Spark session, it also ends it, which frees the session's memory for training.
+
 
     Args:
         inputs: the tables.

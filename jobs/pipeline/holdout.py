@@ -1,7 +1,8 @@
 """Measures a model on the hold-out.
 
-The model is trained on `fit/` and ranks as in serving. From each item of a held-out session it must find the next item,
-from each item of a basket all others. The result decides when training stops, and which weights the score's terms get.
+The model is trained on `fit/` and ranks as in serving. From each item of a held-out session it must find the next
+item; from each item of a basket, all the others. The result decides when training stops, and which weights the terms of
+the score get.
 """
 
 import logging
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# At most this many sessions supply the prefixes by which the revisit weight is chosen. Shoppers go back to items so
-# often that these suffice.
+# The revisit weight is chosen on the prefixes of at most this many sessions. They suffice, because shoppers go back to
+# items often.
 PREFIX_SESSIONS = 1000
 
 
@@ -57,8 +58,9 @@ class HoldoutEvaluation:
 
     @classmethod
     def load(cls, graph: Path, config: Config, half: int | None = None) -> "HoldoutEvaluation | None":
-        """Read the hold-out of a graph folder: browsing sessions, or baskets if no session browses; a sample if it is
-        large.
+        """Read the hold-out of a graph folder, or a sample of it if it is large.
+
+        The pairs come from its browsing sessions or, if those yield no pair, from its baskets.
 
         Args:
             graph: folder of the item graph.
@@ -106,7 +108,7 @@ class HoldoutEvaluation:
         return ranker
 
     def choice(self, embeddings: "Embeddings", weights: "ScoreWeights") -> "Choice":
-        """Return the scores by which embeddings of `fit/` and weights are chosen."""
+        """Return the scores of embeddings of `fit/` with some weights; choices compare these scores."""
         from retrieval.evaluation.protocols import choice_score
 
         return choice_score(self.ranker_of(embeddings)(weights), self.pairs, self.protocol)

@@ -1,4 +1,4 @@
-"""The last built part of a version: the index folder, from the embeddings, the graph's edges and the ads."""
+"""The part of a version that is built last: the index folder, from the embeddings, the graph's edges and the ads."""
 
 import datetime as dt
 from pathlib import Path

@@ -14,8 +14,8 @@ class RunInputs:
         events: files or folders of events.
         items: the items table, if there is one.
         ads: the ads table; without one every item counts as advertised.
-        graph: a finished item graph, instead of all tables.
-        days: a store of days, instead of events.
+        graph: a finished item graph, which replaces all tables.
+        days: a store of days, which replaces `events`.
     """
 
     events: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class RunInputs:
         """Return role → paths of the inputs that are set."""
         paths = {"events": list(self.events)} if self.events else {}
         if self.days is not None:
-            paths["days"] = [f"{self.days}/days.json"]  # it names another folder whenever a day changes
+            paths["days"] = [f"{self.days}/days.json"]  # this file names a new folder for every day that changes
         single = {"items": self.items, "ads": self.ads, "graph": self.graph}
         return paths | {role: [path] for role, path in single.items() if path is not None}
 

@@ -22,7 +22,7 @@ class RankedLists(NamedTuple):
     """L ranked lists of held-out sessions, and the item that was opened from each.
 
     Args:
-        contexts: for each list, what the pre-ranker knows beside the candidates.
+        contexts: for each list, what the pre-ranker knows besides the candidates.
         ranked: the lists, best first.
         target: (L,) int64, the position of the opened item in its list, −1 if the list lacks it.
         session: (L,) int64, the session of each list.
@@ -116,7 +116,7 @@ def _sessions_of_one_kind(table: pa.Table) -> pa.Table | None:
 
 
 def _prefix_ends(rows: "Rows", starts: "Rows", limit: int) -> "Rows":
-    """The position of the last item of each prefix that another item follows, a sample of at most `limit`."""
+    """The position of the last item of each prefix that a different item follows, a sample of at most `limit`."""
     last = np.setdiff1d(np.arange(len(rows)), starts[1:] - 1)
     last = last[rows[last] != rows[last + 1]]
     if len(last) > limit:
@@ -125,7 +125,7 @@ def _prefix_ends(rows: "Rows", starts: "Rows", limit: int) -> "Rows":
 
 
 def _positions(ranked: "TopK", target_rows: "Rows") -> "Rows":
-    """The position of each list's target row in it, −1 where the list lacks it."""
+    """The position of the target row in each list, −1 where the list lacks it."""
     list_of = np.repeat(np.arange(len(target_rows)), np.diff(ranked.offsets))
     hits = np.flatnonzero(ranked.rows == target_rows[list_of])
     positions = np.full(len(target_rows), -1, np.int64)
@@ -134,8 +134,9 @@ def _positions(ranked: "TopK", target_rows: "Rows") -> "Rows":
 
 
 def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> RankedLists | None:
-    """Read what requests of held-out sessions showed, ranked by retrieval: one list for each item opened from a
-    request.
+    """Read the items that requests of held-out sessions showed, and rank them by retrieval.
+
+    There is one list for each item that was opened from a request.
 
     Args:
         graph: folder of the item graph.

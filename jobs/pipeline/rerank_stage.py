@@ -1,6 +1,6 @@
 """The pre-ranker of a version: its weights are learned on the hold-out, its counters cover all events.
 
-A pre-ranker puts what retrieval found in a better order, by counters of interactions.
+A pre-ranker reorders the results of retrieval by counters of interactions.
 """
 
 import logging
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Ids = NDArray[np.object_]
-# The weight of a retrieved list in training, beside lists that shoppers saw, which weigh 1.
+# The training weight of a retrieved list if there are also lists that shoppers saw. Those weigh 1.
 RETRIEVED_WEIGHT = 0.01
 
 
 @dataclass(frozen=True)
 class RerankerWeights:
-    """The weights that the hold-out taught.
+    """The weights that were learned on the hold-out.
 
     Args:
         score: weight of the retrieval score.
@@ -58,7 +58,7 @@ def choose_reranker(
     report: ProgressCallback,
     half: int | None = None,
 ) -> RerankerWeights | None:
-    """Learn a pre-ranker on the hold-out; return its weights if it finds more there than retrieval alone.
+    """Learn a pre-ranker on the hold-out; return its weights if it scores higher there than retrieval alone, else None.
 
     To judge it, each half of the sessions is measured with weights that were learned from the other half. The returned
     weights are learned from all sessions of the hold-out.
@@ -179,7 +179,7 @@ def read_counters(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...
 
 
 def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[np.int32]]]:
-    """Kind of entity that belongs to an item → its names (E,), and which of them each row has: (N,), −1 for none."""
+    """Kind of entity of an item → the names of the entities (E,), and the index of each row's, −1 for none: (N,)."""
     ids = pa.array(item_ids, pa.string())
     entities = {"item": (ids, np.arange(len(ids), dtype=np.int32))}
     tables, columns = graph / "tables", {}

@@ -1,9 +1,8 @@
-"""The session encoder of a version: trained on what sessions opened next, served as far as it beats the mean of the
-items.
+"""The session encoder of a version. It learns to predict the next item of a session from the items before it.
 
-The item embeddings were trained on the same sessions: in them, next items lie closer to last items than they will in
-new sessions, which may teach an encoder to trust the last item too much. So the hold-out chooses a share: how much of
-the trained encoder is served, the rest being the mean.
+The item embeddings were trained on the same sessions. In those sessions, the next item lies closer to the last one than
+it will in new sessions, so an encoder may learn to trust the last item too much. The hold-out therefore chooses which
+share of the trained encoder is served; the rest is the mean of the items.
 """
 
 import logging
@@ -116,7 +115,7 @@ def best_share(encoders: "dict[float, SessionEncoder | None]", score: "EncoderSc
 def train_encoder(
     sessions: "Sessions", embeddings: "Embeddings", config: Config, report: ProgressCallback
 ) -> "TrainedSessions":
-    """Train an encoder on sessions, in front of fixed item embeddings.
+    """Train an encoder on sessions. The item embeddings stay fixed.
 
     Args:
         sessions: the sessions of the graph whose items were embedded.
@@ -136,11 +135,11 @@ def train_encoder(
 
 
 def blended_encoder(trained: "TrainedSessions", share: float) -> "SessionEncoder | None":
-    """Export a share of a trained encoder for serving, the rest being the mean; None for a share of 0.
+    """Export a blend of a trained encoder and the mean of the items for serving; None for a share of 0.
 
     Args:
         trained: the encoder.
-        share: the share to serve, 0 to 1.
+        share: the share of the encoder, 0 to 1; the rest is the mean.
     """
     from model.sessions.export import to_onnx
     from retrieval.ranking.session_encoder import SessionEncoder

@@ -1,4 +1,4 @@
-"""Test events and sessions for `lightsage evaluate`, by the rules and functions of the graph build, without Spark."""
+"""Test events and sessions for `lightsage evaluate`, read by the rules of the graph build but without Spark."""
 
 import logging
 from collections.abc import Sequence
@@ -50,15 +50,15 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
 
 
 def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
-    """Return test sessions: one for each (session_id, UTC day), its events put in order and each taken once.
+    """Return test sessions: one for each (session_id, UTC day), with its events in order and without duplicates.
 
-    The graph build's own functions assemble them. Unlike the graph's `sessions` table, which lists a run of one item
-    once, they keep views of an item that is opened again, as the next item may be the one being viewed.
+    The graph build's own functions assemble them. The graph's `sessions` table lists an item once if it is opened
+    several times in a row. These sessions list every opening, because the next item may be the current one.
 
     Args:
         events: what `read_events` returned.
         kind: `browse` for the items of views and clicks, or `basket` for the distinct items bought in sessions that
-            buy two at least.
+            buy at least two.
 
     Raises:
         EvaluationError: there is no event of the kind.
@@ -86,7 +86,7 @@ def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
 
 
 def _viewed_items(sessions: Any) -> tuple[pa.Array, pa.Array]:
-    """Return each session's views and clicks, without the view that a click just opened, and their times."""
+    """Return the items and times of each session's views and clicks, without the view that a click itself causes."""
     from graph_build.arrays import offsets_from_lengths
     from graph_build.sessions import kernel
 

@@ -1,4 +1,4 @@
-"""Training in two steps: a model of `fit/` makes the choices on the hold-out, then everything is fitted with them."""
+"""Training in two steps: first on `fit/`, to make choices on the hold-out; then on all events, with these choices."""
 
 import dataclasses
 import json
@@ -71,14 +71,14 @@ class HoldoutChoice:
 def choose(
     graph: Path, config: Config, report: ProgressCallback, *, start: "WarmStart | None" = None, half: int | None = None
 ) -> HoldoutChoice:
-    """Fit `fit/`, and choose on the hold-out when to stop, how the terms of the score weigh, and which parts to serve.
+    """Train on `fit/`, and choose on the hold-out when to stop, the weights of the score, and which parts to serve.
 
     Args:
         graph: folder of the item graph.
         config: the full configuration.
         report: called with the progress.
         start: an earlier model whose weights training starts from.
-        half: which half of the hold-out's sessions makes the choices, 0 or 1; None = all. The other half can judge.
+        half: which half of the hold-out's sessions makes the choices, 0 or 1; None = all. The other can judge them.
     """
     from jobs.pipeline.holdout import HoldoutEvaluation
     from jobs.pipeline.rerank_stage import choose_reranker, read_counters
@@ -118,7 +118,7 @@ def choose(
 def fit_everything(
     graph: Path, config: Config, share: float, report: ProgressCallback, *, start: "WarmStart | None" = None
 ) -> "Trained":
-    """Fit `full/` for the chosen share of the schedule.
+    """Train on `full/` for the chosen share of the schedule.
 
     Args:
         graph: folder of the item graph.

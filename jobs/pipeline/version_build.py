@@ -3,7 +3,7 @@
     graph → fit → refit → index → publish
 
 `fit` learns from the events before the hold-out and makes the choices on the hold-out; `refit` learns from all events,
-and is what is served. All stages but the last are checkpointed.
+and its result is served. All stages but the last are checkpointed.
 """
 
 import dataclasses
@@ -91,8 +91,8 @@ class BuildPlan:
 class VersionBuild:
     """The stages of one version.
 
-    `graph`, `fit`, `refit` and `index` return finished stages. Reading one runs it and the stages it needs, unless its
-    checkpoint can be reused.
+    `graph`, `fit`, `refit` and `index` return finished stages. Reading such an attribute runs its stage and the stages
+    before it, except those whose checkpoints can be reused.
     """
 
     def __init__(self, plan: BuildPlan, config: Config, checkpoints: Checkpoints) -> None:

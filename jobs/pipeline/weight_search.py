@@ -1,4 +1,4 @@
-"""The search for the weights of the score's terms, one after the other, given only how good some weights are."""
+"""The search for the weights of the score's terms, one after the other; it needs only a function that scores them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
     Score = Callable[[ScoreWeights], float]
 
-# From nothing, past what theory asks for (0.05), to demand that shifts once more as it has lately shifted.
+# From 0 to twice the theoretical weight (0.05); twice assumes that demand shifts again by as much as it just has.
 PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
-# Up to where a strong edge outweighs any embedding, for shops whose rare pairs are known from a single session.
+# At the upper end, a strong edge outweighs any embedding, for shops whose rare pairs occur in only a single session.
 DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)
 REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
-# The popularity weight may cost this much of the best score: the tail gains much more than the rest loses.
+# The popularity weight must keep this share of the best score. The tail gains much more than the rest loses.
 TOLERANCE = 0.998
 
 
 def choose_weights(
     config: Config, rate: "Callable[[ScoreWeights], Choice]", rate_prefixes: "Score | None" = None
 ) -> "ScoreWeights":
-    """Choose the weights that the configuration leaves open, by how they do on the hold-out.
+    """Choose the weights that the configuration leaves open by their scores on the hold-out.
 
-    The prior (shift of demand) and the direct edges get the best weight. Direct edges decide the first ranks, which
-    hits barely reflect, so MRR counts for them too. Popularity gets the largest weight that keeps 99.8% of the best
-    score, which favours the tail. Items viewed before get the weight that is best after prefixes of sessions; no other
-    term depends on it.
+    The prior (shift of demand) and the direct edges get the weights that score best. Direct edges decide the first
+    ranks, which hits barely reflect, so their score includes MRR. Popularity gets the largest weight that keeps 99.8%
+    of the best score, which favours the tail. The revisit weight, for items viewed before, is the one that scores best
+    on prefixes of sessions. No other weight depends on it.
 
     Args:
         config: `[retrieval]` fixes some of the weights, and gives the starting point of the others.
@@ -56,7 +56,7 @@ def choose_weights(
 
 
 def coordinate_search(score: "Score", start: "ScoreWeights", term: str, values: tuple[float, ...]) -> "ScoreWeights":
-    """Move one weight up, or else down, for as long as the score rises.
+    """Move one weight up for as long as the score rises; if it does not rise at all, move the weight down instead.
 
     Args:
         score: the higher, the better.

@@ -1,8 +1,8 @@
 """Checkpoints: the outputs of finished stages, kept on disk so that a stopped build can continue after them.
 
-A stage is a step of a build. It writes into a scratch folder, which becomes the stage's own folder in one step, once
-all files are on disk and `stage.json` records the inputs and the outputs. Nothing that kills a process can leave half a
-stage.
+A stage is a step of a build. It writes into a scratch folder. Once all files are on disk and `stage.json` records the
+inputs and the outputs, the scratch folder becomes the stage's own folder in one step. If the process is killed before
+that, a later run builds the stage again.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class StageResult:
 
     Args:
         folder: holds its outputs, and `stage.json`.
-        fingerprint: the hash of its inputs; later stages that read the outputs name it among their own inputs.
+        fingerprint: the hash of its inputs; later stages that read its outputs list this hash among their inputs.
         reused: whether an earlier run had finished it.
     """
 
@@ -62,7 +62,7 @@ class StageResult:
 
 
 class Checkpoints:
-    """The stages of one build: each has a folder of its own name below `folder`. For one process at a time."""
+    """The stages of one build, each in a folder of its own below `folder`. Only one process may use them at a time."""
 
     def __init__(self, folder: Path, progress: StageProgress) -> None:
         self.folder = folder
@@ -81,16 +81,18 @@ class Checkpoints:
         *,
         label: str | None = None,
     ) -> StageResult:
-        """Return the finished stage: the one on disk if its inputs are the same and its files whole, else a new one.
+        """Return the finished stage.
+
+        The stage on disk is reused if its inputs are the same and its files are undamaged. Otherwise it is built.
 
         Args:
             name: the name of the stage and its folder.
-            inputs: everything that the outputs depend on, as JSON; fingerprints of earlier stages among them.
+            inputs: everything that the outputs depend on, as JSON, including the fingerprints of earlier stages.
             build: writes the outputs into the folder that it gets.
             label: the name that the progress shows and records; by default `name`.
 
         Raises:
-            WorkspaceFullError: the disk ran full. Errors of `build` pass through. The stage is then not finished.
+            WorkspaceFullError: the disk ran full. Errors of `build` pass through. The stage then stays unfinished.
         """
         fingerprints = {key: _fingerprint(value) for key, value in inputs.items()}
         target = self.folder / name

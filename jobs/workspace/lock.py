@@ -1,4 +1,7 @@
-"""The `lock` file of a workspace, which lets one process write at a time and names it. Only `workspace` uses it."""
+"""The `lock` file of a workspace: it lets only one process write at a time, and names that process.
+
+Only `workspace` uses this module.
+"""
 
 import contextlib
 import fcntl
@@ -55,8 +58,8 @@ class Owner(BaseModel):
 def acquire(fs: Any, path: str, uri: str) -> Owner:
     """Write the lock file for this process.
 
-    The lock of a dead local owner is replaced. Reading and replacing it happen under an `flock` of the folder, so that
-    only one of two runs that find the same dead owner takes over. Across hosts, creating the file exclusively decides.
+    The lock of a dead local owner is replaced. An `flock` of the folder protects reading and replacing it: if two runs
+    find the same dead owner, only one of them takes over. Between hosts, the run that creates the file first wins.
 
     Args:
         fs: the file system of the workspace.
@@ -94,7 +97,7 @@ def _write(fs: Any, path: str, stream: Any, mine: Owner) -> None:
 
 
 def _is_torn(fs: Any, path: str) -> bool:
-    """Return whether a local lock has been unreadable for longer than writing one takes."""
+    """Return whether an unreadable local lock is so old that nobody can still be writing it."""
     if "file" not in fs.protocol:
         return False
     try:
@@ -154,7 +157,7 @@ def _busy(holder: Owner | None, path: str, uri: str) -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started, as the kernel writes it; "" if it has ended, "?" if that cannot be known."""
+    """Return a process's start time as the kernel writes it; "" if the process has ended, "?" if unknown."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""The manifest of a published version, and the fingerprint that recognises work already done.
+"""The manifest of a published version, and the fingerprint by which a version that is already built is recognised.
 
-The workspace writes a `Manifest` as the last file of a version. The pipeline compares the `fingerprint` before it
-builds.
+The workspace writes a `Manifest` as the last file of a version. Before the pipeline builds a version, it looks for one
+with the same `fingerprint`.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class InputFile(BaseModel):
     """One input file.
 
     Args:
-        path: where it was read.
+        path: the path from which it was read.
         name: the path below the input folder; empty if the input is a single file. Names in a folder carry meaning
             (`date=2026-03-01/`), the name of a single file does not.
         bytes: the size of the file.
@@ -91,8 +91,8 @@ def version_name(as_of: datetime, fingerprint: str) -> str:
 def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
     """Return every file behind the given paths or URIs, by role (events, items, ads), with a checksum each.
 
-    Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as Spark does. Checksums of
-    local files cover the content; those of objects elsewhere cover what the store reports (size, ETag, time).
+    Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as in Spark. The checksum of
+    a local file covers its content; that of any other object covers what the store reports (size, ETag, time).
 
     Raises:
         InputNotFoundError: a path does not exist, or is a folder without files.
@@ -101,7 +101,7 @@ def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[Inpu
 
 
 def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, Any], code: str) -> str:
-    """Return 32 hex digits that are equal exactly if the contents of the inputs, the configuration and the code are.
+    """Return a hash (32 hex digits) of the contents of the inputs, the configuration and the code.
 
     Args:
         inputs: result of `describe_inputs`. The order within a role matters, the order of the roles does not.
@@ -114,12 +114,12 @@ def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, 
 
 
 def code_version(folders: Mapping[str, Path] | None = None) -> str:
-    """Return 16 hex digits over every file of the four rooms, so that changed code makes a new version.
+    """Return a hash (16 hex digits) of every file of the four rooms, so that changed code makes a new version.
 
-    Templates, pages, styles and other data files count as code does. Compiled files (`__pycache__`) do not.
+    Templates, pages, styles and other data files count as code. Compiled files (`__pycache__`) do not.
 
     Args:
-        folders: room → its folder; by default those of the imported packages.
+        folders: room → its folder; by default those of the installed packages.
 
     Raises:
         StoreError: a room's folder is missing or holds no files.
@@ -139,7 +139,7 @@ def code_version(folders: Mapping[str, Path] | None = None) -> str:
 
 
 def _room_folders() -> dict[str, Path]:
-    """Where the rooms are installed; nothing is imported for it."""
+    """Room → the folder where it is installed, found without importing it."""
     folders = {}
     for room in ROOMS:
         spec = find_spec(room)
@@ -170,7 +170,7 @@ def _files_below(role: str, uri: str) -> list[InputFile]:
 
 
 def _local_files(folder: Path) -> Iterator[str]:
-    """All files below the folder, as the graph build reads them: links are followed, except to a folder above."""
+    """All files below the folder, as the graph build reads them: links are followed, except those to a folder above."""
     for where, folders, names in os.walk(folder, followlinks=True):
         above = [Path(where).resolve(), *Path(where).resolve().parents]
         folders[:] = [name for name in folders if (Path(where) / name).resolve() not in above]

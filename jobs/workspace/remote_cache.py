@@ -11,7 +11,7 @@ from typing import Any
 from jobs.workspace.atomic_files import damage
 from jobs.workspace.manifest import FileRecord
 
-# Versions whose copies stay: the one being served, the one being loaded beside it, and one more.
+# Number of versions whose copies stay: the one being served, the one being loaded beside it, and one more.
 COPIES = 3
 
 
@@ -22,7 +22,7 @@ def cache_of(uri: str) -> Path:
 
 
 def fetch(fs: Any, remote: str, folder: Path, needed: Mapping[str, FileRecord]) -> None:
-    """Download the files that a local copy of a version lacks, and delete the copies that were used longest ago.
+    """Download the files that a local copy of a version lacks, and delete the least recently used copies.
 
     Args:
         fs: the file system of the workspace.

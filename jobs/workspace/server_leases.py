@@ -1,4 +1,4 @@
-"""Leases: files in a workspace by which servers say what they serve, so that no version in use is deleted."""
+"""Leases: files in a workspace in which servers say what they serve, so that no version in use is deleted."""
 
 import contextlib
 import datetime as dt
@@ -38,7 +38,8 @@ def served_versions(workspace: Workspace, within: dt.timedelta = VALID_FOR) -> s
 class Lease:
     """The lease of this server: the versions that it is serving or loading.
 
-    If the workspace cannot be written to, there is no lease; then keep enough versions, so that none in use is deleted.
+    A server that cannot write to the workspace has no lease. In that case, set `[nightly] keep_versions` so high that
+    no version in use is deleted.
     """
 
     RENEW_SECONDS = 3600.0
@@ -60,13 +61,13 @@ class Lease:
         self._written = -math.inf
 
     def current(self) -> str:
-        """Return the name of the published version, and renew the lease now and then."""
+        """Return the name of the published version, and renew the lease if RENEW_SECONDS have passed."""
         if time.monotonic() - self._written > self.RENEW_SECONDS:
             self._write()
         return self._workspace.current()
 
     def end(self) -> None:
-        """Delete the lease: this server serves nothing any more."""
+        """Delete the lease, because this server no longer serves anything."""
         with contextlib.suppress(OSError):
             self._workspace.delete_file(self._name)
 

@@ -1,8 +1,9 @@
 """The workspace: its versions, the lock, and `current`. Only this file knows their paths.
 
-A run assembles a version in a scratch folder and publishes it: first checksums, then the manifest, then the folder
-under its name, then `current`. Until that last step, the version published before stays current. The workspace knows
-nothing of the packages graph_build, model and retrieval; each of them reads and writes its own folder inside a version.
+A run assembles a version in a scratch folder. To publish it, the workspace computes the checksums, writes the manifest,
+puts the folder under the version's name, and then replaces `current`. Until that last step, the version published
+before stays current. The workspace knows nothing of the packages graph_build, model and retrieval; each of them reads
+and writes its own folder inside a version.
 """
 
 import contextlib
@@ -91,7 +92,7 @@ class Workspace:
         return version
 
     def versions(self) -> list[str]:
-        """Return the names of the complete versions, sorted, and so ordered by as-of time."""
+        """Return the names of the complete versions, sorted, which is also the order of their as-of times."""
         names = (path.rpartition("/")[2] for path in self._ls(self._path("versions")))
         return sorted(name for name in names if self._fs.exists(self._path("versions", name, MANIFEST)))
 
@@ -108,13 +109,13 @@ class Workspace:
         return None
 
     def open(self, version: str | None = None, verify: bool = False, parts: tuple[str, ...] = ()) -> Version:
-        """Return a version after checking that its files exist in full size.
+        """Return a version after checking that its files exist and have their recorded sizes.
 
         Args:
             version: the name of the version; by default the current one.
             verify: whether to read the files and compare their SHA-256 as well.
-            parts: folders of the version that are needed, e.g. `("index",)`; by default all. Of a remote workspace only
-                these are downloaded.
+            parts: folders of the version that are needed, e.g. `("index",)`; by default all. From a remote workspace,
+                only these are downloaded.
 
         Raises:
             NoVersionError: there is no such version.
@@ -135,7 +136,7 @@ class Workspace:
         path = Path(self._path("versions", name)) if self._is_local else self._fetched(name, needed)
         damaged = _first_damage(path, needed, verify)
         if damaged and not self._is_local:
-            # The local copy may be damaged, or out of date: a damaged remote version is replaced under the same name.
+            # The local copy may be damaged. It may also be outdated: a rebuilt remote version keeps its name.
             shutil.rmtree(path)
             damaged = _first_damage(self._fetched(name, needed), needed, verify)
         if damaged:
@@ -182,7 +183,7 @@ class Workspace:
         return Path(self._path(name)) if self._is_local else cache_of(self.uri) / name
 
     def read_files(self, pattern: str) -> dict[str, bytes]:
-        """Return path → content of the small files beside the versions that match, e.g. `nights/*/night.json`."""
+        """Return path → content of the small files beside the versions that match e.g. `nights/*/night.json`."""
         contents = dict[str, bytes]()
         for path in sorted(self._fs.glob(self._path(pattern))):
             with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
@@ -225,7 +226,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer for the length of the block; leftovers of dead runs are deleted first.
+        """Make this run the only writer during the block, and first delete what dead runs left behind.
 
         Raises:
             WorkspaceBusyError: another run is writing; the message names it.
@@ -338,7 +339,7 @@ class Workspace:
     def _put_version(self, staged: Path, name: str) -> None:
         target = self._path("versions", name)
         if self._is_local:
-            if self._fs.exists(target):  # damaged, or incomplete for want of a manifest
+            if self._fs.exists(target):  # it is damaged, or has no manifest
                 shutil.rmtree(self._moved_aside(target), ignore_errors=True)
             staged.replace(target)
             flush(Path(target).parent)

@@ -1,4 +1,4 @@
-"""Helpers of both artefact readers: a failed read names its file, and the format version is checked first."""
+"""Helpers that read the model and embeddings folders: format versions come first, and errors name the file."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from model.errors import ModelFormatError
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Turn any exception of a file's library into a ModelFormatError that names the file and the remedy.
+    """Turn any exception raised while a file is read into a ModelFormatError that names the file and the remedy.
 
     Args:
         path: the file that is read

@@ -1,7 +1,7 @@
 """A feature table without training: a factorisation of the item graph.
 
-With a fixed table, every hop is computed once and only the heads learn. This is the cheapest way to train, and the only
-one that needs no table in memory during training.
+With a fixed table, the sums over neighbours are computed once, and the table needs neither gradients nor optimiser state.
+This is the cheapest way to train.
 """
 
 import numpy as np
@@ -15,16 +15,16 @@ from model.propagation import Neighbourhood
 
 Floats = NDArray[np.float32]
 
-_OVERSAMPLING = 10  # further columns of the random sketch
+_OVERSAMPLING = 10  # columns of the random sketch beyond the wanted dimensions
 _ITERATIONS = 3
 
 
 def factorised_table(features: FeatureMatrix, neighbours: Neighbourhood, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a feature table (V, D) and a projection of the content (F, D), both float32, from only the graph.
+    """Return a feature table (V, D) and a projection of the content (F, D), both float32, without training.
 
-    The row of an id is its item's spectral embedding; the row of a feature level is the mean of its items'; the
-    projection is the ridge regression of the spectral embeddings on the content. A random rotation gives every member
-    its share of the large eigenvalues.
+    The row of an id is the spectral embedding of its item. The row of a feature level is the mean embedding of the
+    items that have it. The projection is the ridge regression of the spectral embeddings on the content. A random
+    rotation spreads the large eigenvalues over all members.
 
     Args:
         features: the features of the N items
@@ -44,11 +44,12 @@ def factorised_table(features: FeatureMatrix, neighbours: Neighbourhood, dim: in
 
 
 def spectral_embedding(neighbours: Neighbourhood, dim: int, seed: int) -> Floats:
-    """Return (N, D) X of mean length 1 with X Xᵀ near |S|, S = D^-½ (A + Aᵀ) D^-½: its largest eigenvalues by size.
+    """Return (N, D) float32 vectors X, of mean length 1, such that X Xᵀ approximates |S| up to a constant factor.
 
-    Subspace iteration from a random sketch, then Rayleigh-Ritz (Halko, Martinsson & Tropp 2011). `torch.svd_lowrank`
-    finds the same subspace in three times the time: it knows neither that S is symmetric, nor the short cut of
-    `_orthonormal`.
+    S = K^-½ (A + Aᵀ) K^-½ is the symmetric graph, normalised by its degrees K. X uses the D eigenvalues of S that are
+    largest in absolute value. They are found by subspace iteration from a random sketch, followed by Rayleigh-Ritz
+    (Halko, Martinsson & Tropp 2011). `torch.svd_lowrank` takes three times as long to find the same subspace, because
+    it uses neither the symmetry of S nor the shortcut of `_orthonormal`.
 
     Args:
         neighbours: the kept edges
@@ -71,7 +72,7 @@ def spectral_embedding(neighbours: Neighbourhood, dim: int, seed: int) -> Floats
 
 
 def _orthonormal(columns: Floats) -> Floats:
-    """Return an orthonormal basis (N, r) of the span of (N, k) columns, by their small Gram matrix: faster than QR."""
+    """Return an orthonormal basis (N, r) of (N, k) columns, from their small Gram matrix; this is faster than QR."""
     values, vectors = np.linalg.eigh(columns.T.astype(np.float64) @ columns)
     significant = values > 1e-12 * max(values[-1], 1e-300)
     return np.asarray(columns @ (vectors[:, significant] / np.sqrt(values[significant])).astype(np.float32))

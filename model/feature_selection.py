@@ -1,10 +1,10 @@
 """Learned feature selection: selectors choose K of the items' feature groups while the model is trained.
 
 A selector is a relaxed one-hot choice among the groups, m = softmax((log α + g) / T), with Gumbel noise g (concrete
-autoencoder, Abid et al., ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01, it settles on one group. The network
-reads a group's features multiplied by the sum of its selectors, so that the retrieval loss itself decides. The indirect
-parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563) couples the selectors, and keeps them from choosing
-the same group.
+autoencoder, Abid et al., ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01, the selector settles on one group. The
+network reads a group's features multiplied by the sum of all selectors' weights for that group, so that the retrieval
+loss itself decides. The indirect parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563) couples the
+selectors, and keeps them from choosing the same group.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _INITIAL_TEMPERATURE, _FINAL_TEMPERATURE = 10.0, 0.01
 _LATENT = 32
 _BARRED_LOGIT = -1e9
 _SELECTOR_SHARE = 1 / 3  # share of the items whose pairs train the selectors
-# Two groups are equivalent when each, given the other, keeps at most this share of its entropy.
+# Two groups are equivalent if the conditional entropy of each, given the other, is at most this share of its entropy.
 _EQUIVALENCE_TOLERANCE = 0.02
 
 
@@ -32,7 +32,7 @@ class GroupSelector(nn.Module):
     """K selectors of G feature groups.
 
     Args:
-        group_of: (C,) int64, the group of each column that the network reads: rows of its table, then dense columns
+        group_of: (C,) int64, the group of each column that the network reads: table rows first, then dense columns
         groups: G
         keep: K, below G
         barred: groups that must not be chosen
@@ -62,7 +62,8 @@ class GroupSelector(nn.Module):
         """Return selectors of a catalogue's feature groups; of equivalent groups only the first may be chosen.
 
         Raises:
-            ModelInputError: the features contain an id table, or there are not more than `keep` groups to choose from.
+            ModelInputError: the features contain an id table, or `keep` is below 1, would keep every group, or exceeds
+                the number of groups that may be chosen.
         """
         if matrix.num_ids:
             raise ModelInputError("groups are selected without an id table: set [model.features] id_min_events above")
@@ -82,7 +83,7 @@ class GroupSelector(nn.Module):
         return self.psi @ self.map + self.bias + self.barred
 
     def step(self, share: float) -> None:
-        """Set the temperature, which falls exponentially; called before each step, `share` of the schedule is over."""
+        """Set the temperature, which falls exponentially with the share of the schedule that is over."""
         self.temperature = _INITIAL_TEMPERATURE * (_FINAL_TEMPERATURE / _INITIAL_TEMPERATURE) ** share
 
     def forward(self) -> Tensor:
@@ -100,17 +101,17 @@ class GroupSelector(nn.Module):
         return torch.unique(self.logits.argmax(dim=1))
 
     def overlap(self) -> Tensor:
-        """Return the expected number of surplus selectors per group, summed; as a penalty it keeps selectors apart."""
+        """Return the expected number of selectors beyond one in each group, summed; as a penalty, it keeps them apart."""
         return (self.logits.softmax(dim=1).sum(dim=0) - 1).clamp(min=0).sum()
 
     @torch.no_grad()
     def confidence(self) -> Tensor:
-        """Return (G,) the probability that at least one selector chooses a group: 1 − Π_k (1 − α_kg / Σ α_k)."""
+        """Return (G,) probabilities that at least one selector chooses the group: 1 − Π_k (1 − α_kg / Σ α_k)."""
         return 1 - (1 - self.logits.softmax(dim=1)).prod(dim=0)
 
 
 class SelectorOptimizer:
-    """Updates only the selectors, by their loss on pairs whose items the feature table has not learned.
+    """Updates only the selectors, by the loss on pairs whose items do not train the feature table.
 
     Args:
         selector: the selectors to update
@@ -134,7 +135,7 @@ def split_pairs_by_items(
     """Return the pairs that train the feature table and the pairs that train the selectors; they share no item.
 
     A column of noise can tell apart the items that it was trained on, and no others. If the selectors saw the same
-    items, they would choose it. Too few pairs to be split are returned twice.
+    items, they would choose such a column. If there are too few pairs to split, both results are all pairs.
 
     Args:
         pairs: (P, 2) int64 item rows
@@ -147,7 +148,7 @@ def split_pairs_by_items(
 
 
 def first_equivalent_groups(matrix: FeatureMatrix, sizes: Sequence[int]) -> list[int]:
-    """Return for each group the first group that divides the items in the same way: itself, unless it is a copy.
+    """Return, for each group, the first group that divides the items in the same way; for most, the group itself.
 
     Args:
         matrix: the items' features, without ids
@@ -171,7 +172,7 @@ def first_equivalent_groups(matrix: FeatureMatrix, sizes: Sequence[int]) -> list
 
 
 def _labels(block: sp.csr_matrix) -> NDArray[np.int64]:
-    """Return (N,) a number for each distinct set of columns."""
+    """Return (N,) numbers, equal for items that have the same set of columns."""
     weight = np.random.default_rng(0).random(block.shape[1])
     return np.unique(block.astype(bool) @ weight, return_inverse=True)[1].astype(np.int64)
 

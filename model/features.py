@@ -1,7 +1,7 @@
 """Item features: transforms that are fitted to the items table, and make one sparse and one dense block per item.
 
 The sparse block names the rows of the trainable table that describe an item (its id, category levels, brand and price
-bucket). The dense block is fixed content (title and given embeddings). Training and inference apply the same fitted
+bucket). The dense block is fixed content (title vector and given embedding). Training and inference apply the same fitted
 transforms, so that an item looks the same in both.
 """
 
@@ -63,7 +63,7 @@ class FittedFeatures:
             item_ids: (N,) the items, in the order of the rows
             with_id: (N,) which items have a row of the id table
         Raises:
-            ModelInputError: a given embedding has another length, or a number that is not finite.
+            ModelInputError: a given embedding has the wrong length, or holds a number that is not finite.
         """
         n = len(item_ids)
         ids = np.flatnonzero(with_id)
@@ -91,8 +91,8 @@ def fit_features(
         items: the items table, one row per item
         config: which columns are features, and how finely
         seed: seed of the title basis
-        earlier: an earlier model's features. Its price buckets and title basis are kept where their size is the
-            configured one, because they have no names by which a warm start could match their weights.
+        earlier: an earlier model's features. Its buckets are kept if they are not more than configured, and its title
+            basis if it has the configured size: otherwise a warm start could not match their weights.
     Raises:
         ModelInputError: a configured or an excluded column is not in the items table.
     """

@@ -1,6 +1,6 @@
 """The item graph as arrays: reads the tables of the graph build (docs/artefacts.md) into row numbers and codes.
 
-Row i is the i-th item in the order of item_id. Every array below is aligned to these rows or holds row numbers.
+Row i is the i-th item in the order of item_id. Arrays of N entries follow this order; edges and pairs hold row numbers.
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class ItemGraph:
         edge_type: (E,) uint8 index into EDGE_TYPES
         weight: (E,) float32
         pairs: (P, 2) int32 item rows (query, target)
-        pair_steps: (P,) int32 items from query to target in the session
+        pair_steps: (P,) int32: the target comes this many items after the query in the session
         pair_age: (P,) float32 days before the latest pair
-        items: the items table, in any order, with column item_id at least
+        items: the items table, in any order, with at least the column item_id
     """
 
     item_ids: pa.Array
@@ -111,7 +111,7 @@ def load_graph(root: Path, part: Literal["full", "fit"], items: Path | None) -> 
         part: "full", or "fit" = the graph without the hold-out
         items: the items table; without one, the items are the graph's nodes
     Raises:
-        ModelInputError: a table is missing, there are no nodes, or an edge names an unknown type or item.
+        ModelInputError: a table is missing, there are no nodes, or a table names an unknown edge type or item.
     """
     graph = root / part
     nodes = _read(graph / "nodes", ["item_id", "events", "is_tail"]).sort_by("item_id")

@@ -9,7 +9,7 @@ _ROUNDS = 10
 
 
 def squared_distances(vectors: Tensor, entries: Tensor) -> Tensor:
-    """Return (B, K) squared Euclidean distances, with gradients to both.
+    """Return (B, K) squared Euclidean distances, differentiable in both arguments.
 
     Args:
         vectors: (B, D)
@@ -20,7 +20,7 @@ def squared_distances(vectors: Tensor, entries: Tensor) -> Tensor:
 
 
 def k_means(vectors: Tensor, size: int) -> Tensor:
-    """Return (K, D) centres after ten rounds of Lloyd's, which start at K random vectors.
+    """Return (K, D) centres after ten rounds of Lloyd's algorithm, which starts at K random vectors.
 
     Args:
         vectors: (n, D)
@@ -37,11 +37,11 @@ def k_means(vectors: Tensor, size: int) -> Tensor:
 
 
 def lloyd(vectors: Tensor, centres: Tensor, rounds: int) -> Tensor:
-    """Return (K, D) centres after some rounds of Lloyd's; an empty cluster restarts at one of the farthest vectors.
+    """Return (K, D) centres after rounds of Lloyd's algorithm; an empty cluster restarts at one of the farthest vectors.
 
     Args:
         vectors: (n, D)
-        centres: (K, D) to start from
+        centres: (K, D) initial centres
         rounds: number of rounds
     """
     for _ in range(rounds):

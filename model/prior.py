@@ -2,8 +2,8 @@
 
 A model of P(target | query) contains the targets' shares over the whole training window. Where the shares have moved,
 the posterior under the new shares is p(j | i) · new_j / old_j up to a constant (Saerens, Latinne & Decaestecker 2002),
-so that log(new_j / old_j) is added to a score s_ij / T. The new shares are counted over the last days, and shrunk
-towards the old ones where there are few events.
+so that log(new_j / old_j) is added to a score s_ij / T. The new shares count recent pairs more than older ones, and
+are shrunk towards the old shares where there are few events.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Linear weighted propagation: an item reads the average features of the items from which it can be reached.
+"""Linear weighted propagation: an item reads the weighted average of its in-neighbours' features.
 
 There is no transform and no activation between the hop and the network, which is what makes LightSAGE light. Embedding
-propagates the whole catalogue at once; training averages over the same neighbours, batch by batch.
+averages the whole catalogue at once; training a table averages over the same neighbours, batch by batch.
 """
 
 import warnings
@@ -48,7 +48,7 @@ class Neighbourhood:
         if len(self.neighbour) == 0:
             return np.zeros(len(dst), np.float32)
         owner = np.repeat(np.arange(self.num_items, dtype=np.int64), np.diff(self.indptr))
-        keys = owner * self.num_items + self.neighbour  # ascending, as both parts are
+        keys = owner * self.num_items + self.neighbour  # ascending, because owners ascend, and neighbours within an owner
         queries = dst.astype(np.int64) * self.num_items + src
         position = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
         return np.where(keys[position] == queries, self.weight[position], np.float32(0))
@@ -57,8 +57,8 @@ class Neighbourhood:
 def in_neighbours(graph: ItemGraph, config: PropagationConfig) -> Neighbourhood:
     """Return the `top_k` heaviest in-neighbours of every item over all edge types.
 
-    The weights of each edge type into an item are scaled so that they sum to the type's configured share; no type
-    drowns the others. An edge of several types is the sum of its parts. Of equal weights, the smaller row is kept.
+    The weights of each edge type into an item are scaled to sum to the type's configured share, so that no type drowns
+    the others. An edge of several types has the sum of their weights. Of equal weights, the smaller row is kept.
 
     Args:
         graph: the item graph

@@ -35,8 +35,9 @@ def prefix_groups(
 ) -> NDArray[np.int64]:
     """Group items by their longest prefix with enough events, and return (T,) int64 group numbers 0…G−1.
 
-    From the whole code to its first number, items that are not grouped yet and share a prefix become a group if they
-    have `min_events` events together. At the first number, the remaining items are grouped regardless of their events.
+    Prefixes are tried from the whole code down to its first number. Items that are not grouped yet and share the prefix
+    become a group if they have at least `min_events` events together. At the first number, the remaining items are
+    grouped regardless of their events.
 
     Args:
         codes: (N, L) semantic IDs

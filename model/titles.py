@@ -38,13 +38,13 @@ def title_grams(titles: pa.ChunkedArray, bits: int) -> sp.csr_matrix:
 def fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Floats]:
     """Return the basis (2^bits, dim) of the titles' tf-idf matrix, and the idf weights (2^bits,).
 
-    The basis holds the leading right singular vectors, by a randomised range finder with two power iterations (Halko et
-    al. 2011). It has fewer columns where there are fewer titles or n-grams, and is (0, 0) without any.
-    `torch.svd_lowrank` would save lines, but draws another sketch, as another seed would: embeddings would move.
+    The basis holds the leading right singular vectors, found by a randomised range finder with two power iterations
+    (Halko et al. 2011). If there are fewer titles or n-grams than `dim`, it has fewer columns; without any, it is
+    (0, 0). `torch.svd_lowrank` would save lines, but it draws another sketch, which would move every embedding.
 
     Args:
         grams: (N, 2^bits) CSR of `title_grams`
-        dim: size of the basis
+        dim: the most columns of the basis
         seed: seed of the random sketch
     """
     n = grams.shape[0]
@@ -62,12 +62,12 @@ def fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Float
 
 
 def title_vectors(titles: pa.ChunkedArray, basis: Floats, idf: Floats) -> Floats:
-    """Return (N, dim) title vectors, not normalised; a title without a known n-gram is zero.
+    """Return (N, dim) title vectors, not normalised; a title without a known n-gram has the zero vector.
 
     Args:
         titles: N strings or nulls
-        basis: (2^bits, dim) of `fit_titles`
-        idf: (2^bits,) of `fit_titles`
+        basis: (2^bits, dim) from `fit_titles`
+        idf: (2^bits,) from `fit_titles`
     """
     grams = title_grams(titles, int(np.log2(len(basis))))
     return np.asarray(grams @ (basis * idf[:, None]), np.float32)

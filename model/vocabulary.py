@@ -15,13 +15,13 @@ _PATH_SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What was learned of one column: the values or price buckets that are features, in the order of their rows.
+    """What was learned from one column: the values or buckets that are features, in the order of their table rows.
 
     Args:
         name: the column
-        kind: "levels" (a path, whose every prefix is a value), "value" (one value) or "buckets" (ranges of numbers)
+        kind: "levels" (every prefix of a path is a value), "value" (one value) or "buckets" (ranges of numbers)
         values: the values of a "levels" or "value" vocabulary, sorted
-        bounds: the bounds of "buckets", ascending: bucket i holds the numbers from bounds[i − 1] to below bounds[i]
+        bounds: the bounds of "buckets", ascending: bucket i holds the numbers x with bounds[i − 1] ≤ x < bounds[i]
     """
 
     name: str
@@ -44,7 +44,7 @@ def fit_vocabulary(
         column: the column's values, nulls included
         name: the name of the column; "category" is split into the prefixes of its path
         config: number of buckets, and how often a value must occur
-        earlier: an earlier vocabulary of the same column, whose buckets are kept if there are not more than configured
+        earlier: an earlier vocabulary of the same column; its buckets are kept if they are not more than configured
     """
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         return _fit_buckets(column, name, config.price_buckets, earlier)
@@ -59,7 +59,7 @@ def fit_vocabulary(
 
 
 def one_hot(table: pa.Table, vocabulary: Vocabulary) -> sp.csr_matrix:
-    """Return (N, size) float32 CSR: 1 where a row of the table has a value; unknown and null values have none.
+    """Return (N, size) float32 CSR: 1 where a row has a column's value; a null or unknown value sets no column.
 
     Args:
         table: N rows, with the vocabulary's column

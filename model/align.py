@@ -39,7 +39,7 @@ def align_embeddings(
         embeddings: the embeddings to rotate
         previous: the embeddings to rotate them onto
         prefixes: ascending sizes of Matryoshka prefixes, whose inner products must not change either; the dimensions
-            between two of them are rotated by themselves
+            between two successive sizes are rotated among themselves
     Returns:
         the rotated embeddings and the mean cosine between shared items; None if the sizes differ, or if there are fewer
         shared items than dimensions

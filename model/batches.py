@@ -1,4 +1,4 @@
-"""Training batches: shuffled pairs with random negatives, what the network reads for their items, and their loss.
+"""Training batches: shuffled pairs with random negatives, the inputs of the network for their items, and the loss.
 
 The network reads two inputs per item: the item's own features, and the weighted sum of its in-neighbours' features.
 While the feature table learns, both are computed for the rows of each batch; when the table is fixed, they are computed
@@ -21,7 +21,7 @@ from model.propagation import Neighbourhood
 from model.ragged import ragged_entries
 
 ItemInputs = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""(B,) int64 items → (B, D) features of their training rows, and (B, D) sums over their in-neighbours, not divided."""
+"""(B,) int64 items → (B, D) features of their training rows, and (B, D) weighted sums of their in-neighbours."""
 
 
 class Batches:
@@ -32,7 +32,7 @@ class Batches:
         size: pairs per batch, at most P
         num_items: N
         config: the loss, the seed and the Matryoshka prefixes
-        neighbours: the kept edges, so that no pair reads the edge that it trains
+        neighbours: the kept edges; a pair's own edge is subtracted from its inputs
         device: where batches are computed; None = the CPU
     """
 
@@ -51,14 +51,14 @@ class Batches:
         self._rng = np.random.default_rng(config.train.seed)
         share = np.bincount(pairs[:, 1], minlength=num_items) / len(pairs)
         self._target_share = torch.from_numpy(share.astype(np.float32)).to(device)
-        # Weight of each pair's own edge in both directions, to be subtracted from its averages.
+        # Weight of each pair's own edge in both directions, to be subtracted from the sums of its two items.
         self._forward = neighbours.edge_weights(pairs[:, 1], pairs[:, 0])
         self._backward = neighbours.edge_weights(pairs[:, 0], pairs[:, 1])
         self._order = self._rng.permutation(len(pairs))
         self._position = 0
 
     def _next_pairs(self) -> NDArray[np.int64]:
-        """Return (B,) rows of `pairs`; the order is drawn again when too few pairs are left for a batch."""
+        """Return (B,) row numbers of `pairs`; a new order is drawn when too few pairs are left for a batch."""
         if self._position + self._size > len(self._order):
             self._order, self._position = self._rng.permutation(len(self._pairs)), 0
         self._position += self._size
@@ -78,7 +78,7 @@ class Batches:
         random = self._rng.integers(0, self._num_items, self._loss.random_negatives)
         items = torch.from_numpy(np.concatenate([queries, targets, random])).to(self._device)
         own, sums = item_inputs(items)
-        # A pair must not read the edge that it trains: (Σ − w·x) / (W − w).
+        # A pair must not read the edge that it trains. The average without that edge is (Σ − w·x) / (W − w).
         to_query = torch.from_numpy(self._backward[chosen]).to(self._device)
         to_target = torch.from_numpy(self._forward[chosen]).to(self._device)
         own_edge = torch.cat([to_query[:, None] * own[b : 2 * b], to_target[:, None] * own[:b]])
@@ -98,7 +98,7 @@ class Batches:
 
 
 def trainable_inputs(network: LightSAGE, encoder: EncoderInput) -> ItemInputs:
-    """Return inputs with gradients, from the features of the distinct rows that a batch needs.
+    """Return a function that computes inputs with gradients, and each distinct row of a batch only once.
 
     Args:
         network: holds the trainable feature table
@@ -124,7 +124,7 @@ def trainable_inputs(network: LightSAGE, encoder: EncoderInput) -> ItemInputs:
 
 
 def precomputed_inputs(network: LightSAGE, encoder: EncoderInput) -> ItemInputs:
-    """Return inputs without gradients, computed once for all items.
+    """Compute inputs for all items, without gradients, and return a function that looks them up.
 
     Args:
         network: holds the fixed feature table

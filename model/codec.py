@@ -1,4 +1,4 @@
-"""Helpers that read the model and embeddings folders: format versions come first, and errors name the file."""
+"""Helpers that read the model and embeddings folders: they check the format version, and errors name the file."""
 
 import json
 from collections.abc import Iterator

@@ -18,9 +18,9 @@ _CHUNK = 65_536
 def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: NDArray[np.float32]) -> Embeddings:
     """Embed every item, cold ones included.
 
-    `query` and `item` read a tail item's row in the encoder's input: its own features, or its group's mean as in
-    training. `item_unaveraged` always reads its own features; it is for candidates with a kept edge from the item being
-    viewed. Neighbour averages are the same in all roles.
+    For a tail item, `query` and `item` read the row that the encoder's input names: its own features, or its group's
+    mean as in training. `item_unaveraged` always reads its own features, and is for candidates with a kept edge from
+    the item being viewed. Neighbour averages are the same in all roles.
 
     Args:
         graph: the item graph
@@ -45,9 +45,9 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
 
 @torch.no_grad()
 def semantic_ids(network: LightSAGE, encoder: EncoderInput) -> NDArray[np.int64]:
-    """Return the semantic IDs (N, L) by which `embed` embeds each item, if the network has a quantiser.
+    """Return (N, L) semantic IDs: the codes from which `embed` decodes each item's vector.
 
-    Encoding the finished embeddings would give other codes: a decoded vector has another length than the encoded one.
+    Encoding the finished embeddings could give other codes, because `decode` rescales the sum of the entries.
 
     Args:
         network: a network with a quantiser

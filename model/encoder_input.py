@@ -1,7 +1,8 @@
 """The network's input for every item: rows of features (items and group means), and the neighbours to average over.
 
-The long-tail rule for training is here: wherever the graph reads a tail item with events, it reads its group's mean. A
-cold item keeps its own features; if it has no neighbours, its group's mean stands in for them.
+The long-tail rule for training is applied here: a tail item with events is replaced by its group's mean, both as the
+item itself and as a neighbour. A cold item keeps its own features; if it has no neighbours, its group's mean is used as
+its neighbour average.
 """
 
 from dataclasses import dataclass, fields
@@ -24,9 +25,9 @@ class EncoderInput:
 
     Shapes:
         columns, values: (nnz,) int64 and float32, the sparse features, row after row
-        offsets: (R + 1,) int64 offsets of the rows in them
+        offsets: (R + 1,) int64 offsets of the rows in `columns` and `values`
         dense: (R, F) float32
-        train_row: (N,) int64 row of each item; a tail item has its group's
+        train_row: (N,) int64 row that each item reads: its own, or its group's if it is a tail item with events
         indptr: (N + 1,) int64 offsets of the items' neighbours
         neighbour: (E,) int64 rows in [0, R)
         weight: (E,) float32
@@ -77,7 +78,7 @@ def encoder_input(
     group_row[groups.rows] = n + groups.group
     cold = graph.is_cold & (group_row >= 0)
     train_row = np.where((group_row >= 0) & ~cold, group_row, np.arange(n))
-    # A cold item has no in-neighbour; its group's row becomes its only one.
+    # If a cold item has no in-neighbour, its group's row becomes its only one.
     degree = np.diff(neighbours.indptr)
     reads_group = cold & (degree == 0)
     lengths = np.where(reads_group, 1, degree)
@@ -102,7 +103,7 @@ def encoder_input(
 
 
 def neighbour_average(sums: Tensor, total: Tensor) -> Tensor:
-    """Return (B, D) averages; zero where (almost) no weight is left, as when the only edge was subtracted.
+    """Return (B, D) averages; zero where (almost) no weight is left, for example after the only edge was subtracted.
 
     Args:
         sums: (B, D) weighted sums

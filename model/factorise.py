@@ -1,7 +1,7 @@
 """A feature table without training: a factorisation of the item graph.
 
-With a fixed table, the sums over neighbours are computed once, and the table needs neither gradients nor optimiser state.
-This is the cheapest way to train.
+With a fixed table, the sums over neighbours are computed once, and the table needs neither gradients nor optimiser
+state. This is the cheapest way to train.
 """
 
 import numpy as np

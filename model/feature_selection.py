@@ -1,10 +1,10 @@
 """Learned feature selection: selectors choose K of the items' feature groups while the model is trained.
 
 A selector is a relaxed one-hot choice among the groups, m = softmax((log α + g) / T), with Gumbel noise g (concrete
-autoencoder, Abid et al., ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01, the selector settles on one group. The
-network reads a group's features multiplied by the sum of all selectors' weights for that group, so that the retrieval
-loss itself decides. The indirect parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563) couples the
-selectors, and keeps them from choosing the same group.
+autoencoder, Abid et al., ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01, the selector settles on one group.
+The network reads a group's features multiplied by the sum of all selectors' weights for that group, so that the
+retrieval loss itself decides. The indirect parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563)
+couples the selectors, and keeps them from choosing the same group.
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ class GroupSelector(nn.Module):
         return torch.unique(self.logits.argmax(dim=1))
 
     def overlap(self) -> Tensor:
-        """Return the expected number of selectors beyond one in each group, summed; as a penalty, it keeps them apart."""
+        """Return the expected number of selectors beyond one per group, summed; as a penalty, it keeps them apart."""
         return (self.logits.softmax(dim=1).sum(dim=0) - 1).clamp(min=0).sum()
 
     @torch.no_grad()
@@ -148,7 +148,7 @@ def split_pairs_by_items(
 
 
 def first_equivalent_groups(matrix: FeatureMatrix, sizes: Sequence[int]) -> list[int]:
-    """Return, for each group, the first group that divides the items in the same way; for most, the group itself.
+    """Return, for each group, the first group that divides the items in the same way (itself if it is no copy).
 
     Args:
         matrix: the items' features, without ids

@@ -1,8 +1,8 @@
 """Item features: transforms that are fitted to the items table, and make one sparse and one dense block per item.
 
 The sparse block names the rows of the trainable table that describe an item (its id, category levels, brand and price
-bucket). The dense block is fixed content (title vector and given embedding). Training and inference apply the same fitted
-transforms, so that an item looks the same in both.
+bucket). The dense block is fixed content (title vector and given embedding). Training and inference apply the same
+fitted transforms, so that an item looks the same in both.
 """
 
 from dataclasses import dataclass

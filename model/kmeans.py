@@ -37,7 +37,9 @@ def k_means(vectors: Tensor, size: int) -> Tensor:
 
 
 def lloyd(vectors: Tensor, centres: Tensor, rounds: int) -> Tensor:
-    """Return (K, D) centres after rounds of Lloyd's algorithm; an empty cluster restarts at one of the farthest vectors.
+    """Return (K, D) centres after some rounds of Lloyd's algorithm.
+
+    An empty cluster restarts at one of the vectors that are farthest from their centres.
 
     Args:
         vectors: (n, D)

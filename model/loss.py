@@ -2,8 +2,8 @@
 
 The loss of query i, with its target among B in-batch and K random candidates, is the cross-entropy over s_ij / T. A
 candidate j that is drawn q_j times on average enters as s_ij / T − log q_j (Bengio & Senécal 2008; Yi et al., RecSys
-2019). Only negatives are corrected: the gradient then equals that of the full softmax to within a percent, while
-correcting the target too would bias it.
+2019). By default only negatives are corrected: the gradient then equals that of the full softmax to within a percent.
+Correcting the target too would bias the gradient.
 """
 
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class _CrossEntropy(torch.autograd.Function):
             positive, top = logits.diagonal().clone(), logits.amax(dim=1, keepdim=True)
             total = logits.sub_(top).exp_().sum(dim=1, keepdim=True)
             loss += ((total.log() + top).squeeze(1) - positive).mean()
-            logits.div_(total).diagonal().sub_(1)  # softmax − one-hot target: the gradient of the logits
+            logits.div_(total).diagonal().sub_(1)  # softmax − one-hot target: the gradient with respect to the logits
             torch.mm(logits, c, out=query_gradient[member])
             torch.mm(logits.T, q, out=candidate_gradient[member])
         weight = scale / (query.shape[0] * query.shape[1])

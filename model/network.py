@@ -24,16 +24,18 @@ class LightSAGE(nn.Module):
         s_i = Σ_f x_if E_f + d_i C
         z_i = normalise(W_role [ s_i ‖ Σ_j w_ji s_j / Σ_j w_ji ] + b_role),  j over the in-neighbours of i
 
-    Both roles start as the plain sum of an item's features and its neighbours' average. From a random start, the two
-    projections fit the training pairs by turning away from each other, and the nearest neighbours by features are lost.
+    Both roles start near the plain sum of an item's features and its neighbours' average. From a random start, the two
+    projections would fit the training pairs by turning away from each other, and items with similar features would no
+    longer be near each other.
 
     Args:
         table_rows: V, rows of the trainable table (ids first, then feature levels)
         dense_dim: F, size of the fixed content block; 0 without one
         dim: D, size of features and embeddings alike, a multiple of M
-        dropout: share of the network's inputs dropped in training, to the nearest 1/256
-        members: M networks side by side, each with heads of its own on D / M of the dimensions. An embedding is the
-            concatenation of theirs, so that its inner products are the means of the members' cosines.
+        dropout: share of the network's inputs dropped in training; on the CPU, rounded to the nearest 1/256
+        members: M networks side by side, each with heads of its own on D / M of the dimensions. An embedding
+            concatenates the members' vectors, each of length 1/√M, so that the inner product of two embeddings is the
+            mean of the members' cosines.
         quantizer: a bottleneck of the item vectors; None = none
     Shapes:
         features: (R, D); forward: (B, D), (B, D) → (B, D), L2-normalised
@@ -59,14 +61,14 @@ class LightSAGE(nn.Module):
 
     @classmethod
     def from_config(cls, config: ModelConfig, table_rows: int, dense_dim: int) -> "LightSAGE":
-        """Return a new network as configured, with a quantiser if semantic IDs are."""
+        """Return a new network as configured, with a quantiser if it has semantic IDs."""
         quantizer = None
         if config.semantic_ids.levels:
             quantizer = ResidualQuantizer(config.dim, config.semantic_ids, config.members)
         return cls(table_rows, dense_dim, config.dim, config.dropout, config.members, quantizer)
 
     def fix(self, table: Tensor, content: Tensor) -> None:
-        """Set the feature table (V, D) and the content's projection (F, D) for good: from here on only heads learn."""
+        """Set the feature table (V, D) and the content's projection (F, D) for good; neither learns any more."""
         for weight, value in ((self.table, table), (self.content, content)):
             weight.requires_grad_(False).copy_(value)
 
@@ -96,7 +98,7 @@ class LightSAGE(nn.Module):
 
 
 def _dropout_mask(shape: torch.Size, dropout: float, device: torch.device) -> Tensor:
-    """Return 0 for dropped and 1 / (share kept) for other places. One random byte a place is an eighth of the draws."""
+    """Return a mask: 0 for dropped inputs, 1 / (share kept) for others. On the CPU, one draw serves eight inputs."""
     if device.type != "cpu":
         return (torch.rand(shape, device=device) >= dropout).to(torch.float32).div_(1 - dropout)
     limit = round(256 * dropout)
@@ -106,7 +108,7 @@ def _dropout_mask(shape: torch.Size, dropout: float, device: torch.device) -> Te
 
 
 class Head(nn.Module):
-    """The linear maps of one role, one for each of M members; they start as own features plus neighbour average.
+    """The linear maps of one role, one for each of M members; they start near own features plus neighbour average.
 
     Args:
         width: d, dimensions of a member
@@ -117,7 +119,7 @@ class Head(nn.Module):
         super().__init__()
         start = torch.cat([torch.eye(width), torch.eye(width)])
         self.weight = nn.Parameter(start + 0.02 * torch.randn(members, 2 * width, width))
-        # Not zero: an item without any feature needs a direction, too.
+        # Not zero, because an item without any feature needs a direction too.
         self.bias = nn.Parameter(1e-3 * torch.randn(members, width))
 
     def forward(self, both: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Neighbourhood:
         if len(self.neighbour) == 0:
             return np.zeros(len(dst), np.float32)
         owner = np.repeat(np.arange(self.num_items, dtype=np.int64), np.diff(self.indptr))
-        keys = owner * self.num_items + self.neighbour  # ascending, because owners ascend, and neighbours within an owner
+        keys = owner * self.num_items + self.neighbour  # ascending, because neighbours ascend within an owner
         queries = dst.astype(np.int64) * self.num_items + src
         position = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
         return np.where(keys[position] == queries, self.weight[position], np.float32(0))

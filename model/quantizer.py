@@ -1,6 +1,6 @@
-"""Semantic IDs: a residual quantiser as a bottleneck of the item side, trained on the retrieval loss.
+"""Semantic IDs: a residual quantiser as a bottleneck of the item side, trained with the retrieval loss.
 
-An item's vector becomes a sum of L entries, one of each codebook. Each level takes the entry nearest to the residual
+An item's vector becomes a sum of L entries, one from each codebook. Each level takes the entry nearest to the residual
 that the levels before it leave (residual quantisation; Rajput et al., NeurIPS 2023, arXiv 2305.05065). The L entry
 numbers are the item's semantic ID: items with a common prefix are similar, and the longer the prefix, the more so.
 """
@@ -15,21 +15,22 @@ from torch import Tensor, nn
 from model.config import SemanticIdConfig
 from model.kmeans import k_means, lloyd, squared_distances
 
-_FINAL_ROUNDS = 3  # of Lloyd's, when the codebooks are finalised
+_FINAL_ROUNDS = 3  # rounds of Lloyd's algorithm when the codebooks are finalised
 # An entry used less than this fraction of uniform use is dead.
 _DEAD_FRACTION = 0.05
-_USE_DECAY = 0.99  # of the moving average of use, per batch
-_RECENT_BATCHES = 16  # batches whose vectors the codebooks start from
+_USE_DECAY = 0.99  # decay per batch of the moving average of use
+_RECENT_BATCHES = 16  # the codebooks start from the vectors of this many batches
 _REVIVE_EVERY = 50  # steps
 
 
 class ResidualQuantizer(nn.Module):
     """L codebooks of K entries, for vectors of D dimensions whose M parts have length 1/√M, as LightSAGE returns them.
 
-    Mode `ste` takes the nearest entry and copies the gradient of the sum to the input (straight-through), with a
-    codebook and a commitment loss. Mode `gumbel` draws an entry by a Gumbel-softmax of the negative squared distances,
-    so that the retrieval loss itself reaches input and codebooks through the distances. With `simvq` a codebook is C W
-    with C fixed and W learned (Zhu et al., arXiv 2411.02038): all entries move together, and none dies.
+    Mode `ste` takes the nearest entry and copies the gradient of the sum to the input (straight-through). Mode `gumbel`
+    draws an entry by a Gumbel-softmax of the negative squared distances, so that the gradient of the retrieval loss
+    reaches input and codebooks through the distances. Both modes add a codebook and a commitment loss. With `simvq`, a
+    codebook is C W with C fixed and W learned (Zhu et al., arXiv 2411.02038): all entries move together, so that fewer
+    of them die.
 
     Args:
         dim: D
@@ -57,12 +58,14 @@ class ResidualQuantizer(nn.Module):
         return self.entries @ self.maps if self.config.simvq else self.entries
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the quantised vectors with gradients, and the penalty for the loss; before the start nothing changes.
+        """Return the quantised vectors with gradients, and the penalty for the loss.
+
+        Before the start, the vectors are returned unchanged, with a penalty of 0.
 
         Args:
             vectors: (B, D)
         Returns:
-            (B, D) of the same lengths; a scalar
+            (B, D) vectors of the same lengths; the penalty, a scalar
         """
         if self.training:
             self._recent.append(vectors.detach())
@@ -109,14 +112,14 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
-        """Set the codebooks by residual k-means of the most recent batches, which hold at least K vectors together."""
+        """Set the codebooks by residual k-means of the most recent batches, which together hold at least K vectors."""
         residual = vectors = torch.cat([*self._recent])
         self.maps.copy_(torch.eye(vectors.shape[1], device=vectors.device).expand_as(self.maps))
         for level in range(len(self.entries)):
             self.entries[level] = k_means(residual, self.config.size)
             distance = squared_distances(residual, self.entries[level])
             residual = residual - self.entries[level][distance.argmin(dim=1)]
-            if self.config.mode == "gumbel":  # scale: the nearest two entries differ by about one unit of the softmax
+            if self.config.mode == "gumbel":  # scaled so that the two nearest entries differ by about 1 in the softmax
                 gap = distance.topk(2, dim=1, largest=False).values.diff(dim=1).median()
                 self.sharpness[level] = -gap.clamp(min=1e-6).log()
         self.use.fill_(1 / self.config.size)
@@ -142,7 +145,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def revive(self) -> int:
-        """Move dead entries to residuals of some vectors of the last batch, and return how many there were."""
+        """Move dead entries to the residuals of random vectors of the last batch, and return how many were moved."""
         residual, revived = self._recent[-1], 0
         for level, (book, use) in enumerate(zip(self.codebooks(), self.use, strict=True)):
             dead = (use < _DEAD_FRACTION / self.config.size).nonzero().squeeze(1)[: len(residual)]
@@ -157,10 +160,10 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def finalize_codebooks(self, vectors: Tensor) -> None:
-        """After training, move each level's entries to the means of the items' residuals that they represent.
+        """After training, move each level's entries to the means of the item residuals that they represent.
 
-        Training sees vectors with dropout, and entries of the deeper levels that only dropout reached would be used by
-        no item.
+        Training sees vectors with dropout. Without this step, no item would use the entries of the deeper levels that
+        are nearest only to such vectors.
 
         Args:
             vectors: (N, D) unquantised vectors of all items

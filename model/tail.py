@@ -2,9 +2,9 @@
 
 A tail item is seen too rarely to learn features of its own; a group of similar tail items is seen often enough. In
 training, a tail item with events is replaced by its group's mean. A cold item keeps its own features; if it has no
-neighbours, the mean stands in for them. With `at_inference`, tail items are embedded by the mean as well (see
-`model.embed` for the exception). It is off by default: it gained nothing on the hold-outs of three shops, and on one it
-lost .05 of HR@100 on cold items.
+neighbours, its group's mean is used as its neighbour average. With `at_inference`, the same holds when items are
+embedded (see `model.embed` for the exception). `at_inference` is off by default: it gained nothing on the hold-outs of
+three shops, and on one of them it lost .05 of HR@100 on cold items.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from model.graph import ItemGraph
 from model.propagation import Neighbourhood
 
 _PROJECTED_DIM = 32
-# Weight of neighbours beside content, for items that have content.
+# Weight of neighbours relative to content, for items that have content.
 _NEIGHBOUR_WEIGHT = 0.5
 _POWER_ITERATIONS = 4
 
@@ -53,11 +53,12 @@ def no_groups() -> TailGroups:
 def group_tail(
     graph: ItemGraph, features: FeatureMatrix, neighbours: Neighbourhood, config: TailConfig, seed: int
 ) -> TailGroups:
-    """Group tail items that have content by content and, with less weight, by neighbours.
+    """Group similar tail items.
 
-    Group the others by neighbours; an item with neither forms its own group. Groups are the leaves of a balanced
-    bisection along principal directions, at most `group_size` items each, so that even thousands of identical items do
-    not form one large group. Grouping takes time almost linear in the size of the tail.
+    Items with content are grouped by it and, with less weight, by their neighbours. Items without content are grouped
+    by their neighbours alone; an item with neither forms its own group. Groups are the leaves of a balanced bisection
+    along principal directions, with at most `group_size` items each, so that even thousands of identical items do not
+    form one large group. Grouping takes time almost linear in the size of the tail.
 
     Args:
         graph: the item graph
@@ -90,7 +91,7 @@ def group_tail(
 
 
 def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int64]:
-    """Split vectors at the median along their principal direction until no group has more than `size`.
+    """Split vectors at the median along their principal direction until no group has more than `size` of them.
 
     All groups of one level are split at once, by a few power iterations each.
 
@@ -123,7 +124,7 @@ def bisect(vectors: NDArray[np.float32], size: int, seed: int) -> NDArray[np.int
 
 
 def _project(matrix: sp.csr_matrix, seed: int) -> NDArray[np.float32]:
-    """Return a seeded Gaussian projection, scaled to unit rows; a row without features stays zero."""
+    """Return a seeded Gaussian projection with rows of unit length; a row without features stays zero."""
     basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], _PROJECTED_DIM)).astype(np.float32)
     projected = np.asarray(matrix @ basis, np.float32)
     return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)

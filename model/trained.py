@@ -13,7 +13,7 @@ class TrainingRecord:
     """How the model was fitted.
 
     Args:
-        steps: optimiser steps after which the weights were taken
+        steps: number of optimiser steps after which the weights were taken
         schedule_steps: steps of the whole schedule, over which the learning rate falls
         pairs: number of training pairs
         curve: one (step, mean loss since the last evaluation, validation score or None) per evaluation

@@ -1,7 +1,7 @@
 """Training: fits LightSAGE to an item graph, and stops when the given validation no longer improves.
 
-The trainer computes no ranking metric. The caller's `validate` computes one from the embeddings, by the rule that
-serves them.
+The trainer computes no ranking metric. The caller's `validate` computes one from the embeddings, and ranks items as
+serving does.
 """
 
 import logging
@@ -37,7 +37,7 @@ from model.warm_start import WarmStart
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY = 20  # steps
-_LEAST_DECAY = 0.02  # the learning rate never falls below this share of its start
+_LEAST_DECAY = 0.02  # the learning rate never falls below this share of its initial value
 _SELECTOR_LR = 3  # the selectors' learning rate, as a multiple of the table's
 
 Validate = Callable[[Embeddings], float]
@@ -61,11 +61,11 @@ def train(
         config: the model and its training
         validate: scores the embeddings at each evaluation. Training stops after `patience` evaluations without a
             better score, and the best weights are kept. None = the schedule runs to its end.
-        share: the share of the schedule to run, in (0, 1]; None = all of it. A refit on more pairs makes as many passes
-            over its pairs as the validated fit did.
-        start: an earlier model whose weights training starts from; the schedule is then shorter
-        keep_groups: number of feature groups to keep. A selector learns which ones, from pairs that are set aside and
-            do not train the table. None = keep all groups
+        share: the share of the schedule to run, in (0, 1]; None = all of it. With the share of the validated fit, a
+            refit on more pairs makes as many passes over its pairs as that fit did.
+        start: an earlier model; training starts from its weights, with a shorter schedule
+        keep_groups: number of feature groups to keep. Selectors learn which ones, from pairs that are set aside and do
+            not train the table. None = keep all groups
         progress: called every 20 steps
     Raises:
         ModelInputError: the graph has no training pairs, a setting does not fit the data, or the loss is not finite.
@@ -94,7 +94,7 @@ class Trainer:
         pairs: (P, 2) int64 item rows (query, target) to train on
         prior: (N,) float32 shift of demand, passed on to the embeddings
         config: the model and its training
-        start: an earlier model whose weights training starts from
+        start: an earlier model; training starts from its weights
         keep_groups: number of feature groups to keep; None = all
     """
 
@@ -221,7 +221,7 @@ class Trainer:
         return value
 
     def _evaluate(self, step: int, losses: list[float], validate: Validate | None) -> None:
-        """Append to the curve; with `validate`, score the embeddings and remember the best weights."""
+        """Append a point to the curve; with `validate`, score the embeddings and remember the best weights."""
         score = None
         if validate:
             network = self._network
@@ -291,7 +291,7 @@ class _Schedule:
 
 @dataclass
 class _Best:
-    """The best validated weights so far, and the number of evaluations since without a better score."""
+    """The best validated weights so far, and the number of evaluations since the last improvement."""
 
     score: float = -np.inf
     step: int = 0

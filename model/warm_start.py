@@ -1,6 +1,6 @@
 """Warm start: training begins with the weights of an earlier model, matched by item_id and by feature level.
 
-Row numbers are private to a version, so each row of the trainable table is looked up by what it represents.
+Row numbers differ between versions, so each row of the trainable table is looked up by what it represents.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class WarmStart:
         )
 
     def copy_into(self, network: LightSAGE, features: FittedFeatures, ids: pa.Array) -> float:
-        """Copy the heads, and every row that the earlier table has too, into a network that `fits`.
+        """Copy the heads, and every table row that both models have, into a network that `fits`.
 
         Args:
             network: the new network; rows without an earlier one keep their initial weights

@@ -1,4 +1,4 @@
 """The session encoder: its network, its training and its ONNX export.
 
-May import the room's other modules; none of them imports it.
+This wing may import the room's other modules; none of them imports it.
 """

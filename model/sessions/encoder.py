@@ -1,9 +1,9 @@
 """The session encoder: turns the last items of a session into one query vector in the space of the index.
 
-A small pre-norm transformer over the items' input vectors. Each layer attends *from* a few positions only, to all
-outputs of the layer below (STRec, Li et al., RecSys 2023): from the last item, and from the items whose attention is
-most selective. A layer that attends from all positions is plain self-attention. The top layer attends from the last
-position only.
+It is a small pre-norm transformer over the items' input vectors. Each layer attends to all outputs of the layer below,
+but may attend *from* only a few positions (STRec, Li et al., RecSys 2023): the last item, and the items whose attention
+is most selective. A layer that attends from all positions is plain self-attention. By default, the first layer attends
+from all positions and the second from the last one only.
 """
 
 import math
@@ -21,8 +21,8 @@ _INITIAL_CORRECTION = 0.1  # length of the learned correction to the mean, befor
 class SessionEncoder(nn.Module):
     """Encodes sessions of up to L items; the caller looks up the items' input vectors.
 
-    The query is the weighted mean of the session's items plus a learned correction. `share` mixes it with the plain
-    weighted mean from which training started: 1 = only the trained encoder, 0 = only the mean.
+    The query is the weighted mean of the session's items plus a learned correction. `share` mixes this query with
+    the weighted mean from which training started: 1 = only the trained encoder, 0 = only the mean.
 
     Args:
         dim: D, dimensions of the vectors
@@ -62,7 +62,7 @@ class SessionEncoder(nn.Module):
 
     @property
     def scale(self) -> float:
-        """The factor that makes the correction as long as its weights, relative to the mean of length 1."""
+        """The factor 1/√D, which makes the correction about as long as a weight of `norm`; the mean has length 1."""
         return 1 / math.sqrt(len(self.norm.weight))
 
 
@@ -125,8 +125,8 @@ class Layer(nn.Module):
 def most_selective_positions(query: Tensor, key: Tensor, present: Tensor, count: int) -> Tensor:
     """Return (B, K) int64 positions, ascending: the last one, and those whose attention is furthest from uniform.
 
-    The measure is the largest logit minus the mean one (Zhou et al., Informer, AAAI 2021). Unlike Informer, it samples
-    nothing, so that the same session always has the same vector.
+    The measure is the largest logit minus the mean logit (Zhou et al., Informer, AAAI 2021). Unlike Informer, this
+    function samples nothing, so that the same session always has the same vector.
 
     Args:
         query: (B, L', D)

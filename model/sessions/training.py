@@ -1,4 +1,4 @@
-"""Training of the session encoder: it predicts each item of a session from those before it, as the model is trained."""
+"""Training of the session encoder: it learns to predict each item of a session from the items before it."""
 
 import copy
 import logging
@@ -22,7 +22,7 @@ from model.sessions.encoder import SessionEncoder
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY = 20  # steps
-_LEAST_DECAY = 0.02  # the learning rate never falls below this share of its start
+_LEAST_DECAY = 0.02  # the learning rate never falls below this share of its initial value
 _SCALE_LR = 10  # learning rate of the mean's weights and the correction's length, as a multiple of the network's
 _ENCODE_CHUNK = 4096
 
@@ -42,7 +42,7 @@ class SessionRows:
     offsets: Rows
 
     def targets(self) -> Rows:
-        """Return (P,) positions in `rows` of all targets: every item that has another before it in its session."""
+        """Return (P,) positions in `rows` of all targets: every item but the first of its session."""
         first = np.zeros(len(self.rows), bool)
         first[self.offsets[:-1][np.diff(self.offsets) > 0]] = True
         return np.flatnonzero(~first)
@@ -71,7 +71,7 @@ class TrainedSessions:
     session_input: NDArray[np.float32]
 
     def blend(self, share: float) -> "TrainedSessions":
-        """Return a copy whose queries are the encoder's by this share in [0, 1], and the weighted mean for the rest."""
+        """Return a copy that mixes the encoder's queries, with this share in [0, 1], and the initial weighted means."""
         encoder = copy.deepcopy(self.encoder)
         encoder.share.fill_(share)
         return TrainedSessions(encoder, self.session_input)
@@ -144,7 +144,7 @@ def _train(
 
 
 def _optimizer(encoder: SessionEncoder, table: nn.Parameter, config: SessionConfig) -> torch.optim.Adam:
-    # A few numbers that every example moves, and that may therefore learn faster.
+    # Every example has a gradient for these few numbers, so they may learn faster.
     scales = [encoder.norm.weight, encoder.recency]
     others = [weight for weight in encoder.parameters() if all(weight is not scale for scale in scales)]
     groups: list[dict[str, Any]] = [
@@ -157,7 +157,7 @@ def _optimizer(encoder: SessionEncoder, table: nn.Parameter, config: SessionConf
 
 
 def _batches(sessions: SessionRows, targets: Rows, size: int, length: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """Yield shuffled targets for ever; those of a batch have prefixes of similar length, so that little is padding."""
+    """Yield random batches without end; the prefixes of a batch have similar lengths, so that little is padding."""
     start = np.repeat(sessions.offsets[:-1], np.diff(sessions.offsets))[targets]
     prefix_length = np.minimum(targets - start, length)
     while True:

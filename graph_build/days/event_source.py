@@ -1,4 +1,4 @@
-"""The log of sessions that a graph is built from: assembled now from checked events, or read from stored days."""
+"""The log of sessions that a graph is built from: assembled from checked events, or read from stored days."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class SessionLog:
     Args:
         rows: rows of sessions.
         as_of: time of the last event.
-        read: events read; None for stored days, which do not keep it.
+        read: number of events read; None for stored days, which do not keep it.
         left_out: events of our own ads, when they are excluded.
         impressions: number of impressions.
         refused: reason → events.
@@ -49,7 +49,10 @@ class SessionLog:
     stored: StoredDays | None = None
 
     def clicks(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
-        """Return `strong_click.daily_clicks`; for days without held-out sessions, the stored counts, if they match."""
+        """Return `strong_click.daily_clicks`.
+
+        For days before the hold-out the stored counts are used, if they were made with the build's settings.
+        """
         rows, early = self._split(cutoff, "clicks", CLICKS)
         late = daily_clicks(rows, cutoff, config)
         return late if early is None else late.unionByName(early)
@@ -83,7 +86,7 @@ class SessionLog:
 
 
 def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfig) -> SessionLog:
-    """Assemble checked events into sessions, written to a folder once and read from there.
+    """Assemble checked events into sessions; write them to a folder once, and read them from there.
 
     Args:
         checked: the events.

@@ -2,7 +2,7 @@
 
 A store is a folder. Its `days.json` names for each UTC day the folder with its rows of sessions and its aggregates. A
 day that is ingested again is replaced. `days.json` is written last and as a whole, so that an ingest that fails
-changes nothing. Users are stored as hashes, as everywhere; `forget` deletes their sessions.
+changes nothing. Users are stored as hashes, as in the whole build; `forget` deletes the sessions of given users.
 """
 
 import datetime as dt
@@ -47,7 +47,7 @@ class StoredDay:
     """A stored day, as it stands in `days.json`.
 
     Args:
-        folder: where it is, below the store.
+        folder: the day's folder, as a path below the store.
         events: number of item events.
         last: time of the last event, in microseconds since 1970.
         impressions: number of impressions.

@@ -1,7 +1,7 @@
-"""Reads and checks events with only pyarrow, by the contract that the Spark reader follows.
+"""Reads and checks events with only pyarrow, by the same contract as the Spark reader.
 
-`lightsage evaluate` reads test events with it: they fit in memory, and its host may have no Spark. One table of cases
-pins both readers to each other.
+`lightsage evaluate` reads test events with this module: they fit in memory, and the host may have no Spark. One
+table of cases pins both readers to each other.
 """
 
 import csv
@@ -25,7 +25,7 @@ from graph_build.ingest.contract import PLACE, SESSION_TYPES, column_kinds, mapp
 from graph_build.ingest.files import Source, local_sources, open_csv
 from graph_build.ingest.rules import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
 
-# A session's key holds its number, and in the last bits its day: those of the years 0 to 9999 fit.
+# A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22
 
 
@@ -39,7 +39,7 @@ class ArrowEvents:
         read: all rows.
         left_out: events of our own ads that the configuration leaves out.
         refused: refused rows by reason.
-        example: the commonest reason and one row that it refused; empty where none is refused.
+        example: the commonest reason and one row that was refused for it; empty if no row is refused.
     """
 
     rows: pa.Table
@@ -55,7 +55,7 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
     Args:
         paths: files or folders of parquet or CSV.
         config: the `[input]` section: names of columns, event types, units of times, and what is accepted.
-        now: events more than a day later are refused; by default the present.
+        now: events more than a day after this time are refused; by default the present.
 
     Raises:
         GraphInputError: a file does not fit the contract, or more than `max_bad_share` of all rows are bad.
@@ -87,10 +87,10 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
 
 
 def loose_events(rows: pa.Table) -> pa.Table:
-    """Return events as the assembly of sessions takes them: ids as numbers that are equal exactly when the ids are.
+    """Return events in the form that sessions are assembled from, with ids as numbers: equal exactly if the ids are.
 
-    The numbers are valid only in this table; the graph uses hashes instead. `session` numbers (session_id, UTC day);
-    `session_ids` names it. Impressions, which belong to no session, are left out.
+    The numbers are valid only in this table; the graph uses hashes instead. `session` is one number for
+    (session_id, UTC day); `session_ids` returns its session_id. Impressions, which belong to no session, are left out.
 
     Args:
         rows: `ArrowEvents.rows`, or some of them.
@@ -166,7 +166,7 @@ def _columns(source: Source, path: str, names: list[str]) -> pa.Table:
 
 
 def _csv_columns(path: Path, names: list[str]) -> pa.Table:
-    """Return columns of a CSV file as text. A row that is too short ends in nulls; what is too much is cut."""
+    """Return columns of a CSV file as text. Nulls fill up a row that is too short; surplus cells are dropped."""
     ragged = False
 
     def note(_: pc_csv.InvalidRow) -> str:
@@ -219,7 +219,7 @@ def _contract_types(names: pa.Array, types: Mapping[str, EventType]) -> pa.Array
 
 
 def _content(rows: pa.Table) -> Any:
-    """Return numbers that are equal exactly when all that the log says of two events is, but for `event_id`."""
+    """Return one number per event; two are equal exactly if the events agree in all columns but `event_id`."""
     content = np.zeros(len(rows), np.int64)
     for name in column_kinds("events"):
         if name == "event_id" or rows[name].null_count == len(rows):

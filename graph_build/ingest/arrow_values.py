@@ -1,4 +1,4 @@
-"""Turns columns of Arrow into the contract's kinds, by the grammar of `values`; `arrow_reader` reads files with it."""
+"""Turns columns of Arrow into the contract's kinds, by the grammar of `values`; `arrow_reader` uses it."""
 
 import datetime as dt
 from typing import Any
@@ -44,7 +44,7 @@ def read_value(column: pa.ChunkedArray, kind: Kind, unit: Unit | None) -> pa.Arr
     Args:
         column: a column of a type that the contract accepts for the kind.
         kind: id, text, time, number or integer.
-        unit: what times as integers count; None where they may not be integers.
+        unit: the unit of times that are integers; None if times may not be integers.
     """
     type_ = value_type(column.type)
     values = chunk(column.cast(type_))
@@ -66,7 +66,7 @@ def _doubles(values: pa.Array) -> pa.Array:
 
 
 def _integers(values: pa.Array) -> pa.Array:
-    """Return int64; the fraction of a double is cut, as pandas writes integers with a gap as doubles."""
+    """Return int64. The fraction of a double is cut, because pandas writes integers with a gap as doubles."""
     type_ = values.type
     if is_text(type_):
         parts = pc.extract_regex(values.cast(pa.string()), WRITTEN_INTEGER)
@@ -139,7 +139,7 @@ def _digits(text: pa.Array) -> Any:
 
 
 def _in_region(local: int, region: ZoneInfo) -> int:
-    """Return the UTC time of a local one, in microseconds; of two the earlier, as Java has it."""
+    """Return the UTC time of a local time, in microseconds; of two possible times the earlier, as in Java."""
     time = (_EPOCH + dt.timedelta(microseconds=local)).replace(tzinfo=region)
     offset = time.utcoffset() or dt.timedelta()
     return local - offset // dt.timedelta(microseconds=1)

@@ -25,7 +25,7 @@ class Events:
     """Checked events.
 
     Args:
-        rows: what `events.checked` returned, the refused rows too (`reason` not null).
+        rows: what `events.checked` returned, including the refused rows (`reason` not null).
         read: all rows.
         left_out: events of our own ads that the configuration leaves out.
         by_type: usable events, and impressions, by type.
@@ -97,7 +97,7 @@ def checked_events(
             left_out += n
         else:
             by_type[type_name] = by_type.get(type_name, 0) + n
-            # As in the stored days, impressions do not make a version later.
+            # Impressions do not count for `as_of`, just as in the stored days.
             if type_name != "impression":
                 last = max(last, time)
     files = _first_files(sources)
@@ -156,7 +156,7 @@ def checked_ads(
 def _refusals(
     table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, value_faults: tuple[str, ...]
 ) -> dict[str, int]:
-    """Return reason → number of rows. The reasons in `value_faults` remove only a value."""
+    """Return reason → number of rows. Rows with a reason in `value_faults` lose only a value, and are not bad."""
     counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
     refused = {reason: n for reason, n, _ in counts if reason is not None}
     files = _first_files(sources)

@@ -1,4 +1,4 @@
-"""Checks events in Spark: each row gets the reason for which it is refused, if any, and hashes in place of its ids."""
+"""Checks events in Spark: each row gets the reason for which it is refused, if any, and hashes of its ids."""
 
 import datetime as dt
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def event_type(types: dict[str, EventType]) -> "Column":
-    """Return the contract's event type, null where it has none; `types` maps the log's own names, in any case."""
+    """Return the contract's event type, null for an unknown one; `types` maps the log's own names, in any case."""
     names = F.create_map(*(F.lit(text) for pair in type_names(types).items() for text in pair))
     return names[F.lower(F.col("event_type"))]
 
@@ -27,7 +27,7 @@ def reason(
     Args:
         date: the last day that is used.
         types: the log's own names of event types.
-        now: the time beyond which events are of the future; see `rules.event_faults`.
+        now: events more than a day after this time are refused.
         days: the only days that are used.
     """
     computed = {
@@ -40,7 +40,7 @@ def reason(
 
 
 def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "DataFrame":
-    """Return events under the names that the rest uses; one with a `reason` is refused, one with `left_out` unused.
+    """Return events under the names used from here on. If `reason` is set, an event is refused; if `left_out`, unused.
 
     Args:
         rows: what `spark_reader.read` returned for events, with `reason` and `raw`.

@@ -1,6 +1,6 @@
 """Finds the local files of an input and their columns, before any engine reads them.
 
-Only file footers and header lines are read here: a wrong path or a wrong type is answered at once and by name.
+Only file footers and header lines are read here, so that a wrong path or type is reported at once, by name.
 """
 
 import csv
@@ -58,7 +58,7 @@ def local_sources(table: Table, paths: list[str], config: InputConfig) -> list[S
         for place_in_input, file in enumerate(files_of(table, Path(local_path(path)))):
             format_, types = _columns(table, file)
             check_columns(table, str(file), types, config)
-            # A folder whose days differ in their columns is read group by group.
+            # Files of one folder that differ in their columns are read in groups.
             key = (order, format_, tuple((name, str(type_)) for name, type_ in types.items()))
             groups.setdefault(key, []).append((str(file), place_in_input))
             source_of[key] = (format_, types, order)
@@ -115,7 +115,7 @@ def files_of(table: Table, path: Path) -> Iterator[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, those of linked folders too; a link back to a folder above is not followed."""
+    """Yield all files below a folder. Links to folders are followed, except back to a folder above."""
     for current, folders, names in os.walk(folder, followlinks=True):
         above = [Path(current).resolve(), *Path(current).resolve().parents]
         folders[:] = [name for name in folders if (Path(current) / name).resolve() not in above]

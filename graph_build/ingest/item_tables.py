@@ -1,4 +1,4 @@
-"""Checks items and ads: one row per item and per ad remains, and every other row is refused with its reason."""
+"""Checks items and ads: one row per item and per ad remains; others are refused, and copies of items dropped."""
 
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ AD_COLUMNS = (
     "bid",
     "version",
 )
-# Only the value goes: every item of the catalogue is embedded. The row is counted all the same.
+# For these reasons a row loses only the value, because every item of the catalogue is embedded; it is still counted.
 KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
 KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
 KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE

@@ -1,4 +1,4 @@
-"""Normalises search queries, so that equal ones compare equal. Retrieval has a twin; one golden file pins both."""
+"""Normalises search queries, so that equal queries compare equal. Retrieval has a twin; one golden file pins both."""
 
 import unicodedata
 

@@ -36,7 +36,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def type_names(types: Mapping[str, EventType]) -> dict[str, EventType]:
-    """Return the contract's event type for every name of one, in lower case; `types` maps the log's own names."""
+    """Return name in lower case → the contract's event type, for the contract's names and those in `types`."""
     known: dict[str, EventType] = {name: name for name in TYPES}  # type: ignore[misc]
     return known | {name.lower(): kind for name, kind in types.items()}
 
@@ -55,7 +55,7 @@ def event_faults(
             (null when blank), `event_type` (null when unknown), `time` (microseconds since 1970) and `day` (days since
             1970).
         is_null: the engine's test for null.
-        now: an event more than a day later is refused: one wrong clock would make all other events old.
+        now: events more than a day after this time are refused, because one wrong clock would make all others old.
         last_day: the last UTC day that is used.
         days: the only UTC days that are used.
     """

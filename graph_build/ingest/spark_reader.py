@@ -1,7 +1,7 @@
 """Reads checked files into Spark under the contract's names and types, one row per row of the log.
 
-Beside the contract's columns every row carries its place in the input (`file`, `block`, `row`), which orders rows that
-tie in time the same way however Spark splits the files, and `raw`, the row as it was written, for quarantine.
+Beside the contract's columns every row carries its place in the input (`file`, `block`, `row`) and `raw`, the row as it
+was written, for quarantine. The place orders rows that tie in time, in the same way however Spark splits the files.
 """
 
 import re
@@ -34,7 +34,7 @@ SPARK_TYPES: dict[Kind, str] = {
 }
 _PATTERN = "[]{}*?\\"
 _JAVA_TIME = WRITTEN_TIME.replace("(?P<", "(?<")
-# Spark reads no fraction behind a comma, and no offset without seconds: these are written out for it.
+# Spark reads neither a fraction after a comma nor an offset after a time without seconds, so these are rewritten.
 _NO_SECONDS = r"^(\s*[\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
 
 
@@ -63,7 +63,7 @@ def sources(spark: "SparkSession", table: Table, paths: list[str], config: Input
 
 
 def check_paths(source: Source) -> None:
-    """Check that Spark reads the paths of a source as they are; it takes some characters for patterns.
+    """Check that the paths of a source hold no character that Spark does not take literally.
 
     Raises:
         GraphInputError: a path holds such a character.
@@ -98,8 +98,8 @@ def read(
         table: which table the sources hold.
         checked: all its sources.
         config: the `[input]` section.
-        reason: why a row is refused, null for a good one, over the contract's columns. Of events, only refused
-            rows get `raw`: there are too many of the others.
+        reason: an expression over the contract's columns: why a row is refused, null for a good row. Good events get no
+            `raw`, because there are too many of them.
     """
     frames = [_read_source(spark, table, source, config, reason) for source in checked]
     union = frames[0]
@@ -176,7 +176,7 @@ def _has(source: Source, name: str) -> bool:
 
 
 def _features(table: Table, config: InputConfig) -> "list[Column]":
-    """Return the configured features of items under names of their own: a shop's may be those of columns used here."""
+    """Return the configured features of items, renamed, because a shop's names may be those of columns used here."""
     if table != "items":
         return []
     known = column_kinds(table)
@@ -186,12 +186,12 @@ def _features(table: Table, config: InputConfig) -> "list[Column]":
 
 
 def feature(rank: int) -> str:
-    """Return the name of an item feature until it is written, by its rank among the configured ones."""
+    """Return an item feature's name until the table is written, from its rank among the configured ones."""
     return f"feature_{rank}"
 
 
 def _raw_row(table: Table, source: Source, config: InputConfig) -> "Column":
-    """Return the row as it was written. A raw user id must not leave the build, so that it is hashed here, too."""
+    """Return the row as it was written. A raw user id must not leave the build, so it is hashed here, too."""
     user = mapped(table, config).get("user_id")
     columns = [
         (F.xxhash64(F.col(f"`{name}`").cast("string")) if name == user else F.col(f"`{name}`")).alias(name)
@@ -252,7 +252,7 @@ def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
     if is_text(type_):
         written = F.regexp_replace(F.translate(column, ",", "."), _NO_SECONDS, "$1:00$2")
         time = F.coalesce(column.try_cast("timestamp"), written.try_cast("timestamp"))
-        # Spark reads a bare "12:30" as today: a date must be there.
+        # Spark reads a bare "12:30" as a time of today, so a date is required.
         return F.when(column.rlike(_JAVA_TIME), time)
     return column.cast("timestamp")
 

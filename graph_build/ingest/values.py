@@ -14,8 +14,8 @@ UNITS: dict[Unit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
 FARTHEST_TIME = 9_000_000_000_000_000
 
 # ISO 8601 as logs write it: a blank or T before the time, fields of one digit, a comma before the fraction, an offset
-# or a region behind. Abbreviations such as BST name several zones, and are refused. Python and RE2 read this pattern;
-# Java does, too, without the P.
+# or a region at the end. Abbreviations such as BST name several zones, and are refused. Python and RE2 read this
+# pattern; Java does, too, without the P.
 WRITTEN_TIME = (
     r"^\s*(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
     r"(?:[T ](?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d*))?)?"
@@ -26,11 +26,11 @@ WRITTEN_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?
 WRITTEN_INTEGER = r"^\s*(?P<sign>[+-]?)0*(?P<digits>\d+)\s*$"
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?")
-_LARGEST_OFFSET = 18 * 60  # minutes, as Java has it
+_LARGEST_OFFSET = 18 * 60  # minutes, as in Java
 
 
 def zone_offset(zone: str) -> int | ZoneInfo | None:
-    """Return what a written zone stands for: its offset in microseconds, or the rules of a region; None for no zone.
+    """Return what a written zone stands for: its offset in microseconds, or the rules of a region; None if unknown.
 
     >>> zone_offset("+02:00"), zone_offset("Z"), zone_offset("-19:00")
     (7200000000, 0, None)

@@ -15,11 +15,11 @@ OTHERS = "others"
 
 
 def measure_mixing(pairs: "DataFrame", total: int, items: "DataFrame") -> CategoryMixing | None:
-    """Count the pairs of neighbours between each two categories.
+    """Count the pairs of neighbours between every two categories.
 
     Args:
         pairs: low, high (hashes of items); one row per pair and edge type.
-        total: about how many pairs there are; of more than SAMPLE_PAIRS a sample by hash is counted.
+        total: about how many pairs there are; above SAMPLE_PAIRS only a sample, chosen by hash, is counted.
         items: item (hash), category (levels joined by ">").
 
     Returns:

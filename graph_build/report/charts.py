@@ -1,8 +1,8 @@
 """Line charts as SVG, for all reports.
 
 They are drawn here, and not by a plotting library, because a report is one page that works offline and without scripts,
-follows the reader's light or dark, and is made on hosts that have only the graph's dependencies. Python computes where
-things are; the markup is in templates/charts.html.j2.
+follows the reader's light or dark mode, and is made on hosts that have only the graph's dependencies. Python computes
+where things are; the markup is in templates/charts.html.j2.
 """
 
 import math
@@ -109,7 +109,7 @@ def line_chart(series: Sequence[Series], title: str, x: Axis | None = None, y: A
 
 
 def degree_chart(degrees: Mapping[str, Sequence[DegreePoint]], nodes: int) -> Markup:
-    """Draw which share of all items has at least so many neighbours, one line an edge type.
+    """Draw the share of items that have at least a number of neighbours, over that number, one line per edge type.
 
     Args:
         degrees: edge type → points, as in `GraphStatistics.degrees`.
@@ -137,7 +137,7 @@ class _Scale:
 
     @classmethod
     def fit(cls, values: list[float], axis: Axis, start: float, end: float, *, widen: bool) -> "_Scale":
-        """A scale that shows all values; `widen` begins and ends it at round numbers."""
+        """Return a scale that shows all values; with `widen` it begins and ends at round numbers."""
         whole = all(value == int(value) for value in values)
         low, high = min(values), max(values)
         if axis.logarithmic:
@@ -158,7 +158,7 @@ class _Scale:
         return round(self.start + (self.end - self.start) * share, 1)
 
     def ticks(self, axis: Axis) -> list[tuple[float, str]]:
-        """(pixel, text) of each tick."""
+        """Return (pixel, text) of each tick."""
         texts = axis.ticks if axis.ticks is not None else {value: axis.text(value) for value in self._round_values()}
         return [(self.pixel(value), text) for value, text in sorted(texts.items())]
 
@@ -178,7 +178,7 @@ class _Scale:
 
 
 def _round_step(low: float, high: float, whole: bool) -> float:
-    """1, 2 or 5 times a power of ten, so that about TARGET_TICKS steps lead from low to high."""
+    """Return 1, 2 or 5 times a power of ten, so that about TARGET_TICKS steps lead from low to high."""
     rough = (high - low) / TARGET_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))

@@ -1,7 +1,7 @@
 """Measures a finished graph for its report: components, density, degrees, hubs, and how it mixes categories.
 
-Only a graph of at most `report.max_component_edges` edges is brought to the driver. Of a larger one Spark counts the
-degrees, and the rest is left out.
+Only a graph of at most `report.max_component_edges` edges is brought to the driver. For a larger graph, Spark counts
+isolated items, degrees, hubs and categories, and the rest is left out.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def measure_graph(
         edge_counts: edge type → edges.
         names: item (hash), item_id.
         catalogue: item_id, category; None without categories.
-        config: above which numbers of edges statistics are left out.
+        config: the numbers of edges above which statistics are left out.
     """
     total = sum(edge_counts.values())
     forward, backward = F.col("full_up") > 0, F.col("full_down") > 0
@@ -72,7 +72,8 @@ def measure_graph(
 class _TypedPairs:
     """Pairs of neighbours by edge type. Items that have any edge are numbered from 0 to `linked` - 1.
 
-    edge_type: the type's position in EDGE_TYPES, from 1. forward, backward: is low → high, high → low an edge?
+    `edge_type` is the type's position in EDGE_TYPES, from 1. `forward` tells whether low → high is an edge, `backward`
+    whether high → low is one.
     """
 
     low: Codes
@@ -96,7 +97,7 @@ class _TypedPairs:
         )
 
     def edges(self, chosen: NDArray[np.bool_]) -> tuple[Codes, Codes]:
-        """Sources and destinations of the edges among the chosen pairs."""
+        """Return the sources and the destinations of the edges among the chosen pairs."""
         forward, backward = chosen & self.forward, chosen & self.backward
         src = np.concatenate([self.low[forward], self.high[backward]])
         return src, np.concatenate([self.high[forward], self.low[backward]])
@@ -162,7 +163,7 @@ def _measure_step(
 
 
 def _unordered_pairs(src: Codes, dst: Codes) -> tuple[Codes, Codes]:
-    """Each unordered pair of neighbours once."""
+    """Return each unordered pair of neighbours once."""
     low, high = np.minimum(src, dst), np.maximum(src, dst)
     size = np.int64(high.max() + 1)
     pairs = np.unique(low * size + high)
@@ -170,7 +171,7 @@ def _unordered_pairs(src: Codes, dst: Codes) -> tuple[Codes, Codes]:
 
 
 def _mean_reached(src: Codes, dst: Codes, size: int, starts: Codes) -> float:
-    """The mean number of items that can be reached along edges from one of `starts`."""
+    """Return the mean number of items that can be reached along edges from one of `starts`."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import breadth_first_order
 
@@ -180,7 +181,7 @@ def _mean_reached(src: Codes, dst: Codes, size: int, starts: Codes) -> float:
 
 
 def _clustering_and_core(a: Codes, b: Codes) -> tuple[float, int]:
-    """The mean clustering coefficient over a seeded sample of 2,000 items, and the deepest k-core."""
+    """Return the mean clustering coefficient, estimated with 2,000 seeded trials, and the deepest k-core."""
     import networkx as nx
 
     graph: Any = nx.Graph()
@@ -190,7 +191,7 @@ def _clustering_and_core(a: Codes, b: Codes) -> tuple[float, int]:
 
 
 def _at_least(items_by_degree: NDArray[np.int64]) -> list[DegreePoint]:
-    """Cumulate the numbers of items with exactly each degree, at the powers of two and at the largest degree."""
+    """Return how many items have at least a degree, for the powers of two and the largest degree."""
     cumulated = np.cumsum(items_by_degree[::-1])[::-1]
     largest = len(cumulated) - 1
     points = sorted({1 << k for k in range(largest.bit_length())} | {largest} - {0})
@@ -198,7 +199,7 @@ def _at_least(items_by_degree: NDArray[np.int64]) -> list[DegreePoint]:
 
 
 def _find_hubs(degrees: "DataFrame", names: "DataFrame") -> dict[str, list[Hub]]:
-    """The items with the most neighbours, by edge type."""
+    """Return the items with the most neighbours, by edge type."""
     hubs = {}
     for edge_type in EDGE_TYPES:
         widest = degrees.where(F.col("edge_type") == edge_type).orderBy(F.desc("degree"), "item").limit(HUBS)
@@ -209,7 +210,7 @@ def _find_hubs(degrees: "DataFrame", names: "DataFrame") -> dict[str, list[Hub]]
 
 
 def _degree_points(degrees: "DataFrame") -> dict[str, list[DegreePoint]]:
-    """How many items have at least so many neighbours, at the powers of two."""
+    """Return how many items have at least a degree, for the powers of two, by edge type."""
     power = F.floor(F.log2("degree")).cast("int")
     rows = degrees.groupBy("edge_type", power.alias("power")).agg(F.count(F.lit(1))).collect()
     points_by_type: dict[str, list[DegreePoint]] = {}

@@ -1,4 +1,4 @@
-"""Fills the templates of the reports: self-contained HTML pages without scripts, in the reader's light or dark.
+"""Fills the templates of the reports: self-contained HTML pages without scripts, in light or dark mode.
 
 Templates are read through the package, so that they are also found if the package is in a zip.
 """
@@ -53,5 +53,5 @@ def _fixed(value: float | None, digits: int = 3) -> str:
 
 @pass_context
 def _term(context: Context, name: str, text: str | None = None) -> Markup:
-    """A term with its meaning as a tooltip."""
+    """Return a term with its meaning as a tooltip."""
     return Markup('<abbr title="{}">{}</abbr>').format(context["terms"][name], text or name)

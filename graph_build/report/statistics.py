@@ -39,11 +39,11 @@ class DensificationStep:
 
 @dataclass(frozen=True)
 class CategoryMixing:
-    """How many pairs of neighbours join each two categories.
+    """How many pairs of neighbours join every two categories.
 
     Args:
         categories: names of the top-level categories, largest first.
-        counts: `counts[i][j]` ends of pairs between categories i and j, symmetric.
+        counts: `counts[i][j]` is the number of pairs between categories i and j; if i = j, each pair counts twice.
         pairs: number of pairs that were counted; a sample of a large graph.
         within: share of the pairs that stay inside one category.
         expected: what `within` would be if pairs joined their ends at random.
@@ -63,7 +63,7 @@ class GraphStatistics:
     Args:
         isolated: number of items without any edge.
         mean_degree: mean degree over all items, all edge types taken together; None for a graph too large for it.
-        degrees: edge type → how many items have at least so many neighbours by edges of that type.
+        degrees: edge type → points (degree, items), where the degree counts only edges of that type.
         hubs: edge type → the items with the most neighbours by edges of that type, most neighbours first.
         steps: the graph after each added edge type; empty for a graph too large for it.
         notes: which statistics were left out, and why.

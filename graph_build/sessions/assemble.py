@@ -1,4 +1,4 @@
-"""Assembles loose events into sessions: ordered, without duplicates, described, one row per session.
+"""Assembles loose events into rows of sessions: puts events in order, drops duplicates, and describes each event.
 
 Runs in Spark's Python workers, on partitions that hold whole sessions.
 """
@@ -78,7 +78,7 @@ def assemble_sessions(events: pa.Table, max_items: int, max_basket: int) -> Iter
 def hash_queries(queries: pa.Array) -> tuple[Ints, Flags]:
     """Return the hash of each query's normalised text, and whether there is a text at all.
 
-    Retrieval hashes queries the same way (`ranking.reranker`); one golden file pins both.
+    Retrieval hashes queries the same way (`retrieval.ranking.reranker`); one golden file pins both.
     """
     texts = queries.dictionary_encode()
     # The last element stands for rows without a query.
@@ -107,13 +107,13 @@ def _order(events: pa.Table) -> Ints:
 
 
 def _without_duplicates(events: pa.Table) -> tuple[pa.Table, Ints]:
-    """Drop repeated events: those with the same event_id, else identical neighbours within a session.
+    """Drop repeated events of a session: those with the same event_id, and identical neighbours without an event_id.
 
     Two clicks that are equal in session, time and item are one click when one has a request_id and the other has none.
-    The one with it stays, and takes over the other's query and source where it has none.
+    The one with the request_id stays, and takes over the other's query and source where it has none.
 
     Returns:
-        The events that stay; for each of them how many were dropped next to it, which add up by session.
+        The events that stay, and for each of them a number of dropped events, to be summed by session.
     """
     total = len(events)
     session = _column(events, "session")

@@ -22,7 +22,7 @@ KINDS = ("strong_click", "co_purchase")
 class SessionBatch(NamedTuple):
     """A batch of rows of sessions, with the positions of their events in the flattened lists.
 
-    Session s, of S, has the events offsets[s] to offsets[s + 1], of E.
+    There are S sessions with E events in all; session s has the events offsets[s] to offsets[s + 1].
     """
 
     batch: pa.RecordBatch
@@ -136,11 +136,11 @@ def item_lists(sessions: SessionBatch, max_basket: int) -> ItemLists:
 
 
 def count_items(sessions: SessionBatch, weight: Ints, is_held_out: Flags) -> pa.Table:
-    """Count the events of each item, and of each page that a click names as its source, in either graph.
+    """Count for each graph the events of each item, and the clicks that name each page as their source.
 
     Args:
         sessions: rows with type, item, item_id, source, source_id, time and flags.
-        weight: (2, S), what an event of each session adds to the popularity in either graph, in fixed point.
+        weight: (2, S), what an event of each session adds to the popularity in each graph, in fixed point.
         is_held_out: (S,), sessions that the fit graph leaves out.
 
     Returns:

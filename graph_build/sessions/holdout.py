@@ -44,8 +44,8 @@ def is_held_out(cutoff: HoldoutCutoff | None) -> "Column":
 def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
     """Hold out the last sessions that together have at least a share of the item events, but never all sessions.
 
-    Sessions are not split; those with the same start are ordered by their hash. Little reaches the driver: the events
-    by day, the events by second of one day, and two sessions: the first of all and the first held-out one.
+    Sessions are not split; those with the same start are ordered by their hash. Little reaches the driver: the
+    numbers of events by day and by second of one day, and two sessions, the first of all and the first held-out one.
 
     Args:
         rows: rows of sessions.
@@ -76,7 +76,7 @@ def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
 def cutoff_at_day(day: dt.date) -> HoldoutCutoff:
     """Hold out all sessions that start on a UTC day or later.
 
-    The days before stay whole, because sessions end at midnight.
+    No session is split, because sessions end at midnight.
     """
     return HoldoutCutoff(day_number(day) * MICROSECONDS_PER_DAY, -(2**63))
 

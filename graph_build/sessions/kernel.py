@@ -17,8 +17,8 @@ VIEW, CLICK, ADD_TO_CART, PURCHASE, SEARCH = range(5)
 # Flags of an event, as bits of one byte. A run is a series of views and clicks of the same item.
 COUNTED = 1  # an item event; a view that a click has just opened counts with the click
 RUN_START = 2  # the first event of a run: these make the session's sequence of items
-LISTED = 4  # the same, within the cap of items per session
-CLICK_STEP = 8  # the first event of a run within its segment, within the cap: strong clicks are read from these
+LISTED = 4  # as RUN_START, if within the cap of items per session
+CLICK_STEP = 8  # the first event of a run in its segment, if within the cap: strong clicks are read from these
 WITHIN_CAP = 16  # a view or click within the cap
 
 
@@ -28,7 +28,7 @@ def _describe_events(
     """Describe each event (flags, segment, search, has_search) and each session (browsed, logged, counted).
 
     An event's segment is the number of searches that have begun so far, so that two events of one segment have no
-    search between them. Its search is its own query, else that of the last search.
+    search between them. Its search is its own query, else the query of the last search.
     """
     n = len(kind)
     flags = np.zeros(n, np.uint8)
@@ -84,13 +84,13 @@ def _strong_click_pairs(
 ) -> Any:  # fmt: skip
     """Return strong clicks as (4, P): session, position of the src event, position of the dst event, steps.
 
-    In a session that logs source items only these links count, each as one step; the src position is then that of the
-    click itself. A pair that repeats in a session counts once, at its fewest steps and then its earliest time.
+    In a session that logs source items, only these links count, each as one step; the src event is then the event that
+    names the source. A pair that repeats in a session counts once, at its fewest steps and then its earliest time.
     """
     capacity = 1024
     pairs = np.empty((4, capacity), np.int32)
     used = 0
-    table = np.empty(64, np.int64)  # open addressing, of the pairs of one session
+    table = np.empty(64, np.int64)  # hash table of the pairs of one session, with open addressing
     walk = np.empty(16, np.int64)
     for s in range(len(offsets) - 1):
         first, end = offsets[s], offsets[s + 1]
@@ -146,7 +146,7 @@ def _strong_click_pairs(
 
 
 def _basket_items(offsets: Any, item: Any, has_item: Any, browsed: Any, max_items: int) -> Any:
-    """Return the first event of each distinct item of each basket, a session without any view or click.
+    """Return the first event of each distinct item of each basket. A basket is a session without view or click.
 
     Returns:
         Positions of the events, at most `max_items` a basket; offsets of the baskets in them; the number of distinct
@@ -184,7 +184,7 @@ def _basket_items(offsets: Any, item: Any, has_item: Any, browsed: Any, max_item
 def _co_purchase_pairs(offsets: Any, positions: Any, item: Any, session: Any, partners: int, seed: int) -> Any:
     """Pair each item of a basket with the `partners` items after it on a ring in seeded hash order.
 
-    The order inside a basket means nothing, and with all pairs the big baskets would outweigh the others.
+    The order inside a basket means nothing. If all pairs were made, big baskets would outweigh the others.
 
     Returns:
         (3, P): session, position of the src event, position of the dst event.

@@ -66,7 +66,7 @@ def session_rows(usable: "DataFrame", config: GraphConfig, n_events: int) -> "Da
 
 
 def transitions(rows: "DataFrame", clicks: StrongClickConfig, baskets: CoPurchaseConfig) -> "DataFrame":
-    """Return the training pairs by item_id: who left which item page for which, and what was bought together.
+    """Return the training pairs by item_id: item pages left for one another, and items bought together.
 
     Args:
         rows: rows of sessions.
@@ -129,7 +129,7 @@ def strong_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: Graph
 
 
 def session_lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
-    """Return for each session its items with times and searches: those opened, in order, or those of a basket.
+    """Return each session's items with times and searches: the opened ones in order, or those of a basket.
 
     Args:
         rows: rows of sessions.
@@ -154,13 +154,13 @@ def session_lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
 
 
 def item_counts(rows: "DataFrame", cutoff: HoldoutCutoff | None, as_of: AsOf, half_life_days: float) -> "DataFrame":
-    """Count the events of each item in either graph, and of each page that a click names as its source.
+    """Count for each graph the events of each item, and the clicks that name each page as their source.
 
     Args:
         rows: rows of sessions.
         cutoff: the first held-out session.
-        as_of: the last day of either graph.
-        half_life_days: half-life of the popularity, which is the number of events decayed by day, in fixed point.
+        as_of: the last day of each graph.
+        half_life_days: half-life of the popularity: the sum of the item's events, decayed by day, in fixed point.
 
     Returns:
         item, item_id, and for each graph linked_, events_, popularity_, first_ and last_ (times in microseconds).

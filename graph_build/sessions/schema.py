@@ -1,7 +1,7 @@
-"""The row of a session: the format in which sessions travel through Spark and stay in stored days.
+"""The row of a session: the format of sessions in Spark and in stored days.
 
-A row holds the events of one session in parallel lists, so that every later step works on single rows, without a
-shuffle by session and with any split of the files.
+A row holds the events of one session in parallel lists, so that every later step works on single rows: it needs
+no shuffle by session, and files may be split anywhere between rows.
 """
 
 import pyarrow as pa

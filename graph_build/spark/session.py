@@ -13,7 +13,7 @@ from graph_build.spark.java import java_home
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Settings of queries, not of the process: they also hold in a session that somebody else started.
+# Settings of queries, not of the process, so that they can also be set in a session that somebody else started.
 QUERY_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.adaptive.enabled": "true",
@@ -29,7 +29,7 @@ QUERY_SETTINGS = {
 # Events whose edges go through one partition of a shuffle: a few hundred MB.
 SHUFFLE_EVENTS = 1_000_000
 
-LONGEST_CAUSE = 500  # characters; a plan or a row may be in it
+LONGEST_CAUSE = 500  # characters; a cause may hold a whole plan or row
 
 
 def spark_session(
@@ -80,7 +80,7 @@ def spark_session(
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
             "spark.driver.extraJavaOptions": f"-XX:+UseParallelGC -Dlog4j2.configurationFile={log4j}",
         }
-        if master.startswith("local"):  # the workers of any other must find their way back to this host
+        if master.startswith("local"):  # with any other master, workers must be able to reach this host
             settings |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
         if local_dir is not None:
             settings["spark.local.dir"] = local_dir
@@ -96,7 +96,7 @@ def spark_session(
 
 @contextmanager
 def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g") -> "Iterator[SparkSession]":
-    """Give a session to the block. If it was started for the block, it ends with it, and so does its JVM.
+    """Give a session to the block. A session started for the block ends with it, and so does its JVM.
 
     `SparkSession.stop` alone would leave the JVM and its heap behind, memory that the training needs.
 
@@ -115,7 +115,7 @@ def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g
     try:
         yield spark_session(master=master, driver_memory=driver_memory)
     except (PySparkException, Py4JError, ConnectionError) as error:
-        # Spark's own exceptions ask the JVM for their text, and it is gone by the time they are printed.
+        # Spark's own exceptions ask the JVM for their text, but the JVM is gone by the time they are printed.
         raise _readable(error) from None
     except KeyboardInterrupt:
         _end_starting()
@@ -145,7 +145,7 @@ def _end_session() -> None:
 
 
 def _end_starting() -> None:
-    """End a JVM that was interrupted before Python was connected to it; nothing else ends it."""
+    """End a JVM that Python was starting when it was interrupted; nothing else ends such a JVM."""
     from pyspark import SparkContext
 
     if SparkContext._gateway is None:

@@ -17,7 +17,7 @@ def join(root: str, *parts: str) -> str:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a whole UTF-8 file; its folder is created where folders exist.
+    """Write a whole UTF-8 file; on this host, its folder is created too.
 
     Args:
         path: a local path or a URI.

@@ -1,4 +1,4 @@
-"""The commands that build versions: `run`, `nightly`, and `ingest` and `forget` for stored days of events."""
+"""The commands that build versions (`run`, `nightly`), and those for stored days of events (`ingest`, `forget`)."""
 
 import argparse
 

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: BaseException, command: Command, options: argparse.Namespace) -> int:
-    """Log the error, with its traceback if it was not expected; returns the exit code."""
+    """Log an error, with its traceback if it was unexpected or --verbose is given, and return the exit code."""
     still_served = "; the version served before is still served" if command.publishes else ""
     if is_interrupt(error):
         log.error("interrupted%s", still_served)
@@ -91,7 +91,7 @@ def _report(error: BaseException, command: Command, options: argparse.Namespace)
 
 
 def _expected(error: BaseException, options: argparse.Namespace) -> tuple[ExitCode | None, str]:
-    """Exit code and message of an error that the user can correct or that was raised on purpose, else (None, "")."""
+    """Return the exit code (None if the error is unexpected) and the message of an error."""
     if isinstance(error, OSError) and (message := _path_error(error, options)):
         return ExitCode.WRONG_INPUT, message
     if isinstance(error, OSError) and is_disk_full(error):
@@ -100,7 +100,7 @@ def _expected(error: BaseException, options: argparse.Namespace) -> tuple[ExitCo
 
 
 def _path_error(error: OSError, options: argparse.Namespace) -> str | None:
-    """The message for an error about a path from the command line, None for any other error."""
+    """Return the message for an error about a path from the command line; None for any other error."""
     if error.filename is None or error.errno not in _PATH_ERRORS:
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
@@ -108,7 +108,7 @@ def _path_error(error: OSError, options: argparse.Namespace) -> str | None:
     for flag in _PATH_FLAGS:
         value = getattr(options, flag, None)
         flags += [(flag, part) for part in (value if isinstance(value, list) else [value] if value else [])]
-    flags.sort(key=lambda pair: Path(pair[1]).absolute() != path)  # an exact match before a folder above or below
+    flags.sort(key=lambda pair: Path(pair[1]).absolute() != path)  # exact matches come before folders above or below
     for flag, value in flags:
         flag_path = Path(value).absolute()
         # The error is about something inside the path of the flag, or about a folder above it that cannot be created.
@@ -119,7 +119,7 @@ def _path_error(error: OSError, options: argparse.Namespace) -> str | None:
 
 
 def _exit_code(error: BaseException) -> ExitCode | None:
-    """The code of an error that was raised on purpose, None for any other."""
+    """Return the exit code of an error that was raised on purpose; None for any other error."""
     from graph_build.errors import SparkJobError
     from jobs.errors import GateError, JobError, StoreError, WorkspaceBusyError, WorkspaceFullError
 

@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     """The exit codes of `lightsage`. Scripts depend on them."""
 
     OK = 0
-    FAILED = 1  # something failed that is not the user's fault
+    FAILED = 1  # something failed, through no fault of the user
     WRONG_INPUT = 2  # the input or the command line is wrong
     BUSY = 3  # another process is writing to the workspace
     REFUSED = 4  # a nightly build did not pass its gates
@@ -94,7 +94,7 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def open_version(options: argparse.Namespace, *parts: str) -> tuple[Version, Config]:
-    """Return the published version, whose named parts are checked against their checksums, and the configuration.
+    """Return the published version, after checking its named parts against their checksums, and the configuration.
 
     Args:
         options: the command's options, with --workspace and --config.

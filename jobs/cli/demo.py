@@ -26,7 +26,7 @@ def demo(directory: Path, *, small: bool) -> None:
 
     Args:
         directory: the folder for the data and the workspace.
-        small: whether to generate a marketplace as small as for tests.
+        small: whether to generate a small marketplace, like those of the tests.
     """
     console = Console()
     progress = StageProgress()
@@ -59,7 +59,7 @@ def demo(directory: Path, *, small: bool) -> None:
 def _measure(
     version: Version, files: MarketplaceFiles, config: Config, progress: StageProgress
 ) -> dict[str, dict[str, Any]]:
-    """The quality on the test day, for all items and for ads only, by the name of the report."""
+    """Return the quality on the test day, for all items and for ads only; the keys are names of report files."""
     results = {}
     for name, ads_only in (("quality.json", False), ("quality-ads.json", True)):
         with progress.stage("evaluate ads" if ads_only else "evaluate") as report:
@@ -71,7 +71,7 @@ def _measure(
 
 
 def _print_query(version: Version, config: Config, console: Console) -> None:
-    """Print the ads for an ordinary item: of the items with more than five events, the one of median popularity."""
+    """Print the ads for an ordinary item: the one of median popularity among items with more than five events."""
     import numpy as np
 
     from retrieval.index_folder import read_index

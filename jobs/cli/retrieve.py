@@ -61,7 +61,8 @@ def retrieve(
 
     Raises:
         OutputError: the output cannot be written; nothing was computed.
-        TableError, QueriesError, RequestError: the queries do not follow their contract; nothing was written.
+        TableError, QueriesError, RequestError: the queries do not follow their contract, or k is below 1; nothing
+            was written.
     """
     from retrieval.index_folder import read_index
     from retrieval.search.batch import retrieve_tables
@@ -102,7 +103,7 @@ class _QueryReader:
 
 
 def _write_answers(answers: Iterator[pa.Table], output: Path) -> tuple[int, int]:
-    """Write a scratch file beside the output, and rename it at the end; returns the numbers of rows and fallbacks."""
+    """Write a scratch file beside the output, and rename it at the end; return the numbers of rows and fallbacks."""
     from retrieval.search.batch import SCHEMA
 
     output.parent.mkdir(parents=True, exist_ok=True)

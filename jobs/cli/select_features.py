@@ -1,4 +1,4 @@
-"""`lightsage select-features`: learns which feature groups a model needs, and measures it without the others."""
+"""`lightsage select-features`: learns which feature groups a model needs, and measures the model without the others."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# No item has this many events, so that no item gets an id embedding.
+# No item has this many events, so no item gets an id embedding.
 NO_IDS = 2**62
 
 
@@ -56,7 +56,7 @@ class Selection:
 def select_features(
     graph: Path, config: Config, keep: int, report: ProgressCallback, *, with_ids: bool = False
 ) -> Selection:
-    """Select feature groups of a graph, learned on `fit/` and compared on the hold-out.
+    """Learn on `fit/` which feature groups to keep, and compare models with and without the rest on the hold-out.
 
     Args:
         graph: the graph folder of a version.

@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Clock = Callable[[dt.datetime], dt.datetime]
-"""From the version's as-of time to the time of requests that name none."""
+"""Takes the version's as-of time and returns the time for requests that name none."""
 
 
 def serve(
     uri: str, config_path: Path | None, *, host: str, port: int, at: str | None, changes: Path | None = None
 ) -> int:
-    """Serve until a signal stops the server; returns the exit code.
+    """Serve until a signal stops the server, and return the exit code.
 
     Args:
         uri: the workspace.
         config_path: the configuration file; None = the defaults.
         host: the address to listen on.
         port: the port to listen on; 0 = any free port.
-        at: the time of requests that name none: None = now, "as-of" = the version's as-of time, else an ISO time.
-        changes: the SQLite file of the live changes; None = `changes.sqlite` in the workspace.
+        at: the time for requests that name none; None = now, "as-of" = the version's as-of time, else an ISO time.
+        changes: the SQLite file of the live changes; None = `changes.sqlite` in the workspace, or memory if the
+            workspace is remote.
 
     Raises:
         AddressError: the server cannot listen on that host and port.
@@ -122,7 +123,7 @@ def _change_log(path: Path | None, uri: str) -> "ChangeLog":
 
 
 def _log_ads_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:
-    """Log how many ads can be shown, with a way out if there is none, as is usual for an old version."""
+    """Log how many ads are in flight; if there is none, as is usual for an old version, log a remedy too."""
     from retrieval.times import microseconds
 
     n = ads.in_flight(microseconds(at))

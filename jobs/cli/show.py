@@ -52,7 +52,7 @@ def print_quality(result: Mapping[str, Any], console: Console) -> None:
 
 
 def print_selection(selection: "Selection", console: Console) -> None:
-    """Print the feature groups, the quality with and without the rejected ones, and the setting that excludes those.
+    """Print the feature groups, the quality with and without the rejected groups, and the setting that excludes these.
 
     Args:
         selection: the outcome of `select-features`.
@@ -73,7 +73,7 @@ def print_results(title: str, results: Sequence[Mapping[str, Any]], console: Con
 
     Args:
         title: the title of the table.
-        results: column to value of each result, best first.
+        results: the values of each result by column, best result first.
         console: where to print.
     """
     table = Table(title=title, title_justify="left")

@@ -1,4 +1,4 @@
-"""The commands to start with: `demo`, and `config`, which prints all settings."""
+"""The commands for a new user: `demo`, and `config`, which prints all settings."""
 
 import argparse
 import sys

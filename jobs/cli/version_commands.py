@@ -77,7 +77,7 @@ def _graph_show(options: argparse.Namespace) -> int:
 
 
 def _wide_console() -> Console:
-    """A console that does not shorten names when the output goes to a file or another program."""
+    """Return a console that does not shorten names when the output goes to a file or another program."""
     return Console() if sys.stdout.isatty() else Console(width=240)
 
 

@@ -12,7 +12,7 @@ from retrieval.api.telemetry import Metrics
 from retrieval.config import ServeConfig
 
 _RETRY_AFTER_SECONDS = 1
-# Monitoring must reach the server even while it rejects other requests.
+# Monitoring must reach the server even while other requests are rejected.
 _ALWAYS_ADMITTED = ("/healthz", "/readyz", "/metrics")
 
 

@@ -47,8 +47,8 @@ def create_app(
         load: opens the published version; called before the first request, and whenever another version is published.
         current_version: returns the name of the version that is published now.
         config: the limits of the server; by default those of `ServeConfig`.
-        clock: returns the time for which requests without `at` are answered, given the as-of time of the served
-            version: now, that time, or a fixed one.
+        clock: takes the as-of time of the served version, and returns the time for which requests without `at` are
+            answered, e.g. now, the as-of time or a fixed time.
         log: where live changes are recorded; by default in memory, until the server stops.
         tokens: the bearer tokens that clients need; by default reading is open and changes are refused.
     """
@@ -81,7 +81,7 @@ def create_app(
     framework_layers = app.build_middleware_stack
 
     def all_layers() -> ASGIApp:
-        """Our layers come before the framework's, as the fast path would pay for each of those."""
+        """Return our layers in front of the framework's, so that the fast path does not pay for the framework's."""
         fast = FastRoute(framework_layers(), "/v1/retrieve", retrieval.answer)
         admitted = AdmissionControl(fast, config, tokens or Tokens(), metrics)
         return RequestTelemetry(admitted, metrics, config.slow_seconds)
@@ -113,7 +113,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def _document_bodies(app: FastAPI, bodies: list[type[BaseModel]]) -> None:
-    """Add to the OpenAPI document the bodies that are read raw, which FastAPI does not see."""
+    """Add to the OpenAPI document the request bodies that FastAPI does not see, because they are read raw."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -36,7 +36,7 @@ class ChangeRoutes:
 
     Attributes:
         router: the routes.
-        bodies: the models of their bodies, which are read raw and therefore not documented by the framework.
+        bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
     """
 
     def __init__(self, state: ServerState, config: ServeConfig) -> None:
@@ -66,8 +66,8 @@ class ChangeRoutes:
     async def change(self, request: Request) -> Response:
         """Change ads and campaigns: pause them, move their end, or add ads for known items. All or none are applied.
 
-        A change is in effect as soon as this answers, and may be sent again. Values with a higher `version`, from the
-        nightly table or from another change, stay in effect, even if a lower version arrives later.
+        A change is in effect once the server has answered, and may be sent again. Values with a higher `version`, from
+        the nightly table or from another change, stay in effect, even if a lower version arrives later.
         """
         batch = await read_model(request.receive, self._config, self._batch)
         return batch if isinstance(batch, Response) else await self._record(batch.changes)
@@ -85,7 +85,7 @@ class ChangeRoutes:
         if isinstance(body, Response):
             return body
         try:
-            # The id is in the path; a body that names another one is a mistake.
+            # The id is in the path; a body that names another id is a mistake.
             change = Change.model_validate({name: value} | (body.model_extra or {}))
         except ValidationError as error:
             return validation_problem(error)
@@ -111,7 +111,7 @@ class ChangeRoutes:
             after: int = Query(0, ge=0, lt=2**63),
             limit: int = Query(min(100, max_changes), ge=1, le=max_changes),
         ) -> Response:
-            """The log of changes after a sequence number, oldest first; ask next for what comes after `sequence`."""
+            """The log after a sequence number, oldest entry first; send `sequence` as `after` for the next page."""
             entries = await state.entries(after, limit)
             lines = [
                 {

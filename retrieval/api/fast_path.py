@@ -1,7 +1,7 @@
-"""The fast path: `POST /v1/retrieve` is answered in front of the framework, which would add half to its cost.
+"""The fast path: `POST /v1/retrieve` is answered in front of the framework, which would raise its cost by half.
 
 Bodies are read raw and validated here, for that route and for all others. Almost every body has arrived before it is
-read, so a timer is armed only for one that has not. `python benchmarks/request_overhead.py` measures what both save.
+read, so a timer is armed only for a body that has not. `python benchmarks/request_overhead.py` measures the savings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class FastRoute:
     """An ASGI layer that answers POST requests to one path itself and passes all others on.
 
-    The app has the same route, which documents it.
+    The app has the same route too, so that the API documentation lists it.
     """
 
     def __init__(self, app: ASGIApp, path: str, answer: Callable[[Receive], Awaitable[Response]]) -> None:
@@ -91,7 +91,7 @@ async def read_body(receive: Receive, config: ServeConfig) -> bytes | Response:
 async def _receive_before(deadline: float, receive: Receive) -> Message | None:
     """Return the next message, or None if it does not come before the deadline in the event loop's time.
 
-    The coroutine is first run by hand: if the message is there already, it ends at once and needs no timer.
+    The coroutine is first run by hand: if the message has already arrived, it ends at once and needs no timer.
     """
     receiving = receive().__await__()
     try:
@@ -107,7 +107,7 @@ async def _receive_before(deadline: float, receive: Receive) -> Message | None:
 
 @types.coroutine
 def _resume(coroutine: Generator[Any, Any, Message], awaited: Any) -> Generator[Any, Any, Message]:
-    """Go on with a coroutine that waits for `awaited`, and return its result."""
+    """Continue a coroutine that waits for `awaited`, and return its result."""
     try:
         while True:
             try:

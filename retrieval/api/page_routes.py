@@ -34,7 +34,7 @@ class PageRoutes:
 
     Attributes:
         router: the routes.
-        bodies: the models of their bodies, which are read raw and therefore not documented by the framework.
+        bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
     """
 
     def __init__(self, state: ServerState, config: ServeConfig, request_body: type[schemas.RetrieveBody]) -> None:
@@ -70,7 +70,7 @@ class PageRoutes:
         async def complete(
             q: str = Query(min_length=1, max_length=max_length), limit: int = Query(10, ge=1, le=50)
         ) -> Response:
-            """Items whose id begins with `q`, then those with all of its words in their titles, most viewed first."""
+            """Items whose id begins with `q`, then, most viewed first, items whose title contains all of its words."""
             snapshot = state.snapshot
             items = await asyncio.to_thread(completions, snapshot.retriever, q, limit)
             return json_response({"version": snapshot.version, "items": items})

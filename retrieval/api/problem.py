@@ -10,7 +10,7 @@ import orjson
 from fastapi import Response
 from pydantic import ValidationError
 
-# A body full of unknown keys must not get an answer that is longer than itself.
+# The answer to a body full of unknown keys must not be longer than the body.
 _MAX_ERRORS = 20
 _MAX_ERRORS_IN_DETAIL = 5
 
@@ -60,7 +60,7 @@ def field_problem(field: str, message: str) -> Response:
 
 
 def validation_problem(error: ValidationError) -> Response:
-    """Return a 400 response for a body that is not JSON, else a 422 response that names every field at fault."""
+    """Return a 400 response for a body that is not JSON, else a 422 response that names the first fields at fault."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     if errors[0]["type"] == "json_invalid":
         return problem(400, f"the body is not JSON: {errors[0]['msg']}")

@@ -25,7 +25,7 @@ class RetrievalRoutes:
     Attributes:
         router: the routes.
         body: the model of the body of `/v1/retrieve`, with this server's limits.
-        bodies: the models of all bodies, which are read raw and therefore not documented by the framework.
+        bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
     """
 
     def __init__(self, state: ServerState, config: ServeConfig, metrics: Metrics) -> None:
@@ -77,7 +77,7 @@ class RetrievalRoutes:
             responses={200: {"model": schemas.NeighborsResponse}, **schemas.problems(401, 404, 422, 503)},
         )
         async def neighbors(item_id: str, k: int = config.default_k) -> Response:
-            """The items nearest to an item in the whole catalogue, advertised or not, and why."""
+            """The items nearest to an item in the whole catalogue, advertised or not, each with a reason."""
             if not 1 <= k <= config.max_k:
                 return field_problem("k", f"got {k}, expected 1 to {config.max_k}")
             snapshot = state.snapshot
@@ -96,7 +96,7 @@ class RetrievalRoutes:
 
 
 def _result_lines(response: Retrieved) -> list[dict[str, Any]]:
-    # Written out: intermediate objects or merged dictionaries would take a tenth of a request's time.
+    # The dictionaries are written out: intermediate objects or merges would take a tenth of a request's time.
     columns = zip(response.items, response.ads, response.scores, response.reasons, strict=True)
     lines: list[dict[str, Any]] = [
         {"rank": rank, "item_id": item, "ad_id": ad, "score": score, "reason": reason}

@@ -1,4 +1,4 @@
-"""The bodies of the HTTP API: request bodies are validated strictly, response bodies are documented."""
+"""The bodies of the HTTP API: request bodies are validated strictly, response bodies are only documented."""
 
 from __future__ import annotations
 

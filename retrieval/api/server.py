@@ -20,7 +20,7 @@ _ADVICE = "give another --port (0 = any free one) or --host"
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that reports the URL on which it listens, as the system chooses the port when it is 0."""
+    """A uvicorn server that reports its URL once it listens; if the port is 0, the system has chosen one by then."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Bind sockets for every address of a host, to be passed to `Server.run`; until it runs they refuse connections.
+    """Bind sockets for every address of a host, to be passed to `Server.run`; they refuse connections until then.
 
     Args:
         host: a host name or address of this machine.

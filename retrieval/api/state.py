@@ -1,4 +1,4 @@
-"""The state of a server: the version that it serves with the live changes of its ads, replaced under load."""
+"""The state of a server: the served version and the live changes of its ads, both replaced while requests come in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from retrieval.search.retriever import Retriever
 _log = logging.getLogger(__name__)
 _WARMING_QUERIES = 50
 _WARMING_COUNTRIES = 8
-# Seconds after which another thread may run while a version is loaded, which holds the interpreter for long stretches.
+# Loading a version holds the interpreter for long stretches, so other threads get a turn after this many seconds.
 _LOADING_SWITCH_INTERVAL = 0.0005
 
 
@@ -60,7 +60,8 @@ class ServerState:
         log: the log of live changes; entries appended by other servers that share it are applied here too.
         config: the limits of the server.
         metrics: where reloads, refusals and changes are counted.
-        clock: returns the time for which requests without `at` are answered, given the served as-of time.
+        clock: takes the as-of time of the served version, and returns the time for which requests without `at` are
+            answered.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class ServerState:
         return await asyncio.to_thread(self._log.after, after, limit)
 
     async def published(self) -> str | None:
-        """Return the name of the published version; None if it cannot be read, which must not fail a request."""
+        """Return the name of the published version; None if it cannot be read, as that must not fail a request."""
         return await asyncio.to_thread(self._published)
 
     def _published(self) -> str | None:
@@ -177,7 +178,7 @@ class ServerState:
         return name
 
     async def check_published(self) -> None:
-        """Serve the published version if it is another one, or record why it is refused."""
+        """Serve the published version if another one is served now, or record why it is refused."""
         name = await self.published()
         if name is None:
             return
@@ -196,7 +197,7 @@ class ServerState:
                     live = await asyncio.to_thread(self._rebase, snapshot.retriever.ads)
                 previous = self.snapshot.version
                 self._replace(snapshot, live)
-        except Exception as error:  # whatever is wrong with it or with the live changes, the served version stays
+        except Exception as error:  # whatever is wrong with the new version or the live changes, the served one stays
             self._refuse(RefusedVersion(name, str(error) or type(error).__name__))
             return
         self._refuse(None)
@@ -269,7 +270,7 @@ def warm(retriever: Retriever, at: datetime) -> None:
         raise RetrievalError("the version has no items")
     rows = np.random.default_rng(0).choice(n, min(n, _WARMING_QUERIES), replace=False)
     ids = retriever.catalogue.item_ids[rows].tolist()
-    # Lists as well as single items, as a session encoder answers only lists.
+    # The sample has lists as well as single items, because a session encoder encodes only lists.
     item_lists = [[item] for item in ids] + [ids[:2], ids[: retriever.ranker.recent_items]]
     # If every ad is limited to some countries, a request without a country finds nothing.
     countries = [] if retriever.ads is None else retriever.ads.countries[:_WARMING_COUNTRIES]

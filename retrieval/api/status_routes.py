@@ -55,7 +55,7 @@ class StatusRoutes:
         return json_response({"status": "ok"})
 
     async def readyz(self) -> Response:
-        """An index is loaded, and fresh."""
+        """A version is loaded and not too old."""
         if not self._state.ready:
             return problem(503, "no version is loaded yet")
         snapshot, limit = self._state.snapshot, self._config.max_age_hours

@@ -1,7 +1,7 @@
-"""Prometheus metrics of a server, and the ASGI layer that counts, times and logs its requests, failed ones too.
+"""Prometheus metrics of a server, and the ASGI layer that counts and times requests and logs slow and failed ones.
 
-Every request counts in `RequestCounter` and `RequestHistogram`. The library's own classes take a lock for each count,
-which `python benchmarks/request_overhead.py` shows to cost a request more. All other metrics are the library's.
+Metrics of every request use `RequestCounter` and `RequestHistogram`. The library's own classes take a lock for each
+count and would make requests slower (`python benchmarks/request_overhead.py`). The rarer metrics use those classes.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class RequestTelemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # the server drops the body of a GET's answer
+        if scope["method"] == "HEAD":  # answered like GET; the server drops the body
             scope = {**scope, "method": "GET"}
         start = time.perf_counter()
         status = 0
@@ -169,11 +169,11 @@ class RequestTelemetry:
             await self._app(scope, receive, send_with_id)
         except Exception:
             _log.exception("a request to %r failed", scope["path"], extra={"request_id": request_id})
-            # Not raised again: the server would log it a second time and drop the client's connection.
+            # The error is not raised again: the server would log it a second time and drop the client's connection.
             if not status:
                 await problem(500, "the server failed on this request; its log says why")(scope, receive, send_with_id)
         finally:
-            # The route's pattern, not the path, so that each endpoint is one time series.
+            # The label is the route's pattern, not the path, so that each endpoint is one time series.
             endpoint = getattr(scope.get("route"), "path", "unknown")
             seconds = time.perf_counter() - start
             self._metrics.count_request(endpoint, status, seconds)

@@ -15,7 +15,7 @@ Lengths = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 def offsets_from_lengths(lengths: Lengths) -> Rows:
-    """Return where each of n lists starts, and where the last one ends: (n + 1,) int64.
+    """Return the start of each of n lists, followed by the end of the last one: (n + 1,) int64.
 
     >>> offsets_from_lengths([2, 0, 3]).tolist()
     [0, 2, 2, 5]
@@ -26,7 +26,7 @@ def offsets_from_lengths(lengths: Lengths) -> Rows:
 
 
 def positions_in_lists(offsets: Rows) -> Rows:
-    """Return the position, from 0, of every element in its own list: (offsets[-1],) int64.
+    """Return every element's position in its own list, counted from 0: (offsets[-1],) int64.
 
     >>> positions_in_lists(np.array([0, 2, 2, 5])).tolist()
     [0, 1, 0, 1, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RetrievalError(ValueError):
-    """Base class; the message says what was got, what was expected and what to do."""
+    """Base class; the message says what was found, what was expected and what to do."""
 
 
 class CatalogueError(RetrievalError):

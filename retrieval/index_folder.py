@@ -1,4 +1,4 @@
-"""The index folder: everything that a server needs of a version, written and read back. See docs/artefacts.md."""
+"""The index folder: writes and reads everything that a server needs to serve a version. See docs/artefacts.md."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ _REQUIRED_META = ("rows", "dim", "as_of", "kind", "parameters", "indexed", "reca
 class IndexContents:
     """What an index folder is built from.
 
-    catalogue, edges: the items and the edges among them. ads: the ads table, or None where every item is advertised.
-    as_of: the time of the last event that the version knows; UTC without a zone. session_encoder: makes one query
-    vector of several items; without it a query is their weighted mean. reranker: reorders what is found.
+    catalogue, edges: the items and the edges among them. ads: the ads table, or None if every item is advertised.
+    as_of: the time of the last event that the version knows; a time without a zone is in UTC. session_encoder: turns
+    several items into one query vector; without an encoder, the query vector is their weighted mean. reranker:
+    reorders what retrieval found.
 
     Raises:
         CatalogueError: the edges do not fit the catalogue.
@@ -60,7 +61,7 @@ class IndexContents:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """An index folder in memory; the matrices stay memory-mapped. `ads` is None where every item is advertised."""
+    """An index folder in memory; the matrices stay memory-mapped. `ads` is None if every item is advertised."""
 
     catalogue: Catalogue
     edges: Edges
@@ -80,8 +81,8 @@ def build_index(
 ) -> dict[str, Any]:
     """Write the index folder of a version.
 
-    The approximate index covers the items with an ad that ends after the as-of time, or every item without an ads
-    table.
+    The approximate index covers the items with an ad that ends after the as-of time. Without an ads table, it covers
+    every item.
 
     Args:
         folder: where to write; created if it does not exist.
@@ -90,7 +91,7 @@ def build_index(
         progress: called with a message and the share that is done, 0 to 1.
 
     Returns:
-        What meta.json says.
+        The contents of meta.json.
 
     Raises:
         CatalogueError: the ads do not fit their schema.

@@ -17,9 +17,9 @@ from retrieval.topk import TopK
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """n lists of viewed rows, most recent last, none of them empty.
+    """n lists of viewed rows, most recent last; no list is empty.
 
-    Shapes: rows (V,) int64, all lists one after the other; offsets (n + 1,) int64, where each list starts.
+    Shapes: rows (V,) int64, all lists one after the other; offsets (n + 1,) int64, where each list starts, and V.
 
     Raises:
         RetrievalError: a list is empty.
@@ -58,12 +58,12 @@ class Queries:
         return Queries(self.rows[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def take(self, which: Rows) -> Queries:
-        """Return some of the queries, by their numbers (m,) int64, in that order."""
+        """Return the queries with the given numbers (m,) int64, in that order."""
         lengths = np.diff(self.offsets)[which]
         return Queries(self.rows[spans(self.offsets[which], lengths)], offsets_from_lengths(lengths))
 
     def recent(self, n: int) -> Queries:
-        """Return the queries with only the n most recent rows of each."""
+        """Return the queries, each cut to its n most recent rows."""
         lengths = np.diff(self.offsets)
         ends = np.repeat(self.offsets[1:], lengths)
         offsets = offsets_from_lengths(np.minimum(lengths, n))

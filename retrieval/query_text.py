@@ -1,4 +1,4 @@
-"""Normalises search queries exactly as the graph build does; one golden file pins both."""
+"""Normalises search queries exactly as the graph build does; one golden file tests both implementations."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import unicodedata
 
 
 def normalise_query(query: str) -> str | None:
-    """Return a query in NFKC, case-folded, with single blanks for white space, trimmed; None if nothing is left.
+    """Return a query in NFKC, case-folded, trimmed, and with white space as single blanks; None if nothing is left.
 
-    Case folding can undo the composition (İ becomes i and a dot), so NFKC is applied again.
+    Case folding can decompose a character (İ becomes i and a combining dot), so NFKC is applied again.
 
     >>> normalise_query("  Ｒed\\tSHOES ")
     'red shoes'

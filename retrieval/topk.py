@@ -12,9 +12,9 @@ import numpy as np
 
 from retrieval.arrays import Floats, Rows, offsets_from_lengths, positions_in_lists, spans
 
-# Scores held in memory together: few enough to stay in the cache, enough for an efficient matrix product.
+# Number of scores held in memory at once: small enough for the cache, large enough for an efficient matrix product.
 _CHUNK_SCORES = 8_000_000
-# Columns folded into one maximum when the k-th best score is bounded from below.
+# Number of columns that share one maximum when the k-th best score is bounded from below.
 _FOLD = 16
 _LOWEST = np.finfo(np.float32).min
 
@@ -39,7 +39,7 @@ class TopK:
         return self.rows[span], self.scores[span]
 
     def take(self, which: Rows) -> TopK:
-        """Return the lists of some queries, by their numbers (m,) int64, in that order."""
+        """Return the lists of the queries with the given numbers (m,) int64, in that order."""
         lengths = np.diff(self.offsets)[which]
         flat = spans(self.offsets[which], lengths)
         return TopK(offsets_from_lengths(lengths), self.rows[flat], self.scores[flat])
@@ -68,14 +68,14 @@ def chunks(n_queries: int, n_columns: int) -> Iterator[slice]:
 
 
 def buffer(n_queries: int, n_columns: int) -> Floats:
-    """Allocate one array that holds the scores of any of the `chunks`; reusing it saves new memory for each product.
+    """Allocate one array that holds the scores of any of the `chunks`, so that no product needs an array of its own.
 
     Args:
         n_queries: number of queries.
         n_columns: number of candidates that each query is scored against.
 
     Returns:
-        (queries of the largest chunk, n_columns) float32, not initialised.
+        (number of queries in the largest chunk, n_columns) float32, not initialised.
     """
     longest = max((part.stop - part.start for part in chunks(n_queries, n_columns)), default=0)
     return np.empty((longest, n_columns), np.float32)
@@ -85,7 +85,7 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
     """Return the k best columns of each query; ties go to the lower row, and -inf is never returned.
 
     Args:
-        score: (n, m) float32, a line for each query.
+        score: (n, m) float32, one line per query.
         k: length of the lists.
         rows: (m,) int64, ascending, the row that each column stands for; None = the column's own number.
     """
@@ -96,7 +96,7 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
     flat = np.flatnonzero(score >= _lower_bound(score, k)[:, None])
     lines, columns = np.divmod(flat, m)
     values = score.ravel()[flat]
-    # They are ordered by line, then column, and lexsort is stable: equal scores stay in column order.
+    # The values are ordered by line, then column, and lexsort is stable, so equal scores stay in column order.
     order = np.lexsort((-values, lines))
     starts = np.searchsorted(lines, np.arange(n + 1))
     order = order[positions_in_lists(starts) < k]
@@ -109,10 +109,10 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
 
 
 def _lower_bound(score: Floats, k: int) -> Floats:
-    """Return a value per line that at least the k best scores reach, and few others: (n,) float32.
+    """Return a value per line that its k best scores reach, and few other scores do: (n,) float32.
 
-    The k-th largest of the maxima of disjoint groups of columns is reached by k columns at least. It costs one
-    vectorised pass where a selection over all columns costs ten.
+    The value is the k-th largest maximum of disjoint groups of columns, so at least k columns reach it. This costs one
+    vectorised pass; a selection over all columns would cost ten.
     """
     m = score.shape[1]
     if k >= m:

@@ -8,7 +8,7 @@ from retrieval.arrays import Floats, Rows
 
 
 def unit_prefix(vectors: Floats, dim: int) -> Floats:
-    """Return the first dimensions of vectors at unit length; a prefix of zeros stays zero.
+    """Return the first dimensions of vectors, scaled to unit length; a prefix of zeros stays zero.
 
     Args:
         vectors: (n, D) float32.
@@ -24,17 +24,17 @@ def unit_prefix(vectors: Floats, dim: int) -> Floats:
 
 
 def funnel(vector: Floats, item: Floats, bias: Floats, rows: Rows, dim: int, least: int) -> Rows:
-    """Halve a shortlist by prefixes of doubling length, each of which keeps the better half.
+    """Halve a shortlist repeatedly: each step keeps the better half by a prefix twice as long as the last.
 
-    The rows that are left still have to be ranked by the whole vectors.
+    The caller still has to rank the remaining rows by the whole vectors.
 
     Args:
         vector: (D,) float32, the query.
         item: (N, D) float32, the vectors of all items.
         bias: (N,) float32, added to each cosine.
         rows: (S,) int64, the shortlist.
-        dim: the indexed prefix, by which the shortlist was found; the first halving uses 2 · dim dimensions.
-        least: rows that must be left.
+        dim: length of the indexed prefix that found the shortlist; the first halving uses 2 · dim dimensions.
+        least: the number of rows that must be left.
     """
     while (dim := 2 * dim) < len(vector) and len(rows) > least:
         score = unit_prefix(item[rows, :dim], dim) @ unit_prefix(vector[None], dim)[0] + bias[rows]

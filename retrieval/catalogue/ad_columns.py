@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from retrieval.arrays import Mask, Rows
 
 ALWAYS = np.iinfo(np.int64)
-"""Its `min` is the start of an ad without a start, its `max` the end of an ad without an end."""
+"""`ALWAYS.min` stands for the start of an ad that has none, `ALWAYS.max` for the end of an ad that has none."""
 _UNNAMED = count(-1, -1)
 
 
 @dataclass(frozen=True, eq=False)
 class AdColumns:
-    """A ads by catalogue row; the ads of one item by bid, highest first, then by ad_id.
+    """A ads in the order of their catalogue rows; an item's ads are ordered by bid, highest first, then by ad_id.
 
     Shapes: each array (A,). starts, ends: µs since 1970 in UTC. campaign, advertiser: numbers by the dictionaries
-    `campaigns` and `advertisers`; an ad without a name has a negative number that no other ad has. country_set: number
-    of the ad's set in `country_sets`, which holds case-folded codes; the empty set means no limit.
+    `campaigns` and `advertisers`; an ad without a name has a negative number that no other ad has. country_set: the
+    index of the ad's set in `country_sets`, which hold case-folded codes; the empty set means no limit.
     """
 
     ad_ids: NDArray[np.object_]
@@ -45,7 +45,7 @@ class AdColumns:
 
     @classmethod
     def from_table(cls, table: pa.Table, row_of: dict[str, int]) -> AdColumns:
-        """Read a table with the columns of `ads_table.SCHEMA`, one row an ad, whose items are all in `row_of`."""
+        """Read a table with the columns of `ads_table.SCHEMA`: one row per ad, every ad's item in `row_of`."""
         item = np.array([row_of[item] for item in table["item_id"].to_pylist()], np.int64)
         bid = table["bid"].fill_null(0.0).to_numpy()
         ids = np.array(table["ad_id"].to_pylist(), dtype=object)
@@ -70,7 +70,7 @@ class AdColumns:
         )
 
     def take(self, slots: Rows | Mask) -> AdColumns:
-        """Return the ads in some slots, as numbers (n,) int64 in any order or as a mask (A,) bool."""
+        """Return the ads in some slots, given as numbers (n,) int64 in any order, or as a mask (A,) bool."""
         return replace(self, **{name: array[slots] for name, array in self._arrays().items()})
 
     def instants(self) -> Rows:
@@ -84,13 +84,13 @@ class AdColumns:
         return first, last
 
     def merged(self, changed: AdColumns, slots: dict[str, int]) -> AdColumns:
-        """Return these ads with others instead of, or beside, some of them.
+        """Return these ads with some replaced, added or removed.
 
-        Only the arrays that change are copied, unless an ad comes, goes, or stands elsewhere in the order.
+        If every changed ad keeps its slot, only the arrays that change are copied; otherwise all are.
 
         Args:
             changed: the ads to put in.
-            slots: where ads of these ids stand here; they are taken out.
+            slots: the slots, by ad_id, of the ads to take out.
         """
         changed = changed._numbered_as(self)
         new = replace(
@@ -107,7 +107,7 @@ class AdColumns:
         remaining = np.ones(len(self), bool)
         remaining[removed] = False
         arrays, others = self._arrays(), changed._arrays()
-        # One array after the other, so that memory is used again.
+        # One array at a time, so that each can reuse the memory that the previous one freed.
         for name in arrays:
             arrays[name] = np.insert(arrays[name][remaining] if slots else arrays[name], before, others[name])
         return replace(new, **arrays)
@@ -117,7 +117,7 @@ class AdColumns:
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def _numbered_as(self, base: AdColumns) -> AdColumns:
-        """Return the same ads, numbered by the dictionaries of `base`, to which unknown names are added."""
+        """Return the same ads, numbered by the dictionaries of `base` with this object's further names added."""
         campaigns, campaign = _renumbered(base.campaigns, self.campaigns, self.campaign)
         advertisers, advertiser = _renumbered(base.advertisers, self.advertisers, self.advertiser)
         country_sets = list(dict.fromkeys([*base.country_sets, *self.country_sets]))
@@ -133,7 +133,7 @@ class AdColumns:
         )
 
     def _same_order(self, slots: Rows, changed: AdColumns) -> bool:
-        """Whether changed ads belong where the ads in these slots stand."""
+        """Whether each changed ad belongs in the slot of the ad that it replaces."""
         same_item = self.item_rows[slots] == changed.item_rows
         return bool(same_item.all() and (self.bid[slots] == changed.bid).all())
 
@@ -147,7 +147,7 @@ class AdColumns:
         return replace(self, **copies)
 
     def _insertion(self, changed: AdColumns, ad: int, removed: Rows) -> int:
-        """Return the slot before which an ad of other columns belongs, once the ads in `removed` slots are gone."""
+        """Return the slot before which the ad `ad` of `changed` belongs, once the ads in `removed` slots are gone."""
         first, last = self.slots_of_item(int(changed.item_rows[ad]))
         key = (-changed.bid[ad], changed.ad_ids[ad])
         slots = np.setdiff1d(np.arange(first, last), removed).tolist()
@@ -156,9 +156,9 @@ class AdColumns:
 
 
 def _country_sets(countries: pa.ChunkedArray) -> tuple[Rows, list[frozenset[str]]]:
-    """(n,) the number of each ad's set of countries, case-folded, and the sets; an empty set means no limit.
+    """Return (each ad's index into the sets (A,), the sets of case-folded country codes); an empty set means no limit.
 
-    Equal lists are read once: building a million Python sets would stop a server while it loads them.
+    Equal lists are read once, because building a million Python sets would block a server while it loads an index.
     """
     lists = countries.combine_chunks()
     names = pa.ListArray.from_arrays(lists.offsets, pc.fill_null(lists.values, ""))
@@ -170,14 +170,14 @@ def _country_sets(countries: pa.ChunkedArray) -> tuple[Rows, list[frozenset[str]
 
 
 def _numbered(column: pa.ChunkedArray) -> tuple[Rows, dict[str, int]]:
-    """(number per ad (A,), number by name); an ad without a name has a negative number that no other ad has."""
+    """Return (number per ad (A,), number by name); an ad without a name has a negative number that no other ad has."""
     names: dict[str, int] = {}
     numbers = [next(_UNNAMED) if name is None else names.setdefault(name, len(names)) for name in column.to_pylist()]
     return np.array(numbers, np.int64), names
 
 
 def _renumbered(base: dict[str, int], names: dict[str, int], numbers: Rows) -> tuple[dict[str, int], Rows]:
-    """(the numbers of `base` and of further names, the ads' numbers by them)."""
+    """Return (the numbers of `base`, extended by further names; the ads' numbers translated to these)."""
     joined = base | {name: len(base) + new for new, name in enumerate(name for name in names if name not in base)}
     translated = np.array([joined[name] for name in names], np.int64)
     named = numbers >= 0

@@ -1,4 +1,4 @@
-"""Which items may be shown as ads at a time and place, and with which ad.
+"""Finds the items that may be shown as ads at a time and place, and the ad to show for each.
 
 Eligibility is a mask that is applied during the search; it does not decide which items are in the catalogue.
 """
@@ -30,15 +30,15 @@ from retrieval.catalogue.eligibility import (
 )
 
 _log = logging.getLogger(__name__)
-# A mask, its rows and its winners are cached for this many pairs of (stretch of time, country).
+# The number of pairs (stretch of time, country) for which the mask, its rows and its winners are cached.
 _CACHED = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Eligible:
-    """Items that may be shown, and the ad that wins on each.
+    """Items that may be shown, and the winning ad of each.
 
-    Shapes: rows (E,) int64, ascending; ads (E,) int64, slots of `Ads`, or None where every item counts as advertised.
+    Shapes: rows (E,) int64, ascending; ads (E,) int64, slots of `Ads`, or None if every item counts as advertised.
     """
 
     rows: Rows
@@ -47,11 +47,11 @@ class Eligible:
 
 @dataclass(frozen=True, eq=False)
 class AdsSource:
-    """The table from which ads were read, and what was counted in it.
+    """The table from which ads were read, and counts of its rows.
 
-    table: one row an ad, ads of unknown items too. row_of: the catalogue row of an item_id. by_status: how many rows
-    have each status in the table as it was read, before rows with the same ad_id were reduced to one. unknown_items:
-    how many ads are for items that the catalogue does not have.
+    table: one row per ad, including ads of unknown items. row_of: the catalogue row of an item_id. by_status: how many
+    rows have each status in the table as it was read, before rows with the same ad_id were reduced to one.
+    unknown_items: how many ads are for items that the catalogue does not have.
     """
 
     table: pa.Table
@@ -61,22 +61,22 @@ class AdsSource:
 
     @cached_property
     def line_of(self) -> dict[str, int]:
-        """The table's line by ad_id."""
+        """The line of each ad_id in the table."""
         return {ad: line for line, ad in enumerate(self.table["ad_id"].to_pylist())}
 
 
 @dataclass(frozen=True, eq=False)
 class Ads:
-    """All ads, searchable by time, country, advertiser and campaign; they never change, `replaced` makes others.
+    """All ads, searchable by time, country, advertiser and campaign. They never change; `replaced` makes a new object.
 
-    Eligible at t: (starts_at null or ≤ t) and (ends_at null or > t), status null or "active", and the request's
-    country among `countries` (case-folded), or no limit; a request without a country gets only ads without a limit.
-    Of an item's eligible ads the highest bid wins (null = 0), then the smallest ad_id. The build has already kept one
-    row per ad (of equal versions, the first); if a table still has several, the highest version counts (null = 0), and
-    of equal versions the last.
+    An ad is eligible at t if starts_at is null or ≤ t, ends_at is null or > t, status is null or "active", and the
+    request's country is among its `countries` (case-folded) or the ad has no such limit. A request without a country
+    gets only ads without a limit. The eligible ad with the highest bid (null = 0) wins its item; among equal bids, the
+    smallest ad_id wins. The build has already kept one row per ad (the first among equal versions). If a table still
+    has several, the row with the highest version (null = 0) counts, and the last among equal versions.
 
-    source: the table that was read. columns: the ads of known items, by slot. replaced_rows: rows by ad_id that count
-    instead of, or beside, those of the table. bounds: all times at which an ad starts or ends, ascending.
+    source: the table that was read. columns: the ads of known items, by slot. replaced_rows: rows by ad_id that replace
+    or extend those of the table. bounds: all times at which an ad starts or ends, ascending.
     """
 
     source: AdsSource
@@ -109,9 +109,9 @@ class Ads:
         return cls(source, columns, {}, columns.instants())
 
     def replaced(self, rows: list[dict[str, Any]]) -> Ads:
-        """Return these ads with other rows for some of them, and with further ads.
+        """Return these ads with some of their rows replaced, and with further ads.
 
-        Rows replace ads by their ad_id, regardless of their versions. `source` stays the table that was read.
+        A row replaces the ad with the same ad_id, whatever their versions. `source` stays the table that was read.
 
         Args:
             rows: the new rows by column, at most one per ad.
@@ -144,22 +144,22 @@ class Ads:
 
     @property
     def campaign(self) -> Rows:
-        """(A,) int64, the number of each ad's campaign by `campaigns`; negative and unique without a name."""
+        """(A,) int64, the number of each ad's campaign in `campaigns`; negative and unique if it has no name."""
         return self.columns.campaign
 
     @property
     def campaigns(self) -> dict[str, int]:
-        """The number of a campaign by its name."""
+        """The number of each campaign name."""
         return self.columns.campaigns
 
     @property
     def advertiser(self) -> Rows:
-        """(A,) int64, the number of each ad's advertiser; negative and unique without a name."""
+        """(A,) int64, the number of each ad's advertiser in `advertisers`; negative and unique if it has no name."""
         return self.columns.advertiser
 
     @property
     def advertisers(self) -> dict[str, int]:
-        """The number of an advertiser by its name."""
+        """The number of each advertiser name."""
         return self.columns.advertisers
 
     @property
@@ -173,7 +173,7 @@ class Ads:
         return self.source.unknown_items
 
     def slot(self, ad_id: str) -> int | None:
-        """Return where an ad stands in the columns; None if it is unknown, or its item is not in the catalogue."""
+        """Return an ad's slot in the columns; None if the ad is unknown or its item is not in the catalogue."""
         if ad_id in self.replaced_rows:
             item = self.replaced_rows[ad_id]["item_id"]
         elif ad_id in self.source.line_of:
@@ -185,16 +185,16 @@ class Ads:
         return first + int(match[0]) if len(match) else None
 
     def of_item(self, row: int) -> list[str]:
-        """Return the ads of an item by its catalogue row, in the order in which they win, eligible or not."""
+        """Return all ads of the item in a catalogue row, eligible or not, in the order in which they win."""
         first, last = self.columns.slots_of_item(row)
         return list(self.ad_ids[first:last].tolist())
 
     def row(self, ad_id: str) -> dict[str, Any] | None:
-        """Return an ad's row by column, as it was read or replaced; None if there is no such ad."""
+        """Return an ad's current row, by column; None if there is no such ad."""
         return self.rows([ad_id]).get(ad_id)
 
     def rows(self, ad_ids: list[str]) -> dict[str, dict[str, Any]]:
-        """Return the rows of many ads by ad_id, without the ads that do not exist."""
+        """Return the rows of many ads by ad_id, leaving out ads that do not exist."""
         line_of = self.source.line_of
         lines = [line_of[ad] for ad in ad_ids if ad in line_of and ad not in self.replaced_rows]
         read = self.source.table.take(pa.array(lines, pa.int64())).to_pylist() if lines else []
@@ -206,11 +206,11 @@ class Ads:
         return int(np.searchsorted(self.bounds, at, side="right"))
 
     def intervals(self, at: Rows) -> Rows:
-        """Return the same for many times (n,) int64."""
+        """Return the numbers of the stretches that contain many times (n,) int64, µs."""
         return np.searchsorted(self.bounds, at, side="right").astype(np.int64)
 
     def eligible(self, at: int, country: str | None = None) -> Eligible:
-        """Return the items with an eligible ad; the same object for all times of a stretch.
+        """Return the items with an eligible ad. While the answer is cached, all times of a stretch get the same object.
 
         Args:
             at: the time, µs since 1970 in UTC.
@@ -220,11 +220,11 @@ class Ads:
         return self.eligible_within(self.interval(at), country)
 
     def eligible_within(self, interval: int, country: str | None = None) -> Eligible:
-        """Return the same for a stretch of time by its number."""
+        """Return the items with an eligible ad in a stretch of time, given by its number."""
         return self._cached(interval, self._known_country(country))[1]
 
     def eligible_without(self, at: int, country: str | None, advertisers: list[str], campaigns: list[str]) -> Eligible:
-        """Return the same without the ads of some advertisers and campaigns, which then win on no item."""
+        """Return the items with an eligible ad, ignoring all ads of some advertisers and campaigns."""
         mask = self._cached(self.interval(at), self._known_country(country))[0]
         conditions = AdConditions(at, country, advertisers, campaigns)
         return self._winners(passing(self.columns, conditions, BY_EXCLUSION, among=mask))
@@ -246,7 +246,7 @@ class Ads:
 
     @property
     def countries(self) -> list[str]:
-        """Countries that ads name, case-folded, those of the most ads first."""
+        """Countries that ads name, case-folded; those that most ads name come first."""
         sets = self.columns.country_sets
         ads = np.bincount(self.columns.country_set, minlength=len(sets)).tolist()
         named = Counter[str]()
@@ -267,7 +267,7 @@ class Ads:
         return frozenset[str]().union(*self.columns.country_sets)
 
     def _known_country(self, country: str | None) -> str | None:
-        # A country that no ad names counts as none, so that it does not fill the cache.
+        # A country that no ad names is treated as no country, so that such countries do not fill the cache.
         folded = None if country is None else country.casefold()
         return folded if folded in self._countries else None
 
@@ -276,7 +276,7 @@ class Ads:
         key = interval, country
         with self._lock:
             if key not in self._cache:
-                # Any instant of the stretch will do; its first is the boundary itself.
+                # Any instant of the stretch would do; this takes its first, which is the boundary itself.
                 at = int(self.bounds[interval - 1]) if interval else ALWAYS.min + 1
                 mask = passing(self.columns, AdConditions(at, country), BY_TIME_AND_COUNTRY)
                 self._cache[key] = mask, self._winners(mask)
@@ -286,7 +286,7 @@ class Ads:
             return self._cache[key]
 
     def _winners(self, mask: Mask) -> Eligible:
-        """Return the items of the ads that pass, each with the first of its ads."""
+        """Return the items of the ads that pass, each with the first of its passing ads."""
         ads = np.flatnonzero(mask)
         rows = self.item_rows[ads]
         first = np.ones(len(rows), bool)

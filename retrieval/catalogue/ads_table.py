@@ -1,4 +1,4 @@
-"""The ads table as it is read: its columns and types, and the rules of what counts when an ad has several rows."""
+"""The ads table as it is read: its columns and types, and the rule that picks one of an ad's rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def conform(table: pa.Table) -> pa.Table:
 
 
 def newest_rows(table: pa.Table) -> pa.Table:
-    """Return one row for each ad_id: the one of the highest version (null = 0), and of equal versions the last."""
+    """Return one row for each ad_id: the row with the highest version (null = 0), or the last of several such rows."""
     version = table["version"].fill_null(0).to_pylist()
     newest: dict[str, int] = {}
     for row, ad in enumerate(table["ad_id"].to_pylist()):

@@ -1,4 +1,4 @@
-"""Typed edges of the item graph by source row: they add to scores, select tail items' own vectors, and give reasons."""
+"""Typed edges of the item graph by source row: they add to scores, select tail items' own vectors, and explain results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from retrieval.arrays import Rows, offsets_from_lengths, spans
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
 
-# The first of these types that a graph has is its direct one; a shop that logs only purchases has no strong clicks.
+# A graph's direct type is the first of these that it has; a shop that logs only purchases has no strong clicks.
 _DIRECT = ("strong_click", "swing")
-# Rows handled in one step: numpy's repeat holds the interpreter lock until it ends.
+# Number of rows handled in one step, which is limited because numpy's repeat holds the interpreter lock until it ends.
 _ROWS_PER_STEP = 16_384
 
 
@@ -26,8 +26,8 @@ class Edges:
     """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
 
     Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
-    direct_weight: factor of log(1 + weight) of a direct edge in the score of its destination. Direct are strong clicks,
-    or Swing edges where there are no strong clicks. revisit_weight: what is added to the score of a viewed item.
+    direct_weight: factor of log(1 + weight) of a direct edge in the score of its destination. The direct edges are the
+    strong clicks, or the Swing edges if there are no strong clicks. revisit_weight: added to a viewed item's score.
 
     Raises:
         CatalogueError: the arrays do not fit together.
@@ -83,10 +83,10 @@ class Edges:
         Args:
             table: columns src, dst (item ids), edge_type, weight.
             item_ids: (N,) the catalogue's ids, sorted.
-            weights: what a direct edge and a revisit add to a score; None = nothing.
+            weights: the weights of direct edges and of revisits in a score; None = they add nothing.
 
         Raises:
-            CatalogueError: a column is missing, or an edge ends at an item that the catalogue does not have.
+            CatalogueError: a column is missing, or an edge's src or dst is not in the catalogue.
         """
         missing = [name for name in ("src", "dst", "edge_type", "weight") if name not in table.column_names]
         if missing:
@@ -114,7 +114,7 @@ class Edges:
         ).weighing(weights)
 
     def weighing(self, weights: ScoreWeights | None) -> Edges:
-        """Return the same edges with other weights in the score; None = unchanged."""
+        """Return the same edges with other weights in the score; None = the weights stay."""
         if weights is None:
             return self
         return replace(self, direct_weight=weights.direct, revisit_weight=weights.revisit)
@@ -135,9 +135,9 @@ class Edges:
 
     @cached_property
     def joined(self) -> tuple[Rows, NDArray[np.int32], NDArray[np.float32]]:
-        """The edges without types: (indptr (N + 1,), distinct destinations of each row, ascending, and their bonuses).
+        """The edges without types: (indptr (N + 1,), each row's distinct destinations, ascending, their bonuses).
 
-        With a `revisit_weight` every row is a destination of itself, too.
+        With a `revisit_weight`, every row is also a destination of itself.
         """
         pair = self.dst.astype(np.int64)
         for start in range(0, self.n_rows, _ROWS_PER_STEP):
@@ -167,9 +167,9 @@ class Edges:
 
         Args:
             views: (V,) int64, viewed rows.
-            view_query: (V,) int64, the query of each.
+            view_query: (V,) int64, the query of each viewed row.
             results: (R,) int64, resulting rows.
-            result_query: (R,) int64, the query of each.
+            result_query: (R,) int64, the query of each resulting row.
 
         Returns:
             (R,) int64, with bit t set for type_names[t].
@@ -186,5 +186,5 @@ class Edges:
         return types[pair_of_result]
 
     def names(self, types: int) -> str:
-        """Return the names of a set of types as `types_between` gives it, joined by "+"; "" for none."""
+        """Return the names of the types whose bits are set (see `types_between`), joined by "+"; "" for none."""
         return "+".join(name for bit, name in enumerate(self.type_names) if types >> bit & 1)

@@ -1,6 +1,6 @@
 """The rules that decide whether an ad may be shown.
 
-Each rule gives the search a mask, and a sentence that explains a rejection.
+Each rule has a mask for the search and a sentence that explains a rejection.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class AdConditions:
 class Rule(NamedTuple):
     """One condition on an ad.
 
-    reason: the reason that a rejection gives. passes: returns the mask (A,) of ads that fulfil the rule, or True if all
-    do. explain: says why an ad, given its row of the ads table, breaks the rule.
+    reason: the reason for a rejection by this rule. passes: returns the mask (A,) of ads that fulfil the rule, or True
+    if all do. explain: says why an ad breaks the rule, given its row of the ads table.
     """
 
     reason: EligibilityReason

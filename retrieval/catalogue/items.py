@@ -25,7 +25,7 @@ VECTOR_FILES = {
     "tail_rows": "tail_rows.npy",
     "item_unaveraged": "item_own.npy",
 }
-"""Field of a Catalogue → its file, in an embeddings folder and in an index folder alike."""
+"""Field of a Catalogue → its file, which has the same name in an embeddings folder and in an index folder."""
 ATTRIBUTES = ("category", "brand", "price", "title")
 _NORM_TOLERANCE = 1e-3
 _CHECK_ROWS = 65_536
@@ -36,13 +36,13 @@ class Catalogue:
     """Row-aligned arrays of N items; a row number means nothing outside one version.
 
     Shapes: item_ids (N,) str objects, sorted, unique; query, item (N, D) float32, L2-normalised, may be memory-mapped;
-    tail_rows (T,) int64, ascending: the tail items, whose own vectors are in item_unaveraged (T, D) float32; events
-    (N,) int64, training events; popularity (N,) float64 ≥ 0, recent events; bias (N,) float32, finite: added to all
-    scores of the item as a candidate; attributes: a table of N rows with any of category, brand, price, title.
+    tail_rows (T,) int64, ascending: the tail items; item_unaveraged (T, D) float32: their own vectors; events (N,)
+    int64, training events; popularity (N,) float64 ≥ 0, recent events; bias (N,) float32, finite: added to every score
+    of the item as a candidate; attributes: a table of N rows with any of category, brand, price, title.
 
     Raises:
-        CatalogueError: shapes do not fit, ids repeat or are not sorted, or a vector is not finite or has a norm that
-            is further than 1e-3 from 1 (its item is named).
+        CatalogueError: shapes do not fit; ids repeat or are not sorted; or a vector is not finite or its norm differs
+            from 1 by more than 1e-3 (the message names its item).
     """
 
     item_ids: NDArray[np.object_]
@@ -105,7 +105,7 @@ class Catalogue:
 
     @cached_property
     def row_of(self) -> dict[str, int]:
-        """The row number by item_id."""
+        """The row number of each item_id."""
         return {item: row for row, item in enumerate(self.item_ids.tolist())}
 
     def rows(self, items: Iterable[str]) -> tuple[list[int], list[str]]:
@@ -121,7 +121,7 @@ class Catalogue:
 
     @cached_property
     def slot_of(self) -> NDArray[np.int32]:
-        """(N,) int32, the line of each item in item_unaveraged, -1 for items that are not tail."""
+        """(N,) int32, each item's line in item_unaveraged; -1 for items outside the tail."""
         slots = np.full(self.n_rows, -1, np.int32)
         slots[self.tail_rows] = np.arange(len(self.tail_rows), dtype=np.int32)
         return slots
@@ -158,11 +158,11 @@ def read_catalogue(
     Args:
         embeddings: the folder of the embeddings.
         nodes: the graph's nodes, with item_id, events and popularity; an item without a node has no events.
-        items: the checked item table, for the display attributes; None = without any.
+        items: the checked item table, from which display attributes are read; None = no attributes.
         weights: the weights of the score's terms; None = the defaults.
 
     Raises:
-        CatalogueError: a file is missing or unreadable (it is named), or the parts do not fit together.
+        CatalogueError: a file is missing or unreadable (the message names it), or the parts do not fit together.
     """
     import pyarrow.parquet as pq
 
@@ -188,13 +188,13 @@ def read_catalogue(
 
 
 def load_array(path: Path) -> NDArray[Any]:
-    """Open a .npy file memory-mapped; it is never unpickled.
+    """Memory-map a .npy file; nothing in it is unpickled.
 
     Raises:
         CatalogueError: the file is missing or damaged.
     """
     try:
-        # As a plain array: operations on a few rows of numpy's memmap class cost more than reading the rows.
+        # A plain array, because operations on a few rows of numpy's memmap class cost more than reading the rows.
         return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (OSError, ValueError, EOFError) as error:
         raise CatalogueError(f"{path}: not readable as a numpy array ({error}); build it again") from error

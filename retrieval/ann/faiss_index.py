@@ -28,7 +28,7 @@ FILTERED_PERCENT = (30, 10, 3)
 def use_threads(threads: int) -> None:
     """Set the number of threads of FAISS (OpenMP) and of numpy's BLAS; more than 1 pays only for batches of queries.
 
-    On a host that is busy otherwise, a second BLAS thread turns a product of 0.1 ms into one of 8 ms.
+    On a host that is busy with other work, a second BLAS thread can slow a product down from 0.1 ms to 8 ms.
     """
     faiss.omp_set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
@@ -37,7 +37,7 @@ def use_threads(threads: int) -> None:
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool of threads that search and multiply with one core each, so that they never wait for each other."""
-    # FAISS sets its threads per calling thread, BLAS for the whole process.
+    # FAISS has a thread count for each calling thread, BLAS has one for the whole process.
     with (
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(threads, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
@@ -52,11 +52,11 @@ class Ann:
     kind: "flat" (exact), or inverted lists of 8-bit vectors ("ivf_sq8") or of product-quantised ones ("ivf_pq4").
 
     parameters, where they apply:
-        nlist, nprobe: how many inverted lists there are, and how many are searched.
-        visited: rows in the searched lists, on average.
+        nlist, nprobe: how many inverted lists there are, and how many of them are searched.
+        visited: how many rows the searched lists hold, on average.
         visited_P: how many eligible rows must be visited where P per cent of the rows are eligible.
-        shortlist: how many times k rows to retrieve, which are then ranked exactly.
-        prefix, dim: how many dimensions are indexed, of how many (see `matryoshka`).
+        shortlist: the multiple of k rows to retrieve; they are then ranked exactly.
+        prefix, dim: how many dimensions are indexed, and how many there are (see `matryoshka`).
         funnel: 1 if the shortlist is halved by longer prefixes.
 
     recall: recall@100 of the whole search against exact search, measured when the index was built.
@@ -72,7 +72,7 @@ class Ann:
 
     @property
     def shortlist(self) -> int:
-        """How many times k rows a search should retrieve, because its order is only approximate."""
+        """The multiple of k rows that a search should retrieve, because its order is only approximate."""
         return self.parameters.get("shortlist", 3)
 
     @property
@@ -91,14 +91,14 @@ class Ann:
     def exact_is_cheaper(self, eligible: int, *, gathered: bool, outside: int = 0) -> bool:
         """Return whether an exact scan of the eligible rows costs less than a search.
 
-        The unit of cost is skipping a row of a list (about 10 ns). For each 64 dimensions, scoring a row costs 1 where
-        vectors lie side by side and 1.4 in a list; a row that has to be fetched costs 3, and 2.5 for each 64
+        The unit of cost is skipping a row of a list (about 10 ns). For each 64 dimensions, scoring a row costs 1 if the
+        vectors lie side by side, and 1.4 in a list. A row that has to be fetched costs 3 plus 2.5 for each 64
         dimensions. The figures are fitted to benchmarks/filters.py.
 
         Args:
             eligible: how many indexed rows may be returned.
             gathered: whether the vectors of the eligible rows lie side by side in memory.
-            outside: further eligible rows that the index does not hold; they are scored exactly beside a search.
+            outside: how many further eligible rows the index does not hold; a search has to score them exactly as well.
         """
         indexed, whole = self.index.d / 64, self.parameters.get("dim", self.index.d) / 64
         fetched = 3 + 2.5 * whole
@@ -108,10 +108,10 @@ class Ann:
         return scan <= 1.4 * indexed * visited + skipped + fetched * outside
 
     def rows_to_visit(self, selected: int) -> int:
-        """Return how many selected rows a search must visit, interpolated between the shares that were measured.
+        """Return how many selected rows a search must visit, interpolated between the measured shares of selected rows.
 
-        The share matters: where a tenth of the rows is selected, the nearest ones are further away, among more rows at
-        the same distance.
+        The number depends on the share: if only a tenth of the rows is selected, the nearest selected rows are further
+        away, and more rows lie at that distance.
         """
         share = max(selected, 1) / max(1, len(self.rows))
         return min(selected, math.ceil(math.exp(np.interp(math.log(share), *self._visited_by_share))))
@@ -163,7 +163,7 @@ class Ann:
         return [self.rows[line[line >= 0]] for line in positions]
 
     def as_indexed(self, queries: Floats) -> Floats:
-        """Return queries (n, D) in the form of the indexed vectors: their prefix, and a 1 that multiplies the bias."""
+        """Return queries (n, D) in the form of the indexed vectors: their prefix, with a 1 that multiplies the bias."""
         if self.prefix:
             queries = unit_prefix(queries, self.prefix)
         if self.index.d > queries.shape[1]:
@@ -171,16 +171,16 @@ class Ann:
         return np.ascontiguousarray(queries)
 
     def narrow(self, rows: Rows, vector: Floats, item: Floats, bias: Floats, least: int) -> Rows:
-        """Halve a shortlist (S,) int64 by the funnel, if the index has one; at least `least` rows are left.
+        """Shorten a shortlist (S,) int64 by the funnel, if the index has one; at least `least` rows are left.
 
-        Args as those of `matryoshka.funnel`.
+        The arguments are those of `matryoshka.funnel`.
         """
         if not self.parameters.get("funnel"):
             return rows
         return funnel(vector, item, bias, rows, self.prefix, least)
 
     def search_one(self, vector: Floats, k: int, selection: Selection | None = None) -> Rows:
-        """Search for one query (D,) with the lowest latency, reusing what can be prepared; otherwise as `search`."""
+        """Do the same as `search` for one query (D,), with the lowest latency: buffers and parameters are reused."""
         k = min(k, len(self.rows))
         if k == 0:
             return np.zeros(0, np.int64)
@@ -204,9 +204,10 @@ class Ann:
         return self.rows[positions if positions[-1] >= 0 else positions[positions >= 0]]
 
     def _search_selected(self, query: Floats, k: int, selection: Selection, in_list: Rows) -> Rows:
-        """Return positions of the k best selected rows, from as many nearest lists as hold the `rows_to_visit`.
+        """Return positions of the k best selected rows in the nearest lists.
 
-        The number of lists thus adapts to where the selected rows lie.
+        The search takes at least nprobe lists, and enough for them to hold `rows_to_visit` selected rows. The number of
+        lists thus adapts to where the selected rows lie.
         """
         nprobe, nlist = self.parameters["nprobe"], self.parameters["nlist"]
         needed = self.rows_to_visit(selection.n_rows)
@@ -237,10 +238,11 @@ class Ann:
 
 
 class Selection:
-    """A mask over the indexed rows in the form that FAISS reads; it can be reused while the mask stays the same.
+    """A mask over the indexed rows in the form that FAISS reads; it can be reused as long as the mask is the same.
 
-    n_rows: how many rows are selected. in_list: (nlist,) int64, how many of each inverted list; None without lists.
-    selector: FAISS's form of the mask. parameters_of: FAISS's search parameters with the selector, by nprobe.
+    n_rows: how many rows are selected. in_list: (nlist,) int64, how many rows of each inverted list are selected; None
+    if there are no lists. selector: FAISS's form of the mask. parameters_of: FAISS's search parameters with the
+    selector, by nprobe.
     """
 
     def __init__(self, mask: Mask, in_list: Rows | None) -> None:
@@ -260,7 +262,7 @@ def with_bias(vectors: Floats, bias: Floats) -> Floats:
         bias: (n,) float32.
 
     Returns:
-        (n, D') float32, filled up with zeros to a multiple of 16, at which FAISS reads 8-bit codes fastest.
+        (n, D') float32; zeros fill D' up to a multiple of 16, with which FAISS reads 8-bit codes fastest.
     """
     n, dim = vectors.shape
     wider = np.zeros((n, -(-(dim + 1) // 16) * 16), np.float32)
@@ -273,16 +275,16 @@ def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: 
 
     Args:
         path: the file.
-        rows: (I,) int64, ascending, the rows that it was built over.
+        rows: (I,) int64, ascending, the rows that the index was built over.
         kind: as in `Ann`.
         parameters: as in `Ann`.
         recall: as in `Ann`.
 
     Raises:
-        IndexFolderError: the file is missing, damaged, or holds another number of vectors.
+        IndexFolderError: the file is missing or damaged, or its number of vectors differs from that of `rows`.
     """
     try:
-        # Memory-mapped and searched in place: versions share the page cache, and two of them fit into memory.
+        # The file is memory-mapped and searched in place, in the page cache, so that two versions fit into memory.
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise IndexFolderError(f"{path}: not readable as a FAISS index; build the index again") from error

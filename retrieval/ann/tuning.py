@@ -22,15 +22,15 @@ _log = logging.getLogger(__name__)
 _RECALL_AT = 100
 _ADD_ROWS = 65_536
 _FILTERED_QUERIES = 100
-# How many times k rows are retrieved and then ranked exactly. Eight bits lose little, so more would only cost.
+# Multiples of k rows to retrieve and then rank exactly. Eight bits lose little, so longer shortlists would not pay.
 _SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10), "flat": (1,)}
-# The same for prefixes: the less their order says, the more rows are needed.
+# The same for prefixes: the coarser the order by a prefix, the longer the shortlist has to be.
 _PREFIX_SHORTLISTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
-# Settings that reach the target before the cheapest is taken: a longer shortlist may need fewer inverted lists.
+# How many settings must reach the target before the cheapest is chosen; a longer shortlist may need fewer lists.
 _SETTINGS_AT_TARGET = 3
-# The saving in CPU for which a later kind is preferred: timing is noisy, and the same input should give the same index.
+# A later kind is preferred if the first costs this many times its CPU. Timing is noisy, so small savings are ignored.
 _WORTHWHILE = 1.25
-# Codes of four bits cannot be learned from fewer vectors.
+# Four-bit codes cannot be learned from fewer vectors than this.
 _FEWEST_ROWS = 16
 
 Progress = Callable[[str, float], None]
@@ -38,7 +38,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Tuned:
-    """One kind of index at its cheapest setting; microseconds of CPU a query on one thread, with exact ranking."""
+    """One kind of index at its best setting; microseconds: CPU time per query on one thread, with exact ranking."""
 
     kind: str
     parameters: dict[str, int]
@@ -58,9 +58,9 @@ def build(
 ) -> tuple[Ann, list[Tuned]]:
     """Build an index over some rows and tune it.
 
-    Up to `config.exact_below` rows it is flat. Beyond, every kind of `config.index_kinds` is tuned to
-    `config.target_recall` (recall@100 against exact search). The first kind is taken, unless another one costs a fifth
-    less CPU. Everything is measured on a sample of the items' query vectors.
+    Up to `config.exact_below` rows, the index is flat. For more rows, every kind in `config.index_kinds` is tuned to
+    `config.target_recall` (recall@100 against exact search). The first kind that reaches the target is taken, unless a
+    later one costs at least a fifth less CPU. Everything is measured on a sample of the items' query vectors.
 
     Args:
         item: (N, D) float32, the items' vectors as candidates.
@@ -69,7 +69,7 @@ def build(
         config: kinds, target, sample size and seed.
         progress: called with a message and the share that is done, 0 to 1.
         bias: (N,) float32, added to every inner product with the item; None = 0.
-        events: (N,) int64, the weights with which sample queries are drawn, like real requests; None = uniform.
+        events: (N,) int64, weights for drawing sample queries, so that they resemble requests; None = uniform.
 
     Returns:
         (the index, each kind at its best setting).
@@ -107,8 +107,8 @@ def build(
 class _IndexedVectors:
     """The items' vectors, with the bias as a last dimension if there is one.
 
-    whole, indexed: (N, ·) float32, with all dimensions and as they are indexed. rows (I,) int64: those to index.
-    parameters: what an index of a prefix must know.
+    whole: (N, ·) float32, with all dimensions. indexed: (N, ·) float32, in the form that is indexed. rows: (I,) int64,
+    the rows to index. parameters: the parameters of an index over a prefix.
     """
 
     whole: Floats
@@ -122,7 +122,7 @@ class _IndexedVectors:
             return vectors if bias is None or not bias.any() else with_bias(vectors, bias)
 
         whole = biased(item)
-        # An exact scan of few rows needs no prefix.
+        # Few rows are scanned exactly, which needs no prefix.
         flat = len(rows) <= max(config.exact_below, _FEWEST_ROWS)
         if flat or config.index_prefix is None or config.index_prefix >= item.shape[1]:
             return cls(whole, whole, rows, {})
@@ -167,7 +167,7 @@ def _empty(kind: str, centres: Any, dim: int, nlist: int) -> Any:
 
 
 def _order(tuned: Tuned, target: float) -> tuple[float, float]:
-    """Return a sort key: settings that reach the target by cost, then the others by recall."""
+    """Return a sort key: first the settings that reach the target, by cost; then the others, by recall."""
     return (0.0, tuned.microseconds) if tuned.recall >= target else (1.0, -tuned.recall)
 
 
@@ -177,7 +177,7 @@ def _summary(tuned: Tuned) -> str:
 
 
 class _Tuning:
-    """Measures recall and cost on sample queries (n, D) as a request is answered: a shortlist, then exact ranking."""
+    """Measures recall and cost on sample queries (n, D), answered like requests: a shortlist, then exact ranking."""
 
     def __init__(self, vectors: _IndexedVectors, queries: Floats, config: RetrievalConfig) -> None:
         self._whole, self._indexed, self._rows = vectors.whole, vectors.indexed, vectors.rows
@@ -191,7 +191,7 @@ class _Tuning:
         self._truth = self._best(self._whole_queries, self._rows)
 
     def cheapest(self, ann: Ann) -> tuple[Ann, Tuned]:
-        """Return the index at the cheapest setting that reaches the target, else at that of the best recall."""
+        """Return the index at the cheapest tried setting that reaches the target; if none does, at the best recall."""
         settings, left = [], 1 if ann.kind == "flat" else _SETTINGS_AT_TARGET
         for shortlist in self._shortlists(ann):
             tried = replace(ann, parameters=ann.parameters | {"shortlist": shortlist})
@@ -211,7 +211,7 @@ class _Tuning:
             mask = generator.random(len(self._rows)) < percent / 100
             eligible = self._rows[mask]
             if len(eligible) <= max(self._config.exact_below, self._k):
-                break  # fewer are scanned exactly
+                break  # so few rows are scanned exactly
             truth = self._best(self._whole_queries[: len(queries)], eligible)
             selection = Selection(mask, np.bincount(ann.list_of[mask], minlength=ann.parameters["nlist"]))
             size = self._k * ann.shortlist
@@ -229,7 +229,7 @@ class _Tuning:
         return topk.search(queries, self._whole, self._k, rows).rows.reshape(len(queries), self._k)
 
     def _shortlists(self, ann: Ann) -> tuple[int, ...]:
-        """Return the lengths to try, from the first with which an exact search of a prefix reaches the target."""
+        """Return the shortlists to try; a prefix skips those with which even its exact search misses the target."""
         if not ann.prefix:
             return _SHORTLISTS[ann.kind]
         longest = min(len(self._rows), self._k * _PREFIX_SHORTLISTS[-1])
@@ -251,7 +251,7 @@ class _Tuning:
         def probing(nprobe: int) -> Ann:
             return replace(ann, parameters=ann.parameters | {"nprobe": nprobe})
 
-        # Doubling finds a number that is enough, halving the gap finds the smallest within a sixteenth.
+        # Doubling finds an nprobe that is enough; halving the gap then finds the smallest one to within a sixteenth.
         while (reached := self._recall(probing(enough))) < target and enough < nlist:
             enough, short = min(2 * enough, nlist), enough
         while reached >= target and enough - short > max(1, enough // 16):
@@ -270,13 +270,13 @@ class _Tuning:
         return math.ceil(sizes[centres].sum() / len(self._queries))
 
     def _recall(self, ann: Ann) -> float:
-        # The shortlist is ranked exactly afterwards, so only what it misses counts.
+        # The shortlist is ranked exactly afterwards, so only the rows that it misses reduce the recall.
         lists = ann.search(self._queries, self._k * ann.shortlist)
         lists = [self._narrow(ann, rows, query) for rows, query in zip(lists, self._whole_queries, strict=True)]
         return self._hits(lists, self._truth)
 
     def _hits(self, lists: list[Rows], truth: Rows) -> float:
-        """Return the share of the true rows (n, k) that the lists hold; no list holds a row twice."""
+        """Return the share of the true rows (n, k) that the lists hold; no list may hold a row twice."""
         is_true, hits = np.zeros(len(self._whole), bool), 0
         for true, rows in zip(truth, lists, strict=True):
             is_true[true] = True

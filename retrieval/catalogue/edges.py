@@ -1,4 +1,4 @@
-"""Typed edges of the item graph by source row: they add to scores, select tail items' own vectors, and explain results."""
+"""Typed edges of the item graph by source row: they add to scores, select tail items' own vectors, and give reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact ranking by embeddings and the edges from viewed items: of one query in parts, or of many queries at once."""
+"""Ranks exactly by embeddings and the edges from viewed items, for one query or for many queries at once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from retrieval.topk import TopK
 class ScoreTerms:
     """The terms of the scores of some rows for one query, each (R,) float32.
 
-    similarity: query vector · item vector; a tail item next to a viewed one counts with its own vector. bias: recent
-    demand and popularity. bonus: what direct edges from viewed items, and having been viewed, add. revisit: the part of
-    the bonus for having been viewed.
+    similarity: query vector · item vector; a tail item with an edge from a viewed item is scored by its own vector.
+    bias: the terms of recent demand and popularity. bonus: added for direct edges from viewed items and for having been
+    viewed. revisit: the part of the bonus for having been viewed.
     """
 
     similarity: Floats
@@ -44,11 +44,11 @@ class ScoreTerms:
 
 @dataclass(frozen=True, eq=False)
 class PreparedQuery:
-    """One query, ready to score any row: a row scores item · vector + bias, unless it is one of `rows`.
+    """One query, ready to score any row: the score is item · vector + bias, except for `rows`, whose scores are stored.
 
-    Shapes: vector (D,). rows (d,), ascending, distinct: the rows with an edge from a viewed item, and the viewed rows
-    where a revisit counts; similarity, bonus, scores (d,) float32: of these rows; the bonus is that of edges and
-    revisits together, and score = similarity + bias + bonus.
+    Shapes: vector (D,). rows (d,), ascending, distinct: the rows with an edge from a viewed item and, if revisits
+    count, the viewed rows. similarity, bonus, scores (d,) float32 belong to these rows. The bonus is the sum for edges
+    and revisits, and a score is similarity + bias + bonus.
     """
 
     vector: Floats
@@ -69,9 +69,10 @@ class PreparedQuery:
 class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.catalogue.score_terms`, with the long-tail rule at inference.
 
-    A candidate's vector is its line of `item`; but a tail item with an edge of any type from a viewed item counts with
-    its own vector (`item_unaveraged`). The session encoder makes one query vector of several viewed items; without one
-    it is their weighted mean. The direct edges of several viewed items count by the same weights.
+    A candidate's vector is its line of `item`, but a tail item with an edge of any type from a viewed item is scored by
+    its own vector (`item_unaveraged`). The session encoder turns several viewed items into one query vector; without an
+    encoder, the query vector is their mean, weighted by recency. Direct edges from several viewed items are also
+    weighted by recency.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class EmbeddingRanker:
     def vectors(self, queries: Queries) -> Floats:
         """Return the query vectors (n, D) float32, L2-normalised.
 
-        The vector of a single item is its own, also when other queries have several. A mean weighs the vectors of the
-        recent items geometrically by recency.
+        A query of a single item has the item's own query vector, even if other queries have several items. In a mean,
+        the weights of the items fall geometrically with their age.
         """
         if len(queries.rows) == len(queries):
             return self.catalogue.query[queries.rows]
@@ -102,23 +103,23 @@ class EmbeddingRanker:
         viewed = self.catalogue.query[queries.rows] * self._recency(queries)[:, None]
         mean = np.add.reduceat(viewed, queries.offsets[:-1], axis=0)
         norm = np.linalg.norm(mean, axis=1, keepdims=True)
-        # Vectors that cancel each other out have no direction: then only the latest view counts.
+        # If the vectors cancel each other out, their mean has no direction, so only the latest view counts.
         latest = self.catalogue.query[queries.last]
         return np.where(norm > 1e-6, mean / np.maximum(norm, 1e-6), latest).astype(np.float32)
 
     def _recency(self, queries: Queries) -> Floats:
-        """(V,) float32: the weight of each viewed row, 1 for the most recent of a query."""
+        """Return the weight of each viewed row, 1 for the most recent row of a query: (V,) float32."""
         ends = np.repeat(queries.offsets[1:], np.diff(queries.offsets))
         age = ends - 1 - np.arange(len(queries.rows))
         return np.power(self.config.recency_weight, age).astype(np.float32)
 
     def prepare(self, views: Rows) -> PreparedQuery:
-        """Prepare one query for the lowest latency, by the same score as `scores`.
+        """Prepare one query, so that it can be scored with the lowest latency, to the same scores as by `scores`.
 
         Args:
             views: (V,) int64, the viewed rows, most recent last, not empty.
         """
-        # Few operations: on arrays of this size each costs more than what it computes.
+        # This uses few numpy operations, because on arrays of this size the overhead of each exceeds its computation.
         catalogue, views = self.catalogue, views[-self.recent_items :]
         if len(views) == 1:
             view = int(views[0])
@@ -140,7 +141,7 @@ class EmbeddingRanker:
         return PreparedQuery(vector, rows, similarity, bonus, similarity + catalogue.bias[rows] + bonus)
 
     def score_terms(self, views: Rows, rows: Rows) -> ScoreTerms:
-        """Return what the scores of some rows are made of, for one query.
+        """Return the terms of the scores of some rows for one query.
 
         Args:
             views: (V,) int64, the viewed rows, most recent last, not empty.
@@ -155,10 +156,10 @@ class EmbeddingRanker:
         return ScoreTerms(similarity, self.catalogue.bias[rows], bonus, revisit)
 
     def direct(self, queries: Queries) -> tuple[Rows, Rows, Floats]:
-        """Return the rows that stand next to viewed items, once for each edge, and the viewed rows if revisits count.
+        """Return the row at the end of each edge from a viewed item and, if revisits count, the viewed rows.
 
         Returns:
-            (query (n,) int64, row (n,) int64, bonus (n,) float32: what each adds to the score of its row).
+            (query (n,) int64, row (n,) int64, bonus (n,) float32, which is added to the score of the row).
         """
         source, edge = self.edges.positions(queries.rows)
         weight = self._recency(queries)
@@ -178,7 +179,7 @@ class EmbeddingRanker:
         return self.rank_rows(queries, k, rows, include_current=include_current)
 
     def rank_rows(self, queries: Queries, k: int, rows: Rows | None, *, include_current: bool = False) -> TopK:
-        """Rank among some rows, ascending int64; None = the whole catalogue. Otherwise as `rank`."""
+        """Do the same as `rank`, among some rows (ascending int64; None = the whole catalogue)."""
         candidates = self.catalogue.item if rows is None else self.catalogue.item[rows]
         buffer = topk.buffer(len(queries), len(candidates))
         parts = []
@@ -192,12 +193,12 @@ class EmbeddingRanker:
         return topk.concatenate(parts)
 
     def shortlists(self, queries: Queries, query: Rows, rows: Rows, k: int) -> TopK:
-        """Rank each query among its own shortlist, by the same scores; a query may have no shortlist.
+        """Rank each query's own shortlist by the same scores; a query may have no shortlist.
 
         Args:
             queries: the viewed rows of n queries.
             query: (S,) int64, the query of each shortlisted row.
-            rows: (S,) int64, the shortlisted rows; no pair of query and row may stand twice.
+            rows: (S,) int64, the shortlisted rows; no pair of query and row may occur twice.
             k: length of the lists.
         """
         recent = queries.recent(self.recent_items)
@@ -223,7 +224,7 @@ class EmbeddingRanker:
 
         Args:
             queries: the viewed rows of n queries.
-            candidates: (m, D) float32, the lines of `item` of the rows.
+            candidates: (m, D) float32, the lines of `item` for these rows.
             rows: (m,) int64, ascending; None = the whole catalogue.
             out: (n, m) float32, an array for the result.
         """
@@ -242,7 +243,7 @@ class EmbeddingRanker:
         return score
 
     def _tail_similarity(self, vectors: Floats, query: Rows, rows: Rows) -> tuple[Rows, Floats]:
-        """Return which of the pairs (query, row) have a tail item, and the similarity to its own vector."""
+        """Return the positions of pairs (query, row) with a tail item, and the similarities to its own vector."""
         tail, slot = self.catalogue.tail_slots(rows)
         return tail, np.einsum("td,td->t", vectors[query[tail]], self.catalogue.item_unaveraged[slot])
 
@@ -251,8 +252,8 @@ def columns(positions: Rows, wanted_rows: Rows, rows: Rows | None) -> tuple[Rows
     """Find rows among the columns of a score matrix.
 
     Args:
-        positions: (n,) int64, a number for each wanted row, of which those with a column are returned.
-        wanted_rows: (n,) int64.
+        positions: (n,) int64, a number for each wanted row; the numbers of rows that have a column are returned.
+        wanted_rows: (n,) int64, the rows to find.
         rows: (m,) int64, ascending, the row of each column; None = all rows in order.
 
     Returns:

@@ -15,7 +15,7 @@ from retrieval.topk import TopK
 
 
 class QueryContext(NamedTuple):
-    """What a query says besides its viewed items; None = unknown."""
+    """What is known of a query besides its viewed items; None = unknown."""
 
     text: str | None = None
     country: str | None = None
@@ -42,13 +42,13 @@ def rerank(
     k: int,
     contexts: Sequence[QueryContext] | None = None,
 ) -> TopK:
-    """Reorder retrieved lists and return the k first rows of each.
+    """Reorder retrieved lists and return the first k rows of each.
 
     Args:
         reranker: gives the new order.
         ranker: the ranker that retrieved the lists.
         queries: the viewed rows of n queries.
-        retrieved: a list for each query, with `reranker.depth` rows where that many were found.
+        retrieved: a list for each query, with at least `reranker.depth` rows if that many were found.
         k: length of the lists to return.
         contexts: the search text and the country of each query; None = all unknown.
     """

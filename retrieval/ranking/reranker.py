@@ -1,8 +1,8 @@
-"""The re-ranker: it reorders what retrieval found by the retrieval score and a few interaction counters.
+"""The re-ranker uses the retrieval score and a few interaction counters to reorder what retrieval found.
 
-After InteractRank (Pinterest, arXiv 2504.06609): score' = w · [score, IQP_1 … IQP_N], where IQP(p, q) is the share of
-openings of q among all that was opened after p. p and q are entities, coarse or fine (an item, its category, its
-brand), so that a rare item is known by its category or brand. The configuration and the API call this stage `prerank`.
+It follows InteractRank (Pinterest, arXiv 2504.06609): score' = w · [score, IQP_1 … IQP_N], where IQP(p, q) is the share
+of q in all openings after p. p and q are fine or coarse entities (an item, its category, its brand), so that counts of
+a category or brand can stand in for those of a rare item. The configuration and the API call this stage `prerank`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ COUNTERS = "prerank.npz"
 FORMAT = 1
 
 
-# Older views take time to look up and count for little.
+# Number of latest views that count; older ones take time to look up and have little weight.
 VIEWS = 3
 
 
 class Context(NamedTuple):
     """What the counters know of a request.
 
-    Shapes: views (V,) int64, the latest viewed rows, most recent last; weights (V,) float32, theirs. query: the hash of
-    the normalised search text, as decimal digits. country: in upper case.
+    Shapes: views (V,) int64, the latest viewed rows, most recent last; weights (V,) float32, the weights of these rows.
+    query: the hash of the normalised search text, as decimal digits. country: in upper case.
     """
 
     views: Rows
@@ -58,7 +58,7 @@ class Context(NamedTuple):
             views: (n,) int64, all viewed rows, most recent last; the latest `VIEWS` count.
             recency_weight: the weight of a view relative to the next more recent one.
             query: the search text as it was typed; None = unknown.
-            hashed: the hash of the search text, instead of `query`.
+            hashed: the hash of the normalised search text, if it is given instead of `query`.
             country: an ISO 3166 alpha-2 code, upper or lower case; None = unknown.
         """
         views = views[-VIEWS:]
@@ -78,7 +78,7 @@ class Counter:
 
     Shapes: item_of (N,) int32, the item entity of each catalogue row, −1 for none; indptr (Q + 1,) int64; column (E,)
     int32, item entities, ascending within a query entity; count (E,) float32; query_of (N,) int32, the query entity of
-    each viewed row, −1 for none; keys (Q,) of strings, ascending, instead of query_of.
+    each viewed row, −1 for none; keys (Q,), ascending strings, are given instead of query_of.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Counter:
             item_of: (N,) int32, the item entity of each row, −1 for none.
             views: (P,) int64, the viewed row of each pair.
             opened: (P,) int64, the row that was opened after it.
-            weight: (P,) float32, what each pair counts; None = one each.
+            weight: (P,) float32, the weight of each pair; None = 1 each.
         """
         weight = np.ones(len(views), np.float32) if weight is None else weight
         return cls.of_entities(name, query_of[views], item_of[opened], weight, item_of, query_of=query_of)
@@ -124,10 +124,10 @@ class Counter:
             name: "query kind>item kind".
             query: (P,) int32, the query entity of each pair, −1 for none.
             item: (P,) int32, the item entity of each pair, −1 for none.
-            weight: (P,) float32, what each pair counts.
+            weight: (P,) float32, the weight of each pair.
             item_of: (N,) int32, the item entity of each catalogue row, −1 for none.
             query_of: (N,) int32, the query entity of each catalogue row, −1 for none.
-            keys: (Q,) of strings, ascending, the query entities, instead of `query_of`.
+            keys: (Q,), ascending strings that name the query entities; given instead of `query_of`.
         """
         valid = (query >= 0) & (item >= 0)
         n_query = len(keys) if keys is not None else 0 if query_of is None else int(query_of.max(initial=-1)) + 1
@@ -160,7 +160,7 @@ class Counter:
         return self.name.partition(">")[2]
 
     def entities(self, context: Context) -> list[tuple[int, float]]:
-        """Return the request's query entities that anything was opened after, with weights that add up to 1."""
+        """Return the request's query entities with counts, and their weights, which add up to 1."""
         if self.query_of is not None:
             of_views = self.query_of[context.views]
             pairs = zip(of_views.tolist(), context.weights.tolist(), strict=True)
@@ -184,8 +184,8 @@ class Counter:
 
         Args:
             entities: the query entities and their weights w, as `entities` returns them.
-            items: (C,) int32, item entities; in ascending order they are looked up faster, because neighbours in memory
-                are read together. What is returned for −1 means nothing.
+            items: (C,) int32, item entities; ascending order makes the look-up faster, because neighbours in memory are
+                read together. The value returned for −1 means nothing.
             smoothing: openings that are added to those of each query entity.
 
         Returns:
@@ -209,11 +209,11 @@ class Counter:
 
 @dataclass(frozen=True, eq=False)
 class Reranker:
-    """A linear score of the retrieval score and of standardised log IQPs; an unknown IQP counts as the mean.
+    """A linear combination of the retrieval score and of standardised log IQPs; an unknown IQP counts as the mean.
 
-    Shapes: weight (1 + F,) float32, that of the retrieval score first; mean, deviation (F,) float32, of the log IQPs.
-    smoothing: openings added to those of each query entity. depth: how many of the best rows of a list are reordered;
-    the rows behind them keep their order.
+    Shapes: weight (1 + F,) float32, the weight of the retrieval score first; mean, deviation (F,) float32, of the log
+    IQPs. smoothing: number of openings added to those of each query entity. depth: how many of a list's best rows are
+    reordered; the rows behind them keep their order.
     """
 
     counters: tuple[Counter, ...]
@@ -234,7 +234,7 @@ class Reranker:
         return standardised(raw_features(self.counters, context, rows, self.smoothing), self.mean, self.deviation)
 
     def scores(self, context: Context, rows: Rows, score: Floats) -> Floats:
-        """Return the new scores (C,) float32 of candidate rows (C,) with their retrieval scores (C,)."""
+        """Return the new scores (C,) float32 of candidate rows (C,) that have retrieval scores (C,)."""
         added: Floats = self.features(context, rows) @ self.weight[1:]
         return self.weight[0] * score + added
 
@@ -319,7 +319,7 @@ def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoo
         smoothing: openings that are added to those of each query entity.
 
     Returns:
-        (C, F) float32, NaN where nothing was ever opened after the request's entities, or the candidate has no entity.
+        (C, F) float32; NaN if nothing was ever opened after the request's entities or the candidate has no entity.
     """
     iqp = np.full((len(counters), len(rows)), np.nan, np.float32)
     sorted_entities: dict[str, tuple[Rows, Codes]] = {}
@@ -341,7 +341,7 @@ def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoo
 
 
 def standardised(raw: Floats, mean: Floats, deviation: Floats) -> Floats:
-    """Return features at mean 0 and deviation 1, with 0 for NaN: (C, F) float32.
+    """Return features scaled to mean 0 and deviation 1, with 0 for NaN: (C, F) float32.
 
     Args:
         raw: (C, F) float32, NaN where nothing is known.

@@ -18,11 +18,11 @@ Loss = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 
 @dataclass(frozen=True, eq=False)
 class TrainingLists:
-    """L ranked lists, and the row that was opened of each.
+    """L ranked lists, and the row that was opened from each.
 
     contexts: the requests. rows, scores: the candidate rows of each list, best first, and their retrieval scores.
-    target (L,) int64: the position of the opened row in its list, −1 if it is not listed. weight (L,): what each list
-    counts; None = one each.
+    target (L,) int64: the position of the opened row in its list, −1 if it is not listed. weight (L,): the
+    weight of each list; None = 1 each.
     """
 
     contexts: Sequence[Context]
@@ -42,14 +42,14 @@ def fit(
 ) -> Reranker:
     """Fit a re-ranker's weights.
 
-    The loss is the softmax cross-entropy of each list, over what retrieval would show: no negatives are drawn, and so
-    no sampling has to be corrected for. The weight of the retrieval score is never negative.
+    The loss is the softmax cross-entropy of each list over the rows that retrieval returned. No negatives are sampled,
+    so no sampling has to be corrected for. The weight of the retrieval score is never negative.
 
     Args:
-        counters: the counters to weigh, from events before those of the lists.
+        counters: the counters to weigh, made from events earlier than those of the lists.
         lists: what retrieval returned, and what was opened; lists without their target are left out.
-        smoothing: openings that are added to those of each query entity.
-        depth: how many rows of a list the re-ranker shall reorder.
+        smoothing: number of openings that are added to those of each query entity.
+        depth: how many rows of a list the re-ranker is to reorder.
         ridge: weight of the penalty on squared weights.
 
     Raises:
@@ -69,7 +69,7 @@ def fit(
     loss = _cross_entropy(features, starts, lengths, starts + lists.target[used], list_weight, ridge)
     initial = np.zeros(features.shape[1])
     initial[0] = 1.0
-    # A higher retrieval score never lowers a row: where it says nothing, its weight is 0.
+    # A higher retrieval score must never lower a row; if the retrieval score says nothing, its weight becomes 0.
     bounds = [(0.0, None)] + [(None, None)] * (len(initial) - 1)
     weight = minimize(loss, initial, jac=True, method="L-BFGS-B", bounds=bounds).x
     weight[0] /= scale

@@ -15,7 +15,7 @@ from retrieval.errors import IndexFolderError
 from retrieval.queries import Queries
 
 NETWORK, INPUTS = "session.onnx", "session_input.npy"
-# Sessions in one run of the network: larger batches take memory and save no time.
+# Number of sessions in one run of the network; larger batches take more memory and save no time.
 _BATCH = 1024
 
 
@@ -23,8 +23,8 @@ _BATCH = 1024
 class SessionEncoder:
     """Encodes the most recent items as one query vector in the space of the index.
 
-    network: an ONNX model of (B, L', D) float32 `vectors` and (B, L') bool `present` to (B, D) float32 `query`; inputs:
-    (N, D) float32, a row for each item, role `session_input`; length: L, the most items that it reads.
+    network: an ONNX model that maps (B, L', D) float32 `vectors` and (B, L') bool `present` to (B, D) float32 `query`.
+    inputs: (N, D) float32, one row per item, role `session_input`. length: L, the largest number of items to read.
     """
 
     network: bytes
@@ -91,7 +91,7 @@ class SessionEncoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # A request is too small to be shared among threads, and waiting threads spin.
+        # A request is too small to be split among threads, and idle threads spin while they wait.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(self.network, options, providers=["CPUExecutionProvider"])
@@ -103,11 +103,11 @@ def last_rows(rows: Rows, starts: Rows, ends: Rows, width: int) -> tuple[Rows, M
     Args:
         rows: (V,) int64.
         starts: (B,) int64, where each stretch of `rows` starts.
-        ends: (B,) int64, where it ends.
+        ends: (B,) int64, where each stretch ends.
         width: how many rows of each stretch to return.
 
     Returns:
-        (rows (B, width) int64, (B, width) bool, which of them are not padding).
+        (rows (B, width) int64, mask (B, width) bool of the entries that are not padding).
     """
     position = ends[:, None] - np.arange(width, 0, -1)
     present = position >= starts[:, None]

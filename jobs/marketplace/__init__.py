@@ -26,7 +26,7 @@ __all__ = ["MarketplaceConfig", "MarketplaceFiles", "generate"]
 
 @dataclass(frozen=True)
 class MarketplaceFiles:
-    """The paths of the generated tables. `test_events` is the log of the day after `events` ends."""
+    """The paths of the generated tables. `test_events` is the log of the day after the last day of `events`."""
 
     events: Path
     items: Path
@@ -39,7 +39,7 @@ def generate(
 ) -> MarketplaceFiles:
     """Write the tables events, items, ads and test_events as Parquet files.
 
-    The same configuration writes the same bytes. The default configuration takes some seconds and 1 GB of memory.
+    The same configuration writes the same bytes. The default one takes a few seconds and 1 GB of memory.
 
     Args:
         config: the size of the marketplace and the habits of its shoppers.

@@ -1,7 +1,7 @@
 """The marketplace's items: their category, brand, style, price, popularity and title.
 
-What shoppers click next depends on an item's hidden style and price level (`related.py`); the item table shows them
-only in part, through words of the title and the price.
+What shoppers click next depends on an item's hidden style and price level (`related.py`). The item table shows these
+only in part, through the price and through words of the title.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ class Catalogue:
     """All items, sorted by leaf category; arrays have one row per item.
 
     `style` (items × STYLE_DIMS, unit length), `price_level` (about standard normal within the category) and `leaf`
-    (position in `leaves`) say what an item is like. `leaf_start` has the first item of each leaf, and the number of
-    items at its end. `style_group` and `colour` are positions in STYLES and COLOURS. An item is on sale on the days
-    [first_day, last_day); the first_day of a cold item is NEVER. Items that are `listed` are in the item table.
+    (position in `leaves`) say what an item is like. `leaf_start` has the position of the first item of each leaf;
+    its last entry is the number of items. `style_group` and `colour` are positions in STYLES and COLOURS. An item is on
+    sale on the days [first_day, last_day); the first_day of a cold item is NEVER. Items that are `listed` are in the
+    item table.
     """
 
     leaves: tuple[LeafCategory, ...]
@@ -50,7 +51,7 @@ class Catalogue:
     titles: list[str]
 
     def on_sale(self, items: Ints, day: Ints) -> Bools:
-        """Whether each item can be bought on the day beside it."""
+        """Whether each item can be bought on the day at the same position of `day`."""
         return (self.first_day[items] <= day) & (day < self.last_day[items])
 
 
@@ -152,7 +153,7 @@ def _styles(brand_style: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
 
 
 def _life_spans(config: MarketplaceConfig, rng: np.random.Generator) -> tuple[Ints, Ints, Bools]:
-    """First day, day after the last, and whether the item is listed."""
+    """Each item's first day, the day after its last one, and whether it is listed."""
     kinds = ("usual", "cold", "last_day", "test_day", "delisted")
     shares = [config.cold_share, config.last_day_share, config.test_day_share, config.delisted_share]
     counts = [round(config.items * share) for share in shares]

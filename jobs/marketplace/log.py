@@ -23,7 +23,7 @@ def bot_rows(config: MarketplaceConfig, catalogue: Catalogue, first_session: int
     Args:
         config: the number of bots, and how many items they open.
         catalogue: all items.
-        first_session: the position of the first bot's session; those below it belong to shoppers.
+        first_session: the position of the first bot's session; lower positions belong to shoppers.
         rng: the source of random numbers.
     """
     parts = []
@@ -105,7 +105,7 @@ def add_faults(config: MarketplaceConfig, table: pa.Table, rng: np.random.Genera
         "timestamp": _with_nulls(copies["timestamp"], fault == FAULTS.index("no time")),
         "item_id": _with_nulls(copies["item_id"], fault == FAULTS.index("no item")),
     }
-    # A search never has an item, so a row without one must be of another type to be broken.
+    # A search never has an item, so a row without an item is broken only if it is of another type.
     columns["event_type"] = _with_value(columns["event_type"], fault == FAULTS.index("no item"), "view")
     for name, column in columns.items():
         copies = copies.set_column(copies.column_names.index(name), name, column)

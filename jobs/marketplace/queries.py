@@ -6,7 +6,7 @@ import numpy.typing as npt
 from jobs.marketplace.catalogue import BRANDS, Catalogue, Ints
 from jobs.marketplace.words import COLOURS, STYLES
 
-# A query is encoded as one integer: ((leaf · 2 + noun) · WORDS + word) · SPELLINGS + spelling. Word 0 is no word.
+# A query is encoded as one integer: ((leaf · 2 + noun) · WORDS + word) · SPELLINGS + spelling. Word 0 stands for none.
 _STYLE_WORDS = [word for words in STYLES for word in words]
 WORDS = 1 + len(_STYLE_WORDS) + len(COLOURS) + BRANDS
 SPELLINGS = 3

@@ -1,6 +1,6 @@
 """Related items: the items that the marketplace shows on each item's page, from which shoppers choose their next click.
 
-They depend on each item's hidden style and price level, of which the item table shows only a part.
+They depend on each item's hidden style and price level, which the item table shows only in part.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from jobs.marketplace.catalogue import NEVER, Catalogue, Floats, Ints
 
 RELATED = 48  # items on a page
 
-# How much of a page comes from the item's own category, from its sister categories, and from complementary ones.
+# The shares of a page that come from the item's own category, from its sister categories, and from complementary ones.
 SAME_SHARE, SISTER_SHARE, COMPLEMENT_SHARE = 0.5, 0.12, 0.38
 STYLE_WEIGHT, PRICE_WEIGHT, POPULARITY_WEIGHT = 5.0, 0.6, 0.6
 
@@ -47,7 +47,7 @@ def related_items(catalogue: Catalogue, rng: np.random.Generator) -> Ints:
 
 
 def category_weights(catalogue: Catalogue) -> Floats:
-    """Return how strongly an item of one leaf category is shown on pages of another: (from, to), 0 for never."""
+    """Return how strongly pages of one leaf show items of another: (leaf of page, leaf of item), 0 for never."""
     leaves = catalogue.leaves
     same = np.eye(len(leaves))
     parent = np.array([leaf.path.rpartition(" > ")[0] for leaf in leaves])

@@ -29,7 +29,10 @@ MAX_OPENS = 40
 
 @dataclass(frozen=True)
 class LogRows:
-    """Rows of the log as arrays: the position of the session, seconds since the first day, and NONE where empty."""
+    """Rows of the log as arrays, with NONE where a cell is empty.
+
+    `seconds` counts from the start of the first day; the other arrays hold positions, and codes of queries.
+    """
 
     session: Ints
     seconds: Floats
@@ -57,7 +60,7 @@ def log_rows(
     source: Ints | int = NONE,
     query: Ints | int = NONE,
 ) -> LogRows:
-    """Return one row per session; a scalar is repeated for all of them.
+    """Return one row per entry of `session`; a scalar is repeated for all rows.
 
     Args:
         session: positions of the sessions.
@@ -75,7 +78,7 @@ def log_rows(
 class SessionSimulator:
     """Simulates all sessions of the visits.
 
-    Between two steps, it holds one row per session that goes on: its position in the visits (`session`), its time
+    Between two steps, it holds one row per session that has not ended: its position in the visits (`session`), its time
     (`clock`), the item that is open (`item`) and the first item of the session (`first`).
     """
 
@@ -148,7 +151,7 @@ class SessionSimulator:
         return np.clip(np.searchsorted(self._cumulative, drawn, side="right") - 1, 0, len(self._cumulative) - 2)
 
     def _from_category(self, leaf: Ints, score: Callable[[Ints], Floats]) -> Ints:
-        """One of CANDIDATES popular items of the category; a better score makes an item likelier."""
+        """One of CANDIDATES items, drawn from the category by popularity; a better score makes an item likelier."""
         edges = self._cumulative[self.catalogue.leaf_start] / self._cumulative[-1]
         low, high = (np.repeat(edges[bound][:, None], CANDIDATES, 1) for bound in (leaf, leaf + 1))
         return self._choose(self._by_popularity(low, high), score)
@@ -179,7 +182,7 @@ class SessionSimulator:
     def _open(
         self, sessions: Bools, item: Ints, kind: int, source: Ints | int = NONE, query: Ints | int = NONE
     ) -> None:
-        """Open each item in its session, and write the rows; now and then, add a cart and a purchase."""
+        """Open each item in its session, and write the rows; some items are also put into the cart or bought."""
         sessions = sessions & (item != NONE) & (item != self.item)
         sessions &= self.catalogue.on_sale(np.maximum(item, 0), self.visits.day[self.session])
         rows = np.flatnonzero(sessions)

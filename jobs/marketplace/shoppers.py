@@ -80,7 +80,7 @@ def build_visits(config: MarketplaceConfig, shoppers: Shoppers, rng: np.random.G
     """Draw the sessions of all days and of the test day, sorted by time.
 
     Args:
-        config: the days, the number of sessions a day, and the share of sessions that log the source of a click.
+        config: the days, the number of sessions a day, and the share of sessions that log the sources of clicks.
         shoppers: the people who may visit the shop; active ones come more often.
         rng: the source of random numbers.
     """

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # The halves of the day's sessions.
 CHOOSING, JUDGING = 0, 1
-# The counting peers that are worth their time every night.
+# The counting peers that are measured every night.
 PEERS = ("transitions", "rules", "item-kNN", "popularity")
 Rows = list[dict[str, Any]]
 

@@ -1,4 +1,7 @@
-"""Canaries: checks of a refit that need no later events: the length of its vectors, and how far neighbours moved."""
+"""Canaries: checks of a refit that need no later events.
+
+They check the length of its vectors, and how far neighbours moved.
+"""
 
 from hashlib import blake2b
 from pathlib import Path
@@ -19,8 +22,8 @@ _CHUNK = 65_536
 def neighbour_overlap(new: Path, old: Path, config: Config, probes: int) -> float | None:
     """Return the mean share of a probe's 20 nearest items that are the same in two versions.
 
-    Only items that both versions know are probes and neighbours. Probes are those with the smallest hashes of their
-    ids: the same ones every night, as long as they exist.
+    Probes and neighbours are items that both versions know. The probes are those whose ids have the smallest hashes, so
+    they stay nearly the same from night to night.
 
     Args:
         new: index folder of one version.
@@ -57,7 +60,7 @@ def _rows_of(catalogue: "Catalogue", items: "list[str] | NDArray[np.object_]") -
 
 
 def worst_norm(embeddings: Path) -> float:
-    """Return the largest distance of a vector's length from 1, over both roles; NaN if a vector holds NaN."""
+    """Return the largest distance of a vector's length from 1, over queries and items; NaN if a vector holds NaN."""
     worst = 0.0
     for role in ("query", "item"):
         matrix = np.load(embeddings / f"{role}.npy", mmap_mode="r", allow_pickle=False)

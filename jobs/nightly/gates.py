@@ -1,7 +1,7 @@
 """Gates: the conditions under which a night is published. Each gate states the measured value and the allowed range.
 
-A gate on quality fails only if the whole bootstrap interval lies outside the allowed range: noise on a small day stops
-no night, a real loss does. A gate on size compares with the range of the last published nights.
+A gate on quality fails only if the whole bootstrap interval lies outside the allowed range: noise on a small day does
+not stop a night, but a real loss does. A gate on size compares with the range of the last published nights.
 """
 
 import math
@@ -21,7 +21,7 @@ class Gate(BaseModel):
 
     Args:
         name: what is measured.
-        value: the measured value, `found` in JSON; None if it is not a finite number.
+        value: the measured value (`found` in JSON); None if it is not a finite number.
         least: the smallest allowed value; None = no limit.
         most: the largest allowed value; None = no limit.
         passed: whether the value is allowed.
@@ -86,8 +86,8 @@ def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConf
     """Compare the size and the mix of the graph with those of the last published nights.
 
     Args:
-        figures: `count:<name>` positive counts, `mix:<edge type>` shares of the edges, `alone` the share of items
-            without an edge.
+        figures: `count:<name>` is a positive count, `mix:<edge type>` that type's share of the edges, `alone` the share
+            of items without an edge.
         earlier: the figures of the earlier nights.
         config: the allowed changes.
     """
@@ -109,7 +109,9 @@ def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConf
 
 
 def drift_gates(overlap: float | None, norm_error: float, config: NightlyConfig) -> list[Gate]:
-    """Check the vectors of the refit, and how many neighbours of the probes stay. No later event can measure its hits.
+    """Check the vectors of the refit, and how many neighbours of the probes stay.
+
+    The hits of the refit cannot be measured, because no later events exist yet.
 
     Args:
         overlap: share of the probes' neighbours that stay; None without a published version.
@@ -134,7 +136,7 @@ def _ratio_gate(name: str, ratio: Sequence[float], least: float) -> Gate:
 
 
 def _range_gate(name: str, value: float, least: float | None, most: float | None) -> Gate:
-    # Every comparison with NaN is false; it must fail nevertheless.
+    # NaN must fail even if there are no limits, hence the check that the value is finite.
     passed = math.isfinite(value) and (least is None or value >= least) and (most is None or value <= most)
     finite: Any = value if math.isfinite(value) else None
     return Gate(name=name, value=finite, least=least, most=most, passed=passed)

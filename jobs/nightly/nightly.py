@@ -2,10 +2,10 @@
 
     ingest → graph → fit → judge → [gates] → refit → index → canary → [gates] → publish
 
-`fit` is trained without the date. One half of the date's sessions chooses its settings; `judge` measures it on the
-other half, beside the published version. `refit` is trained on all days, and is what is served. Finished stages keep
-their outputs, so a night that failed continues after them. A night with the same date, inputs, configuration, code and
-parent is recognised and not built again.
+`fit` is trained without the events of the date. One half of the date's sessions chooses the settings of the fit;
+`judge` measures it on the other half, as well as the published version. `refit` is trained on all days, and its result
+is served. Finished stages keep their outputs, so a failed night that is run again continues after them. A night with
+the same date, inputs, configuration, code and parent is recognised and not built again.
 """
 
 import datetime as dt
@@ -107,7 +107,7 @@ def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[Nigh
 
 
 class _Night:
-    """One night; `record` collects everything that happens to it."""
+    """One night; `record` collects everything that happens in it."""
 
     def __init__(
         self, inputs: NightInputs, workspace: Workspace, config: Config, force: bool, progress: StageProgress

@@ -17,14 +17,14 @@ Warn = Callable[[str], None]
 def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool) -> Version | None:
     """Return the version that the night of a date follows, is compared with, and starts its training from.
 
-    That is the published version or, if that is of the same date, its parent. A version that cannot be read is passed
-    over for the newest one before it.
+    This is the published version. If that one is of the same date, its parent is returned instead. If a version cannot
+    be read, the newest one before it takes its place.
 
     Args:
         workspace: the workspace of the nightly builds.
         date: the date of the night.
         warn: called with a warning about versions that cannot be read.
-        force: go back behind a published version of a later date.
+        force: if the published version is of a later date, follow one of its ancestors instead of raising an error.
 
     Raises:
         NightError: the published version is of a later date, and the night would replace it.
@@ -65,7 +65,7 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
         warn: called with a warning about missing days.
 
     Returns:
-        (day → name of its folder, which changes when the day does; day → item events).
+        (day → name of its folder, which changes when the day is stored anew; day → number of item events).
 
     Raises:
         NightError: the date is not stored, or no day before it is.

@@ -24,17 +24,17 @@ class NightRecord(BaseModel):
         date: the day of the night.
         began: when the night began, UTC.
         ended: when it ended, UTC.
-        outcome: published; unchanged = nothing had to be built; refused by its gates; failed.
+        outcome: published; unchanged = nothing had to be built; refused = a gate failed; failed = any other error.
         error: why it was refused or failed.
         version: the version that is published after the night.
         parent: the version that it follows, is compared with, and starts its training from.
         warm: whether training started from the parent's weights.
         forced: names of the gates that --force overrode.
         gates: results of all gates.
-        days: stored day → item events.
-        edges: edge type → edges.
+        days: stored day → number of item events.
+        edges: edge type → number of edges.
         figures: the figures of the graph, as `gates.size_gates` takes them.
-        quarantined: input → reason → rows.
+        quarantined: input → reason → number of rows.
         doubts: warnings, in sentences.
         degrees: edge type → [(n, items with at least n neighbours of that type)].
         curve: [step, loss, validation score] of the fit.
@@ -96,7 +96,7 @@ class NightRecord(BaseModel):
             model: `fit`, `published` or a counting peer.
             metric: e.g. `HR`.
             part: the slice.
-            k: the cut; None = the first there is.
+            k: the cut-off, as in HR@k; None = that of the first such row.
         """
         values = (
             row["value"]
@@ -107,7 +107,7 @@ class NightRecord(BaseModel):
 
     @property
     def folder(self) -> str:
-        """Its folder in the workspace."""
+        """The night's folder in the workspace."""
         return f"nights/{self.date}"
 
 

@@ -16,7 +16,7 @@ OUTCOMES = {
     "refused": "Refused by its gates",
     "failed": "Failed",
 }
-# In the words of docs/glossary.md; a test compares them.
+# The words are those of docs/glossary.md; a test compares them.
 NIGHT_TERMS = {
     "gate": "A check that a night must pass before it is published.",
     "fit, refit": "The fit learns from the days before the date and is measured on the date. The refit learns from all "
@@ -37,7 +37,7 @@ NIGHT_TERMS = {
     "recall of the index": "How many of the 100 true nearest neighbours the index finds, on average.",
 }
 SLICES = ("all", "tail", "cold")
-MOST_DATES = 5  # along an axis
+MOST_DATES = 5  # that are written along an axis
 
 
 def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:
@@ -71,7 +71,7 @@ def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:
 
 
 def _counts(night: NightRecord) -> dict[str, str]:
-    """Label → text of the tiles at the top; a dash for what the night did not reach."""
+    """Label → text of the tiles at the top; the text is a dash if the night ended before the value was known."""
     minutes = ((night.ended or night.began) - night.began).total_seconds() / 60
     counts = {name: night.figures.get(f"count:{name}") for name in ("items", "edges", "sessions of the day")}
     isolated = night.figures.get("alone")
@@ -90,7 +90,7 @@ def _counts(night: NightRecord) -> dict[str, str]:
 
 
 def _quality_table(night: NightRecord) -> tuple[list[tuple[str, str, int]], dict[str, list[float | None]]]:
-    """The columns (slice, metric, k), and each model's values in their order."""
+    """The columns (slice, metric, k), and model → its values in the order of the columns."""
     cells = {(row["model"], row["slice"], row["metric"], row["k"]): row["value"] for row in night.quality}
     columns = sorted({key[1:] for key in cells}, key=lambda c: (c[1] == "coverage", SLICES.index(c[0]), c[1], c[2]))
     models = dict.fromkeys(row["model"] for row in night.quality)

@@ -26,7 +26,7 @@ class VersionInfo:
         items: items in its graph.
         edges: edges in its graph.
         forced: names of the gates that --force overrode.
-        damage: why it cannot be read; the fields above are then unknown.
+        damage: why the version cannot be read; then only `name` and `current` are known.
     """
 
     name: str
@@ -50,7 +50,7 @@ def list_versions(workspace: Workspace) -> list[VersionInfo]:
     for name in workspace.versions():
         try:
             manifest = workspace.manifest(name)
-            if workspace.local_path(name):  # the files of a remote version would be downloaded
+            if workspace.local_path(name):  # if it is remote, its files would be downloaded
                 workspace.open(name)
         except (CorruptVersionError, FormatVersionError) as error:
             versions.append(VersionInfo(name, name == current, damage=str(error)))
@@ -75,7 +75,8 @@ def rollback(workspace: Workspace, to: str | None) -> tuple[str, str]:
 
     Args:
         workspace: the workspace; its lock is taken.
-        to: name of the earlier version; None = the parent of the current version.
+        to: name of the earlier version; None = the parent of the current version or, if that is gone, the newest
+            version before the current one.
 
     Raises:
         StoreError: there is no such version, or it is damaged.

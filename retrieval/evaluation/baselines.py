@@ -1,6 +1,6 @@
 """Counting baselines, which a learned model must beat: each is a sparse item-to-item matrix.
 
-The candidates of a query are the stored entries in the line of its last viewed item, best first, ties by row number.
+A query's candidates are the stored entries in the line of its last viewed item, best first; ties go to the lower row.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Transitions(CountingBaseline):
 
 
 class Rules(CountingBaseline):
-    """Sequential rules: b within 10 steps after a counts 1/steps, and half of that within 10 steps before a."""
+    """Sequential rules: b counts 1/n if n ≤ `max_steps` steps after a, and `backward`/n if n steps before a."""
 
     def __init__(self, sessions: TrainingSessions, max_steps: int = 10, backward: float = 0.5) -> None:
         super().__init__(_steps(sessions, [(n, 1.0 / n) for n in range(1, max_steps + 1)], backward))
@@ -109,7 +109,7 @@ class Swing(CountingBaseline):
 
 
 class Popularity:
-    """The same list for all queries: the items of the highest popularity (N,), without items of popularity 0."""
+    """Ranks the same list for all queries: the items by popularity (N,), without those of popularity 0."""
 
     def __init__(self, popularity: NDArray[np.floating[Any] | np.integer[Any]]) -> None:
         self._score = np.asarray(popularity, np.float32)

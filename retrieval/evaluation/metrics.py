@@ -31,12 +31,12 @@ from retrieval.arrays import Rows, positions_in_lists
 from retrieval.topk import TopK
 
 Values = NDArray[np.float64]
-# Weights of bootstrap samples held in memory together.
+# Number of weights of bootstrap samples that are held in memory at once.
 _CHUNK_WEIGHTS = 2_000_000
 
 
 def ranks(lists: TopK, query: Rows, target: Rows) -> Rows:
-    """Return the rank, from 1, of each target in the list of its query, 0 where it is not listed: (P,) int64.
+    """Return each target's rank, from 1, in the list of its query, or 0 if it is not listed: (P,) int64.
 
     Args:
         lists: the ranked rows of n queries.
@@ -109,11 +109,11 @@ def coverage(lists: TopK, k: int, n_items: int) -> float:
 def bootstrap(
     sums: Values, counts: Values, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[Values, Values]:
-    """Return the interval of Σ sums / Σ counts when whole groups (sessions, baskets) are drawn with replacement.
+    """Return the interval of Σ sums / Σ counts, found by drawing whole groups (sessions, baskets) with replacement.
 
     Args:
         sums: (G, M) float64, the sum of the values of M metrics in each of G groups.
-        counts: (G, M) float64, their numbers of values.
+        counts: (G, M) float64, the number of these values.
         seed: seed of the random draws.
         samples: number of draws.
         level: share of the bootstrap distribution inside the interval, by percentiles.

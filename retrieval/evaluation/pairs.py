@@ -16,7 +16,7 @@ from retrieval.evaluation.sessions import Sessions
 from retrieval.queries import Queries
 
 _MAX_BASKET_QUERIES = 20
-# No ranker reads more of a prefix, and the prefixes of a bot's long session would not fit into memory.
+# No ranker reads more items of a prefix, and all prefixes of a bot's long session would not fit into memory.
 _MAX_PREFIX = 100
 
 
@@ -24,12 +24,13 @@ _MAX_PREFIX = 100
 class Pairs:
     """P pairs of a query and a target; a ranker is measured by where it ranks the target.
 
-    Shapes: queries: n distinct lists of viewed rows. query (P,) int64, that of each pair. target (P,) int64, a row.
-    query_known, target_known (P,) bool: where one is False, its number means nothing and the pair is a miss. group (P,)
-    int64, the session or basket of each pair. question (P,) int64, the question that a pair belongs to; in baskets a
-    question has many targets. stretch (P,) int64, the stretch of time, between starts and ends of ads, of the question.
-    events (P,) int64, training events of the target, 0 if it is unknown. last_unknown (n,) bool: queries whose last
-    viewed item is not in the catalogue; None: no query.
+    Shapes: queries: n distinct lists of viewed rows. query (P,) int64, the query of each pair. target (P,) int64,
+    the row of each target. query_known, target_known (P,) bool: if False, the number in query or target means nothing
+    and the pair is a miss. group (P,) int64, the session or basket of each pair. question (P,) int64, the question that
+    each pair belongs to; in baskets a question has many targets. stretch (P,) int64, the stretch of time of the
+    question; stretches are divided by the starts and ends of ads. events (P,) int64, training events of the target, 0
+    if it is unknown. last_unknown (n,) bool: whether a query's last viewed item is missing from the catalogue; None =
+    this holds for no query.
     """
 
     queries: Queries
@@ -67,7 +68,7 @@ def pairs_of(
 
     Args:
         protocol: "item", "session" or "basket".
-        sessions: the test sessions, for "basket" baskets.
+        sessions: the test sessions; for the protocol "basket", the test baskets.
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
         ads: the ads, whose starts and ends divide time into stretches; None = all times are one stretch.
@@ -93,7 +94,7 @@ def item_pairs(
     ads: Ads | None = None,
     include_current: bool = False,
 ) -> Pairs:
-    """Return the pairs of item-to-item: each consecutive pair (a, b), a ≠ b, of a session.
+    """Return the pairs of the item protocol: each consecutive pair (a, b), a ≠ b, of a session.
 
     Args:
         sessions: the test sessions.
@@ -129,18 +130,18 @@ def session_pairs(
     ads: Ads | None = None,
     include_current: bool = False,
 ) -> Pairs:
-    """Return the pairs of session-to-item: each prefix of a session, and its next item.
+    """Return the pairs of the session protocol: each prefix of a session, and the item that follows it.
 
-    Unknown items of a prefix are skipped. If its last item is unknown, nothing is excluded, as in serving. A prefix
-    without a known item is a miss. Of a long prefix the last 100 known items count.
+    Unknown items of a prefix are skipped. If the last item of a prefix is unknown, nothing is excluded, as in serving.
+    A prefix without a known item is a miss. Only the last 100 known items of a prefix count.
 
     Args:
         sessions: the test sessions.
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
         ads: the ads, whose starts and ends divide time into stretches.
-        include_current: whether a prefix's last item is a candidate. If not, prefixes that the same item follows again
-            are left out.
+        include_current: whether a prefix's last item is a candidate. If not, prefixes whose last item comes
+            next again are left out.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     last = _followed(sessions, distinct=not include_current)
@@ -177,9 +178,9 @@ def basket_pairs(
     ads: Ads | None = None,
     seed: int = 0,
 ) -> Pairs:
-    """Return the pairs of baskets: each distinct item is a query, whose targets are all other items of its basket.
+    """Return the pairs of the basket protocol: an item is a query, and all other items of its basket are the targets.
 
-    Of a basket at most 20 items are queries, chosen by a seeded hash of (session, item).
+    At most 20 items of a basket become queries; a seeded hash of (session, item) chooses them.
 
     Args:
         baskets: the test baskets.
@@ -191,13 +192,13 @@ def basket_pairs(
     rows, known = lookup(item_ids, baskets.item_ids)
     basket = baskets.session
     chosen = _sampled(baskets, seed)
-    # Every chosen event against every event of its basket except itself.
+    # Pair every chosen event with every event of its basket except itself.
     lengths = np.diff(baskets.offsets)[basket[chosen]]
     source, other = np.repeat(chosen, lengths), spans(baskets.offsets[basket[chosen]], lengths)
     question = np.repeat(np.arange(len(chosen)), lengths)
     different = source != other
     source, other, question = source[different], other[different], question[different]
-    # A basket has one time, that of its first row.
+    # The time of a basket is that of its first row.
     stretch = _stretch(baskets.times[baskets.offsets[basket[source]]], ads)
     queries, query = _single(rows[source], known[source], stretch, len(item_ids))
     return Pairs(
@@ -215,7 +216,7 @@ def basket_pairs(
 
 
 def _followed(sessions: Sessions, *, distinct: bool) -> Rows:
-    """Return the events with a next one in their session; with `distinct` only those that another item follows."""
+    """Return the events that have a next event in their session; with `distinct`, only if its item is another one."""
     session = sessions.session
     follows = session[1:] == session[:-1]
     if distinct:
@@ -233,7 +234,7 @@ def _stretch(times: Rows, ads: Ads | None) -> Rows:
 
 
 def _single(rows: Rows, known: Mask, stretch: Rows, n_items: int) -> tuple[Queries, Rows]:
-    """Return (the distinct queries of one row in a stretch of time, the query of each pair)."""
+    """Return (a query for each distinct pair of row and stretch of time, the query of each line)."""
     query = np.zeros(len(rows), np.int64)
     distinct, query[known] = np.unique(stretch[known] * n_items + rows[known], return_inverse=True)
     return Queries.single(distinct % max(1, n_items)), query

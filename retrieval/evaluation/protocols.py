@@ -1,6 +1,6 @@
 """Measures how well a `Ranker` (a model or a baseline) ranks the targets of a protocol's query–target pairs.
 
-Rows of the report: {model, slice, metric, k, value, low, high, n}.
+A row of the report is {model, slice, metric, k, value, low, high, n}.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Progress = Callable[[str, float], None]
 class Choice(NamedTuple):
     """The scores by which models and settings are chosen, from one ranking.
 
-    hits: the mean of HR@20 and HR@100; for baskets, of recall@20 and recall@100. with_first_places: the mean of these
-    two and MRR@20; for baskets, where order means nothing, the same as hits.
+    hits: the mean of HR@20 and HR@100; for baskets, of recall@20 and recall@100. with_first_places: the mean of HR@20,
+    HR@100 and MRR@20; for baskets, where order means nothing, the same as hits.
     """
 
     hits: float
@@ -50,7 +50,7 @@ class Ranking(NamedTuple):
 
 
 def rank_pairs(ranker: Ranker, pairs: Pairs) -> Ranking:
-    """Rank once, so that the same lists can be measured in several ways.
+    """Rank pairs once, so that the same lists can be measured in several ways.
 
     Args:
         ranker: a model or a baseline.
@@ -89,7 +89,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the report rows of one model: by slice (all, tail, cold; with `ads` only the slice ads), metric and cut.
+    """Return the report rows of one model by slice, metric and cut; slices: all, tail, cold; with `ads`, only ads.
 
     With `ads`, candidates and targets are the items that have an eligible ad at the time of the question, for a request
     that names no country. Pairs whose target is not such an item are dropped; the row `skipped` counts the questions
@@ -98,7 +98,7 @@ def evaluate(
 
     Args:
         model: the name of the model in the report.
-        ranker: the model or baseline; without `ads` also its finished Ranking.
+        ranker: the model or baseline; without `ads`, its finished Ranking may be given instead.
         pairs: the queries and targets; with `ads`, made with the same ads.
         protocol: the protocol of the pairs, "item", "session" or "basket".
         ads: the ads that restrict the candidates; None = the whole catalogue.
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item") -> dict[str, tuple[float, ...]]:
-    """Compare the HR@100 (of baskets, recall@100) of two rankers, on all pairs and on the tail.
+    """Compare the HR@100 (for baskets, the recall@100) of two rankers, on all pairs and on the tail.
 
     Args:
         first: the ranking in the numerator.
@@ -143,8 +143,9 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
         protocol: the protocol of the pairs.
 
     Returns:
-        slice → (ratio, low, high, n); n counts pairs, or baskets. The interval comes from resampling whole sessions or
-        baskets; each sample is used for both rankers. A slice in which the second finds nothing is left out.
+        slice → (ratio, low, high, n); n is the number of pairs or baskets. The interval comes from resampling whole
+        sessions or baskets; each sample is used for both rankers. A slice in which the second ranker finds nothing is
+        left out.
     """
     name = "recall" if protocol == "basket" else "HR"
     k = max(_CUTS[name])
@@ -169,7 +170,7 @@ class Translated:
 
         Args:
             ranker: ranks the other version's rows.
-            other_row: (N,) int64, the other version's row of each item, -1 where it has none.
+            other_row: (N,) int64, each item's row in the other version, -1 if it has none.
             n_other: number of the other version's items.
         """
         self._ranker, self._other_row = ranker, other_row
@@ -246,7 +247,7 @@ def _row(
 
 
 def _grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> tuple[Floats, Floats]:
-    """Return (sum, count) of a metric for each session or basket that has any pair at all: (G,) float64 each."""
+    """Return (sum, count) of a metric for each session or basket that has a pair in any slice: (G,) float64 each."""
     groups = int(pairs.group.max()) + 1
     has_pair = np.bincount(pairs.group, minlength=groups) > 0
     if metric == "recall":
@@ -268,7 +269,7 @@ def _grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> t
 def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | None = None) -> TopK:
     """Rank some of the queries.
 
-    The last viewed item is normally not a candidate; if it is unknown, nothing is excluded, as in serving.
+    The last viewed item is normally not a candidate. If it is unknown, nothing is excluded, as in serving.
     """
     queries = pairs.queries.take(which)
     lists = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)

@@ -1,4 +1,4 @@
-"""Sessions as flat arrays: items that a shopper opened or bought, in order. The protocols use them."""
+"""Sessions as flat arrays of the items that a shopper opened or bought, in order. The protocols use these arrays."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Sessions:
 
 
 def sessions_from_graph(sessions: pa.Table, kind: str = "browse") -> Sessions:
-    """Return the sessions of one kind of a table like the graph's `sessions`.
+    """Return the sessions of one kind from a table like the graph's `sessions`.
 
     Args:
-        sessions: one row a session: session (string or integer), kind, items (list of strings), times (list of
+        sessions: one row per session: session (string or integer), kind, items (list of strings), times (list of
             timestamps).
         kind: `browse` or `basket`.
 

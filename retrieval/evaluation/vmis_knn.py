@@ -1,7 +1,7 @@
 """VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022): the next item by the most similar sessions.
 
-It is the baseline of the session encoder; nothing is learned. A session is the more similar, the more items it shares
-with the query and the later these stand in the query. Each similar session votes for its items, weighted by their IDF.
+It is the baseline for the session encoder; nothing is learned. A session is more similar if it shares more items with
+the query, and if these items come later in the query. Each similar session votes for its items, weighted by their IDF.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from retrieval.evaluation.baselines import TrainingSessions
 from retrieval.queries import Queries
 from retrieval.topk import TopK
 
-# Views of a query that count; a match further back would have no weight.
+# Number of latest views of a query that count; a match further back would have no weight.
 _MAX_VIEWS = 9
 
 
 class SessionKNN:
-    """A `retrieval.queries.Ranker` by the votes of similar sessions."""
+    """A `retrieval.queries.Ranker` that ranks by the votes of similar sessions."""
 
     def __init__(self, sessions: TrainingSessions, sample: int = 500, neighbours: int = 100) -> None:
         """Index the sessions by their items.
 
         Args:
             sessions: the sessions in order of time, the most recent last.
-            sample: m, how many of the most recent sessions with an item of the query are compared with it.
-            neighbours: k, how many of them vote.
+            sample: m, how many of the most recent sessions that share an item with the query are compared with it.
+            neighbours: k, how many of these sessions vote.
         """
         self.sample, self.neighbours = sample, neighbours
         pairs = np.unique(sessions.session * sessions.n_items + sessions.rows)
@@ -57,7 +57,7 @@ class SessionKNN:
     def _votes(self, views: Rows) -> tuple[Rows, Floats]:
         """Return the items that the most similar sessions vote for, and their votes."""
         recent = views[-_MAX_VIEWS:]
-        # Of an item that was viewed twice the later view counts.
+        # If an item was viewed twice, the later view counts.
         items, age = np.unique(recent[::-1], return_index=True)
         lists = [self._sessions[self._of_item[item] : self._of_item[item + 1]][: self.sample] for item in items]
         owner = np.repeat(np.arange(len(items)), [len(sessions) for sessions in lists])

@@ -27,11 +27,11 @@ from _parts import AddLine, Part, parts_parser, run_part
 from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.pipeline.evaluate import catalogue_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from jobs.pipeline.graph_stage import build_graph
 from jobs.pipeline.inputs import RunInputs
 from jobs.pipeline.rerank_lists import retrieved_lists
 from jobs.pipeline.rerank_stage import read_counters
-from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.pipeline.training import choose, fit_everything
 from retrieval.catalogue.edges import Edges
 from retrieval.evaluation.pairs import item_pairs

@@ -29,9 +29,9 @@ from _parts import AddLine, Part, parts_parser, run_part
 from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.pipeline.evaluate import catalogue_of, counting_peers
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from jobs.pipeline.holdout import held_sessions
 from jobs.pipeline.session_stage import blended_encoder, browsing_sessions, train_encoder
-from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.pipeline.training import HoldoutChoice, choose, fit_everything
 from model.config import SessionConfig
 from model.embeddings import Embeddings

@@ -26,9 +26,9 @@ from jobs.config import Config
 from jobs.marketplace import MarketplaceConfig, generate
 from jobs.nightly.comparison import CHOOSING
 from jobs.pipeline.evaluate import SESSION_KIND, catalogue_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from jobs.pipeline.graph_stage import build_graph
 from jobs.pipeline.inputs import RunInputs
-from jobs.pipeline.test_events import read_events, sessions_of
 from jobs.pipeline.training import choose, fit_everything
 from model.align import align_embeddings
 from model.artefact import save_model

@@ -6,9 +6,6 @@ uses all sessions; `fit` leaves out the held-out sessions, on which models are s
 
 import datetime as dt
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -38,6 +35,7 @@ from graph_build.sessions.holdout import HoldoutCutoff, cutoff_at_day, cutoff_fo
 from graph_build.sessions.rows import EventCounts, count_events, item_counts, session_lists, transitions
 from graph_build.spark.session import QUERY_SETTINGS, make_room
 from graph_build.spark.storage import join, remove_folder, write_text
+from graph_build.stage_clock import ProgressCallback, StageClock
 from graph_build.summary import GraphSummary
 
 if TYPE_CHECKING:
@@ -49,13 +47,10 @@ log = logging.getLogger(__name__)
 # and a lost executor loses nothing.
 STAGING = "_staging"
 
-# Called with a stage's name and the share of the build that is done, in [0, 1].
-ProgressCallback = Callable[[str, float], None]
-
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Paths of the three tables: files or folders, parquet or CSV.
+    """Paths of the three tables: parquet or CSV, files or folders. A remote folder holds parquet.
 
     Args:
         events: the event log; several paths are read as one log.
@@ -103,30 +98,12 @@ def build_graphs(
         raise GraphInputError("no events were given; expected at least one path")
     for name, value in QUERY_SETTINGS.items():
         spark.conf.set(name, value)
-    build = GraphBuild(spark, inputs, out, config, date, holdout_day or holdout_share, _StageClock(progress))
+    build = GraphBuild(spark, inputs, out, config, date, holdout_day or holdout_share, StageClock(progress))
     try:
         return build.run()
     finally:
         spark.catalog.clearCache()  # nobody needs the shared intermediate results after the build
         remove_folder(join(out, STAGING))
-
-
-@dataclass
-class _StageClock:
-    """The wall time of each stage, and the progress that the caller sees."""
-
-    progress: ProgressCallback | None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, done: float) -> Iterator[None]:
-        """Time one stage; `done` is the share of the whole build that is finished when it begins."""
-        if self.progress is not None:
-            self.progress(name, done)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 2)
-        log.info("%s: %.1f s", name, self.seconds[name])
 
 
 @dataclass(frozen=True)
@@ -188,7 +165,7 @@ class GraphBuild:
     config: GraphConfig
     date: dt.date | None
     holdout: float | dt.date
-    clock: _StageClock
+    clock: StageClock
     doubts: list[str] = field(default_factory=list)
     most_cut: list[CutGroup] = field(default_factory=list)
 
@@ -352,7 +329,7 @@ class GraphBuild:
         return _Edges(pairs, {kind: totals["full"].get(kind, (0, 0))[1] for kind in combine.EDGE_TYPES})
 
     def write_counters(self, sessions: _Sessions, tables: _CheckedInputs, ads: checked_tables.Checked | None) -> None:
-        """Write the interaction counters of the pre-ranker, and the impressions if the log has any."""
+        """Write the counters of the pre-ranker, and the impressions of the log; stored days have no impressions."""
         items = tables.items.table if tables.items else None
         entities = item_entities(items, ads.table if ads else None, self._read("full", "nodes"))
         pairs = self._read("transitions")

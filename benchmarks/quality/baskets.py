@@ -10,7 +10,7 @@ from shop import KIND, Shop
 from table import fits, spread
 
 from graph_build.config import InputConfig
-from jobs.pipeline.test_events import read_events, sessions_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from retrieval.catalogue.ads import Ads
 from retrieval.evaluation.pairs import pairs_of
 from retrieval.evaluation.protocols import evaluate

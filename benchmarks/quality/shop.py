@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from graph_build.config import InputConfig
-from jobs.pipeline.test_events import read_events, sessions_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from model.graph import ItemGraph, load_graph
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import lookup

@@ -23,7 +23,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
 from graph_build.ingest.contract import PLACE, SESSION_TYPES, column_kinds, mapped
 from graph_build.ingest.files import Source, local_sources, open_csv
-from graph_build.ingest.rules import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
+from graph_build.ingest.refusals import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
 
 # A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22

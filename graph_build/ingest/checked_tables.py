@@ -12,7 +12,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest import events, item_tables, spark_reader
 from graph_build.ingest.contract import ITEM_TYPES
 from graph_build.ingest.files import Source
-from graph_build.ingest.rules import check_bad_share, listed
+from graph_build.ingest.refusals import check_bad_share, listed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

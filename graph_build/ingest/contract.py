@@ -1,7 +1,7 @@
 """The input contract: the columns of events, items and ads, their kinds, and the check of a file's columns.
 
-This module depends on no engine; `arrow_reader` and `spark_reader` both use it. `values` defines how values are
-written, and `rules` which events are refused.
+This module reads no data: it uses Arrow's types only to describe columns. `arrow_reader` and `spark_reader` both use
+it. `values` defines how values are written, and `refusals` which events are refused.
 """
 
 from typing import Literal

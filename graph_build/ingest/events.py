@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from graph_build.config import EventsInput, EventType
 from graph_build.ingest.contract import PLACE, SESSION_TYPES
-from graph_build.ingest.rules import event_faults, type_names
+from graph_build.ingest.refusals import event_faults, type_names
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -39,7 +39,7 @@ _NO_SECONDS = r"^(\s*[\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
 
 
 def sources(spark: "SparkSession", table: Table, paths: list[str], config: InputConfig) -> list[Source]:
-    """Return the checked files behind `paths`: local ones by their footers, remote ones through Spark.
+    """Return the checked files behind `paths`. Spark describes remote files; local ones are read by `local_sources`.
 
     Args:
         spark: the session that reads remote files.
@@ -63,7 +63,7 @@ def sources(spark: "SparkSession", table: Table, paths: list[str], config: Input
 
 
 def check_paths(source: Source) -> None:
-    """Check that the paths of a source hold no character that Spark does not take literally.
+    """Refuse paths with a character that Spark takes for a pattern or cannot read.
 
     Raises:
         GraphInputError: a path holds such a character.
@@ -176,7 +176,7 @@ def _has(source: Source, name: str) -> bool:
 
 
 def _features(table: Table, config: InputConfig) -> "list[Column]":
-    """Return the configured features of items, renamed, because a shop's names may be those of columns used here."""
+    """Return the configured item features under temporary names, which clash with no column used here."""
     if table != "items":
         return []
     known = column_kinds(table)
@@ -186,7 +186,7 @@ def _features(table: Table, config: InputConfig) -> "list[Column]":
 
 
 def feature(rank: int) -> str:
-    """Return an item feature's name until the table is written, from its rank among the configured ones."""
+    """Return the temporary name of an item feature, made from its rank among the configured features."""
     return f"feature_{rank}"
 
 
@@ -243,7 +243,9 @@ def _value(column: "Column", kind: Kind, type_: pa.DataType, unit: Unit | None) 
 
 def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
     if pa.types.is_timestamp(type_) and type_.unit == "ns":
-        return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # as doubles they would lose a digit
+        return F.timestamp_micros(
+            F.call_function("div", column, F.lit(1000))
+        )  # `/` would go through doubles, which lose a digit
     if pa.types.is_integer(type_) or (is_text(type_) and unit is not None):
         whole = column.try_cast("bigint")
         per_unit = UNITS[unit or "s"]

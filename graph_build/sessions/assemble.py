@@ -139,7 +139,7 @@ def _without_duplicates(events: pa.Table) -> tuple[pa.Table, Ints]:
 
 
 def _repeated_ids(events: pa.Table, rows: Ints) -> Ints:
-    """Return the rows whose event_id already occurred in their session, in the order of the input."""
+    """Return the rows whose event_id stands at an earlier place of the input in the same session."""
     session, event = _column(events, "session"), _column(events, "event")
     key = kernel.hash_pair(session[rows], event[rows])
     by_key = rows[np.argsort(key, kind="stable")]
@@ -188,7 +188,7 @@ def _merge_clicks(events: pa.Table, rest: Ints) -> tuple[pa.Table, Ints]:
 
 
 def _first_of_each(values: pa.Array, offsets: Ints) -> pa.Array:
-    """Return the first value of each list that is not null."""
+    """Return the first non-null value of each list."""
     valid = np.append(np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False)), len(values))
     first = valid[np.searchsorted(valid, offsets[:-1])]
     is_inside = first < offsets[1:]

@@ -3,9 +3,9 @@
     ingest → graph → fit → judge → [gates] → refit → index → canary → [gates] → publish
 
 `fit` is trained without the events of the date. One half of the date's sessions chooses the settings of the fit;
-`judge` measures it on the other half, as well as the published version. `refit` is trained on all days, and its result
-is served. Finished stages keep their outputs, so a failed night that is run again continues after them. A night with
-the same date, inputs, configuration, code and parent is recognised and not built again.
+`judge` measures both the fit and the published version on the other half. `refit` is trained on all days, and its
+result is served. Finished stages keep their outputs, so a failed night that is run again continues after them. A night
+with the same date, inputs, configuration, code and parent is recognised and not built again.
 """
 
 import datetime as dt
@@ -142,7 +142,7 @@ class _Night:
         self._delete_old()
 
     def close(self) -> None:
-        """Write the record. Finished stages stay on disk until the night is published."""
+        """Write the record. Finished stages stay on disk until this night or another is published."""
         record = self.record
         record.ended = dt.datetime.now(dt.UTC)
         record.stages = [stage.model_dump() for stage in self.progress.records]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.errors import JobError
-from jobs.pipeline.test_events import read_events, sessions_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from jobs.progress import ProgressCallback
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.pipeline.evaluate import SESSION_KIND, catalogue_of
-from jobs.pipeline.weight_search import choose_weights
+from jobs.pipeline.score_weights import choose_weights
 
 if TYPE_CHECKING:
     from model.embeddings import Embeddings
@@ -121,7 +121,7 @@ class HoldoutEvaluation:
         return evaluate(model, ranker, self.pairs, protocol=self.protocol, samples=1)
 
     def choose_weights(self, embeddings: "Embeddings") -> "ScoreWeights":
-        """Choose the weights of the score's terms for embeddings of `fit/`; see `weight_search`."""
+        """Choose the weights of the score's terms for embeddings of `fit/`; see `score_weights`."""
         from retrieval.evaluation.protocols import choice_score
 
         ranker = self.ranker_of(embeddings)

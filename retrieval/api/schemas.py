@@ -152,7 +152,7 @@ class StageScores(BaseModel):
     """The score that each stage gave a result."""
 
     retrieval: float
-    prerank: float | None = Field(None, description="The result's score, if the version has a pre-ranker")
+    prerank: float | None = Field(None, description="The result's score, if the pre-ranker was used")
     counters: dict[str, float] | None = Field(None, description="What each interaction counter adds to the score")
 
 
@@ -209,7 +209,8 @@ class ChangeOutcome(BaseModel):
     campaign_id: str | None
     version: int
     outcome: str = Field(
-        description="applied; repeated: known already; superseded: a newer one is known; waiting: its item is unknown"
+        description="applied; repeated: known already; superseded: a newer one is known; waiting: its ad, campaign or "
+        "item is not known yet"
     )
     why: str
 

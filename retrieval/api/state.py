@@ -52,7 +52,7 @@ class RefusedVersion(NamedTuple):
 class ServerState:
     """The only place where a server's state changes; each request reads `snapshot` once.
 
-    Changes and versions are prepared in threads, one at a time, and put in place between two requests.
+    Changes and versions are prepared in threads. One lock lets only one of them at a time be put in place.
 
     Args:
         load: opens and verifies the version that is published now.
@@ -151,7 +151,7 @@ class ServerState:
         if self._live is None:
             return
         if entries := await asyncio.to_thread(self._log.after, self._live.changes.sequence):
-            # Only the holder of the lock reads the live ads; requests read the `Ads` that were put in place.
+            # Only the holder of the lock reads the live ads; requests read the `Ads` in the snapshot.
             await asyncio.to_thread(self._live.apply, entries)
             self.snapshot.retriever.replace_ads(self._live.ads)
             self._metrics.changes.set(self._live.changes.sequence)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from graph_build.config import CoPurchaseConfig, GraphConfig
 from graph_build.sessions.rows import session_lists
-from jobs.pipeline.test_events import read_events, sessions_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from retrieval.evaluation.sessions import Sessions
 from tests.graph_build.conftest import at, event, write_events
 

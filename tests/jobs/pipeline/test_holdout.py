@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from jobs.config import Config
 from jobs.pipeline.holdout import HoldoutEvaluation
-from jobs.pipeline.weight_search import DIRECT
+from jobs.pipeline.score_weights import DIRECT
 from model.embeddings import Embeddings
 from retrieval.config import ScoreWeights
 from retrieval.index_folder import read_index

@@ -9,7 +9,7 @@ import pytest
 
 from graph_build.config import EventsInput, InputConfig
 from jobs.errors import TableError
-from jobs.pipeline.test_events import read_events, sessions_of
+from jobs.pipeline.evaluation_events import read_events, sessions_of
 from retrieval.errors import EvaluationError
 
 NOON = dt.datetime(2026, 3, 14, 12, 0, tzinfo=dt.UTC)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs.config import Config
-from jobs.pipeline.weight_search import DIRECT, PRIOR, REVISIT, choose_weights
+from jobs.pipeline.score_weights import DIRECT, PRIOR, REVISIT, choose_weights
 from retrieval.config import ScoreWeights
 from retrieval.evaluation.protocols import Choice
 

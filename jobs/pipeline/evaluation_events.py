@@ -32,7 +32,7 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
     """
     from graph_build.errors import GraphInputError
     from graph_build.ingest import arrow_reader
-    from graph_build.ingest.rules import listed
+    from graph_build.ingest.refusals import listed
 
     try:
         events = arrow_reader.read_events(list(paths), config)

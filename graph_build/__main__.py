@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="graph_build", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--events", nargs="+", action="extend", required=True, help="files or folders: one log")
+    parser.add_argument("--events", nargs="+", action="extend", required=True, help="files or folders, read as one log")
     parser.add_argument("--items", help="the catalogue")
     parser.add_argument("--ads", help="the ads")
     parser.add_argument("--out", required=True, help="where the graph goes")

@@ -50,7 +50,7 @@ STAGING = "_staging"
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Paths of the three tables: parquet or CSV, files or folders. A remote folder holds parquet.
+    """Paths of the three tables: parquet or CSV, files or folders. A folder in remote storage must hold parquet.
 
     Args:
         events: the event log; several paths are read as one log.

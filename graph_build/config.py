@@ -15,7 +15,8 @@ class TableInput(_Section):
     """How one input table is read."""
 
     columns: dict[str, str] = Field(
-        default_factory=dict, description="your column names by those of the input tables; others keep their names"
+        default_factory=dict,
+        description="LightSAGE's name of a column = your name; columns that are not listed keep their names",
     )
 
 
@@ -27,7 +28,8 @@ class EventsInput(TableInput):
         description="unit of times that are integers counted from 1970: seconds, milliseconds or microseconds",
     )
     types: dict[str, EventType] = Field(
-        default_factory=dict, description='event types by your names of them, in any case ("detail" = "view")'
+        default_factory=dict,
+        description='your name of an event type, upper or lower case = LightSAGE\'s name ("detail" = "view")',
     )
     exclude_ad_events: bool = Field(
         default=False, description="leave events with an ad_id out, so that ads do not feed on their own clicks"
@@ -62,7 +64,9 @@ class StrongClickConfig(_Section):
         le=20,
         description="an item opened at most this many items later is linked; 1 = only the next item",
     )
-    backward: float = Field(default=0.5, ge=0, le=1, description="weight of the link back, as a share of the link's")
+    backward: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the link back, as a share of the link's own weight"
+    )
     max_gap_minutes: float = Field(default=30.0, gt=0, description="longest time between two linked items, in minutes")
     max_session_items: int = Field(default=200, ge=2, description="items of a session that count; later ones do not")
     half_life_days: float = Field(default=30.0, gt=0, description="days after which a click counts half")
@@ -85,7 +89,7 @@ class SwingConfig(_Section):
         default=100, ge=2, description="a user with more items counts day by day, and at most this many items of a day"
     )
     max_item_users: int = Field(
-        default=500, ge=2, le=5000, description="users kept per item; a user who counts day by day is one each day"
+        default=500, ge=2, le=5000, description="users kept per item; each day of a user who counts day by day is one"
     )
     view_weight: float = Field(default=1.0, gt=0, le=10, description="weight of an item that a user viewed")
     click_weight: float = Field(default=1.0, gt=0, le=10, description="weight of an item that a user clicked")
@@ -157,5 +161,5 @@ class GraphConfig(_Section):
         default=30.0, gt=0, description="days after which an event counts half in an item's popularity"
     )
     window_days: int | None = Field(
-        default=None, ge=1, description="last days of the log that a build reads; left out: all days"
+        default=None, ge=1, description="number of last days of the log that a build reads; if not set: all days"
     )

@@ -84,7 +84,7 @@ def impression_lists(checked: "DataFrame") -> "DataFrame":
     """Return the items that each request showed, and those that were opened: session, time, items, opened.
 
     Requests that showed fewer than two items are left out. So are requests whose items were all opened, or none of
-    them, because they teach no order. Any event other than an impression that names the request opens its item.
+    them, because they teach no order. Every event that names the request opens its item, unless it is an impression.
 
     Args:
         checked: checked events (`events.checked`).

@@ -25,8 +25,8 @@ def day_number(date: dt.date) -> int:
 def decayed(day: "Column", as_of_day: int, half_life_days: float, share: "Column | float" = 1.0) -> "Column":
     """Return the weight of one event, int64: round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)).
 
-    A day after the as-of day weighs as much as the as-of day. Such days belong to held-out sessions; if
-    weights grew after the as-of day, they could overflow.
+    Days later than the as-of day weigh as much as the as-of day. Such days belong to held-out sessions; if weights grew
+    after the as-of day, they could overflow.
 
     Args:
         day: day number of the event.

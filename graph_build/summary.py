@@ -26,7 +26,7 @@ class GraphSummary:
         ads: total, by_status {status: ads}.
         most_cut: rule → name of a group → its members before the cap, for the groups that lost most. Items, sessions
             and searches have their names from the log; a user's day is named by the first 48 bits of
-            `xxhash64(user_id)`, in hex, and the date.
+            `xxhash64(user_id)`, in hex, and the date. Where a user_id is missing, the session_id replaces it.
         doubts: sentences about what looks wrong with the log.
         seconds: stage → wall time.
         isolated: items without any edge. None in files of older versions, which did not count them.

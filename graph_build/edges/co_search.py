@@ -54,10 +54,11 @@ def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFram
 
 
 def search_pairs(items: "DataFrame", config: CoSearchConfig) -> "DataFrame":
-    """Return each pair of items of a search: day, low, high, full, fit (whether the graph has it), members.
+    """Return each pair of items of a search: day, low, high, full and fit (whether that graph has the pair), members.
 
     A hash chooses which items of a search are paired, up to the cap. A row with `members` set holds no pair: it
-    reports a search that the cap reduced, with the user as low, the query as high, and its size before the cap.
+    reports a search that the cap reduced, with the user as low, the query as high, and its size before the cap as
+    members.
 
     Args:
         items: `searched_items`.

@@ -1,11 +1,11 @@
 """Combines the three edge types into one graph: a quota for each type and item, and weights on one scale.
 
-Edges travel as pairs until hashes are replaced by item ids. A pair consists of low < high (hashes of items) and, for
-each graph, the raw weights of low → high (`up`) and of high → low (`down`): int64 in fixed point, 0 for no edge.
+Until they are written, edges are kept as pairs. A pair consists of low < high (hashes of items) and, for each graph,
+the raw weights of low → high (`up`) and of high → low (`down`): int64 in fixed point, 0 for no edge.
 
-A strong-click or co-search edge stays if it is among the `quota` strongest of its type out of src or into dst; Swing
-has kept only its top-k partners already. Then the weights of each type are multiplied by one factor, so that its mean
-edge weighs as much as a mean strong click:
+A strong-click or co-search edge stays if it is among the `quota` strongest of its type out of src or into dst. Swing
+edges are already limited to the top-k partners of each item. Then the weights of each type are multiplied by one
+factor, so that its mean edge weighs as much as a mean strong click:
 
     weight = raw · mean(strong click) / mean(type)
 

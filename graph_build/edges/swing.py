@@ -34,7 +34,7 @@ RULES = {"item": "swing_item_users", "user": "swing_user_items"}
 
 
 def strengths(config: SwingConfig) -> list[float]:
-    """Return the distinct weights of the behaviours in ascending order; an entry's level is the position, from 1."""
+    """Return the distinct weights of the behaviours in ascending order; a level is a position in them, from 1."""
     weights = {config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight}
     return sorted(weights)
 
@@ -42,7 +42,7 @@ def strengths(config: SwingConfig) -> list[float]:
 def fixed_point(config: SwingConfig) -> int:
     """Return how many integer units make up a score of 1.0.
 
-    It is the largest power of two, at most 2^44, for which no sum overflows int64.
+    It is a power of two, at most 2^44, small enough that no sum overflows int64.
     """
     users, strongest = config.max_item_users, max(strengths(config))
     heaviest = (config.user_offset + config.min_user_items) ** -config.user_exponent * strongest

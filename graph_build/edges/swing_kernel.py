@@ -1,4 +1,4 @@
-"""Swing scores of one bucket of items. Needs only numpy and numba, so that it runs in any Spark worker.
+"""Swing scores of one bucket of items. Needs only numpy, and numba for speed, so that it runs in any Spark worker.
 
 Two items are similar if pairs of users who share little else opened both (Yang et al., arXiv 2010.05525):
 
@@ -61,7 +61,7 @@ def swing_top_k(
     """Return the best-scored partners of each anchor item (formula: see the module).
 
     Args:
-        lists: every entry counts. Items are numbers in [0, n) that sort as the item ids do.
+        lists: every entry counts. Items are numbers in [0, n), in the order of the items' hashes.
         strengths: float64, the strength b of each level.
         anchors: (n,) bool, the items to score; `lists` must hold every user of an anchor, with all items of the user.
         alpha: α.

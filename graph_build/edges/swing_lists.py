@@ -132,7 +132,7 @@ def _without_excess(code: Codes, ranked: Ints, sizes: Ints, cap: int) -> Codes:
 
 
 def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tuple[Entries, CutGroups]:
-    """Cap entries that come in batches; the entries that stay are those that `cap_entries` keeps of all of them.
+    """Cap entries that come in batches. The result is the same as if `cap_entries` got all batches at once.
 
     Memory holds about BUFFERED_ROWS entries, or twice the entries that stay if those are more, and one batch.
 
@@ -209,7 +209,7 @@ def bucket_of(item: Ints, buckets: int) -> Ints:
 
 
 def pack_lists(entries: Entries, buckets: int) -> Iterable[tuple[int, bytes]]:
-    """Pack for each bucket the whole lists of the users who have an item in it: (bucket, payload).
+    """Pack for each bucket the whole lists that have an item in it, and at least one other item: (bucket, payload).
 
     Args:
         entries: the entries, list by list.

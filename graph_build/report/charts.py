@@ -137,7 +137,7 @@ class _Scale:
 
     @classmethod
     def fit(cls, values: list[float], axis: Axis, start: float, end: float, *, widen: bool) -> "_Scale":
-        """Return a scale that shows all values; with `widen` it begins and ends at round numbers."""
+        """Return a scale that shows all values; with `widen`, a linear one begins and ends at round numbers."""
         whole = all(value == int(value) for value in values)
         low, high = min(values), max(values)
         if axis.logarithmic:

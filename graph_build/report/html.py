@@ -22,7 +22,7 @@ def render_report(summary: GraphSummary, statistics: GraphStatistics) -> str:
 
     Args:
         summary: the counts of the build.
-        statistics: what was measured of its full graph.
+        statistics: what was measured of the full graph.
     """
     return render_page(
         "graph.html.j2",

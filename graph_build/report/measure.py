@@ -191,7 +191,7 @@ def _clustering_and_core(a: Codes, b: Codes) -> tuple[float, int]:
 
 
 def _at_least(items_by_degree: NDArray[np.int64]) -> list[DegreePoint]:
-    """Return how many items have at least a degree, for the powers of two and the largest degree."""
+    """Return how many items have at least n neighbours, for n = each power of two and the largest degree."""
     cumulated = np.cumsum(items_by_degree[::-1])[::-1]
     largest = len(cumulated) - 1
     points = sorted({1 << k for k in range(largest.bit_length())} | {largest} - {0})
@@ -210,7 +210,7 @@ def _find_hubs(degrees: "DataFrame", names: "DataFrame") -> dict[str, list[Hub]]
 
 
 def _degree_points(degrees: "DataFrame") -> dict[str, list[DegreePoint]]:
-    """Return how many items have at least a degree, for the powers of two, by edge type."""
+    """Return by edge type how many items have at least n neighbours, for powers of two n."""
     power = F.floor(F.log2("degree")).cast("int")
     rows = degrees.groupBy("edge_type", power.alias("power")).agg(F.count(F.lit(1))).collect()
     points_by_type: dict[str, list[DegreePoint]] = {}

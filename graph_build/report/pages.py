@@ -18,7 +18,8 @@ def render_page(template: str, package: str = PACKAGE, **values: Any) -> str:
 
     Args:
         template: the file name of the template, e.g. "graph.html.j2".
-        package: the package whose folder `templates` holds it. It may extend and import the templates of this package.
+        package: the package whose folder `templates` holds the template. A template of another package may extend and
+            import those of this one.
         values: the template's variables. `terms` (term → meaning) is listed at the foot of every page.
     """
     return environment(package).get_template(template).render(values)

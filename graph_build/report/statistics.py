@@ -42,7 +42,7 @@ class CategoryMixing:
     """How many pairs of neighbours join every two categories.
 
     Args:
-        categories: names of the top-level categories, largest first.
+        categories: names of the largest top-level categories, largest first, then "others" if there are more.
         counts: `counts[i][j]` is the number of pairs between categories i and j; if i = j, each pair counts twice.
         pairs: number of pairs that were counted; a sample of a large graph.
         within: share of the pairs that stay inside one category.

@@ -74,8 +74,8 @@ def training_pairs(
     """Return the strong clicks and the co-purchases of a batch.
 
     Args:
-        sessions: rows with day, browsed, logged, time, type, item, source, segment, flags and session, and with item_id
-            and source_id if `name` asks for ids.
+        sessions: rows with browsed, logged, time, type, item, source, segment, flags and session, and with item_id and
+            source_id if `name` asks for ids.
         clicks: rules of strong clicks.
         baskets: rules of co-purchases.
         name: "item" for the hashes of src and dst, "item_id" for their ids.
@@ -136,7 +136,7 @@ def item_lists(sessions: SessionBatch, max_basket: int) -> ItemLists:
 
 
 def count_items(sessions: SessionBatch, weight: Ints, is_held_out: Flags) -> pa.Table:
-    """Count for each graph the events of each item, and the clicks that name each page as their source.
+    """Count for each graph the events of each item, and the events that name each page as their source.
 
     Args:
         sessions: rows with type, item, item_id, source, source_id, time and flags.

@@ -1,4 +1,4 @@
-"""Compiled loops over the events of sessions: flags, strong-click pairs and baskets. Needs only numpy and numba.
+"""Compiled loops over session events: flags, strong-click pairs and baskets. Needs only numpy, and numba for speed.
 
 Arrays hold the events of many sessions one after the other: session s has the events offsets[s] to offsets[s + 1], in
 the order in which they happened.

@@ -36,7 +36,7 @@ ITEM_COUNTS = {"linked": F.sum, "events": F.sum, "popularity": F.sum, "first": F
 ITEMS = "item bigint, item_id string, " + ", ".join(
     f"{name}_{graph} bigint" for graph in GRAPHS for name in ITEM_COUNTS
 )
-# The columns that `extract.training_pairs` reads, beside the ids.
+# The columns that `extract.training_pairs` reads, beside the session and the ids; and the day, for strong clicks.
 _PAIR_COLUMNS = ("day", "browsed", "logged", "time", "type", "item", "source", "segment", "flags")
 
 
@@ -66,7 +66,7 @@ def session_rows(usable: "DataFrame", config: GraphConfig, n_events: int) -> "Da
 
 
 def transitions(rows: "DataFrame", clicks: StrongClickConfig, baskets: CoPurchaseConfig) -> "DataFrame":
-    """Return the training pairs by item_id: item pages left for one another, and items bought together.
+    """Return the training pairs by item_id: strong clicks and co-purchases.
 
     Args:
         rows: rows of sessions.
@@ -154,7 +154,7 @@ def session_lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
 
 
 def item_counts(rows: "DataFrame", cutoff: HoldoutCutoff | None, as_of: AsOf, half_life_days: float) -> "DataFrame":
-    """Count for each graph the events of each item, and the clicks that name each page as their source.
+    """Count for each graph the events of each item, and the events that name each page as their source.
 
     Args:
         rows: rows of sessions.
@@ -193,7 +193,7 @@ class EventCounts:
         by_type: type → valid events.
         duplicates: events that were dropped as duplicates or merged.
         opened_views: views that count with the click that opened them.
-        capped: rule → items that the cap of sessions or of baskets removed.
+        capped: rule → items that the cap of sessions or of baskets removed. The build adds the rules of the edges.
     """
 
     by_type: dict[str, int]
@@ -203,7 +203,7 @@ class EventCounts:
 
 
 def count_events(rows: "DataFrame") -> EventCounts:
-    """Count events, duplicates and what the caps removed, in one pass over the columns without lists."""
+    """Count events, duplicates and what the caps removed, in one pass that reads no list of events."""
     of_type = [F.sum(F.col("of_type")[number]) for number in range(len(SESSION_TYPES))]
     cut = [F.sum(F.when(F.col("browsed") == browsed, F.col("cut"))) for browsed in (True, False)]
     sums = rows.agg(*of_type, F.sum("duplicates"), F.sum("counted"), *cut).collect()[0]

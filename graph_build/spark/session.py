@@ -40,7 +40,9 @@ def spark_session(
     shuffle_partitions: int | None = None,
     local_dir: str | None = None,
 ) -> "SparkSession":
-    """Return the active session when there is one (spark-submit), else a new one.
+    """Return the active session if there is one, with only the query settings changed; else a new one.
+
+    Under spark-submit, only `app_name`, `shuffle_partitions` and a given `master` are set; the rest is the cluster's.
 
     Args:
         master: Spark's master; by default what spark-submit set, else `local[*]`.

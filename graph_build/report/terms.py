@@ -7,9 +7,10 @@ GRAPH_TERMS = {
     "session": "What one session_id does on one UTC day.",
     "tail": "Items with few events in the training window. In the graph: at most tail.max_events (default 5). In "
     "quality tables: targets with one to five training events.",
-    "hold-out": "The last sessions of the training log, one tenth of the events. They choose when training stops and "
-    "how the score's terms weigh. The final model learns from them too.",
-    "training pair": "Two items that one shopper opened or bought one after the other. The model learns from them.",
+    "hold-out": "The last sessions of the training log, one tenth of the events. They decide when training stops and "
+    "which weights the score's terms get. The final model learns from them too.",
+    "training pair": "Two items that one shopper opened one after the other, or bought together. The model learns from "
+    "them.",
     "strong click": "A shopper left item A's page for item B: the log says so (source_item_id), or B was opened soon "
     "after A with no search in between.",
     "Swing": "Two items are similar if pairs of users who share little else both clicked them (arXiv 2010.05525).",

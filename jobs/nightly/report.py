@@ -23,10 +23,10 @@ NIGHT_TERMS = {
     "days and is served.",
     "counting peer": "A counting baseline that the fit is compared with.",
     "transitions": "Counts how often B followed A directly.",
-    "rules": "Counts B up to 10 items after A, weighted by 1 / distance; a half of that for B before A (session "
-    "rules).",
+    "rules": "Session rules: counts B up to 10 items after A, weighted by 1 / distance, and B before A by half of "
+    "that.",
     "item-kNN": "Cosine similarity of the sets of sessions in which two items occur.",
-    "popularity": "The same list for everyone: the items with the most recent events.",
+    "popularity": "The same list for everyone: the items with the most events, of which recent ones count more.",
     "HR@k": "Hit rate: the share of targets among the first k results.",
     "MRR@20": "Mean reciprocal rank: the mean of 1 / rank of the target, 0 if it is not among the first 20.",
     "coverage@20": "The share of the catalogue that appears among the first 20 results of any query.",
@@ -34,7 +34,7 @@ NIGHT_TERMS = {
     "canary": "A check of the refit that needs no labels: vector norms, and how many neighbours stayed the same.",
     "drift": "How far the neighbours of fixed probe items moved since the published version.",
     "warm start": "Training that begins with the published version's weights.",
-    "recall of the index": "How many of the 100 true nearest neighbours the index finds, on average.",
+    "recall of the index": "The share of the 100 true nearest neighbours that the index finds, on average.",
 }
 SLICES = ("all", "tail", "cold")
 MOST_DATES = 5  # that are written along an axis

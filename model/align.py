@@ -33,7 +33,7 @@ def procrustes_rotation(source: Floats, target: Floats) -> NDArray[np.float64]:
 def align_embeddings(
     embeddings: Embeddings, previous: Embeddings, prefixes: Sequence[int] = ()
 ) -> tuple[Embeddings, float] | None:
-    """Rotate embeddings onto previous ones by the items that both contain.
+    """Rotate embeddings onto previous ones; the items that both contain decide the rotation.
 
     Args:
         embeddings: the embeddings to rotate
@@ -41,8 +41,8 @@ def align_embeddings(
         prefixes: ascending sizes of Matryoshka prefixes, whose inner products must not change either; the dimensions
             between two successive sizes are rotated among themselves
     Returns:
-        the rotated embeddings and the mean cosine between shared items; None if the sizes differ, or if there are fewer
-        shared items than dimensions
+        the rotated embeddings, and the mean cosine between the new and the previous vectors of the shared items; None
+        if the sizes differ, or if there are fewer shared items than dimensions
     """
     dim = embeddings.query.shape[1]
     index = pc.index_in(embeddings.item_ids, previous.item_ids)

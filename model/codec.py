@@ -33,7 +33,7 @@ def read_versioned(path: Path, version: int, remedy: str) -> dict[str, Any]:
         version: the format version that this code reads
         remedy: what the user can do, for the message
     Raises:
-        ModelFormatError: the file is missing, not JSON, or of another format version (the message names both).
+        ModelFormatError: the file is missing, not JSON, or of another format version; the message says what is wrong.
     """
     with reading(path, remedy):
         value: dict[str, Any] = json.loads(path.read_text())

@@ -16,7 +16,9 @@ class FeatureConfig(_Section):
     id_min_events: int = Field(
         1, ge=1, description="an item with at least this many training events has a row of its own in the id table"
     )
-    min_level_count: int = Field(2, ge=1, description="items that a category level, brand or other value must have")
+    min_level_count: int = Field(
+        2, ge=1, description="least number of items with a category level, brand or other value"
+    )
     price_buckets: int = Field(32, ge=2, description="quantile buckets of the price and of other numeric columns")
     title_hash_bits: int = Field(
         15, ge=8, le=20, description="words and word pairs of titles are hashed into 2^bits columns"
@@ -74,7 +76,9 @@ class SemanticIdConfig(_Section):
     )
     simvq: bool = Field(False, description="whether codebooks are fixed entries times a learned map (SimVQ)")
     commitment: float = Field(
-        0.25, ge=0, description="weight of the pull of vectors towards their entries, beside that of entries to vectors"
+        0.25,
+        ge=0,
+        description="weight of the loss that pulls vectors to their entries; the loss that pulls entries has weight 1",
     )
     penalty: float = Field(
         3.0, ge=0, description="weight of the codebook and commitment loss beside the retrieval loss"
@@ -136,7 +140,10 @@ class TrainConfig(_Section):
     )
     network_lr: float = Field(0.001, gt=0, description="learning rate of the heads")
     warm_share: float = Field(
-        0.25, gt=0, le=1, description="share of max_epochs that a warm start, from an earlier model's weights, trains"
+        0.25,
+        gt=0,
+        le=1,
+        description="share of max_epochs to train when training starts from an earlier model's weights",
     )
     max_steps_apart: int = Field(
         1, ge=1, description="train on pairs whose target comes at most this many items after the query"

@@ -24,7 +24,7 @@ _INITIAL_TEMPERATURE, _FINAL_TEMPERATURE = 10.0, 0.01
 _LATENT = 32
 _BARRED_LOGIT = -1e9
 _SELECTOR_SHARE = 1 / 3  # share of the items whose pairs train the selectors
-# Two groups are equivalent if the conditional entropy of each, given the other, is at most this share of its entropy.
+# Two groups are equivalent if their joint entropy exceeds the smaller of their entropies by at most this share of it.
 _EQUIVALENCE_TOLERANCE = 0.02
 
 
@@ -66,7 +66,9 @@ class GroupSelector(nn.Module):
                 the number of groups that may be chosen.
         """
         if matrix.num_ids:
-            raise ModelInputError("groups are selected without an id table: set [model.features] id_min_events above")
+            raise ModelInputError(
+                "groups are selected without an id table: set [model.features] id_min_events above every item's events"
+            )
         sizes = [size for _, size in features.groups]
         barred = [group for group, first in enumerate(first_equivalent_groups(matrix, sizes)) if first != group]
         limit = len(sizes) - max(1, len(barred))
@@ -101,7 +103,7 @@ class GroupSelector(nn.Module):
         return torch.unique(self.logits.argmax(dim=1))
 
     def overlap(self) -> Tensor:
-        """Return the expected number of selectors beyond one per group, summed; as a penalty, it keeps them apart."""
+        """Return the sum over groups of the expected selectors beyond the first; as a penalty, it keeps them apart."""
         return (self.logits.softmax(dim=1).sum(dim=0) - 1).clamp(min=0).sum()
 
     @torch.no_grad()

@@ -91,8 +91,8 @@ def fit_features(
         items: the items table, one row per item
         config: which columns are features, and how finely
         seed: seed of the title basis
-        earlier: an earlier model's features. Its buckets are kept if they are not more than configured, and its title
-            basis if it has the configured size: otherwise a warm start could not match their weights.
+        earlier: an earlier model's features. Its buckets are kept unless there are more than configured, and its title
+            basis if it has the configured size, so that a warm start can use the weights that belong to them.
     Raises:
         ModelInputError: a configured or an excluded column is not in the items table.
     """

@@ -112,7 +112,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self) -> None:
-        """Set the codebooks by residual k-means of the most recent batches, which together hold at least K vectors."""
+        """Set the codebooks by residual k-means of the most recent batches, which must hold at least K vectors."""
         residual = vectors = torch.cat([*self._recent])
         self.maps.copy_(torch.eye(vectors.shape[1], device=vectors.device).expand_as(self.maps))
         for level in range(len(self.entries)):

@@ -44,7 +44,7 @@ def fit_vocabulary(
         column: the column's values, nulls included
         name: the name of the column; "category" is split into the prefixes of its path
         config: number of buckets, and how often a value must occur
-        earlier: an earlier vocabulary of the same column; its buckets are kept if they are not more than configured
+        earlier: an earlier vocabulary of the same column; its buckets are kept unless there are more than configured
     """
     if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
         return _fit_buckets(column, name, config.price_buckets, earlier)

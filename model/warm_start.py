@@ -52,7 +52,7 @@ class WarmStart:
         return cls(artefact.network, artefact.features, ids.combine_chunks())
 
     def fits(self, network: LightSAGE) -> bool:
-        """Return whether a network has the same shapes; the number of rows of its table may differ."""
+        """Return whether a network has heads of the same shapes and a table of the same width, with any rows."""
         earlier, new = self.network.heads.state_dict(), network.heads.state_dict()
         return self.network.table.shape[1] == network.table.shape[1] and all(
             new[name].shape == weight.shape for name, weight in earlier.items()
@@ -61,10 +61,12 @@ class WarmStart:
     def copy_into(self, network: LightSAGE, features: FittedFeatures, ids: pa.Array) -> float:
         """Copy the heads, and every table row that both models have, into a network that `fits`.
 
+        The projection of the fixed content is copied too, if both models have the same content inputs.
+
         Args:
             network: the new network; rows without an earlier one keep their initial weights
             features: the transforms of the new model
-            ids: ids of the first rows of its table
+            ids: ids of the first rows of the new model's table
         Returns:
             the share of the new table's rows that were copied
         """

@@ -71,7 +71,7 @@ class TrainedSessions:
     session_input: NDArray[np.float32]
 
     def blend(self, share: float) -> "TrainedSessions":
-        """Return a copy that mixes the encoder's queries, with this share in [0, 1], and the initial weighted means."""
+        """Return a copy whose queries mix the encoder's, with a share in [0, 1], with the initial weighted means."""
         encoder = copy.deepcopy(self.encoder)
         encoder.share.fill_(share)
         return TrainedSessions(encoder, self.session_input)

@@ -17,7 +17,7 @@ class FeatureConfig(_Section):
         1, ge=1, description="an item with at least this many training events has a row of its own in the id table"
     )
     min_level_count: int = Field(
-        2, ge=1, description="least number of items with a category level, brand or other value"
+        2, ge=1, description="a category level, brand or other value is a feature if at least this many items have it"
     )
     price_buckets: int = Field(32, ge=2, description="quantile buckets of the price and of other numeric columns")
     title_hash_bits: int = Field(
@@ -143,7 +143,7 @@ class TrainConfig(_Section):
         0.25,
         gt=0,
         le=1,
-        description="share of max_epochs to train when training starts from an earlier model's weights",
+        description="share of max_epochs for which a warm start trains, that is, from an earlier model's weights",
     )
     max_steps_apart: int = Field(
         1, ge=1, description="train on pairs whose target comes at most this many items after the query"

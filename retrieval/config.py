@@ -17,7 +17,9 @@ class ScoreWeights(BaseModel):
     prior: float = Field(
         default=0.05,
         ge=0.0,
-        description="Weight of the recent change of demand; equal to the softmax temperature, it corrects fully.",
+        description=(
+            "Weight of the recent change of demand; a weight equal to the softmax temperature corrects for it fully."
+        ),
     )
     direct: float = Field(default=0.05, ge=0.0, description="Weight of a direct edge from a viewed item.")
     popularity: float = Field(default=0.0, description="Weight of popularity, which is subtracted.")
@@ -48,7 +50,7 @@ class RetrievalConfig(BaseModel):
     batch_exact_below: int = Field(
         default=500_000,
         ge=0,
-        description="Number of rows up to which a batch of queries is answered by one matrix product instead.",
+        description="Number of rows up to which one matrix product, and not the index, answers a batch of queries.",
     )
     target_recall: Share = Field(
         default=0.97, description="Recall@100 against exact search, 0 to 1, that the tuning of the index must reach."
@@ -92,7 +94,10 @@ class RetrievalConfig(BaseModel):
     direct_weight: float | None = Field(
         default=None,
         ge=0.0,
-        description="Weight of a strong-click edge from a viewed item. Left out, it is chosen on the hold-out.",
+        description=(
+            "Weight of a direct edge from a viewed item: a strong click, or Swing in a graph without strong clicks. "
+            "Left out, it is chosen on the hold-out."
+        ),
     )
     popularity_weight: float | None = Field(
         default=None,

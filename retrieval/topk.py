@@ -1,6 +1,6 @@
 """Exact search: inner products against rows of the (memory-mapped) matrix, and the top k of each query.
 
-It serves small eligible sets, direct tail neighbours, the exact ranking of an index's shortlist, and evaluation.
+It serves the exact scans of single requests and batches, the tuning of the index, and evaluation.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
 
 
 def _lower_bound(score: Floats, k: int) -> Floats:
-    """Return a value per line that its k best scores reach, and few other scores do: (n,) float32.
+    """Return for each line a value that its k best scores reach, and few of its other scores: (n,) float32.
 
     The value is the k-th largest maximum of disjoint groups of columns, so at least k columns reach it. This costs one
     vectorised pass; a selection over all columns would cost ten.

@@ -171,7 +171,7 @@ class Ann:
         return np.ascontiguousarray(queries)
 
     def narrow(self, rows: Rows, vector: Floats, item: Floats, bias: Floats, least: int) -> Rows:
-        """Shorten a shortlist (S,) int64 by the funnel, if the index has one; at least `least` rows are left.
+        """Shorten a shortlist (S,) int64 by the funnel, if the index has one, but never below `least` rows.
 
         The arguments are those of `matryoshka.funnel`.
         """
@@ -289,5 +289,7 @@ def read(path: Path, rows: Rows, kind: str, parameters: dict[str, int], recall: 
     except RuntimeError as error:
         raise IndexFolderError(f"{path}: not readable as a FAISS index; build the index again") from error
     if index.ntotal != len(rows):
-        raise IndexFolderError(f"{path}: holds {index.ntotal} vectors, indexed_rows.npy {len(rows)}; build it again")
+        raise IndexFolderError(
+            f"{path}: holds {index.ntotal} vectors, but indexed_rows.npy has {len(rows)} rows; build the index again"
+        )
     return Ann(index, rows, kind, parameters, recall)

@@ -70,7 +70,7 @@ class PageRoutes:
         async def complete(
             q: str = Query(min_length=1, max_length=max_length), limit: int = Query(10, ge=1, le=50)
         ) -> Response:
-            """Items whose id begins with `q`, then, most viewed first, items whose title contains all of its words."""
+            """Items whose id begins with `q`; then those with all of its words in the title, most events first."""
             snapshot = state.snapshot
             items = await asyncio.to_thread(completions, snapshot.retriever, q, limit)
             return json_response({"version": snapshot.version, "items": items})

@@ -92,7 +92,7 @@ class Metrics:
             "lightsage_stage_seconds", "Time of retrieval by stage", "stage", _STAGE_BUCKETS, registry
         )
         self._plans = RequestCounter(
-            "lightsage_plans", "Retrievals by search plan: index or exact scan", ("plan",), registry
+            "lightsage_plans", "Retrievals by search plan: index, exact scan or popular items", ("plan",), registry
         )
         self._asked = RequestCounter("lightsage_asked_results", "Results asked for (k)", (), registry)
         self._returned = RequestCounter("lightsage_returned_results", "Results returned", (), registry)

@@ -75,7 +75,7 @@ class Transitions(CountingBaseline):
 
 
 class Rules(CountingBaseline):
-    """Sequential rules: b counts 1/n if n ≤ `max_steps` steps after a, and `backward`/n if n steps before a."""
+    """Sequential rules: for n up to `max_steps`, b counts 1/n if n steps after a, and `backward`/n if n before a."""
 
     def __init__(self, sessions: TrainingSessions, max_steps: int = 10, backward: float = 0.5) -> None:
         super().__init__(_steps(sessions, [(n, 1.0 / n) for n in range(1, max_steps + 1)], backward))

@@ -16,7 +16,7 @@ from retrieval.evaluation.sessions import Sessions
 from retrieval.queries import Queries
 
 _MAX_BASKET_QUERIES = 20
-# No ranker reads more items of a prefix, and all prefixes of a bot's long session would not fit into memory.
+# Older items of a prefix hardly matter, and all prefixes of a bot's long session would not fit into memory.
 _MAX_PREFIX = 100
 
 
@@ -178,7 +178,7 @@ def basket_pairs(
     ads: Ads | None = None,
     seed: int = 0,
 ) -> Pairs:
-    """Return the pairs of the basket protocol: an item is a query, and all other items of its basket are the targets.
+    """Return the pairs of the basket protocol: each item is a query, and all other items of its basket are its targets.
 
     At most 20 items of a basket become queries; a seeded hash of (session, item) chooses them.
 

@@ -107,7 +107,7 @@ def evaluate(
         progress: called with a message and the share that is done, 0 to 1.
 
     Raises:
-        EvaluationError: there is no such protocol, or no pair to measure on.
+        EvaluationError: there is no such protocol, no pair to measure on, or a finished Ranking came with `ads`.
     """
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be item, session or basket, got {protocol!r}")

@@ -21,9 +21,9 @@ from retrieval.topk import TopK
 class ScoreTerms:
     """The terms of the scores of some rows for one query, each (R,) float32.
 
-    similarity: query vector · item vector; a tail item with an edge from a viewed item is scored by its own vector.
-    bias: the terms of recent demand and popularity. bonus: added for direct edges from viewed items and for having been
-    viewed. revisit: the part of the bonus for having been viewed.
+    similarity: query vector · item vector; `EmbeddingRanker` says which of a tail item's vectors counts. bias: the
+    terms of recent demand and popularity. bonus: added for direct edges from viewed items and for having been viewed.
+    revisit: the part of the bonus for having been viewed.
     """
 
     similarity: Floats
@@ -69,10 +69,10 @@ class PreparedQuery:
 class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.catalogue.score_terms`, with the long-tail rule at inference.
 
-    A candidate's vector is its line of `item`, but a tail item with an edge of any type from a viewed item is scored by
-    its own vector (`item_unaveraged`). The session encoder turns several viewed items into one query vector; without an
-    encoder, the query vector is their mean, weighted by recency. Direct edges from several viewed items are also
-    weighted by recency.
+    A candidate's vector is its line of `item`. But a tail item with an edge of any type from a viewed item, or that was
+    viewed itself if revisits count, is scored by its own vector (`item_unaveraged`). The session encoder turns several
+    viewed items into one query vector; without an encoder, the query vector is their mean, weighted by recency. Direct
+    edges from several viewed items are also weighted by recency.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class EmbeddingRanker:
         return np.power(self.config.recency_weight, age).astype(np.float32)
 
     def prepare(self, views: Rows) -> PreparedQuery:
-        """Prepare one query, so that it can be scored with the lowest latency, to the same scores as by `scores`.
+        """Prepare one query for scoring with the lowest latency; the scores are those that `scores` returns.
 
         Args:
             views: (V,) int64, the viewed rows, most recent last, not empty.

@@ -69,7 +69,7 @@ def fit(
     loss = _cross_entropy(features, starts, lengths, starts + lists.target[used], list_weight, ridge)
     initial = np.zeros(features.shape[1])
     initial[0] = 1.0
-    # A higher retrieval score must never lower a row; if the retrieval score says nothing, its weight becomes 0.
+    # A higher retrieval score must never move a row down; if the retrieval score says nothing, its weight becomes 0.
     bounds = [(0.0, None)] + [(None, None)] * (len(initial) - 1)
     weight = minimize(loss, initial, jac=True, method="L-BFGS-B", bounds=bounds).x
     weight[0] /= scale

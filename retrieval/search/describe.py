@@ -24,7 +24,7 @@ def describe_item(retriever: Retriever, row: int) -> dict[str, Any]:
 
 
 def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[str, Any]]:
-    """Return items whose id begins with a text, then, most viewed first, items whose title contains all of its words.
+    """Return items whose id begins with a text; then those with all of its words in the title, most events first.
 
     Args:
         retriever: the version.

@@ -24,7 +24,9 @@ class Filters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: str | None = Field(
-        None, max_length=ID_LENGTH, description="This category or any below it, in any case (levels split by ' > ')"
+        None,
+        max_length=ID_LENGTH,
+        description="This category or any below it, in upper or lower case (levels split by ' > ')",
     )
     price_min: Number | None = Field(None, description="Lowest price; an item without a price does not pass")
     price_max: Number | None = Field(None, description="Highest price; an item without a price does not pass")

@@ -28,8 +28,8 @@ class ExitCode(IntEnum):
 class Command:
     """One command: its name, its line in `lightsage --help`, its flags, and the function that runs it.
 
-    `publishes` is set for commands that write a version: if one of them fails, its error says that the version served
-    before is still served.
+    `publishes` is set for commands that write a version: if one of them is interrupted or fails unexpectedly, the log
+    says that the version served before is still served.
     """
 
     name: str

@@ -53,7 +53,7 @@ def retrieve(
 
     Args:
         index: the index folder of a version.
-        queries: path or URI of the queries.
+        queries: path of the queries, a Parquet file or a folder of them.
         output: the Parquet file to write.
         options: what to retrieve for each query.
         config: the settings of retrieval.

@@ -26,7 +26,7 @@ NO_IDS = 2**62
 class Selection:
     """The outcome of a selection.
 
-    `confidence` has every group, the most confident first; `selected` are the groups to keep. `rows` are the
+    `confidence` has every group, highest confidence first; `selected` are the groups to keep. `rows` are the
     measurements on the hold-out (as in `retrieval.evaluation.protocols`) of a model with all groups and of one with
     the selected groups only, both without id embeddings; then, on request, of the same two models with them.
     """
@@ -107,7 +107,7 @@ def choose_groups(
         report: takes the progress.
 
     Returns:
-        The confidence of every group, the most confident first, and the chosen groups.
+        The confidence of every group, highest first, and the chosen groups.
     """
     from model.trainer import train
 

@@ -10,7 +10,7 @@ from jobs.config import load_config
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="print the settings of this file; default: the defaults"
+        "--config", type=Path, metavar="FILE", help="print the settings of this file; without it, the default settings"
     )
 
 

@@ -80,6 +80,7 @@ def evaluate_version(
 
     Raises:
         OverlapError: a test event is not after the as-of time, and that is not allowed.
+        JobError: `ads_only` is set, but the version has no ads.
         TableError, RetrievalError: the events do not fit the contract, or hold nothing to measure.
     """
     from retrieval.evaluation.protocols import evaluate
@@ -199,7 +200,7 @@ def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights")
 
     Args:
         embeddings: the embeddings of the items.
-        graph: folder of the level that they were trained on, `full/` or `fit/`.
+        graph: folder of the graph that they were trained on, `full/` or `fit/`.
         weights: the weights of the score's terms.
     """
     from retrieval.catalogue.items import Catalogue

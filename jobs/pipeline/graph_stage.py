@@ -29,7 +29,6 @@ def build_graph(
 
     If this function starts the Spark session, it also ends it, which frees the session's memory for training.
 
-
     Args:
         inputs: the tables.
         folder: the folder to write the graph to.

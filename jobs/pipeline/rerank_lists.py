@@ -116,7 +116,7 @@ def _sessions_of_one_kind(table: pa.Table) -> pa.Table | None:
 
 
 def _prefix_ends(rows: "Rows", starts: "Rows", limit: int) -> "Rows":
-    """The position of the last item of each prefix that a different item follows, a sample of at most `limit`."""
+    """The position of the last item of each prefix that a different item follows; if more than `limit`, a sample."""
     last = np.setdiff1d(np.arange(len(rows)), starts[1:] - 1)
     last = last[rows[last] != rows[last + 1]]
     if len(last) > limit:

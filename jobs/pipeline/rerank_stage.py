@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Ids = NDArray[np.object_]
-# The training weight of a retrieved list if there are also lists that shoppers saw. Those weigh 1.
+# The training weight of a retrieved list if there are also lists that shoppers saw; a list that they saw weighs 1.
 RETRIEVED_WEIGHT = 0.01
 
 
@@ -179,7 +179,7 @@ def read_counters(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...
 
 
 def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[np.int32]]]:
-    """Kind of entity of an item → the names of the entities (E,), and the index of each row's, −1 for none: (N,)."""
+    """Kind of entity → the names of its entities (E,), and for each row the index of its entity (N,), −1 for none."""
     ids = pa.array(item_ids, pa.string())
     entities = {"item": (ids, np.arange(len(ids), dtype=np.int32))}
     tables, columns = graph / "tables", {}

@@ -26,10 +26,11 @@ def choose_weights(
 ) -> "ScoreWeights":
     """Choose the weights that the configuration leaves open by their scores on the hold-out.
 
-    The prior (shift of demand) and the direct edges get the weights that score best. Direct edges decide the first
-    ranks, which hits barely reflect, so their score includes MRR. Popularity gets the largest weight that keeps 99.8%
-    of the best score, which favours the tail. The revisit weight, for items viewed before, is the one that scores best
-    on prefixes of sessions. No other weight depends on it.
+    The weights of the prior (shift of demand) and of direct edges move step by step for as long as the score rises.
+    Direct edges decide the first ranks, which hits barely reflect, so their score includes MRR. The weight of
+    popularity rises for as long as 99.8% of the best score is kept, which favours the tail. The revisit weight, for
+    items viewed before, moves like the first two, but by the score on prefixes of sessions. No other weight depends on
+    it.
 
     Args:
         config: `[retrieval]` fixes some of the weights, and gives the starting point of the others.
@@ -81,7 +82,7 @@ def coordinate_search(score: "Score", start: "ScoreWeights", term: str, values: 
 def largest_within_tolerance(
     score: "Score", start: "ScoreWeights", term: str, values: tuple[float, ...]
 ) -> "ScoreWeights":
-    """Raise one weight for as long as the score stays within `TOLERANCE` of the best one seen.
+    """Raise one weight for as long as the score is at least `TOLERANCE` times the best one seen.
 
     Args:
         score: the higher, the better.

@@ -53,7 +53,8 @@ def choose_encoder(
         half: which half of the hold-out's sessions to compare on, 0 or 1; None = all.
 
     Returns:
-        (the encoder, its share), or (None, 0) if the weighted mean of the items finds as much.
+        (the encoder, its share), or (None, 0) if the weighted mean of the items finds as much, or if no held-out
+        session has two items.
     """
     score = encoder_score(graph, embeddings, weights, config, half)
     if score is None:

@@ -72,8 +72,8 @@ class BuildPlan:
         date: the last day whose events count; None = the day of the last event.
         holdout_day: the day that is held out of `fit`; None = the configured share of the last events.
         holdout_half: which half of the hold-out's sessions (0 or 1) makes the choices; None = all.
-        parent: the version that a night follows. Training starts from its weights, and the new embeddings are aligned
-            to its embeddings. None = training starts from scratch.
+        parent: the version that a night follows. The new embeddings are aligned to its embeddings and, with `[nightly]
+            warm_start`, training starts from its weights. None = training starts from scratch.
         graph_inputs: replaces the inputs that identify the graph's checkpoint; None = the default ones.
         labels: stage → the name that the progress and the manifest show instead.
     """

@@ -132,7 +132,7 @@ def _without_excess(code: Codes, ranked: Ints, sizes: Ints, cap: int) -> Codes:
 
 
 def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tuple[Entries, CutGroups]:
-    """Cap entries that come in batches. The result is the same as if `cap_entries` got all batches at once.
+    """Cap entries that come in batches; the same entries stay as if `cap_entries` got all batches at once.
 
     Memory holds about BUFFERED_ROWS entries, or twice the entries that stay if those are more, and one batch.
 

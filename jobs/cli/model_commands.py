@@ -27,10 +27,10 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="item: find the next item from the current one; session: from all items so far; basket: find the other "
         "items of a basket from one of them (default item)",
     )
-    parser.add_argument("--ads-only", action="store_true", help="rank and look for ads in flight only")
+    parser.add_argument("--ads-only", action="store_true", help="rank only ads in flight, and look only for these")
     parser.add_argument("--include-current", action="store_true", help="allow the current item as a target")
     parser.add_argument(
-        "--allow-overlap", action="store_true", help="accept events before the as-of time; this is recorded"
+        "--allow-overlap", action="store_true", help="accept events that are not after the as-of time; this is recorded"
     )
     parser.add_argument("--baselines", action="store_true", help="also measure simple methods, such as popularity")
     parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the measurements to this file")

@@ -61,7 +61,7 @@ def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
             buy at least two.
 
     Raises:
-        EvaluationError: there is no event of the kind.
+        EvaluationError: there is no session of the kind.
     """
     from graph_build.ingest.arrow_reader import loose_events, session_ids
     from graph_build.sessions.assemble import assemble_sessions

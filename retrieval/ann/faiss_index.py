@@ -1,4 +1,4 @@
-"""The approximate index over the advertised rows: the only module that knows FAISS, its ids and its sentinels."""
+"""The approximate index over the advertised rows, which `tuning` builds. No other module knows FAISS's sentinels."""
 
 from __future__ import annotations
 

@@ -95,7 +95,9 @@ def build(
         ):
             ann, best = other, tuned
     if best.recall < config.target_recall:
-        _log.warning("recall@%d is %.3f at best, below %.3f", _RECALL_AT, best.recall, config.target_recall)
+        _log.warning(
+            "recall@%d is %.3f at best, below the target of %.3f", _RECALL_AT, best.recall, config.target_recall
+        )
     if ann.kind != "flat":
         report("tuning for filters", 0.9)
         ann = replace(ann, parameters=ann.parameters | tuning.filtered(ann, generator))

@@ -1,4 +1,4 @@
-"""The table of queries that a batch answers, checked against its contract before any query is answered."""
+"""The table of queries that a batch answers; each part is checked against its contract before it is answered."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ class GraphError(Exception):
 
 
 class GraphInputError(GraphError, ValueError):
-    """The events, items or ads cannot be used; the message names the file, the column, and what was expected."""
+    """The input cannot be used; the message says what is wrong and, if a table is, names its file and column."""
 
 
 class JavaNotFoundError(GraphError, RuntimeError):

@@ -1,8 +1,8 @@
 """Training batches: shuffled pairs with random negatives, the inputs of the network for their items, and the loss.
 
-The network reads two inputs per item: the item's own features, and the weighted sum of its in-neighbours' features.
-While the feature table learns, both are computed for the rows of each batch; when the table is fixed, they are computed
-once for all items.
+The network reads two inputs per item: its own features, and the weighted average of its in-neighbours' features. While
+the feature table learns, features and weighted sums are computed for the rows of each batch; when the table is fixed,
+they are computed once for all items.
 """
 
 from collections.abc import Callable

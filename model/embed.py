@@ -19,8 +19,8 @@ def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: ND
     """Embed every item, cold ones included.
 
     For a tail item, `query` and `item` read the row that the encoder's input names: its own features, or its group's
-    mean as in training. `item_unaveraged` always reads its own features, and is for candidates with a kept edge from
-    the item being viewed. Neighbour averages are the same in all roles.
+    mean as in training. `item_unaveraged` always reads its own features, and is for candidates with an edge from a
+    viewed item. Neighbour averages are the same in all roles.
 
     Args:
         graph: the item graph

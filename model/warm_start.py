@@ -52,7 +52,7 @@ class WarmStart:
         return cls(artefact.network, artefact.features, ids.combine_chunks())
 
     def fits(self, network: LightSAGE) -> bool:
-        """Return whether a network has heads of the same shapes and a table of the same width, with any rows."""
+        """Return whether a network has heads of the same shapes, and a table of the same width; its rows may differ."""
         earlier, new = self.network.heads.state_dict(), network.heads.state_dict()
         return self.network.table.shape[1] == network.table.shape[1] and all(
             new[name].shape == weight.shape for name, weight in earlier.items()

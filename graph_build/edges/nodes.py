@@ -14,7 +14,7 @@ def node_table(items: "DataFrame", catalogue: "DataFrame | None", graph: str, *,
     """Return the nodes table of one graph, sorted by item_id.
 
     Args:
-        items: `rows.item_counts`. Pages that occur only as the source of a click are nodes without events.
+        items: `rows.item_counts`. Pages that occur only as the source of an event are nodes without events.
         catalogue: item_id; None without an items table.
         graph: "full" or "fit".
         tail_max_events: an item with at most this number of events is a tail item.

@@ -86,8 +86,9 @@ def main() -> int:
         f"IVF-SQ8, {3 * K} rows, filtered afterwards": post_filtered,
     }
     lines = [
-        f"{options.rows:,} × {options.dim}, {options.queries} queries per cell, k = {K}, one thread: recall@{K} "
-        "against exact filtered search / median ms. *Short*: lists with fewer rows than exist.",
+        f"{options.rows:,} vectors of {options.dim} dimensions, {options.queries} queries per cell, k = {K}, one "
+        f"thread. A cell has the recall@{K} against exact filtered search, and the median time in ms. *Short* is the "
+        "share of lists that have fewer rows than exist.",
         "",
         "| search | " + " | ".join(f"{share:.2%} eligible" for share in SHARES.values()) + " |",
         "|---|" + "---:|" * len(SHARES),

@@ -74,9 +74,10 @@ def main() -> int:
         "",
         f"`python benchmarks/load.py --work DIR --soak 10 --output …`, on {os.cpu_count()} cores.",
         "",
-        f"{options.rows:,} items with an ad each, k = {K}, reasons off. *Search*: the CPU of finding candidates, with "
-        "direct neighbours, and of ranking them; *beyond it*: that of all else, from the socket to the answer. CPU is "
-        "of the whole server process. The clients run on the same cores, so both cost more than they would alone.",
+        f"{options.rows:,} items with an ad each, k = {K}, without reasons. *CPU µs a request* is that of the whole "
+        "server process. *Search* is the part of it for finding candidates, with direct neighbours, and for ranking "
+        "them; *beyond it* is the rest, from the socket to the answer. The clients run on the same cores, so the "
+        "server costs more than it would alone.",
         "",
         "| eligible | index | plan | requests/s | p50 ms | p99 ms | not 200 | CPU µs a request | search | beyond it |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -89,8 +90,8 @@ def main() -> int:
     lines.append(row("an empty app", load_on_empty_app(options, requests(items, "AA"))))
     lines += [
         "",
-        f"{options.connections} connections, {options.seconds:g} s per load. The speed of this host: a loop of 20 "
-        f"million additions in Python took {loop_seconds():.1f} s with nothing else running.",
+        f"{options.connections} connections, {options.seconds:g} s per load. On this host, a loop of 20 million "
+        f"additions in Python took {loop_seconds():.1f} s with nothing else running.",
     ]
     if options.soak:
         bodies = requests(items, "AB")
@@ -322,9 +323,9 @@ def soak_test(
     stop.set()
     version = httpx.get(f"{url}/v1/version").json()["version"]
     return [
-        f"Soak of {options.soak:g} minutes: {reloads[0]} reloads (served at the end: {version}), {changed[0]} live "
-        f"changes ({changed[1]} refused), {result['requests']:,} requests, {result['wrong']} not answered with 200, "
-        f"p99 {result['p99']:.1f} ms. Anonymous memory by minute, GiB, before every "
+        f"Soak test of {options.soak:g} minutes: {reloads[0]} reloads ({version} was served at the end), {changed[0]} "
+        f"live changes ({changed[1]} refused), {result['requests']:,} requests, {result['wrong']} not answered with "
+        f"200, p99 {result['p99']:.1f} ms. The server's anonymous memory in GiB, once a minute just before every "
         f"other reload: {', '.join(memory)}.",
     ]
 

@@ -2,8 +2,8 @@
 
     python benchmarks/nights.py [--events 10000000] [--days 7] [--output docs/benchmarks/nights.md]
 
-Both builds run on local[2] in one Spark session. A small log warms it up first; its start is not counted. CPU is that
-of all processes (JVM and Python workers). Both builds give the same graph.
+Both builds run on local[2] in one Spark session, and give the same graph. A small log warms the session up first, and
+the session's start is not counted. CPU is that of all processes (JVM and Python workers).
 """
 
 import sys
@@ -71,7 +71,7 @@ def render(events: int, days: int, size: int, costs: dict[str, Cost], stages: di
     *night, whole = costs.values()
     saved = [1 - sum(getattr(cost, what) for cost in night) / getattr(whole, what) for what in ("cpu", "wall")]
     lines = [
-        "# A night",
+        "# A night's graph build",
         "",
         *(__doc__ or "").strip().splitlines()[2:],
         "",
@@ -81,8 +81,8 @@ def render(events: int, days: int, size: int, costs: dict[str, Cost], stages: di
         "|---|---:|---:|---:|",
         *(f"| {name} | {cost.cpu:.0f} | {cost.wall:.0f} | {cost.total:.1f} |" for name, cost in costs.items()),
         "",
-        f"The night saves {saved[0]:.0%} of the CPU and {saved[1]:.0%} of the time. "
-        f"The stored days take {size / events:.0f} bytes per event.",
+        f"Storing the new day and building from stored days saves {saved[0]:.0%} of the CPU and {saved[1]:.0%} of the "
+        f"time. The stored days take {size / events:.0f} bytes per event.",
         "",
         f"| wall seconds | {' | '.join(stages)} |",
         f"|---|{'---:|' * len(stages)}",

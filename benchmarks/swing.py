@@ -3,8 +3,10 @@
     python benchmarks/swing.py [--edges 250000 2500000 25000000] [--output docs/benchmarks/swing.md]
 
 Every version reads the same seeded power-law log of user-item edges from Parquet, applies the same caps, keeps the top
-partners of each item, and writes them to Parquet. All run in one Spark session on local[2]. A small log warms it up
-first; its start is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS.
+partners of each item, and writes them to Parquet. *DataFrame only* and *self-join* compute Swing with Spark SQL alone;
+the *bare kernel* is LightSAGE's kernel on plain arrays, in one process and without Spark. The others run in one Spark
+session on local[2]. A small log warms the session up first, and the session's start is not counted. CPU is that of all
+processes (JVM and Python workers); memory is their peak PSS.
 """
 
 import itertools

@@ -2,9 +2,11 @@
 
     python benchmarks/whole_build.py [--events 1000000 10000000 50000000] [--skew 5000000] [--driver-memory 3g]
 
-It runs everything that `lightsage run` does before training, on local[2] in one Spark session. A small log warms it up
-first; its start is not counted. CPU is that of all processes (JVM and Python workers), memory is PSS. `--skew N` builds
-an ordinary day of N events, then a bad one with as many: it has a star item, a bot, and a query that opens everything.
+The benchmark runs everything that `lightsage run` does before training, on local[2] in one Spark session. A small log
+warms the session up first, and the session's start is not counted. CPU is that of all processes (JVM and Python
+workers); memory is their peak PSS. `--skew N` builds an ordinary day of N events, and then a bad day of N events with a
+star item, a bot, and a query that opens everything. A cap's name says what it limits: `swing_item_users`, for example,
+limits the users of an item in Swing.
 """
 
 import itertools
@@ -117,9 +119,9 @@ def render(builds: list[Built]) -> str:
         builds,
         lambda one: {stage: f"{seconds:.1f}" for stage, seconds in one.summary.seconds.items()},
     )
-    lines += by_log("Cut by caps", builds, lambda one: {cap: f"{n:,}" for cap, n in one.summary.capped.items()})
+    lines += by_log("Removed by each cap", builds, lambda one: {cap: f"{n:,}" for cap, n in one.summary.capped.items()})
     lines += by_log(
-        "Cut most, with its size before",
+        "The two groups that each cap cut most, with their sizes before",
         builds,
         lambda one: {
             rule: "; ".join(f"{name} {had:,}" for name, had in list(one.summary.most_cut.get(rule, {}).items())[:2])

@@ -161,9 +161,9 @@ HEAD = """# Ablation
 
 `python benchmarks/quality/ablation.py --graph NAME=GRAPH …`
 
-Hits on the hold-out: those of the released model, and the difference that each change makes by itself. The weights of
-the score stay those of the released model. Changes without effect in a shop are left out, such as co-search in a shop
-without searches.
+The first row of a table has the hits of the released model on the hold-out. Each other row has the difference that one
+change makes; the weights of the score stay those of the released model. Changes without effect in a shop are left out,
+such as co-search in a shop without searches.
 """
 
 

@@ -28,8 +28,8 @@ def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: It
         f"# Quality on {shop.name}",
         "",
         f"Recall of the other items of {len(np.unique(shop.test.group)):,} baskets: mean over seeds ± their standard "
-        "deviation, with the 95% interval of a bootstrap over baskets for the first seed. *Ads*: candidates and "
-        "targets are the items with an ad in flight at the time.",
+        "deviation, and the 95% interval of the first seed from a bootstrap over baskets. *Ads*: candidates and "
+        "targets are the items with an eligible ad at the time.",
         "",
         "| model | recall@20 | recall@100 | tail @100 | cold @100 | ads @20 | ads @100 | training CPU s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

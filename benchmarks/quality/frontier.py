@@ -41,10 +41,11 @@ def frontier(shop: Shop, measurements: list[Measurement], path: Path) -> str:
     plt.close(figure)
     lines = [
         "",
-        "Tail HR@100 at the overall HR@100 of each peer; ours is interpolated between the settings of its dial:",
+        "The HR@100 of each peer, and the best tail HR@100 that the dial of LightSAGE reaches at this overall HR@100 "
+        "or a higher one (interpolated between the settings of the dial):",
         "",
     ]
-    lines += ["| peer | HR@100 | tail HR@100 | ours at least | ratio |", "|---|---:|---:|---:|---:|"]
+    lines += ["| peer | HR@100 | tail HR@100 | LightSAGE's tail HR@100 | ratio |", "|---|---:|---:|---:|---:|"]
     for model, (x, y) in points.items():
         if model != OURS:
             # Beyond the last setting of the dial, its best tail hits so far count.

@@ -121,10 +121,11 @@ def compare(items: int, threads: int) -> list[str]:
     """The table of LightSAGE, with its table fixed and learned, and of GraphSAGE with one and two layers."""
     graph = generate_graph(items)
     lines = [
-        f"{items:,} items, {len(graph.src):,} edges; batches of {BATCH} pairs, 512 random negatives; GraphSAGE samples "
-        "10 neighbours per layer, LightSAGE reads all of its 30.",
+        f"{items:,} items, {len(graph.src):,} edges; batches of {BATCH} pairs with 512 random negatives. GraphSAGE "
+        "samples 10 neighbours per layer; LightSAGE reads all 30 that it keeps. The table of features is learned, or "
+        "fixed at a factorisation of the graph. The last column compares the positives per CPU-second.",
         "",
-        "| network | size | positives per CPU-second | ms a step | of GraphSAGE, 2 layers |",
+        "| network | size | positives per CPU-second | ms a step | relative to GraphSAGE, 2 layers |",
         "|---|---|---:|---:|---:|",
     ]
     for size, shape in SIZES.items():
@@ -154,7 +155,8 @@ def compare(items: int, threads: int) -> list[str]:
 def growth(sizes: list[int], threads: int) -> list[str]:
     """The table of the released network's cost and memory by catalogue, each in a process of its own."""
     lines = [
-        "The released network (192 dimensions, 4 members) by catalogue; peak memory of the process, with the graph:",
+        "The released network (192 dimensions, 4 members) by size of the catalogue. Peak memory is that of the "
+        "process, which holds the graph too:",
         "",
         "| items | edges | table | prepare s | ms a step | embed all s | peak GiB |",
         "|---:|---:|---|---:|---:|---:|---:|",

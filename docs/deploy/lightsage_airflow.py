@@ -1,11 +1,11 @@
 """An Airflow DAG that builds a version after each day. It only calls the commands.
 
-Set the Airflow variables `lightsage_workspace` and `lightsage_events` (with {date} in place of the day) and
-`lightsage_items`, `lightsage_ads` and `lightsage_config` if you have them. If the command is not on PATH, set
-`lightsage_command` to its path.
+Set the Airflow variables `lightsage_workspace` and `lightsage_events` (a path with {date} in place of the day). If you
+have an items table, an ads table or a configuration file, set `lightsage_items`, `lightsage_ads` or `lightsage_config`
+to its path, too. If the command is not on PATH, set `lightsage_command` to its path.
 
-A build that fails is retried, and continues where it stopped. A version that does not pass its gates is refused again
-within seconds, because its stages are kept, and the run fails: somebody should look at the morning report.
+A build that fails is retried, and continues where it stopped. If a version does not pass its gates, each retry refuses
+it within seconds, because its stages are kept; then the run fails, and somebody should look at the morning report.
 """
 
 import datetime as dt

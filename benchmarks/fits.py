@@ -2,9 +2,9 @@
 
     python benchmarks/fits.py NAME=EVENTS[,ITEMS] … --work DIR [--seed 0] [--output docs/benchmarks/fits.md]
 
-The *fit* is trained without the hold-out, on which it is then measured and the settings are chosen. The *refit* is
-trained on all events. All other settings are the defaults; torch uses all cores. The graph is built before and is not
-counted; it stays in DIR.
+The *fit* is trained without the hold-out, which then measures it and chooses the settings. The *refit* is trained on
+all events. All other settings are the defaults; torch uses all cores. The graph is built before and is not counted; it
+stays in DIR.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Linear weighted propagation: an item reads the weighted average of its in-neighbours' features.
 
-There is no transform and no activation between the hop and the network, which is what makes LightSAGE light. Embedding
-averages the whole catalogue at once; training a table averages over the same neighbours, batch by batch.
+There is no transform and no activation between the hop and the network, which is what makes LightSAGE light. When
+items are embedded, the averages of the whole catalogue are computed at once. When the feature table is trained, the
+same averages are computed batch by batch.
 """
 
 import warnings

@@ -164,12 +164,13 @@ class Trainer:
         network = LightSAGE.from_config(config, matrix.sparse.shape[1], matrix.dense.shape[1])
         if keep_groups is not None:
             if self._table_is_fixed:
-                raise ModelInputError("feature selection needs a trainable table: set [model.train] table_lr above 0")
+                raise ModelInputError("feature selection trains the feature table: set [model.train] table_lr above 0")
             network.selector = GroupSelector.for_features(inputs.features, matrix, keep_groups)
         if self._table_is_fixed:
             network.fix(*factorised_table(matrix, inputs.neighbours, config.dim, config.train.seed))
         elif inputs.groups.count:
-            # The ids of a group's members always move together; starting at zero, they act as one shared id.
+            # The id vectors of a group's members always get the same gradient. They start at zero, so they stay equal
+            # and act as one shared vector.
             with torch.no_grad():
                 network.table[torch.from_numpy(np.flatnonzero(graph.is_tail[inputs.with_id]))] = 0.0
         return network
@@ -177,14 +178,16 @@ class Trainer:
     def _begin_warm(self, start: WarmStart) -> bool:
         """Copy the weights of an earlier model, if they fit; return whether they did."""
         if self._table_is_fixed:
-            log.warning("no warm start: the table is fixed, because [model.train] table_lr is 0")
+            log.warning("no warm start: the feature table is not trained, because [model.train] table_lr is 0")
             return False
         if not start.fits(self._network):
             log.warning("no warm start: the earlier model has a different size")
             return False
         ids = self._graph.item_ids.filter(pa.array(self._inputs.with_id))
         share = start.copy_into(self._network, self._inputs.features, ids)
-        log.info("warm start: %.1f%% of the table's rows begin with the weights of an earlier model", 100 * share)
+        log.info(
+            "warm start: %.1f%% of the feature table's rows begin with the weights of an earlier model", 100 * share
+        )
         return True
 
     def _batches(self, pairs: NDArray[np.int64], device: torch.device) -> Batches:

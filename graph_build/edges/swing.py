@@ -1,8 +1,9 @@
 """Swing edges in Spark: two items are linked if both were opened by pairs of users who otherwise share few items.
 
 The formula (arXiv 2010.05525) is in `swing_kernel`. Entries are shuffled three times: by item, to cap the users of an
-item; by user, to cap the items of a user and to pack the lists; by bucket of items, to score. In the third shuffle the
-lists travel packed, in a few large rows instead of one row per entry. Both graphs pass through the same shuffles.
+item; by user, to cap and pack each user's list (a user above the cap has one list for each day); by bucket of items, to
+score. In the third shuffle the lists travel packed, in a few large rows instead of one row per entry. The two graphs of
+a build (`full`, and `fit` without the held-out sessions) share these shuffles.
 """
 
 import math

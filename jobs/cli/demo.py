@@ -41,7 +41,7 @@ def demo(directory: Path, *, small: bool) -> None:
     for name, result in results.items():
         write_report(directory / name, result)
 
-    console.rule("Quality on the next day: all items, then ads in flight only")
+    console.rule("Quality on the next day: all items, then only items whose ad may be shown in every country")
     console.print(_ABOUT_QUALITY, highlight=False)
     for result in results.values():
         print_quality(result, console)

@@ -27,7 +27,11 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="item: find the next item from the current one; session: from all items so far; basket: find the other "
         "items of a basket from one of them (default item)",
     )
-    parser.add_argument("--ads-only", action="store_true", help="rank only ads in flight, and look only for these")
+    parser.add_argument(
+        "--ads-only",
+        action="store_true",
+        help="rank only items with an ad that may be shown in every country, and look only for these",
+    )
     parser.add_argument("--include-current", action="store_true", help="allow the current item as a target")
     parser.add_argument(
         "--allow-overlap", action="store_true", help="accept events that are not after the as-of time; this is recorded"

@@ -164,7 +164,7 @@ def _empty(kind: str, centres: Any, dim: int, nlist: int) -> Any:
         return faiss.IndexFlatIP(dim)
     if kind == "ivf_sq8":
         return faiss.IndexIVFScalarQuantizer(centres, dim, nlist, faiss.ScalarQuantizer.QT_8bit, product)
-    # Four bits for each pair of dimensions: the codes are an eighth of the size and are scored in registers.
+    # Four bits for each pair of dimensions: a sixteenth of the vectors' size, and scored in registers.
     return faiss.IndexIVFPQFastScan(centres, dim, nlist, dim // 2 if dim % 2 == 0 else dim, 4, product)
 
 

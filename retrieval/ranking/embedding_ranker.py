@@ -69,10 +69,10 @@ class PreparedQuery:
 class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.catalogue.score_terms`, with the long-tail rule at inference.
 
-    A candidate's vector is its line of `item`. But a tail item with an edge of any type from a viewed item, or that was
-    viewed itself if revisits count, is scored by its own vector (`item_unaveraged`). The session encoder turns several
-    viewed items into one query vector; without an encoder, the query vector is their mean, weighted by recency. Direct
-    edges from several viewed items are also weighted by recency.
+    A candidate's vector is its row of the matrix `Catalogue.item`. But a tail item with an edge of any type from a
+    viewed item, or that was viewed itself if revisits count, is scored by its own vector (`item_unaveraged`). The
+    session encoder turns several viewed items into one query vector; without an encoder, the query vector is their
+    mean, weighted by recency. Direct edges from several viewed items are also weighted by recency.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class EmbeddingRanker:
 
         Args:
             queries: the viewed rows of n queries.
-            candidates: (m, D) float32, the lines of `item` for these rows.
+            candidates: (m, D) float32, these rows of `Catalogue.item`.
             rows: (m,) int64, ascending; None = the whole catalogue.
             out: (n, m) float32, an array for the result.
         """
@@ -252,7 +252,7 @@ def columns(positions: Rows, wanted_rows: Rows, rows: Rows | None) -> tuple[Rows
     """Find rows among the columns of a score matrix.
 
     Args:
-        positions: (n,) int64, a number for each wanted row; the numbers of rows that have a column are returned.
+        positions: (n,) int64, a label for each wanted row. The labels of those rows that have a column are returned.
         wanted_rows: (n,) int64, the rows to find.
         rows: (m,) int64, ascending, the row of each column; None = all rows in order.
 

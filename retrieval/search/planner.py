@@ -43,7 +43,10 @@ class SearchPlanner:
     def search(
         self, query: PreparedQuery, limits: ResultLimits, *, outdated: bool = False
     ) -> tuple[list[tuple[int, float]], str]:
-        """Return the best rows within the limits: from the index if it can fill the list, else by an exact scan.
+        """Return the best rows within the limits.
+
+        The index is searched if the scope is large, the index is not outdated for the request, and an exact scan would
+        cost more. If it is not searched, or cannot fill the list, the scope is scanned exactly.
 
         Args:
             query: the prepared query.
@@ -112,8 +115,8 @@ class SearchPlanner:
         """Return up to n rows of the scope: the index finds approximately the best, and exact scores rank them."""
         assert self.ann is not None
         selection, not_indexed = self._selection(scope)
-        # Direct rows get their own scores below. So the shortlist has one more place for each, in case the index
-        # found it.
+        # The rows in `query.rows` get their own scores below. The index may return them, too, so the shortlist has one
+        # more place for each.
         breadth = max(n * self.ann.shortlist, _MIN_SHORTLIST) + len(query.rows)
         rows = self.ann.search_one(query.vector, breadth, selection)
         rows = self.ann.narrow(rows, query.vector, self.catalogue.item, self.catalogue.bias, 2 * n + len(query.rows))

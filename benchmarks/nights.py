@@ -16,7 +16,7 @@ from _page import argument_parser, print_progress, publish
 
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import GraphConfig
-from graph_build.days import store
+from graph_build.days.ingest import ingest
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     ):
         folder = Path(scratch)
         warm_up, warm_store = str(write_log(folder / "warm-up", 50_000)), str(folder / "warm-store")
-        store.ingest(spark, [warm_up], warm_store, config)
+        ingest(spark, [warm_up], warm_store, config)
         build_graphs(spark, GraphInputs(days=warm_store), str(folder / "warm-graph"), config)
 
         per_day = options.events // options.days
@@ -45,14 +45,14 @@ def main() -> int:
         stored = str(folder / "store")
         for day, log in enumerate(logs[:-1]):
             print_progress(f"storing day {day + 1} of {options.days} …")
-            store.ingest(spark, [log], stored, config)
+            ingest(spark, [log], stored, config)
 
         def measure(name: str) -> Meter:
             print_progress(f"{name} …")
             return Meter()
 
         with measure("store the new day") as meter:
-            store.ingest(spark, logs[-1:], stored, config)
+            ingest(spark, logs[-1:], stored, config)
         costs["store the new day"] = meter.cost
         for name, inputs in (
             ("build from stored days", GraphInputs(days=stored)),

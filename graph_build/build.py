@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
@@ -27,6 +27,7 @@ from graph_build.graphs import GRAPHS, AsOf
 from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import Table
 from graph_build.ingest.files import Source, mixed_ids
+from graph_build.ingest.item_tables import count_ads
 from graph_build.ingest.warnings import doubts
 from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph
@@ -358,19 +359,20 @@ class GraphBuild:
         session_log, counts = sessions.log, sessions.counts
         kinds = self._read("transitions").groupBy("kind").count().collect()
         by_held = {row[0]: row[1] for row in self._read("sessions").groupBy("held").count().collect()}
-        statuses = ads.table.groupBy(F.coalesce("status", F.lit("active"))).count().collect() if ads else []
         valid = counts.by_type
         if session_log.impressions:
             valid["impression"] = session_log.impressions
         n_valid = sum(valid.values())
+        n_stored = n_valid + counts.duplicates + sum(session_log.refused.values())
         return GraphSummary(
             as_of=session_log.as_of,
             events={
-                "read": n_valid + counts.duplicates if session_log.read is None else session_log.read,
+                "read": n_stored if session_log.read is None else session_log.read,
                 "valid": n_valid,
                 "duplicates": counts.duplicates,
                 "opened_views": counts.opened_views,
                 "left_out": session_log.left_out,
+                "other_days": session_log.other_days,
                 "by_type": dict(sorted(valid.items())),
             },
             quarantined={
@@ -387,12 +389,20 @@ class GraphBuild:
             capped=counts.capped,
             most_cut=group_by_rule(self.most_cut),
             doubts=self.doubts,
-            ads={"total": sum(row[1] for row in statuses), "by_status": {row[0]: row[1] for row in statuses}},
+            ads=self._count_ads(ads, session_log.as_of),
             seconds=self.clock.seconds,
             isolated=statistics.isolated,
             mean_degree=statistics.mean_degree,
             degrees=statistics.degrees,
         )
+
+    def _count_ads(self, ads: checked_tables.Checked | None, as_of: dt.datetime) -> dict[str, Any]:
+        """Count the ads; those that were refused because their item is unknown count too."""
+        if ads is None:
+            return {"total": 0, "by_status": {}, "in_flight": 0, "without_item": 0, "rows": 0}
+        counts = count_ads(ads.table, self._read("full", "nodes"), as_of)
+        refused = ads.refused.get("item_unknown", 0)
+        return counts | {"without_item": counts["without_item"] + refused, "rows": counts["total"] + refused}
 
     def _check_hashes(self, names: "DataFrame") -> None:
         """Refuse two item ids with the same hash, because their edges could not be told apart."""

@@ -14,7 +14,8 @@ class GraphSummary:
     Args:
         as_of: time of the last valid event that was used, UTC.
         events: read, valid, duplicates (dropped), opened_views (views that count with the click that opened them),
-            left_out (events of our own ads, when they are excluded), by_type {type: valid events}.
+            left_out (events of our own ads, when they are excluded), other_days (events of days that were not
+            requested), by_type {type: valid events}. Of stored days, duplicates and rows that were refused are read.
         quarantined: input → reason → rows.
         nodes: items in the graph.
         tail: items with at most `tail.max_events` events.
@@ -23,7 +24,9 @@ class GraphSummary:
         sessions: sessions that list an item.
         holdout_sessions: how many of these sessions are held out.
         capped: rule → members that the cap removed.
-        ads: total, by_status {status: ads}.
+        ads: total (accepted ads), by_status {status: ads}, in_flight (accepted ads of known items that can be shown at
+            the as-of time), without_item (ads whose item is unknown, whether accepted or refused for it), rows
+            (accepted ads, and those refused for their item). Files of older versions have only the first two.
         most_cut: rule → name of a group → its members before the cap, for the groups that lost most. Items, sessions
             and searches have their names from the log; a user's day is named by the first 48 bits of
             `xxhash64(user_id)`, in hex, and the date. Where a user_id is missing, the session_id replaces it.

@@ -60,12 +60,29 @@ class NightlyConfig(BaseModel):
     days: str | None = Field(
         None, description="folder or URI where Spark stores the days of events; left out: days/ in the workspace"
     )
+    day_share: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="smallest share of a stored day's events and sessions with which a file replaces the day",
+    )
+    quarantine_days: float = Field(
+        30, ge=0, description="age in days at which the refused rows of stored days are deleted"
+    )
     warm_start: bool = Field(True, description="start training from the weights of the published version")
     quality_drop: float = Field(
         0.05, ge=0, description="largest accepted relative drop of HR@100 on the day, against the published version"
     )
     tail_quality_drop: float = Field(
         0.15, ge=0, description="largest accepted relative drop for targets that are tail items"
+    )
+    least_questions: int = Field(
+        30,
+        ge=1,
+        description="smallest number of questions on the day for a gate on quality; with fewer, it is not judged",
+    )
+    least_sessions: int = Field(
+        10, ge=1, description="smallest number of sessions or baskets that ask them; with fewer, it is not judged"
     )
     counting_drop: float = Field(
         0.1, ge=0, description="largest accepted relative distance of HR@100 below the best simple method"
@@ -83,6 +100,12 @@ class NightlyConfig(BaseModel):
     )
     mix_change: float = Field(
         0.1, ge=0, description="distance that the share of an edge type may be outside the last nights' range"
+    )
+    ads_change: float = Field(
+        1.0, ge=0, description="relative distance that the ads in flight may be outside the last nights' range"
+    )
+    ads_lost_rise: float = Field(
+        0.1, ge=0, description="largest accepted rise of the share of ads without an item, against the last nights"
     )
     overlap: float = Field(
         0.2, ge=0, le=1, description="smallest accepted share of the probe items' 20 nearest neighbours that stay"

@@ -31,9 +31,10 @@ class SessionLog:
         as_of: time of the last event.
         read: number of events read; None for stored days, which do not keep it.
         left_out: events of our own ads, when they are excluded.
+        other_days: events of days that were not requested.
         impressions: number of impressions.
         refused: reason → events.
-        quarantine: the refused events; None if there are none.
+        quarantine: the refused events; None if there are none, and for stored days, which keep them in the store.
         usable: the checked events behind the rows; None for stored days.
         stored: the stored days, if the sessions come from them.
     """
@@ -42,6 +43,7 @@ class SessionLog:
     as_of: dt.datetime
     read: int | None = None
     left_out: int = 0
+    other_days: int = 0
     impressions: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     quarantine: "DataFrame | None" = None
@@ -105,6 +107,7 @@ def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfi
         as_of=checked.as_of,
         read=checked.read,
         left_out=checked.left_out,
+        other_days=checked.unused,
         impressions=checked.by_type.get("impression", 0),
         refused=checked.refused,
         quarantine=checked.quarantine if checked.refused else None,
@@ -126,4 +129,4 @@ def stored_log(spark: "SparkSession", root: str, config: GraphConfig, date: dt.d
     """
     stored = stored_days(root, config, date)
     impressions = sum(day.impressions for day in stored.days.values())
-    return SessionLog(stored.rows(spark), stored.as_of, impressions=impressions, stored=stored)
+    return SessionLog(stored.rows(spark), stored.as_of, impressions=impressions, refused=stored.refused, stored=stored)

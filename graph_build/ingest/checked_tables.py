@@ -1,6 +1,7 @@
 """The three input tables after checking, and the rows that were refused."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest import events, item_tables, spark_reader
 from graph_build.ingest.contract import ITEM_TYPES
 from graph_build.ingest.files import Source
-from graph_build.ingest.refusals import check_bad_share, listed
+from graph_build.ingest.refusals import SESSION_STORED, UNUSED, check_bad_share, listed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -30,6 +31,7 @@ class Events:
         left_out: events of our own ads that the configuration leaves out.
         by_type: usable events, and impressions, by type.
         refused: refused rows by reason.
+        unused: number of rows of days that were not requested; they are not refused.
         as_of: time of the last usable event.
     """
 
@@ -38,6 +40,7 @@ class Events:
     left_out: int
     by_type: dict[str, int]
     refused: dict[str, int]
+    unused: int
     as_of: dt.datetime
 
     @property
@@ -46,9 +49,14 @@ class Events:
         return events.usable(self.rows)
 
     @property
+    def refused_rows(self) -> "DataFrame":
+        """Return the refused rows."""
+        return self.rows.where(F.col("reason").isNotNull() & ~F.col("reason").isin(*UNUSED))
+
+    @property
     def quarantine(self) -> "DataFrame":
         """Return the refused rows in the schema of the quarantine table."""
-        return _quarantined("events", self.rows.where("reason is not null"))
+        return _quarantined("events", self.refused_rows)
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,10 @@ def checked_events(
     files = _first_files(sources)
     if total == 0:
         raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")
-    check_bad_share("events", files, total, refused, lambda name: _example(rows, name), config.input.max_bad_share)
+    faults = {name: n for name, n in refused.items() if name not in UNUSED}
+    unused = sum(refused.values()) - sum(faults.values())
+    judged, max_share = total - unused, config.input.max_bad_share
+    check_bad_share("events", files, judged, faults, lambda name: _example(rows, name), max_share)
     if not any(by_type.get(name) for name in ITEM_TYPES):
         raise GraphInputError(
             f"{files}: none of {total} events can be used: {listed(refused) or 'none is of an item'}"
@@ -111,7 +122,26 @@ def checked_events(
             f"{', '.join(ITEM_TYPES)}{f' up to the end of {date}' if date else ''}"
         )
     as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
-    return Events(rows, total, left_out, by_type, refused, as_of)
+    return Events(rows, total, left_out, by_type, faults, unused, as_of)
+
+
+def events_of_days(
+    spark: "SparkSession", sources: list[Source], config: GraphConfig, days: Sequence[dt.date]
+) -> "DataFrame":
+    """Return the usable events of some days as refused rows, because their sessions are stored with other events.
+
+    Args:
+        spark: the session to read in.
+        sources: the events' files.
+        config: the graph build's configuration.
+        days: the days.
+    """
+    columns = spark_reader.present("events", sources, config.input)
+    faults = events.reason(None, config.input.events.types, dt.datetime.now(dt.UTC), list(days))
+    reason = F.coalesce(faults, F.lit(SESSION_STORED))
+    raw = spark_reader.read(spark, "events", sources, config.input, reason)
+    rows = events.checked(raw, columns, config.input.events)
+    return rows.where(f"reason = '{SESSION_STORED}' and not left_out and event_type != 'impression'")
 
 
 def checked_items(spark: "SparkSession", sources: list[Source], config: GraphConfig) -> Checked:

@@ -1,6 +1,7 @@
 """Checks items and ads: one row per item and per ad remains; others are refused, and copies of items dropped."""
 
-from typing import TYPE_CHECKING
+import datetime as dt
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Window
 from pyspark.sql import functions as F
@@ -124,6 +125,32 @@ def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
             "reason", F.coalesce("reason", F.when(F.col("known").isNull(), "item_unknown"))
         )
     return rows
+
+
+def count_ads(ads: "DataFrame", nodes: "DataFrame", as_of: dt.datetime) -> dict[str, Any]:
+    """Count accepted ads: total, by_status, in_flight at the as-of time, and without_item.
+
+    Args:
+        ads: `ads_table`.
+        nodes: the items of the graph, with their item_id.
+        as_of: the as-of time.
+    """
+    now = F.lit(as_of)
+    has_begun = F.col("starts_at").isNull() | (F.col("starts_at") <= now)
+    has_ended = F.coalesce(F.col("ends_at") <= now, F.lit(False))
+    in_flight = F.col("known") & (F.col("status") == "active") & has_begun & ~has_ended
+    known = ads.join(nodes.select("item_id", F.lit(True).alias("known")), "item_id", "left")
+    rows = known.select(
+        F.coalesce("status", F.lit("active")).alias("status"),
+        F.coalesce("known", F.lit(False)).alias("known"),
+        "starts_at",
+        "ends_at",
+    )
+    sums = [F.count(F.lit(1)), F.sum(in_flight.cast("bigint")), F.sum((~F.col("known")).cast("bigint"))]
+    counts = rows.groupBy("status").agg(*sums).collect()
+    total, running, lost = (sum(row[n] for row in counts) for n in (1, 2, 3))
+    by_status = {row[0]: row[1] for row in counts}
+    return {"total": total, "by_status": by_status, "in_flight": running, "without_item": lost}
 
 
 def ads_table(checked: "DataFrame") -> "DataFrame":

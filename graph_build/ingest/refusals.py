@@ -14,6 +14,9 @@ from graph_build.ingest.contract import TYPES
 
 AFTER_DATE = "after_date"
 OTHER_DAY = "other_day"
+SESSION_STORED = "session_stored"
+# Rows of days that were not requested: no fault of the log. They are counted, but neither refused nor kept.
+UNUSED = (AFTER_DATE, OTHER_DAY)
 
 # The column whose value explains each reason.
 REASON_COLUMNS = {
@@ -24,6 +27,7 @@ REASON_COLUMNS = {
     "item_missing": "item_id",
     AFTER_DATE: "timestamp",
     OTHER_DAY: "timestamp",
+    SESSION_STORED: "session_id",
     "time_in_future": "timestamp",
 }
 _ADVICE = {
@@ -86,28 +90,23 @@ def check_bad_share(
 ) -> None:
     """Stop the job when too many rows of a table are bad.
 
-    Rows of days that were not requested count neither as bad nor as rows, because they are no fault of the log.
-
     Args:
         table: which of the three tables.
         files: the first files of the table, for the message.
-        total: the number of all rows of the table.
-        refused: refused rows by reason.
+        total: the number of all rows of the table, without UNUSED ones.
+        refused: refused rows by reason, without UNUSED ones.
         example: returns one row that was refused for a reason, as text.
         max_bad_share: the largest share of bad rows that is accepted, from 0 to 1.
 
     Raises:
         GraphInputError: a larger share of the rows is bad.
     """
-    unused = {AFTER_DATE, OTHER_DAY}
-    faults = {reason: n for reason, n in refused.items() if reason not in unused}
-    judged = total - sum(n for reason, n in refused.items() if reason in unused)
-    bad = sum(faults.values())
-    if not bad or bad <= max_bad_share * judged:
+    bad = sum(refused.values())
+    if not bad or bad <= max_bad_share * total:
         return
-    worst = commonest(faults)
+    worst = commonest(refused)
     raise GraphInputError(
-        f"{files}: {bad:,} of {judged:,} {table} rows are bad ({listed(faults)}), more than "
+        f"{files}: {bad:,} of {total:,} {table} rows are bad ({listed(refused)}), more than "
         f"input.max_bad_share = {max_bad_share:g} allows; e.g. {worst}: {example(worst)}{_ADVICE.get(worst, '')}"
     )
 

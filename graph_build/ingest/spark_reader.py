@@ -17,6 +17,7 @@ from graph_build.config import InputConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import Kind, Table, check_columns, column_kinds, is_text, mapped, value_type
 from graph_build.ingest.files import Source, local_sources
+from graph_build.ingest.refusals import UNUSED
 from graph_build.ingest.values import FARTHEST_TIME, UNITS, WRITTEN_NUMBER, WRITTEN_TIME, Unit
 from graph_build.paths import is_local
 
@@ -98,14 +99,19 @@ def read(
         table: which table the sources hold.
         checked: all its sources.
         config: the `[input]` section.
-        reason: an expression over the contract's columns: why a row is refused, null for a good row. Good events get no
-            `raw`, because there are too many of them.
+        reason: an expression over the contract's columns: why a row is refused, null for a good row. Good events, and
+            events of days that were not requested, get no `raw`, because there are too many of them.
     """
     frames = [_read_source(spark, table, source, config, reason) for source in checked]
     union = frames[0]
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
     return union
+
+
+def read_ids(texts: "Column") -> "Column":
+    """Return ids that were given as text, as they would be read from a log; null where nothing is left."""
+    return _value(texts, "id", pa.string(), None)
 
 
 class _Frame(NamedTuple):
@@ -131,10 +137,11 @@ def _read_source(
         frame.row.alias("row"),
     )
     as_json = F.to_json(F.col("raw_row"))
+    is_refused = F.col("reason").isNotNull() & ~F.col("reason").isin(*UNUSED)
     return (
         _with_file_rank(spark, placed, source, frame.rows.inputFiles())
         .withColumn("reason", reason)
-        .withColumn("raw", F.when(F.col("reason").isNotNull(), as_json) if table == "events" else as_json)
+        .withColumn("raw", F.when(is_refused, as_json) if table == "events" else as_json)
         .drop("raw_row", "path")
     )
 

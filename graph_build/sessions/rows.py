@@ -3,7 +3,7 @@
 The format of a row is in `schema`. The work itself is done batch by batch in `assemble` and `extract`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,32 @@ def session_rows(usable: "DataFrame", config: GraphConfig, n_events: int) -> "Da
 
     loose = usable.select(*LOOSE_EVENT).repartition(parts, "session")
     return loose.mapInArrow(assemble, SESSION_ROW_IN_SPARK)
+
+
+def without_users(rows: "DataFrame", users: Sequence[int]) -> "DataFrame":
+    """Return the rows of sessions in which none of the users has an event.
+
+    Args:
+        rows: rows of sessions, with every column.
+        users: hashes of users, as in the column `user`.
+    """
+    if not users:
+        return rows
+
+    def keep(batches: Iterator[Any]) -> Iterator[Any]:
+        import numpy as np
+        import pyarrow as pa
+
+        from graph_build.sessions.extract import SessionBatch
+
+        for batch in batches:
+            if batch.num_rows:
+                sessions = SessionBatch.of(batch)
+                of_users = np.isin(sessions.numbers("user"), users)
+                hits = np.bincount(sessions.owner[of_users], minlength=batch.num_rows)
+                yield batch.filter(pa.array(hits == 0))
+
+    return rows.mapInArrow(keep, SESSION_ROW_IN_SPARK)
 
 
 def transitions(rows: "DataFrame", clicks: StrongClickConfig, baskets: CoPurchaseConfig) -> "DataFrame":

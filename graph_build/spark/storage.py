@@ -1,5 +1,6 @@
 """Reads, writes and removes files outside Spark, on this host or in object storage."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def write_text(path: str, text: str) -> None:
         target = Path(local_path(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f".{target.name}.part")
-        scratch.write_text(text, encoding="utf-8")
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a lost host must not leave the new name with no content
         scratch.replace(target)
         return
     import fsspec
@@ -45,6 +49,29 @@ def read_text(path: str) -> str | None:
 
     files, name = fsspec.core.url_to_fs(path)
     return files.cat_file(name).decode() if files.exists(name) else None
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a file or folder of this name."""
+    if is_local(path):
+        return Path(local_path(path)).exists()
+    import fsspec
+
+    files, name = fsspec.core.url_to_fs(path)
+    return bool(files.exists(name))
+
+
+def list_folder(path: str) -> list[str]:
+    """Return the sorted names in a folder; none if there is no such folder."""
+    if is_local(path):
+        folder = Path(local_path(path))
+        return sorted(os.listdir(folder)) if folder.is_dir() else []
+    import fsspec
+
+    files, name = fsspec.core.url_to_fs(path, use_listings_cache=False)
+    if not files.isdir(name):
+        return []
+    return sorted(entry.rstrip("/").rpartition("/")[2] for entry in files.ls(name, detail=False))
 
 
 def remove_folder(path: str) -> None:

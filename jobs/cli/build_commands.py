@@ -4,7 +4,7 @@ import argparse
 
 from jobs.cli.command import Command, ExitCode, add_tables, add_workspace, day, write_line
 from jobs.config import load_config
-from jobs.errors import InputNotFoundError
+from jobs.errors import ConfigError, InputNotFoundError
 from jobs.progress import StageProgress
 from jobs.workspace.workspace import Workspace
 
@@ -51,17 +51,21 @@ def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
         type=day,
         action="append",
         metavar="YYYY-MM-DD",
-        help="a day that the events contain completely; default: every day in them",
+        help="a day that the events contain completely, and that they replace; default: every day in them",
     )
     add_workspace(parser)
+    parser.add_argument("--force", action="store_true", help="replace days even if much of what is stored is lost")
 
 
 def _ingest(options: argparse.Namespace) -> int:
-    from jobs.pipeline.days import ingest
+    from jobs.pipeline.days import DayInputs, ingest
 
     workspace, config = Workspace(options.workspace), load_config(options.config)
-    days = ingest(options.events, workspace, config, days=options.day, progress=StageProgress())
-    write_line(f"stored {', '.join(map(str, days))} in {options.workspace}")
+    inputs = DayInputs(options.events, options.day, options.force)
+    result = ingest(inputs, workspace, config, progress=StageProgress())
+    write_line(f"stored {', '.join(map(str, result.days)) or 'nothing new'} in {options.workspace}")
+    for line in result.lines:
+        write_line(line)
     return ExitCode.OK
 
 
@@ -76,8 +80,13 @@ def _forget(options: argparse.Namespace) -> int:
     from jobs.pipeline.days import forget
 
     workspace, config = Workspace(options.workspace), load_config(options.config)
-    deleted = forget(options.user, workspace, config, progress=StageProgress())
-    write_line(f"{deleted:,} sessions deleted from the stored days of {options.workspace}")
+    result = forget(options.user, workspace, config, progress=StageProgress())
+    write_line(f"{result.sessions:,} sessions deleted from the stored days of {options.workspace}")
+    if result.refused:
+        write_line(f"{result.refused:,} refused rows deleted")
+    if result.swept:
+        write_line(f"deleted what an interrupted run had left behind: {', '.join(result.swept)}")
+    write_line("published versions hold what was built before: build anew, and delete the old ones (docs/nightly.md)")
     return ExitCode.OK
 
 
@@ -97,8 +106,14 @@ def _nightly_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _nightly(options: argparse.Namespace) -> int:
     from jobs.nightly.nightly import NightInputs, nightly
+    from jobs.nightly.outputs import report_failure
 
-    workspace, config = Workspace(options.workspace), load_config(options.config)
+    workspace = Workspace(options.workspace)
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        report_failure(options.date, error, workspace)
+        raise
     inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads)
     night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
     write_line(f"{night.outcome} {night.version} in {options.workspace}")

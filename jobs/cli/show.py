@@ -92,11 +92,11 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
         console: where to print.
     """
     table = Table()
-    for name in ("", "version", "as of (UTC)", "built (UTC)", "items", "edges", "follows", "remarks"):
-        table.add_column(name, justify="right" if name in {"items", "edges"} else "left")
+    for name in ("", "version", "as of (UTC)", "built (UTC)", "items", "edges", "ads in flight", "follows", "remarks"):
+        table.add_column(name, justify="right" if name in {"items", "edges", "ads in flight"} else "left")
     for version in versions:
         times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (version.as_of, version.created_at))
-        counts = ("" if count is None else f"{count:,}" for count in (version.items, version.edges))
+        counts = ("" if count is None else f"{count:,}" for count in (version.items, version.edges, version.ads))
         remark = version.damage or (f"published despite: {', '.join(version.forced)}" if version.forced else "")
         dot = "[bold]●[/bold]" if version.current else ""
         table.add_row(dot, version.name, *times, *counts, version.parent or "", remark)

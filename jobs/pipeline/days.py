@@ -2,13 +2,38 @@
 
 import datetime as dt
 import logging
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jobs.config import Config
+from jobs.errors import NightError
 from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.workspace import Workspace
 
+if TYPE_CHECKING:
+    from graph_build.days.forget import ForgetResult
+    from graph_build.days.ingest import IngestResult
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DayInputs:
+    """The events that an ingest stores.
+
+    Args:
+        paths: files or folders of events.
+        days: the days that the events contain completely; None = all days found.
+        force: replace days even if much of what is stored is lost.
+        source: fingerprint of the events, by which a later night recognises that they are stored already.
+    """
+
+    paths: Sequence[str]
+    days: list[dt.date] | None = None
+    force: bool = False
+    source: str | None = None
 
 
 def days_uri(workspace: Workspace, config: Config) -> str:
@@ -17,70 +42,85 @@ def days_uri(workspace: Workspace, config: Config) -> str:
     Args:
         workspace: the workspace of the nightly builds.
         config: `[nightly] days` overrides the folder.
+
+    Raises:
+        NightError: the workspace is remote, and the configuration names no folder.
     """
+    if config.nightly.days is None and workspace.local_path("days") is None:
+        raise NightError(
+            f"workspace {workspace.uri} is remote. Set [nightly] days to a folder or URI that Spark can read "
+            "and write; the days of events are stored there."
+        )
     return config.nightly.days or f"{workspace.uri.rstrip('/')}/days"
 
 
-def ingest(
-    paths: Sequence[str], workspace: Workspace, config: Config, *, days: list[dt.date] | None, progress: StageProgress
-) -> list[dt.date]:
-    """Store whole days of events, replacing days that are stored already; return the days.
+def ingest(inputs: DayInputs, workspace: Workspace, config: Config, *, progress: StageProgress) -> "IngestResult":
+    """Store days of events.
 
     Args:
-        paths: files or folders of events.
+        inputs: the events.
         workspace: where the days are stored; its lock is taken.
         config: the full configuration.
-        days: the days that the events contain completely; None = all days found.
         progress: shows and times the work.
 
     Raises:
         GraphInputError: the events cannot be used; the stored days stay as they are.
+        NightError: the workspace is remote, and the configuration names no folder for the days.
     """
+    days_uri(workspace, config)
     with workspace.lock(), progress.stage("ingest") as report:
-        return store_days(paths, workspace, config, days, report)
+        return store_days(inputs, workspace, config, report)
 
 
-def store_days(
-    paths: Sequence[str],
-    workspace: Workspace,
-    config: Config,
-    days: list[dt.date] | None,
-    report: ProgressCallback,
-    source: str | None = None,
-) -> list[dt.date]:
+def store_days(inputs: DayInputs, workspace: Workspace, config: Config, report: ProgressCallback) -> "IngestResult":
     """Store days as `ingest` does, for a caller that holds the workspace's lock.
 
     Args:
-        paths: files or folders of events.
+        inputs: the events.
         workspace: where the days are stored.
         config: the full configuration.
-        days: the days that the events contain completely; None = all days found.
         report: called with the progress.
-        source: fingerprint of the events, by which a later night recognises that they are stored already.
     """
-    from graph_build.days import store
+    from graph_build.days.ingest import IngestOptions
+    from graph_build.days.ingest import ingest as ingest_days
     from graph_build.spark.session import session_for_one_build
 
+    options = IngestOptions(
+        inputs.days, config.nightly.day_share, inputs.force, config.nightly.quarantine_days, inputs.source
+    )
     report("starting Spark", 0.0)
     with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-        stored = store.ingest(spark, list(paths), days_uri(workspace, config), config.graph, days, source)
-    for day, facts in stored.items():
-        log.info("%s: %s events stored", day, f"{facts.events:,}")
-    return list(stored)
+        result = ingest_days(spark, list(inputs.paths), days_uri(workspace, config), config.graph, options)
+    for line in result.lines:
+        log.info("%s", line)
+    return result
 
 
-def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, progress: StageProgress) -> int:
-    """Delete the stored sessions of users; return the number of sessions. Published versions hold items and no users.
+def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, progress: StageProgress) -> "ForgetResult":
+    """Delete users from the stored days, and list them, so that no day that is read again brings them back.
+
+    The unfinished stages of runs and nights are deleted too, because they hold sessions. Published versions stay as
+    they are. They name no user, but hold what users did: the lists of items of sessions, training pairs, refused rows,
+    and the names of sessions that a cap cut. The next night, and any version built from the stored days, is built
+    without the users.
 
     Args:
         user_ids: the ids of the users, as in the events' `user_id`.
         workspace: the workspace whose stored days are changed; its lock is taken.
         config: the full configuration.
         progress: shows and times the work.
+
+    Raises:
+        GraphInputError: nothing is stored, or something cannot be deleted.
+        NightError: the workspace is remote, and the configuration names no folder for the days.
     """
-    from graph_build.days import store
+    from graph_build.days.forget import forget as forget_users
     from graph_build.spark.session import session_for_one_build
 
-    with workspace.lock(), progress.stage("forget"):  # noqa: SIM117
+    root = days_uri(workspace, config)
+    with workspace.lock(), progress.stage("forget"):
+        for stages in (workspace.work_folder("build"), *workspace.work_folder("nights").glob("*/work")):
+            if stages.exists():
+                shutil.rmtree(stages)
         with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-            return store.forget(spark, list(user_ids), days_uri(workspace, config), config.graph)
+            return forget_users(spark, user_ids, root, config.graph, config.nightly.quarantine_days)

@@ -60,7 +60,12 @@ def build_graph(
     for table, reasons in summary.quarantined.items():
         if reasons:
             counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-            log.warning("rows of %s in quarantine: %s (graph/quarantine has each of them)", table, counts)
+            where = (
+                "the stored days keep them"
+                if inputs.days and table == "events"
+                else "graph/quarantine has each of them"
+            )
+            log.warning("rows of %s in quarantine: %s (%s)", table, counts, where)
     return summary
 
 

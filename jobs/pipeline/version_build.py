@@ -252,7 +252,7 @@ class VersionBuild:
 
 
 def _summary_counts(summary: "GraphSummary") -> dict[str, Any]:
-    names = ("events", "quarantined", "nodes", "tail", "edges", "transitions")
+    names = ("events", "quarantined", "nodes", "tail", "edges", "transitions", "ads")
     return {name: getattr(summary, name) for name in names}
 
 

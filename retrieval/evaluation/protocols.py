@@ -143,7 +143,8 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
         protocol: the protocol of the pairs.
 
     Returns:
-        slice → (ratio, low, high, n); n is the number of pairs or baskets. The interval comes from resampling whole
+        slice → (ratio, low, high, n, groups); n is the number of pairs or baskets, groups that of sessions or baskets.
+        The interval comes from resampling whole
         sessions or baskets; each sample is used for both rankers. A slice in which the second ranker finds nothing is
         left out.
     """
@@ -155,7 +156,8 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
         if other_sums.sum():
             low, high = metrics.bootstrap(sums[:, None], other_sums[:, None])
             ratio = float(sums.sum() / other_sums.sum())
-            ratio_of[part] = (ratio, float(low[0]), float(high[0]), int(counts.sum()))
+            n_groups = int((counts > 0).sum())
+            ratio_of[part] = (ratio, float(low[0]), float(high[0]), int(counts.sum()), n_groups)
     return ratio_of
 
 

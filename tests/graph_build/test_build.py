@@ -133,7 +133,7 @@ def test_nodes_and_edges_are_consistent(build: tuple[Any, Path]) -> None:
         assert {e["edge_type"] for e in edges} == {"strong_click", "swing", "co_search"}
     assert summary.nodes == len(table(out / "full" / "nodes"))
     assert sum(summary.edges.values()) == len(table(out / "full" / "edges"))
-    assert summary.ads == {"total": 1, "by_status": {"active": 1}}
+    assert summary.ads == {"total": 1, "by_status": {"active": 1}, "in_flight": 1, "without_item": 0, "rows": 1}
     assert not (out / "_staging").exists()
 
 

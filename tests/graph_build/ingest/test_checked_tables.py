@@ -34,7 +34,6 @@ def test_bad_events_are_quarantined_with_their_reason_and_without_the_raw_user_i
         "type_unknown": 1,
         "item_missing": 2,
         "query_missing": 1,
-        "after_date": 1,
     }
     quarantine = table(out / "quarantine")
     assert Counter((row["input"], row["reason"]) for row in quarantine) == {
@@ -42,6 +41,7 @@ def test_bad_events_are_quarantined_with_their_reason_and_without_the_raw_user_i
     }
     assert summary.quarantined["events"] == expected
     assert summary.events["read"] == 13
+    assert summary.events["other_days"] == 1, "an event after the date is no fault, and is not kept"
     assert summary.events["valid"] == 5
     assert summary.as_of == at(4)
     lines = [row["row"] for row in quarantine]
@@ -53,7 +53,8 @@ def test_a_job_stops_above_the_share_of_bad_rows_and_rows_after_the_date_are_not
     checked: Callable[..., Any],
 ) -> None:
     after_date = [event("s", at(i, day=3), "view", "a") for i in range(20)]
-    assert checked([*GOOD, *after_date], date=at(0).date()).refused == {"after_date": 20}
+    events = checked([*GOOD, *after_date], date=at(0).date())
+    assert (events.refused, events.unused) == ({}, 20)
     with pytest.raises(GraphInputError, match=r"type_unknown: 4.*max_bad_share = 0.5"):
         checked([*GOOD, *[event("s", at(1), "fly", "a")] * 4])
 

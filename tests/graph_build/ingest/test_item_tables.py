@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from graph_build.ingest import item_tables
 from tests.graph_build.conftest import at, check_table, config, parquet
 
 
@@ -138,3 +139,26 @@ def test_an_ad_with_countries_in_a_categorical_column_that_cannot_be_read_is_ref
     checked = check_table(spark, "ads", str(tmp_path / "ads.parquet"), config(max_bad_share=1.0))
     assert {row["ad_id"]: row["countries"] for row in checked.table.collect()} == {"2": ["DE", "FR"]}
     assert checked.refused == {"countries_unreadable": 1}
+
+
+def test_ads_are_counted_by_status_and_by_what_can_be_shown_at_the_as_of_time(spark: Any, tmp_path: Path) -> None:
+    ads = [
+        {"status": None},
+        {"status": "Active", "starts_at": at(0), "ends_at": at(11)},
+        {"status": "active", "starts_at": at(10)},
+        {"status": "active", "starts_at": at(11)},
+        {"status": "active", "ends_at": at(10)},
+        {"status": "paused"},
+        {"status": "active", "item_id": "nowhere"},
+    ]
+    rows = [{"ad_id": str(n), "item_id": "a", "campaign_id": "c", **ad} for n, ad in enumerate(ads)]
+    times = [(name, pa.timestamp("us", "UTC")) for name in ("starts_at", "ends_at")]
+    texts = [(name, pa.string()) for name in ("ad_id", "item_id", "campaign_id", "status")]
+    checked = check_table(spark, "ads", parquet(tmp_path / "ads.parquet", rows, pa.schema(texts + times)), config())
+    nodes = spark.createDataFrame([("a",)], "item_id string")
+    assert item_tables.count_ads(checked.table, nodes, at(10)) == {
+        "total": 7,
+        "by_status": {"active": 6, "paused": 1},
+        "in_flight": 3,
+        "without_item": 1,
+    }

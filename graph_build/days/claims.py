@@ -1,0 +1,130 @@
+"""Decides what an ingest does with each day of its input: which days it holds whole, and which rows only came late.
+
+The input *claims* a day whole if the caller names the day, or if a path of the input does (`date=2026-03-06/`,
+`2026-03-06.parquet`, `events_20260306.csv`). A day that is not stored yet is stored. A stored day is
+
+- replaced, if the input claims it or holds nearly all of its stored sessions: it was delivered again;
+- completed, if the input claims it and only stray rows of it were stored so far;
+- extended by the sessions that are new, if the input does not claim it: its rows came late.
+
+A claim that would lose much of what is stored stops the ingest, because a file that holds a part of a day looks the
+same.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePath
+
+from graph_build.days.days_file import StoredDay
+from graph_build.errors import GraphInputError
+
+_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
+
+
+class Action(Enum):
+    """What an ingest does with a day of its input."""
+
+    STORE = "stored"
+    REPLACE = "replaced"
+    COMPLETE = "completed"
+    EXTEND = "extended"
+
+
+@dataclass(frozen=True)
+class DayInput:
+    """What the input holds of one day.
+
+    Args:
+        events: number of its item events.
+        covered: share of the day's stored sessions that the input holds too; 0 if the day is not stored.
+    """
+
+    events: int
+    covered: float = 0.0
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The days that an input claims.
+
+    Args:
+        asked: the days that the caller names; None if the caller leaves it to the input.
+        by_path: the days that the paths of the input name.
+        least_share: the smallest share of a stored day's events and sessions with which an input is the whole day.
+        force: replace days whatever is lost.
+    """
+
+    asked: frozenset[dt.date] | None
+    by_path: frozenset[dt.date]
+    least_share: float
+    force: bool = False
+
+    def whole(self, day: dt.date) -> bool:
+        """Return whether a day that was not stored before is whole."""
+        return day in self._claimed or not self._claimed
+
+    def action(self, day: dt.date, day_input: DayInput, stored: StoredDay | None) -> Action:
+        """Return what to do with a day.
+
+        Args:
+            day: the day.
+            day_input: what the input holds of it.
+            stored: the day as it is stored; None if it is not.
+
+        Raises:
+            GraphInputError: the input claims the day, but holds too little of what is stored.
+        """
+        if stored is None:
+            return Action.STORE
+        is_claimed = day in self._claimed
+        enough = day_input.events >= self.least_share * stored.events
+        covers = enough and day_input.covered >= self.least_share
+        if (self.force and (is_claimed or not self._claimed)) or covers:
+            return Action.REPLACE
+        if not is_claimed:
+            return Action.EXTEND
+        if not stored.whole:
+            return Action.COMPLETE
+        if self.asked is not None and enough:
+            return Action.REPLACE
+        held = f"{day_input.events:,} events" if not enough else f"{day_input.covered:.0%} of the stored sessions"
+        raise GraphInputError(
+            f"the input holds {held} of {day}, which is stored with {stored.events:,} events: replacing the day would "
+            f"lose the rest. Give all files of the day with --day {day}, or --force to replace it nevertheless"
+        )
+
+    @property
+    def _claimed(self) -> frozenset[dt.date]:
+        return self.by_path if self.asked is None else self.asked
+
+
+def days_in_paths(paths: Iterable[str], files: Mapping[str, Iterable[str]]) -> frozenset[dt.date]:
+    """Return the days that the names of files and folders name.
+
+    Args:
+        paths: the inputs as they were given. Of the folders above them, only the next one counts.
+        files: input → the files in it.
+
+    >>> sorted(days_in_paths(["/log/2025-01-01/date=2026-03-06"], {}))[0].isoformat()
+    '2026-03-06'
+    """
+    days: set[dt.date] = set()
+    for path in paths:
+        for file in [path, *files.get(path, ())]:
+            below = PurePath(file).parts[max(0, len(PurePath(path).parts) - 1) :]
+            names = below if len(below) > 1 or not PurePath(path).suffix else PurePath(path).parts[-2:]
+            days.update(day for name in names for day in _dates(name))
+    return frozenset(days)
+
+
+def _dates(name: str) -> list[dt.date]:
+    dates = []
+    for year, month, day in _DATE.findall(name):
+        try:
+            dates.append(dt.date(int(year), int(month), int(day)))
+        except ValueError:
+            continue  # eight digits that are no date
+    return dates

@@ -1,0 +1,338 @@
+"""Stores days of events. What an ingest does with each day of its input is decided in `claims`."""
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from graph_build.config import GraphConfig
+from graph_build.days.claims import Action, Claims, DayInput, days_in_paths
+from graph_build.days.days_file import DaysFile, StoredDay, new_ingest_folder, put_days, read_days_file, sweep
+from graph_build.days.store import StoredDays, check_folders
+from graph_build.days.writer import read_refused, write_and_read, write_days, write_refused
+from graph_build.decay import EPOCH, day_number
+from graph_build.errors import GraphInputError
+from graph_build.ingest import checked_tables, spark_reader
+from graph_build.ingest.contract import SESSION_TYPES
+from graph_build.ingest.files import Source, mixed_ids
+from graph_build.ingest.refusals import listed
+from graph_build.sessions.rows import session_rows, without_users
+from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
+from graph_build.spark.storage import join, remove_folder
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How an ingest treats the store.
+
+    Args:
+        days: the days that the input holds completely; other days of the input are not stored. None = every day of
+            which the input has a valid event.
+        least_share: the smallest share of a stored day's events and sessions with which an input is the whole day.
+        force: replace days whatever is lost.
+        quarantine_days: the age in days at which refused rows are deleted.
+        source: the fingerprint to store with each day (`StoredDay.source`).
+    """
+
+    days: Sequence[dt.date] | None = None
+    least_share: float = 0.8
+    force: bool = False
+    quarantine_days: float = 30
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest did.
+
+    Args:
+        days: the days that were stored or changed.
+        before: those of them that were stored before, as they were.
+        actions: what was done with each day of the input.
+        refused: reason → number of rows that were refused.
+        other_days: number of events of days that were not asked for.
+        already_stored: number of late sessions that were stored before, with all their events.
+        doubts: sentences about what looks wrong with the input.
+    """
+
+    days: dict[dt.date, StoredDay]
+    before: dict[dt.date, StoredDay]
+    actions: dict[dt.date, Action]
+    refused: dict[str, int] = field(default_factory=dict)
+    other_days: int = 0
+    already_stored: int = 0
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was done, in one line for each day, and one for each kind of rows that were not stored."""
+        lines = []
+        for day, stored in self.days.items():
+            text, before = f"{day}: {stored.events:,} events stored", self.before.get(day)
+            if self.actions[day] is Action.EXTEND and before is not None:
+                text += f", {stored.events - before.events:,} of them came late"
+            elif before is not None:
+                text += f" ({before.events:,} before)"
+            lines.append(text)
+        if self.refused:
+            lines.append(f"rows refused, and kept in quarantine: {listed(self.refused)}")
+        if self.other_days:
+            lines.append(f"{self.other_days:,} events of other days are not stored")
+        if self.already_stored:
+            lines.append(f"{self.already_stored:,} late sessions were stored already")
+        return lines
+
+
+def ingest(
+    spark: "SparkSession", paths: list[str], root: str, config: GraphConfig, options: IngestOptions | None = None
+) -> IngestResult:
+    """Store days of events (`claims` says which days are replaced, and which only get late sessions).
+
+    Args:
+        spark: the Spark session.
+        paths: files or folders of events.
+        root: the store; it is created if there is none.
+        config: how the events are read, and the settings on which stored days depend.
+        options: how the store is treated; None = the defaults.
+
+    Raises:
+        GraphInputError: the events cannot be used, or would replace a day by a part of it. The store is unchanged then.
+    """
+    options = options or IngestOptions()
+    file = read_days_file(root)
+    file.check_settings(root, config)
+    if swept := sweep(root, file, options.quarantine_days):
+        log.info("%s: removed what nothing names any more: %s", root, ", ".join(swept))
+    sources = spark_reader.sources(spark, "events", paths, config.input)
+    doubts = mixed_ids("events", sources, config.input)
+    days = None if options.days is None else list(options.days)
+    checked = checked_tables.checked_events(spark, sources, config, None, days)
+    for doubt in doubts:
+        log.warning(doubt)
+    with new_ingest_folder(root) as folder:
+        job = _Ingest(spark, root, folder, config, options, file, checked)
+        result = job.run(_claims(paths, sources, options), sources)
+        put_days(root, file, result.days, config)
+    return replace(result, doubts=doubts)
+
+
+def _claims(paths: list[str], sources: list[Source], options: IngestOptions) -> Claims:
+    files: dict[str, list[str]] = {path: [] for path in paths}
+    for source in sources:
+        files[paths[source.order]] += source.files
+    by_path = days_in_paths(paths, files)
+    named = None if options.days is None else frozenset(options.days)
+    return Claims(named, by_path, options.least_share, options.force)
+
+
+@dataclass
+class _Ingest:
+    """One ingest, into a folder of its own."""
+
+    spark: "SparkSession"
+    root: str
+    folder: str
+    config: GraphConfig
+    options: IngestOptions
+    file: DaysFile
+    checked: checked_tables.Events
+
+    def run(self, claims: Claims, sources: list[Source]) -> IngestResult:
+        """Write the days; nothing names them yet."""
+        rows = self._assembled_rows()
+        actions = self._actions(rows, claims)
+        if empty := sorted((claims.asked or frozenset()) - set(actions)):
+            why = f" ({listed(self.checked.refused)})" if self.checked.refused else ""
+            raise GraphInputError(f"{_first_files(sources)}: no valid event of {', '.join(map(str, empty))}{why}")
+        late = self._late_sessions(rows, {day for day, action in actions.items() if action is Action.EXTEND})
+        days = self._write_days(self._merged(rows, actions, late), actions, claims)
+        if not days and late.conflicts:
+            flags = " ".join(f"--day {day}" for day in late.days)
+            raise GraphInputError(
+                f"{_first_files(sources)}: nothing is stored, because all events are of "
+                f"{', '.join(map(str, late.days))} and of sessions that are stored with other events "
+                f"(session_stored). To store these days anew, give all their files with {flags}"
+            )
+        refused: dict[str, int] = {}
+        if days:
+            days, refused = self._write_refused(days, actions, late, sources)
+        remove_folder(join(self.root, self.folder, "all"))
+        before = {day: self.file.days[day] for day in days if day in self.file.days}
+        return IngestResult(days, before, actions, refused, self.checked.unused, late.known)
+
+    def _assembled_rows(self) -> "DataFrame":
+        """Assemble the sessions, without those of forgotten users, and write them once."""
+        n_events = sum(self.checked.by_type.get(kind, 0) for kind in SESSION_TYPES)
+        rows = session_rows(self.checked.usable, self.config, n_events)
+        rows = without_users(rows, self.file.forgotten)
+        return write_and_read(rows, self.root, f"{self.folder}/all", SESSION_ROW_IN_SPARK)
+
+    def _actions(self, rows: "DataFrame", claims: Claims) -> dict[dt.date, Action]:
+        """Return what to do with each day of the input."""
+        counts = {_date(row[0]): row[1] for row in rows.groupBy("day").agg(F.sum("counted")).collect()}
+        stored = {day: self.file.days[day] for day in counts if day in self.file.days}
+        covered: dict[dt.date, float] = {}
+        if stored and claims.asked is None:
+            sessions = self._stored_rows(stored).select("day", "session")
+            both = sessions.join(rows.select("session", F.lit(1).alias("again")), "session", "left")
+            shares = both.groupBy("day").agg(F.count("again") / F.count(F.lit(1))).collect()
+            covered = {_date(row[0]): row[1] for row in shares}
+        return {
+            day: claims.action(day, DayInput(events, covered.get(day, 0.0)), stored.get(day))
+            for day, events in sorted(counts.items())
+        }
+
+    def _stored_rows(self, days: Iterable[dt.date]) -> "DataFrame":
+        """Return the stored sessions of days."""
+        stored = {day: self.file.days[day] for day in days}
+        check_folders(self.root, stored)
+        done = min((day.forgotten for day in stored.values()), default=0)
+        return StoredDays(self.root, stored, True, self.file.forgotten[done:]).rows(self.spark)
+
+    def _late_sessions(self, rows: "DataFrame", days: set[dt.date]) -> "_LateSessions":
+        """Compare the sessions of late rows with the stored ones."""
+        if not days:
+            return _LateSessions()
+        new, old = rows.where(_is_of(days)).alias("n"), self._stored_rows(days).alias("o")
+        events = [F.arrays_zip(*(F.col(f"{side}.{name}") for name in ("time", "type", "item"))) for side in "no"]
+        is_known = F.size(F.array_except(*events)) == 0
+        state = F.when(F.col("o.session").isNull(), "new").when(is_known, "known").otherwise("conflict")
+        pairs = new.join(old, F.col("n.session") == F.col("o.session"), "left")
+        states = pairs.select("n.day", "n.session", state.alias("state"))
+        counts = {(_date(row[0]), row[1]): row[2] for row in states.groupBy("day", "state").count().collect()}
+        return _LateSessions(
+            days=sorted({day for day, name in counts if name == "conflict"}),
+            with_news={day for day, name in counts if name == "new"},
+            known=sum(n for (_, name), n in counts.items() if name == "known"),
+            conflicts=states.where("state = 'conflict'").select("session")
+            if any(name == "conflict" for _, name in counts)
+            else None,
+        )
+
+    def _merged(self, rows: "DataFrame", actions: dict[dt.date, Action], late: "_LateSessions") -> "DataFrame":
+        """Return the rows to store: of a day that is extended or completed, the stored sessions too."""
+        extended = {day for day, action in actions.items() if action is Action.EXTEND}
+        completed = {day for day, action in actions.items() if action is Action.COMPLETE}
+        if not extended and not completed:
+            return rows
+        # Of a session that is stored and delivered, one row counts: the stored one, unless the input claims the day.
+        first = rows.where(~_is_of(extended)).unionByName(self._stored_rows(late.with_news))
+        second = rows.where(_is_of(late.with_news)).unionByName(self._stored_rows(completed))
+        return first.unionByName(second.join(first.select("session"), "session", "left_anti").select(*rows.columns))
+
+    def _write_days(
+        self, rows: "DataFrame", actions: dict[dt.date, Action], claims: Claims
+    ) -> dict[dt.date, StoredDay]:
+        impressions = _impressions_by_day(self.checked, self.file.forgotten)
+        for day, action in actions.items():
+            if action is Action.EXTEND:
+                impressions[day_number(day)] = self.file.days[day].impressions
+        stored = write_days(rows, self.root, self.folder, self.config, impressions, self.checked.usable)
+        return {
+            day: replace(
+                facts,
+                # Late sessions leave the day's own log as it was, so that it is still recognised.
+                source=self.file.days[day].source if actions[day] is Action.EXTEND else self.options.source,
+                whole=self.file.days[day].whole if actions[day] is Action.EXTEND else claims.whole(day),
+                forgotten=len(self.file.forgotten),
+            )
+            for day, facts in stored.items()
+        }
+
+    def _write_refused(
+        self,
+        days: dict[dt.date, StoredDay],
+        actions: dict[dt.date, Action],
+        late: "_LateSessions",
+        sources: list[Source],
+    ) -> tuple[dict[dt.date, StoredDay], dict[str, int]]:
+        """Write the refused rows beside the days; return the days with the counts, and the counts of this ingest."""
+        columns = (F.lit("events").alias("input"), "reason", F.col("raw").alias("row"), "user", "session", "day")
+        parts = [self.checked.refused_rows] if self.checked.refused else []
+        if late.conflicts is not None:
+            rows = checked_tables.events_of_days(self.spark, sources, self.config, late.days)
+            parts.append(rows.join(late.conflicts, "session", "left_semi"))
+        if not parts:
+            return self._with_earlier_refusals(days, actions), {}
+        rows = reduce(lambda union, part: union.unionByName(part), [part.select(*columns) for part in parts])
+        rows = _without_users_events(rows, self.checked.rows, self.file.forgotten)
+        by_day = write_refused(rows, self.root, days)
+        days = {day: replace(stored, refused=by_day.get(day, {})) for day, stored in days.items()}
+        return self._with_earlier_refusals(days, actions), _total(by_day.values())
+
+    def _with_earlier_refusals(
+        self, days: dict[dt.date, StoredDay], actions: dict[dt.date, Action]
+    ) -> dict[dt.date, StoredDay]:
+        """Add what was refused of merged days before, rows and counts."""
+        for day, stored in days.items():
+            if actions[day] not in (Action.EXTEND, Action.COMPLETE):
+                continue
+            before = self.file.days[day]
+            if (rows := read_refused(self.spark, self.root, {day: before})) is not None:
+                rows.drop("day").write.mode("append").parquet(join(self.root, stored.quarantine(day)))
+            days = days | {day: replace(stored, refused=_total([before.refused, stored.refused]))}
+        return days
+
+
+@dataclass(frozen=True)
+class _LateSessions:
+    """How the sessions of late rows compare with the stored ones.
+
+    Args:
+        days: days with a session that is stored with other events.
+        with_news: days with a session that is not stored yet.
+        known: number of sessions that are stored with all their events.
+        conflicts: (session) of the sessions that are stored with other events; None if there are none.
+    """
+
+    days: Sequence[dt.date] = ()
+    with_news: frozenset[dt.date] | set[dt.date] = frozenset()
+    known: int = 0
+    conflicts: "DataFrame | None" = None
+
+
+def _impressions_by_day(checked: checked_tables.Events, forgotten: Sequence[int]) -> dict[int, int]:
+    """Return day number → impressions, without those of forgotten users."""
+    if not checked.by_type.get("impression"):
+        return {}
+    impressions = checked.rows.where("reason is null and not left_out and event_type = 'impression'")
+    if forgotten:
+        impressions = impressions.where(~F.col("user").isin(*forgotten))
+    return {row[0]: row[1] for row in impressions.groupBy("day").count().collect()}
+
+
+def _without_users_events(refused: "DataFrame", events: "DataFrame", users: Sequence[int]) -> "DataFrame":
+    """Leave out the refused rows of users, and of sessions in which these users have an event."""
+    if not users:
+        return refused
+    sessions = events.where(F.col("user").isin(*users)).select("session").distinct()
+    return refused.where(~F.col("user").isin(*users)).join(sessions, "session", "left_anti")
+
+
+def _is_of(days: Iterable[dt.date]) -> "Column":
+    return F.col("day").isin([day_number(day) for day in days])
+
+
+def _date(number: int) -> dt.date:
+    return EPOCH + dt.timedelta(days=number)
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for of_day in counts:
+        for reason, n in of_day.items():
+            total[reason] = total.get(reason, 0) + n
+    return total
+
+
+def _first_files(sources: list[Source]) -> str:
+    return ", ".join(file for source in sources for file in source.files[:3])

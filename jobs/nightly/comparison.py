@@ -35,11 +35,13 @@ class Comparison:
 
     Args:
         rows: rows as in REPORT.json, for the fit, the published version and the counting peers.
-        ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, n).
+        ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, questions, sessions).
+        baskets: whether the day's baskets were measured, because it has no sessions with two items.
     """
 
     rows: Rows
     ratios: dict[str, dict[str, tuple[float, ...]]]
+    baskets: bool = False
 
 
 def compare(
@@ -76,7 +78,7 @@ def compare(
         lists = rank_pairs(ranker, holdout.pairs)
         rows += evaluate(name, lists, holdout.pairs, protocol=holdout.protocol)
         compared[name] = ratios(fit_lists, lists, holdout.pairs, holdout.protocol)
-    return Comparison(rows, compared)
+    return Comparison(rows, compared, baskets=holdout.protocol == "basket")
 
 
 def _published_ranker(version: Path, catalogue: "Catalogue", config: Config) -> Any:

@@ -1,7 +1,8 @@
 """Gates: the conditions under which a night is published. Each gate states the measured value and the allowed range.
 
 A gate on quality fails only if the whole bootstrap interval lies outside the allowed range: noise on a small day does
-not stop a night, but a real loss does. A gate on size compares with the range of the last published nights.
+not stop a night, but a real loss does. A gate on size or ads compares with the range of the last published nights. A
+gate that has too little to go by is not judged, and says so.
 """
 
 import math
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.config import NightlyConfig
 
 Figures = Mapping[str, float]
+AdFigures = Mapping[str, Any]
 Ratios = Mapping[str, Mapping[str, Sequence[float]]]
 
 
@@ -24,8 +26,9 @@ class Gate(BaseModel):
         value: the measured value (`found` in JSON); None if it is not a finite number.
         least: the smallest allowed value; None = no limit.
         most: the largest allowed value; None = no limit.
-        passed: whether the value is allowed.
+        passed: whether the value is allowed; True if it is not judged.
         remark: further facts in words.
+        judged: False if there is too little to judge by; the remark says what is missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
@@ -36,27 +39,42 @@ class Gate(BaseModel):
     most: float | None = None
     passed: bool
     remark: str = ""
+    judged: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """The result in one or two words."""
+        return "not judged" if not self.judged else "ok" if self.passed else "FAILED"
 
     def __str__(self) -> str:
         limits = [f"at least {self.least:.4g}"] if self.least is not None else []
         limits += [f"at most {self.most:.4g}"] if self.most is not None else []
         value = "nothing" if self.value is None else f"{self.value:.4g}"
+        if not self.judged:
+            return f"{self.name}: found {value}, not judged ({self.remark})"
         remark = f" ({self.remark})" if self.remark else ""
         return f"{self.name}: found {value}, allowed {' and '.join(limits) or 'anything'}{remark}"
 
 
-def quality_gates(ratios: Ratios, config: NightlyConfig) -> list[Gate]:
+def quality_gates(ratios: Ratios, config: NightlyConfig, *, baskets: bool = False) -> list[Gate]:
     """Compare the fit's HR@100 on the day with those of the published version and the best counting peer.
 
     Args:
-        ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, n).
+        ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, questions,
+            sessions). Of baskets, the recall@100 is compared, and each basket is one question.
         config: the allowed drops.
+        baskets: whether the day's baskets were measured, because it has no sessions with two items.
     """
     gates = []
+    metric = "recall@100" if baskets else "HR@100"
+
+    def gate(to: str, ratio: Sequence[float], least: float) -> Gate:
+        return _ratio_gate(f"{metric} to {to}", ratio, least, config, "baskets" if baskets else "sessions")
+
     if published := ratios.get("published"):
         drops = {"all": config.quality_drop, "tail": config.tail_quality_drop}
         gates += [
-            _ratio_gate(f"HR@100 to the published version's, {part}", published[part], 1 - drop)
+            gate(f"the published version's, {part}", published[part], 1 - drop)
             for part, drop in drops.items()
             if part in published
         ]
@@ -65,19 +83,32 @@ def quality_gates(ratios: Ratios, config: NightlyConfig) -> list[Gate]:
         measured = {name: parts[part] for name, parts in peers.items() if part in parts}
         if measured:
             best = min(measured, key=lambda name: measured[name][0])
-            title = f"HR@100 to the best counting peer's ({best}), {part}"
-            gates.append(_ratio_gate(title, measured[best], 1 - config.counting_drop))
+            gates.append(gate(f"the best counting peer's ({best}), {part}", measured[best], 1 - config.counting_drop))
     return gates
 
 
-def coverage_gate(coverage: float, published: float | None, config: NightlyConfig) -> Gate:
+def unmeasured_gate(date: str) -> Gate:
+    """Return the gate on quality of a day on which nothing can be measured.
+
+    Args:
+        date: the day.
+    """
+    remark = f"no session or basket in the judging half of {date} has two items"
+    return Gate(name="quality on the day", value=None, passed=True, judged=False, remark=remark)
+
+
+def coverage_gate(coverage: float, published: float | None, config: NightlyConfig, queries: int) -> Gate:
     """Compare the fit's coverage@20 on the day's queries with the published version's.
 
     Args:
         coverage: the coverage of the fit.
         published: the coverage of the published version; None if there is none.
         config: the allowed drop.
+        queries: number of distinct queries.
     """
+    if queries < config.least_questions:
+        remark = f"{queries} queries, fewer than {config.least_questions}"
+        return Gate(name="coverage@20", value=coverage, passed=True, judged=False, remark=remark)
     least = None if published is None else (1 - config.coverage_drop) * published
     return _range_gate("coverage@20", coverage, least, None)
 
@@ -96,8 +127,8 @@ def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConf
         past = [night[name] for night in earlier if name in night]
         title = name.replace("count:", "").replace("mix:", "share of edges: ").replace("alone", "items without an edge")
         if len(past) < config.least_history:
-            remark = f"{len(past)} earlier nights, fewer than {config.least_history}: not compared"
-            gates.append(Gate(name=title, value=value, passed=True, remark=remark))
+            remark = f"{len(past)} earlier nights, fewer than {config.least_history}"
+            gates.append(Gate(name=title, value=value, passed=True, judged=False, remark=remark))
         elif name == "alone":
             gates.append(_range_gate(title, value, None, max(past) + config.alone_rise))
         elif name.startswith("mix:"):
@@ -106,6 +137,38 @@ def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConf
             change = 1 + config.size_change
             gates.append(_range_gate(title, value, min(past) / change, max(past) * change))
     return gates
+
+
+def ads_gates(ads: AdFigures, earlier: Sequence[AdFigures], last: AdFigures, config: NightlyConfig) -> list[Gate]:
+    """Compare the ads with those of the last published nights.
+
+    Args:
+        ads: of the night's ads table, `in_flight`, the number of ads that can be shown at the as-of time, and
+            `lost_share`, the share of ads without an item; empty without an ads table.
+        earlier: the same of the earlier nights.
+        last: the same of the last published night, even if it was forced.
+        config: the allowed changes.
+    """
+    if not ads:
+        if not last:
+            return []
+        remark = f"no ads table was given, but the night before had one, with {last['in_flight']:,} ads in flight"
+        return [Gate(name="ads in flight", value=None, least=1, passed=False, remark=remark)]
+    past = [night for night in earlier if night]
+    if not past:
+        titles = {"ads in flight": "in_flight", "ads without an item": "lost_share"}
+        remark = "no earlier night had an ads table"
+        return [
+            Gate(name=title, value=ads[key], passed=True, judged=False, remark=remark) for title, key in titles.items()
+        ]
+    change = 1 + config.ads_change
+    counts, shares = ([night[key] for night in past] for key in ("in_flight", "lost_share"))
+    # A shop that had no ad in flight may begin with any number.
+    most = max(counts) * change or None
+    return [
+        _range_gate("ads in flight", ads["in_flight"], min(counts) / change, most),
+        _range_gate("ads without an item", ads["lost_share"], None, max(shares) + config.ads_lost_rise),
+    ]
 
 
 def drift_gates(overlap: float | None, norm_error: float, config: NightlyConfig) -> list[Gate]:
@@ -129,9 +192,18 @@ def failed(gates: Sequence[Gate]) -> list[Gate]:
     return [gate for gate in gates if not gate.passed]
 
 
-def _ratio_gate(name: str, ratio: Sequence[float], least: float) -> Gate:
-    value, low, high, queries = ratio
-    remark = f"interval {low:.3f} to {high:.3f}, {int(queries):,} questions"
+def _ratio_gate(name: str, ratio: Sequence[float], least: float, config: NightlyConfig, groups: str) -> Gate:
+    value, low, high, questions, n_groups = ratio
+    basis = f"{int(n_groups):,} {groups}"
+    if groups == "sessions":
+        basis = f"{int(questions):,} questions of {basis}"
+        if questions < config.least_questions:
+            remark = f"{basis}, fewer than {config.least_questions} questions"
+            return Gate(name=name, value=value, passed=True, judged=False, remark=remark)
+    if n_groups < config.least_sessions:
+        remark = f"{basis}, fewer than {config.least_sessions}"
+        return Gate(name=name, value=value, passed=True, judged=False, remark=remark)
+    remark = f"interval {low:.3f} to {high:.3f}, {basis}"
     return Gate(name=name, value=value, least=least, passed=high >= least, remark=remark)
 
 

@@ -1,4 +1,4 @@
-"""The last night's numbers for Prometheus: the content of `nights/lightsage.prom`, for node_exporter's textfiles."""
+"""The last attempt at a night for Prometheus: the content of `nights/lightsage.prom`, for node_exporter's textfiles."""
 
 import datetime as dt
 from typing import Any
@@ -6,9 +6,18 @@ from typing import Any
 from jobs.nightly.record import NightRecord
 from jobs.nightly.report import OUTCOMES
 
+RUNNING = "running"
 
-def metrics_text(night: NightRecord) -> str:
-    """Return the metrics of one night in Prometheus's text format."""
+
+def metrics_text(attempt: NightRecord, standing: NightRecord | None = None, *, running: bool = False) -> str:
+    """Return the metrics of one attempt at a night in Prometheus's text format.
+
+    Args:
+        attempt: the last attempt; its times and its outcome are shown.
+        standing: the record whose figures are shown: that of the date's published night if the attempt left it as it
+            was. None = the attempt's own.
+        running: whether the attempt has not ended yet.
+    """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
@@ -16,25 +25,44 @@ def metrics_text(night: NightRecord) -> str:
     def gauge(name: str, help_text: str, value: float) -> None:
         Gauge(f"lightsage_night_{name}", help_text, registry=registry).set(value)
 
-    def gauges(name: str, help_text: str, label: str, values: dict[str, Any]) -> None:
-        family = Gauge(f"lightsage_night_{name}", help_text, [label], registry=registry)
-        for label_value, value in values.items():
-            family.labels(label_value).set(value)
+    def gauges(name: str, help_text: str, labels: str | list[str], values: dict[Any, Any]) -> None:
+        names = [labels] if isinstance(labels, str) else labels
+        family = Gauge(f"lightsage_night_{name}", help_text, names, registry=registry)
+        for label_values, value in values.items():
+            family.labels(*([label_values] if isinstance(label_values, str) else label_values)).set(value)
 
-    gauge("end_timestamp_seconds", "When the last night ended", (night.ended or night.began).timestamp())
-    midnight = dt.datetime.combine(night.date, dt.time(), dt.UTC)
-    gauge("date_timestamp_seconds", "The date that the last night built", midnight.timestamp())
-    outcomes = {name: name == night.outcome for name in OUTCOMES}
-    gauges("outcome", "1 for the outcome of the last night, 0 for the others", "outcome", outcomes)
+    gauge("begin_timestamp_seconds", "When the last attempt began", attempt.began.timestamp())
+    if not running:
+        gauge("end_timestamp_seconds", "When the last attempt ended", (attempt.ended or attempt.began).timestamp())
+    midnight = dt.datetime.combine(attempt.date, dt.time(), dt.UTC)
+    gauge("date_timestamp_seconds", "The date of the last attempt", midnight.timestamp())
+    outcome = RUNNING if running else attempt.outcome
+    outcomes = {name: name == outcome for name in (*OUTCOMES, RUNNING)}
+    gauges("outcome", "1 for the outcome of the last attempt, 0 for the others", "outcome", outcomes)
+    night = standing or attempt
     gauge("gates_failed", "Gates that did not pass", sum(not gate.passed for gate in night.gates))
     gauge("gates_forced", "Gates that --force overrode", len(night.forced))
+    gauge("gates_not_judged", "Gates that had too little to judge by", sum(not gate.judged for gate in night.gates))
     seconds = {stage["name"]: stage["seconds"] for stage in night.stages}
     gauges("stage_seconds", "Wall time of each stage", "stage", seconds)
-    gauges("quality", "HR@100 of the fit on the day", "slice", _hit_rates(night))
+    gauges("quality", "HR@100 of the fit on the day, of baskets recall@100", "slice", _hit_rates(night))
     gauges("edges", "Edges of each type", "type", night.edges)
+    gauges("refused_rows", "Refused rows of the input", ["table", "reason"], _refused(night))
+    gauges("ads", "Ads with each status", "status", night.ads.get("by_status", {}))
+    for name, help_text in (
+        ("in_flight", "Ads that can be shown at the as-of time"),
+        ("without_item", "Ads whose item is unknown"),
+    ):
+        if name in night.ads:
+            gauge(f"ads_{name}", help_text, night.ads[name])
     if night.overlap is not None:
         gauge("overlap", "Share of the probes' neighbours that stay", night.overlap)
     return generate_latest(registry).decode()
+
+
+def _refused(night: NightRecord) -> dict[tuple[str, str], int]:
+    """(table, reason) → rows."""
+    return {(table, reason): n for table, reasons in night.quarantined.items() for reason, n in reasons.items()}
 
 
 def _hit_rates(night: NightRecord) -> dict[str, float]:

@@ -12,22 +12,29 @@ import datetime as dt
 import json
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.config import Config
-from jobs.errors import GateError, NightError
+from jobs.errors import GateError
 from jobs.nightly.comparison import CHOOSING, compare
 from jobs.nightly.drift import neighbour_overlap, worst_norm
-from jobs.nightly.gates import Gate, coverage_gate, drift_gates, failed, quality_gates, size_gates
-from jobs.nightly.metrics import metrics_text
+from jobs.nightly.gates import (
+    Gate,
+    ads_gates,
+    coverage_gate,
+    drift_gates,
+    failed,
+    quality_gates,
+    size_gates,
+    unmeasured_gate,
+)
+from jobs.nightly.outputs import failed_attempt, write_metrics, write_night
 from jobs.nightly.parent import find_days, find_parent
 from jobs.nightly.record import NightRecord, records
-from jobs.nightly.report import render_night
 from jobs.nightly.versions import delete_old_versions
-from jobs.pipeline.days import days_uri, store_days
+from jobs.pipeline.days import DayInputs, days_uri, store_days
 from jobs.pipeline.inputs import RunInputs, check_features
 from jobs.pipeline.version_build import BuildPlan, Provenance, VersionBuild
 from jobs.progress import ProgressCallback, StageProgress
@@ -74,36 +81,24 @@ def nightly(
         JobError, StoreError and the rooms' errors: the night could not be built; the version published before stays
             current.
     """
-    with workspace.lock():
-        night = _Night(inputs, workspace, config, force, progress)
-        try:
-            night.build()
-        except BaseException as error:
-            night.record.outcome = "refused" if isinstance(error, GateError) else "failed"
-            night.record.error = str(error) or type(error).__name__
-            raise
-        finally:
-            night.close()
+    night: _Night | None = None
+    try:
+        with workspace.lock():
+            night = _Night(inputs, workspace, config, force, progress)
+            write_metrics(night.record, workspace, running=True)
+            try:
+                night.build()
+            except BaseException as error:
+                night.record.outcome = "refused" if isinstance(error, GateError) else "failed"
+                night.record.error = str(error) or type(error).__name__
+                raise
+            finally:
+                night.close()
+    except BaseException as error:
+        if night is None:  # the lock is not ours: another run may be writing the record of the same night
+            write_metrics(failed_attempt(inputs.date, error), workspace)
+        raise
     return night.record
-
-
-def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[NightRecord]) -> None:
-    """Write the outputs of a night: night.json, report.html and lightsage.prom.
-
-    If a published date is run again and the re-run is not published, the earlier record and report stay.
-
-    Args:
-        night: the record to write.
-        workspace: the workspace; the files are written to its folder `nights`.
-        earlier: the records of earlier nights by date, for the charts of the report.
-    """
-    workspace.write_file("nights/lightsage.prom", metrics_text(night).encode())
-    published = any(record.outcome == "published" for record in records(workspace, str(night.date)))
-    if published and night.outcome != "published":
-        log.info("%s keeps the record of the night that was published", night.folder)
-        return
-    workspace.write_file(f"{night.folder}/night.json", night.model_dump_json(indent=1).encode())
-    workspace.write_file(f"{night.folder}/report.html", render_night(night, earlier).encode())
 
 
 class _Night:
@@ -120,11 +115,7 @@ class _Night:
 
     def build(self) -> None:
         """Run all stages, or publish the existing version of the same night."""
-        if self.config.nightly.days is None and self.workspace.local_path("days") is None:
-            raise NightError(
-                f"workspace {self.workspace.uri} is remote. Set [nightly] days to a folder or URI that Spark can read "
-                "and write; the days of events are stored there."
-            )
+        days_uri(self.workspace, self.config)  # before any work, because it may be missing
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force)
         self.record.parent = parent.name if parent else None
         tables = RunInputs((), self.inputs.items, self.inputs.ads, None, days_uri(self.workspace, self.config))
@@ -169,7 +160,10 @@ class _Night:
             self.checkpoints.reused.append("ingest")
             return
         with self.progress.stage("ingest") as report, full_disk(self.checkpoints.folder.parent):
-            store_days(paths, self.workspace, self.config, [day], report, source)
+            inputs = DayInputs(paths, [day], self.force, source)
+            result = store_days(inputs, self.workspace, self.config, report)
+        self.record.doubts += result.doubts
+        self.record.quarantined = {"events": result.refused}  # until the graph counts those of all days
 
     def _plan(self, tables: RunInputs, parent: Version | None) -> BuildPlan:
         """Return the build plan.
@@ -217,24 +211,27 @@ class _Night:
         def compare_models(folder: Path, report: ProgressCallback) -> None:
             published = parent.path if parent else None
             comparison = compare(build.graph.folder, build.choice, published, self.config, report)
-            content = comparison and {"rows": comparison.rows, "ratios": comparison.ratios}
+            content = comparison and asdict(comparison)
             (folder / "judgement.json").write_text(json.dumps(content), encoding="utf-8")
 
         inputs = {"fit": build.fit.fingerprint, "published": parent.name if parent else None}
         stage = self.checkpoints.run("judge", inputs, compare_models)
         comparison = json.loads((stage.folder / "judgement.json").read_text(encoding="utf-8"))
         limits, record = self.config.nightly, self.record
-        published_nights = [night for night in self.earlier if night.outcome == "published"][-limits.history :]
-        gates = size_gates(record.figures, [night.figures for night in published_nights], limits)
+        published = [night for night in self.earlier if night.outcome == "published"]
+        # What a person published against the gates says nothing about what is usual.
+        nights = [night for night in published if not night.forced][-limits.history :]
+        gates = size_gates(record.figures, [night.figures for night in nights], limits)
+        last = published[-1].ads if published else {}
+        gates += ads_gates(record.ads, [night.ads for night in nights], last, limits)
         if comparison is None:
-            record.doubts.append(
-                f"quality could not be measured: no session in the judging half of {self.inputs.date} has two items"
-            )
+            gates.append(unmeasured_gate(str(self.inputs.date)))
         else:
             record.quality, record.ratios = comparison["rows"], comparison["ratios"]
-            gates += quality_gates(comparison["ratios"], limits)
-            coverage = record.value("fit", "coverage") or 0.0
-            gates.append(coverage_gate(coverage, record.value("published", "coverage"), limits))
+            gates += quality_gates(comparison["ratios"], limits, baskets=comparison["baskets"])
+            of_fit = next(row for row in record.quality if row["model"] == "fit" and row["metric"] == "coverage")
+            before = record.value("published", "coverage")
+            gates.append(coverage_gate(of_fit["value"], before, limits, of_fit["n"]))
         self._check(gates)
 
     def _check_drift(self, build: VersionBuild) -> None:
@@ -274,8 +271,8 @@ class _Night:
         """Record the gates; stop if one fails, unless forced."""
         self.record.gates += gates
         for gate in gates:
-            level, verdict = (logging.INFO, "ok") if gate.passed else (logging.ERROR, "FAILED")
-            log.log(level, "gate %s: %s", verdict, gate)
+            level = logging.ERROR if not gate.passed else logging.INFO if gate.judged else logging.WARNING
+            log.log(level, "gate %s: %s", gate.verdict, gate)
         if not (failures := failed(gates)):
             return
         reasons = "; ".join(map(str, failures))

@@ -65,7 +65,7 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
         warn: called with a warning about missing days.
 
     Returns:
-        (day → name of its folder, which changes when the day is stored anew; day → number of item events).
+        (day → a name that changes whenever its sessions do; day → number of item events).
 
     Raises:
         NightError: the date is not stored, or no day before it is.
@@ -73,7 +73,8 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
     """
     from graph_build.days.store import stored_days
 
-    days = dict(sorted(stored_days(days_uri(workspace, config), config.graph, date).days.items()))
+    stored = stored_days(days_uri(workspace, config), config.graph, date)
+    days = stored.days
     if date not in days:
         raise NightError(
             f"no events of {date} are stored: give them with --events, or store them with `lightsage ingest`"
@@ -86,5 +87,4 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
     calendar = (first + dt.timedelta(days=n) for n in range((date - first).days))
     if missing := [str(day) for day in calendar if day not in days]:
         warn(f"no events are stored of {', '.join(missing)}")
-    folders = {str(day): facts.folder for day, facts in days.items()}
-    return folders, {str(day): facts.events for day, facts in days.items()}
+    return stored.contents, {str(day): facts.events for day, facts in days.items()}

@@ -34,6 +34,8 @@ class NightRecord(BaseModel):
         days: stored day → number of item events.
         edges: edge type → number of edges.
         figures: the figures of the graph, as `gates.size_gates` takes them.
+        ads: what `GraphSummary.ads` counts, and lost_share (the share of ads without an item); empty without an ads
+            table.
         quarantined: input → reason → number of rows.
         doubts: warnings, in sentences.
         degrees: edge type → [(n, items with at least n neighbours of that type)].
@@ -63,6 +65,7 @@ class NightRecord(BaseModel):
     days: dict[str, int] = {}
     edges: dict[str, int] = {}
     figures: dict[str, float] = {}
+    ads: dict[str, Any] = {}
     quarantined: dict[str, dict[str, int]] = {}
     doubts: list[str] = []
     degrees: dict[str, list[tuple[int, int]]] = {}
@@ -86,6 +89,8 @@ class NightRecord(BaseModel):
             "count:sessions of the day": summary.holdout_sessions,
             **{f"mix:{kind}": count / edges for kind, count in summary.edges.items()},
         }
+        if summary.ads.get("rows"):
+            self.ads = {**summary.ads, "lost_share": summary.ads["without_item"] / summary.ads["rows"]}
         if summary.isolated is not None:
             self.figures["alone"] = summary.isolated / max(1, summary.nodes)
 
@@ -104,6 +109,11 @@ class NightRecord(BaseModel):
             if row["model"] == model and row["metric"] == metric and row["slice"] == part and k in (None, row["k"])
         )
         return next(values, None)
+
+    @property
+    def hit_rate(self) -> str:
+        """The metric of the day's hits: HR of sessions, or recall if the day has only baskets."""
+        return "recall" if any(row["metric"] == "recall" for row in self.quality) else "HR"
 
     @property
     def folder(self) -> str:

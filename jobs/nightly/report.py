@@ -58,7 +58,7 @@ def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:
         outcome=OUTCOMES[night.outcome],
         good=night.outcome in ("published", "unchanged") and not night.forced,
         counts=_counts(night),
-        gates=sorted(night.gates, key=lambda gate: gate.passed),
+        gates=sorted(night.gates, key=lambda gate: (gate.passed, gate.judged)),
         number=_number,
         charts=_charts(night, [*earlier, night]),
         quality_columns=columns,
@@ -75,13 +75,16 @@ def _counts(night: NightRecord) -> dict[str, str]:
     minutes = ((night.ended or night.began) - night.began).total_seconds() / 60
     counts = {name: night.figures.get(f"count:{name}") for name in ("items", "edges", "sessions of the day")}
     isolated = night.figures.get("alone")
+    metric = night.hit_rate
     shares = {
-        "HR@100": night.value("fit", "HR", k=100),
-        "tail HR@100": night.value("fit", "HR", "tail", 100),
+        f"{metric}@100": night.value("fit", metric, k=100),
+        f"tail {metric}@100": night.value("fit", metric, "tail", 100),
         "index recall": night.index_recall,
     }
+    ads = {"ads in flight": f"{night.ads['in_flight']:,}"} if night.ads else {}
     return {
         **{name: "–" if n is None else f"{int(n):,}" for name, n in counts.items()},
+        **ads,
         "isolated items": "–" if isolated is None else f"{isolated:.1%}",
         **{name: "–" if share is None else f"{share:.3f}" for name, share in shares.items()},
         "start": "warm" if night.warm else "from scratch",
@@ -143,7 +146,7 @@ def _hit_rates_chart(nights: Sequence[NightRecord]) -> str:
     from graph_build.report.charts import Axis, Series, line_chart, short_percent
 
     def points(model: str, part: str = "all") -> "list[Point]":
-        return _by_night(nights, lambda night: night.value(model, "HR", part, 100))
+        return _by_night(nights, lambda night: night.value(model, night.hit_rate, part, 100))
 
     series = [
         Series("published before", points("published"), "bar", dashed=True),

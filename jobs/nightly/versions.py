@@ -25,6 +25,7 @@ class VersionInfo:
         parent: the version that its night followed.
         items: items in its graph.
         edges: edges in its graph.
+        ads: ads in flight at the as-of time; None without an ads table, and of versions that did not count them.
         forced: names of the gates that --force overrode.
         damage: why the version cannot be read; then only `name` and `current` are known.
     """
@@ -36,6 +37,7 @@ class VersionInfo:
     parent: str | None = None
     items: int | None = None
     edges: int | None = None
+    ads: int | None = None
     forced: tuple[str, ...] = ()
     damage: str | None = None
 
@@ -64,6 +66,7 @@ def list_versions(workspace: Workspace) -> list[VersionInfo]:
                 manifest.config.get("parent"),
                 manifest.summary.get("nodes"),
                 sum(manifest.summary.get("edges", {}).values()),
+                ads["in_flight"] if (ads := manifest.summary.get("ads", {})).get("rows") else None,
                 tuple(manifest.metrics.get("forced", ())),
             )
         )

@@ -36,6 +36,8 @@ def test_the_page_works_offline_in_light_and_dark(earlier: int) -> None:
         "0.410 HR@100",
         "0.410 tail HR@100",
         "0.990 index recall",
+        "5 ads in flight",
+        "5 can be shown at the as-of time; 1 have no item.",
         "from scratch start",
         "3.8 min duration",
         "no events are stored of 2026-03-01 <script>",
@@ -62,6 +64,8 @@ def test_the_page_has_the_text(text: str) -> None:
     [
         ["edges", "ok", "12,345", "10,000", "", ""],
         ["items <b>", "failed", "", "", "", "less & less"],
+        ["coverage@20", "not judged", "0.5", "", "", "9 queries"],
+        ["active", "6", ""],
         ["model"] + [f"{part}{metric}" for part in ("", "tail ", "cold ") for metric in ("HR@20", "HR@100", "MRR@20")],
         ["fit", *["0.410"] * 9],
         ["published", *["0.390"] * 9],
@@ -77,6 +81,7 @@ def test_the_page_has_the_row(row: list[str]) -> None:
 def test_gates_that_failed_come_first() -> None:
     rows = page_of(published_night()).rows()
     assert rows.index(["items <b>", "failed", "", "", "", "less & less"]) == 1
+    assert rows.index(["coverage@20", "not judged", "0.5", "", "", "9 queries"]) == 2
 
 
 def test_charts_show_each_night_once() -> None:

@@ -33,6 +33,18 @@ class WorkspaceBusyError(StoreError):
     """Another process is writing to the workspace."""
 
 
+class LockLostError(WorkspaceBusyError):
+    """This process stood still for so long that another one took over its lock; it publishes nothing."""
+
+
+class StoreUnreachableError(StoreError):
+    """An object store does not answer, or fails; the same command may succeed later."""
+
+
+class RolledBackError(StoreError):
+    """A version is not made current, because a person rolled it back, or rolled back while it was built."""
+
+
 class WorkspaceFullError(StoreError):
     """The disk on which a version is being built is full."""
 

@@ -4,7 +4,7 @@ import argparse
 
 from jobs.cli.command import Command, ExitCode, add_tables, add_workspace, day, write_line
 from jobs.config import load_config
-from jobs.errors import ConfigError, InputNotFoundError
+from jobs.errors import ConfigError, InputNotFoundError, RolledBackError
 from jobs.progress import StageProgress
 from jobs.workspace.workspace import Workspace
 
@@ -36,7 +36,11 @@ def _run(options: argparse.Namespace) -> int:
     workspace, config = Workspace(options.workspace), load_config(options.config)
     days = days_uri(workspace, config) if options.stored_days else None
     inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
-    version = run(inputs, workspace, config, date=options.date, progress=StageProgress())
+    try:
+        version = run(inputs, workspace, config, date=options.date, progress=StageProgress())
+    except RolledBackError as error:
+        write_line(str(error))
+        return ExitCode.OK
     write_line(f"published {version.name} in {options.workspace}")
     write_line(f"graph report: {version.path / 'graph' / 'report.html'}")
     return ExitCode.OK
@@ -116,7 +120,8 @@ def _nightly(options: argparse.Namespace) -> int:
         raise
     inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads)
     night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
-    write_line(f"{night.outcome} {night.version} in {options.workspace}")
+    held = f"; {night.held}" if night.held else ""
+    write_line(f"{night.outcome} {night.version} in {options.workspace}{held}")
     write_line(f"morning report: {options.workspace}/{night.folder}/report.html")
     return ExitCode.OK
 

@@ -15,6 +15,7 @@ from jobs.cli import answer_commands, build_commands, model_commands, starter_co
 from jobs.cli.command import Command, ExitCode, Parser
 from jobs.logs import is_interrupt, log_to_stderr
 from jobs.workspace.atomic_files import is_disk_full
+from jobs.workspace.store_errors import as_store_error, is_store_error
 
 log = logging.getLogger("jobs")
 
@@ -37,6 +38,8 @@ _PATH_ERRORS = {
     errno.ENAMETOOLONG,
     errno.ELOOP,
 }
+# The errors of a disk, or of a network file system, that is gone for a while.
+_DISK_ERRORS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,6 +99,11 @@ def _expected(error: BaseException, options: argparse.Namespace) -> tuple[ExitCo
         return ExitCode.WRONG_INPUT, message
     if isinstance(error, OSError) and is_disk_full(error):
         return ExitCode.FAILED, f"{error.filename or 'the disk'}: {error.strerror}; free some space and run again"
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        where = error.filename or getattr(options, "workspace", None) or "a disk"
+        return ExitCode.FAILED, f"{where}: {error.strerror}; run again when the disk can be reached"
+    if _exit_code(error) is None and is_store_error(error):
+        error = as_store_error(error, str(getattr(options, "workspace", None) or "an object store"))
     return _exit_code(error), str(error)
 
 
@@ -121,13 +129,20 @@ def _path_error(error: OSError, options: argparse.Namespace) -> str | None:
 def _exit_code(error: BaseException) -> ExitCode | None:
     """Return the exit code of an error that was raised on purpose; None for any other error."""
     from graph_build.errors import SparkJobError
-    from jobs.errors import GateError, JobError, StoreError, WorkspaceBusyError, WorkspaceFullError
+    from jobs.errors import (
+        GateError,
+        JobError,
+        StoreError,
+        StoreUnreachableError,
+        WorkspaceBusyError,
+        WorkspaceFullError,
+    )
 
     if isinstance(error, GateError):
         return ExitCode.REFUSED
     if isinstance(error, WorkspaceBusyError):
         return ExitCode.BUSY
-    if isinstance(error, SparkJobError | WorkspaceFullError):
+    if isinstance(error, SparkJobError | WorkspaceFullError | StoreUnreachableError):
         return ExitCode.FAILED
     # The rooms' errors are recognised by their module, so that no room is imported only for this.
     rooms = {"graph_build.errors", "model.errors", "retrieval.errors"}

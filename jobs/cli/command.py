@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobs.config import Config, load_config
-from jobs.workspace.workspace import Version, Workspace
+from jobs.workspace.version_folder import Version
+from jobs.workspace.workspace import Workspace
 
 
 class ExitCode(IntEnum):

@@ -13,7 +13,8 @@ from jobs.pipeline.build import run
 from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version, write_report
 from jobs.pipeline.inputs import RunInputs
 from jobs.progress import StageProgress
-from jobs.workspace.workspace import Version, Workspace
+from jobs.workspace.version_folder import Version
+from jobs.workspace.workspace import Workspace
 
 _ABOUT_QUALITY = (
     "HR@20 is the share of test queries whose next item a model ranked among its first 20. Tail items had one to five "

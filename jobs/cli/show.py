@@ -88,7 +88,7 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
     """Print one row per version; a dot marks the published one.
 
     Args:
-        versions: the versions, oldest first.
+        versions: the versions in the order in which they were published.
         console: where to print.
     """
     table = Table()
@@ -97,7 +97,8 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
     for version in versions:
         times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (version.as_of, version.created_at))
         counts = ("" if count is None else f"{count:,}" for count in (version.items, version.edges, version.ads))
-        remark = version.damage or (f"published despite: {', '.join(version.forced)}" if version.forced else "")
+        forced = [f"published despite: {', '.join(version.forced)}"] if version.forced else []
+        remark = "; ".join([*([version.damage] if version.damage else forced), *version.remarks])
         dot = "[bold]●[/bold]" if version.current else ""
         table.add_row(dot, version.name, *times, *counts, version.parent or "", remark)
     console.print(table)

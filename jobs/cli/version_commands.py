@@ -30,7 +30,7 @@ def _rollback(options: argparse.Namespace) -> int:
     from jobs.nightly.versions import rollback
 
     before, now = rollback(Workspace(options.workspace), options.to)
-    write_line(f"published {now} instead of {before}; running servers switch to it by themselves")
+    write_line(f"published {now} instead of {before or 'none'}; running servers switch to it by themselves")
     return ExitCode.OK
 
 

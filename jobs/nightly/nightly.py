@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import Config
-from jobs.errors import GateError
+from jobs.errors import GateError, RolledBackError, StoreError
 from jobs.nightly.comparison import CHOOSING, compare
 from jobs.nightly.drift import neighbour_overlap, worst_norm
 from jobs.nightly.gates import (
@@ -31,7 +31,8 @@ from jobs.nightly.gates import (
     unmeasured_gate,
 )
 from jobs.nightly.outputs import failed_attempt, write_metrics, write_night
-from jobs.nightly.parent import find_days, find_parent
+from jobs.nightly.parent import Parent, find_days, find_parent
+from jobs.nightly.publication import announce, announced, confirm, settle
 from jobs.nightly.record import NightRecord, records
 from jobs.nightly.versions import delete_old_versions
 from jobs.pipeline.days import DayInputs, days_uri, store_days
@@ -41,7 +42,7 @@ from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.atomic_files import full_disk
 from jobs.workspace.checkpoints import Checkpoints
 from jobs.workspace.manifest import code_version, describe_inputs, fingerprint
-from jobs.workspace.workspace import Version, Workspace
+from jobs.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def nightly(
     night: _Night | None = None
     try:
         with workspace.lock():
+            settle(workspace, inputs.date, lambda night: write_night(night, workspace, _before(night.date, workspace)))
             night = _Night(inputs, workspace, config, force, progress)
             write_metrics(night.record, workspace, running=True)
             try:
@@ -91,14 +93,19 @@ def nightly(
             except BaseException as error:
                 night.record.outcome = "refused" if isinstance(error, GateError) else "failed"
                 night.record.error = str(error) or type(error).__name__
-                raise
-            finally:
                 night.close()
+                raise
+            if unwritten := night.close():
+                raise unwritten
     except BaseException as error:
         if night is None:  # the lock is not ours: another run may be writing the record of the same night
             write_metrics(failed_attempt(inputs.date, error), workspace)
         raise
     return night.record
+
+
+def _before(date: dt.date, workspace: Workspace) -> list[NightRecord]:
+    return [night for night in records(workspace) if night.date < date]
 
 
 class _Night:
@@ -109,41 +116,59 @@ class _Night:
     ) -> None:
         self.inputs, self.workspace, self.config, self.force, self.progress = inputs, workspace, config, force, progress
         self.record = NightRecord(date=inputs.date)
-        self.checkpoints = Checkpoints(workspace.work_folder(f"nights/{inputs.date}") / "work", progress)
+        self.checkpoints = Checkpoints(
+            workspace.work_folder(f"nights/{inputs.date}") / "work", progress, workspace.check_lock
+        )
         self.code = code_version()
-        self.earlier = [night for night in records(workspace) if night.date < inputs.date]
+        self.earlier = _before(inputs.date, workspace)
+        self.stages_of_a_killed_run: list[dict[str, Any]] = []
 
     def build(self) -> None:
         """Run all stages, or publish the existing version of the same night."""
         days_uri(self.workspace, self.config)  # before any work, because it may be missing
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force)
-        self.record.parent = parent.name if parent else None
+        self.record.parent = parent.version.name if parent else None
         tables = RunInputs((), self.inputs.items, self.inputs.ads, None, days_uri(self.workspace, self.config))
         check_features(tables, self.config)
         self._ingest()
         plan = self._plan(tables, parent)
-        if self._publish_existing(plan.provenance.fingerprint):
+        if self._publish_existing(plan.provenance):
+            if self.record.outcome != "held":
+                self._delete_old()
             return
         build = VersionBuild(plan, self.config, self.checkpoints)
         self.record.add_graph(build.summary)
         self.record.curve = [list(row) for row in build.choice.record.curve]
-        self._compare(build)
+        self._compare(build, judge_published=not (parent and parent.has_seen_the_day))
         self._check_drift(build)
         self._publish(build)
-        self._delete_old()
+        if self.record.outcome == "published":
+            self._delete_old()
 
-    def close(self) -> None:
-        """Write the record. Finished stages stay on disk until this night or another is published."""
+    def close(self) -> Exception | None:
+        """Write the record. Finished stages stay on disk until this night or another is published.
+
+        Returns:
+            Why the record of a night that ended well cannot be written; the next run then completes it. None otherwise.
+        """
         record = self.record
-        record.ended = dt.datetime.now(dt.UTC)
-        record.stages = [stage.model_dump() for stage in self.progress.records]
-        record.reused = self.checkpoints.reused
+        self._note_stages()
         try:
+            self.workspace.check_lock()
             write_night(record, self.workspace, self.earlier)
-        except OSError as error:
+            if record.outcome in ("published", "held"):
+                confirm(self.workspace, record.date)
+        except (OSError, StoreError) as error:
             log.error("the report of the night cannot be written: %s", error)
+            return None if record.outcome in ("refused", "failed") else error
         if record.outcome in ("published", "unchanged"):
             self.checkpoints.remove()
+        return None
+
+    def _note_stages(self) -> None:
+        self.record.ended = dt.datetime.now(dt.UTC)
+        self.record.stages = [*self.stages_of_a_killed_run, *(stage.model_dump() for stage in self.progress.records)]
+        self.record.reused = self.checkpoints.reused
 
     def _ingest(self) -> None:
         """Store the date's events, unless the same files are stored already."""
@@ -165,19 +190,20 @@ class _Night:
         self.record.doubts += result.doubts
         self.record.quarantined = {"events": result.refused}  # until the graph counts those of all days
 
-    def _plan(self, tables: RunInputs, parent: Version | None) -> BuildPlan:
+    def _plan(self, tables: RunInputs, followed: Parent | None) -> BuildPlan:
         """Return the build plan.
 
         The fingerprint uses the folder names of the stored days up to this date, so storing later days does not change
         it.
         """
-        day = self.inputs.date
+        day, parent = self.inputs.date, followed.version if followed else None
         days, self.record.days = find_days(self.workspace, self.config, day, self._warn)
         files = describe_inputs({role: paths for role, paths in tables.by_role().items() if role != "days"})
         settings: dict[str, Any] = self.config.model_dump(mode="json") | {"date": str(day)}
         settings |= {"days": days, "parent": parent.name if parent else None}
         provenance = Provenance(files, settings, self.code)
-        self.record.warm = parent is not None and self.config.nightly.warm_start
+        warm = self.config.nightly.warm_start and self._has_usable_weights(followed)
+        self.record.warm = warm
         return BuildPlan(
             tables,
             provenance,
@@ -185,27 +211,68 @@ class _Night:
             holdout_day=day,
             holdout_half=CHOOSING,
             parent=parent,
+            warm=warm,
             graph_inputs={"days": days, "tables": provenance.contents()},
         )
 
-    def _publish_existing(self, fingerprint: str) -> bool:
-        """Publish the version of the same night again, if there is one; return whether there is."""
-        existing = self.workspace.find(fingerprint)
-        if existing is None:
+    def _has_usable_weights(self, followed: Parent | None) -> bool:
+        """Return whether training may start from the weights of the version that the night follows."""
+        if followed is None or followed.has_seen_the_day:
             return False
-        forced = self.workspace.manifest(existing).metrics.get("forced")
-        if forced and not self.force and existing != self.workspace.current():
+        from model.warm_start import WarmStart
+
+        try:
+            WarmStart.load(followed.version.path / "model", followed.version.path / "graph" / "full")
+        except Exception as error:  # whatever an unknown format leads to, it must not fail the night
+            self._warn(f"training starts from scratch: the weights of {followed.version.name} cannot be used: {error}")
+            return False
+        return True
+
+    def _publish_existing(self, provenance: Provenance) -> bool:
+        """Publish the version of the same night again, if there is one; return whether the night is done.
+
+        A night that was rolled back stays so. One that was stopped just before it was made current is completed.
+        """
+        existing = self.workspace.find(provenance.fingerprint)
+        stopped = announced(self.workspace, self.inputs.date)
+        if stopped is None or existing is None or stopped.version != existing:
+            stopped = None
+        forced = existing and self.workspace.manifest(existing).metrics.get("forced")
+        if forced and not stopped and not self.force and existing != self.workspace.current():
             raise GateError(
                 f"version {existing} failed gates ({', '.join(forced)}) and was published only with --force; "
                 "give --force to publish it again"
             )
+        if not self.force and (entry := self.workspace.rollback_of(existing, provenance.key)):
+            at = f"{entry.at:%Y-%m-%d %H:%M} UTC"
+            self._hold(f"a person rolled the night of {self.inputs.date} back on {at}; --force publishes it again")
+            return True
+        if existing is None:
+            return False
         log.info("nothing changed since version %s: it is published again, not rebuilt", existing)
-        self.workspace.promote(existing)
-        self.record.outcome, self.record.version = "unchanged", existing
+        try:
+            self.workspace.promote(existing)
+        except RolledBackError as error:
+            self._hold(str(error))
+            return True
+        if stopped:
+            self.record, self.stages_of_a_killed_run = stopped, stopped.stages
+        else:
+            self.record.outcome, self.record.version = "unchanged", existing
         return True
 
-    def _compare(self, build: VersionBuild) -> None:
-        """Measure the fit on the day, and check the gates on size and quality."""
+    def _hold(self, why: str) -> None:
+        """End the night without making its version current."""
+        log.warning("%s", why)
+        self.record.outcome, self.record.held, self.record.version = "held", why, self.workspace.current()
+
+    def _compare(self, build: VersionBuild, *, judge_published: bool) -> None:
+        """Measure the fit on the day, and check the gates on size and quality.
+
+        Args:
+            build: the night's build.
+            judge_published: whether a gate compares the hits with those of the published version.
+        """
         parent = build.plan.parent
 
         def compare_models(folder: Path, report: ProgressCallback) -> None:
@@ -228,7 +295,8 @@ class _Night:
             gates.append(unmeasured_gate(str(self.inputs.date)))
         else:
             record.quality, record.ratios = comparison["rows"], comparison["ratios"]
-            gates += quality_gates(comparison["ratios"], limits, baskets=comparison["baskets"])
+            judged = {model: ratio for model, ratio in record.ratios.items() if judge_published or model != "published"}
+            gates += quality_gates(judged, limits, baskets=comparison["baskets"])
             of_fit = next(row for row in record.quality if row["model"] == "fit" and row["metric"] == "coverage")
             before = record.value("published", "coverage")
             gates.append(coverage_gate(of_fit["value"], before, limits, of_fit["n"]))
@@ -249,8 +317,15 @@ class _Night:
         record = self.record
         record.index_recall = build.index_recall
         metrics = {"gates": [gate.model_dump() for gate in record.gates], "forced": record.forced}
-        version = build.publish(self.workspace, metrics)
-        record.outcome, record.version = "published", version.name
+        self._note_stages()
+        self.workspace.check_lock()
+        announce(record.model_copy(update={"version": build.manifest(metrics).version}), self.workspace)
+        try:
+            version = build.publish(self.workspace, metrics)
+        except RolledBackError as error:
+            self._hold(str(error))
+        else:
+            record.outcome, record.version = "published", version.name
 
     def _delete_old(self) -> None:
         """Delete old versions, and the stages of other nights."""

@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 from collections.abc import Sequence
 
+from jobs.errors import StoreError
 from jobs.nightly.metrics import metrics_text
 from jobs.nightly.record import NightRecord, records
 from jobs.nightly.report import render_night
@@ -15,7 +16,8 @@ log = logging.getLogger(__name__)
 def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[NightRecord]) -> None:
     """Write the outputs of a night: lightsage.prom, night.json and report.html.
 
-    If a published date is run again and the re-run is not published, the earlier record and report stay.
+    If a published date is run again and the re-run is not published, the earlier record and report stay; if the night
+    was rolled back meanwhile, they say so.
 
     Args:
         night: the record to write.
@@ -23,10 +25,12 @@ def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[Nigh
         earlier: the records of earlier nights by date, for the charts of the report.
     """
     write_metrics(night, workspace)
-    published = any(record.outcome == "published" for record in records(workspace, str(night.date)))
+    published = [record for record in records(workspace, str(night.date)) if record.outcome == "published"]
     if published and night.outcome != "published":
         log.info("%s keeps the record of the night that was published", night.folder)
-        return
+        if night.held is None:
+            return
+        night = published[0].model_copy(update={"held": night.held})
     workspace.write_file(f"{night.folder}/night.json", night.model_dump_json(indent=1).encode())
     workspace.write_file(f"{night.folder}/report.html", render_night(night, earlier).encode())
 
@@ -41,7 +45,7 @@ def report_failure(date: dt.date, error: BaseException, workspace: Workspace) ->
     """
     try:
         write_night(failed_attempt(date, error), workspace, [])
-    except OSError as failure:
+    except (OSError, StoreError) as failure:
         log.error("the report of the night cannot be written: %s", failure)
 
 

@@ -2,11 +2,14 @@
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.config import Config
 from jobs.errors import CorruptVersionError, FormatVersionError, NightError, NoVersionError
 from jobs.pipeline.days import days_uri
-from jobs.workspace.workspace import Version, Workspace
+from jobs.workspace.version_folder import Version
+from jobs.workspace.workspace import Workspace
 
 # The parts that a night reads of its parent.
 PARTS = ("index", "embeddings", "model", "graph/full")
@@ -14,11 +17,25 @@ PARTS = ("index", "embeddings", "model", "graph/full")
 Warn = Callable[[str], None]
 
 
-def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool) -> Version | None:
+@dataclass(frozen=True)
+class Parent:
+    """The version that a night follows.
+
+    Args:
+        version: the version; its parts are readable.
+        has_seen_the_day: whether it was built by `run` from the events of the night's day too. Its hit rates on that
+            day then say nothing, and training that starts from its weights would know the answers.
+    """
+
+    version: Version
+    has_seen_the_day: bool = False
+
+
+def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool) -> Parent | None:
     """Return the version that the night of a date follows, is compared with, and starts its training from.
 
-    This is the published version. If that one is of the same date, its parent is returned instead. If a version cannot
-    be read, the newest one before it takes its place.
+    This is the published version. If that one is a night of the same date, its parent is returned instead. If a version
+    cannot be read, or has a part in another format, the one that was published before it takes its place.
 
     Args:
         workspace: the workspace of the nightly builds.
@@ -30,29 +47,70 @@ def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool)
         NightError: the published version is of a later date, and the night would replace it.
     """
     begin = dt.datetime.combine(date, dt.time(), dt.UTC)
+    end = begin + dt.timedelta(days=1)
     try:
-        name: str | None = workspace.current()
+        published, doubt = workspace.published()
     except NoVersionError:
         return None
     except CorruptVersionError as error:
         warn(f"the name of the published version cannot be read: {error}")
-        name = next(reversed(workspace.versions()), None)
+        return None
+    if doubt:
+        warn(doubt)
+    order, passed_over = workspace.versions(), workspace.passed_over()
+    name: str | None = published
+    before: str | None
+    problem: str | None
+    older = order
     while name is not None:
+        older = order[: order.index(name)] if name in order else older
+        before = next((version for version in reversed(older) if version not in passed_over), None)
         try:
             manifest = workspace.manifest(name)
-            if manifest.as_of < begin:
-                return workspace.open(name, verify=True, parts=PARTS)
+            if manifest.as_of >= end and not force:
+                raise NightError(
+                    f"the published version {name} is of {manifest.as_of:%Y-%m-%d %H:%M} UTC: the night of {date} "
+                    "would replace it with an earlier one. Give --force to do so"
+                )
+            if manifest.as_of >= begin and ("parent" in manifest.config or manifest.as_of >= end):
+                name = manifest.config.get("parent", before)
+                continue
+            version = workspace.open(name, verify=True, parts=PARTS)
         except (CorruptVersionError, FormatVersionError, NoVersionError) as error:
-            warn(f"version {name} cannot be read, and is passed over: {error}")
-            name = next((older for older in reversed(workspace.versions()) if older < name), None)
-            continue
-        if manifest.as_of >= begin + dt.timedelta(days=1) and not force:
-            raise NightError(
-                f"the published version {name} is of {manifest.as_of:%Y-%m-%d %H:%M} UTC: the night of {date} would "
-                "replace it with an earlier one. Give --force to do so"
-            )
-        name = manifest.config.get("parent")
+            problem = str(error)
+        else:
+            if (problem := unreadable_part(version.path)) is None:
+                return Parent(version, _has_seen(version, begin, warn))
+        warn(f"version {name} cannot be read, and is passed over: {problem}")
+        name = before
     return None
+
+
+def unreadable_part(version: Path) -> str | None:
+    """Return why the index or the embeddings of a version cannot be read; None if they can.
+
+    Args:
+        version: the folder of the version.
+    """
+    from model.embeddings import Embeddings
+    from retrieval.index_folder import read_index
+
+    try:
+        read_index(version / "index")
+        Embeddings.load(version / "embeddings")
+    except Exception as error:  # whatever an unknown format leads to, it must not fail the night after all the work
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _has_seen(version: Version, begin: dt.datetime, warn: Warn) -> bool:
+    if version.manifest.as_of < begin:
+        return False
+    warn(
+        f"the published version {version.name} was built by `run` and has seen {begin.date()}: it is followed and "
+        "compared, but no gate judges its hits on that day, and training starts from scratch"
+    )
+    return True
 
 
 def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -> tuple[dict[str, str], dict[str, int]]:

@@ -24,7 +24,9 @@ class NightRecord(BaseModel):
         date: the day of the night.
         began: when the night began, UTC.
         ended: when it ended, UTC.
-        outcome: published; unchanged = nothing had to be built; refused = a gate failed; failed = any other error.
+        outcome: published; unchanged = nothing had to be built; held = a rollback keeps the version from becoming
+            current; refused = a gate failed; failed = any other error.
+        held: why a rollback keeps the night's version from being current.
         error: why it was refused or failed.
         version: the version that is published after the night.
         parent: the version that it follows, is compared with, and starts its training from.
@@ -55,7 +57,8 @@ class NightRecord(BaseModel):
     date: dt.date
     began: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
     ended: dt.datetime | None = None
-    outcome: Literal["published", "unchanged", "refused", "failed"] = "failed"
+    outcome: Literal["published", "unchanged", "held", "refused", "failed"] = "failed"
+    held: str | None = None
     error: str | None = None
     version: str | None = None
     parent: str | None = None
@@ -121,15 +124,17 @@ class NightRecord(BaseModel):
         return f"nights/{self.date}"
 
 
-def records(workspace: Workspace, date: str = "*") -> list[NightRecord]:
+def records(workspace: Workspace, date: str | None = None) -> list[NightRecord]:
     """Return the records of a workspace's nights in the order of dates, without unreadable ones.
 
     Args:
         workspace: the workspace of the nightly builds.
-        date: only the night of this date, YYYY-MM-DD.
+        date: only the night of this date, YYYY-MM-DD; None = all nights.
     """
     nights = []
-    for path, content in workspace.read_files(f"nights/{date}/night.json").items():
+    for folder in workspace.names("nights") if date is None else [date]:
+        if (content := workspace.read_file(path := f"nights/{folder}/night.json")) is None:
+            continue
         try:
             nights.append(NightRecord.model_validate_json(content))
         except ValidationError as error:

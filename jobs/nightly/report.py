@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 OUTCOMES = {
     "published": "Published",
     "unchanged": "Nothing had changed",
+    "held": "Held back after a rollback",
     "refused": "Refused by its gates",
     "failed": "Failed",
 }

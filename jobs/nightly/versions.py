@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.config import Config
@@ -27,7 +27,8 @@ class VersionInfo:
         edges: edges in its graph.
         ads: ads in flight at the as-of time; None without an ads table, and of versions that did not count them.
         forced: names of the gates that --force overrode.
-        damage: why the version cannot be read; then only `name` and `current` are known.
+        damage: why the version cannot be read; then only `name`, `current` and `remarks` are known.
+        remarks: what else a reader should know, in sentences.
     """
 
     name: str
@@ -40,71 +41,90 @@ class VersionInfo:
     ads: int | None = None
     forced: tuple[str, ...] = ()
     damage: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def list_versions(workspace: Workspace) -> list[VersionInfo]:
-    """Return all versions, oldest first."""
+    """Return all versions in the order in which they were published."""
     try:
-        current: str | None = workspace.current()
+        current, doubt = workspace.published()
     except (NoVersionError, CorruptVersionError):
-        current = None
+        current, doubt = "", None
     versions = []
     for name in workspace.versions():
+        remarks = [doubt] if doubt and name == current else []
+        if rollback_of := workspace.rollback_of(name):
+            remarks.append(f"rolled back on {rollback_of.at:%Y-%m-%d %H:%M} UTC")
+        info = VersionInfo(name, name == current, remarks=tuple(remarks))
         try:
             manifest = workspace.manifest(name)
             if workspace.local_path(name):  # if it is remote, its files would be downloaded
                 workspace.open(name)
         except (CorruptVersionError, FormatVersionError) as error:
-            versions.append(VersionInfo(name, name == current, damage=str(error)))
+            versions.append(replace(info, damage=str(error)))
             continue
         versions.append(
-            VersionInfo(
-                name,
-                name == current,
-                manifest.as_of,
-                manifest.created_at,
-                manifest.config.get("parent"),
-                manifest.summary.get("nodes"),
-                sum(manifest.summary.get("edges", {}).values()),
-                ads["in_flight"] if (ads := manifest.summary.get("ads", {})).get("rows") else None,
-                tuple(manifest.metrics.get("forced", ())),
+            replace(
+                info,
+                as_of=manifest.as_of,
+                created_at=manifest.created_at,
+                parent=manifest.config.get("parent"),
+                items=manifest.summary.get("nodes"),
+                edges=sum(manifest.summary.get("edges", {}).values()),
+                ads=ads["in_flight"] if (ads := manifest.summary.get("ads", {})).get("rows") else None,
+                forced=tuple(manifest.metrics.get("forced", ())),
             )
         )
     return versions
 
 
-def rollback(workspace: Workspace, to: str | None) -> tuple[str, str]:
-    """Publish an earlier version again; return the names of (the version published before, the one published now).
+def rollback(workspace: Workspace, to: str | None) -> tuple[str | None, str]:
+    """Publish an earlier version again, and keep builds from undoing that.
+
+    A night that is being built meanwhile is not disturbed; its version will not become current.
 
     Args:
-        workspace: the workspace; its lock is taken.
-        to: name of the earlier version; None = the parent of the current version or, if that is gone, the newest
-            version before the current one.
+        workspace: the workspace.
+        to: name of the version; None = the parent of the current version or, if that is gone or was rolled back, the
+            version that was published before it.
+
+    Returns:
+        The names of (the version published before, the one published now); the first is None if `current` is missing or
+        damaged.
 
     Raises:
         StoreError: there is no such version, or it is damaged.
     """
-    with workspace.lock():
-        before = workspace.current()
+    try:
+        before: str | None = workspace.pointer().version
+    except (NoVersionError, CorruptVersionError):
         if to is None:
-            to = _parent_of(workspace, before)
-        workspace.open(to, verify=True)
-        workspace.promote(to)
-    log.info("%s is published instead of %s", to, before)
+            raise
+        before = None
+    if to is None:
+        to = _one_before(workspace, str(before))
+    workspace.open(to, verify=True)
+    workspace.roll_back(to, instead_of=before)
+    log.info("%s is published instead of %s", to, before or "none")
     return before, to
 
 
-def _parent_of(workspace: Workspace, name: str) -> str:
+def _one_before(workspace: Workspace, name: str) -> str:
     try:
         parent = workspace.manifest(name).config.get("parent")
     except (CorruptVersionError, FormatVersionError):
         parent = None
-    older = [version for version in workspace.versions() if version < name]
+    order = workspace.versions()
+    passed_over = workspace.passed_over()
+    older = [version for version in order[: order.index(name) if name in order else None] if version not in passed_over]
     if parent in older:
         return str(parent)
-    if not older:
-        raise StoreError(f"workspace {workspace.uri} has no version before {name}")
-    return older[-1]
+    # A version that was built long ago may have been made current again, by the same `run`, after newer ones.
+    previous = workspace.pointer().before
+    candidates = older or [version for version in order if version == previous and version not in passed_over]
+    if not candidates:
+        raise StoreError(f"workspace {workspace.uri} has no version before {name}; name one with --to")
+    return candidates[-1]
 
 
 def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:

@@ -9,12 +9,14 @@ import logging
 from typing import Any
 
 from jobs.config import Config
+from jobs.errors import RolledBackError
 from jobs.pipeline.inputs import RunInputs, check_features
 from jobs.pipeline.version_build import BuildPlan, Provenance, VersionBuild
 from jobs.progress import StageProgress
 from jobs.workspace.checkpoints import Checkpoints
 from jobs.workspace.manifest import code_version, describe_inputs
-from jobs.workspace.workspace import Version, Workspace
+from jobs.workspace.version_folder import Version
+from jobs.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ def run(
 ) -> Version:
     """Build and publish a version.
 
-    A version with the same inputs, configuration and code is published again, not rebuilt.
+    A version with the same inputs, configuration and code is published again, not rebuilt, unless a person rolled it
+    back.
 
     Args:
         inputs: the tables, or a graph that was built elsewhere.
@@ -38,6 +41,7 @@ def run(
         progress: shows and times the stages.
 
     Raises:
+        RolledBackError: a person rolled this version back, or rolled back while it was built; it is not made current.
         GraphInputError, ModelError, RetrievalError, StoreError: nothing was published; the version published before
             stays current.
     """
@@ -47,8 +51,13 @@ def run(
         settings: dict[str, Any] = config.model_dump(mode="json") | {"date": date and date.isoformat()}
         provenance = Provenance(describe_inputs(inputs.by_role()), settings, code_version())
     with workspace.lock():
-        checkpoints = Checkpoints(workspace.work_folder("build"), progress)
-        if existing := workspace.find(provenance.fingerprint):
+        checkpoints = Checkpoints(workspace.work_folder("build"), progress, workspace.check_lock)
+        if (existing := workspace.find(provenance.fingerprint)) and (entry := workspace.rollback_of(existing)):
+            raise RolledBackError(
+                f"version {existing} was rolled back on {entry.at:%Y-%m-%d %H:%M} UTC and stays so: "
+                f"{workspace.current()} stays published. `lightsage rollback --to {existing}` publishes it again"
+            )
+        if existing:
             log.info("nothing changed since version %s: it is published again, not rebuilt", existing)
             version = workspace.promote(existing)
         else:

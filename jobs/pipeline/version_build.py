@@ -24,7 +24,8 @@ from jobs.pipeline.training import HoldoutChoice, choose, fit_everything
 from jobs.progress import ProgressCallback
 from jobs.workspace.checkpoints import Checkpoints, StageResult
 from jobs.workspace.manifest import InputFile, Manifest, fingerprint, version_name
-from jobs.workspace.workspace import Version, Workspace
+from jobs.workspace.version_folder import Version
+from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from graph_build.summary import GraphSummary
@@ -57,6 +58,11 @@ class Provenance:
         """The hash by which the workspace recognises a version that is already built."""
         return fingerprint(self.inputs, self.settings, self.code)
 
+    @property
+    def key(self) -> str:
+        """The fingerprint apart from the version that is followed; see `build_key`."""
+        return fingerprint(self.inputs, {k: v for k, v in self.settings.items() if k != "parent"}, self.code)
+
     def contents(self) -> dict[str, list[tuple[str, str]]]:
         """Role → (name, checksum) of the input files."""
         return {role: [(file.name, file.checksum) for file in files] for role, files in self.inputs.items()}
@@ -74,6 +80,7 @@ class BuildPlan:
         holdout_half: which half of the hold-out's sessions (0 or 1) makes the choices; None = all.
         parent: the version that a night follows. The new embeddings are aligned to its embeddings and, with `[nightly]
             warm_start`, training starts from its weights. None = training starts from scratch.
+        warm: whether training may start from the parent's weights; false if the parent has seen the night's day.
         graph_inputs: replaces the inputs that identify the graph's checkpoint; None = the default ones.
         labels: stage → the name that the progress and the manifest show instead.
     """
@@ -84,6 +91,7 @@ class BuildPlan:
     holdout_day: dt.date | None = None
     holdout_half: int | None = None
     parent: Version | None = None
+    warm: bool = True
     graph_inputs: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -177,9 +185,10 @@ class VersionBuild:
             metrics: further metrics for the manifest.
 
         Raises:
+            RolledBackError: a person rolled back meanwhile; the version is in the workspace, but not current.
             StoreError: the version cannot be published; the one published before stays current.
         """
-        manifest = self._manifest(metrics or {})
+        manifest = self.manifest(metrics or {})
         progress = self.checkpoints.progress
         with progress.stage("publish"), workspace.scratch_folder() as folder:
             self.graph.link_into(folder / "graph")
@@ -187,7 +196,8 @@ class VersionBuild:
             self.index.link_into(folder / "index")
             return workspace.publish(folder, manifest)
 
-    def _manifest(self, metrics: Mapping[str, Any]) -> Manifest:
+    def manifest(self, metrics: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of the version, as far as it is known before the version is published."""
         plan, choice, summary, index_recall = self.plan.provenance, self.choice, self.summary, self.index_recall
         return Manifest(
             version=version_name(summary.as_of, plan.fingerprint),
@@ -214,9 +224,13 @@ class VersionBuild:
     def _settings(self, *sections: str) -> dict[str, Any]:
         return {name: getattr(self.config, name).model_dump(mode="json") for name in sections}
 
+    @property
+    def _is_warm(self) -> bool:
+        return self.plan.warm and self.config.nightly.warm_start
+
     def _training_inputs(self) -> dict[str, Any]:
         parent = self.plan.parent.name if self.plan.parent else None
-        warm = parent if self.config.nightly.warm_start else None
+        warm = parent if self._is_warm else None
         options = {"warm": warm, "aligned": parent, "half": self.plan.holdout_half, "code": self.plan.provenance.code}
         return self._settings(*TRAINING_SECTIONS) | options
 
@@ -225,7 +239,7 @@ class VersionBuild:
         from model.warm_start import WarmStart
 
         parent = self.plan.parent
-        if parent is None or not self.config.nightly.warm_start:
+        if parent is None or not self._is_warm:
             return None
         try:
             return WarmStart.load(parent.path / "model", parent.path / "graph" / "full")

@@ -62,11 +62,18 @@ class StageResult:
 
 
 class Checkpoints:
-    """The stages of one build, each in a folder of its own below `folder`. Only one process may use them at a time."""
+    """The stages of one build, each in a folder of its own below `folder`. Only one process may use them at a time.
 
-    def __init__(self, folder: Path, progress: StageProgress) -> None:
+    Args:
+        folder: where the stages lie.
+        progress: shows and times them.
+        check: called before a stage is built, and before it is put in place; raises if another process uses the folder.
+    """
+
+    def __init__(self, folder: Path, progress: StageProgress, check: Callable[[], None] = lambda: None) -> None:
         self.folder = folder
         self.progress = progress
+        self._check = check
         self.reused: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
         for scratch in folder.glob(".*.part"):
@@ -105,6 +112,7 @@ class Checkpoints:
             log.info("%s: built again, because %s", name, reason)
         scratch = self.folder / f".{name}-{uuid.uuid4().hex[:8]}.part"
         try:
+            self._check()
             with self.progress.stage(label or name) as report, full_disk(self.folder):
                 scratch.mkdir()
                 build(scratch, report)
@@ -112,6 +120,7 @@ class Checkpoints:
                 files = {path.relative_to(scratch).as_posix(): flushed(path) for path in paths}
                 stamp = Stamp(inputs=fingerprints, files=files)
                 write_whole(scratch / STAMP, stamp.model_dump_json(indent=1).encode())
+                self._check()
                 shutil.rmtree(target, ignore_errors=True)
                 scratch.replace(target)
                 flush(self.folder)

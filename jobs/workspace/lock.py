@@ -1,35 +1,53 @@
-"""The `lock` file of a workspace: it lets only one process write at a time, and names that process.
+"""Locks of a workspace: files that name their owner, and that the owner renews while it holds them.
+
+A lock is a lease. Its owner renews it every RENEW_SECONDS from a thread of its own. If the owner disappears, the lease
+runs out after LEASE_SECONDS, and another process takes the lock over. It does so at once if it can see that the owner
+has ended. Processes of one kernel compare times on the clock of that kernel; between hosts, whose clocks may differ, a
+lease has run out when it was watched for LEASE_SECONDS and did not change.
 
 Only `workspace` uses this module.
 """
 
 import contextlib
-import fcntl
-import json
 import logging
 import os
 import socket
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from jobs.errors import WorkspaceBusyError
+from jobs.errors import LockLostError, StoreError, WorkspaceBusyError
+from jobs.workspace.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-_TORN_SECONDS = 60.0
+LEASE_SECONDS = 60.0
+RENEW_SECONDS = 10.0
+POLL_SECONDS = 0.5
 
 
 class Owner(BaseModel):
-    """The process that holds a lock. `started` distinguishes it from a later process with the same pid."""
+    """The process that holds a lock.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Args:
+        host: the name of its host or container.
+        pid: its process id.
+        started: its start time, as the kernel writes it; it distinguishes the process from a later one with its pid.
+        since: when it took the lock, UTC.
+        command: its command line.
+        token: random; no other owner has it.
+        kernel: names the running kernel, and its clock; empty if unknown, and in locks of older releases.
+        pids: names the PID namespace, in which `pid` has its meaning.
+        renewals: how often the lock was renewed.
+        renewed: when it was last renewed, in seconds on the clock of `kernel`.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
     host: str
     pid: int
@@ -37,6 +55,10 @@ class Owner(BaseModel):
     since: datetime
     command: str
     token: str
+    kernel: str = ""
+    pids: str = ""
+    renewals: int = 0
+    renewed: float = 0.0
 
     @classmethod
     def this_process(cls) -> "Owner":
@@ -44,129 +66,205 @@ class Owner(BaseModel):
         return cls(
             host=socket.gethostname(),
             pid=os.getpid(),
-            started=_start_time(os.getpid()),
+            started=_fields_of("self")[1],
             since=datetime.now(UTC).replace(microsecond=0),
             command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             token=uuid.uuid4().hex,
+            kernel=_kernel(),
+            pids=_link("/proc/self/ns/pid"),
+            renewed=_now(),
         )
 
-    def is_dead(self) -> bool:
-        """Return whether the owner ran on this host and has ended. An owner on another host never counts as dead."""
-        return self.host == socket.gethostname() and _start_time(self.pid) != self.started
+    def again(self) -> "Owner":
+        """Return the same owner after one more renewal."""
+        return self.model_copy(update={"renewals": self.renewals + 1, "renewed": _now()})
 
+    def holds(self) -> bool | None:
+        """Return whether the owner still holds its lock; None if that cannot be seen from here."""
+        if self.kernel != _kernel():
+            # An older release does not renew its lock. While its process lives, it is respected.
+            old_and_alive = not self.kernel and self.host == socket.gethostname() and self._has_ended() is False
+            return True if old_and_alive else None
+        if self.pids == _link("/proc/self/ns/pid") and self._has_ended():
+            return False
+        return _now() - self.renewed <= LEASE_SECONDS if self.kernel else None
 
-def acquire(fs: Any, path: str, uri: str) -> Owner:
-    """Write the lock file for this process.
-
-    The lock of a dead local owner is replaced. An `flock` of the folder protects reading and replacing it: if two runs
-    find the same dead owner, only one of them takes over. Between hosts, the run that creates the file first wins.
-
-    Args:
-        fs: the file system of the workspace.
-        path: the path of the lock file.
-        uri: the URI of the workspace, for messages.
-
-    Raises:
-        WorkspaceBusyError: another process holds the lock; the message names it.
-    """
-    mine = Owner.this_process()
-    with _one_at_a_time(fs, path):
-        holder = read(fs, path)
-        if holder is not None and holder.is_dead():
-            logger.warning("taking over the lock of %s: its process %d (%s) is gone", uri, holder.pid, holder.command)
-            fs.rm_file(path)
-        elif holder is None and _is_torn(fs, path):
-            logger.warning("taking over the lock of %s: %s is unreadable, and nobody is writing it", uri, path)
-            fs.rm_file(path)
+    def _has_ended(self) -> bool | None:
+        """Whether the process has ended; None if unknown. Only right within the owner's PID namespace."""
         try:
-            with fs.open(path, "xb") as stream:
-                _write(fs, path, stream, mine)
-        except FileExistsError:
-            raise WorkspaceBusyError(_busy(read(fs, path), path, uri)) from None
-    return mine
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # it runs under another user
+        if _link("/proc/self") != str(os.getpid()):
+            return None  # /proc shows another namespace
+        state, started = _fields_of(str(self.pid))
+        return (state in "ZX" or started != self.started) if state else None
 
 
-def _write(fs: Any, path: str, stream: Any, mine: Owner) -> None:
-    """Write all of the lock or nothing: a full disk must not leave a lock that nobody holds."""
-    try:
-        stream.write(mine.model_dump_json().encode())
-        stream.flush()
-    except OSError:
-        fs.rm_file(path)
-        raise
-
-
-def _is_torn(fs: Any, path: str) -> bool:
-    """Return whether an unreadable local lock is so old that nobody can still be writing it."""
-    if "file" not in fs.protocol:
-        return False
-    try:
-        return time.time() - Path(path).stat().st_mtime > _TORN_SECONDS
-    except FileNotFoundError:
-        return False
-
-
-def read(fs: Any, path: str) -> Owner | None:
-    """Return the owner of a lock; None if there is no lock, or an unreadable one.
+class Lock:
+    """A lock of a workspace, which this process may take.
 
     Args:
-        fs: the file system of the workspace.
-        path: the path of the lock file.
+        storage: the files of the workspace.
+        name: the name of the lock's file.
     """
-    try:
-        return Owner.model_validate_json(fs.cat_file(path))
-    except (FileNotFoundError, ValidationError, json.JSONDecodeError):
-        return None
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self._storage, self._name = storage, name
+        self._owner: Owner | None = None
+        self._mutex = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self, patience: float = 0.0) -> None:
+        """Take the lock, and renew it in the background until it is released.
+
+        A lock whose owner is gone is taken over.
+
+        Args:
+            patience: for how many seconds to wait while another process holds the lock. Finding out whether the owner
+                on another host still lives can take LEASE_SECONDS more.
+
+        Raises:
+            WorkspaceBusyError: another process holds the lock; the message names it.
+        """
+        mine = Owner.this_process()
+        patient_until = time.monotonic() + patience
+        watched: bytes | None = None
+        since = 0.0
+        while True:
+            content = self._storage.read_if_exists(self._name)
+            if content is None:
+                if self._storage.create(self._name, _json(mine)):
+                    break
+                time.sleep(POLL_SECONDS)
+                continue
+            holder = _parsed(content)
+            holds = holder.holds() if holder else None
+            if holds is None:
+                if content == watched:
+                    holds = False if time.monotonic() - since > LEASE_SECONDS else None
+                else:
+                    holds = None if watched is None else True
+                    watched, since = content, time.monotonic()
+            if holds is False and self._take_over(mine, holder, content):
+                break
+            if holds and time.monotonic() >= patient_until:
+                raise WorkspaceBusyError(_busy(holder, self._storage.path(self._name), self._storage.uri))
+            time.sleep(POLL_SECONDS)
+        self._owner = mine
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._keep_renewing, name=f"renew {self._name}", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Renew the lock, which only its owner can do.
+
+        Raises:
+            LockLostError: another process has taken the lock over.
+        """
+        with self._mutex:
+            if self._owner is None:
+                raise LockLostError(f"this run does not hold the lock {self._storage.path(self._name)}")
+            renewed = self._owner.again()
+            if self._storage.replace(self._name, _json(renewed), _json(self._owner)):
+                self._owner = renewed
+                return
+            holder = _parsed(self._storage.read_if_exists(self._name) or b"")
+            if holder is not None and holder.token == self._owner.token:
+                self._owner = holder  # the store had carried out a renewal that it then reported as failed
+                return
+            taken = f": {_described(holder)} holds it now" if holder else ""
+            raise LockLostError(
+                f"this run has lost its lock of workspace {self._storage.uri}{taken}. It stood still, or could not "
+                f"reach the workspace, for more than {LEASE_SECONDS:.0f} s, so it publishes nothing more. Run it again"
+            )
+
+    def release(self) -> None:
+        """Stop renewing the lock, and delete it if this process still holds it."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=RENEW_SECONDS)
+        try:
+            self.check()
+            self._storage.delete(self._name)
+        except LockLostError as error:
+            logger.warning("%s", error)
+        except (StoreError, OSError) as error:  # it runs out by itself
+            logger.warning("the lock %s cannot be released: %s", self._storage.path(self._name), error)
+        self._owner = None
+
+    def _take_over(self, mine: Owner, holder: Owner | None, content: bytes) -> bool:
+        if not self._storage.replace(self._name, _json(mine), content):
+            return False  # its owner renewed it, or another process was faster
+        who = f"{_described(holder)} is gone" if holder else "nobody who can be read holds it"
+        logger.warning("taking over %s of %s: %s", self._name, self._storage.uri, who)
+        return True
+
+    def _keep_renewing(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS):
+            try:
+                self.check()
+            except LockLostError as error:
+                logger.error("%s", error)
+                return
+            except Exception as error:  # the next attempt may succeed; publishing checks again
+                logger.warning("the lock of %s could not be renewed: %s", self._storage.uri, error)
 
 
-def release(fs: Any, path: str, mine: Owner) -> None:
-    """Remove the lock if this process still holds it.
-
-    Args:
-        fs: the file system of the workspace.
-        path: the path of the lock file.
-        mine: the owner that `acquire` returned.
-    """
-    holder = read(fs, path)
-    if holder is not None and holder.token == mine.token:
-        fs.rm_file(path)
+def _json(owner: Owner) -> bytes:
+    return owner.model_dump_json().encode()
 
 
-@contextlib.contextmanager
-def _one_at_a_time(fs: Any, path: str) -> Iterator[None]:
-    if "file" not in fs.protocol:
-        yield
-        return
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+def _parsed(content: bytes) -> Owner | None:
+    with contextlib.suppress(ValidationError):
+        return Owner.model_validate_json(content)
+    return None
+
+
+def _described(holder: Owner) -> str:
+    return f"process {holder.pid} on {holder.host} (`{holder.command}`)"
 
 
 def _busy(holder: Owner | None, path: str, uri: str) -> str:
     if holder is None:
-        return f"workspace {uri} is locked by an unknown owner; if no run is writing to it, delete {path}"
+        return f"workspace {uri} is locked by an unknown owner that renews {path}; try again when it has ended"
     age = datetime.now(UTC).replace(microsecond=0) - holder.since
     return (
         f"workspace {uri} is being written by process {holder.pid} on {holder.host} since "
-        f"{holder.since:%Y-%m-%d %H:%M:%S} UTC ({age} ago): `{holder.command}`. Wait for it to end; "
-        f"if that process is gone, delete {path}"
+        f"{holder.since:%Y-%m-%d %H:%M:%S} UTC ({age} ago): `{holder.command}`. Wait for it to end; if it is gone, "
+        f"its lock runs out within {LEASE_SECONDS:.0f} s"
     )
 
 
-def _start_time(pid: int) -> str:
-    """Return a process's start time as the kernel writes it; "" if the process has ended, "?" if unknown."""
+def _kernel() -> str:
+    """Name the running kernel and its clock; "" if they have no name, and times cannot be compared."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
         return ""
-    except PermissionError:
-        pass  # it runs under another user
+    return f"{boot} {_link('/proc/self/ns/time')}" if hasattr(time, "CLOCK_BOOTTIME") else ""
+
+
+def _now() -> float:
+    """Seconds since the kernel started, also those in which it slept; 0 where the system has no such clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _fields_of(process: str) -> tuple[str, str]:
+    """Return the state and the start time of a process, as the kernel writes them; empty if they cannot be read."""
     try:
         # Fields 3 (state) and 22 (start); the command name before them stands in parentheses and may contain blanks.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return "?"
-    return "" if fields[0] == "Z" else fields[19]
+        return "", ""
+    return fields[0], fields[19]

@@ -4,6 +4,7 @@ The workspace writes a `Manifest` as the last file of a version. Before the pipe
 with the same `fingerprint`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.errors import InputNotFoundError, StoreError
+from jobs.workspace.store_errors import store_errors
 
 FORMAT_VERSION = 1
 ROOMS = ("graph_build", "model", "retrieval", "jobs")
@@ -56,9 +58,12 @@ class Manifest(BaseModel):
     Args:
         as_of: the time of the last valid event that was used.
         files: relative path → size and checksum; the workspace fills it in when it publishes.
+        publication: the place in the order of publication, from 1; the workspace fills it in. None in manifests of
+            older releases.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A later release may add fields; `format_version` changes if one changes its meaning.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format_version: int = FORMAT_VERSION
     version: str
@@ -71,6 +76,7 @@ class Manifest(BaseModel):
     files: dict[str, FileRecord] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     summary: dict[str, Any] = Field(default_factory=dict)
+    publication: int | None = None
 
 
 def version_name(as_of: datetime, fingerprint: str) -> str:
@@ -111,6 +117,16 @@ def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, 
     contents = {role: [(file.name, file.bytes, file.checksum) for file in files] for role, files in inputs.items()}
     text = json.dumps({"inputs": contents, "config": config, "code": code}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def build_key(manifest: Manifest) -> str:
+    """Return a hash of what a version was built from, apart from the version that its night followed.
+
+    Args:
+        manifest: the manifest of the version, or of one that is about to be built.
+    """
+    settings = {key: value for key, value in manifest.config.items() if key != "parent"}
+    return fingerprint(manifest.inputs, settings, manifest.code_version)
 
 
 def code_version(folders: Mapping[str, Path] | None = None) -> str:
@@ -157,6 +173,11 @@ def _is_source(path: Path) -> bool:
 
 def _files_below(role: str, uri: str) -> list[InputFile]:
     fs, root = url_to_fs(uri)
+    with contextlib.nullcontext() if "file" in fs.protocol else store_errors(f"{role}: {uri}"):
+        return _described_files(fs, root, role, uri)
+
+
+def _described_files(fs: Any, root: str, role: str, uri: str) -> list[InputFile]:
     if not fs.exists(root):
         raise InputNotFoundError(f"{role}: {uri} does not exist; give a parquet or CSV file, or a folder of them")
     if fs.isfile(root):

@@ -8,7 +8,9 @@ import math
 import os
 import socket
 import time
+import uuid
 
+from jobs.errors import StoreError
 from jobs.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -20,18 +22,33 @@ VALID_FOR = dt.timedelta(hours=24)
 def served_versions(workspace: Workspace, within: dt.timedelta = VALID_FOR) -> set[str]:
     """Return the versions that servers are serving or loading, according to their leases.
 
+    The clocks of servers may be wrong, so a lease counts if it is young by its own time or by the store's.
+
     Args:
         workspace: where the leases lie.
         within: the age up to which a lease counts.
+
+    Raises:
+        StoreError: a lease that counts cannot be read, so that it is not known which version is in use.
     """
     versions: set[str] = set()
-    for path, content in workspace.read_files("serving/*.json").items():
+    now = dt.datetime.now(dt.UTC)
+    for name, written in workspace.written_at("serving").items():
+        if not name.endswith(".json") or (content := workspace.read_file(f"serving/{name}")) is None:
+            continue
         try:
             lease = json.loads(content)
-            if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(lease["at"]) <= within:
-                versions.update(map(str, lease["versions"]))
+            named, at = set(map(str, lease["versions"])), dt.datetime.fromisoformat(lease["at"])
+            times = [at if at.tzinfo else at.replace(tzinfo=dt.UTC), *([written] if written else [])]
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s is not a readable lease of a server (%s): delete it", path, error)
+            if written is None or now - written <= within:
+                raise StoreError(
+                    f"serving/{name} is not a readable lease of a server ({error}), so any version may be in use: "
+                    f"delete it in workspace {workspace.uri} once its server has ended"
+                ) from error
+            continue
+        if any(now - time <= within for time in times):
+            versions |= named
     return versions
 
 
@@ -46,7 +63,8 @@ class Lease:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._name = f"serving/{socket.gethostname()}-{os.getpid()}.json"
+        # Random, because two containers may share a host name and a process id.
+        self._name = f"serving/{uuid.uuid4().hex}.json"
         self._versions: list[str] = []
         self._written = -math.inf
 
@@ -68,13 +86,18 @@ class Lease:
 
     def end(self) -> None:
         """Delete the lease, because this server no longer serves anything."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StoreError):
             self._workspace.delete_file(self._name)
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        lease = {"versions": self._versions, "at": dt.datetime.now(dt.UTC).isoformat()}
+        lease = {
+            "versions": self._versions,
+            "at": dt.datetime.now(dt.UTC).isoformat(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
         try:
             self._workspace.write_file(self._name, json.dumps(lease).encode())
-        except OSError as error:
+        except (OSError, StoreError) as error:
             log.debug("the lease cannot be written: %s", error)

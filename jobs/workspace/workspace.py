@@ -1,112 +1,127 @@
-"""The workspace: its versions, the lock, and `current`. Only this file knows their paths.
+"""The workspace: its versions, its locks, and `current`. Only this wing knows their paths.
 
 A run assembles a version in a scratch folder. To publish it, the workspace computes the checksums, writes the manifest,
 puts the folder under the version's name, and then replaces `current`. Until that last step, the version published
 before stays current. The workspace knows nothing of the packages graph_build, model and retrieval; each of them reads
 and writes its own folder inside a version.
+
+Two locks: a build holds `lock` from its beginning to its end; whoever replaces `current` or deletes a version holds
+`current.lock` for that moment. So a rollback need not wait for a build.
 """
 
 import contextlib
-import json
+import datetime as dt
 import logging
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-
-from fsspec.core import url_to_fs
-from pydantic import ValidationError
+from typing import Literal
 
 from jobs.errors import (
     CorruptVersionError,
     FormatVersionError,
-    NoVersionError,
+    LockLostError,
     StoreError,
+    WorkspaceBusyError,
 )
-from jobs.workspace import lock
-from jobs.workspace.atomic_files import damage, flush, flushed, full_disk, write_whole
-from jobs.workspace.manifest import (
-    FORMAT_VERSION,
-    FileRecord,
-    Manifest,
+from jobs.workspace.atomic_files import flushed, full_disk, write_whole
+from jobs.workspace.current_version import (
+    CURRENT,
+    Current,
+    Rollback,
+    current_or_none,
+    find_rollback,
+    hold,
+    published,
+    read_current,
+    read_rollbacks,
+    write_current,
+    write_rollbacks,
 )
-from jobs.workspace.remote_cache import cache_of, fetch
+from jobs.workspace.lock import Lock
+from jobs.workspace.manifest import Manifest, build_key
+from jobs.workspace.remote_cache import cache_of
+from jobs.workspace.storage import Storage
+from jobs.workspace.sweep import MANIFEST, sweep
+from jobs.workspace.version_folder import Version, VersionFolder
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class Version:
-    """A published version: a local folder that never changes, and its manifest."""
-
-    path: Path
-    manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        """The version's name, by which the workspace finds it."""
-        return self.manifest.version
+# How long to wait for another process that is just replacing `current`.
+_MOMENT_SECONDS = 120.0
 
 
 class Workspace:
     """A folder of versions, local or at a URI that fsspec knows.
 
-    Readers need no lock: a version never changes, and `current` is replaced in one step. Writers hold `lock`.
+    Readers need no lock: a version never changes, and `current` is replaced in one step.
     """
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri)
-        try:
-            # No cached listings: other hosts publish too.
-            self._fs, root = url_to_fs(self.uri, use_listings_cache=False)
-        except (ValueError, ImportError) as error:  # unknown scheme, or its package is not installed
-            raise StoreError(f"workspace {self.uri} cannot be used: {error}") from error
-        self._root: str = root.rstrip("/")
-        self._is_local = "file" in self._fs.protocol
-        self._owner: lock.Owner | None = None
+        self._storage = Storage(self.uri)
+        self._versions = VersionFolder(self._storage, self.work_folder("staging"))
+        self._build_lock: Lock | None = None
+        self._current_at_begin: bytes | None = None  # as this run found it, or put it
+        self._doubts = set[str]()
 
     # Readers
 
     def current(self) -> str:
-        """Return the name of the published version.
+        """Return the name of the published version; a doubt about it is logged, see `published`.
 
         Raises:
             NoVersionError: nothing has been published yet.
-            CorruptVersionError: `current` is damaged.
+            CorruptVersionError: `current` is damaged, and there is no whole version.
         """
-        path = self._path("current")
-        try:
-            version = json.loads(self._fs.cat_file(path))["version"]
-        except FileNotFoundError:
-            raise NoVersionError(f"workspace {self.uri} has no published version: run `lightsage run` first") from None
-        except (ValueError, KeyError, TypeError):
-            version = None
-        if not isinstance(version, str):
-            raise CorruptVersionError(
-                f'{path} is not {{"version": "<name>"}}',
-                "Run `lightsage run` again, which publishes the existing version, or write the file by hand",
-            )
-        return version
+        name, doubt = self.published()
+        if doubt and doubt not in self._doubts:
+            logger.warning("%s", doubt)
+            self._doubts.add(doubt)
+        return name
+
+    def published(self) -> tuple[str, str | None]:
+        """Return the name of the published version, and a doubt about it if there is one.
+
+        If `current` is missing or damaged, or names a version that is gone, the newest whole version that nobody rolled
+        back takes its place.
+
+        Raises:
+            NoVersionError: nothing has been published yet.
+            CorruptVersionError: `current` is damaged, and there is no whole version.
+        """
+        return published(self._storage, self._newest_whole)
+
+    def pointer(self) -> Current:
+        """Return the content of `current`.
+
+        Raises:
+            NoVersionError: there is no such file.
+            CorruptVersionError: it is damaged.
+        """
+        return read_current(self._storage)
 
     def versions(self) -> list[str]:
-        """Return the names of the complete versions, sorted, which is also the order of their as-of times."""
-        names = (path.rpartition("/")[2] for path in self._ls(self._path("versions")))
-        return sorted(name for name in names if self._fs.exists(self._path("versions", name, MANIFEST)))
+        """Return the names of the complete versions in the order in which they were published."""
+        return self._versions.names()
+
+    def passed_over(self) -> set[str]:
+        """Return the names of the versions that a person rolled back, or that a rollback kept from becoming current."""
+        return set(read_rollbacks(self._storage))
 
     def find(self, fingerprint: str) -> str | None:
         """Return the name of the undamaged version with this fingerprint; None if there is none."""
-        for name in reversed(self.versions()):
-            if not name.endswith(f"-{fingerprint[:8]}"):
-                continue
-            try:
-                if self.open(name, verify=True).manifest.fingerprint == fingerprint:
-                    return name
-            except CorruptVersionError as error:
-                logger.warning("version %s is damaged and will be built again: %s", name, error.damage)
-        return None
+        return self._versions.find(fingerprint)
+
+    def manifest(self, name: str) -> Manifest:
+        """Return a version's manifest, without checking its other files.
+
+        Raises:
+            FormatVersionError: it was written in another format.
+            CorruptVersionError: it is missing or damaged.
+        """
+        return self._versions.manifest(name)
 
     def open(self, version: str | None = None, verify: bool = False, parts: tuple[str, ...] = ()) -> Version:
         """Return a version after checking that its files exist and have their recorded sizes.
@@ -122,54 +137,16 @@ class Workspace:
             FormatVersionError: it was written in another format.
             CorruptVersionError: its manifest or a needed file is missing, cut off or changed.
         """
-        name = version if version is not None else self.current()
-        if not self._fs.isdir(self._path("versions", name)):
-            raise NoVersionError(
-                f"workspace {self.uri} has no version {name!r}; it has {', '.join(self.versions()) or 'none'}"
-            )
-        manifest = self.manifest(name)
-        needed = {
-            file: expected
-            for file, expected in manifest.files.items()
-            if not parts or file.startswith(tuple(f"{part}/" for part in parts))
-        }
-        path = Path(self._path("versions", name)) if self._is_local else self._fetched(name, needed)
-        damaged = _first_damage(path, needed, verify)
-        if damaged and not self._is_local:
-            # The local copy may be damaged. It may also be outdated: a rebuilt remote version keeps its name.
-            shutil.rmtree(path)
-            damaged = _first_damage(self._fetched(name, needed), needed, verify)
-        if damaged:
-            raise self._corrupt(damaged)
-        return Version(path, manifest)
+        return self._versions.open(version if version is not None else self.current(), verify, parts)
 
-    def manifest(self, name: str) -> Manifest:
-        """Return a version's manifest, without checking its other files.
+    def rollback_of(self, version: str | None, key: str = "") -> Rollback | None:
+        """Return the rollback by which a person took a version back; None if none did.
 
-        Raises:
-            FormatVersionError: it was written in another format.
-            CorruptVersionError: it is missing or damaged.
+        Args:
+            version: the name of the version; None if it is not built yet.
+            key: what the version is built from, see `build_key`.
         """
-        path = self._path("versions", name, MANIFEST)
-        try:
-            content = json.loads(self._fs.cat_file(path))
-            format_version = content["format_version"]
-        except FileNotFoundError:
-            raise self._corrupt(f"{path} is missing: version {name} was never completed") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._corrupt(f"{path} is not a manifest ({type(error).__name__}: {error})") from error
-        if format_version != FORMAT_VERSION:
-            raise FormatVersionError(
-                f"{path} has format version {format_version!r}, this code reads {FORMAT_VERSION}: "
-                "use the release that wrote it, or build the version again with `lightsage run`"
-            )
-        try:
-            manifest = Manifest.model_validate(content)
-        except ValidationError as error:
-            raise self._corrupt(f"{path} is not a valid manifest: {error}") from error
-        if manifest.version != name:
-            raise self._corrupt(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
-        return manifest
+        return find_rollback(self._storage, version, key)
 
     def local_path(self, name: str) -> Path | None:
         """Return the path of a file or folder beside the versions; None if the workspace is remote."""
@@ -182,29 +159,27 @@ class Workspace:
         """
         return Path(self._path(name)) if self._is_local else cache_of(self.uri) / name
 
-    def read_files(self, pattern: str) -> dict[str, bytes]:
-        """Return path → content of the small files beside the versions that match e.g. `nights/*/night.json`."""
-        contents = dict[str, bytes]()
-        for path in sorted(self._fs.glob(self._path(pattern))):
-            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                contents[path.removeprefix(f"{self._root}/")] = self._fs.cat_file(path)
-        return contents
+    def names(self, folder: str) -> list[str]:
+        """Return the names of what a folder beside the versions holds, sorted; none if there is no such folder."""
+        return self._storage.names(folder)
+
+    def read_file(self, name: str) -> bytes | None:
+        """Return the content of a small file beside the versions; None if it does not exist."""
+        return self._storage.read_if_exists(name)
+
+    def written_at(self, folder: str) -> dict[str, dt.datetime | None]:
+        """Return when each file of a folder beside the versions was last written, by the store's clock."""
+        return {name: file.modified for name, file in self._storage.tree(folder).items()}
 
     # Writers
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write a small file beside the versions in one step."""
-        path = self._path(name)
-        if self._is_local:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(Path(path), content)
-        else:
-            self._fs.pipe_file(path, content)
+        self._storage.write(name, content)
 
     def delete_file(self, name: str) -> None:
         """Delete a small file beside the versions, if it exists."""
-        if self._fs.exists(self._path(name)):
-            self._fs.rm_file(self._path(name))
+        self._storage.delete(name)
 
     def remove(self, version: str) -> None:
         """Delete a version that is not current.
@@ -215,31 +190,59 @@ class Workspace:
             StoreError: the version is current, or the lock is not held.
         """
         self._require_lock("remove")
-        if version == self.current():
-            raise StoreError(f"version {version} is current: publish another first")
+        with self._moment():
+            if version == self.current():
+                raise StoreError(f"version {version} is current: publish another first")
+            if self._is_local:
+                aside = self._versions.move_aside(version)
+            else:
+                self._storage.delete(f"versions/{version}/{MANIFEST}")
+        # The next run deletes whatever cannot be deleted now.
         if self._is_local:
-            # Moved away in one step; the next run deletes whatever cannot be deleted now.
-            shutil.rmtree(self._moved_aside(self._path("versions", version)))
-            return
-        self._fs.rm_file(self._path("versions", version, MANIFEST))
-        self._fs.rm(self._path("versions", version), recursive=True)
+            shutil.rmtree(aside)
+        else:
+            self._storage.delete_tree(f"versions/{version}")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Make this run the only writer during the block, and first delete what dead runs left behind.
+        """Make this run the only one that builds during the block, and first delete what dead runs left behind.
 
         Raises:
             WorkspaceBusyError: another run is writing; the message names it.
+            LockLostError: another run has taken the lock over, because this one stood still.
         """
-        self._fs.makedirs(self._path("versions"), exist_ok=True)
-        owner = lock.acquire(self._fs, self._path("lock"), self.uri)
+        lock = Lock(self._storage, "lock")
+        lock.acquire()
         try:
-            self._owner = owner
-            self._sweep()
+            self._build_lock = lock
+            self._current_at_begin = self._storage.read_if_exists(CURRENT)
+            sweep(
+                self._storage, self.work_folder("staging"), None if self._is_local else cache_of(self.uri) / "versions"
+            )
             yield
+        except LockLostError:
+            raise
+        except Exception as error:
+            # Without the lock, another run may have deleted what this one was using.
+            with contextlib.suppress(OSError):
+                try:
+                    lock.check()
+                except LockLostError as lost:
+                    raise lost from error
+                except StoreError:
+                    pass
+            raise
         finally:
-            self._owner = None
-            lock.release(self._fs, self._path("lock"), owner)
+            self._build_lock = None
+            lock.release()
+
+    def check_lock(self) -> None:
+        """Make sure that this run still holds the lock, before it changes what another run may be using.
+
+        Raises:
+            LockLostError: another run has taken it over.
+        """
+        self._require_lock("a build")
 
     @contextlib.contextmanager
     def scratch_folder(self) -> Iterator[Path]:
@@ -263,107 +266,112 @@ class Workspace:
     def publish(self, staged: Path, manifest: Manifest) -> Version:
         """Turn a scratch folder into the version `manifest.version`, and make that version current.
 
-        The manifest gets the size and SHA-256 of every file. A damaged version of the same name is replaced.
+        The manifest gets the size and SHA-256 of every file, and the place in the order of publication. A damaged
+        version of the same name is replaced.
 
         Raises:
+            RolledBackError: a person rolled back since this run took the lock; the version stays in the workspace.
             StoreError: an undamaged version of this name exists (versions never change), or the lock is lost.
         """
         self._require_lock("publish")
-        if self._is_whole(manifest.version):
+        if self._versions.is_whole(manifest.version):
             raise StoreError(
                 f"workspace {self.uri} already has a version {manifest.version}, and versions never change"
             )
         paths = sorted(path for path in staged.rglob("*") if path.is_file())
         files = {path.relative_to(staged).as_posix(): flushed(path) for path in paths}
-        complete = manifest.model_copy(update={"files": files})
+        number = max((self._versions.order(name)[0] for name in self.versions()), default=0) + 1
+        complete = manifest.model_copy(update={"files": files, "publication": number})
         write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
         self._require_lock("publish")
-        self._put_version(staged, manifest.version)
-        self._put_current(manifest.version)
+        self._versions.put(staged, manifest.version)
+        version = self.promote(manifest.version)
         logger.info("published %s in %s", manifest.version, self.uri)
-        return self.open(manifest.version)
+        return version
 
     def promote(self, version: str) -> Version:
         """Make a complete version the current one.
 
         Raises:
             NoVersionError: there is no such version.
+            RolledBackError: a person rolled back since this run took the lock.
             StoreError: the lock is not held.
         """
         self._require_lock("promote")
         opened = self.open(version)
-        self._put_current(version)
+        with self._moment() as moment:
+            content = self._storage.read_if_exists(CURRENT)
+            if content != self._current_at_begin:
+                raise hold(self._storage, version)
+            if current_or_none(self._storage) != version:
+                self._put_current(version, "build", moment)
+            key = build_key(opened.manifest)
+            again = [name for name, entry in read_rollbacks(self._storage).items() if entry.key == key]
+            write_rollbacks(self._storage, {}, removed=[version, *again])
         return opened
 
-    def _is_whole(self, name: str) -> bool:
-        try:
-            self.open(name, verify=True)
-        except (NoVersionError, CorruptVersionError):
-            return False
-        return True
+    def roll_back(self, version: str, instead_of: str | None) -> None:
+        """Make a complete version current on a person's word; what was published after it counts as rolled back.
+
+        Needs no lock: it waits only for another process that is replacing `current`.
+
+        Args:
+            version: the name of the version.
+            instead_of: the version that is current; None if `current` is missing or damaged.
+
+        Raises:
+            WorkspaceBusyError: another version has become current meanwhile.
+            NoVersionError, CorruptVersionError: there is no such whole version.
+        """
+        with self._moment() as moment:
+            if current_or_none(self._storage) != instead_of:
+                raise WorkspaceBusyError(
+                    f"{current_or_none(self._storage)} has just been published; say `rollback` again"
+                )
+            self._versions.check_whole(version)
+            order = self.versions()
+            last = order.index(instead_of) if instead_of in order else len(order) - 1
+            passed_over = order[order.index(version) + 1 : last + 1]
+            at = dt.datetime.now(dt.UTC)
+            entries = {name: Rollback(at=at, to=version, key=self._versions.key_of(name)) for name in passed_over}
+            write_rollbacks(self._storage, entries, removed=[version])
+            self._put_current(version, "rollback", moment)
+
+    def _newest_whole(self) -> str | None:
+        rolled_back = read_rollbacks(self._storage)
+        for name in reversed(self.versions()):
+            if name not in rolled_back:
+                with contextlib.suppress(CorruptVersionError, FormatVersionError):
+                    self._versions.check_whole(name)
+                    return name
+        return None
 
     # Paths and files
 
-    def _corrupt(self, damage: str) -> CorruptVersionError:
-        return CorruptVersionError(
-            damage,
-            "Run `lightsage run` again to rebuild it, or go back to another version: write "
-            f'{{"version": "<name>"}} into {self._path("current")}',
-        )
-
     def _path(self, *parts: str) -> str:
-        return "/".join((self._root, *parts))
+        return self._storage.path(*parts)
 
-    def _ls(self, path: str) -> list[str]:
-        return [entry.rstrip("/") for entry in self._fs.ls(path, detail=False)] if self._fs.isdir(path) else []
+    @property
+    def _is_local(self) -> bool:
+        return self._storage.is_local
 
     def _require_lock(self, action: str) -> None:
-        holder = lock.read(self._fs, self._path("lock"))
-        if self._owner is None or holder is None or holder.token != self._owner.token:
+        if self._build_lock is None:
             raise StoreError(f"{action} needs the lock of workspace {self.uri}, but this run does not hold it")
+        self._build_lock.check()
 
-    def _sweep(self) -> None:
-        # Only the holder of the lock has a scratch folder, so any that exists belongs to a dead run.
-        staging = self.work_folder("staging")
-        for leftover in sorted(staging.iterdir()) if staging.is_dir() else ():
-            logger.warning("removing what an interrupted run left behind: %s", leftover)
-            shutil.rmtree(leftover)
+    @contextlib.contextmanager
+    def _moment(self) -> Iterator[Lock]:
+        """Be the only process that replaces `current` or deletes a version."""
+        moment = Lock(self._storage, "current.lock")
+        moment.acquire(_MOMENT_SECONDS)
+        try:
+            yield moment
+        finally:
+            moment.release()
 
-    def _moved_aside(self, target: str) -> Path:
-        """Move a version out of the way in one step, so that no reader sees a part of it; return its new place."""
-        aside = self.work_folder("staging") / f"removed-{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(exist_ok=True)
-        Path(target).replace(aside)
-        return aside
-
-    def _put_version(self, staged: Path, name: str) -> None:
-        target = self._path("versions", name)
-        if self._is_local:
-            if self._fs.exists(target):  # it is damaged, or has no manifest
-                shutil.rmtree(self._moved_aside(target), ignore_errors=True)
-            staged.replace(target)
-            flush(Path(target).parent)
-            return
-        if self._fs.exists(target):
-            self._fs.rm(target, recursive=True)
-        paths = [path for path in staged.rglob("*") if path.is_file() and path != staged / MANIFEST]
-        for part in (paths, [staged / MANIFEST]):
-            self._fs.put([str(path) for path in part], [f"{target}/{path.relative_to(staged)}" for path in part])
-
-    def _put_current(self, name: str) -> None:
-        content = json.dumps({"version": name}).encode()
-        if self._is_local:
-            write_whole(Path(self._path("current")), content)
-        else:
-            self._fs.pipe_file(self._path("current"), content)
-
-    def _fetched(self, name: str, needed: dict[str, FileRecord]) -> Path:
-        """Download the needed files of a remote version; return the local folder that holds them."""
-        folder = cache_of(self.uri) / "versions" / name
-        fetch(self._fs, self._path("versions", name), folder, needed)
-        return folder
-
-
-def _first_damage(folder: Path, expected: dict[str, FileRecord], verify: bool) -> str | None:
-    damages = (damage(folder / file, record, verify) for file, record in expected.items())
-    return next((text for text in damages if text), None)
+    def _put_current(self, name: str, by: Literal["build", "rollback"], moment: Lock) -> None:
+        if self._build_lock is not None:
+            self._build_lock.check()
+        moment.check()
+        self._current_at_begin = write_current(self._storage, name, by, current_or_none(self._storage))

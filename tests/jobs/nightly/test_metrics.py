@@ -19,6 +19,7 @@ lightsage_night_date_timestamp_seconds 1772755200.0
 # TYPE lightsage_night_outcome gauge
 lightsage_night_outcome{outcome="published"} 1.0
 lightsage_night_outcome{outcome="unchanged"} 0.0
+lightsage_night_outcome{outcome="held"} 0.0
 lightsage_night_outcome{outcome="refused"} 0.0
 lightsage_night_outcome{outcome="failed"} 0.0
 lightsage_night_outcome{outcome="running"} 0.0

@@ -1,6 +1,7 @@
 """Nights on a small marketplace: what they publish, what they refuse, and what a later attempt reuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 
 from jobs.cli.cli import main
 from jobs.nightly import nightly
+from jobs.nightly.parent import unreadable_part
 from tests.jobs.faults import broken_stage
 from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night
 
@@ -101,6 +103,18 @@ def test_old_versions_that_cannot_be_deleted_do_not_undo_a_night(
     assert (record["outcome"], record["version"]) == ("published", stopped.current)
     assert stopped.current != first.current
     assert any("could not be deleted: Operation not permitted" in doubt for doubt in record["doubts"])
+
+
+def test_a_part_in_another_format_is_recognised(first: Night, tmp_path: Path) -> None:
+    version = tmp_path / "version"
+    shutil.copytree(first.workspace / "versions" / first.current, version)
+    assert unreadable_part(version) is None
+    for part, key in (("index", "format"), ("embeddings", "format_version")):
+        meta = version / part / "meta.json"
+        content = meta.read_text()
+        meta.write_text(json.dumps(json.loads(content) | {key: 99}))
+        assert "99" in (unreadable_part(version) or "")
+        meta.write_text(content)
 
 
 def test_an_unreadable_parent_is_ignored_with_a_warning(stopped: Night, first: Night) -> None:

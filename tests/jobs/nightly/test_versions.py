@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from jobs.config import Config
 from jobs.errors import NoVersionError, StoreError
 from jobs.nightly.versions import delete_old_versions, diff, list_versions, rollback
 from jobs.workspace.manifest import Manifest
-from jobs.workspace.server_leases import Lease
+from jobs.workspace.server_leases import Lease, served_versions
 from jobs.workspace.workspace import Workspace
 
 NAMES = [f"2026030{n}T000000-0000000{n}" for n in range(1, 6)]
@@ -127,12 +129,46 @@ def test_a_server_opens_the_version_of_its_lease(workspace: Workspace, monkeypat
     assert opened == [NAMES[4]]
 
 
-def test_an_old_or_unreadable_lease_protects_nothing(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+def lease_file(workspace: Workspace, name: str, content: bytes, hours: float) -> None:
+    """A lease that was last written some hours ago."""
+    workspace.write_file(f"serving/{name}", content)
+    path, written = Path(workspace.uri) / "serving" / name, time.time() - hours * 3600
+    os.utime(path, (written, written))
+
+
+def test_an_old_lease_protects_nothing(workspace: Workspace) -> None:
     old = {"versions": [NAMES[0]], "at": "2020-01-01T00:00:00+00:00"}
-    workspace.write_file("serving/gone-1.json", json.dumps(old).encode())
-    workspace.write_file("serving/broken-2.json", b"{")
+    lease_file(workspace, "gone-1.json", json.dumps(old).encode(), 25)
+    lease_file(workspace, "broken-2.json", b"{", 25)
     assert delete_old(workspace, 2) == NAMES[:3]
-    assert "broken-2.json" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("at", "hours"),
+    [("2020-01-01T00:00:00+00:00", 0), ("2020-01-01T00:00:00", 20), ("2999-01-01T00:00:00+00:00", 30)],
+    ids=["a server whose clock is late", "a time without a zone", "a builder whose clock is late"],
+)
+def test_a_lease_counts_if_it_is_young_by_one_of_the_clocks(workspace: Workspace, at: str, hours: float) -> None:
+    lease_file(workspace, "clock.json", json.dumps({"versions": [NAMES[0]], "at": at}).encode(), hours)
+    assert served_versions(workspace) == {NAMES[0]}
+    assert delete_old(workspace, 2) == NAMES[1:3]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"versions": 3, "at": "2026-03-01"}', b"\xff"])
+def test_nothing_is_deleted_while_a_young_lease_cannot_be_read(workspace: Workspace, content: bytes) -> None:
+    workspace.write_file("serving/broken.json", content)
+    with pytest.raises(StoreError, match=r"broken\.json is not a readable lease"):
+        delete_old(workspace, 1)
+    assert workspace.versions() == NAMES
+
+
+def test_servers_of_one_host_name_and_process_id_have_leases_of_their_own(workspace: Workspace) -> None:
+    leases = [Lease(workspace), Lease(workspace)]  # as in two containers
+    for lease, name in zip(leases, NAMES, strict=False):
+        lease.take(name)
+    assert served_versions(workspace) == set(NAMES[:2])
+    leases[0].end()
+    assert served_versions(workspace) == {NAMES[1]}
 
 
 def test_the_current_version_cannot_be_removed(workspace: Workspace) -> None:

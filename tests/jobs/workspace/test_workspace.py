@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, StoreError
+from jobs.nightly.versions import rollback
 from jobs.workspace.workspace import Workspace
 from tests.jobs.conftest import manifest, publish
 
@@ -113,7 +114,7 @@ def test_a_damaged_local_copy_of_a_version_elsewhere_is_fetched_again(
     publish(workspace)
     damage(workspace.open().path, "file cut off")  # the copy
     assert (workspace.open().path / "index" / "vectors.faiss").read_text() == "vectors"
-    workspace._fs.pipe_file(f"{tmp_path.name}/versions/{workspace.current()}/index/vectors.faiss", b"VECTORS")
+    workspace.write_file(f"versions/{workspace.current()}/index/vectors.faiss", b"VECTORS")
     assert workspace.find("0" * 32) == workspace.current(), "the copy is whole"
     damage(workspace.open().path, "file cut off")
     assert workspace.find("0" * 32) is None
@@ -141,18 +142,58 @@ def test_another_format_version_is_refused_naming_both(workspace: Workspace) -> 
         workspace.open()
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"version": 3}', "[]"])
-def test_a_broken_current_is_named(workspace: Workspace, tmp_path: Path, content: str) -> None:
-    publish(workspace)
-    (tmp_path / "ws" / "current").write_text(content)
+BROKEN = ["", "{", '{"version": 3}', '{"version": ""}', "[]", "\xff"]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_current_without_a_whole_version_is_named(any_workspace: Workspace, content: str) -> None:
+    any_workspace.write_file("current", content.encode("latin-1"))
     with pytest.raises(CorruptVersionError, match="current is not"):
-        workspace.current()
+        any_workspace.current()
 
 
-def test_a_file_that_is_deleted_while_files_are_read_is_left_out(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("content", [None, '{"version": "20260101T000000-ffffffff"}', *BROKEN])
+def test_the_newest_whole_version_counts_as_published_if_current_is_lost(
+    any_workspace: Workspace, content: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    workspace.write_file("serving/a.json", b"1")
-    read = workspace._fs.cat_file
-    monkeypatch.setattr(workspace._fs, "glob", lambda _: [f"{workspace.uri}/serving/{name}.json" for name in "ab"])
-    assert list(workspace.read_files("serving/*.json").values()) == [read(f"{workspace.uri}/serving/a.json")]
+    names = [publish(any_workspace, fingerprint=digit * 32) for digit in "9352"]
+    any_workspace.delete_file(f"versions/{names[3]}/index/vectors.faiss")
+    any_workspace.roll_back(names[1], names[3])
+    any_workspace.roll_back(names[2], names[1])  # which takes only the second rollback back
+    if content is None:
+        any_workspace.delete_file("current")
+    else:
+        any_workspace.write_file("current", content.encode("latin-1"))
+    assert any_workspace.current() == any_workspace.open().name == names[2]
+    assert f"the newest whole version {names[2]} counts as published" in caplog.text
+    assert caplog.text.count("counts as published") == 1, "said once, though servers ask again and again"
+    rollback(any_workspace, names[0])
+    assert any_workspace.published() == (names[0], None)
+
+
+def test_versions_are_in_the_order_of_publication(any_workspace: Workspace) -> None:
+    names = [publish(any_workspace, fingerprint=digit * 32) for digit in "7a1f0"]
+    assert any_workspace.versions() == names
+    assert [any_workspace.manifest(name).publication for name in names] == [1, 2, 3, 4, 5]
+
+
+def test_manifests_of_older_releases_are_in_the_order_in_which_they_were_made(workspace: Workspace) -> None:
+    names = [publish(workspace, fingerprint=digit * 32) for digit in "7a1f"]
+    days = dict(zip(names, (3, 2, 1, 1), strict=True))
+    for name, day in days.items():
+        path = workspace.open(name).path / "manifest.json"
+        fields = json.loads(path.read_text()) | {"created_at": f"2026-03-0{day}T00:00:00Z"}
+        del fields["publication"]
+        path.write_text(json.dumps(fields))
+    assert workspace.versions() == [names[2], names[3], names[1], names[0]], "by time, then by name"
+    last = publish(workspace, fingerprint="0" * 32)
+    assert workspace.versions()[-1] == last
+
+
+def test_the_current_of_an_older_release_is_read_and_that_of_a_newer_one_too(workspace: Workspace) -> None:
+    name = publish(workspace)
+    fields = json.loads(workspace.read_file("current") or b"")
+    assert fields["version"] == name, "older releases read only this"
+    for content in ({"version": name}, {"version": name, "by": "magic", "at": 7}, fields | {"new": 1}):
+        workspace.write_file("current", json.dumps(content).encode())
+        assert workspace.current() == workspace.pointer().version == name

@@ -1,0 +1,85 @@
+"""Turns every error of an object store into one line that names the URI and says what to do."""
+
+import contextlib
+from collections.abc import Iterator
+
+from jobs.errors import StoreError, StoreUnreachableError
+
+# Errors of botocore that last until a person corrects something. They are known by name: botocore is an optional extra.
+_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+}
+_NAMES = {"ParamValidationError", "InvalidBucketName", "NoSuchBucket", "NoRegionError", "InvalidRegionError"}
+
+
+@contextlib.contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn errors of the store at a URI inside the block into errors of one line.
+
+    Missing and existing files pass through, because callers handle them; so do errors that are already of one line. A
+    missing bucket is no missing file.
+
+    Args:
+        uri: the URI, for messages.
+
+    Raises:
+        StoreUnreachableError: the store did not answer, or failed.
+        StoreError: the bucket does not exist, or the credentials do not suffice.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        if isinstance(error, FileNotFoundError | FileExistsError) and "NoSuchBucket" not in _names(error):
+            raise
+        raise as_store_error(error, uri) from error
+
+
+def as_store_error(error: BaseException, uri: str) -> StoreError:
+    """Return the error of one line that stands for an error of a store.
+
+    Args:
+        error: what the store's library raised.
+        uri: the URI, for the message.
+    """
+    names = _names(error)
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "NoSuchBucket" in names:
+        return StoreError(f"{uri} cannot be used: its bucket does not exist. Correct the name, or create the bucket")
+    if names & _CREDENTIALS or isinstance(error, PermissionError):
+        return StoreError(f"{uri} cannot be used: {text}. Check the credentials and what they allow")
+    if names & _NAMES:
+        return StoreError(f"{uri} cannot be used: {text}. Correct the URI or the settings of the store")
+    return StoreUnreachableError(
+        f"{uri} cannot be reached: {text}. Check the network and the store's endpoint, and run the same command again"
+    )
+
+
+def is_store_error(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, was raised by the library of an object store."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp", "s3fs"):
+            return True
+        error = error.__cause__
+    return False
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code that S3 gave with an error, such as `PreconditionFailed`; "" if it gave none."""
+    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _names(error: BaseException | None) -> set[str]:
+    """The names of an error and of those that caused it, and the codes that S3 gave with them."""
+    names = set[str]()
+    while error is not None:
+        names |= {type(error).__name__, code_of(error)}
+        error = error.__cause__
+    return names

@@ -1,0 +1,202 @@
+"""The versions of a workspace: finds, opens, checks, stores and moves them away."""
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError
+from jobs.workspace.atomic_files import damage, flush
+from jobs.workspace.manifest import FORMAT_VERSION, FileRecord, Manifest, build_key
+from jobs.workspace.remote_cache import cache_of, fetch
+from jobs.workspace.storage import Storage
+from jobs.workspace.sweep import MANIFEST
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version: a local folder that never changes, and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """The version's name, by which the workspace finds it."""
+        return self.manifest.version
+
+
+class VersionFolder:
+    """The folder `versions` of a workspace.
+
+    Args:
+        storage: the files of the workspace.
+        staging: the local folder of scratch folders, on the disk of the versions if these are local.
+    """
+
+    def __init__(self, storage: Storage, staging: Path) -> None:
+        self._storage, self._staging = storage, staging
+
+    def names(self) -> list[str]:
+        """Return the names of the complete versions in the order in which they were published."""
+        names = self._storage.names("versions")
+        complete = (name for name in names if self._storage.exists(f"versions/{name}/{MANIFEST}"))
+        return sorted(complete, key=self.order)
+
+    def find(self, fingerprint: str) -> str | None:
+        """Return the name of the undamaged version with this fingerprint; None if there is none."""
+        for name in reversed(self.names()):
+            if not name.endswith(f"-{fingerprint[:8]}"):
+                continue
+            try:
+                if self.open(name, verify=True).manifest.fingerprint == fingerprint:
+                    return name
+            except CorruptVersionError as error:
+                logger.warning("version %s is damaged and will be built again: %s", name, error.damage)
+            except FormatVersionError as error:
+                logger.warning("version %s will be built again: %s", name, error)
+        return None
+
+    def open(self, name: str, verify: bool = False, parts: tuple[str, ...] = ()) -> Version:
+        """Return a version after checking that its files exist and have their recorded sizes.
+
+        Args:
+            name: the name of the version.
+            verify: whether to read the files and compare their SHA-256 as well.
+            parts: folders of the version that are needed, e.g. `("index",)`; by default all. From a remote workspace,
+                only these are downloaded.
+
+        Raises:
+            NoVersionError: there is no such version.
+            FormatVersionError: it was written in another format.
+            CorruptVersionError: its manifest or a needed file is missing, cut off or changed.
+        """
+        if name not in self._storage.names("versions"):
+            raise NoVersionError(
+                f"workspace {self._storage.uri} has no version {name!r}; it has {', '.join(self.names()) or 'none'}"
+            )
+        manifest = self.manifest(name)
+        needed = {
+            file: expected
+            for file, expected in manifest.files.items()
+            if not parts or file.startswith(tuple(f"{part}/" for part in parts))
+        }
+        path = Path(self._storage.path("versions", name)) if self._storage.is_local else self._fetched(name, needed)
+        damaged = _first_damage(path, needed, verify)
+        if damaged and not self._storage.is_local:
+            # The local copy may be damaged. It may also be outdated: a rebuilt remote version keeps its name.
+            shutil.rmtree(path)
+            damaged = _first_damage(self._fetched(name, needed), needed, verify)
+        if damaged:
+            raise self._corrupt(damaged)
+        return Version(path, manifest)
+
+    def manifest(self, name: str) -> Manifest:
+        """Return a version's manifest, without checking its other files.
+
+        Raises:
+            FormatVersionError: it was written in another format.
+            CorruptVersionError: it is missing or damaged.
+        """
+        path = self._storage.path("versions", name, MANIFEST)
+        try:
+            content = json.loads(self._storage.read(f"versions/{name}/{MANIFEST}"))
+            format_version = content["format_version"]
+        except FileNotFoundError:
+            raise self._corrupt(f"{path} is missing: version {name} was never completed") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._corrupt(f"{path} is not a manifest ({type(error).__name__}: {error})") from error
+        if format_version != FORMAT_VERSION:
+            raise FormatVersionError(
+                f"{path} has format version {format_version!r}, this code reads {FORMAT_VERSION}: "
+                "use the release that wrote it, or build the version again with `lightsage run`"
+            )
+        try:
+            manifest = Manifest.model_validate(content)
+        except ValidationError as error:
+            raise self._corrupt(f"{path} is not a valid manifest: {error}") from error
+        if manifest.version != name:
+            raise self._corrupt(f"{path} is the manifest of {manifest.version!r}, expected {name!r}")
+        return manifest
+
+    def check_whole(self, name: str) -> None:
+        """Check the manifest of a version, and that its files have their sizes, without downloading them."""
+        if name not in self._storage.names("versions"):
+            raise NoVersionError(f"workspace {self._storage.uri} has no version {name!r}")
+        expected, stored = self.manifest(name).files, self._storage.tree(f"versions/{name}")
+        for file, record in expected.items():
+            if file not in stored or stored[file].bytes != record.bytes:
+                raise self._corrupt(f"{self._storage.path('versions', name, file)} is missing or cut off")
+
+    def is_whole(self, name: str) -> bool:
+        """Return whether the version exists, and every file has its checksum."""
+        try:
+            self.open(name, verify=True)
+        except (NoVersionError, CorruptVersionError):
+            return False
+        return True
+
+    def order(self, name: str) -> tuple[int, dt.datetime, str]:
+        """Return by what versions are sorted: the order of publication; in older manifests the time, then the name."""
+        number, created = 0, dt.datetime.min.replace(tzinfo=dt.UTC)
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+            content = json.loads(self._storage.read(f"versions/{name}/{MANIFEST}"))
+            created = dt.datetime.fromisoformat(content["created_at"]).astimezone(dt.UTC)
+            number = int(content.get("publication") or 0)
+        return number, created, name
+
+    def key_of(self, name: str) -> str:
+        """Return the `build_key` of a version; "" if its manifest cannot be read."""
+        try:
+            return build_key(self.manifest(name))
+        except (CorruptVersionError, FormatVersionError):
+            return ""
+
+    def move_aside(self, name: str) -> Path:
+        """Move a version out of the way in one step, so that no reader sees a part of it; return its new place."""
+        aside = self._staging / f"removed-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        Path(self._storage.path("versions", name)).replace(aside)
+        return aside
+
+    def put(self, staged: Path, name: str) -> None:
+        """Turn a scratch folder into a version; the manifest, without which no version exists, comes last."""
+        target = self._storage.path("versions", name)
+        if self._storage.is_local:
+            if Path(target).exists():  # it is damaged, or has no manifest
+                shutil.rmtree(self.move_aside(name), ignore_errors=True)
+            Path(target).parent.mkdir(exist_ok=True)
+            staged.replace(target)
+            flush(Path(target).parent)
+            return
+        self._storage.delete(f"versions/{name}/{MANIFEST}")
+        self._storage.delete_tree(f"versions/{name}")
+        paths = [path for path in staged.rglob("*") if path.is_file() and path != staged / MANIFEST]
+        for part in (paths, [staged / MANIFEST]):
+            self._storage.upload(part, [f"versions/{name}/{path.relative_to(staged).as_posix()}" for path in part])
+
+    def _corrupt(self, damage: str) -> CorruptVersionError:
+        return CorruptVersionError(
+            damage,
+            "Run `lightsage run` again to rebuild it, or go back to another version with `lightsage rollback --to`",
+        )
+
+    def _fetched(self, name: str, needed: dict[str, FileRecord]) -> Path:
+        """Download the needed files of a remote version; return the local folder that holds them."""
+        folder = cache_of(self._storage.uri) / "versions" / name
+        with self._storage.errors():
+            fetch(self._storage.fs, self._storage.path("versions", name), folder, needed)
+        return folder
+
+
+def _first_damage(folder: Path, expected: dict[str, FileRecord], verify: bool) -> str | None:
+    damages = (damage(folder / file, record, verify) for file, record in expected.items())
+    return next((text for text in damages if text), None)

@@ -52,9 +52,9 @@ class Nights:
             self._make_current(existing)
             self._delete_old()
             return OK, "unchanged"
+        rolled_back = rollback_meanwhile and self.rollback()  # before the last gates
         if not good and not force:
             return REFUSED, "refused"
-        rolled_back = rollback_meanwhile and self.rollback()
         self.versions.append(new)
         if rolled_back:
             self.held.append(new)

@@ -84,10 +84,10 @@ def build_graphs(
         inputs: the paths of the tables.
         out: the folder to write, a local path or a URI that Spark can write to; it is created.
         config: every setting of the build.
-        date: the last UTC day whose events are used; None = all events.
+        date: the last day whose events are used; None = all events.
         holdout_share: share of item events to hold out of `fit`, in [0, 1); whole sessions are taken from the end of
             the log.
-        holdout_day: hold out the sessions of this UTC day and of later days, instead of a share.
+        holdout_day: hold out the sessions of this day and of later days, instead of a share.
         progress: called when each stage starts, and at the end.
 
     Raises:
@@ -153,8 +153,8 @@ class GraphBuild:
         inputs: the paths of the tables.
         out: the folder to write.
         config: every setting of the build.
-        date: the last UTC day that is used; None = all days.
-        holdout: the share of item events to hold out, or the first UTC day of the hold-out.
+        date: the last day that is used; None = all days.
+        holdout: the share of item events to hold out, or the first day of the hold-out.
         clock: times the stages.
         doubts: sentences about what looks wrong with the log; the stages add to them.
         most_cut: the groups that the caps cut most; the stages add to them.
@@ -237,7 +237,7 @@ class GraphBuild:
         n_events = sum(counts.by_type.values())
         make_room(self.spark, n_events)
         if isinstance(self.holdout, dt.date):
-            cutoff: HoldoutCutoff | None = cutoff_at_day(self.holdout)
+            cutoff: HoldoutCutoff | None = cutoff_at_day(self.holdout, self.config.input.day_zone)
         else:
             cutoff = cutoff_for_share(session_log.rows, self.holdout)
         return _Sessions(session_log, counts, n_events, cutoff, last_days(session_log.rows, cutoff))

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from graph_build.day_zone import UTC, rules
 
 EventType = Literal["impression", "view", "click", "add_to_cart", "purchase", "search"]
 
@@ -50,9 +52,18 @@ class InputConfig(_Section):
     events: EventsInput = EventsInput()
     items: ItemsInput = ItemsInput()
     ads: TableInput = TableInput()
+    day_zone: str = Field(
+        default=UTC, description="time zone in which a day of the log begins and ends, for example Europe/Berlin"
+    )
     max_bad_share: float = Field(
         default=0.5, ge=0, le=1, description="largest share of a table's rows that may be bad; with more the job stops"
     )
+
+    @field_validator("day_zone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        rules(zone)
+        return zone
 
 
 class StrongClickConfig(_Section):

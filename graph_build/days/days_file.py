@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from graph_build.config import GraphConfig
+from graph_build.day_zone import UTC
 from graph_build.edges.caps import CutGroup
 from graph_build.errors import GraphInputError
 from graph_build.spark.storage import join, list_folder, read_text, remove_folder, write_text
@@ -101,8 +102,11 @@ class DaysFile:
 def settings_of(config: GraphConfig) -> dict[str, dict[str, Any]]:
     """Return the settings on which the stored `rows` and `aggregates` depend."""
     clicks = config.strong_click
+    # Earlier releases stored days of UTC, and did not say so.
+    zone = {} if config.input.day_zone == UTC else {"day_zone": config.input.day_zone}
     return {
-        "rows": {
+        "rows": zone
+        | {
             "max_session_items": clicks.max_session_items,
             "max_basket_items": config.co_purchase.max_basket_items,
             "exclude_ad_events": config.input.events.exclude_ad_events,

@@ -8,6 +8,7 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from graph_build.config import GraphConfig
+from graph_build.day_zone import local_day, microseconds
 from graph_build.days.store import CLICKS, SEARCHES, StoredDays, stored_days
 from graph_build.decay import day_number
 from graph_build.edges.caps import CutGroup, most_cut_in_days
@@ -55,13 +56,13 @@ class SessionLog:
 
         For days before the hold-out the stored counts are used, if they were made with the build's settings.
         """
-        rows, early = self._split(cutoff, "clicks", CLICKS)
+        rows, early = self._split(cutoff, "clicks", CLICKS, config)
         late = daily_clicks(rows, cutoff, config)
         return late if early is None else late.unionByName(early)
 
     def searches(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "tuple[DataFrame, DataFrame]":
         """Return `co_search.search_pairs` of the days that are counted now, and `daily_searches` of all days."""
-        rows, early = self._split(cutoff, "searches", SEARCHES)
+        rows, early = self._split(cutoff, "searches", SEARCHES, config)
         pairs = search_pairs(searched_items(rows, cutoff), config.co_search).persist(StorageLevel.DISK_ONLY)
         late = daily_searches(pairs)
         return pairs, late if early is None else late.unionByName(early)
@@ -78,11 +79,13 @@ class SessionLog:
             return self.stored.most_cut
         return most_cut_in_days(self.rows, pairs, self.usable, config, cut)
 
-    def _split(self, cutoff: HoldoutCutoff | None, name: str, schema: str) -> "tuple[DataFrame, DataFrame | None]":
+    def _split(
+        self, cutoff: HoldoutCutoff | None, name: str, schema: str, config: GraphConfig
+    ) -> "tuple[DataFrame, DataFrame | None]":
         """Return the rows that must be counted now, and the stored counts of the days before them."""
         if self.stored is None or not self.stored.aggregates_match:
             return self.rows, None
-        first = cutoff.day if cutoff else day_number(max(self.stored.days)) + 1
+        first = cutoff.day(config.input.day_zone) if cutoff else day_number(max(self.stored.days)) + 1
         early = self.stored.aggregates(self.rows.sparkSession, name, schema, first)
         return self.rows.where(F.col("day") >= first), early
 
@@ -98,7 +101,8 @@ def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfi
     n_events = sum(checked.by_type.get(kind, 0) for kind in SESSION_TYPES)
     usable = checked.usable
     if config.window_days is not None:
-        first = day_number(checked.as_of.date()) - config.window_days + 1
+        last = local_day(microseconds(checked.as_of), config.input.day_zone)
+        first = day_number(last) - config.window_days + 1
         usable = usable.where(F.col("day") >= first)
     rows = session_rows(usable, config, n_events)
     rows.write.mode("overwrite").parquet(folder)

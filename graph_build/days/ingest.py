@@ -20,6 +20,7 @@ from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.refusals import listed
+from graph_build.ingest.warnings import cut_in_another_zone
 from graph_build.sessions.rows import session_rows, without_users
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 from graph_build.spark.storage import join, remove_folder
@@ -116,6 +117,8 @@ def ingest(
     doubts = mixed_ids("events", sources, config.input)
     days = None if options.days is None else list(options.days)
     checked = checked_tables.checked_events(spark, sources, config, None, days)
+    if (doubt := cut_in_another_zone(checked.rows, checked.by_day, config.input.day_zone)) is not None:
+        doubts.append(doubt)
     for doubt in doubts:
         log.warning(doubt)
     with new_ingest_folder(root) as folder:

@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from graph_build.config import EventType, InputConfig
+from graph_build.day_zone import UTC
 from graph_build.errors import GraphInputError
 from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
 from graph_build.ingest.contract import PLACE, SESSION_TYPES, column_kinds, mapped
@@ -86,14 +87,15 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
     return ArrowEvents(rows.filter(good), len(rows), left_out, refused, f"{worst}: {example(worst)}" if worst else "")
 
 
-def loose_events(rows: pa.Table) -> pa.Table:
+def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
     """Return events in the form that sessions are assembled from, with ids as numbers: equal exactly if the ids are.
 
     The numbers are valid only in this table; the graph uses hashes instead. `session` is one number for
-    (session_id, UTC day); `session_ids` returns its session_id. Impressions, which belong to no session, are left out.
+    (session_id, day); `session_ids` returns its session_id. Impressions, which belong to no session, are left out.
 
     Args:
         rows: `ArrowEvents.rows`, or some of them.
+        zone: the time zone of the days.
     """
     rows = _without_impressions(rows)
     kind = pc.index_in(rows["event_type"], pa.array(SESSION_TYPES)).cast(pa.int8())
@@ -101,7 +103,8 @@ def loose_events(rows: pa.Table) -> pa.Table:
     sources = rows["source_item_id"]
     items = pc.unique(pa.chunked_array([*item_ids.chunks, *sources.chunks], pa.string()))
     time = chunk(rows["timestamp"]).cast(pa.int64())
-    day = np.floor_divide(time.to_numpy(zero_copy_only=False), 86_400_000_000)
+    local = time if zone == UTC else pc.local_timestamp(time.cast(pa.timestamp("us", zone))).cast(pa.int64())
+    day = np.floor_divide(local.to_numpy(zero_copy_only=False), 86_400_000_000)
     country = pc.utf8_upper(rows["country"])
     columns = {
         "session": pa.array((_numbers(rows["session_id"]) << _DAY_BITS) + day + _DAY_SHIFT),

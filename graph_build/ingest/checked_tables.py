@@ -32,6 +32,7 @@ class Events:
         by_type: usable events, and impressions, by type.
         refused: refused rows by reason.
         unused: number of rows of days that were not requested; they are not refused.
+        by_day: day number → number of rows that are not refused, those of days that were not requested too.
         as_of: time of the last usable event.
     """
 
@@ -41,6 +42,7 @@ class Events:
     by_type: dict[str, int]
     refused: dict[str, int]
     unused: int
+    by_day: dict[int, int]
     as_of: dt.datetime
 
     @property
@@ -81,24 +83,27 @@ def checked_events(
         spark: the session to read in.
         sources: the events' files.
         config: the graph build's configuration.
-        date: the last UTC day that is used; None for all.
-        days: the only UTC days that are used; None for all.
+        date: the last day that is used; None for all.
+        days: the only days that are used; None for all.
 
     Raises:
         GraphInputError: there is no row or no usable row, or more than `max_bad_share` of the rows are refused.
     """
     columns = spark_reader.present("events", sources, config.input)
-    reason = events.reason(date, config.input.events.types, dt.datetime.now(dt.UTC), days)
+    reason = events.reason(date, config.input.events.types, dt.datetime.now(dt.UTC), days, config.input.day_zone)
     raw = spark_reader.read(spark, "events", sources, config.input, reason)
-    rows = events.checked(raw, columns, config.input.events)
+    rows = events.checked(raw, columns, config.input.events, config.input.day_zone)
     type_ = F.when(F.col("reason").isNull(), F.col("event_type"))
-    counts = rows.groupBy("reason", type_, "left_out").agg(F.count(F.lit(1)), F.max("time")).collect()
-    total = sum(row[3] for row in counts)
+    counts = rows.groupBy("reason", type_, "left_out", "day").agg(F.count(F.lit(1)), F.max("time")).collect()
+    total = sum(row[4] for row in counts)
     refused: dict[str, int] = {}
+    by_day: dict[int, int] = {}
     by_type: dict[str, int] = {}
     left_out = 0
     last = 0
-    for reason_name, type_name, is_left_out, n, time in counts:
+    for reason_name, type_name, is_left_out, day, n, time in counts:
+        if reason_name is None or reason_name in UNUSED:
+            by_day[day] = by_day.get(day, 0) + n
         if reason_name is not None:
             refused[reason_name] = refused.get(reason_name, 0) + n
         elif is_left_out:
@@ -122,7 +127,7 @@ def checked_events(
             f"{', '.join(ITEM_TYPES)}{f' up to the end of {date}' if date else ''}"
         )
     as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
-    return Events(rows, total, left_out, by_type, faults, unused, as_of)
+    return Events(rows, total, left_out, by_type, faults, unused, by_day, as_of)
 
 
 def events_of_days(
@@ -137,10 +142,10 @@ def events_of_days(
         days: the days.
     """
     columns = spark_reader.present("events", sources, config.input)
-    faults = events.reason(None, config.input.events.types, dt.datetime.now(dt.UTC), list(days))
+    faults = events.reason(None, config.input.events.types, dt.datetime.now(dt.UTC), list(days), config.input.day_zone)
     reason = F.coalesce(faults, F.lit(SESSION_STORED))
     raw = spark_reader.read(spark, "events", sources, config.input, reason)
-    rows = events.checked(raw, columns, config.input.events)
+    rows = events.checked(raw, columns, config.input.events, config.input.day_zone)
     return rows.where(f"reason = '{SESSION_STORED}' and not left_out and event_type != 'impression'")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from graph_build.config import EventsInput, EventType
+from graph_build.day_zone import UTC
 from graph_build.ingest.contract import PLACE, SESSION_TYPES
 from graph_build.ingest.refusals import event_faults, type_names
 
@@ -19,8 +20,18 @@ def event_type(types: dict[str, EventType]) -> "Column":
     return names[F.lower(F.col("event_type"))]
 
 
+def day_of(zone: str) -> "Column":
+    """Return the day number of an event's `timestamp`, in a time zone. Spark's own zone is UTC."""
+    time = F.col("timestamp")
+    return F.unix_date(F.to_date(time if zone == UTC else F.from_utc_timestamp(time, zone)))
+
+
 def reason(
-    date: dt.date | None, types: dict[str, EventType], now: dt.datetime, days: list[dt.date] | None = None
+    date: dt.date | None,
+    types: dict[str, EventType],
+    now: dt.datetime,
+    days: list[dt.date] | None = None,
+    zone: str = UTC,
 ) -> "Column":
     """Return why an event is refused, null where it is not.
 
@@ -29,26 +40,30 @@ def reason(
         types: the log's own names of event types.
         now: events more than a day after this time are refused.
         days: the only days that are used.
+        zone: the time zone of the days.
     """
     computed = {
         "event_type": event_type(types),
         "time": F.unix_micros("timestamp"),
-        "day": F.unix_date(F.to_date("timestamp")),
+        "day": day_of(zone),
     }
-    faults = event_faults(lambda name: computed.get(name, F.col(name)), lambda column: column.isNull(), now, date, days)
+    faults = event_faults(
+        lambda name: computed.get(name, F.col(name)), lambda column: column.isNull(), now, date, days, zone
+    )
     return F.coalesce(*(F.when(condition, F.lit(name)) for name, condition in faults.items()))
 
 
-def checked(rows: "DataFrame", columns: list[str], config: EventsInput) -> "DataFrame":
+def checked(rows: "DataFrame", columns: list[str], config: EventsInput, zone: str = UTC) -> "DataFrame":
     """Return events under the names used from here on. If `reason` is set, an event is refused; if `left_out`, unused.
 
     Args:
         rows: what `spark_reader.read` returned for events, with `reason` and `raw`.
         columns: the contract columns that the input has.
         config: the `[input.events]` section.
+        zone: the time zone of the days.
     """
     kind = event_type(config.types)
-    day = F.unix_date(F.to_date("timestamp"))
+    day = day_of(zone)
     content = [name for name in columns if name not in ("event_type", "event_id")]
     item_id = F.when(kind != "search", F.col("item_id"))
     return rows.select(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graph_build.config import EventType
+from graph_build.day_zone import UTC, microseconds, midnight
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import TYPES
 
@@ -35,8 +36,7 @@ _ADVICE = {
     "[input.events] timestamp_unit set",
     "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under [input.events.types]",
 }
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
+_EPOCH = dt.date(1970, 1, 1)
 
 
 def type_names(types: Mapping[str, EventType]) -> dict[str, EventType]:
@@ -51,6 +51,7 @@ def event_faults(
     now: dt.datetime,
     last_day: dt.date | None = None,
     days: list[dt.date] | None = None,
+    zone: str = UTC,
 ) -> dict[str, Any]:
     """Return the condition of every reason for which an event is refused; the first that holds is the event's reason.
 
@@ -60,24 +61,24 @@ def event_faults(
             1970).
         is_null: the engine's test for null.
         now: events more than a day after this time are refused, because one wrong clock would make all others old.
-        last_day: the last UTC day that is used.
-        days: the only UTC days that are used.
+        last_day: the last day that is used.
+        days: the only days that are used.
+        zone: the time zone of the days.
     """
     search, time = column("event_type") == "search", column("time")
     faults = {
         "session_missing": is_null(column("session_id")),
         # The calendar of Python, and so of everything that follows, begins with the year 1.
-        "time_invalid": is_null(time) | (time < _microseconds(dt.datetime(1, 1, 1, tzinfo=dt.UTC))),
+        "time_invalid": is_null(time) | (time < microseconds(dt.datetime(1, 1, 1, tzinfo=dt.UTC))),
         "type_unknown": is_null(column("event_type")),
         "query_missing": search & is_null(column("query")),
         "item_missing": ~search & is_null(column("item_id")),
     }
     if last_day is not None:
-        end = dt.datetime.combine(last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
-        faults[AFTER_DATE] = time >= _microseconds(end)
+        faults[AFTER_DATE] = time >= microseconds(midnight(last_day + dt.timedelta(days=1), zone))
     if days is not None:
-        faults[OTHER_DAY] = ~column("day").isin([(day - _EPOCH.date()).days for day in days])
-    return faults | {"time_in_future": time > _microseconds(now + dt.timedelta(days=1))}
+        faults[OTHER_DAY] = ~column("day").isin([(day - _EPOCH).days for day in days])
+    return faults | {"time_in_future": time > microseconds(now + dt.timedelta(days=1))}
 
 
 def check_bad_share(
@@ -119,7 +120,3 @@ def commonest(refused: Mapping[str, int]) -> str:
 def listed(refused: Mapping[str, int]) -> str:
     """Return the reasons and how many rows each of them refused, as text."""
     return ", ".join(f"{reason}: {n:,}" for reason, n in sorted(refused.items()))
-
-
-def _microseconds(time: dt.datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND

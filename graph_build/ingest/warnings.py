@@ -1,11 +1,13 @@
 """Finds what looks wrong with a log without being wrong enough to refuse; the report and the log show the warnings."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
 from graph_build.decay import EPOCH
+from graph_build.ingest.refusals import UNUSED
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -16,6 +18,9 @@ MAX_GAP_DAYS = 7
 MIN_SHARE_OF_LAST_DAY = 0.01
 MAX_SHARE_OF_TIES = 0.9
 MAX_SHARE_OF_SINGLES = 0.99
+# A log of one day of another time zone has at least this share of its events on each of two days, within these hours.
+MIN_SHARE_OF_OTHER_DAY = 0.05
+HOURS_OF_A_DAY = (20, 26)
 
 
 def doubts(rows: "DataFrame", nodes: "DataFrame", *, has_catalogue: bool) -> list[str]:
@@ -28,6 +33,31 @@ def doubts(rows: "DataFrame", nodes: "DataFrame", *, has_catalogue: bool) -> lis
     """
     checks = [_last_day(rows), _order(rows), _singles(rows), _unknown_items(nodes) if has_catalogue else None]
     return [doubt for doubt in checks if doubt is not None]
+
+
+def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> str | None:
+    """Doubt the time zone of the days where the events of one day's time lie on two days.
+
+    Args:
+        events: checked events.
+        by_day: `checked_tables.Events.by_day`.
+        zone: the time zone of the days.
+    """
+    total = sum(by_day.values())
+    days = sorted(day for day, n in by_day.items() if n >= MIN_SHARE_OF_OTHER_DAY * total)
+    if len(days) != 2 or days[1] - days[0] != 1:
+        return None
+    read = events.where(F.col("reason").isNull() | F.col("reason").isin(*UNUSED))
+    first, last = read.agg(F.percentile_approx("time", [0.01, 0.99])).collect()[0][0]
+    hours = (last - first) / 3.6e9
+    if not HOURS_OF_A_DAY[0] <= hours <= HOURS_OF_A_DAY[1]:
+        return None
+    shares = [f"{by_day[day] / total:.0%} of {EPOCH + dt.timedelta(days=day)}" for day in days]
+    return (
+        f"the events lie within {hours:.0f} hours, but on two days: {' and '.join(shares)}; is the log cut into days "
+        f"of another time zone than {zone}? Set [input] day_zone to it, so that no event is missed or counted on a "
+        "wrong day"
+    )
 
 
 def _last_day(rows: "DataFrame") -> str | None:

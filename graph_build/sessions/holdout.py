@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
+from graph_build.day_zone import UTC, local_day, microseconds, midnight
 from graph_build.decay import day_number
 from graph_build.graphs import AsOf
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,9 @@ class HoldoutCutoff:
     start: int
     session: int
 
-    @property
-    def day(self) -> int:
-        """The day number of the first held-out session."""
-        return self.start // MICROSECONDS_PER_DAY
+    def day(self, zone: str = UTC) -> int:
+        """Return the day number of the first held-out session, in a time zone."""
+        return day_number(local_day(self.start, zone))
 
 
 def is_held_out(cutoff: HoldoutCutoff | None) -> "Column":
@@ -73,12 +71,16 @@ def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
     return cutoff
 
 
-def cutoff_at_day(day: dt.date) -> HoldoutCutoff:
-    """Hold out all sessions that start on a UTC day or later.
+def cutoff_at_day(day: dt.date, zone: str = UTC) -> HoldoutCutoff:
+    """Hold out all sessions that start on a day of a time zone or later.
 
     No session is split, because sessions end at midnight.
+
+    Args:
+        day: the first day that is held out.
+        zone: the time zone of the days.
     """
-    return HoldoutCutoff(day_number(day) * MICROSECONDS_PER_DAY, -(2**63))
+    return HoldoutCutoff(microseconds(midnight(day, zone)), -(2**63))
 
 
 def last_days(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> AsOf:

@@ -9,7 +9,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 SESSION_ROW = pa.schema(
     [
-        ("session", pa.int64()),  # hash of session id and UTC day
+        ("session", pa.int64()),  # hash of session id and day
         ("day", pa.int32()),  # days since 1970-01-01
         ("start", pa.int64()),  # all times are microseconds since 1970
         ("browsed", pa.bool_()),  # has a view or a click

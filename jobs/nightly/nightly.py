@@ -126,7 +126,8 @@ class _Night:
     def build(self) -> None:
         """Run all stages, or publish the existing version of the same night."""
         days_uri(self.workspace, self.config)  # before any work, because it may be missing
-        parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force)
+        zone = self.config.graph.input.day_zone
+        parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force, zone=zone)
         self.record.parent = parent.version.name if parent else None
         tables = RunInputs((), self.inputs.items, self.inputs.ads, None, days_uri(self.workspace, self.config))
         check_features(tables, self.config)

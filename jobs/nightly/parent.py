@@ -31,7 +31,7 @@ class Parent:
     has_seen_the_day: bool = False
 
 
-def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool) -> Parent | None:
+def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool, zone: str = "UTC") -> Parent | None:
     """Return the version that the night of a date follows, is compared with, and starts its training from.
 
     This is the published version. If that one is a night of the same date, its parent is returned instead. If a version
@@ -41,13 +41,15 @@ def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool)
         workspace: the workspace of the nightly builds.
         date: the date of the night.
         warn: called with a warning about versions that cannot be read.
+        zone: the time zone of the days (`[input] day_zone`).
         force: if the published version is of a later date, follow one of its ancestors instead of raising an error.
 
     Raises:
         NightError: the published version is of a later date, and the night would replace it.
     """
-    begin = dt.datetime.combine(date, dt.time(), dt.UTC)
-    end = begin + dt.timedelta(days=1)
+    from graph_build.day_zone import midnight
+
+    begin, end = midnight(date, zone), midnight(date + dt.timedelta(days=1), zone)
     try:
         published, doubt = workspace.published()
     except NoVersionError:

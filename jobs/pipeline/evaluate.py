@@ -92,7 +92,7 @@ def evaluate_version(
     overlapping = _overlapping_events(table, index.as_of, options)
     if options.ads_only and index.ads is None:
         raise JobError("--ads-only needs a version that was built with an ads table (lightsage run --ads)")
-    pairs = _test_pairs(table, index, options)
+    pairs = _test_pairs(table, index, options, config.graph.input.day_zone)
     rankers = _rankers(version, index, config, options)
     rows = []
     for done, (model, ranker) in enumerate(rankers.items()):
@@ -123,12 +123,12 @@ def _overlapping_events(table: pa.Table, as_of: dt.datetime, options: EvaluateOp
     return count
 
 
-def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions) -> "Pairs":
+def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions, zone: str) -> "Pairs":
     from retrieval.evaluation.pairs import pairs_of
 
     return pairs_of(
         options.protocol,
-        sessions_of(table, SESSION_KIND[options.protocol]),
+        sessions_of(table, SESSION_KIND[options.protocol], zone),
         index.catalogue.item_ids,
         index.catalogue.events,
         ads=index.ads if options.ads_only else None,

@@ -49,8 +49,8 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
     return events.rows
 
 
-def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
-    """Return test sessions: one for each (session_id, UTC day), with its events in order and without duplicates.
+def sessions_of(events: pa.Table, kind: str = "browse", zone: str = "UTC") -> "Sessions":
+    """Return test sessions: one for each (session_id, day), with its events in order and without duplicates.
 
     The graph build's own functions assemble them. The graph's `sessions` table lists an item once if it is opened
     several times in a row. These sessions list every opening, because the next item may be the current one.
@@ -59,6 +59,7 @@ def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
         events: what `read_events` returned.
         kind: `browse` for the items of views and clicks, or `basket` for the distinct items bought in sessions that
             buy at least two.
+        zone: the time zone of the days.
 
     Raises:
         EvaluationError: there is no session of the kind.
@@ -73,7 +74,7 @@ def sessions_of(events: pa.Table, kind: str = "browse") -> "Sessions":
         events = events.filter(pc.equal(events["event_type"], "purchase"))
     at_least = 2 if kind == "basket" else 1
     parts = []
-    for batch in assemble_sessions(loose_events(events), _NO_CAP, _NO_CAP):
+    for batch in assemble_sessions(loose_events(events, zone), _NO_CAP, _NO_CAP):
         sessions = SessionBatch.of(batch)
         items, times = _basket_items(sessions) if kind == "basket" else _viewed_items(sessions)
         ids = session_ids(events, sessions.column("session"))

@@ -38,11 +38,18 @@ def date_of(day: int) -> dt.date:
 def store(spark: Any, tmp_path: Path) -> Callable[..., Any]:
     """Return a function that ingests rows as one file, and returns the result; the stored days are in `root`."""
 
-    def run(rows: Rows, *numbers: int, name: str = "log", config: GraphConfig | None = None, **options: Any) -> Any:
+    def run(
+        rows: Rows,
+        *numbers: int,
+        name: str = "log",
+        folder: str = "days",
+        config: GraphConfig | None = None,
+        **options: Any,
+    ) -> Any:
         """Ingest rows as the days of these numbers; without numbers the input decides."""
         path = write_events(tmp_path / f"in-{len(list(tmp_path.iterdir()))}" / f"{name}.parquet", rows)
         options = {"days": [date_of(n) for n in numbers] or None} | options
-        return ingest(spark, [path], str(tmp_path / "days"), config or GraphConfig(), IngestOptions(**options))
+        return ingest(spark, [path], str(tmp_path / folder), config or GraphConfig(), IngestOptions(**options))
 
     return run
 

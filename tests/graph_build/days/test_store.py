@@ -1,5 +1,6 @@
 """A build from stored days equals a build from the whole log, in whatever order the days were ingested."""
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import CoSearchConfig, GraphConfig, StrongClickConfig
+from graph_build.day_zone import midnight
+from graph_build.days.days_file import settings_of
 from graph_build.days.store import CLICKS, SEARCHES, stored_days
 from graph_build.errors import GraphInputError
-from tests.graph_build.conftest import GRAPH_TABLES, sorted_tables
+from tests.graph_build.conftest import GRAPH_TABLES, at, event, sorted_rows, sorted_tables
 from tests.graph_build.days.conftest import date_of, day_log
 
 # What format 2 stored for `day_log(0)`.
@@ -111,3 +114,38 @@ def test_with_the_last_day_held_out_the_fit_graph_is_the_graph_of_the_days_befor
         }
         assert held_out
         assert len(held_out) < len(pq.read_table(out / "sessions"))
+
+
+@pytest.mark.slow
+def test_days_of_a_time_zone_are_stored_and_held_out_as_they_are_read_from_a_log(
+    spark: Any, store: Callable[..., Any], root: str, built: Callable[..., Any], tmp_path: Path
+) -> None:
+    config = GraphConfig.model_validate({"input": {"day_zone": "America/New_York"}})
+    log = [
+        row | {"timestamp": row["timestamp"] + dt.timedelta(hours=hours), "session_id": f"{row['session_id']}-{hours}"}
+        for hours in (0, 3, 9)
+        for row in day_log(1, sessions=20)
+    ]
+    result = store(log, config=config)
+    assert list(result.days) == [date_of(0), date_of(1)], "until 5 o'clock it is still the day before there"
+    assert settings_of(GraphConfig())["rows"].keys() == settings_of(config)["rows"].keys() - {"day_zone"}
+    with pytest.raises(GraphInputError, match="day_zone"):
+        stored_days(root, GraphConfig())
+    _, from_log = built(log, config=config, holdout_day=date_of(1), date=date_of(1))
+    night = build_from_days(spark, root, tmp_path / "night", config, holdout_day=date_of(1), date=date_of(1))
+    assert sorted_tables(night) == sorted_tables(from_log)
+    held = pq.read_table(night / "sessions").to_pylist()
+    border = midnight(date_of(1), "America/New_York")
+    assert {row["held"] for row in held} == {True, False}
+    assert all(row["held"] == (row["start"] >= border) for row in held)
+    _, before = built(log, config=config, date=date_of(0))
+    assert sorted_rows(before / "full/nodes") == sorted_rows(night / "fit/nodes")
+
+
+def test_a_log_cut_into_days_of_another_zone_is_doubted(store: Callable[..., Any]) -> None:
+    rows = [event(f"s{n}", at(300 + 7 * n, day=0), "view", f"i{n % 5}") for n in range(200)]
+    (doubt,) = store(rows, 0).doubts
+    assert f"82% of {date_of(0)} and 18% of {date_of(1)}" in doubt
+    assert "Set [input] day_zone" in doubt
+    config = GraphConfig.model_validate({"input": {"day_zone": "America/New_York"}})
+    assert store(rows, config=config, folder="other").doubts == []

@@ -40,6 +40,6 @@ def test_a_day_holds_out_its_sessions_and_those_of_later_days(assembled: Callabl
     rows = assembled(log)
     day = at(0, day=1).date()
     assert sorted(row["day"] for row in rows.where(is_held_out(cutoff_at_day(day))).collect()) == [
-        cutoff_at_day(day).day,
-        cutoff_at_day(day).day + 1,
+        cutoff_at_day(day).day(),
+        cutoff_at_day(day).day() + 1,
     ]

@@ -1,12 +1,15 @@
 """A log that Spark reads for the graph and Arrow for the evaluation gives the same sessions."""
 
+import datetime as dt
 from collections.abc import Callable
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from graph_build.config import CoPurchaseConfig, GraphConfig
+from graph_build.decay import day_number
 from graph_build.sessions.rows import session_lists
 from jobs.pipeline.evaluation_events import read_events, sessions_of
 from retrieval.evaluation.sessions import Sessions
@@ -48,6 +51,27 @@ LOG = [
     event("e", at(1), "search"),
     event("e", at(2), "view", "x"),
     event("f", at(1), "impression", "x"),
+]
+
+
+# Nights in which the clocks of Berlin go forward and back, around midnights of both zones.
+CLOCKS_CHANGE = [
+    event("s", time, "view", f"i{n}")
+    for n, time in enumerate(
+        dt.datetime.fromisoformat(f"{text}+00:00")
+        for text in (
+            "2026-03-28T22:59:59",
+            "2026-03-28T23:00:00",
+            "2026-03-29T00:30:00",
+            "2026-03-29T21:59:00",
+            "2026-03-29T22:00:00",
+            "2026-03-30T00:30:00",
+            "2026-10-24T21:59:00",
+            "2026-10-24T22:00:00",
+            "2026-10-25T22:59:00",
+            "2026-10-25T23:00:00",
+        )
+    )
 ]
 
 
@@ -101,3 +125,16 @@ def test_the_order_of_the_files_does_not_matter(tmp_path: Any) -> None:
     from_file, from_folder = (read_events([str(log)], GraphConfig().input) for log in (path, folder))
     assert pq.read_metadata(path).num_rows == len(timed)
     assert sorted(lists(sessions_of(from_file))) == sorted(lists(sessions_of(from_folder)))
+
+
+def test_both_readers_cut_days_in_the_same_zone(assembled: Callable[..., Any], tmp_path: Path) -> None:
+    config = GraphConfig.model_validate({"input": {"day_zone": "Europe/Berlin"}})
+    rows = assembled(CLOCKS_CHANGE, config)
+    of_graph = sorted((row["day"], row["item_id"]) for row in rows.collect())
+    days = ["2026-03-28", "2026-03-29", "2026-03-30", "2026-10-24", "2026-10-25", "2026-10-26"]
+    items = [["i0"], ["i1", "i2", "i3"], ["i4", "i5"], ["i6"], ["i7", "i8"], ["i9"]]
+    numbers = [day_number(dt.date.fromisoformat(day)) for day in days]
+    assert of_graph == list(zip(numbers, items, strict=True))
+    events = read_events([write_events(tmp_path / "e.parquet", CLOCKS_CHANGE)], config.input)
+    of_test = lists(sessions_of(events, zone=config.input.day_zone))
+    assert sorted(names for names, _ in of_test) == sorted(items)

@@ -1,0 +1,58 @@
+"""The days of a time zone: `[input] day_zone` says in which zone a day of the log begins and ends.
+
+A day is stored, held out and named by its date in that zone; in UTC, days are those of the calendar. Days that a clock
+change makes an hour shorter or longer need no care: a day lasts from one midnight of the zone to the next.
+"""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+UTC = "UTC"
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def rules(zone: str) -> dt.tzinfo:
+    """Return the rules of a zone.
+
+    Args:
+        zone: its name, such as Europe/Berlin.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if zone == UTC:
+        return dt.UTC  # needs no table of zones
+    try:
+        return ZoneInfo(zone)
+    except (OSError, ValueError, KeyError):
+        raise ValueError(
+            f"{zone!r} is not the name of a time zone, such as Europe/Berlin or America/New_York, that this host knows"
+        ) from None
+
+
+def midnight(day: dt.date, zone: str) -> dt.datetime:
+    """Return the time at which a day begins, in UTC.
+
+    Args:
+        day: the day.
+        zone: the zone of the days.
+
+    >>> midnight(dt.date(2026, 3, 30), "Europe/Berlin").isoformat()
+    '2026-03-29T22:00:00+00:00'
+    """
+    return dt.datetime.combine(day, dt.time(), rules(zone)).astimezone(dt.UTC)
+
+
+def microseconds(time: dt.datetime) -> int:
+    """Return the microseconds since 1970 of a time with a zone."""
+    return (time - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def local_day(micros: int, zone: str) -> dt.date:
+    """Return the day of a time.
+
+    Args:
+        micros: microseconds since 1970.
+        zone: the zone of the days.
+    """
+    return (_EPOCH + dt.timedelta(microseconds=micros)).astimezone(rules(zone)).date()

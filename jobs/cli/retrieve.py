@@ -66,11 +66,12 @@ def retrieve(
     """
     from retrieval.index_folder import read_index
     from retrieval.search.batch import retrieve_tables
+    from retrieval.search.query_table import QUERIES
     from retrieval.search.retriever import Retriever
 
     check_output(output, ".parquet")
     with progress.stage("retrieve") as report:
-        total, tables = stream_table(queries)
+        total, tables = stream_table(queries, QUERIES.names, lists=("item_ids",))
         retriever = Retriever.of(read_index(index), config)
         reader = _QueryReader(queries, tables, total, report)
         answers = retrieve_tables(

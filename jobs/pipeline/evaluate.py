@@ -227,11 +227,12 @@ def as_time(value: str) -> dt.datetime:
     Raises:
         JobError: the text is no such time, or out of range.
     """
+    from retrieval.values import parse_time, to_datetime
+
+    time = parse_time(value)
+    if time is None:
+        raise JobError(f"{value!r} is not an ISO 8601 time such as 2026-03-14T09:30:00Z")
     try:
-        time = dt.datetime.fromisoformat(value)
-    except ValueError:
-        raise JobError(f"{value!r} is not an ISO 8601 time such as 2026-03-14T09:30:00Z") from None
-    try:
-        return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+        return to_datetime(time)
     except OverflowError:
         raise JobError(f"{value!r} is out of range in UTC") from None

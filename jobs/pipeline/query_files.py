@@ -1,7 +1,11 @@
-"""Files of queries for `lightsage retrieve`, read as they are: parquet piece by piece, CSV in one piece."""
+"""Files of queries for `lightsage retrieve`: parquet is read piece by piece, CSV in one piece.
 
-import glob
-from collections.abc import Iterator
+A folder may be partitioned. Its keys become columns of text, unless no query has such a column.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,62 +14,97 @@ import pyarrow.dataset as ds
 
 from jobs.errors import TableError
 
-
-def read_table(path: str) -> pa.Table:
-    """Read a parquet or CSV file, or a folder of either (date-partitioned or not), as it is.
-
-    Raises:
-        TableError: the path is missing, or a file is not what its name says.
-    """
-    root = Path(path)
-    if not root.exists():
-        raise TableError(f"{path} does not exist; give a parquet or CSV file, or a folder of them")
-    names = [str(root)] if root.is_file() else sorted(glob.glob(f"{glob.escape(path)}/**/*.*", recursive=True))
-    csv_files = [name for name in names if name.endswith((".csv", ".csv.gz"))]
-    try:
-        if csv_files:
-            tables = [pc_csv.read_csv(name) for name in csv_files]
-            return pa.concat_tables(tables, promote_options="permissive")
-        return ds.dataset(path, format="parquet", partitioning="hive").to_table()
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path} is not readable as parquet or CSV: {error}") from error
+# What CSV exports write for null; CSV has no other way to write it.
+NULL_WORDS = ("", "NULL", "null", "\\N", "None", "nan", "NaN", "NA", "N/A", "<NA>", "#N/A")
 
 
-def stream_table(path: str, rows: int = 65_536) -> tuple[int, Iterator[pa.Table]]:
+def stream_table(
+    path: str, known: Sequence[str], *, lists: Sequence[str] = (), rows: int = 65_536
+) -> tuple[int, Iterator[pa.Table]]:
     """Read a table in pieces; CSV comes in one piece.
 
     Args:
         path: a parquet or CSV file, or a folder of either.
+        known: the columns that the table may have; other keys of a partitioned folder are passed over.
+        lists: the columns that hold lists; in CSV, these are JSON or words between `;`, `,` or `|`.
         rows: the largest number of rows of a piece.
 
     Returns:
         The number of all rows, and the pieces, each of which is read when it is needed.
 
     Raises:
-        TableError: as for `read_table`. If a file is damaged further on, the error comes when that part is reached.
+        TableError: the path is missing, or a file is not what its name says. If a file is damaged further on, the error
+            comes when that part is reached.
     """
-    if not Path(path).exists() or not _is_parquet(Path(path)):
-        table = read_table(path)
-        return len(table), iter([table])
+    root = Path(path)
+    if not root.exists():
+        raise TableError(f"{path} does not exist; give a parquet or CSV file, or a folder of them")
+    files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if _is_visible(file, root))
+    csv_files = [file for file in files if file.name.lower().endswith((".csv", ".csv.gz"))]
+    if not files:
+        raise TableError(f"{path} holds no file; give a parquet or CSV file, or a folder of them")
     try:
-        data = ds.dataset(path, format="parquet", partitioning="hive")
+        if csv_files:
+            if len(csv_files) < len(files):
+                raise TableError(f"{path} holds CSV and other files; give one kind")
+            tables = [_read_csv(file, root, known, lists) for file in files]
+            return sum(map(len, tables)), iter([pa.concat_tables(tables, promote_options="permissive")])
+        keys = sorted({key for file in files for key in _keys(file, root)})
+        partitioning = ds.partitioning(pa.schema([(key, pa.string()) for key in keys]), flavor="hive")
+        data = ds.dataset([str(file) for file in files], format="parquet", partitioning=partitioning)
+        schemas = [data.schema, *(fragment.physical_schema for fragment in data.get_fragments())]
+        data = data.replace_schema(pa.unify_schemas(schemas, promote_options="permissive"))
+        columns = [name for name in data.schema.names if name not in keys or name in known]
         total = data.count_rows()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is not readable as parquet or CSV: {error}") from error
 
     def pieces() -> Iterator[pa.Table]:
         try:
-            for batch in data.to_batches(batch_size=rows):
+            for batch in data.to_batches(columns=columns, batch_size=rows):
                 yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
             raise TableError(f"{path} is not readable to its end: {error}") from error
 
-    return total, pieces() if total else iter([data.schema.empty_table()])
+    return total, pieces() if total else iter([data.schema.empty_table().select(columns)])
 
 
-def _is_parquet(path: Path) -> bool:
-    return (
-        path.name.endswith(".parquet")
-        if path.is_file()
-        else not glob.glob(f"{glob.escape(str(path))}/**/*.csv*", recursive=True)
+def _is_visible(file: Path, root: Path) -> bool:
+    return file.is_file() and not any(part.startswith(("_", ".")) for part in file.relative_to(root).parts)
+
+
+def _keys(file: Path, root: Path) -> dict[str, str]:
+    """Return the partition keys of a file below a folder, with their values."""
+    pairs = (part.partition("=") for part in file.relative_to(root).parts[:-1])
+    return {key: value for key, separator, value in pairs if separator}
+
+
+def _read_csv(file: Path, root: Path, known: Sequence[str], lists: Sequence[str]) -> pa.Table:
+    """Read a CSV file as text, so that ids stay as they are written."""
+    with pc_csv.open_csv(file) as reader:
+        names = reader.schema.names
+    convert = pc_csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), null_values=list(NULL_WORDS), strings_can_be_null=True
     )
+    table = pc_csv.read_csv(file, convert_options=convert, parse_options=pc_csv.ParseOptions(newlines_in_values=True))
+    for key, value in _keys(file, root).items():
+        if key in known and key not in table.column_names:
+            table = table.append_column(key, pa.array([value] * len(table), pa.string()))
+    for name in lists:
+        if name in table.column_names:
+            values = [_list_of(text, name, file) for text in table[name].to_pylist()]
+            column = pa.array(values, pa.list_(pa.string()))
+            table = table.set_column(table.column_names.index(name), name, column)
+    return table
+
+
+def _list_of(text: str | None, name: str, file: Path) -> list[str | None] | None:
+    if text is None:
+        return None
+    if not text.lstrip().startswith("["):
+        return [word.strip() for word in re.split("[;,|]", text)]
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise TableError(f"{file}: column {name!r} holds {text!r}, which is not a JSON list: {error}") from None
+    return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]

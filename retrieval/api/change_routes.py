@@ -15,6 +15,7 @@ from retrieval.api.state import ServerState
 from retrieval.config import ServeConfig
 from retrieval.live.change import Change
 from retrieval.live.live_ads import Outcome
+from retrieval.values import clean_text
 
 
 class ChangeBatch(BaseModel):
@@ -89,7 +90,7 @@ class ChangeRoutes:
             change = Change.model_validate({name: value} | (body.model_extra or {}))
         except ValidationError as error:
             return validation_problem(error)
-        if getattr(change, name) != value or (name == "campaign_id" and change.ad_id is not None):
+        if getattr(change, name) != clean_text(value) or (name == "campaign_id" and change.ad_id is not None):
             fault = {"field": name, "message": "differs from the path"}
             return problem(422, f"{name}: the body names another one than the path, which has {value!r}", [fault])
         return await self._record([change])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, create_model
@@ -78,7 +79,7 @@ class PageRoutes:
     async def graph(self, item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:
         """An item, its strongest neighbours in the item graph, and the edges among them."""
         snapshot = self._state.snapshot
-        row = snapshot.retriever.catalogue.row_of.get(item_id)
+        row = snapshot.retriever.catalogue.find(item_id)
         if row is None:
             return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
         graph = await asyncio.to_thread(ego_graph, snapshot.retriever, row, neighbours)
@@ -98,7 +99,9 @@ class PageRoutes:
         expected: str | None = getattr(body, "expected", None)
         if expected is not None:
             explained["expected"] = asdict(explain.missing(snapshot.retriever, conditions, expected))
-        head = {"version": snapshot.version, "asked": conditions.k, "at": conditions.at}
+        head: dict[str, Any] = {"version": snapshot.version, "asked": conditions.k, "at": conditions.at}
+        if (unknown := snapshot.retriever.unknown_category(conditions)) is not None:
+            head["unknown_category"] = unknown
         return json_response(head | explained)
 
 

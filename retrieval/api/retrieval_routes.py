@@ -49,20 +49,22 @@ class RetrievalRoutes:
         if isinstance(body, Response):
             return body
         snapshot = self._state.snapshot
+        request = body.to_request(self._state.now(snapshot))
         try:
-            response = snapshot.retriever.retrieve(body.to_request(self._state.now(snapshot)))
+            response = snapshot.retriever.retrieve(request)
         except RequestError as error:
             return field_problem(error.field, error.message)
         self._metrics.count_retrieval(response, body.k)
-        return json_response(
-            {
-                "version": snapshot.version,
-                "asked": body.k,
-                "returned": len(response.items),
-                "unknown_items": response.unknown_items,
-                "results": _result_lines(response),
-            }
-        )
+        answer: dict[str, Any] = {
+            "version": snapshot.version,
+            "asked": body.k,
+            "returned": len(response.items),
+            "unknown_items": response.unknown_items,
+        }
+        if (unknown := snapshot.retriever.unknown_category(request)) is not None:
+            answer["unknown_category"] = unknown
+        answer["results"] = _result_lines(response)
+        return json_response(answer)
 
     async def retrieve(self, request: Request) -> Response:
         """The ads to show next to what a shopper looks at."""
@@ -81,7 +83,8 @@ class RetrievalRoutes:
             if not 1 <= k <= config.max_k:
                 return field_problem("k", f"got {k}, expected 1 to {config.max_k}")
             snapshot = state.snapshot
-            if item_id not in snapshot.retriever.catalogue.row_of:
+            row = snapshot.retriever.catalogue.find(item_id)
+            if row is None:
                 return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
             response = snapshot.retriever.retrieve(RetrievalRequest([item_id], k, all_items=True))
             return json_response(

@@ -6,22 +6,14 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    create_model,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from retrieval.catalogue.ads_table import A_COUNTRY, COUNTRY_PATTERN
 from retrieval.config import ServeConfig
 from retrieval.search.filters import NO_FILTERS, Filters, Number
 from retrieval.search.request import RetrievalRequest, Stages
+from retrieval.values import A_TIME, END_OF_TIMES, FIRST_TIME, clean_text, parse_time, to_datetime
 
 SCHEMA_REF = "#/components/schemas/{model}"
 _PROBLEMS = {
@@ -38,20 +30,22 @@ _PROBLEMS = {
 }
 
 
-def _parse_time(value: Any, parse: ValidatorFunctionWrapHandler) -> datetime:
-    try:
-        at: datetime = parse(value)
-    except ValidationError:
-        message = f"got {_shorten(value)}, expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z"
-        raise PydanticCustomError("time", "{message}", {"message": message}) from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+def _time(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    time = parse_time(value) if isinstance(value, str) else None
+    if time is None or not FIRST_TIME <= time < END_OF_TIMES:
+        message = f"got {_shorten(value)}, {A_TIME}"
+        raise PydanticCustomError("time", "{message}", {"message": message})
+    return to_datetime(time)
 
 
-def _check_country(value: str) -> str:
-    if not re.fullmatch(COUNTRY_PATTERN, value):
+def _country(value: str) -> str:
+    country = clean_text(value) or ""
+    if not re.fullmatch(COUNTRY_PATTERN, country):
         message = f"got {_shorten(value)}, {A_COUNTRY}"
         raise PydanticCustomError("country", "{message}", {"message": message})
-    return value
+    return country
 
 
 def _shorten(value: Any) -> str:
@@ -59,15 +53,15 @@ def _shorten(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-Time = Annotated[datetime, WrapValidator(_parse_time)]
+Time = Annotated[datetime, BeforeValidator(_time)]
 # The pattern is for the documentation; the validator's message says it in words.
-Country = Annotated[str, AfterValidator(_check_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
+Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
 class StagesBody(BaseModel):
     """Which of the version's optional stages are used."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     session: bool = Field(True, description="Encode several items together; otherwise their weighted mean is the query")
     prerank: bool = Field(True, description="Reorder what retrieval finds by interaction counters")
@@ -79,7 +73,7 @@ ALL_STAGES = StagesBody(session=True, prerank=True)
 class RetrieveBody(BaseModel):
     """What a shopper looks at, and which results may be shown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     items: list[str] = Field(description="The items viewed, most recent last")
     k: int = Field(20, ge=1, description="How many results")
@@ -141,7 +135,7 @@ def limited_body(config: ServeConfig) -> type[RetrieveBody]:
         "RetrieveRequest",
         __base__=RetrieveBody,
         items=(items, ...),
-        k=(int, Field(config.default_k, strict=True, ge=1, le=config.max_k, description="How many results")),
+        k=(int, Field(config.default_k, ge=1, le=config.max_k, description="How many results")),
         filters=(filters, Field(default_factory=lambda: no_filters)),
         exclude=(names, Field(default_factory=list, description=RetrieveBody.model_fields["exclude"].description)),
         query=(str | None, Field(None, max_length=config.max_id_length, description=query.description)),
@@ -174,6 +168,7 @@ class RetrieveResponse(BaseModel):
     asked: int
     returned: int
     unknown_items: list[str]
+    unknown_category: str | None = Field(None, description="The filter's category, if the catalogue has none like it")
     results: list[ResultBody]
 
 

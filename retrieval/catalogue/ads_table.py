@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retrieval.errors import CatalogueError
+from retrieval.values import END_OF_TIMES, FIRST_TIME, NO_END_FROM, NO_START_BEFORE
 
 COUNTRY_PATTERN = "^[A-Za-z]{2}$"
 A_COUNTRY = "expected two letters, an ISO 3166 alpha-2 country code, e.g. DE"
@@ -29,6 +31,9 @@ _REQUIRED = ("ad_id", "item_id", "campaign_id")
 def conform(table: pa.Table) -> pa.Table:
     """Return the table with exactly the columns of `SCHEMA`; optional columns that are missing become null.
 
+    An end from the year 3000 on means no end, and a start before 1900 no start. Other times outside the calendar become
+    its first or last moment, so that the ad has ended, or does not start, and every time can be printed.
+
     Raises:
         CatalogueError: a required column is missing, or a column cannot be cast to its type.
     """
@@ -45,7 +50,20 @@ def conform(table: pa.Table) -> pa.Table:
             raise CatalogueError(f"ads: column {field.name} is missing, got {table.column_names}")
         else:
             columns[field.name] = pa.nulls(table.num_rows, field.type)
+    for name, is_open in (("starts_at", _is_before_1900), ("ends_at", _is_after_2999)):
+        time = columns[name].cast(pa.int64())
+        within = pc.min_element_wise(pc.max_element_wise(time, FIRST_TIME), END_OF_TIMES - 1)
+        is_null = pc.or_kleene(pc.is_null(time), is_open(time))
+        columns[name] = pc.if_else(is_null, None, within).cast(pa.timestamp("us", "UTC"))
     return pa.table(columns, schema=SCHEMA)
+
+
+def _is_before_1900(time: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.less(time, NO_START_BEFORE)
+
+
+def _is_after_2999(time: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.greater_equal(time, NO_END_FROM)
 
 
 def newest_rows(table: pa.Table) -> pa.Table:

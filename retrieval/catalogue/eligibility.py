@@ -14,6 +14,7 @@ import numpy as np
 
 from retrieval.arrays import Mask, Rows
 from retrieval.catalogue.ad_columns import AdColumns
+from retrieval.values import clean_text
 
 
 class EligibilityReason(Enum):
@@ -69,7 +70,8 @@ def _explain_country(row: dict[str, Any], conditions: AdConditions) -> str:
 
 
 def _not_of(numbers: Rows, number_of: dict[str, int], names: Sequence[str]) -> Mask | bool:
-    excluded = [number_of[name] for name in names if name in number_of]
+    numbers_of_names = (number_of.get(name, number_of.get(clean_text(name) or "")) for name in names)
+    excluded = [number for number in numbers_of_names if number is not None]
     return ~np.isin(numbers, excluded) if excluded else True
 
 

@@ -18,6 +18,7 @@ from retrieval.arrays import Floats, Rows
 from retrieval.catalogue.score_terms import item_bias
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
+from retrieval.values import clean_text
 
 VECTOR_FILES = {
     "query": "query.npy",
@@ -114,10 +115,17 @@ class Catalogue:
         for item in items:
             row = self.row_of.get(item)
             if row is None:
+                row = self.find(item)
+            if row is None:
                 unknown.append(item)
             else:
                 known.append(row)
         return known, unknown
+
+    def find(self, item: str) -> int | None:
+        """Return the row of an item, by its id as it is written or without the blanks around it; None if unknown."""
+        row = self.row_of.get(item)
+        return row if row is not None else self.row_of.get(clean_text(item) or "")
 
     @cached_property
     def slot_of(self) -> NDArray[np.int32]:

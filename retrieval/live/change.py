@@ -7,52 +7,99 @@ and among equal versions the one recorded last. So messages may arrive in any or
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from retrieval.catalogue.ads_table import COUNTRY_PATTERN, SCHEMA
+from retrieval.catalogue.ads_table import A_COUNTRY, COUNTRY_PATTERN, SCHEMA
 from retrieval.search.filters import ID_LENGTH
+from retrieval.times import microseconds
+from retrieval.values import (
+    A_TIME,
+    END_OF_TIMES,
+    FIRST_TIME,
+    NO_END_FROM,
+    NO_START_BEFORE,
+    clean_text,
+    parse_time,
+    to_datetime,
+)
 
 FIELDS = tuple(name for name in SCHEMA.names if name not in ("ad_id", "version"))
 CAMPAIGN_FIELDS = ("status", "starts_at", "ends_at")
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LENGTH)]
+
+def _clean_id(value: str) -> str:
+    cleaned = clean_text(value)
+    if cleaned is None:
+        raise ValueError(f"got {value!r}, expected an id")
+    return cleaned
 
 
-def _as_utc(value: datetime) -> datetime:
-    try:
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{value.isoformat()} is out of range in UTC") from None
+def _time(value: Any) -> int:
+    """Return a written time or a datetime as µs since 1970; it may lie outside the calendar."""
+    time = parse_time(value) if isinstance(value, str) else microseconds(value) if isinstance(value, datetime) else None
+    if time is None:
+        raise ValueError(f"got {value!r}, {A_TIME}")
+    return time
 
 
-Time = Annotated[datetime, AfterValidator(_as_utc)]
+def _start(value: Any) -> datetime | None:
+    time = None if value is None else _time(value)
+    return None if time is None or time < NO_START_BEFORE else _within_calendar(time, value)
+
+
+def _end(value: Any) -> datetime | None:
+    time = None if value is None else _time(value)
+    return None if time is None or time >= NO_END_FROM else _within_calendar(time, value)
+
+
+def _within_calendar(time: int, value: Any) -> datetime:
+    if not FIRST_TIME <= time < END_OF_TIMES:
+        raise ValueError(f"got {value!r}, expected a time of the years 1 to 9999 in UTC")
+    return to_datetime(time)
+
+
+def _status(value: str) -> str | None:
+    cleaned = clean_text(value)
+    return None if cleaned is None else cleaned.lower()
+
+
+def _country(value: str) -> str:
+    cleaned = clean_text(value) or ""
+    if not re.fullmatch(COUNTRY_PATTERN, cleaned):
+        raise ValueError(f"got {value!r}, {A_COUNTRY}")
+    return cleaned
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LENGTH), AfterValidator(_clean_id)]
+# The pattern is for the documentation; the validator's message says it in words.
+Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
 class Change(BaseModel):
     """New values of some fields of an ad or, without an ad_id, of all ads of a campaign.
 
     Fields that are left out stay as they are. A null is a new value: for ends_at it means no end, for countries no
-    limit, for status active. An ad that is not in any table yet needs item_id and campaign_id before it can be shown.
+    limit, for status active. An end from the year 3000 on means no end, and a start before 1900 no start. An ad that is
+    not in any table yet needs item_id and campaign_id before it can be shown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     ad_id: Id | None = None
     campaign_id: Id | None = None
     version: int = Field(ge=0, lt=2**63, description="Set by the system of record; the highest is in effect")
     item_id: Id | None = None
     advertiser_id: Id | None = None
-    status: Annotated[str, StringConstraints(max_length=64, strip_whitespace=True, to_lower=True)] | None = Field(
+    status: Annotated[str, StringConstraints(max_length=64), AfterValidator(_status)] | None = Field(
         None, description="Ads with active or null are shown; any other status (paused, exhausted, …) hides the ad"
     )
-    starts_at: Time | None = None
-    ends_at: Time | None = None
-    countries: (
-        Annotated[list[Annotated[str, StringConstraints(pattern=COUNTRY_PATTERN)]], Field(max_length=300)] | None
-    ) = None
+    starts_at: Annotated[datetime | None, BeforeValidator(_start)] = None
+    ends_at: Annotated[datetime | None, BeforeValidator(_end)] = None
+    countries: Annotated[list[Country], Field(max_length=300)] | None = None
     bid: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from retrieval.errors import ChangeLogError
 from retrieval.live.change import Change
+from retrieval.values import END_OF_TIMES, FIRST_TIME, parse_time, to_datetime
 
 _log = logging.getLogger(__name__)
 _BUSY_SECONDS = 15.0
@@ -86,6 +87,8 @@ class SqliteChangeLog:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
             )
+            # Text that is not UTF-8 must not block the entries around it.
+            self._connection.text_factory = lambda text: text.decode(errors="replace")
             self._set_up()
             # A confirmed change must survive a power failure.
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -141,16 +144,21 @@ class SqliteChangeLog:
             except sqlite3.Error as error:
                 raise self._failed("read", error) from error
         return [
-            Entry(number, datetime.fromisoformat(received_at), self._read(number, change))
+            Entry(number, self._received_at(received_at), self._read(number, change))
             for number, received_at, change in rows
         ]
+
+    @staticmethod
+    def _received_at(written: str) -> datetime:
+        time = parse_time(str(written))
+        return to_datetime(time if time is not None and FIRST_TIME <= time < END_OF_TIMES else 0)
 
     def _read(self, number: int, change: str) -> Change | None:
         """Parse a change, ignoring the fields of newer builds; an unreadable change must not block later ones."""
         try:
             fields = json.loads(change)
             return Change.model_validate({name: fields[name] for name in fields if name in Change.model_fields})
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             _log.warning("%s: this build cannot read entry %d and skips it: %s", self._path, number, error)
             return None
 

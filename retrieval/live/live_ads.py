@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 from retrieval.catalogue.ads import Ads
 from retrieval.live.change import Change, Changes
 from retrieval.live.change_log import Entry
+
+_log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
@@ -88,5 +91,14 @@ class LiveAds:
     def _replace_rows(self, ads: set[str]) -> None:
         base = self._base.rows(sorted(ads))
         rows = [row for ad in sorted(ads) if (row := self.changes.row(ad, base.get(ad))) is not None]
-        if rows:
+        if not rows:
+            return
+        try:
             self.ads = self.ads.replaced(rows)
+        except Exception:
+            # A value that cannot be used must not keep the other ads from changing, nor a server from starting.
+            for row in rows:
+                try:
+                    self.ads = self.ads.replaced([row])
+                except Exception as error:
+                    _log.error("ad %r stays as it was, as its changes cannot be applied: %s", row["ad_id"], error)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from retrieval.search.retriever import Retriever
+from retrieval.values import clean_text
 
 
 def describe_item(retriever: Retriever, row: int) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[s
         limit: the greatest number of items to return.
     """
     catalogue = retriever.catalogue
-    prefix = text.strip()
+    prefix = clean_text(text) or ""
     low = int(np.searchsorted(catalogue.item_ids, prefix))
     rows = []
     for row in range(low, min(low + limit, catalogue.n_rows)):

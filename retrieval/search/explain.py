@@ -19,6 +19,7 @@ from retrieval.search.request import RetrievalRequest
 from retrieval.search.response import Response
 from retrieval.search.retriever import Retriever
 from retrieval.search.scope import Scope
+from retrieval.values import clean_text
 
 _SHOWN_AD_COLUMNS = ("campaign_id", "advertiser_id", "starts_at", "ends_at", "countries", "bid")
 
@@ -74,9 +75,11 @@ def missing(retriever: Retriever, request: RetrievalRequest, expected: str) -> M
         expected: the id of an item or of an ad; if both exist, the item is meant.
     """
     catalogue, ads = retriever.catalogue, retriever.ads
-    ad = None if ads is None or expected in catalogue.row_of else ads.row(expected)
+    row = catalogue.find(expected)
+    ad = None if ads is None or row is not None else ads.row(expected) or ads.row(clean_text(expected) or "")
     item = expected if ad is None else ad["item_id"]
-    row = catalogue.row_of.get(item)
+    if ad is not None:
+        row = catalogue.find(item)
     if row is None:
         unknown = "no item and no ad of this version has this id"
         why = unknown if ad is None else f"its item {item!r} is not in the catalogue of this version"
@@ -84,7 +87,7 @@ def missing(retriever: Retriever, request: RetrievalRequest, expected: str) -> M
     rules = [
         *Exclusions.of(request, catalogue).reasons(row),
         *retriever.item_filter.reasons(request.filters, row),
-        *_ad_reasons(retriever, request, row, None if ad is None else expected),
+        *_ad_reasons(retriever, request, row, None if ad is None else ad["ad_id"]),
     ]
     return Missing(expected, False, rules) if rules else _ranked_too_low(retriever, request, row, expected)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval.arrays import Mask
 from retrieval.errors import RequestError
+from retrieval.values import clean_text
 
 ID_LENGTH = 512
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -21,12 +22,12 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class Filters(BaseModel):
     """Conditions on the results of a request; ads are excluded before an item's winning ad is chosen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     category: str | None = Field(
         None,
         max_length=ID_LENGTH,
-        description="This category or any below it, in upper or lower case (levels split by ' > ')",
+        description="This category or any below it, in upper or lower case (levels split by '>')",
     )
     price_min: Number | None = Field(None, description="Lowest price; an item without a price does not pass")
     price_max: Number | None = Field(None, description="Highest price; an item without a price does not pass")
@@ -37,6 +38,16 @@ class Filters(BaseModel):
 
 
 NO_FILTERS = Filters()
+
+
+def category_key(category: str) -> str:
+    """Return a category in the form in which categories are compared: case-folded, each level without blanks around it.
+
+    >>> category_key("Home>Kitchen  > Knives")
+    'home > kitchen > knives'
+    """
+    levels = (clean_text(level) or "" for level in category.split(">"))
+    return clean_text(" > ".join(levels).casefold()) or ""
 
 
 class ItemRule(NamedTuple):
@@ -62,7 +73,7 @@ class ItemFilter:
         if "category" in attributes.column_names:
             self._categories = pc.dictionary_encode(attributes["category"].combine_chunks())
             names = self._categories.dictionary.to_pylist()
-            self._folded = pa.array([None if name is None else name.casefold() for name in names], pa.string())
+            self._keys = pa.array([None if name is None else category_key(name) for name in names], pa.string())
         self._price = None
         if "price" in attributes.column_names:
             self._price = pc.fill_null(attributes["price"].cast(pa.float64()), float("nan")).to_numpy()
@@ -103,14 +114,25 @@ class ItemFilter:
         def explain(row: int) -> str:
             return f"its category {self._value('category', row)!r} is not {category!r} nor below it"
 
-        return ItemRule(self._in_category(category.casefold()), explain)
+        return ItemRule(self._in_category(category_key(category)), explain)
 
-    def _category_mask(self, category: str) -> Mask:
+    def knows(self, category: str) -> bool:
+        """Return whether any item of the catalogue is in a category or below it."""
+        return category_key(category) in self._known_categories
+
+    @cached_property
+    def _known_categories(self) -> frozenset[str]:
+        if self._categories is None:
+            return frozenset()
+        levels = [key.split(" > ") for key in self._keys.to_pylist() if key]
+        return frozenset(" > ".join(path[:depth]) for path in levels for depth in range(1, len(path) + 1))
+
+    def _category_mask(self, key: str) -> Mask:
         if self._categories is None:
             raise RequestError("filters.category", "this catalogue has no categories; leave the filter out")
-        below = pc.starts_with(self._folded, f"{category} > ")
-        matching = pc.fill_null(pc.or_(pc.equal(self._folded, category), below), False)
-        codes = pc.fill_null(self._categories.indices, len(self._folded)).to_numpy(zero_copy_only=False)
+        below = pc.starts_with(self._keys, f"{key} > ")
+        matching = pc.fill_null(pc.or_(pc.equal(self._keys, key), below), False)
+        codes = pc.fill_null(self._categories.indices, len(self._keys)).to_numpy(zero_copy_only=False)
         return np.append(matching.to_numpy(zero_copy_only=False), False)[codes]
 
     def _price_rule(self, low: float | None, high: float | None) -> ItemRule:

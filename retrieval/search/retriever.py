@@ -17,7 +17,7 @@ from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.reranker import Context
-from retrieval.search.filters import Filters, ItemFilter
+from retrieval.search.filters import Filters, ItemFilter, category_key
 from retrieval.search.limits import Exclusions, ResultLimits
 from retrieval.search.planner import SearchPlanner
 from retrieval.search.request import RetrievalRequest, Stages
@@ -138,6 +138,11 @@ class Retriever:
         stages = self._stage_scores(lines, reranking) if request.stage_scores else None
         return Response(*columns, reasons, unknown, False, plan, seconds, stages)
 
+    def unknown_category(self, request: RetrievalRequest) -> str | None:
+        """Return the category that a request filters by, if no item of the catalogue is in it or below it."""
+        category = request.filters.category
+        return None if category is None or self.item_filter.knows(category) else category
+
     def time(self, request: RetrievalRequest) -> int:
         """Return the time at which a request's ads must be active, in µs since 1970, UTC."""
         at = request.at
@@ -162,7 +167,7 @@ class Retriever:
         else:
             scope = self._cached_scope(self.ads.eligible(time, request.country))
         if filters.category is not None and scope.shared:
-            scope = self._cached_category_scope(scope, filters.category.casefold())
+            scope = self._cached_category_scope(scope, category_key(filters.category))
             filters = filters.model_copy(update={"category": None})
         passing = self.item_filter.mask(filters)
         return scope if passing is None else scope.within(passing)

@@ -160,6 +160,8 @@ async function ask() {
     ? answer.results.some((result) => result.reason === "fallback")
       ? "This version does not know the item, so the most popular ads are shown."
       : `This version does not know ${answer.unknown_items.join(", ")}.`
+    : answer.unknown_category !== undefined
+    ? `No item of this version is in the category ${answer.unknown_category}.`
     : answer.results.length ? "" : "No ad is eligible under these conditions. Enter an expected ad to see why it is missing.";
   showViewed(graph);
   showExpected(answer.expected);

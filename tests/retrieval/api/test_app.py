@@ -81,6 +81,19 @@ def test_a_k_beyond_the_eligible_items_returns_all_of_them(client, world, retrie
         ({"items": ["a"], "country": "Germany"}, "country"),
         ({"items": ["a"], "country": ""}, "country"),
         ({"items": ["a"], "country": 3}, "country"),
+        ({"items": ["a"], "k": "5"}, "k"),
+        ({"items": ["a"], "k": 5.0}, "k"),
+        ({"items": ["a"], "k": True}, "k"),
+        ({"items": [7]}, "items.0"),
+        ({"items": ["a"], "include_current": "yes"}, "include_current"),
+        ({"items": ["a"], "include_current": 1}, "include_current"),
+        ({"items": ["a"], "min_score": "0.5"}, "min_score"),
+        ({"items": ["a"], "filters": {"price_min": "10"}}, "filters.price_min"),
+        ({"items": ["a"], "filters": {"price_max": True}}, "filters.price_max"),
+        ({"items": ["a"], "filters": {"max_per_campaign": 1.0}}, "filters.max_per_campaign"),
+        ({"items": ["a"], "filters": {"exclude_campaigns": "c1"}}, "filters.exclude_campaigns"),
+        ({"items": ["a"], "stages": {"session": "no"}}, "stages.session"),
+        ({"items": ["a"], "exclude": "x"}, "exclude"),
     ],
 )
 def test_a_wrong_field_is_named(client, body, field) -> None:
@@ -89,7 +102,20 @@ def test_a_wrong_field_is_named(client, body, field) -> None:
     assert response.json()["errors"][0]["field"] == field
 
 
-@pytest.mark.parametrize("at", ["garbage", "2026-13-01", True, "x" * 999])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "garbage",
+        "2026-13-01",
+        True,
+        "x" * 999,
+        1773532800,
+        "1773532800",
+        "12:30",
+        "0001-01-01T00:00+14:00",
+        "0000-01-01",
+    ],
+)
 def test_a_wrong_time_is_answered_with_an_example_of_a_right_one(client, at) -> None:
     assert_problem(
         ask(client, items=["a"], at=at), 422, "at: got ", "expected an ISO 8601 time, e.g. 2026-03-14T09:30:00Z"
@@ -111,6 +137,42 @@ def test_the_category_filter_takes_any_case_and_stops_at_a_level(client) -> None
     assert results_in("sHOES") == results_in("Shoes")
     assert results_in("shoes > RUNNING") == results_in("Shoes > Running") != results_in("Shoes")
     assert results_in("shoe") == []
+
+
+@pytest.mark.parametrize(
+    "at", ["20260315", "20260315T000000Z", "2026-W11-7", "2026-074", "2026-03-15 01:00 Europe/Berlin", " 2026-03-15\t"]
+)
+def test_a_time_is_read_by_the_grammar_of_the_input_tables(client, at) -> None:
+    written = ask(client, items=["item00001"], k=50, at="2026-03-15T00:00:00+00:00").json()
+    assert ask(client, items=["item00001"], k=50, at=at).json() == written
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31T23:59:59.999999Z"])
+def test_the_ends_of_the_calendar_are_times_like_others(client, at) -> None:
+    assert ask(client, items=["item00001"], at=at).status_code == 200
+    assert client.post("/v1/explain", json={"items": ["item00001"], "at": at}).status_code == 200
+
+
+def test_ids_and_categories_are_compared_without_the_blanks_around_them(client) -> None:
+    plain = ask(client, items=["item00001"], k=50, country="DE", filters={"category": "Shoes > Running"}).json()
+    written = {"category": "\u00a0shoes>RUNNING\t"}
+    body = ask(client, items=[" item00001\r\n"], k=50, country=" de", filters=written).json()
+    assert body == plain
+    assert plain["results"]
+    assert client.get("/v1/items/item00001%20/neighbors").json()["item_id"] == "item00001 "
+    first = plain["results"][0]["item_id"]
+    left_out = ask(client, items=["item00001"], k=50, exclude=[f"{first} "], country="DE", filters=written).json()
+    assert first not in {result["item_id"] for result in left_out["results"]}
+    assert ask(client, items=["ghost "]).json()["unknown_items"] == ["ghost "]
+
+
+@pytest.mark.parametrize("category", ["Shoos", "shoe", "Shoes > Running > Trail", ""])
+def test_a_category_that_no_item_has_is_named(client, category) -> None:
+    body = ask(client, items=["item00001"], filters={"category": category}).json()
+    assert (body["unknown_category"], body["results"]) == (category, [])
+    explained = client.post("/v1/explain", json={"items": ["item00001"], "filters": {"category": category}}).json()
+    assert explained["unknown_category"] == category
+    assert "unknown_category" not in ask(client, items=["item00001"], filters={"category": "Shoes"}).json()
 
 
 def test_malformed_oversized_and_misaddressed_requests_get_a_problem_document(client) -> None:

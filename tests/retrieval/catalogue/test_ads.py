@@ -212,3 +212,16 @@ def test_replacing_rows_equals_reading_a_table_with_the_new_rows(
             assert ads.slot(ad) == slot
     assert ads.slot("nobody") is None
     assert ads.row("nobody") is None
+
+
+def test_times_beyond_the_calendar_can_be_read_searched_and_printed() -> None:
+    far = 2**63 - 1
+    starts = pa.array([None, -far, far, -5_000_000_000_000_000], pa.timestamp("us", "UTC"))
+    ends = pa.array([far, far, far, -far], pa.timestamp("us", "UTC"))
+    table = pa.table({"ad_id": list("abcd"), "item_id": list("abcd"), "campaign_id": ["c"] * 4})
+    table = table.append_column("starts_at", starts).append_column("ends_at", ends)
+    ads = Ads.from_table(table, {name: row for row, name in enumerate("abcd")})
+    assert ads.eligible(0).rows.tolist() == [0, 1], "c never starts, and d has ended"
+    assert [ads.row(ad)["ends_at"] is None for ad in "abcd"] == [True, True, True, False]
+    assert ads.ineligibility("d", AdConditions(0)) == {EligibilityReason.ENDED: "it ended at 0001-01-01T00:00:00+00:00"}
+    assert "it starts at 9999-12-31" in ads.ineligibility("c", AdConditions(0))[EligibilityReason.NOT_STARTED]

@@ -111,11 +111,21 @@ def test_unknown_fields_are_ignored_and_unreadable_entries_are_skipped_with_a_wa
         insert = "INSERT INTO changes (received_at, change) VALUES ('2026-01-01T00:00:00+00:00', ?)"
         connection.execute(insert, ('{"ad_id": "a", "version": 1, "status": "paused", "mood": "blue"}',))
         connection.execute(insert, ('{"ad_id": "a"}',))
+        garbage = "INSERT INTO changes (received_at, change) VALUES ('yesterday', CAST(? AS TEXT))"
+        connection.execute(garbage, (b'{"ad_id": "\xff", "version": 1, "status": "paused"}',))
+        connection.execute(garbage, ("[" * 100_000,))
     assert log.after(0, limit=1)[0].change.values() == {"status": "paused"}
     later = log.append([pause("b")])[0]
-    assert [(entry.sequence, entry.change) for entry in log.after(1)] == [(2, None), (3, later.change)]
+    second, third, fourth, last = log.after(1)
+    assert [(entry.sequence, entry.change) for entry in (second, fourth, last)] == [
+        (2, None),
+        (4, None),
+        (5, later.change),
+    ]
+    assert third.change is not None
+    assert third.change.ad_id == "\ufffd"
     assert "changes.sqlite: this build cannot read entry 2" in caplog.text
     changes = Changes()
     for entry in log.after(0):
         changes.add(entry.sequence, entry.change)
-    assert (changes.sequence, changes.ads) == (3, {"a", "b"})
+    assert (changes.sequence, changes.ads) == (5, {"a", "b", "\ufffd"})

@@ -1,7 +1,7 @@
 """The value with the highest version is in effect, whatever the order and number of messages."""
 
 import gc
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 from weakref import ref
@@ -158,7 +158,10 @@ def test_a_waiting_ad_is_shown_once_a_version_knows_its_item(world: SimpleNamesp
         ({"ad_id": "a", "version": 1, "stauts": "paused"}, "stauts"),
         ({"ad_id": "a", "version": 1, "countries": ["Germany"]}, "countries"),
         ({"ad_id": "a", "version": 1, "bid": float("nan")}, "bid"),
-        ({"ad_id": "a", "version": 1, "ends_at": "0001-01-01T00:00:00+05:00"}, "out of range in UTC"),
+        (
+            {"ad_id": "a", "version": 1, "ends_at": "0001-01-01T00:00:00+05:00"},
+            "years 1 to 9999 in UTC",
+        ),
     ],
 )
 def test_an_inconsistent_change_is_refused(body: dict[str, Any], message: str) -> None:
@@ -179,6 +182,68 @@ def test_a_status_is_read_in_any_case_and_an_end_before_the_start_is_refused() -
     assert Change(ad_id="a", version=1, status=" Active ").status == "active"
     with pytest.raises(ValidationError, match=r"ends_at: .* is before starts_at"):
         Change(ad_id="a", version=1, starts_at=NOW, ends_at=NOW - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("end", "read"),
+    [
+        ("9999-12-31T23:59:59-05:00", None),
+        ("9999-12-31", None),
+        ("3000-01-01T00:00:00Z", None),
+        ("2999-12-31T23:59:59Z", datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("20260315T120000+0200", datetime(2026, 3, 15, 10, tzinfo=UTC)),
+        ("2026-W11-7", datetime(2026, 3, 15, tzinfo=UTC)),
+        (datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))), None),
+    ],
+)
+def test_an_end_after_2999_is_no_end_and_times_are_read_by_the_grammar_of_tables(end: Any, read: Any) -> None:
+    assert Change.model_validate({"ad_id": "a", "version": 1, "ends_at": end}).values() == {"ends_at": read}
+
+
+@pytest.mark.parametrize("start", ["1899-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "0000-05-05"])
+def test_a_start_before_1900_is_no_start(start: str) -> None:
+    assert Change.model_validate({"ad_id": "a", "version": 1, "starts_at": start}).values() == {"starts_at": None}
+    with pytest.raises(ValidationError, match="years 1 to 9999"):
+        Change.model_validate({"ad_id": "a", "version": 1, "starts_at": "9999-12-31T23:59:59-05:00"})
+
+
+def test_ids_statuses_and_countries_lose_the_blanks_around_them() -> None:
+    change = Change.model_validate(
+        {"ad_id": " a\u00a0", "version": 1, "status": "Active\r", "countries": [" de"], "item_id": "cafe\u0301\t"}
+    )
+    assert change.ad_id == "a"
+    assert change.values() == {"item_id": "caf\u00e9", "status": "active", "countries": ["de"]}
+    with pytest.raises(ValidationError, match="expected an id"):
+        Change.model_validate({"ad_id": "\u200b", "version": 1, "status": "paused"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("version", True),
+        ("version", "1"),
+        ("version", 1.0),
+        ("bid", "2.5"),
+        ("bid", True),
+        ("status", 1),
+        ("ends_at", 1773532800),
+        ("ends_at", "1773532800"),
+        ("countries", "DE"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Change.model_validate({"ad_id": "a", "version": 1, "status": "paused"} | {name: value})
+
+
+def test_an_ad_that_cannot_be_changed_keeps_no_other_ad_from_changing(caplog: pytest.LogCaptureFixture) -> None:
+    table = pa.Table.from_pylist([{"ad_id": ad, "item_id": ad, "campaign_id": "c"} for ad in ("x", "y")])
+    live = LiveAds(Ads.from_table(table, {"x": 0, "y": 1}))
+    broken = Change.model_construct({"ad_id", "version", "bid"}, ad_id="x", version=2, bid="much")
+    paused = Change.model_validate({"ad_id": "y", "version": 2, "status": "paused"})
+    live.apply([Entry(1, NOW, broken), Entry(2, NOW, paused)])
+    assert live.ads.eligible(0).rows.tolist() == [0]
+    assert "ad 'x' stays as it was" in caplog.text
 
 
 def test_the_ads_from_before_a_change_are_freed_at_once() -> None:

@@ -83,6 +83,17 @@ def test_rollback_goes_to_the_parent_or_to_the_named_version(workspace: Workspac
     assert workspace.current() == NAMES[0]
 
 
+def test_versions_of_one_time_are_rolled_back_and_deleted_in_the_order_of_publication(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    names = [f"20260301T000000-{digit * 8}" for digit in "7a1f0"]
+    for name in names:
+        publish(workspace, name)
+    assert [version.name for version in list_versions(workspace)] == names
+    assert rollback(workspace, None) == (names[4], names[3])
+    assert delete_old(workspace, 2) == names[:3]
+    assert workspace.versions() == names[3:]
+
+
 def test_rollback_refuses_a_damaged_version(workspace: Workspace) -> None:
     (Path(workspace.uri) / "versions" / NAMES[3] / "file").write_text("other")
     assert main(["rollback", "--workspace", workspace.uri]) == 2

@@ -14,7 +14,7 @@ import pytest
 from jobs.cli import cli
 from jobs.cli.cli import main
 from jobs.cli.serve import _log_ads_in_flight
-from jobs.workspace import lock
+from jobs.workspace import lock, storage
 
 
 @pytest.fixture
@@ -193,3 +193,22 @@ def test_every_command_has_a_help_page_on_which_every_flag_is_explained(
     assert f"usage: lightsage {command}" in capsys.readouterr().out
     (subcommands,) = (action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
     assert all(action.help for action in subcommands.choices[command]._actions if action.option_strings)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("command", [["versions"], ["rollback"], ["nightly", "--date", "2026-03-06"]])
+def test_a_network_disk_that_is_gone_is_one_line(
+    command: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def gone(_: object, name: str) -> bytes:
+        raise OSError(code, os.strerror(code), str(tmp_path / name))
+
+    monkeypatch.setattr(storage.Storage, "read", gone)
+    assert main([*command, "--workspace", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    assert f"{os.strerror(code)}; run again when the disk can be reached" in errors

@@ -225,7 +225,7 @@ def simulate(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3, random.SystemRandom().randrange(10**6)])
+@pytest.mark.parametrize("seed", [1, 2, random.SystemRandom().randrange(10**6)])
 def test_twenty_nights_end_as_the_model_says(seed: int) -> None:
     """In a process of its own, which forks and replaces the stages."""
     command = [sys.executable, "-m", "tests.jobs.nightly.test_twenty_nights", str(seed)]

@@ -56,7 +56,7 @@ def test_a_workspace_that_cannot_be_written_is_refused_in_one_line(
     def fail(_fs: object, path: str, _uri: str) -> None:
         raise OSError(code, os.strerror(code), path)
 
-    monkeypatch.setattr(lock, "acquire", fail)
+    monkeypatch.setattr(lock.Lock, "acquire", fail)
     message = refused("run", "--workspace", tmp_path / "ws", "--events", event_log)
     assert f"--workspace {tmp_path / 'ws'} cannot be used: {os.strerror(code)} ({tmp_path / 'ws' / 'lock'})" in message
 
@@ -67,7 +67,7 @@ def test_a_full_disk_is_a_failure_and_not_wrong_input(
     def fail(_fs: object, path: str, _uri: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-    monkeypatch.setattr(lock, "acquire", fail)
+    monkeypatch.setattr(lock.Lock, "acquire", fail)
     assert main(["run", "--workspace", str(tmp_path / "ws"), "--events", str(event_log)]) == 1
     message = capsys.readouterr().err
     assert f"{tmp_path / 'ws' / 'lock'}: No space left on device; free some space" in message

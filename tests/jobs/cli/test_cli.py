@@ -53,8 +53,8 @@ def test_a_demo_into_a_file_is_refused_in_one_line(refused, event_log: Path) -> 
 def test_a_workspace_that_cannot_be_written_is_refused_in_one_line(
     refused, tmp_path: Path, event_log: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def fail(_fs: object, path: str, _uri: str) -> None:
-        raise OSError(code, os.strerror(code), path)
+    def fail(_: object) -> None:
+        raise OSError(code, os.strerror(code), str(tmp_path / "ws" / "lock"))
 
     monkeypatch.setattr(lock.Lock, "acquire", fail)
     message = refused("run", "--workspace", tmp_path / "ws", "--events", event_log)
@@ -64,8 +64,8 @@ def test_a_workspace_that_cannot_be_written_is_refused_in_one_line(
 def test_a_full_disk_is_a_failure_and_not_wrong_input(
     tmp_path: Path, event_log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_fs: object, path: str, _uri: str) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    def fail(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "ws" / "lock"))
 
     monkeypatch.setattr(lock.Lock, "acquire", fail)
     assert main(["run", "--workspace", str(tmp_path / "ws"), "--events", str(event_log)]) == 1

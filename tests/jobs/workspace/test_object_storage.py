@@ -194,7 +194,8 @@ def test_every_error_of_the_store_is_one_line(
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     place = f"s3://{bucket}/shop" if bucket else uri
-    queries = tmp_path / "q.parquet"
+    queries, config = tmp_path / "q.parquet", tmp_path / "config.toml"
+    config.write_text(f'[nightly]\ndays = "{tmp_path / "days"}"\n')
     commands = [
         ["versions"],
         ["rollback"],
@@ -206,7 +207,7 @@ def test_every_error_of_the_store_is_one_line(
     ]
     for command in commands:
         capsys.readouterr()
-        assert main([*command, "--workspace", place]) == code, command
+        assert main([*command, "--workspace", place, "--config", str(config)]) == code, command
         error = capsys.readouterr().err
         assert "Traceback" not in error, command
         [line] = [line for line in error.splitlines() if " ERROR " in line]

@@ -34,7 +34,7 @@ from graph_build.report.measure import measure_graph
 from graph_build.report.statistics import GraphStatistics
 from graph_build.sessions.holdout import HoldoutCutoff, cutoff_at_day, cutoff_for_share, is_held_out, last_days
 from graph_build.sessions.rows import EventCounts, count_events, item_counts, session_lists, transitions
-from graph_build.spark.session import QUERY_SETTINGS, make_room
+from graph_build.spark.session import QUERY_SETTINGS, make_room, reader
 from graph_build.spark.storage import join, remove_folder, write_text
 from graph_build.stage_clock import ProgressCallback, StageClock
 from graph_build.summary import GraphSummary
@@ -413,10 +413,10 @@ class GraphBuild:
     def _stage(self, frame: "DataFrame", name: str) -> "DataFrame":
         """Write an intermediate result once, and return it as read from there."""
         self._write(frame, f"{STAGING}/{name}")
-        return self.spark.read.schema(frame.schema).parquet(join(self.out, STAGING, name))
+        return reader(self.spark).schema(frame.schema).parquet(join(self.out, STAGING, name))
 
     def _read(self, *folder: str) -> "DataFrame":
-        return self.spark.read.parquet(join(self.out, *folder))
+        return reader(self.spark).parquet(join(self.out, *folder))
 
     def _write(self, frame: "DataFrame", folder: str) -> None:
         frame.write.mode("overwrite").parquet(join(self.out, folder))

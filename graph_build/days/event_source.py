@@ -18,6 +18,7 @@ from graph_build.ingest import checked_tables
 from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.sessions.holdout import HoldoutCutoff
 from graph_build.sessions.rows import session_rows
+from graph_build.spark.session import reader
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -107,7 +108,7 @@ def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfi
     rows = session_rows(usable, config, n_events)
     rows.write.mode("overwrite").parquet(folder)
     return SessionLog(
-        rows=usable.sparkSession.read.schema(rows.schema).parquet(folder),
+        rows=reader(usable.sparkSession).schema(rows.schema).parquet(folder),
         as_of=checked.as_of,
         read=checked.read,
         left_out=checked.left_out,

@@ -16,6 +16,7 @@ from graph_build.edges.caps import most_cut_in_days
 from graph_build.edges.co_search import count_cut_items, daily_searches, search_pairs, searched_items
 from graph_build.edges.strong_click import daily_clicks
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
+from graph_build.spark.session import reader
 from graph_build.spark.storage import exists, join
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def write_and_read(frame: "DataFrame", root: str, folder: str, schema: "str | St
         schema: the schema of the table.
     """
     frame.write.parquet(join(root, folder))
-    return frame.sparkSession.read.schema(schema).parquet(join(root, folder))
+    return reader(frame.sparkSession).schema(schema).parquet(join(root, folder))
 
 
 def write_refused(
@@ -96,7 +97,7 @@ def write_refused(
     home = F.when(known, F.date_from_unix_date("day")).otherwise(F.lit(max(stored)))
     folder = join(root, stored[max(stored)].quarantine(max(stored)).rpartition("/")[0])
     refused.withColumn("day", home.cast("string")).write.partitionBy("day").parquet(folder)
-    written = refused.sparkSession.read.schema(f"{REFUSED_ROW}, day string").parquet(folder)
+    written = reader(refused.sparkSession).schema(f"{REFUSED_ROW}, day string").parquet(folder)
     counts: dict[dt.date, dict[str, int]] = {}
     for day, reason, n in written.groupBy("day", "reason").count().collect():
         counts.setdefault(dt.date.fromisoformat(day), {})[reason] = n
@@ -113,7 +114,7 @@ def read_refused(spark: "SparkSession", root: str, days: Mapping[dt.date, Stored
     """
     folders = {day: join(root, stored.quarantine(day)) for day, stored in days.items()}
     parts = [
-        spark.read.schema(REFUSED_ROW).parquet(folder).withColumn("day", F.lit(str(day)))
+        reader(spark).schema(REFUSED_ROW).parquet(folder).withColumn("day", F.lit(str(day)))
         for day, folder in folders.items()
         if exists(folder)
     ]

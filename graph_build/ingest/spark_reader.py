@@ -20,6 +20,7 @@ from graph_build.ingest.files import Source, local_sources
 from graph_build.ingest.refusals import UNUSED
 from graph_build.ingest.values import FARTHEST_TIME, UNITS, WRITTEN_NUMBER, WRITTEN_TIME, Unit
 from graph_build.paths import is_local
+from graph_build.spark.session import reader
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -148,10 +149,11 @@ def _read_source(
 
 def _open(spark: "SparkSession", table: Table, source: Source) -> _Frame:
     if source.format == "parquet":
-        rows = spark.read.parquet(*source.files)
+        rows = reader(spark).parquet(*source.files)
         return _Frame(rows, F.lit(0).cast("bigint"), F.col("_metadata.row_index"))
     rows = (
-        spark.read.option("header", True)
+        reader(spark)
+        .option("header", True)
         .option("escape", '"')
         # A quoted title may hold a line break; an event log is big, and must stay splittable.
         .option("multiLine", table != "events")
@@ -272,7 +274,7 @@ def _remote(spark: "SparkSession", table: Table, path: str, order: int, config: 
 
     format_ = "csv" if path.endswith((".csv", ".csv.gz")) else "parquet"
     try:
-        frame = spark.read.option("header", True).format(format_).load(path)
+        frame = reader(spark).option("header", True).format(format_).load(path)
     except Exception as error:
         raise GraphInputError(f"{path}: {table} cannot be read ({str(error).splitlines()[0]})") from error
     types = {field.name: field.type for field in to_arrow_schema(frame.schema)}

@@ -11,7 +11,7 @@ from graph_build.errors import SparkJobError
 from graph_build.spark.java import java_home
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrameReader, SparkSession
 
 # Settings of queries, not of the process, so that they can also be set in a session that somebody else started.
 QUERY_SETTINGS = {
@@ -94,6 +94,11 @@ def spark_session(
         builder = builder.master(master)
     spark = builder.getOrCreate()
     return _with_query_settings(spark)
+
+
+def reader(spark: "SparkSession") -> "DataFrameReader":
+    """Return Spark's reader of files, for which a path is never a pattern: a folder may be called `shop [1]`."""
+    return spark.read.option("__globPaths__", False)
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool,
         return None
     if doubt:
         warn(doubt)
-    order, passed_over = workspace.versions(), workspace.passed_over()
+    order, passed_over = workspace.versions(), workspace.rollbacks()
     name: str | None = published
     before: str | None
     problem: str | None

@@ -50,11 +50,12 @@ def list_versions(workspace: Workspace) -> list[VersionInfo]:
         current, doubt = workspace.published()
     except (NoVersionError, CorruptVersionError):
         current, doubt = "", None
-    versions = []
+    versions, rollbacks = [], workspace.rollbacks()
     for name in workspace.versions():
         remarks = [doubt] if doubt and name == current else []
-        if rollback_of := workspace.rollback_of(name):
-            remarks.append(f"rolled back on {rollback_of.at:%Y-%m-%d %H:%M} UTC")
+        if (entry := rollbacks.get(name)) and name != current:
+            what = "not made current, because a person rolled back" if entry.held else "rolled back"
+            remarks.append(f"{what} on {entry.at:%Y-%m-%d %H:%M} UTC")
         info = VersionInfo(name, name == current, remarks=tuple(remarks))
         try:
             manifest = workspace.manifest(name)
@@ -115,7 +116,7 @@ def _one_before(workspace: Workspace, name: str) -> str:
     except (CorruptVersionError, FormatVersionError):
         parent = None
     order = workspace.versions()
-    passed_over = workspace.passed_over()
+    passed_over = workspace.rollbacks()
     older = [version for version in order[: order.index(name) if name in order else None] if version not in passed_over]
     if parent in older:
         return str(parent)

@@ -106,9 +106,9 @@ class Workspace:
         """Return the names of the complete versions in the order in which they were published."""
         return self._versions.names()
 
-    def passed_over(self) -> set[str]:
-        """Return the names of the versions that a person rolled back, or that a rollback kept from becoming current."""
-        return set(read_rollbacks(self._storage))
+    def rollbacks(self) -> dict[str, Rollback]:
+        """Return what a person rolled back, or what a rollback kept from becoming current, by the version's name."""
+        return read_rollbacks(self._storage)
 
     def find(self, fingerprint: str) -> str | None:
         """Return the name of the undamaged version with this fingerprint; None if there is none."""

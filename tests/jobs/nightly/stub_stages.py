@@ -21,7 +21,7 @@ from jobs import progress
 from jobs.cli.cli import main
 from jobs.nightly import nightly, parent
 from jobs.nightly.comparison import Comparison
-from jobs.pipeline import version_build
+from jobs.pipeline import build, version_build
 from jobs.pipeline.days import DayInputs, days_uri
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -53,6 +53,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
             "worst_norm": lambda folder: 0.0 if json.loads((folder / "item.json").read_text())["good"] else 0.5,
             "code_version": lambda: "c0de",
         },
+        build: {"code_version": lambda: "c0de"},
         nightly._Night: {"_has_usable_weights": lambda _, followed: bool(followed and not followed.has_seen_the_day)},
         parent: {"unreadable_part": lambda _: None},
         # For speed: a kill of the process loses nothing that was written, and nobody looks at the memory.

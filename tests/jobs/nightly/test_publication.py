@@ -146,6 +146,34 @@ def test_a_night_does_not_undo_a_rollback_during_it_and_the_next_run_follows_it(
     assert shop.workspace.current() == record["version"] not in (third, new)
 
 
+def test_run_with_unchanged_inputs_does_not_undo_a_rollback(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    third = shop.workspace.current()
+    run = ["run", "--stored-days", "--workspace", shop.workspace.uri]
+    assert main(run) == 0
+    built = shop.workspace.current()
+    assert built != third
+    assert shop.rolled_back() == third
+    capsys.readouterr()
+    assert main(run) == 0
+    assert f"version {built} was rolled back on" in capsys.readouterr().out
+    assert shop.workspace.current() == third
+    assert shop.rolled_back("--to", built) == built
+    assert main(run) == 0
+    assert shop.workspace.current() == built
+
+
+def test_run_does_not_undo_a_rollback_during_it(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    _, second, _ = shop.workspace.versions()
+    stub_stages.MEANWHILE.append(lambda: rollback(Workspace(shop.workspace.uri), None))
+    assert main(["run", "--stored-days", "--workspace", shop.workspace.uri]) == 0
+    built = shop.workspace.versions()[-1]
+    assert f"version {built} is built, but not made current" in capsys.readouterr().out
+    assert shop.workspace.current() == second
+    assert "not made current, because a person rolled back" in list_versions(shop.workspace)[-1].remarks[0]
+    assert shop.rolled_back("--to", built) == built
+    assert shop.rolled_back() == second
+
+
 class CrashError(BaseException):
     """Stands for the end of the process."""
 

@@ -16,14 +16,15 @@ FIRST, SECOND = DAYS[-2:]
 
 @dataclass(frozen=True)
 class Night:
-    """A workspace of nights, and the logs by day beside it."""
+    """A workspace of nights, and the logs by day beside it. Its name would be a pattern, if any path were one."""
 
+    name = "shop [1] {a,b}*?"
     root: Path
     files: MarketplaceFiles
 
     @property
     def workspace(self) -> Path:
-        return self.root / "workspace"
+        return self.root / self.name
 
     @property
     def current(self) -> str:
@@ -48,6 +49,6 @@ class Night:
 
 def copy_night(night: Night, root: Path) -> Night:
     """Copy the workspace and the logs of a night to another folder."""
-    for name in ("workspace", "log"):
+    for name in (Night.name, "log"):
         shutil.copytree(night.root / name, root / name)
     return Night(root, night.files)

@@ -82,7 +82,12 @@ def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool,
             problem = str(error)
         else:
             if (problem := unreadable_part(version.path)) is None:
-                return Parent(version, _has_seen(version, begin, warn))
+                if seen := manifest.as_of >= begin:
+                    warn(
+                        f"the published version {name} was built by `run` and has seen {date}: it is followed and "
+                        "compared, but no gate judges its hits on that day, and training starts from scratch"
+                    )
+                return Parent(version, seen)
         warn(f"version {name} cannot be read, and is passed over: {problem}")
         name = before
     return None
@@ -103,16 +108,6 @@ def unreadable_part(version: Path) -> str | None:
     except Exception as error:  # whatever an unknown format leads to, it must not fail the night after all the work
         return " ".join(str(error).split()) or type(error).__name__
     return None
-
-
-def _has_seen(version: Version, begin: dt.datetime, warn: Warn) -> bool:
-    if version.manifest.as_of < begin:
-        return False
-    warn(
-        f"the published version {version.name} was built by `run` and has seen {begin.date()}: it is followed and "
-        "compared, but no gate judges its hits on that day, and training starts from scratch"
-    )
-    return True
 
 
 def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -> tuple[dict[str, str], dict[str, int]]:

@@ -1,7 +1,7 @@
 """Deletes users from a store of days, and keeps a list of them, so that no later read brings them back."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,12 @@ class ForgetResult:
 
 
 def forget(
-    spark: "SparkSession", user_ids: Sequence[str], root: str, config: GraphConfig, quarantine_days: float = 30
+    spark: "SparkSession",
+    user_ids: Sequence[str],
+    root: str,
+    config: GraphConfig,
+    quarantine_days: float = 30,
+    check: Callable[[], None] = lambda: None,
 ) -> ForgetResult:
     """Delete every stored session that has an event of one of the users, and the refused rows of the users.
 
@@ -59,6 +64,7 @@ def forget(
         root: the store.
         config: the settings with which the days were stored.
         quarantine_days: the age in days at which refused rows are deleted.
+        check: called right before `days.json` is replaced; raises if the store is no longer this process's to change.
 
     Raises:
         GraphInputError: nothing was ever stored, the days were stored with other settings, or a folder is missing or
@@ -72,6 +78,7 @@ def forget(
     new = [user for user in _hashes(spark, user_ids) if user not in file.forgotten]
     if new:
         file = replace(file, forgotten=(*file.forgotten, *new))
+        check()
         write_days_file(root, file)
     swept = sweep(root, file, quarantine_days)
     undated = undated_quarantine(root)  # an earlier release did not note whose rows these are
@@ -81,7 +88,7 @@ def forget(
     sessions = refused = 0
     removed = [*swept, *undated]
     if done < len(file.forgotten):
-        sessions, refused, replaced = _delete(spark, file, file.forgotten[done:], root, config)
+        sessions, refused, replaced = _delete(spark, file, file.forgotten[done:], root, config, check)
         removed += replaced
     if left := [folder for folder in removed if exists(join(root, folder))]:
         raise GraphInputError(f"{root}: {', '.join(left)} cannot be deleted; correct the permissions and run again")
@@ -96,7 +103,12 @@ def _hashes(spark: "SparkSession", user_ids: Sequence[str]) -> list[int]:
 
 
 def _delete(
-    spark: "SparkSession", file: DaysFile, users: tuple[int, ...], root: str, config: GraphConfig
+    spark: "SparkSession",
+    file: DaysFile,
+    users: tuple[int, ...],
+    root: str,
+    config: GraphConfig,
+    check: Callable[[], None],
 ) -> tuple[int, int, list[str]]:
     """Delete the users from every day.
 
@@ -125,6 +137,7 @@ def _delete(
             new |= _like_before(write_days(rest, root, folder, config, impressions), file)
             for day in touched:
                 _write_kept_refused(spark, root, day, touched, new[day], of_users, users)
+        check()
         put_days(root, file, new, config)
     of_users.unpersist()
     replaced = [folder for day, stored in touched.items() for folder in (stored.folder, stored.quarantine(day))]

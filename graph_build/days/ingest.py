@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ class IngestOptions:
         force: replace days whatever is lost.
         quarantine_days: the age in days at which refused rows are deleted.
         source: the fingerprint to store with each day (`StoredDay.source`).
+        check: called right before `days.json` is replaced; raises if the store is no longer this process's to change.
     """
 
     days: Sequence[dt.date] | None = None
@@ -49,6 +50,7 @@ class IngestOptions:
     force: bool = False
     quarantine_days: float = 30
     source: str | None = None
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def ingest(
     with new_ingest_folder(root) as folder:
         job = _Ingest(spark, root, folder, config, options, file, checked)
         result = job.run(_claims(paths, sources, options), sources)
+        options.check()
         put_days(root, file, result.days, config)
     return replace(result, doubts=doubts)
 

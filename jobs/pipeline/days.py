@@ -86,7 +86,12 @@ def store_days(inputs: DayInputs, workspace: Workspace, config: Config, report: 
     from graph_build.spark.session import session_for_one_build
 
     options = IngestOptions(
-        inputs.days, config.nightly.day_share, inputs.force, config.nightly.quarantine_days, inputs.source
+        inputs.days,
+        config.nightly.day_share,
+        inputs.force,
+        config.nightly.quarantine_days,
+        inputs.source,
+        workspace.check_lock,
     )
     report("starting Spark", 0.0)
     with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
@@ -123,4 +128,6 @@ def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, pro
             if stages.exists():
                 shutil.rmtree(stages)
         with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
-            return forget_users(spark, user_ids, root, config.graph, config.nightly.quarantine_days)
+            return forget_users(
+                spark, user_ids, root, config.graph, config.nightly.quarantine_days, workspace.check_lock
+            )

@@ -76,6 +76,8 @@ class Storage:
             try:
                 return bytes(self.fs.cat_file(self.path(name)))
             except NotADirectoryError as error:
+                if Path(self.root).is_file():  # the workspace itself
+                    raise
                 raise FileNotFoundError(str(error)) from error
 
     def read_if_exists(self, name: str) -> bytes | None:

@@ -69,7 +69,7 @@ def _sweep_leases(storage: Storage) -> None:
     """Delete the leases of servers that have been gone for long."""
     now = dt.datetime.now(dt.UTC)
     for name, file in storage.tree("serving").items():
-        if file.modified and now - file.modified > FORGOTTEN:
+        if name.endswith(".json") and file.modified and now - file.modified > FORGOTTEN:
             with contextlib.suppress(OSError, StoreError):
                 storage.delete(f"serving/{name}")
 

@@ -12,7 +12,8 @@ import pytest
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import CoSearchConfig, GraphConfig, StrongClickConfig
 from graph_build.day_zone import midnight
-from graph_build.days.days_file import settings_of
+from graph_build.days.days_file import read_days_file, settings_of
+from graph_build.days.forget import forget
 from graph_build.days.store import CLICKS, SEARCHES, stored_days
 from graph_build.errors import GraphInputError
 from tests.graph_build.conftest import GRAPH_TABLES, at, event, sorted_rows, sorted_tables
@@ -82,6 +83,11 @@ def test_days_of_format_2_are_read_like_days_that_are_ingested_now(
         assert rows_in(counts[0]) == rows_in(counts[1])
 
 
+def lose_the_store() -> None:
+    """Stands for a process that stood still while another one took over the store."""
+    raise LookupError("lost")
+
+
 def test_an_ingest_that_fails_leaves_the_stored_days_unchanged(
     spark: Any, store: Callable[..., Any], root: str, tmp_path: Path
 ) -> None:
@@ -91,7 +97,12 @@ def test_an_ingest_that_fails_leaves_the_stored_days_unchanged(
         store(day_log(1), 1, 5)
     with pytest.raises(GraphInputError, match="max_session_items"):
         store(day_log(1), 1, config=GraphConfig(strong_click=StrongClickConfig(max_session_items=9)))
+    with pytest.raises(LookupError, match="lost"):
+        store(day_log(1), 1, check=lose_the_store)
+    with pytest.raises(LookupError, match="lost"):
+        forget(spark, ["u1"], root, GraphConfig(), check=lose_the_store)
     assert sorted(str(path) for path in Path(root).rglob("*")) == before
+    assert read_days_file(root).forgotten == ()
     with pytest.raises(GraphInputError, match="no day is stored"):
         build_from_days(spark, str(tmp_path / "nothing"), tmp_path / "out")
 

@@ -318,5 +318,5 @@ def test_a_rollback_waits_for_the_moment_of_publication(any_workspace: Workspace
 
 def test_a_workspace_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ws").write_text("")
-    with pytest.raises(FileExistsError), Workspace(tmp_path / "ws").lock():
+    with pytest.raises(NotADirectoryError), Workspace(tmp_path / "ws").lock():
         pass

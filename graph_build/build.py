@@ -34,7 +34,7 @@ from graph_build.report.measure import measure_graph
 from graph_build.report.statistics import GraphStatistics
 from graph_build.sessions.holdout import HoldoutCutoff, cutoff_at_day, cutoff_for_share, is_held_out, last_days
 from graph_build.sessions.rows import EventCounts, count_events, item_counts, session_lists, transitions
-from graph_build.spark.session import QUERY_SETTINGS, make_room, reader
+from graph_build.spark.session import QUERY_SETTINGS, STAGING, make_room, reader
 from graph_build.spark.storage import join, remove_folder, write_text
 from graph_build.stage_clock import ProgressCallback, StageClock
 from graph_build.summary import GraphSummary
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
-
-# Intermediate results are written to parquet here instead of growing into one long plan, so that planning stays short
-# and a lost executor loses nothing.
-STAGING = "_staging"
 
 
 @dataclass(frozen=True)
@@ -215,9 +211,7 @@ class GraphBuild:
             "items": [inputs.items] if inputs.items else [],
             "ads": [inputs.ads] if inputs.ads else [],
         }
-        sources = {
-            table: spark_reader.sources(self.spark, table, files, config.input) for table, files in paths.items()
-        }
+        sources = {table: spark_reader.sources(table, files, config.input) for table, files in paths.items()}
         for table, of_table in sources.items():
             self.doubts += mixed_ids(table, of_table, config.input)
         events = items = None

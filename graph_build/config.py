@@ -55,6 +55,10 @@ class InputConfig(_Section):
     day_zone: str = Field(
         default=UTC, description="time zone in which a day of the log begins and ends, for example Europe/Berlin"
     )
+    encoding: str = Field(
+        default="utf-8",
+        description='encoding of CSV files, such as "latin-1", "cp1252" or "utf-16"; parquet needs none',
+    )
     max_bad_share: float = Field(
         default=0.5, ge=0, le=1, description="largest share of a table's rows that may be bad; with more the job stops"
     )
@@ -64,6 +68,17 @@ class InputConfig(_Section):
     def _zone_exists(cls, zone: str) -> str:
         rules(zone)
         return zone
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        try:
+            is_text = "\n".encode(name).decode(name) == "\n"
+        except (LookupError, ValueError):
+            is_text = False
+        if not is_text:
+            raise ValueError(f"input.encoding is {name!r}, which is no text encoding; use e.g. utf-8 or latin-1")
+        return name
 
 
 class StrongClickConfig(_Section):

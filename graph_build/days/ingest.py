@@ -115,7 +115,7 @@ def ingest(
     file.check_settings(root, config)
     if swept := sweep(root, file, options.quarantine_days):
         log.info("%s: removed what nothing names any more: %s", root, ", ".join(swept))
-    sources = spark_reader.sources(spark, "events", paths, config.input)
+    sources = spark_reader.sources("events", paths, config.input)
     doubts = mixed_ids("events", sources, config.input)
     days = None if options.days is None else list(options.days)
     checked = checked_tables.checked_events(spark, sources, config, None, days)

@@ -16,7 +16,7 @@ from graph_build.edges.caps import CutGroup
 from graph_build.errors import GraphInputError
 from graph_build.sessions.rows import without_users
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
-from graph_build.spark.session import reader
+from graph_build.spark.session import by_literal_name, reader
 from graph_build.spark.storage import exists, join
 
 if TYPE_CHECKING:
@@ -82,11 +82,8 @@ class StoredDays:
     def _read(self, spark: "SparkSession", name: str, schema: "str | StructType", days: list[dt.date]) -> "DataFrame":
         if not days:
             return spark.createDataFrame([], schema)
-        return (
-            reader(spark)
-            .schema(schema)
-            .parquet(*[join(self.root, self.days[day].folder, name) for day in sorted(days)])
-        )
+        folders = [join(self.root, self.days[day].folder, name) for day in sorted(days)]
+        return by_literal_name(folders, lambda paths: reader(spark).schema(schema).parquet(*paths))
 
 
 def stored_days(root: str, config: GraphConfig, date: dt.date | None = None) -> StoredDays:

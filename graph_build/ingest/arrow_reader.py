@@ -8,7 +8,6 @@ import csv
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from graph_build.config import EventType, InputConfig
 from graph_build.day_zone import UTC
 from graph_build.errors import GraphInputError
 from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
-from graph_build.ingest.contract import PLACE, SESSION_TYPES, column_kinds, mapped
-from graph_build.ingest.files import Source, local_sources, open_csv
+from graph_build.ingest.contract import (
+    FOLDER_MISMATCH,
+    PLACE,
+    SESSION_TYPES,
+    TOO_MANY_VALUES,
+    column_kinds,
+    mapped,
+    needed_columns,
+)
+from graph_build.ingest.csv_files import CsvLayout, open_csv, open_csv_bytes
+from graph_build.ingest.files import Source, find_sources
+from graph_build.ingest.parquet_files import open_parquet
 from graph_build.ingest.refusals import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
 
 # A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22
+_FAULT = "fault"  # why a row is refused before its values are checked
+_CSV_BLOCK = 1 << 25  # bytes; no row may be longer
 
 
 @dataclass(frozen=True)
@@ -51,17 +61,17 @@ class ArrowEvents:
 
 
 def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None = None) -> ArrowEvents:
-    """Read local events.
+    """Read events.
 
     Args:
-        paths: files or folders of parquet or CSV.
+        paths: files or folders of parquet or CSV, local or as URIs.
         config: the `[input]` section: names of columns, event types, units of times, and what is accepted.
         now: events more than a day after this time are refused; by default the present.
 
     Raises:
         GraphInputError: a file does not fit the contract, or more than `max_bad_share` of all rows are bad.
     """
-    sources = local_sources("events", paths, config)
+    sources = find_sources("events", paths, config)
     files = sorted(
         ((source.order << 32) + rank, path, source)
         for source in sources
@@ -84,6 +94,7 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
         left_out = pc.sum(of_ads).as_py() or 0
         good = pc.and_not(good, of_ads)
     worst = commonest(refused) if refused else ""
+    rows = rows.drop_columns([_FAULT])
     return ArrowEvents(rows.filter(good), len(rows), left_out, refused, f"{worst}: {example(worst)}" if worst else "")
 
 
@@ -142,34 +153,45 @@ def _without_impressions(rows: pa.Table) -> pa.Table:
 
 
 def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.Table:
-    """Return a file's rows under the contract's names and types, with their places."""
-    names = mapped("events", config)
-    read = {name for name in names.values() if name in source.types}
-    table = _columns(source, path, sorted(read))
+    """Return a file's rows under the contract's names and types, with their places and a `fault` that refuses them."""
+    table = _columns(source, path, needed_columns("events", config))
+    folders = source.folders[source.files.index(path)]
     columns: dict[str, Any] = {}
-    for name, kind in column_kinds("events").items():
-        if names[name] in read:
-            columns[name] = read_value(table[names[name]], kind, config.events.timestamp_unit)
-        else:
-            columns[name] = pa.nulls(len(table), ARROW_TYPES[kind])
+    fault = table[_FAULT]
+    for name, own_name in mapped("events", config).items():
+        kind, unit = column_kinds("events")[name], config.events.timestamp_unit
+        value = read_value(table[own_name], kind, unit) if source.has_own(own_name) else None
+        if own_name in folders:
+            folder_text = pa.chunked_array([pa.repeat(pa.scalar(folders[own_name], pa.string()), len(table))])
+            of_folder = read_value(folder_text, kind, unit)
+            if value is not None and kind != "time":  # a folder may hold the day of a time
+                both = map(pc.utf8_lower, (value, of_folder)) if kind == "text" else (value, of_folder)
+                differs = pc.fill_null(pc.not_equal(*both), False)
+                fault = pc.coalesce(fault, pc.if_else(differs, FOLDER_MISMATCH, pa.scalar(None, pa.string())))
+            value = of_folder if value is None else pc.coalesce(value, of_folder)
+        columns[name] = pa.nulls(len(table), ARROW_TYPES[kind]) if value is None else value
     columns["event_type"] = _contract_types(columns["event_type"], config.events.types)
     position = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
-    return pa.table({**columns, **dict(zip(PLACE, map(pa.array, position), strict=True))})
+    places = dict(zip(PLACE, map(pa.array, position), strict=True))
+    return pa.table({**columns, **places, _FAULT: fault})
 
 
-def _columns(source: Source, path: str, names: list[str]) -> pa.Table:
-    """Return the named columns of a file as they are; those of CSV are text."""
+def _columns(source: Source, path: str, needed: list[str]) -> pa.Table:
+    """Return the needed columns that a file has, as they are, and `_FAULT`; those of CSV are text."""
+    names = [name for name in needed if source.has_own(name)]
     try:
-        if source.format == "parquet":
-            with pq.ParquetFile(path) as file:
-                return file.read(columns=names)
-        return _csv_columns(Path(path), names)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        if source.csv is not None:
+            return _csv_columns(path, source.csv, names)
+        with open_parquet(path) as file:
+            columns = file.read(columns=names)
+            n = file.metadata.num_rows
+    except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
         raise GraphInputError(f"{path}: events cannot be read as {source.format} ({error})") from error
+    return pa.table({**{name: columns[name] for name in names}, _FAULT: pa.nulls(n, pa.string())})
 
 
-def _csv_columns(path: Path, names: list[str]) -> pa.Table:
-    """Return columns of a CSV file as text. Nulls fill up a row that is too short; surplus cells are dropped."""
+def _csv_columns(path: str, layout: CsvLayout, names: list[str]) -> pa.Table:
+    """Return columns of a CSV file as text. Nulls fill up a row that is too short; one that is too long is a fault."""
     ragged = False
 
     def note(_: pc_csv.InvalidRow) -> str:
@@ -177,16 +199,32 @@ def _csv_columns(path: Path, names: list[str]) -> pa.Table:
         ragged = True
         return "skip"
 
-    types = dict.fromkeys(names, pa.string())
-    convert = pc_csv.ConvertOptions(column_types=types, include_columns=names)
-    table = pc_csv.read_csv(path, parse_options=pc_csv.ParseOptions(invalid_row_handler=note), convert_options=convert)
+    width, places = len(layout.header), [layout.header.index(name) for name in names]
+    types = {str(at): pa.string() for at in places}
+    with open_csv_bytes(path) as file:
+        table = pc_csv.read_csv(
+            file,
+            read_options=pc_csv.ReadOptions(
+                skip_rows=layout.header_lines,
+                column_names=list(map(str, range(width))),
+                encoding=layout.encoding,
+                block_size=_CSV_BLOCK,
+            ),
+            parse_options=pc_csv.ParseOptions(newlines_in_values=layout.has_line_breaks, invalid_row_handler=note),
+            convert_options=pc_csv.ConvertOptions(column_types=types, include_columns=list(types)),
+        ).rename_columns(names)
     if not ragged:
-        return table
-    with open_csv(path) as lines:
-        header, *records = [record for record in csv.reader(lines) if record]
-    places = {name: header.index(name) for name in names}
-    cells = {name: [record[at] if at < len(record) else None for record in records] for name, at in places.items()}
-    return pa.table(cells, schema=pa.schema(types))
+        return table.append_column(_FAULT, pa.nulls(len(table), pa.string()))
+    with open_csv(path, layout.encoding) as lines:
+        for _ in range(layout.header_lines):
+            next(lines)
+        records = [record for record in csv.reader(lines) if len(record) > 1 or any(map(str.strip, record))]
+    cells = {
+        name: [record[at] if at < len(record) else None for record in records]
+        for name, at in zip(names, places, strict=True)
+    }
+    faults = [TOO_MANY_VALUES if any(map(str.strip, record[width:])) else None for record in records]
+    return pa.table(cells | {_FAULT: faults}, schema=pa.schema([(name, pa.string()) for name in (*names, _FAULT)]))
 
 
 def _reasons(rows: pa.Table, now: dt.datetime) -> pa.ChunkedArray:
@@ -197,7 +235,7 @@ def _reasons(rows: pa.Table, now: dt.datetime) -> pa.ChunkedArray:
     faults = event_faults(ds.field, lambda column: column.is_null(), now)
     flags = ds.dataset(computed).to_table(columns=faults).combine_chunks()
     conditions = pa.StructArray.from_arrays([chunk(flags[name]) for name in faults], list(faults))
-    return pa.chunked_array([pc.case_when(conditions, *(pa.scalar(name) for name in faults))])
+    return pa.chunked_array([pc.coalesce(chunk(rows[_FAULT]), pc.case_when(conditions, *map(pa.scalar, faults)))])
 
 
 def _example(
@@ -211,8 +249,16 @@ def _example(
     first = pc.index(reason, name).as_py()
     rank, row = rows["file"][first].as_py(), rows["row"][first].as_py()
     path, source = source_of[rank]
-    column = mapped("events", config)[REASON_COLUMNS[name]]
-    value = _columns(source, path, [column])[column][row].as_py() if column in source.types else None
+    column = mapped("events", config).get(REASON_COLUMNS.get(name, ""))
+    if column is None:
+        return f"row {row + 1} of {path}"
+    value = source.folders[source.files.index(path)].get(column)
+    if source.has_own(column):
+        scalar = _columns(source, path, [column])[column][row]
+        try:
+            value = scalar.as_py()
+        except (OverflowError, ValueError):  # a time outside of Python's calendar
+            value = scalar.cast(pa.int64()).as_py()
     return f"{column} = {value!r} in row {row + 1} of {path}"
 
 

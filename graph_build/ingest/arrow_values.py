@@ -79,7 +79,7 @@ def _integers(values: pa.Array) -> pa.Array:
         values = pc.if_else(pc.and_(pc.less(values, limit), pc.greater_equal(values, -limit)), values, None)
         return values.cast(pa.int64(), safe=False)
     elif pa.types.is_decimal(type_):
-        values = pc.round(values, ndigits=0, round_mode="towards_zero")
+        values = pc.round(values, ndigits=0, round_mode="towards_zero").cast(pa.decimal128(38, 0))
     if pa.types.is_decimal(values.type) or pa.types.is_uint64(values.type):
         fits = pc.less_equal(values, pa.scalar(_LARGEST_INTEGER).cast(values.type))
         if pa.types.is_decimal(values.type):

@@ -58,6 +58,12 @@ ITEM_TYPES = ("view", "click", "add_to_cart", "purchase")
 SESSION_TYPES = (*ITEM_TYPES, "search")
 TYPES = ("impression", *SESSION_TYPES)
 
+FEATURE = "text, a number, a boolean, a date or a timestamp"
+LONGEST_DECIMAL = 38  # digits, in Spark
+# Why a row is refused before its values are read.
+TOO_MANY_VALUES = "too_many_values"
+FOLDER_MISMATCH = "folder_mismatch"
+
 # Where a row stands in the input. It orders events that tie in time.
 PLACE = ("file", "block", "row")
 
@@ -65,6 +71,17 @@ PLACE = ("file", "block", "row")
 def column_kinds(table: Table) -> dict[str, Kind]:
     """Return every column that the contract knows for `table`, required ones first, with its kind."""
     return REQUIRED[table] | OPTIONAL[table]
+
+
+def needed_columns(table: Table, config: InputConfig) -> list[str]:
+    """Return the log's own names of the columns that are read: those of the contract, then the items' features.
+
+    Args:
+        table: which of the three tables.
+        config: the `[input]` section.
+    """
+    features = config.items.features if table == "items" else ()
+    return list(dict.fromkeys([*mapped(table, config).values(), *features]))
 
 
 def mapped(table: Table, config: InputConfig) -> dict[str, str]:
@@ -113,13 +130,17 @@ def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config
     for name, kind in column_kinds(table).items():
         if (type_ := types.get(names[name])) is not None:
             _check_type(table, file, name, kind, type_, config)
-    if table == "items":
-        for feature in config.items.features:
-            if feature not in types:
-                raise GraphInputError(
-                    f"{file}: the configuration names the item feature {feature!r}, which is not among the columns "
-                    f"{', '.join(types)}; correct [input.items] features"
-                )
+    for feature in config.items.features if table == "items" else ():
+        if feature not in types:
+            raise GraphInputError(
+                f"{file}: the configuration names the item feature {feature!r}, which is not among the columns "
+                f"{', '.join(types)}; correct [input.items] features"
+            )
+        if feature not in names.values() and not _is_feature(types[feature]):
+            raise GraphInputError(
+                f"{file}: the item feature {feature!r} has type {types[feature]}, expected {FEATURE}; cast it, or "
+                "leave it out of [input.items] features"
+            )
 
 
 def _check_type(table: Table, file: str, name: str, kind: Kind, type_: pa.DataType, config: InputConfig) -> None:
@@ -145,24 +166,44 @@ def _fits(kind: Kind, type_: pa.DataType) -> bool:
     """Return whether values of an Arrow type can be read as the kind."""
     is_ = pa.types
     type_ = value_type(type_)
-    whole = is_.is_integer(type_)
-    number = whole or is_.is_floating(type_) or is_.is_decimal(type_)
     if is_.is_null(type_):
         return True
     if kind == "id":
-        return is_text(type_) or whole
+        return is_text(type_) or bool(is_.is_integer(type_))
     if kind == "text":
         return is_text(type_)
     if kind == "time":
         return is_text(type_) or is_.is_timestamp(type_) or is_.is_date(type_)
     if kind in ("number", "integer"):  # pandas writes integers with a gap as doubles
-        return is_text(type_) or number
-    if not (is_.is_list(type_) or is_.is_large_list(type_) or is_.is_fixed_size_list(type_)):
+        return is_text(type_) or is_number(type_)
+    if not is_list(type_):
         return is_text(type_)  # CSV has no lists: they come as JSON
-    inner = type_.value_type
+    inner = value_type(type_.value_type)
     if kind == "vector":
-        return bool(is_.is_floating(inner) or is_.is_integer(inner))
-    return bool(is_.is_string(inner) or is_.is_large_string(inner) or is_.is_null(inner))
+        return is_number(inner)
+    return is_text(inner) or bool(is_.is_null(inner))
+
+
+def is_number(type_: pa.DataType) -> bool:
+    """Return whether an Arrow type holds numbers that both readers can read."""
+    is_ = pa.types
+    return bool(
+        is_.is_integer(type_)
+        or is_.is_floating(type_)
+        or (is_.is_decimal(type_) and type_.precision <= LONGEST_DECIMAL)
+    )
+
+
+def _is_feature(type_: pa.DataType) -> bool:
+    is_, type_ = pa.types, value_type(type_)
+    others = (is_.is_null, is_.is_boolean, is_.is_date, is_.is_timestamp)
+    return is_text(type_) or is_number(type_) or any(test(type_) for test in others)
+
+
+def is_list(type_: pa.DataType) -> bool:
+    """Return whether an Arrow type holds lists."""
+    is_ = pa.types
+    return bool(is_.is_list(type_) or is_.is_large_list(type_) or is_.is_fixed_size_list(type_))
 
 
 def value_type(type_: pa.DataType) -> pa.DataType:

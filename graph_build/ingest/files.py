@@ -1,25 +1,34 @@
-"""Finds the local files of an input and their columns, before any engine reads them.
+"""Finds the files of an input and their columns, before any engine reads them.
 
-Only file footers and header lines are read here, so that a wrong path or type is reported at once, by name.
+Of parquet only the footers are read here, so that a wrong path or type is reported at once, by name. CSV files are
+checked as a whole, because no reader reports the faults of their text.
 """
 
-import csv
-import gzip
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from graph_build.config import InputConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import Table, check_columns, column_kinds, mapped
-from graph_build.paths import local_path
+from graph_build.ingest.csv_files import CsvLayout, csv_layout
+from graph_build.ingest.folders import folder_columns
+from graph_build.ingest.parquet_files import parquet_types
+from graph_build.paths import is_local, local_path
+from graph_build.spark.storage import join, names_below
 
 Format = Literal["parquet", "csv"]
+_EXPECTED = "expected parquet, or CSV with a header line and a name that ends in .csv or .csv.gz"
+# Kinds of files that are no parquet, by the ends of their names; any other file may be.
+_OTHER_KINDS = """
+    .tsv .tab .txt .json .jsonl .ndjson .avro .orc .feather .arrow .xls .xlsx .md .log .sql .db .xml .html
+    .gz .zip .bz2 .zst .xz .lz4 .7z .tar .tgz
+"""
+_REMOTE_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -31,39 +40,56 @@ class Source:
         format: `parquet` or `csv`.
         types: the files' own column names with their Arrow types (CSV: all strings).
         order: rank among the inputs, which orders rows that tie in time.
-        places: each file's rank among all files of its input, regardless of their columns; empty for remote files.
+        places: each file's rank among all files of its input, regardless of their columns.
+        folders: for each file, the columns that the names of its folders hold, as text; the same names for all files.
+        csv: how the files are written; None for parquet.
     """
 
     files: tuple[str, ...]
     format: Format
     types: dict[str, pa.DataType]
     order: int
-    places: tuple[int, ...] = ()
+    places: tuple[int, ...]
+    folders: tuple[dict[str, str | None], ...]
+    csv: CsvLayout | None = None
+
+    def has(self, name: str) -> bool:
+        """Return whether the files have a column that is more than nulls."""
+        return self.has_own(name) or name in self.folders[0]
+
+    def has_own(self, name: str) -> bool:
+        """Return whether the column stands in the files themselves, and is more than nulls."""
+        return name in self.types and not pa.types.is_null(self.types[name])
 
 
-def local_sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]:
+def find_sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]:
     """Return the files behind `paths`, checked against the contract and grouped by their columns and types.
 
     Args:
         table: which table they hold.
-        paths: local files or folders (`file:` URIs too), parquet or CSV with a header line.
+        paths: files or folders, local or as URIs, of parquet or of CSV with a header line.
         config: the `[input]` section.
 
     Raises:
-        GraphInputError: a path or file is missing or unreadable, lacks a column, or has a column of a wrong type.
+        GraphInputError: a path or file is missing or cannot be read, lacks a column, or has one of a wrong type.
     """
-    groups: dict[tuple[object, ...], list[tuple[str, int]]] = {}
-    source_of: dict[tuple[object, ...], tuple[Format, dict[str, pa.DataType], int]] = {}
+    groups: dict[tuple[object, ...], list[tuple[_File, int]]] = {}
     for order, path in enumerate(paths):
-        for place_in_input, file in enumerate(files_of(table, Path(local_path(path)))):
-            format_, types = _columns(table, file)
-            check_columns(table, str(file), types, config)
+        for rank, file in enumerate(_inspected(table, files_of(table, path), config)):
+            types = tuple((name, str(type_)) for name, type_ in file.types.items())
             # Files of one folder that differ in their columns are read in groups.
-            key = (order, format_, tuple((name, str(type_)) for name, type_ in types.items()))
-            groups.setdefault(key, []).append((str(file), place_in_input))
-            source_of[key] = (format_, types, order)
+            key = (order, file.csv, types, tuple(file.folders))
+            groups.setdefault(key, []).append((file, rank))
     return [
-        Source(tuple(file for file, _ in files), *source_of[key], tuple(rank for _, rank in files))
+        Source(
+            files=tuple(file.path for file, _ in files),
+            format="parquet" if files[0][0].csv is None else "csv",
+            types=files[0][0].types,
+            order=key[0],  # type: ignore[arg-type]
+            places=tuple(rank for _, rank in files),
+            folders=tuple(file.folders for file, _ in files),
+            csv=files[0][0].csv,
+        )
         for key, files in groups.items()
     ]
 
@@ -93,82 +119,70 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
     return warnings
 
 
-def files_of(table: Table, path: Path) -> Iterator[Path]:
-    """Yield a file itself, or the files of a folder in the order of their names, without hidden ones.
+def files_of(table: Table, path: str) -> list[str]:
+    """Return a file itself, or the files of a folder in the order of their names, without hidden ones.
 
     Args:
         table: which table they hold, for the message.
-        path: a local file or folder.
+        path: a file or folder, local or as a URI.
 
     Raises:
         GraphInputError: the path does not exist, or the folder holds no file.
     """
-    if path.is_file():
-        yield path
-        return
-    if not path.is_dir():
+    try:
+        names = names_below(path)
+    except Exception as error:  # every store has errors of its own
+        raise GraphInputError(f"{path}: {table} cannot be read ({str(error).partition(chr(10))[0]})") from error
+    if names is None:
         raise GraphInputError(f"{path}: the {table} file or folder does not exist; check the path")
-    files = [file for file in sorted(walk(path)) if file.is_file() and not _is_hidden(file.relative_to(path))]
+    files = [_joined(path, name) for name in names if not _is_hidden(name)]
     if not files:
         raise GraphInputError(f"{path}: the {table} folder holds no file; expected parquet or CSV files in it")
-    yield from files
+    return files
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder. Links to folders are followed, except back to a folder above."""
-    for current, folders, names in os.walk(folder, followlinks=True):
-        above = [Path(current).resolve(), *Path(current).resolve().parents]
-        folders[:] = [name for name in folders if (Path(current) / name).resolve() not in above]
-        yield from (Path(current) / name for name in names)
+def _joined(root: str, name: str) -> str:
+    if is_local(root):
+        return str(Path(local_path(root)) / name)
+    return join(root, name) if name else root
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.parts)
+@dataclass(frozen=True)
+class _File:
+    path: str
+    types: dict[str, pa.DataType]
+    folders: dict[str, str | None]
+    csv: CsvLayout | None
 
 
-def _columns(table: Table, file: Path) -> tuple[Format, dict[str, pa.DataType]]:
-    """Return the format of a file, and its column names with their types."""
-    if file.name.endswith((".csv", ".csv.gz")):
+def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[_File]:
+    def inspect(file: str) -> _File:
+        return _inspect(table, file, config)
+
+    if is_local(files[0]):
+        return map(inspect, files)
+    with ThreadPoolExecutor(_REMOTE_THREADS) as threads:  # each file costs some waiting for the store
+        return list(threads.map(inspect, files))
+
+
+def _inspect(table: Table, file: str, config: InputConfig) -> _File:
+    contract = mapped(table, config).values()
+    features = config.items.features if table == "items" else ()
+    folders = folder_columns(table, file, {*contract, *features})
+    layout = None
+    name = file.rpartition("/")[2].lower()
+    if name.endswith((".csv", ".csv.gz")):
+        layout = csv_layout(table, file, config.encoding)
         # Columns without a name, such as the row numbers that pandas writes, are left out.
-        return "csv", {name: pa.string() for name in _csv_header(table, file) if name}
-    try:
-        with pq.ParquetFile(file) as opened:
-            schema, footer = opened.schema_arrow, opened.metadata
-    except (pa.ArrowInvalid, OSError) as error:
-        raise GraphInputError(
-            f"{file}: {table} cannot be read, it is not a parquet file ({str(error).splitlines()[0]}); expected "
-            "parquet, or CSV with a header line and a name that ends in .csv"
-        ) from error
-    return "parquet", {field.name: pa.null() if _is_all_null(footer, field.name) else field.type for field in schema}
+        types = {name: pa.string() for name in layout.header if name}
+    elif other := next((end for end in _OTHER_KINDS.split() if name.endswith(end)), None):
+        raise GraphInputError(f"{file}: {table} cannot be read from a {other} file; {_EXPECTED}")
+    else:
+        types = parquet_types(table, file, contract, features)
+    check_columns(table, file, dict.fromkeys(folders, pa.string()) | types, config)
+    return _File(file, types, folders, layout)
 
 
-def _is_all_null(footer: pq.FileMetaData, name: str) -> bool:
-    """Return whether the footer says that a column holds only nulls, so that it need not be read."""
-    leaves = [i for i in range(footer.num_columns) if footer.schema.column(i).path == name]
-    if not leaves or not footer.num_rows:
-        return False
-    for group in range(footer.num_row_groups):
-        chunk = footer.row_group(group).column(leaves[0])
-        statistics = chunk.statistics
-        if statistics is None or not statistics.has_null_count or statistics.null_count != chunk.num_values:
-            return False
-    return True
-
-
-def _csv_header(table: Table, file: Path) -> list[str]:
-    try:
-        with open_csv(file) as lines:
-            header = next(csv.reader(lines), [])
-    except (UnicodeDecodeError, OSError, EOFError, csv.Error) as error:
-        raise GraphInputError(f"{file}: {table} cannot be read as UTF-8 CSV ({error})") from error
-    if repeated := [name for name in header if name and header.count(name) > 1]:
-        raise GraphInputError(f"{file}: the header of {table} names {repeated[0]!r} twice; rename one")
-    if not header:
-        raise GraphInputError(f"{file}: the {table} file is empty; expected a CSV header line with the column names")
-    return header
-
-
-def open_csv(file: Path) -> Any:
-    """Open a CSV file, compressed or not, as UTF-8 text; a byte-order mark is skipped."""
-    open_text: Any = gzip.open if file.suffix == ".gz" else open
-    return open_text(file, "rt", encoding="utf-8-sig", newline="")
+def _is_hidden(path: str) -> bool:
+    """Return whether Spark, too, would pass over a path below the given one: `_SUCCESS`, but not `_key=value`."""
+    return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))

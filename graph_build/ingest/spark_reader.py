@@ -4,23 +4,29 @@ Beside the contract's columns every row carries its place in the input (`file`, 
 was written, for quarantine. The place orders rows that tie in time, in the same way however Spark splits the files.
 """
 
-import re
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyspark.sql import functions as F
 
 from graph_build.config import InputConfig
-from graph_build.errors import GraphInputError
-from graph_build.ingest.contract import Kind, Table, check_columns, column_kinds, is_text, mapped, value_type
-from graph_build.ingest.files import Source, local_sources
+from graph_build.ingest.contract import (
+    FOLDER_MISMATCH,
+    PLACE,
+    TOO_MANY_VALUES,
+    Kind,
+    Table,
+    column_kinds,
+    is_number,
+    is_text,
+    mapped,
+    needed_columns,
+    value_type,
+)
+from graph_build.ingest.files import Source, find_sources
 from graph_build.ingest.refusals import UNUSED
+from graph_build.ingest.spark_files import Opened, check_paths, open_source
 from graph_build.ingest.values import FARTHEST_TIME, UNITS, WRITTEN_NUMBER, WRITTEN_TIME, Unit
-from graph_build.paths import is_local
-from graph_build.spark.session import reader
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -39,11 +45,10 @@ _JAVA_TIME = WRITTEN_TIME.replace("(?P<", "(?<")
 _NO_SECONDS = r"^(\s*[\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
 
 
-def sources(spark: "SparkSession", table: Table, paths: list[str], config: InputConfig) -> list[Source]:
-    """Return the checked files behind `paths`. Spark describes remote files; local ones are read by `local_sources`.
+def sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]:
+    """Return the checked files behind `paths`, all of which Spark can read.
 
     Args:
-        spark: the session that reads remote files.
         table: which table they hold.
         paths: files or folders, local or as URIs.
         config: the `[input]` section.
@@ -51,27 +56,10 @@ def sources(spark: "SparkSession", table: Table, paths: list[str], config: Input
     Raises:
         GraphInputError: a path cannot be read, or its columns do not fit the contract.
     """
-    checked: list[Source] = []
-    for order, path in enumerate(paths):
-        if is_local(path):
-            local = local_sources(table, [path], config)
-            for source in local:
-                check_paths(source)
-            checked += [replace(source, order=order) for source in local]
-        else:
-            checked.append(_remote(spark, table, path, order, config))
+    checked = find_sources(table, paths, config)
+    for source in checked:
+        check_paths(source)
     return checked
-
-
-def check_paths(source: Source) -> None:
-    """Refuse names of files with a colon, which Spark cannot read.
-
-    Raises:
-        GraphInputError: a name holds one.
-    """
-    for file in source.files:
-        if ":" in Path(file).name:
-            raise GraphInputError(f"{file}: Spark cannot read a file with a colon in its name; rename it")
 
 
 def present(table: Table, checked: list[Source], config: InputConfig) -> list[str]:
@@ -83,7 +71,7 @@ def present(table: Table, checked: list[Source], config: InputConfig) -> list[st
         config: the `[input]` section.
     """
     names = mapped(table, config)
-    return [name for name in column_kinds(table) if any(_has(source, names[name]) for source in checked)]
+    return [name for name in column_kinds(table) if any(source.has(names[name]) for source in checked)]
 
 
 def read(
@@ -102,7 +90,8 @@ def read(
         reason: an expression over the contract's columns: why a row is refused, null for a good row. Good events, and
             events of days that were not requested, get no `raw`, because there are too many of them.
     """
-    frames = [_read_source(spark, table, source, config, reason) for source in checked]
+    features = {name: _common_type(name, checked) for name in _features(table, config)}
+    frames = [_read_source(spark, table, source, config, reason, features) for source in checked]
     union = frames[0]
     for frame in frames[1:]:
         union = union.unionByName(frame, allowMissingColumns=True)
@@ -114,83 +103,87 @@ def read_ids(texts: "Column") -> "Column":
     return _value(texts, "id", pa.string(), None)
 
 
-class _Frame(NamedTuple):
-    """The rows of one source as Spark reads them, and where in a file each row stands."""
-
-    rows: "DataFrame"
-    block: "Column"
-    row: "Column"
-
-
 def _read_source(
-    spark: "SparkSession", table: Table, source: Source, config: InputConfig, reason: "Column"
+    spark: "SparkSession",
+    table: Table,
+    source: Source,
+    config: InputConfig,
+    reason: "Column",
+    features: dict[str, str | None],
 ) -> "DataFrame":
-    frame = _open(spark, table, source)
-    values, unreadable = _contract_columns(table, source, config)
-    placed = frame.rows.select(
+    opened = open_source(spark, source, needed_columns(table, config))
+    values, unreadable, faults = _contract_columns(table, opened, source, config)
+    if opened.surplus is not None:
+        faults.insert(0, F.when(opened.surplus, TOO_MANY_VALUES))
+    rows = opened.rows.select(
         *values,
-        *_features(table, config),
-        (F.coalesce(*unreadable) if unreadable else F.lit(None).cast("string")).alias("unreadable"),
-        _raw_row(table, source, config).alias("raw_row"),
-        F.regexp_replace("_metadata.file_path", "^file:/+", "/").alias("path"),
-        frame.block.alias("block"),
-        frame.row.alias("row"),
-    )
+        *(_feature(opened, name, type_).alias(feature(n)) for n, (name, type_) in enumerate(features.items())),
+        _first(unreadable).alias("unreadable"),
+        _first(faults).alias("fault"),
+        _raw_row(table, opened, config).alias("raw_row"),
+        *PLACE,
+    ).withColumn("reason", reason)
+    of_other_days = F.when(F.col("reason").isin(*UNUSED), F.col("reason"))
+    rows = rows.withColumn("reason", F.coalesce(of_other_days, "fault", "reason"))
     as_json = F.to_json(F.col("raw_row"))
     is_refused = F.col("reason").isNotNull() & ~F.col("reason").isin(*UNUSED)
-    return (
-        _with_file_rank(spark, placed, source, frame.rows.inputFiles())
-        .withColumn("reason", reason)
-        .withColumn("raw", F.when(is_refused, as_json) if table == "events" else as_json)
-        .drop("raw_row", "path")
-    )
+    raw = F.when(is_refused, as_json) if table == "events" else as_json
+    return rows.withColumn("raw", raw).drop("raw_row", "fault")
 
 
-def _open(spark: "SparkSession", table: Table, source: Source) -> _Frame:
-    if source.format == "parquet":
-        rows = reader(spark).parquet(*source.files)
-        return _Frame(rows, F.lit(0).cast("bigint"), F.col("_metadata.row_index"))
-    rows = (
-        reader(spark)
-        .option("header", True)
-        .option("escape", '"')
-        # A quoted title may hold a line break; an event log is big, and must stay splittable.
-        .option("multiLine", table != "events")
-        .csv(list(source.files))
-    )
-    return _Frame(rows, F.col("_metadata.file_block_start"), F.monotonically_increasing_id())
+def _first(conditions: "list[Column]") -> "Column":
+    """Return the first of the conditions' values that is not null."""
+    return F.coalesce(*conditions) if conditions else F.lit(None).cast("string")
 
 
-def _contract_columns(table: Table, source: Source, config: InputConfig) -> "tuple[list[Column], list[Column]]":
-    """Return the columns of the contract, and for items and ads the names of values that cannot be read."""
-    names = mapped(table, config)
+def _contract_columns(
+    table: Table, opened: Opened, source: Source, config: InputConfig
+) -> "tuple[list[Column], list[Column], list[Column]]":
+    """Return the columns of the contract, and conditions: a value cannot be read, or differs from that of its folder.
+
+    Events do not say which value cannot be read.
+    """
     unit = config.events.timestamp_unit if table == "events" else None
-    values, unreadable = [], []
-    for name, kind in column_kinds(table).items():
-        if not _has(source, names[name]):
-            values.append(F.lit(None).cast(SPARK_TYPES[kind]).alias(name))
-            continue
-        column, type_ = F.col(f"`{names[name]}`"), source.types[names[name]]
-        value = _value(column, kind, type_, unit)
+    values, unreadable, mismatches = [], [], []
+    for name, own_name in mapped(table, config).items():
+        kind = column_kinds(table)[name]
+        written = [(opened.own[own_name], source.types[own_name])] if own_name in opened.own else []
+        written += [(opened.folders[own_name], pa.string())] if own_name in opened.folders else []
+        read = [_value(column, kind, type_, unit) for column, type_ in written]
+        value = F.coalesce(*read) if read else F.lit(None).cast(SPARK_TYPES[kind])
         values.append(value.alias(name))
-        if table != "events" and kind not in ("id", "text") and not _is_always_readable(type_, kind):
-            is_written = F.trim(column.cast("string")) != ""
-            unreadable.append(F.when(is_written & value.isNull(), f"{name}_unreadable"))
-    return values, unreadable
+        if len(read) == 2 and kind != "time":  # a folder may hold the day of a time
+            own, of_folder = map(F.lower, read) if kind == "text" else read
+            mismatches.append(F.when(own != of_folder, FOLDER_MISMATCH))
+        for (column, type_), one in zip(written, read, strict=True):
+            if table != "events" and kind not in ("id", "text") and not _is_always_readable(type_, kind):
+                is_written = F.trim(column.cast("string")) != ""
+                unreadable.append(F.when(is_written & one.isNull(), f"{name}_unreadable"))
+    return values, unreadable, mismatches
 
 
-def _has(source: Source, name: str) -> bool:
-    return name in source.types and not pa.types.is_null(source.types[name])
-
-
-def _features(table: Table, config: InputConfig) -> "list[Column]":
-    """Return the configured item features under temporary names, which clash with no column used here."""
-    if table != "items":
-        return []
+def _features(table: Table, config: InputConfig) -> list[str]:
+    """Return the configured features of items that the contract does not know."""
     known = column_kinds(table)
-    return [
-        F.col(f"`{name}`").alias(feature(rank)) for rank, name in enumerate(config.items.features) if name not in known
-    ]
+    return [name for name in config.items.features if name not in known] if table == "items" else []
+
+
+def _common_type(name: str, checked: list[Source]) -> str | None:
+    """Return the Spark type that a feature is cast to where its files differ in type; None to leave it as it is."""
+    types = [source.types.get(name, pa.string()) for source in checked]
+    types = [value_type(type_) for type_ in types if not pa.types.is_null(type_)]
+    if not types:
+        return "string"
+    if all(type_ == types[0] for type_ in types):
+        return "double" if pa.types.is_uint64(types[0]) else None
+    if all(pa.types.is_integer(type_) and not pa.types.is_uint64(type_) for type_ in types):
+        return "bigint"
+    return "double" if all(map(is_number, types)) else "string"
+
+
+def _feature(opened: Opened, name: str, type_: str | None) -> "Column":
+    column = opened.own.get(name, opened.folders.get(name, F.lit(None)))
+    return column if type_ is None else column.cast(type_)
 
 
 def feature(rank: int) -> str:
@@ -198,25 +191,16 @@ def feature(rank: int) -> str:
     return f"feature_{rank}"
 
 
-def _raw_row(table: Table, source: Source, config: InputConfig) -> "Column":
+def _raw_row(table: Table, opened: Opened, config: InputConfig) -> "Column":
     """Return the row as it was written. A raw user id must not leave the build, so it is hashed here, too."""
     user = mapped(table, config).get("user_id")
-    columns = [
-        (F.xxhash64(F.col(f"`{name}`").cast("string")) if name == user else F.col(f"`{name}`")).alias(name)
-        for name in source.types
-    ]
-    return F.struct(*columns)
-
-
-def _with_file_rank(spark: "SparkSession", placed: "DataFrame", source: Source, paths: list[str]) -> "DataFrame":
-    """Add `file`, the rank of each row's file among all files of the input. `paths`: the files, as Spark names them."""
-    first = source.order << 32
-    files = sorted(re.sub("^file:/+", "/", path) for path in paths)
-    ranks = {str(Path(file).absolute()): rank for file, rank in zip(source.files, source.places, strict=False)}
-    ranked = [(path, first + ranks.get(unquote(path), n)) for n, path in enumerate(files)]
-    if len(ranked) == 1:
-        return placed.withColumn("file", F.lit(ranked[0][1]))
-    return placed.join(F.broadcast(spark.createDataFrame(ranked, "path string, file bigint")), "path", "left")
+    columns = opened.folders | opened.own
+    return F.struct(
+        *(
+            (F.xxhash64(column.cast("string")) if name == user else column).alias(name)
+            for name, column in columns.items()
+        )
+    )
 
 
 def _is_always_readable(type_: pa.DataType, kind: Kind) -> bool:
@@ -250,10 +234,6 @@ def _value(column: "Column", kind: Kind, type_: pa.DataType, unit: Unit | None) 
 
 
 def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
-    if pa.types.is_timestamp(type_) and type_.unit == "ns":
-        return F.timestamp_micros(
-            F.call_function("div", column, F.lit(1000))
-        )  # `/` would go through doubles, which lose a digit
     if pa.types.is_integer(type_) or (is_text(type_) and unit is not None):
         whole = column.try_cast("bigint")
         per_unit = UNITS[unit or "s"]
@@ -265,17 +245,3 @@ def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
         # Spark reads a bare "12:30" as a time of today, so a date is required.
         return F.when(column.rlike(_JAVA_TIME), time)
     return column.cast("timestamp")
-
-
-def _remote(spark: "SparkSession", table: Table, path: str, order: int, config: InputConfig) -> Source:
-    """Return a source outside this host, as Spark sees it."""
-    from pyspark.sql.pandas.types import to_arrow_schema
-
-    format_ = "csv" if path.endswith((".csv", ".csv.gz")) else "parquet"
-    try:
-        frame = reader(spark).option("header", True).format(format_).load(path)
-    except Exception as error:
-        raise GraphInputError(f"{path}: {table} cannot be read ({str(error).splitlines()[0]})") from error
-    types = {field.name: field.type for field in to_arrow_schema(frame.schema)}
-    check_columns(table, path, types, config)
-    return Source((path,), format_, types, order)  # type: ignore[arg-type]

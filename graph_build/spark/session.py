@@ -1,17 +1,20 @@
 """Starts the Spark session that the graph build runs in: the cluster's under spark-submit, else a quiet local one."""
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from graph_build.errors import SparkJobError
+from graph_build.errors import GraphInputError, SparkJobError
 from graph_build.spark.java import java_home
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrameReader, SparkSession
+    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
 # Settings of queries, not of the process, so that they can also be set in a session that somebody else started.
 QUERY_SETTINGS = {
@@ -22,6 +25,17 @@ QUERY_SETTINGS = {
     "spark.sql.caseSensitive": "true",
     # pandas writes nanoseconds; Spark reads them only as plain integers.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Times before 1900 are read as they are written; Spark refuses them otherwise, or moves them to another calendar.
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+    # Only this reader takes half-precision floats.
+    "spark.sql.parquet.enableVectorizedReader": "true",
+    "spark.sql.parquet.enableNestedColumnVectorizedReader": "true",
+    # A file that cannot be read is no empty file.
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    # CSV may be in any encoding that Java knows.
+    "spark.sql.legacy.javaCharsets": "true",
     # Spark's default is INT96, which other readers take for nanoseconds without a zone.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
@@ -30,6 +44,13 @@ QUERY_SETTINGS = {
 SHUFFLE_EVENTS = 1_000_000
 
 LONGEST_CAUSE = 500  # characters; a cause may hold a whole plan or row
+
+_PATTERN = {*"[]{}*?\\"}
+
+# Intermediate results are written to parquet in this folder instead of growing into one long plan, so that planning
+# stays short and a lost executor loses nothing.
+STAGING = "_staging"
+_UNREADABLE_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] Encountered error while reading file (\S.*?)\.\s")
 
 
 def spark_session(
@@ -101,6 +122,21 @@ def reader(spark: "SparkSession") -> "DataFrameReader":
     return spark.read.option("__globPaths__", False)
 
 
+def by_literal_name(paths: "Sequence[str]", read: "Callable[[list[str]], DataFrame]") -> "DataFrame":
+    """Return the rows of all paths, none of which is a pattern.
+
+    Where patterns are off, Spark reads every path once more for each path that looks like a pattern. Such a path is
+    therefore read on its own.
+
+    Args:
+        paths: at least one file or folder.
+        read: reads some of them with `reader`.
+    """
+    plain = [path for path in paths if not _PATTERN & {*path}]
+    groups = [plain, *([path] for path in paths if _PATTERN & {*path})]
+    return reduce(lambda rows, more: rows.unionAll(more), [read(group) for group in groups if group])
+
+
 @contextmanager
 def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g") -> "Iterator[SparkSession]":
     """Give a session to the block. A session started for the block ends with it, and so does its JVM.
@@ -112,7 +148,8 @@ def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g
         driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
 
     Raises:
-        SparkJobError: Spark failed inside the block.
+        GraphInputError: a file that Spark was reading is damaged.
+        SparkJobError: Spark failed inside the block for another reason.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -164,7 +201,7 @@ def _end_starting() -> None:
                     child.kill()
 
 
-def _readable(error: Exception) -> SparkJobError:
+def _readable(error: Exception) -> GraphInputError | SparkJobError:
     """Return the root cause in one line, while the JVM can still tell it."""
     from py4j.protocol import Py4JError, Py4JJavaError
 
@@ -178,6 +215,11 @@ def _readable(error: Exception) -> SparkJobError:
     # "An error occurred while calling o7.count.\n: SomeException: why\n\tat …\nCaused by: RootException: why\n\tat …"
     root = report.rpartition("Caused by: ")[2].partition("\n:")
     cause = " ".join((root[2] or root[0]).partition("\n\tat ")[0].split())[:LONGEST_CAUSE]
+    if (file := _UNREADABLE_FILE.search(report)) and f"/{STAGING}/" not in file[1]:
+        path = unquote(re.sub("^file:/+", "/", file[1]))
+        damaged = GraphInputError(f"{path}: the file is damaged ({cause}); write it anew")
+        damaged.add_note(report)
+        return damaged
     advice = ""
     if "OutOfMemoryError" in report:
         advice = "; give it more memory (`driver_memory = '6g'` under `[spark]` in the configuration)"

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from graph_build.paths import is_local, local_path
 
@@ -84,3 +86,51 @@ def remove_folder(path: str) -> None:
     files, folder = fsspec.core.url_to_fs(path)
     if files.exists(folder):
         files.rm(folder, recursive=True)
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Open a file to read; the caller closes it.
+
+    Args:
+        path: a local path or a URI.
+    """
+    if is_local(path):
+        return open(local_path(path), "rb")
+    import fsspec
+
+    opened: IO[bytes] = fsspec.open(path, "rb").open()
+    return opened
+
+
+def names_below(root: str) -> list[str] | None:
+    """Return the paths of all files below a folder, relative to it and in order; [""] for a file, None for nothing.
+
+    Links to local folders are followed, except those to a folder above.
+
+    Args:
+        root: a local path or a URI.
+    """
+    if is_local(root):
+        path = Path(local_path(root))
+        if not path.is_dir():
+            return [""] if path.is_file() else None
+        return sorted((str(file.relative_to(path)) for file in _walk(path) if file.is_file()), key=_parts)
+    import fsspec
+
+    files, folder = fsspec.core.url_to_fs(root)
+    if files.isfile(folder):
+        return [""]
+    if not files.exists(folder):
+        return None
+    return sorted((name.removeprefix(folder.rstrip("/") + "/") for name in files.find(folder)), key=_parts)
+
+
+def _parts(path: str) -> list[str]:
+    return path.split("/")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for current, folders, names in os.walk(folder, followlinks=True):
+        above = [Path(current).resolve(), *Path(current).resolve().parents]
+        folders[:] = [name for name in folders if (Path(current) / name).resolve() not in above]
+        yield from (Path(current) / name for name in names)

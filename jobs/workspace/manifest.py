@@ -97,8 +97,9 @@ def version_name(as_of: datetime, fingerprint: str) -> str:
 def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
     """Return every file behind the given paths or URIs, by role (events, items, ads), with a checksum each.
 
-    Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as in Spark. The checksum of
-    a local file covers its content; that of any other object covers what the store reports (size, ETag, time).
+    Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as in Spark, except
+    `_key=value`. The checksum of a local file covers its content; that of any other object covers what the store
+    reports (size, ETag, time).
 
     Raises:
         InputNotFoundError: a path does not exist, or is a folder without files.
@@ -184,10 +185,14 @@ def _described_files(fs: Any, root: str, role: str, uri: str) -> list[InputFile]
         return [_input_file(fs, root, "")]
     paths = _local_files(Path(root)) if "file" in fs.protocol else fs.find(root)
     names = {path: path.removeprefix(root.rstrip("/") + "/") for path in paths}
-    visible = sorted(path for path, name in names.items() if not any(part[0] in "._" for part in name.split("/")))
+    visible = sorted(path for path, name in names.items() if not any(map(_is_hidden, name.split("/"))))
     if not visible:
         raise InputNotFoundError(f"{role}: the folder {uri} holds no files; expected parquet or CSV files")
     return [_input_file(fs, path, names[path]) for path in visible]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def _local_files(folder: Path) -> Iterator[str]:

@@ -69,10 +69,10 @@ def write_events(path: Path, rows: list[dict[str, Any]], *, row_group_size: int 
 
 def input_error(name: Any, path: str, settings: GraphConfig | None = None) -> str:
     """Return the message of the error with which a file or folder is refused before Spark starts."""
-    from graph_build.ingest.files import local_sources
+    from graph_build.ingest.files import find_sources
 
     with pytest.raises(GraphInputError) as caught:
-        local_sources(name, [path], (settings or GraphConfig()).input)
+        find_sources(name, [path], (settings or GraphConfig()).input)
     return str(caught.value)
 
 
@@ -80,7 +80,7 @@ def check_table(spark: Any, name: Any, path: str, settings: GraphConfig, known: 
     """Return the checked items or ads of one file; `known` are the items that ads may name, None for any."""
     from graph_build.ingest import checked_tables, spark_reader
 
-    sources = spark_reader.sources(spark, name, [path], settings.input)
+    sources = spark_reader.sources(name, [path], settings.input)
     if name == "items":
         return checked_tables.checked_items(spark, sources, settings)
     items = spark.createDataFrame([(item,) for item in known], "item_id string") if known else None
@@ -110,9 +110,7 @@ def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
         config = config or GraphConfig()
         n = len(list(tmp_path.iterdir()))
         path = rows if isinstance(rows, str) else write_events(tmp_path / f"events-{n}.parquet", rows)
-        return checked_tables.checked_events(
-            spark, spark_reader.sources(spark, "events", [path], config.input), config, date
-        )
+        return checked_tables.checked_events(spark, spark_reader.sources("events", [path], config.input), config, date)
 
     return run
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from graph_build.ingest.files import local_sources
+from graph_build.ingest.files import find_sources
 from tests.graph_build.conftest import GOOD, at, config, input_error, parquet, write_events
 
 
@@ -15,7 +15,7 @@ def test_the_error_of_a_missing_column_lists_the_columns_and_says_how_to_map_one
     message = input_error("events", path)
     for part in ("e.parquet", "'item_id'", "string", "sku", '[input.events.columns] item_id = "your_column"'):
         assert part in message
-    assert local_sources("events", [path], config(events={"columns": {"item_id": "sku"}}).input)
+    assert find_sources("events", [path], config(events={"columns": {"item_id": "sku"}}).input)
 
 
 def test_a_mapping_of_an_unknown_column_is_refused(tmp_path: Path) -> None:

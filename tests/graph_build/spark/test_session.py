@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from graph_build.errors import SparkJobError
-from graph_build.spark.session import session_for_one_build
+from graph_build.errors import GraphInputError, SparkJobError
+from graph_build.spark.session import by_literal_name, reader, session_for_one_build
 
 
 def test_a_spark_failure_names_its_root_cause_and_keeps_the_rest_as_a_note(spark: Any) -> None:
@@ -21,6 +24,27 @@ def test_a_spark_failure_names_its_root_cause_and_keeps_the_rest_as_a_note(spark
 def test_errors_of_the_code_inside_the_block_are_raised_unchanged(spark: Any) -> None:
     with pytest.raises(KeyError, match="mine"), session_for_one_build():
         raise KeyError("mine")
+
+
+def test_a_damaged_file_is_wrong_input_and_is_named(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a b.parquet"
+    pq.write_table(pa.table({"id": [str(n) for n in range(1000)]}), path, compression="zstd", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[100:1000] = bytes(900)
+    path.write_bytes(content)
+    with pytest.raises(GraphInputError, match=r"/a b\.parquet: the file is damaged") as raised, session_for_one_build():
+        spark.read.parquet(str(path)).collect()
+    assert "\n" not in str(raised.value)
+
+
+def test_every_path_is_read_once_even_if_names_look_like_patterns(spark: Any, tmp_path: Path) -> None:
+    names = ["shop [1]/a.parquet", "shop [1]/b*.parquet", "c.parquet", "d.parquet"]
+    (tmp_path / "shop [1]").mkdir()
+    for name in names:
+        pq.write_table(pa.table({"name": [name]}), tmp_path / name)
+    paths = [str(tmp_path / name) for name in names]
+    rows = by_literal_name(paths, lambda some: reader(spark).schema("name string").parquet(*some))
+    assert sorted(row["name"] for row in rows.collect()) == sorted(names)
 
 
 FAILURES = {

@@ -1,0 +1,69 @@
+"""What Spark reads of items whose files differ in types: vectors of any numbers, features, and a row in quarantine."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.graph_build.conftest import GOOD, at, check_table, config, parquet
+from tests.graph_build.ingest.file_cases import UNNEEDED
+
+HALVES = [0.0, -0.0, 1.5, -2.25, 65504.0, 6.103515625e-05, 5.960464477539063e-08, 0.333251953125]
+
+
+def test_vectors_of_all_number_types_and_features_of_differing_types_are_read(spark: Any, tmp_path: Path) -> None:
+    vectors: dict[str, pa.DataType] = {
+        "half": pa.list_(pa.float16()),
+        "double": pa.list_(pa.float64()),
+        "large": pa.large_list(pa.float32()),
+        "fixed": pa.list_(pa.float16(), len(HALVES)),
+        "int": pa.list_(pa.int16()),
+        "unsigned": pa.large_list(pa.uint64()),
+        "decimal": pa.list_(pa.decimal128(38, 20)),
+    }
+    features: dict[str, pa.Array] = {
+        "half": pa.array(["12"]),
+        "double": pa.array([2**64 - 1], pa.uint64()),
+        "large": pa.array([1.5], pa.float16()),
+        "decimal": pa.array([Decimal("2.50")]),
+    }
+    whole = {"int", "unsigned"}
+    for name, type_ in vectors.items():
+        numbers = [1] * len(HALVES) if name in whole else HALVES
+        if name == "decimal":
+            numbers = [Decimal(number).quantize(Decimal(10) ** -20) for number in HALVES]  # type: ignore[misc]
+        columns = {
+            "item_id": [name],
+            "embedding": pa.array([numbers], type_),
+            "size": features.get(name, pa.nulls(1)),
+            "half `size`.": pa.array([1.5], pa.float16()),
+            **{key: values for key, values in UNNEEDED.items() if key not in ("item_id ", "")},
+        }
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    settings = config(items={"features": ["size", "half `size`."]})
+    checked = check_table(spark, "items", str(tmp_path), settings)
+    assert not checked.refused
+    rows = {row["item_id"]: row for row in checked.table.collect()}
+    assert rows.keys() == vectors.keys()
+    for name, row in rows.items():
+        assert row["embedding"] == ([1.0] * len(HALVES) if name in whole else HALVES)
+        assert row["half `size`."] == 1.5
+    # One file has text, so that all values are text.
+    sizes = {name: row["size"] for name, row in rows.items() if row["size"] is not None}
+    assert sizes == {"half": "12", "double": "18446744073709551615", "large": "1.5", "decimal": "2.50"}
+
+
+def test_a_row_in_quarantine_holds_what_was_read_with_its_user_hashed(checked: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log" / "event_type=fly"
+    log.mkdir(parents=True)
+    refused = {"session_id": "s", "timestamp": at(1), "item_id": "i", "user_id": "me"}
+    parquet(log / "a.parquet", [refused])
+    parquet(tmp_path / "log" / "b.parquet", GOOD)
+    (row,) = checked(str(tmp_path / "log")).quarantine.collect()
+    raw = json.loads(row["row"])
+    assert row["reason"] == "type_unknown"
+    assert raw.pop("user_id") not in ("me", None)
+    assert raw == {"event_type": "fly", "session_id": "s", "timestamp": "2026-03-02T00:01:00.000Z", "item_id": "i"}

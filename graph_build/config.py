@@ -52,15 +52,15 @@ class InputConfig(_Section):
     events: EventsInput = EventsInput()
     items: ItemsInput = ItemsInput()
     ads: TableInput = TableInput()
+    max_bad_share: float = Field(
+        default=0.5, ge=0, le=1, description="largest share of a table's rows that may be bad; with more the job stops"
+    )
     day_zone: str = Field(
         default=UTC, description="time zone in which a day of the log begins and ends, for example Europe/Berlin"
     )
     encoding: str = Field(
         default="utf-8",
         description='encoding of CSV files, such as "latin-1", "cp1252" or "utf-16"; parquet needs none',
-    )
-    max_bad_share: float = Field(
-        default=0.5, ge=0, le=1, description="largest share of a table's rows that may be bad; with more the job stops"
     )
 
     @field_validator("day_zone")

@@ -58,7 +58,8 @@ class NightlyConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     days: str | None = Field(
-        None, description="folder or URI where Spark stores the days of events; left out: days/ in the workspace"
+        None,
+        description="folder or URI where Spark stores the days of events; left out: days/ in the workspace",
     )
     day_share: float = Field(
         0.8,

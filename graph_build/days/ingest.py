@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from graph_build.config import GraphConfig
 from graph_build.days.claims import Action, Claims, DayInput, days_in_paths
 from graph_build.days.days_file import DaysFile, StoredDay, new_ingest_folder, put_days, read_days_file, sweep
-from graph_build.days.store import StoredDays, check_folders
+from graph_build.days.store import StoredDays, check_folders, has_folder
 from graph_build.days.writer import read_refused, write_and_read, write_days, write_refused
 from graph_build.decay import EPOCH, day_number
 from graph_build.errors import GraphInputError
@@ -89,9 +89,9 @@ class IngestResult:
         if self.refused:
             lines.append(f"rows refused, and kept in quarantine: {listed(self.refused)}")
         if self.other_days:
-            lines.append(f"{self.other_days:,} events of other days are not stored")
+            lines.append(f"events of other days, which are not stored: {self.other_days:,}")
         if self.already_stored:
-            lines.append(f"{self.already_stored:,} late sessions were stored already")
+            lines.append(f"late sessions that were stored already: {self.already_stored:,}")
         return lines
 
 
@@ -186,6 +186,8 @@ class _Ingest:
         """Return what to do with each day of the input."""
         counts = {_date(row[0]): row[1] for row in rows.groupBy("day").agg(F.sum("counted")).collect()}
         stored = {day: self.file.days[day] for day in counts if day in self.file.days}
+        if claims.asked is not None:  # so a day whose folder is lost can be stored anew
+            stored = {day: facts for day, facts in stored.items() if has_folder(self.root, facts)}
         covered: dict[dt.date, float] = {}
         if stored and claims.asked is None:
             sessions = self._stored_rows(stored).select("day", "session")

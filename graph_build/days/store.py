@@ -130,7 +130,7 @@ def check_folders(root: str, days: dict[dt.date, StoredDay]) -> None:
     Raises:
         GraphInputError: a folder is missing; the message names its day.
     """
-    lost = {day: stored for day, stored in days.items() if not exists(join(root, stored.folder, "sessions"))}
+    lost = {day: stored for day, stored in days.items() if not has_folder(root, stored)}
     if lost:
         flags = " ".join(f"--day {day}" for day in lost)
         raise GraphInputError(
@@ -148,6 +148,14 @@ def source_of(root: str, day: dt.date) -> str | None:
         day: the day.
     """
     stored = read_days_file(root).days.get(day)
-    if stored is None or not exists(join(root, stored.folder, "sessions")):
-        return None
-    return stored.source
+    return stored.source if stored is not None and has_folder(root, stored) else None
+
+
+def has_folder(root: str, stored: StoredDay) -> bool:
+    """Return whether the sessions of a stored day are there.
+
+    Args:
+        root: the store.
+        stored: the day.
+    """
+    return exists(join(root, stored.folder, "sessions"))

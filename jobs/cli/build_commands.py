@@ -122,6 +122,8 @@ def _nightly(options: argparse.Namespace) -> int:
     night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
     held = f"; {night.held}" if night.held else ""
     write_line(f"{night.outcome} {night.version} in {options.workspace}{held}")
+    if unjudged := [gate.name for gate in night.gates if not gate.judged]:
+        write_line(f"gates that were not judged: {', '.join(unjudged)}; the morning report says why")
     write_line(f"morning report: {options.workspace}/{night.folder}/report.html")
     return ExitCode.OK
 

@@ -33,7 +33,7 @@ from jobs.nightly.gates import (
 from jobs.nightly.outputs import failed_attempt, write_metrics, write_night
 from jobs.nightly.parent import Parent, find_days, find_parent
 from jobs.nightly.publication import announce, announced, confirm, settle
-from jobs.nightly.record import NightRecord, records
+from jobs.nightly.record import NightRecord, history, records
 from jobs.nightly.versions import delete_old_versions
 from jobs.pipeline.days import DayInputs, days_uri, store_days
 from jobs.pipeline.inputs import RunInputs, check_features
@@ -286,12 +286,9 @@ class _Night:
         stage = self.checkpoints.run("judge", inputs, compare_models)
         comparison = json.loads((stage.folder / "judgement.json").read_text(encoding="utf-8"))
         limits, record = self.config.nightly, self.record
-        published = [night for night in self.earlier if night.outcome == "published"]
-        # What a person published against the gates says nothing about what is usual.
-        nights = [night for night in published if not night.forced][-limits.history :]
+        nights, last = history(self.earlier, set(self.workspace.rollbacks()), limits.history)
         gates = size_gates(record.figures, [night.figures for night in nights], limits)
-        last = published[-1].ads if published else {}
-        gates += ads_gates(record.ads, [night.ads for night in nights], last, limits)
+        gates += ads_gates(record.ads, [night.ads for night in nights], last.ads if last else {}, limits)
         if comparison is None:
             gates.append(unmeasured_gate(str(self.inputs.date)))
         else:
@@ -347,8 +344,7 @@ class _Night:
         """Record the gates; stop if one fails, unless forced."""
         self.record.gates += gates
         for gate in gates:
-            level = logging.ERROR if not gate.passed else logging.INFO if gate.judged else logging.WARNING
-            log.log(level, "gate %s: %s", gate.verdict, gate)
+            log.log(logging.INFO if gate.passed else logging.ERROR, "gate %s: %s", gate.verdict, gate)
         if not (failures := failed(gates)):
             return
         reasons = "; ".join(map(str, failures))

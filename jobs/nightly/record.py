@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -122,6 +123,23 @@ class NightRecord(BaseModel):
     def folder(self) -> str:
         """The night's folder in the workspace."""
         return f"nights/{self.date}"
+
+
+def history(
+    nights: Sequence[NightRecord], rolled_back: set[str], most: int
+) -> tuple[list[NightRecord], NightRecord | None]:
+    """Return the nights that say what is usual, and the last night that stands.
+
+    A night stands if it was published and not rolled back. What a person published against the gates says nothing about
+    what is usual.
+
+    Args:
+        nights: earlier nights by date.
+        rolled_back: names of the versions that were rolled back.
+        most: how many nights at most say what is usual, from the last.
+    """
+    standing = [night for night in nights if night.outcome == "published" and night.version not in rolled_back]
+    return [night for night in standing if not night.forced][-most:], standing[-1] if standing else None
 
 
 def records(workspace: Workspace, date: str | None = None) -> list[NightRecord]:

@@ -57,6 +57,7 @@ def test_late_events_are_added_to_their_day_once_and_what_cannot_be_added_is_ref
     assert len(refused_rows(root)) == 1
 
 
+@pytest.mark.slow
 def test_a_part_of_a_day_does_not_replace_it_and_stray_rows_are_completed_by_the_days_own_log(
     store: Callable[..., Any], root: str
 ) -> None:

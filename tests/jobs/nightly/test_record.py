@@ -9,7 +9,7 @@ import pytest
 
 from jobs.cli.cli import main
 from jobs.nightly.outputs import write_metrics, write_night
-from jobs.nightly.record import NightRecord, records
+from jobs.nightly.record import NightRecord, history, records
 from jobs.workspace.workspace import Workspace
 from tests.jobs.nightly.nights import published_night
 
@@ -55,6 +55,19 @@ def test_no_attempt_leaves_the_outcome_of_the_night_before_standing(
     assert "no day is stored" in run(2)["error"]
     assert "does not exist" in run(2, "--events", str(tmp_path / "nothing"))["error"]
     assert records(workspace, "2026-03-06") == [yesterday]
+
+
+def test_forced_refused_and_rolled_back_nights_do_not_say_what_is_usual() -> None:
+    nights = [
+        NightRecord(date=dt.date(2026, 3, n), version=f"v{n}", outcome="published", forced=["items"] if n == 4 else [])
+        for n in range(1, 6)
+    ]
+    nights[1].outcome = "refused"
+    usual, last = history(nights, {"v5"}, 14)
+    assert [night.version for night in usual] == ["v1", "v3"]
+    assert last is nights[3], "it stands, although it was forced"
+    assert [night.version for night in history(nights, set(), 1)[0]] == ["v5"]
+    assert history([], set(), 14) == ([], None)
 
 
 def test_a_night_that_runs_says_so_until_it_ends(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import Table
 from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.item_tables import count_ads
-from graph_build.ingest.warnings import doubts
+from graph_build.ingest.warnings import ad_doubts, doubts
 from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph
 from graph_build.report.statistics import GraphStatistics
@@ -176,7 +176,7 @@ class GraphBuild:
         with stage("nodes", 0.3):
             nodes = self.write_nodes(sessions, tables.items)
         with stage("ads", 0.35):
-            ads = self.write_ads(tables)
+            ads = self.write_ads(tables, sessions.log.as_of)
             self.write_quarantine(tables.items, ads, sessions.log)
         with stage("transitions, sessions", 0.4):
             self.write_training_pairs(sessions)
@@ -251,18 +251,22 @@ class GraphBuild:
         self._check_hashes(counts)
         nodes = self._read("full", "nodes")
         total, tail = nodes.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
-        self.doubts += doubts(rows, nodes, has_catalogue=items is not None)
+        self.doubts += doubts(rows, nodes, sessions.log.usable, has_catalogue=items is not None)
         for doubt in self.doubts:
             log.warning(doubt)
         return _Nodes(counts, total, tail or 0)
 
-    def write_ads(self, tables: _CheckedInputs) -> checked_tables.Checked | None:
+    def write_ads(self, tables: _CheckedInputs, as_of: dt.datetime) -> checked_tables.Checked | None:
         """Check the ads against the catalogue, if there is one, and write them."""
         if not self.inputs.ads:
             return None
         known = self._read("full", "nodes").select("item_id") if tables.items else None
         ads = checked_tables.checked_ads(self.spark, tables.sources["ads"], self.config, known)
         self._write(ads.table, "tables/ads")
+        warnings = ad_doubts(self._read("tables/ads"), as_of)
+        self.doubts += warnings
+        for doubt in warnings:
+            log.warning(doubt)
         return ads
 
     def write_quarantine(

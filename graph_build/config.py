@@ -9,6 +9,13 @@ from graph_build.day_zone import UTC, rules
 EventType = Literal["impression", "view", "click", "add_to_cart", "purchase", "search"]
 
 
+# What pandas, R, Spark, Hive, MySQL, Snowflake and spreadsheets write for null.
+NULL_WORDS = (
+    "NULL", "null", "Null", "\\N", "None", "NaN", "nan", "-NaN", "-nan", "NaT", "NA", "N/A", "n/a", "<NA>", "#N/A",
+    "#N/A N/A", "#NA", "(null)",
+)  # fmt: skip
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,6 +68,10 @@ class InputConfig(_Section):
     encoding: str = Field(
         default="utf-8",
         description='encoding of CSV files, such as "latin-1", "cp1252" or "utf-16"; parquet needs none',
+    )
+    null_words: tuple[str, ...] = Field(
+        default=NULL_WORDS,
+        description="texts that stand for null in CSV files; NA is Namibia where a country is expected; [] = none",
     )
 
     @field_validator("day_zone")

@@ -32,7 +32,8 @@ from graph_build.ingest.contract import (
 from graph_build.ingest.csv_files import CsvLayout, open_csv, open_csv_bytes
 from graph_build.ingest.files import Source, find_sources
 from graph_build.ingest.parquet_files import open_parquet
-from graph_build.ingest.refusals import REASON_COLUMNS, check_bad_share, commonest, event_faults, type_names
+from graph_build.ingest.refusals import REASON_COLUMNS, check_bad_share, check_unit, commonest, event_faults, type_names
+from graph_build.ingest.values import null_words
 
 # A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22
@@ -88,6 +89,10 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
 
     check_bad_share("events", ", ".join(paths[:3]), len(rows), refused, example, config.max_bad_share)
     good = pc.is_null(reason)
+    times = pc.min_max(rows["timestamp"].cast(pa.int64()).filter(good)).as_py()
+    if times["min"] is not None:
+        unit = config.events.timestamp_unit
+        check_unit(", ".join(paths[:3]), times["min"], times["max"], unit, now or dt.datetime.now(dt.UTC))
     left_out = 0
     if config.events.exclude_ad_events:
         of_ads = pc.and_(good, pc.is_valid(rows["ad_id"]))
@@ -160,7 +165,9 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
     fault = table[_FAULT]
     for name, own_name in mapped("events", config).items():
         kind, unit = column_kinds("events")[name], config.events.timestamp_unit
-        value = read_value(table[own_name], kind, unit) if source.has_own(own_name) else None
+        value = None
+        if source.has_own(own_name):
+            value = read_value(table[own_name], kind, unit, null_words(name, source.format, config))
         if own_name in folders:
             folder_text = pa.chunked_array([pa.repeat(pa.scalar(folders[own_name], pa.string()), len(table))])
             of_folder = read_value(folder_text, kind, unit)
@@ -258,7 +265,7 @@ def _example(
         try:
             value = scalar.as_py()
         except (OverflowError, ValueError):  # a time outside of Python's calendar
-            value = scalar.cast(pa.int64()).as_py()
+            value = scalar.value
     return f"{column} = {value!r} in row {row + 1} of {path}"
 
 

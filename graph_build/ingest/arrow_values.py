@@ -10,7 +10,12 @@ import pyarrow.compute as pc
 
 from graph_build.ingest.contract import Kind, is_text, value_type
 from graph_build.ingest.values import (
+    BASIC_FORMS,
+    BLANKS,
+    DAY,
+    END_OF_TIMES,
     FARTHEST_TIME,
+    FIRST_TIME,
     UNITS,
     WRITTEN_INTEGER,
     WRITTEN_NUMBER,
@@ -27,6 +32,7 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "number": pa.float64(),
     "integer": pa.int64(),
 }
+_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _LARGEST_INTEGER = np.iinfo(np.int64).max
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -38,31 +44,45 @@ def chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def read_value(column: pa.ChunkedArray, kind: Kind, unit: Unit | None) -> pa.Array:
+def read_value(
+    column: pa.ChunkedArray, kind: Kind, unit: Unit | None = None, null_words: tuple[str, ...] = ()
+) -> pa.Array:
     """Return a column's values as the kind, null where one cannot be read.
+
+    Times before the year 1 or after the year 9999 come out as some time outside `FIRST_TIME` to `END_OF_TIMES`.
 
     Args:
         column: a column of a type that the contract accepts for the kind.
         kind: id, text, time, number or integer.
         unit: the unit of times that are integers; None if times may not be integers.
+        null_words: texts that stand for null.
     """
     type_ = value_type(column.type)
     values = chunk(column.cast(type_))
     if pa.types.is_null(type_):
         return values.cast(ARROW_TYPES[kind])
+    if is_text(type_):
+        values = _texts(values, null_words)
     if kind in ("id", "text"):
-        text = pc.utf8_trim(values.cast(pa.string()), " ")
-        return pc.if_else(pc.equal(text, ""), None, text)
+        text = values.cast(pa.string())
+        is_ascii = pc.all(pc.string_is_ascii(text)).as_py() is not False
+        return text if is_ascii else pc.utf8_normalize(text, "NFC")
     if kind == "time":
         return _times(values, unit)
     return _integers(values) if kind == "integer" else _doubles(values)
 
 
+def _texts(values: pa.Array, null_words: tuple[str, ...]) -> pa.Array:
+    """Return texts without the blanks around them, null where nothing or a word for null is left."""
+    text = pc.utf8_trim(values.cast(pa.string()), BLANKS)
+    return pc.if_else(pc.is_in(text, pa.array(["", *null_words])), None, text)
+
+
 def _doubles(values: pa.Array) -> pa.Array:
     if not is_text(values.type):
         return values.cast(pa.float64(), safe=False)
-    written = pc.if_else(pc.match_substring_regex(values, WRITTEN_NUMBER), pc.utf8_trim_whitespace(values), None)
-    return pc.utf8_ltrim(written.cast(pa.string()), "+").cast(pa.float64())
+    written = pc.if_else(pc.match_substring_regex(values, WRITTEN_NUMBER), values, None)
+    return pc.utf8_ltrim(written, "+").cast(pa.float64())
 
 
 def _integers(values: pa.Array) -> pa.Array:
@@ -92,33 +112,43 @@ def _times(values: pa.Array, unit: Unit | None) -> pa.Array:
     """Return UTC times in microseconds; times without a zone are in UTC."""
     type_ = values.type
     if pa.types.is_timestamp(type_):
-        plain = values.cast(pa.timestamp("us", type_.tz), safe=False)
-        return plain.cast(TIME) if type_.tz else pc.assume_timezone(plain, "UTC")
-    if pa.types.is_date(type_):
-        return pc.assume_timezone(values.cast(pa.timestamp("us")), "UTC")
+        if type_.unit == "ns":
+            return values.cast(pa.timestamp("us", type_.tz), safe=False).cast(pa.int64()).cast(TIME)
+        return _scaled(values.cast(pa.int64()), _PER_UNIT[type_.unit])
+    if pa.types.is_date32(type_):
+        return _scaled(values.cast(pa.int32()).cast(pa.int64()), DAY)
+    if pa.types.is_date64(type_):
+        return _scaled(values.cast(pa.int64()), _PER_UNIT["ms"])
     if pa.types.is_integer(type_) or unit is not None:
         per_unit = UNITS[unit or "s"]
         farthest = FARTHEST_TIME // per_unit
         whole = _integers(values)
         near = pc.and_(pc.greater_equal(whole, -farthest), pc.less_equal(whole, farthest))
         return pc.multiply(pc.if_else(near, whole, None), per_unit).cast(TIME)
-    return _written_times(values.cast(pa.string()))
+    return _written_times(values)
+
+
+def _scaled(counts: pa.Array, factor: int) -> pa.Array:
+    """Return times of so many times `factor` microseconds, without an overflow outside the calendar."""
+    first, last = FIRST_TIME // factor - 1, END_OF_TIMES // factor
+    within = pc.max_element_wise(pc.min_element_wise(counts, last, skip_nulls=False), first, skip_nulls=False)
+    return pc.multiply(within, factor).cast(TIME)
 
 
 def _written_times(text: pa.Array) -> pa.Array:
+    for pattern, replacement in BASIC_FORMS:
+        text = pc.replace_substring_regex(text, pattern, replacement)
     parts = pc.extract_regex(text, WRITTEN_TIME)
-    year, month, day, hour, minute, second = (
-        _digits(parts.field(name)) for name in ("year", "month", "day", "hour", "minute", "second")
-    )
-    fraction = pc.utf8_slice_codeunits(pc.utf8_rpad(parts.field("fraction"), 6, "0"), 0, 6)
-    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    first = months.astype("datetime64[D]").astype(np.int64)
-    last = (months + 1).astype("datetime64[D]").astype(np.int64)
     valid = parts.is_valid().to_numpy(zero_copy_only=False)
-    valid &= (month >= 1) & (month <= 12) & (day >= 1) & (day <= last - first)
-    valid &= (hour <= 23) & (minute <= 59) & (second <= 59)
-    seconds = ((first + day - 1) * 24 + hour) * 3600 + minute * 60 + second
-    time = seconds * 1_000_000 + _digits(fraction)
+    date, is_date = _written_dates(parts)
+    hour, minute, second = (_digits(parts.field(name)) for name in ("hour", "minute", "second"))
+    fraction = _digits(pc.utf8_slice_codeunits(pc.utf8_rpad(parts.field("fraction"), 6, "0"), 0, 6))
+    is_leap = second == 60
+    second[is_leap] = 59
+    time_of_day = ((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction
+    is_time = (hour <= 23) & (minute <= 59) & (second <= 59) | (hour == 24) & (time_of_day == DAY)
+    valid &= is_date & is_time
+    time = date * DAY + time_of_day
     zones = pc.fill_null(parts.field("zone"), "").dictionary_encode()
     zone = zones.indices.to_numpy()
     for number, name in enumerate(zones.dictionary.to_pylist()):
@@ -128,9 +158,32 @@ def _written_times(text: pa.Array) -> pa.Array:
         elif isinstance(offset, int):
             time[rows] -= offset
         else:
-            rows = rows[valid[rows] & (year[rows] > 0)]
+            rows = rows[valid[rows]]
             time[rows] = [_in_region(int(local), offset) for local in time[rows]]
+    # A leap second is read as the second before it, the last of its UTC day, so that it stays on that day.
+    valid &= ~is_leap | (time // 1_000_000 % 86_400 == 86_399)
     return pa.array(time, mask=~valid).cast(TIME)
+
+
+def _written_dates(parts: pa.StructArray) -> tuple[Any, Any]:
+    """Return the days since 1970 of calendar, ordinal and week dates, and which of them exist."""
+    year, month, day, ordinal, week, weekday = (
+        _digits(parts.field(name)) for name in ("year", "month", "day", "ordinal", "week", "weekday")
+    )
+    by_week, by_ordinal = week + weekday > 0, pc.greater(pc.utf8_length(parts.field("ordinal")), 0)
+    by_ordinal = pc.fill_null(by_ordinal, False).to_numpy(zero_copy_only=False)
+    months = ((year - 1970) * 12 + np.where(by_week | by_ordinal, 0, month - 1)).astype("datetime64[M]")
+    first = months.astype("datetime64[D]").astype(np.int64)
+    after_month = (months + 1).astype("datetime64[D]").astype(np.int64) - first
+    after_year = (months + 12).astype("datetime64[D]").astype(np.int64) - first
+    # The 4th of January is in the first ISO week, and a week's Thursday is in the week's year; 1970 began on one.
+    monday = first + 3 - (first + 6) % 7
+    thursday = monday + 7 * (week - 1) + 3
+    exists = (month >= 1) & (month <= 12) & (day >= 1) & (day <= after_month)
+    exists = np.where(by_ordinal, (ordinal >= 1) & (ordinal <= after_year), exists)
+    exists = np.where(by_week, (week >= 1) & (thursday < first + after_year), exists)
+    date = first + np.where(by_ordinal, ordinal, day) - 1
+    return np.where(by_week, thursday - 4 + weekday, date), exists
 
 
 def _digits(text: pa.Array) -> Any:
@@ -140,6 +193,8 @@ def _digits(text: pa.Array) -> Any:
 
 def _in_region(local: int, region: ZoneInfo) -> int:
     """Return the UTC time of a local time, in microseconds; of two possible times the earlier, as in Java."""
+    if not FIRST_TIME <= local < END_OF_TIMES:
+        return local
     time = (_EPOCH + dt.timedelta(microseconds=local)).replace(tzinfo=region)
     offset = time.utcoffset() or dt.timedelta()
     return local - offset // dt.timedelta(microseconds=1)

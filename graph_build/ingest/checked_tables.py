@@ -13,7 +13,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest import events, item_tables, spark_reader
 from graph_build.ingest.contract import ITEM_TYPES
 from graph_build.ingest.files import Source
-from graph_build.ingest.refusals import SESSION_STORED, UNUSED, check_bad_share, listed
+from graph_build.ingest.refusals import SESSION_STORED, UNUSED, check_bad_share, check_unit, listed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -94,14 +94,16 @@ def checked_events(
     raw = spark_reader.read(spark, "events", sources, config.input, reason)
     rows = events.checked(raw, columns, config.input.events, config.input.day_zone)
     type_ = F.when(F.col("reason").isNull(), F.col("event_type"))
-    counts = rows.groupBy("reason", type_, "left_out", "day").agg(F.count(F.lit(1)), F.max("time")).collect()
+    counts = (
+        rows.groupBy("reason", type_, "left_out", "day").agg(F.count(F.lit(1)), F.max("time"), F.min("time")).collect()
+    )
     total = sum(row[4] for row in counts)
     refused: dict[str, int] = {}
     by_day: dict[int, int] = {}
     by_type: dict[str, int] = {}
     left_out = 0
-    last = 0
-    for reason_name, type_name, is_left_out, day, n, time in counts:
+    last = first = None
+    for reason_name, type_name, is_left_out, day, n, time, earliest in counts:
         if reason_name is None or reason_name in UNUSED:
             by_day[day] = by_day.get(day, 0) + n
         if reason_name is not None:
@@ -112,7 +114,8 @@ def checked_events(
             by_type[type_name] = by_type.get(type_name, 0) + n
             # Impressions do not count for `as_of`, just as in the stored days.
             if type_name != "impression":
-                last = max(last, time)
+                last = time if last is None else max(last, time)
+                first = earliest if first is None else min(first, earliest)
     files = _first_files(sources)
     if total == 0:
         raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")
@@ -126,6 +129,9 @@ def checked_events(
             f"{f', {left_out} of our own ads left out' if left_out else ''}; expected valid events of the types "
             f"{', '.join(ITEM_TYPES)}{f' up to the end of {date}' if date else ''}"
         )
+    assert first is not None
+    assert last is not None
+    check_unit(files, first, last, config.input.events.timestamp_unit, dt.datetime.now(dt.UTC))
     as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
     return Events(rows, total, left_out, by_type, faults, unused, by_day, as_of)
 
@@ -191,16 +197,21 @@ def checked_ads(
 def _refusals(
     table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, value_faults: tuple[str, ...]
 ) -> dict[str, int]:
-    """Return reason → number of rows. Rows with a reason in `value_faults` lose only a value, and are not bad."""
+    """Return reason → number of rows. Rows with a reason in `value_faults` lose only a value, and are not bad.
+
+    Nor are rows that newer ones replace; they do not count as rows of the table either.
+    """
     counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
     refused = {reason: n for reason, n, _ in counts if reason is not None}
     files = _first_files(sources)
     total = sum(n for _, n, _ in counts)
     if total == 0:
         raise GraphInputError(f"{files}: the {table} table is empty (0 rows); leave it out, or give one with rows")
-    bad = {reason: n for reason, n in refused.items() if reason not in value_faults}
+    replaced = sum(refused.get(reason, 0) for reason in item_tables.REPLACED)
+    spared = {*value_faults, *item_tables.REPLACED}
+    bad = {reason: n for reason, n in refused.items() if reason not in spared}
     example = {reason: raw for reason, _, raw in counts if reason}
-    check_bad_share(table, files, total, bad, lambda reason: example[reason], config.input.max_bad_share)
+    check_bad_share(table, files, total - replaced, bad, lambda reason: example[reason], config.input.max_bad_share)
     return refused
 
 

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from graph_build.ingest.contract import PLACE, column_kinds
 from graph_build.ingest.spark_reader import feature
+from graph_build.ingest.values import BLANKS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -28,6 +29,13 @@ AD_COLUMNS = (
 KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
 KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
 KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE
+# Rows that a newer row of the same id replaces, as in a folder of daily snapshots, are counted, and are not bad.
+REPLACED = ("duplicate_item_id", "duplicate_ad_id")
+# Statuses with which shops hide ads; any other status but `active` may be a mistake.
+HIDING_STATUSES = (
+    "paused", "inactive", "ended", "stopped", "disabled", "archived", "deleted", "removed", "draft", "pending",
+    "rejected", "suspended", "exhausted", "expired", "scheduled", "completed", "finished", "off",
+)  # fmt: skip
 
 
 def item_reason() -> "Column":
@@ -36,7 +44,9 @@ def item_reason() -> "Column":
 
 
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
-    """Return item rows with a final `reason`. Of identical rows one stays; of conflicting rows, the first.
+    """Return item rows with a final `reason`. Of identical rows one stays; of conflicting rows, the last.
+
+    The last is that of the last file, in the order of the files' names, so that of daily snapshots the newest counts.
 
     An item loses a price that is not a finite number, and an embedding that holds NaN or infinity or does not have the
     commonest length; the `reason` then is one of KEPT.
@@ -47,14 +57,14 @@ def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
     """
     content = [name for name in rows.columns if name in columns or name.startswith("feature_")]
     same = Window.partitionBy("item_id", F.col("reason").isNull())
-    first = same.orderBy(*PLACE)
+    last = same.orderBy(*map(F.desc, PLACE))
     hashed = F.xxhash64(*content)
     rows = (
         rows.withColumn("content", hashed)
-        .withColumn("rank", F.row_number().over(first))
-        .withColumn("is_copy", (F.first("content").over(first) == F.col("content")) & (F.col("rank") > 1))
+        .withColumn("rank", F.row_number().over(last))
+        .withColumn("is_copy", (F.first("content").over(last) == F.col("content")) & (F.col("rank") > 1))
         .where(F.col("reason").isNotNull() | ~F.col("is_copy"))
-        .withColumn("reason", F.coalesce("reason", F.when(F.col("rank") > 1, "duplicate_item_id")))
+        .withColumn("reason", F.coalesce("reason", F.when(F.col("rank") > 1, REPLACED[0])))
         .drop("content", "rank", "is_copy")
     )
     infinite = F.isnan("price") | (F.abs("price") == float("inf"))
@@ -100,24 +110,28 @@ def ad_reason() -> "Column":
         # A date that cannot be read must not come to mean "for ever", nor a country "everywhere".
         .when(F.col("unreadable").isNotNull(), F.col("unreadable"))
         .when(
-            F.exists("countries", lambda code: code.isNull() | ~F.trim(code).rlike("^([A-Za-z]{2})?$")),
+            F.exists("countries", lambda code: code.isNull() | ~_trimmed(code).rlike("^([A-Za-z]{2})?$")),
             "country_invalid",
         )
     )
 
 
 def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
-    """Return ad rows with a final `reason`. For each ad_id the highest version stays; of equal versions, the first row.
+    """Return ad rows with a final `reason`. For each ad_id the highest version stays; of equal versions, the last row.
+
+    The last is that of the last file, in the order of the files' names, so that of daily snapshots the newest counts.
+    It counts even if it is refused: an older row might show an ad that has been paused since.
 
     Args:
         rows: what `spark_reader.read` returned for ads.
         known_items: (item_id) of the catalogue and the log; None if there is no catalogue.
     """
-    newest = Window.partitionBy("ad_id", F.col("reason").isNull()).orderBy(
-        F.desc(F.coalesce("version", F.lit(0).cast("bigint"))), *PLACE
+    newest = Window.partitionBy("ad_id").orderBy(
+        F.desc(F.coalesce("version", F.lit(0).cast("bigint"))), *map(F.desc, PLACE)
     )
+    is_replaced = (F.col("rank") > 1) & F.col("ad_id").isNotNull()
     rows = rows.withColumn("rank", F.row_number().over(newest)).withColumn(
-        "reason", F.coalesce("reason", F.when(F.col("rank") > 1, "duplicate_ad_id"))
+        "reason", F.when(is_replaced, REPLACED[1]).otherwise(F.col("reason"))
     )
     if known_items is not None:
         flagged = known_items.distinct().select("item_id", F.lit(True).alias("known"))
@@ -155,7 +169,7 @@ def count_ads(ads: "DataFrame", nodes: "DataFrame", as_of: dt.datetime) -> dict[
 
 def ads_table(checked: "DataFrame") -> "DataFrame":
     """Return the accepted ads with all columns of the contract; countries in upper case, status in lower case."""
-    trimmed = F.transform("countries", lambda country: F.upper(F.trim(country)))
+    trimmed = F.transform("countries", lambda country: F.upper(_trimmed(country)))
     countries = F.filter(F.array_distinct(trimmed), lambda country: country != "")
     return (
         checked.where("reason is null")
@@ -163,3 +177,7 @@ def ads_table(checked: "DataFrame") -> "DataFrame":
         .withColumn("status", F.lower("status"))
         .select(*AD_COLUMNS)
     )
+
+
+def _trimmed(text: "Column") -> "Column":
+    return F.btrim(text, F.lit(BLANKS))

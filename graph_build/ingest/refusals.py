@@ -12,6 +12,7 @@ from graph_build.config import EventType
 from graph_build.day_zone import UTC, microseconds, midnight
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import TYPES
+from graph_build.ingest.values import DAY, END_OF_TIMES, FIRST_TIME, UNITS, Unit
 
 AFTER_DATE = "after_date"
 OTHER_DAY = "other_day"
@@ -32,11 +33,14 @@ REASON_COLUMNS = {
     "time_in_future": "timestamp",
 }
 _ADVICE = {
-    "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers with "
-    "[input.events] timestamp_unit set",
+    "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers in the unit of "
+    "[input.events] timestamp_unit",
     "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under [input.events.types]",
 }
 _EPOCH = dt.date(1970, 1, 1)
+_START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# Events before this time come from no shop on the web; a tenth of it is still in 1973.
+_PLAUSIBLE_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
 def type_names(types: Mapping[str, EventType]) -> dict[str, EventType]:
@@ -68,8 +72,7 @@ def event_faults(
     search, time = column("event_type") == "search", column("time")
     faults = {
         "session_missing": is_null(column("session_id")),
-        # The calendar of Python, and so of everything that follows, begins with the year 1.
-        "time_invalid": is_null(time) | (time < microseconds(dt.datetime(1, 1, 1, tzinfo=dt.UTC))),
+        "time_invalid": is_null(time) | (time < FIRST_TIME) | (time >= END_OF_TIMES),
         "type_unknown": is_null(column("event_type")),
         "query_missing": search & is_null(column("query")),
         "item_missing": ~search & is_null(column("item_id")),
@@ -110,6 +113,39 @@ def check_bad_share(
         f"{files}: {bad:,} of {total:,} {table} rows are bad ({listed(refused)}), more than "
         f"input.max_bad_share = {max_bad_share:g} allows; e.g. {worst}: {example(worst)}{_ADVICE.get(worst, '')}"
     )
+
+
+def check_unit(files: str, first: int, last: int, unit: Unit | None, now: dt.datetime) -> None:
+    """Stop the job when all events lie near 1970, and would lie in this century if their times had a larger unit.
+
+    Args:
+        files: the first files of the events, for the message.
+        first: the time of the first usable event, in microseconds since 1970.
+        last: the time of the last one.
+        unit: the unit of times that are integers; None if they are timestamps.
+        now: the present.
+
+    Raises:
+        GraphInputError: the times have another unit.
+    """
+    if last >= microseconds(_PLAUSIBLE_FROM) // 10:
+        return
+    for factor in (1_000, 1_000_000, 1_000_000_000):
+        if microseconds(_PLAUSIBLE_FROM) <= first * factor and last * factor <= microseconds(now) + DAY:
+            fitting = next((name for name in UNITS if unit and UNITS[name] == UNITS[unit] * factor), None)
+            advice = (
+                f'set [input.events] timestamp_unit = "{fitting}"'
+                if fitting
+                else "write them in the unit of their type"
+            )
+            read, meant = (
+                " and ".join(str(_START + dt.timedelta(microseconds=time * by)) for time in (first, last))
+                for by in (1, factor)
+            )
+            raise GraphInputError(
+                f"{files}: all events lie between {read}; if their times had a unit {factor:,} times as large, they "
+                f"would lie between {meant}; {advice}"
+            )
 
 
 def commonest(refused: Mapping[str, int]) -> str:

@@ -16,6 +16,8 @@ from pyspark.sql import types as T
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import is_list, is_text, value_type
 from graph_build.ingest.files import Source
+from graph_build.ingest.spark_values import scaled_time
+from graph_build.ingest.values import UNITS
 from graph_build.paths import is_local
 from graph_build.spark.session import by_literal_name, reader
 
@@ -156,8 +158,9 @@ def _spark_type(type_: pa.DataType) -> "T.DataType":
     is_, type_ = pa.types, value_type(type_)
     if is_list(type_):
         return T.ArrayType(_spark_type(type_.value_type))
-    if is_.is_timestamp(type_) and type_.unit == "ns":
-        return T.LongType()  # `spark.session` sets nanosAsLong
+    if is_.is_timestamp(type_) and type_.unit != "us":
+        # `spark.session` sets nanosAsLong. As times, Spark fails on milliseconds that do not fit into microseconds.
+        return T.LongType()
     if is_.is_timestamp(type_):
         return T.TimestampType() if type_.tz else T.TimestampNTZType()
     if is_text(type_) or is_.is_null(type_):
@@ -179,6 +182,8 @@ def _plain(column: "Column", type_: pa.DataType) -> "Column":
     is_, type_ = pa.types, value_type(type_)
     if is_.is_timestamp(type_) and type_.unit == "ns":
         return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # as doubles they would lose a digit
+    if is_.is_timestamp(type_) and type_.unit in ("s", "ms"):  # parquet holds seconds as milliseconds
+        return scaled_time(column, UNITS["ms"])
     if is_.is_float16(type_):
         return _half(column)
     if is_list(type_) and is_.is_float16(type_.value_type):

@@ -26,23 +26,11 @@ from graph_build.ingest.contract import (
 from graph_build.ingest.files import Source, find_sources
 from graph_build.ingest.refusals import UNUSED
 from graph_build.ingest.spark_files import Opened, check_paths, open_source
-from graph_build.ingest.values import FARTHEST_TIME, UNITS, WRITTEN_NUMBER, WRITTEN_TIME, Unit
+from graph_build.ingest.spark_values import SPARK_TYPES, bound, read_value, written_text
+from graph_build.ingest.values import END_OF_TIMES, FIRST_TIME, NO_END_FROM, NO_START_BEFORE, null_words
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
-
-SPARK_TYPES: dict[Kind, str] = {
-    "id": "string",
-    "text": "string",
-    "time": "timestamp",
-    "number": "double",
-    "integer": "bigint",
-    "vector": "array<float>",
-    "words": "array<string>",
-}
-_JAVA_TIME = WRITTEN_TIME.replace("(?P<", "(?<")
-# Spark reads neither a fraction after a comma nor an offset after a time without seconds, so these are rewritten.
-_NO_SECONDS = r"^(\s*[\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
 
 
 def sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]:
@@ -100,7 +88,7 @@ def read(
 
 def read_ids(texts: "Column") -> "Column":
     """Return ids that were given as text, as they would be read from a log; null where nothing is left."""
-    return _value(texts, "id", pa.string(), None)
+    return written_text(texts)
 
 
 def _read_source(
@@ -148,18 +136,39 @@ def _contract_columns(
     for name, own_name in mapped(table, config).items():
         kind = column_kinds(table)[name]
         written = [(opened.own[own_name], source.types[own_name])] if own_name in opened.own else []
-        written += [(opened.folders[own_name], pa.string())] if own_name in opened.folders else []
-        read = [_value(column, kind, type_, unit) for column, type_ in written]
+        written = [(_text_or_own(x, type_, null_words(name, source.format, config)), type_) for x, type_ in written]
+        written += [(written_text(opened.folders[own_name]), pa.string())] if own_name in opened.folders else []
+        read = [read_value(column, kind, type_, unit) for column, type_ in written]
+        missing = [value.isNull() for value in read]
+        if kind == "time" and table == "ads":
+            limited = [_within_calendar(name, value) for value in read]
+            read = [value["time"] for value in limited]
+            missing = [value["time"].isNull() & ~value["is_open"] for value in limited]
         value = F.coalesce(*read) if read else F.lit(None).cast(SPARK_TYPES[kind])
         values.append(value.alias(name))
         if len(read) == 2 and kind != "time":  # a folder may hold the day of a time
             own, of_folder = map(F.lower, read) if kind == "text" else read
             mismatches.append(F.when(own != of_folder, FOLDER_MISMATCH))
-        for (column, type_), one in zip(written, read, strict=True):
+        for (column, type_), is_missing in zip(written, missing, strict=True):
             if table != "events" and kind not in ("id", "text") and not _is_always_readable(type_, kind):
-                is_written = F.trim(column.cast("string")) != ""
-                unreadable.append(F.when(is_written & one.isNull(), f"{name}_unreadable"))
+                unreadable.append(F.when(column.isNotNull() & is_missing, f"{name}_unreadable"))
     return values, unreadable, mismatches
+
+
+def _text_or_own(column: "Column", type_: pa.DataType, words: tuple[str, ...]) -> "Column":
+    return written_text(column, words) if is_text(value_type(type_)) else column
+
+
+def _within_calendar(name: str, time: "Column") -> "Column":
+    """Return an ad's start or end as (time, is_open): null outside the calendar, and whether it means none at all."""
+
+    def limited(time: "Column") -> "Column":
+        micros = F.unix_micros(time)
+        is_open = F.coalesce(micros >= NO_END_FROM if name == "ends_at" else micros < NO_START_BEFORE, F.lit(False))
+        within = F.when(~is_open & micros.between(FIRST_TIME, END_OF_TIMES - 1), time)
+        return F.struct(within.alias("time"), is_open.alias("is_open"))
+
+    return bound(time, limited)
 
 
 def _features(table: Table, config: InputConfig) -> list[str]:
@@ -208,40 +217,4 @@ def _is_always_readable(type_: pa.DataType, kind: Kind) -> bool:
     type_ = value_type(type_)
     if kind in ("vector", "words"):  # lists; as text they are JSON, or words between separators
         return not is_text(type_)
-    if kind == "time":
-        return bool(pa.types.is_timestamp(type_) or pa.types.is_date(type_))
-    return bool(pa.types.is_integer(type_) or (kind == "number" and pa.types.is_floating(type_)))
-
-
-def _value(column: "Column", kind: Kind, type_: pa.DataType, unit: Unit | None) -> "Column":
-    type_ = value_type(type_)
-    if kind in ("id", "text"):
-        trimmed = F.trim(column.cast("string"))
-        return F.when(trimmed != "", trimmed)
-    if kind == "time":
-        return _time(column, type_, unit)
-    if kind in ("number", "integer"):
-        number = column.try_cast(SPARK_TYPES[kind])
-        return F.when(column.rlike(WRITTEN_NUMBER), number) if kind == "number" and is_text(type_) else number
-    if not is_text(type_):
-        return column.cast(SPARK_TYPES[kind])
-    if kind == "vector":
-        return F.from_json(column, "array<float>")
-    words = F.when(F.trim(column).startswith("["), F.from_json(column, "array<string>")).otherwise(
-        F.split(column, r"[;,|]")
-    )
-    return F.when(F.trim(column) != "", words)
-
-
-def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
-    if pa.types.is_integer(type_) or (is_text(type_) and unit is not None):
-        whole = column.try_cast("bigint")
-        per_unit = UNITS[unit or "s"]
-        farthest = FARTHEST_TIME // per_unit
-        return F.when(whole.between(-farthest, farthest), F.timestamp_micros(whole * per_unit))
-    if is_text(type_):
-        written = F.regexp_replace(F.translate(column, ",", "."), _NO_SECONDS, "$1:00$2")
-        time = F.coalesce(column.try_cast("timestamp"), written.try_cast("timestamp"))
-        # Spark reads a bare "12:30" as a time of today, so a date is required.
-        return F.when(column.rlike(_JAVA_TIME), time)
-    return column.cast("timestamp")
+    return kind != "time" and bool(pa.types.is_integer(type_) or (kind == "number" and pa.types.is_floating(type_)))

@@ -1,32 +1,88 @@
-"""How times and numbers are written in a log: the one grammar that both readers follow.
+"""How ids, texts, times and numbers are written in a table: the one grammar that both readers follow.
 
-Ids and texts lose the blanks around them, and are null when nothing is left. A value that does not fit is null.
+Ids and texts lose the blanks around them and are composed (NFC), so that equal ids compare equal; they are null when
+nothing is left. A value that does not fit its column is null. Retrieval has a twin for times and ids; one golden file
+pins both.
 """
 
 import re
+import unicodedata
 from typing import Literal
 from zoneinfo import ZoneInfo
+
+from graph_build.config import InputConfig
 
 Unit = Literal["s", "ms", "us"]
 
 UNITS: dict[Unit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
 # Times as integers are read within this many microseconds of 1970; a missing time as an integer is often -2^63.
 FARTHEST_TIME = 9_000_000_000_000_000
+# The years 1 to 9999 in microseconds since 1970, from the first up to but not including the second. Python's calendar,
+# and so everything that follows, knows no other years. Readers keep times beyond either end apart from missing times.
+FIRST_TIME, END_OF_TIMES = -62_135_596_800_000_000, 253_402_300_800_000_000
+DAY = 86_400_000_000
+# An ad that ends in or after the year 3000 has no end, and one that starts before 1900 has no start.
+NO_START_BEFORE, NO_END_FROM = -2_208_988_800_000_000, 32_503_680_000_000_000
+
+# White space and characters without width, which exports, spreadsheets and web pages leave around values.
+ASCII_BLANKS = " \t\n\v\f\r\0"
+BLANKS = ASCII_BLANKS + (
+    "\x85\xa0\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d\u200e"
+    "\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+)
 
 # ISO 8601 as logs write it: a blank or T before the time, fields of one digit, a comma before the fraction, an offset
-# or a region at the end. Abbreviations such as BST name several zones, and are refused. Python and RE2 read this
-# pattern; Java does, too, without the P.
+# or a region at the end. Abbreviations such as BST name several zones, and are refused. Python, Java and RE2 read these
+# patterns; Java needs them without the P.
+_ZONE = r"(?P<zone>(?:(?i:Z|UTC|GMT)|(?i:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4}))|[A-Z][A-Za-z_]+(?:/[\w+-]+)+)"
 WRITTEN_TIME = (
-    r"^\s*(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
-    r"(?:[T ](?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d*))?)?"
-    r" ?(?P<zone>Z|UTC|GMT|(?:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4})|[A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)?"
-    r")?)?\s*$"
+    r"^(?P<year>\d{4})-(?:(?P<month>\d{1,2})-(?P<day>\d{1,2})|(?P<ordinal>\d{3})|W(?P<week>\d{2})-(?P<weekday>[1-7]))"
+    r"(?:[Tt ](?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d*))?)?)?"
+    r"(?: ?" + _ZONE + r"(?:\[[\w/+-]+\])?)?)?$"
 )
-WRITTEN_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))\s*$"
-WRITTEN_INTEGER = r"^\s*(?P<sign>[+-]?)0*(?P<digits>\d+)\s*$"
+# Rewrites the basic forms, which have no hyphens and colons, as the extended ones: (pattern, replacement).
+BASIC_FORMS = (
+    (r"^(\d{4})(\d{2})(\d{2})((?:[Tt ].*)?)$", r"\1-\2-\3\4"),
+    (r"^(\d{4})W(\d{2})([1-7])((?:[Tt ].*)?)$", r"\1-W\2-\3\4"),
+    (r"^([^Tt ]+[Tt ]\d{2})(\d{2})(\d{2}(?:[^\d:].*)?)$", r"\1:\2:\3"),
+    (r"^([^Tt ]+[Tt ]\d{2})(\d{2}(?:[^\d:].*)?)$", r"\1:\2"),
+)
+WRITTEN_NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
+WRITTEN_INTEGER = r"^(?P<sign>[+-]?)0*(?P<digits>\d+)$"
 
-_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?")
+# What programs lose that take an id for a number: (pattern, what is put in its place).
+LOOSE_ID = (r"^0+(?=.)|\.0+$", "")
+
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
 _LARGEST_OFFSET = 18 * 60  # minutes, as in Java
+
+
+def loose_id(item_id: str) -> str:
+    """Return an id without what programs lose that take it for a number: zeros in front, `.0` behind, and case."""
+    return re.sub(*LOOSE_ID, item_id).lower()
+
+
+def clean_text(text: str) -> str | None:
+    """Return an id or a text composed (NFC) and without the blanks around it; None if nothing is left.
+
+    >>> clean_text(" cafe\u0301\t")
+    'café'
+    """
+    return unicodedata.normalize("NFC", text.strip(BLANKS)) or None
+
+
+def null_words(name: str, format_: str, config: InputConfig) -> tuple[str, ...]:
+    """Return the texts that stand for null in a column: none but in CSV, which has no other way to write null.
+
+    Args:
+        name: the contract's name of the column.
+        format_: the format of the file.
+        config: the `[input]` section.
+    """
+    if format_ != "csv":
+        return ()
+    is_country = name in ("country", "countries")
+    return tuple(word for word in config.null_words if not (is_country and word == "NA"))  # NA is Namibia
 
 
 def zone_offset(zone: str) -> int | ZoneInfo | None:
@@ -35,7 +91,7 @@ def zone_offset(zone: str) -> int | ZoneInfo | None:
     >>> zone_offset("+02:00"), zone_offset("Z"), zone_offset("-19:00")
     (7200000000, 0, None)
     """
-    if zone in ("", "Z", "UTC", "GMT"):
+    if zone.upper() in ("", "Z", "UTC", "GMT"):
         return 0
     if match := _OFFSET.fullmatch(zone):
         minutes = 60 * int(match[2]) + int(match[3] or 0)

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from graph_build.config import NULL_WORDS
 from graph_build.decay import EPOCH
+from graph_build.ingest.item_tables import HIDING_STATUSES
 from graph_build.ingest.refusals import UNUSED
+from graph_build.ingest.values import LOOSE_ID
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -15,23 +18,42 @@ if TYPE_CHECKING:
 # With a smaller share of common items, events and catalogue are unlikely to describe the same shop.
 MIN_OVERLAP = 0.1
 MAX_GAP_DAYS = 7
+FIRST_PLAUSIBLE_DAY = 3652  # 1980-01-01
 MIN_SHARE_OF_LAST_DAY = 0.01
 MAX_SHARE_OF_TIES = 0.9
 MAX_SHARE_OF_SINGLES = 0.99
 # A log of one day of another time zone has at least this share of its events on each of two days, within these hours.
 MIN_SHARE_OF_OTHER_DAY = 0.05
 HOURS_OF_A_DAY = (20, 26)
+# One value that holds more of the events, in a log of at least so many events and values, may stand for "unknown".
+MAX_SHARE_OF_ONE_VALUE = 0.2
+MIN_EVENTS, MIN_VALUES = 200, 20
+# What logs write where they know no user; other ids of users are hashed, and not shown.
+_PLACEHOLDERS = (
+    *NULL_WORDS, "0", "-1", "unknown", "Unknown", "UNKNOWN", "anonymous", "Anonymous", "guest", "none", "undefined",
+    "(not set)", "-", "00000000-0000-0000-0000-000000000000",
+)  # fmt: skip
 
 
-def doubts(rows: "DataFrame", nodes: "DataFrame", *, has_catalogue: bool) -> list[str]:
+def doubts(rows: "DataFrame", nodes: "DataFrame", usable: "DataFrame | None", *, has_catalogue: bool) -> list[str]:
     """Return a sentence for each doubt, with the numbers behind it and what to do.
 
     Args:
         rows: rows of sessions.
         nodes: the nodes of the whole graph.
+        usable: the checked events behind the rows; None for stored days.
         has_catalogue: whether items were given.
     """
-    checks = [_last_day(rows), _order(rows), _singles(rows), _unknown_items(nodes) if has_catalogue else None]
+    checks = [
+        _early(rows),
+        _last_day(rows),
+        _order(rows),
+        _singles(rows),
+        _common_item(nodes),
+        _common_session(rows, usable),
+        _common_user(rows),
+        _unknown_items(nodes) if has_catalogue else None,
+    ]
     return [doubt for doubt in checks if doubt is not None]
 
 
@@ -58,6 +80,90 @@ def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: st
         f"of another time zone than {zone}? Set [input] day_zone to it, so that no event is missed or counted on a "
         "wrong day"
     )
+
+
+def ad_doubts(ads: "DataFrame", as_of: dt.datetime) -> list[str]:
+    """Return a sentence for each doubt about the ads.
+
+    Args:
+        ads: the accepted ads.
+        as_of: the time of the last event.
+    """
+    time = F.lit(as_of)
+    is_active = F.coalesce(F.col("status"), F.lit("active")) == "active"
+    begun = F.coalesce(F.col("starts_at") <= time, F.lit(True))
+    lasts = F.coalesce(F.col("ends_at") > time, F.lit(True))
+    groups = ads.groupBy("status", is_active, begun, lasts).count().collect()
+    by_status: dict[str, int] = {}
+    for status, active, _, _, n in groups:
+        if not active:
+            by_status[status] = by_status.get(status, 0) + n
+    warnings = [
+        f"status {status!r} hides {n:,} ads; only 'active', in any case, or null shows an ad"
+        for status, n in sorted(by_status.items())
+        if status not in HIDING_STATUSES
+    ]
+    total = sum(row[4] for row in groups)
+    if total and not any(active and has_begun and goes_on for _, active, has_begun, goes_on, _ in groups):
+        early = sum(row[4] for row in groups if row[1] and not row[2])
+        ended = sum(row[4] for row in groups if row[1] and row[2] and not row[3])
+        hidden = [f"{n:,} have the status {status!r}" for status, n in sorted(by_status.items())]
+        why = hidden + [f"{early:,} start later"] * bool(early) + [f"{ended:,} have ended"] * bool(ended)
+        warnings.append(f"none of the {total:,} ads is in flight at {as_of.isoformat()}: {', '.join(why)}")
+    return warnings
+
+
+def _common_item(nodes: "DataFrame") -> str | None:
+    """Doubt an item that holds a large share of the events."""
+    opened = nodes.where("events > 0")
+    n, total, top = opened.agg(F.count(F.lit(1)), F.sum("events"), F.max("events")).collect()[0]
+    if not _is_common(n, total, top):
+        return None
+    item = opened.where(F.col("events") == top).sort("item_id").first()["item_id"]  # type: ignore[index]
+    return _common("item_id", repr(item), top, total)
+
+
+def _common_session(rows: "DataFrame", usable: "DataFrame | None") -> str | None:
+    """Doubt a session that holds a large share of the events."""
+    n, total, top = rows.agg(F.count(F.lit(1)), F.sum("counted"), F.max("counted")).collect()[0]
+    if not _is_common(n, total, top):
+        return None
+    session = rows.where(F.col("counted") == top).select("session").first()[0]  # type: ignore[index]
+    name = None if usable is None else usable.where(F.col("session") == session).select("session_id").first()
+    return _common("session_id", "one value" if name is None else repr(name[0]), top, total)
+
+
+def _common_user(rows: "DataFrame") -> str | None:
+    """Doubt a user who holds a large share of the events. Users are hashed, so only placeholders have a name."""
+    user = F.try_element_at("user", F.lit(1)).alias("user")
+    users = rows.groupBy(user).agg(F.sum("counted").alias("n"))
+    n, total, top = users.agg(F.count(F.lit(1)), F.sum("n"), F.max(F.struct("n", "user"))).collect()[0]
+    if top is None or not _is_common(n, total, top["n"]):
+        return None
+    known = rows.sparkSession.createDataFrame([(word,) for word in _PLACEHOLDERS], "word string")
+    name = known.where(F.xxhash64("word") == top["user"]).first()
+    return _common("user_id", "one value" if name is None else repr(name[0]), top["n"], total)
+
+
+def _is_common(n_values: int, total: int | None, top: int | None) -> bool:
+    large = n_values >= MIN_VALUES and total is not None and total >= MIN_EVENTS
+    return large and (top or 0) > MAX_SHARE_OF_ONE_VALUE * (total or 0)
+
+
+def _common(column: str, value: str, n: int, total: int) -> str:
+    return (
+        f"{value} of {column} holds {n:,} of {total:,} events; does it stand for an unknown {column}? If so, leave "
+        "these rows out, or add the value to [input] null_words if the log is CSV"
+    )
+
+
+def _early(rows: "DataFrame") -> str | None:
+    """Doubt the unit of the times where all lie near 1970."""
+    last = rows.agg(F.max("day")).collect()[0][0]
+    if last is None or last >= FIRST_PLAUSIBLE_DAY:
+        return None
+    day = EPOCH + dt.timedelta(days=last)
+    return f"the log ends on {day}: do its times have the unit that their type or [input.events] timestamp_unit says?"
 
 
 def _last_day(rows: "DataFrame") -> str | None:
@@ -107,6 +213,13 @@ def _unknown_items(nodes: "DataFrame") -> str | None:
     n_opened, n_known, n_both = nodes.agg(*sums).collect()[0]
     if n_both >= MIN_OVERLAP * min(n_opened, n_known):
         return None
+    pair = _alike(nodes.where(opened & ~known), nodes.where(known & ~opened))
+    if pair is not None:
+        return (
+            f"only {n_both:,} of {n_opened:,} items with events are among the {n_known:,} of the catalogue: events "
+            f"name {pair[0]!r}, the catalogue {pair[1]!r}; has one of the tables lost zeros of its ids, or read them "
+            "as numbers?"
+        )
     samples = [
         [row[0] for row in nodes.where(part).select("item_id").take(3)] for part in (opened & ~known, known & ~opened)
     ]
@@ -115,3 +228,14 @@ def _unknown_items(nodes: "DataFrame") -> str | None:
         f"e.g. {', '.join(map(repr, samples[0]))}, the catalogue {', '.join(map(repr, samples[1]))}; are these the "
         "same ids?"
     )
+
+
+def _alike(some: "DataFrame", others: "DataFrame") -> tuple[str, str] | None:
+    """Return an item_id of each table that differ only in what programs lose: zeros in front, `.0` behind, case."""
+
+    def loosened(nodes: "DataFrame", name: str) -> "DataFrame":
+        loose = F.lower(F.regexp_replace("item_id", *LOOSE_ID))
+        return nodes.select(F.col("item_id").alias(name), loose.alias("loose"))
+
+    pair = loosened(some, "some").join(loosened(others, "others"), "loose").sort("some", "others").first()
+    return None if pair is None else (pair["some"], pair["others"])

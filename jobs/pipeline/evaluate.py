@@ -37,6 +37,10 @@ SESSION_KIND = {"item": "browse", "session": "browse", "basket": "basket"}
 """Protocol → the kind of session that it measures."""
 
 
+MAX_UNKNOWN_SHARE = 0.5
+"""If the version does not know the items of a larger share of the test events, the figures say little about it."""
+
+
 class OverlapError(JobError):
     """Test events are not after the version's as-of time."""
 
@@ -90,6 +94,7 @@ def evaluate_version(
     index = read_index(version / "index")
     table = read_events(events, config.graph.input)
     overlapping = _overlapping_events(table, index.as_of, options)
+    unknown_share = _unknown_share(table, index.catalogue.item_ids.tolist(), name)
     if options.ads_only and index.ads is None:
         raise JobError("--ads-only needs a version that was built with an ads table (lightsage run --ads)")
     pairs = _test_pairs(table, index, options, config.graph.input.day_zone)
@@ -106,9 +111,31 @@ def evaluate_version(
         "rows": rows,
     }
     content |= {name: True for name in ("ads_only", "include_current") if getattr(options, name)}
+    if unknown_share > MAX_UNKNOWN_SHARE:
+        content["unknown_share"] = round(unknown_share, 4)
     if overlapping:
         content["overlapping_events"] = overlapping
     return content
+
+
+def _unknown_share(table: pa.Table, item_ids: list[str], name: str) -> float:
+    """Return the share of test events of items that the version does not know; if it is large, warn and say why."""
+    from graph_build.ingest.values import loose_id
+
+    items = pc.if_else(pc.equal(table["event_type"], "search"), None, table["item_id"]).drop_null()
+    is_unknown = pc.invert(pc.is_in(items, pa.array(item_ids, pa.string())))
+    n_unknown = int(pc.sum(is_unknown).as_py() or 0)
+    share = n_unknown / max(1, len(items))
+    if share <= MAX_UNKNOWN_SHARE:
+        return share
+    unknown = pc.unique(items.filter(is_unknown)).to_pylist()
+    known = {loose_id(item): item for item in item_ids}
+    alike = next(((item, known[loose_id(item)]) for item in unknown if loose_id(item) in known), None)
+    hint = f"e.g. {unknown[0]!r}; are these the ids of the same shop?"
+    if alike is not None:
+        hint = f"e.g. {alike[0]!r}, which the version may know as {alike[1]!r}: zeros of the ids may be lost"
+    log.warning("%s of %s test events are of items that %s does not know, %s", n_unknown, len(items), name, hint)
+    return share
 
 
 def _overlapping_events(table: pa.Table, as_of: dt.datetime, options: EvaluateOptions) -> int:

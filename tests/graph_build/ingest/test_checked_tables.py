@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from graph_build.errors import GraphInputError
+from graph_build.ingest.arrow_reader import read_events
 from tests.graph_build.conftest import GOOD, at, config, event, table
 
 
@@ -88,3 +91,29 @@ def test_a_search_without_a_query_is_refused(checked: Callable[..., Any]) -> Non
     events = checked([*(event("s", at(0), "search", query=query) for query in (None, "  ")), *GOOD])
     assert events.refused == {"query_missing": 2}
     assert events.usable.where("event_type = 'search'").count() == 0
+
+
+def counted_events(unit: int) -> list[dict[str, Any]]:
+    """Return events whose times are counts of seconds, read as so many microseconds each."""
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    seconds = int(at(0).timestamp())
+    return [event("s", epoch + dt.timedelta(microseconds=(seconds + n) * unit), "view", f"{n}") for n in range(3)]
+
+
+def test_times_of_a_unit_that_is_too_small_stop_the_job_and_the_message_names_the_unit(
+    checked: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(GraphInputError, match=r"1970-01-21.*1,000 times as large.*2026-03-02.*unit of their type"):
+        checked(counted_events(unit=1_000))
+    seconds = int(at(0).timestamp())
+    columns = {"session_id": ["s"], "timestamp": [seconds], "event_type": ["view"], "item_id": ["a"]}
+    pq.write_table(pa.table(columns), tmp_path / "seconds.parquet")
+    settings = config(events={"timestamp_unit": "ms"})
+    with pytest.raises(GraphInputError, match=r'2026-03-02.*set \[input.events\] timestamp_unit = "s"'):
+        checked(str(tmp_path / "seconds.parquet"), settings)
+    with pytest.raises(GraphInputError, match=r'timestamp_unit = "s"'):
+        read_events([str(tmp_path / "seconds.parquet")], settings.input)
+    assert checked(counted_events(unit=1_000_000)).as_of == at(0) + dt.timedelta(seconds=2)
+    # No unit makes these plausible; they may be made up.
+    early = [event("s", dt.datetime(1970, 1, 1, 0, 0, n, tzinfo=dt.UTC), "view", "a") for n in range(3)]
+    assert checked(early).as_of.year == 1970

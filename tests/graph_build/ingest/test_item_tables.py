@@ -28,14 +28,14 @@ def test_bad_items_are_refused_or_lose_the_bad_value_and_are_counted(spark: Any,
     checked = check_table(spark, "items", items, config(items={"features": ["colour"]}))
     rows = {row["item_id"]: row.asDict() for row in checked.table.collect()}
     assert rows == {
-        "a": {"item_id": "a", "price": 1.0, "embedding": [1.0, 2.0], "colour": "red"},
+        "a": {"item_id": "a", "price": 2.0, "embedding": [1.0, 2.0], "colour": "red"},
         "b": {"item_id": "b", "price": None, "embedding": [1.0, 3.0], "colour": "red"},
         "c": {"item_id": "c", "price": 1.0, "embedding": None, "colour": "blue"},
         "d": {"item_id": "d", "price": 1.0, "embedding": None, "colour": None},
         "e": {"item_id": "e", "price": -3.0, "embedding": None, "colour": "red"},
     }
     assert checked.refused == {
-        "duplicate_item_id": 1,
+        "duplicate_item_id": 2,
         "price_not_finite": 1,
         "embedding_not_finite": 1,
         "embedding_dimension": 1,
@@ -57,9 +57,9 @@ def test_items_stay_without_a_price_or_an_embedding_that_cannot_be_read(spark: A
 def test_features_may_have_any_name_and_rows_that_differ_in_a_feature_conflict(spark: Any, tmp_path: Path) -> None:
     names = ["rank", "file", "reason", "raw", "row", "unreadable", "content", "path", "Brand", "brand"]
     rows = [{"item_id": i} | {name: f"{name} {i}" for name in names} for i in "ab"]
-    rows.append(rows[0] | {"rank": "another"})
+    rows.insert(0, rows[0] | {"rank": "another"})
     checked = check_table(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={"features": names}))
-    assert sorted((row.asDict() for row in checked.table.collect()), key=lambda row: row["item_id"]) == rows[:2]
+    assert sorted((row.asDict() for row in checked.table.collect()), key=lambda row: row["item_id"]) == rows[1:]
     assert checked.refused == {"duplicate_item_id": 1}
 
 
@@ -162,3 +162,73 @@ def test_ads_are_counted_by_status_and_by_what_can_be_shown_at_the_as_of_time(sp
         "in_flight": 3,
         "without_item": 1,
     }
+
+
+def snapshots(folder: Path, table: str, days: list[list[dict[str, Any]]]) -> str:
+    """Write a folder of daily files, and return its path."""
+    for day, rows in enumerate(days, start=5):
+        (folder / table / f"date=2026-03-{day:02d}").mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), folder / table / f"date=2026-03-{day:02d}" / "part-0.parquet")
+    return str(folder / table)
+
+
+def test_the_newest_of_daily_snapshots_counts_and_the_replaced_rows_are_not_bad(spark: Any, tmp_path: Path) -> None:
+    def ad(ad_id: str, status: str | None, bid: str = "1") -> dict[str, Any]:
+        return {"ad_id": ad_id, "item_id": "x", "campaign_id": "c", "status": status, "bid": bid}
+
+    days = [
+        [ad("1", "active"), ad("2", "paused"), ad("3", "active"), ad("4", "active")],
+        [ad("1", "active"), ad("2", "paused"), ad("3", "active")],
+        [ad("1", "paused"), ad("2", "active"), ad("3", "paused", bid="cheap"), ad("2", " Active\r\n")],
+    ]
+    checked = check_table(spark, "ads", snapshots(tmp_path, "ads", days), config())
+    assert {row["ad_id"]: row["status"] for row in checked.table.collect()} == {
+        "1": "paused",
+        "2": "active",
+        "4": "active",
+    }
+    # The newest row of the third ad cannot be read, and an older one does not show the ad again.
+    assert checked.refused == {"duplicate_ad_id": 7, "bid_unreadable": 1}
+
+    items = [[{"item_id": "a", "price": 1.0}, {"item_id": "b", "price": 1.0}], [{"item_id": "a", "price": 2.0}]]
+    checked = check_table(spark, "items", snapshots(tmp_path, "items", items), config())
+    assert {row["item_id"]: row["price"] for row in checked.table.collect()} == {"a": 2.0, "b": 1.0}
+    assert checked.refused == {"duplicate_item_id": 1}
+
+
+ENDS = {
+    # (starts_at, ends_at) → the same as they are read, or the reason for which the ad is refused
+    ("2026-01-01", "9999-12-31T23:59:59-05:00"): ("2026-01-01 00:00:00", None),
+    ("0001-01-01T00:00:00+05:00", "2026-01-01"): (None, "2026-01-01 00:00:00"),
+    ("1899-12-31T23:59:59Z", "3000-01-01"): (None, None),
+    ("1900-01-01", "2999-12-31T23:59:59"): ("1900-01-01 00:00:00", "2999-12-31 23:59:59"),
+    ("5000-01-01", ""): ("5000-01-01 00:00:00", None),
+    ("", "0001-01-01T00:00:00+05:00"): "ends_at_unreadable",
+    ("9999-12-31T23:59:59-05:00", ""): "starts_at_unreadable",
+    ("", "infinity"): "ends_at_unreadable",
+    ("", "+294247-01-10T04:00:54Z"): "ends_at_unreadable",
+    ("0000-01-01", "NULL"): (None, None),
+    ("", "1800-01-01"): (None, "1800-01-01 00:00:00"),
+}
+
+
+def test_starts_and_ends_outside_the_calendar_are_open_or_refused(spark: Any, tmp_path: Path) -> None:
+    lines = [f"{n},x,c,{start},{end}" for n, (start, end) in enumerate(ENDS)]
+    (tmp_path / "ads.csv").write_text("\n".join(["ad_id,item_id,campaign_id,starts_at,ends_at", *lines]))
+    checked = check_table(spark, "ads", str(tmp_path / "ads.csv"), config(max_bad_share=1.0))
+    text = checked.table.selectExpr("ad_id", "cast(starts_at as string)", "cast(ends_at as string)").collect()
+    assert {int(row[0]): (row[1], row[2]) for row in text} == {
+        n: read for n, read in enumerate(ENDS.values()) if isinstance(read, tuple)
+    }
+    assert checked.refused == {"ends_at_unreadable": 3, "starts_at_unreadable": 1}
+
+    for unit in ("us", "ms"):
+        of_calendar = pa.array([2**63 - 1, -(2**63), 0], pa.timestamp(unit, "UTC"))
+        columns = {"ad_id": ["1", "2", "3"], "item_id": ["x"] * 3, "campaign_id": ["c"] * 3}
+        for name, (is_open, is_bad) in {"ends_at": ("1", "2"), "starts_at": ("2", "1")}.items():
+            path = tmp_path / f"{name}-{unit}.parquet"
+            pq.write_table(pa.table(columns | {name: of_calendar}), path)
+            checked = check_table(spark, "ads", str(path), config(max_bad_share=1.0))
+            assert {row["ad_id"] for row in checked.table.where(f"{name} is null").collect()} == {is_open}
+            assert checked.refused == {f"{name}_unreadable": 1}
+            assert is_bad not in {row["ad_id"] for row in checked.table.collect()}

@@ -22,7 +22,7 @@ def test_the_summary_and_the_report_warn_of_what_looks_wrong(built: Callable[...
     rows += [event("late", at(0, day=40), "view", "1")]
     items = catalogue(tmp_path / "items.parquet", [f"000{i}" for i in range(3)])
     summary, out = built(rows, items=items)
-    for warning, part in zip(summary.doubts, ("2026-04-11", "same time", "'0', '1', '2'"), strict=True):
+    for warning, part in zip(summary.doubts, ("2026-04-11", "same time", "lost zeros of its ids"), strict=True):
         assert part in warning
         assert part.replace("'", "&#39;") in (out / "report.html").read_text()
 
@@ -85,3 +85,50 @@ def test_ids_that_are_numbers_in_one_file_and_text_in_another_are_compared_as_te
     (warning,) = summary.doubts
     assert "'item_id' of events is string in" in warning
     assert "1.parquet and int64 in" in warning
+
+
+def test_one_value_that_holds_a_large_share_of_the_events_is_named(built: Callable[..., Any]) -> None:
+    rows = [event(f"s{s}", at(s), "view", f"{i}", user_id=f"u{s}") for s in range(100) for i in (s % 30, (s + 1) % 30)]
+    rows += [event("no session", at(0.1 * n), "view", f"{n % 30}", user_id="anonymous") for n in range(80)]
+    rows += [event(f"t{s}", at(s), "view", "unknown", user_id=f"u{s}") for s in range(100)]
+    summary, _ = built(rows)
+    assert [doubt.split(";")[0] for doubt in summary.doubts if " holds " in doubt] == [
+        "'unknown' of item_id holds 100 of 380 events",
+        "'no session' of session_id holds 80 of 380 events",
+        "'anonymous' of user_id holds 80 of 380 events",
+    ]
+
+
+def test_ids_that_lost_their_zeros_are_named_from_both_tables(built: Callable[..., Any], tmp_path: Path) -> None:
+    items = catalogue(tmp_path / "items.parquet", ["0007", "0008"])
+    summary, _ = built([event("s", at(1), "view", "7"), event("s", at(2), "view", "8.0")], items=items)
+    (doubt,) = [doubt for doubt in summary.doubts if "catalogue" in doubt]
+    assert "events name '7', the catalogue '0007'; has one of the tables lost zeros" in doubt
+
+
+def test_unknown_statuses_and_a_table_of_ads_of_which_none_is_in_flight_are_told(
+    built: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [
+        ("1", "activ", None),
+        ("2", "activ", None),
+        ("3", "Paused", None),
+        ("4", "active", at(0)),
+        ("5", None, at(0)),
+    ]
+    ads = pa.table(
+        {
+            "ad_id": [ad for ad, _, _ in rows],
+            "item_id": ["a"] * 5,
+            "campaign_id": ["c"] * 5,
+            "status": [status for _, status, _ in rows],
+            "ends_at": pa.array([end for _, _, end in rows], pa.timestamp("us", "UTC")),
+        }
+    )
+    pq.write_table(ads, tmp_path / "ads.parquet")
+    summary, out = built(GOOD, ads=str(tmp_path / "ads.parquet"))
+    assert summary.ads["by_status"] == {"activ": 2, "paused": 1, "active": 2}
+    hides, none = [doubt for doubt in summary.doubts if "ads" in doubt]
+    assert hides.startswith("status 'activ' hides 2 ads;")
+    assert none.endswith("2 have the status 'activ', 1 have the status 'paused', 2 have ended")
+    assert "hides 2 ads" in (out / "report.html").read_text()

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
-from graph_build.ingest import spark_reader
+from graph_build.ingest import spark_values
 from graph_build.ingest.files import find_sources
 from graph_build.ingest.spark_files import check_paths
 from tests.graph_build.conftest import GOOD, at, check_table, config, event, events_of, write_events
@@ -97,5 +97,5 @@ def test_csv_columns_whose_names_differ_only_in_case_are_two_columns(spark: Any,
 def test_the_smallest_integer_is_no_time(spark: Any) -> None:
     # pandas writes a missing time as this integer.
     frame = spark.createDataFrame([(-(2**63),), (1_700_000_000,)], "t bigint")
-    rows = frame.select(spark_reader._time(F.col("t"), pa.int64(), "s").alias("t")).collect()
+    rows = frame.select(spark_values.read_value(F.col("t"), "time", pa.int64(), "s").alias("t")).collect()
     assert [row["t"] is None for row in rows] == [True, False]

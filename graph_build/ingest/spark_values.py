@@ -1,0 +1,172 @@
+"""Turns columns of Spark into the contract's kinds, by the grammar of `values`; `spark_reader` uses it."""
+
+import re
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from graph_build.ingest.contract import Kind, is_text, value_type
+from graph_build.ingest.values import (
+    ASCII_BLANKS,
+    BASIC_FORMS,
+    BLANKS,
+    DAY,
+    END_OF_TIMES,
+    FARTHEST_TIME,
+    FIRST_TIME,
+    UNITS,
+    WRITTEN_NUMBER,
+    WRITTEN_TIME,
+    Unit,
+)
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+SPARK_TYPES: dict[Kind, str] = {
+    "id": "string",
+    "text": "string",
+    "time": "timestamp",
+    "number": "double",
+    "integer": "bigint",
+    "vector": "array<float>",
+    "words": "array<string>",
+}
+_JAVA_TIME = WRITTEN_TIME.replace("(?P<", "(?<")
+_GROUPS = dict(re.compile(WRITTEN_TIME).groupindex)
+_NUMBERS = ("year", "month", "day", "ordinal", "week", "weekday", "hour", "minute", "second")
+# What Spark's own cast reads at once, but for a comma and for an offset after a time without seconds.
+_PLAIN_TIME = (
+    r"^\d{4}-\d{1,2}-\d{1,2}(?:[T ]\d{1,2}(?::\d{1,2}(?::\d{1,2}(?:[.,]\d{0,9})?)?"
+    r" ?(?:Z|UTC|GMT|(?:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4})|[A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)?)?)?$"
+)
+_NO_SECONDS = r"^([\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
+
+
+def read_value(column: "Column", kind: Kind, type_: pa.DataType, unit: Unit | None = None) -> "Column":
+    """Return a column's values as the kind, null where one cannot be read.
+
+    Times before the year 1 or after the year 9999 come out as some time outside `FIRST_TIME` to `END_OF_TIMES`.
+
+    Args:
+        column: a column of the type; if that is text, what `written_text` returned.
+        kind: the contract's kind.
+        type_: the column's type in the file.
+        unit: the unit of times that are integers; None if times may not be integers.
+    """
+    type_ = value_type(type_)
+    if kind in ("id", "text"):
+        return column.cast("string")
+    if kind == "time":
+        return _time(column, type_, unit)
+    if kind in ("number", "integer"):
+        number = column.try_cast(SPARK_TYPES[kind])
+        return F.when(column.rlike(WRITTEN_NUMBER), number) if kind == "number" and is_text(type_) else number
+    if not is_text(type_):
+        return column.cast(SPARK_TYPES[kind])
+    if kind == "vector":
+        return F.from_json(column, "array<float>")
+    return F.when(column.startswith("["), F.from_json(column, "array<string>")).otherwise(F.split(column, r"[;,|]"))
+
+
+def written_text(column: "Column", null_words: tuple[str, ...] = ()) -> "Column":
+    """Return text composed (NFC) and without the blanks around it, null where nothing or a word for null is left.
+
+    Args:
+        column: strings.
+        null_words: texts that stand for null.
+    """
+    # Nearly every value is in ASCII and without blanks; looking up each of its characters would cost more than reading.
+    ends = [column.endswith(blank) for blank in ASCII_BLANKS]
+    is_odd = reduce(or_, [column < F.lit("!"), F.length(column) != F.octet_length(column), *ends])
+    trimmed = F.btrim(column, F.lit(BLANKS))
+    icu = [F.lit("com.ibm.icu.text.Normalizer"), F.lit("compose"), trimmed, F.lit(False)]
+    odd = F.when(~trimmed.isin("", *null_words), F.call_function("reflect", *icu))
+    return F.when(is_odd, odd).otherwise(F.when(~column.isin("", *null_words), column))
+
+
+def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
+    if pa.types.is_integer(type_) or (is_text(type_) and unit is not None):
+        whole = column.try_cast("bigint")
+        per_unit = UNITS[unit or "s"]
+        farthest = FARTHEST_TIME // per_unit
+        return F.when(whole.between(-farthest, farthest), F.timestamp_micros(whole * per_unit))
+    if is_text(type_):
+        written = F.regexp_replace(F.translate(column, ",", "."), _NO_SECONDS, "$1:00$2")
+        plain = F.coalesce(column.try_cast("timestamp"), written.try_cast("timestamp"))
+        # Spark reads a bare "12:30" as a time of today, so a date is required.
+        return F.coalesce(F.when(column.rlike(_PLAIN_TIME), plain), _odd_time(column))
+    if pa.types.is_date(type_):
+        return scaled_time(F.unix_date(column).cast("bigint"), DAY)
+    return scaled_time(F.unix_micros(column.cast("timestamp")), 1)
+
+
+def scaled_time(counts: "Column", factor: int) -> "Column":
+    """Return times of so many times `factor` microseconds, without an overflow outside the calendar.
+
+    Args:
+        counts: bigint, counted from 1970.
+        factor: microseconds of one.
+    """
+    within = F.greatest(F.least(counts, F.lit(END_OF_TIMES // factor)), F.lit(FIRST_TIME // factor - 1))
+    return F.when(counts.isNotNull(), F.timestamp_micros(within * factor))
+
+
+def bound(value: "Column", use: "Callable[[Column], Column]") -> "Column":
+    """Return what `use` makes of a value, which is computed once, however often `use` names it.
+
+    Args:
+        value: any expression.
+        use: takes the value and returns an expression.
+    """
+    return F.transform(F.array(value), use).getItem(0)
+
+
+def _odd_time(column: "Column") -> "Column":
+    """Return times that Spark's own cast does not read: basic forms, week and ordinal dates, 24:00, leap seconds."""
+    for pattern, replacement in BASIC_FORMS:
+        column = F.regexp_replace(column, pattern, replacement.replace("\\", "$"))
+
+    def parts(text: "Column") -> "Column":
+        groups = {name: F.regexp_extract(text, _JAVA_TIME, n) for name, n in _GROUPS.items()}
+        for name in _NUMBERS:
+            groups[name] = F.coalesce(groups[name].try_cast("int"), F.lit(-1))
+        return F.when(text.rlike(_JAVA_TIME), F.struct(*(part.alias(name) for name, part in groups.items())))
+
+    return bound(bound(column, parts), lambda part: bound(_odd_date(part), lambda date: _odd_clock(part, date)))
+
+
+def _odd_clock(part: "Column", date: "Column") -> "Column":
+    hour, minute, second = (F.greatest(part[name], F.lit(0)) for name in ("hour", "minute", "second"))
+    fraction = F.rpad(F.substring(part["fraction"], 1, 6), 6, "0")
+    is_leap = second == 60
+    is_midnight = (hour == 24) & (minute == 0) & (second == 0) & (fraction == "000000")
+    date = F.when(is_midnight, F.date_add(date, 1)).otherwise(date)
+    hour = F.when(is_midnight, F.lit(0)).otherwise(hour)
+    second = F.when(is_leap, F.lit(59)).otherwise(second)
+    clock = F.concat_ws(":", *(number.cast("string") for number in (hour, minute, second)))
+    zone = F.when(part["zone"].contains("/"), part["zone"]).otherwise(F.upper(part["zone"]))
+    text = F.concat(date.cast("string"), F.lit(" "), clock, F.lit("."), fraction, F.lit(" "), zone)
+    # A leap second is read as the second before it, the last of its UTC day, so that it stays on that day.
+    return bound(
+        F.rtrim(text).try_cast("timestamp"),
+        lambda time: F.when(~is_leap | (F.pmod(F.unix_seconds(time), F.lit(86_400)) == 86_399), time),
+    )
+
+
+def _odd_date(part: "Column") -> "Column":
+    year = part["year"]
+    january = F.make_date(year, F.lit(1), F.lit(1))
+    ordinal = F.date_add(january, part["ordinal"] - 1)
+    # The 4th of January is in the first ISO week, and a week's Thursday is in the week's year.
+    monday = F.date_add(F.trunc(F.date_add(january, 3), "week"), 7 * (part["week"] - 1))
+    exists = (part["week"] >= 1) & (F.year(F.date_add(monday, 3)) == year)
+    return (
+        F.when(part["week"] >= 0, F.when(exists, F.date_add(monday, part["weekday"] - 1)))
+        .when(part["ordinal"] >= 0, F.when(F.year(ordinal) == year, ordinal))
+        .otherwise(F.concat_ws("-", F.lpad(year.cast("string"), 4, "0"), part["month"], part["day"]).try_cast("date"))
+    )

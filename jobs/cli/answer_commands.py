@@ -36,7 +36,7 @@ def _retrieve(options: argparse.Namespace) -> int:
         version.path / "index",
         options.queries,
         options.output,
-        RetrieveOptions(options.k, at, options.all_items, options.include_current),
+        RetrieveOptions(options.k, at, options.all_items, options.include_current, config.graph.input),
         config.retrieval,
         StageProgress(),
     )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from graph_build.config import InputConfig
 from jobs.pipeline.query_files import stream_table
 from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.atomic_files import check_output
@@ -24,12 +25,14 @@ class RetrieveOptions:
 
     `at` is the time at which ads must be active for queries that name none (None = the as-of time). `all_items` ranks
     the whole catalogue instead of the advertised items; `include_current` allows a query's last item as a result.
+    `input` is the `[input]` section, for queries in CSV.
     """
 
     k: int
     at: dt.datetime | None = None
     all_items: bool = False
     include_current: bool = False
+    input: InputConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def retrieve(
 
     check_output(output, ".parquet")
     with progress.stage("retrieve") as report:
-        total, tables = stream_table(queries, QUERIES.names, lists=("item_ids",))
+        total, tables = stream_table(queries, QUERIES.names, lists=("item_ids",), config=options.input)
         retriever = Retriever.of(read_index(index), config)
         reader = _QueryReader(queries, tables, total, report)
         answers = retrieve_tables(

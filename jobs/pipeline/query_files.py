@@ -12,14 +12,17 @@ import pyarrow as pa
 import pyarrow.csv as pc_csv
 import pyarrow.dataset as ds
 
+from graph_build.config import InputConfig
 from jobs.errors import TableError
-
-# What CSV exports write for null; CSV has no other way to write it.
-NULL_WORDS = ("", "NULL", "null", "\\N", "None", "nan", "NaN", "NA", "N/A", "<NA>", "#N/A")
 
 
 def stream_table(
-    path: str, known: Sequence[str], *, lists: Sequence[str] = (), rows: int = 65_536
+    path: str,
+    known: Sequence[str],
+    *,
+    lists: Sequence[str] = (),
+    config: InputConfig | None = None,
+    rows: int = 65_536,
 ) -> tuple[int, Iterator[pa.Table]]:
     """Read a table in pieces; CSV comes in one piece.
 
@@ -27,6 +30,7 @@ def stream_table(
         path: a parquet or CSV file, or a folder of either.
         known: the columns that the table may have; other keys of a partitioned folder are passed over.
         lists: the columns that hold lists; in CSV, these are JSON or words between `;`, `,` or `|`.
+        config: the `[input]` section, for the encoding of CSV and its words for null; None = the defaults.
         rows: the largest number of rows of a piece.
 
     Returns:
@@ -47,7 +51,7 @@ def stream_table(
         if csv_files:
             if len(csv_files) < len(files):
                 raise TableError(f"{path} holds CSV and other files; give one kind")
-            tables = [_read_csv(file, root, known, lists) for file in files]
+            tables = [_read_csv(file, root, known, lists, config or InputConfig()) for file in files]
             return sum(map(len, tables)), iter([pa.concat_tables(tables, promote_options="permissive")])
         keys = sorted({key for file in files for key in _keys(file, root)})
         partitioning = ds.partitioning(pa.schema([(key, pa.string()) for key in keys]), flavor="hive")
@@ -79,14 +83,20 @@ def _keys(file: Path, root: Path) -> dict[str, str]:
     return {key: value for key, separator, value in pairs if separator}
 
 
-def _read_csv(file: Path, root: Path, known: Sequence[str], lists: Sequence[str]) -> pa.Table:
+def _read_csv(file: Path, root: Path, known: Sequence[str], lists: Sequence[str], config: InputConfig) -> pa.Table:
     """Read a CSV file as text, so that ids stay as they are written."""
-    with pc_csv.open_csv(file) as reader:
+    from graph_build.ingest.arrow_values import read_value
+    from graph_build.ingest.values import null_words
+
+    options = pc_csv.ReadOptions(encoding=config.encoding)
+    with pc_csv.open_csv(file, options) as reader:
         names = reader.schema.names
-    convert = pc_csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), null_values=list(NULL_WORDS), strings_can_be_null=True
-    )
-    table = pc_csv.read_csv(file, convert_options=convert, parse_options=pc_csv.ParseOptions(newlines_in_values=True))
+    convert = pc_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    table = pc_csv.read_csv(file, options, pc_csv.ParseOptions(newlines_in_values=True), convert)
+    columns = [
+        read_value(table.column(n), "text", None, null_words(name, "csv", config)) for n, name in enumerate(names)
+    ]
+    table = pa.table(columns, names=names)
     for key, value in _keys(file, root).items():
         if key in known and key not in table.column_names:
             table = table.append_column(key, pa.array([value] * len(table), pa.string()))

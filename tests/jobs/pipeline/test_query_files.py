@@ -39,12 +39,12 @@ def test_a_column_that_only_a_later_file_has_is_read(tmp_path: Path) -> None:
 
 
 def test_csv_is_read_as_text_with_lists_as_words_or_json(tmp_path: Path) -> None:
-    lines = ["query_id,item_ids,country,at", "007,a|b;c,NULL,20260315", '008,"[""a"", 7]",DE,', "009,,nan,"]
+    lines = ["query_id,item_ids,country,at", "007,a|b;c,NULL,20260315", '008,"[""a"", 7]",DE,', "009,,NA, "]
     (tmp_path / "q.CSV").write_text("\n".join(lines))
     first, second, third = read(tmp_path)
     assert first == {"query_id": "007", "item_ids": ["a", "b", "c"], "country": None, "at": "20260315"}
     assert second == {"query_id": "008", "item_ids": ["a", "7"], "country": "DE", "at": None}
-    assert third == {"query_id": "009", "item_ids": None, "country": None, "at": None}
+    assert third == {"query_id": "009", "item_ids": None, "country": "NA", "at": None}, "NA is Namibia"
 
 
 @pytest.mark.parametrize(

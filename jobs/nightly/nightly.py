@@ -160,7 +160,7 @@ class _Night:
             if record.outcome in ("published", "held"):
                 confirm(self.workspace, record.date)
         except (OSError, StoreError) as error:
-            log.error("the report of the night cannot be written: %s", error)
+            log.warning("the report of the night cannot be written: %s", error)
             return None if record.outcome in ("refused", "failed") else error
         if record.outcome in ("published", "unchanged"):
             self.checkpoints.remove()

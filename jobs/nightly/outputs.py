@@ -46,7 +46,7 @@ def report_failure(date: dt.date, error: BaseException, workspace: Workspace) ->
     try:
         write_night(failed_attempt(date, error), workspace, [])
     except (OSError, StoreError) as failure:
-        log.error("the report of the night cannot be written: %s", failure)
+        log.warning("the report of the night cannot be written: %s", failure)
 
 
 def failed_attempt(date: dt.date, error: BaseException) -> NightRecord:
@@ -76,4 +76,4 @@ def write_metrics(attempt: NightRecord, workspace: Workspace, *, running: bool =
         text = metrics_text(attempt, standing, running=running)
         workspace.write_file("nights/lightsage.prom", text.encode())
     except Exception as error:
-        log.error("nights/lightsage.prom cannot be written: %s", error)
+        log.warning("nights/lightsage.prom cannot be written: %s", error)

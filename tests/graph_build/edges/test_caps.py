@@ -7,7 +7,7 @@ import pytest
 
 from graph_build.build import GraphInputs, build_graphs
 from graph_build.config import CoPurchaseConfig, CoSearchConfig, GraphConfig, StrongClickConfig, SwingConfig
-from graph_build.days import store
+from graph_build.days.ingest import ingest
 from graph_build.edges.caps import SHOWN_GROUPS, CutGroup, group_by_rule
 from tests.graph_build.conftest import at, event, write_events
 
@@ -80,7 +80,7 @@ def test_the_report_shows_the_groups_with_their_size(build: tuple[Any, Path, str
 def test_stored_days_name_the_same_groups(spark: Any, build: tuple[Any, Path, str], tmp_path: Path) -> None:
     summary, _, log = build
     root = str(tmp_path / "days")
-    store.ingest(spark, [log], root, CONFIG)
+    ingest(spark, [log], root, CONFIG)
     from_days = build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), CONFIG)
     assert from_days.most_cut == summary.most_cut
     assert from_days.capped == summary.capped

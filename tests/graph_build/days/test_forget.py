@@ -136,7 +136,7 @@ def test_a_kill_at_any_step_hides_the_user_from_readers_and_the_next_forget_fini
     store([*log, event("x", at(51), "teleport", "a", user_id="u1")])
     whole, user = tmp_path / "whole", hash_of(spark, "u1")
     shutil.copytree(root, whole)
-    for step in range(1, 20):
+    for step in (1, 2, 4, 6, 7):  # before the list, a table, days.json and the end; the seventh does not come
         shutil.rmtree(root)
         shutil.copytree(whole, root)
         with monkeypatch.context() as patch:

@@ -107,7 +107,7 @@ def test_the_files_of_items_and_ads_fit_the_contract_or_are_refused(drawn: tuple
 
 
 @pytest.mark.slow
-@settings(max_examples=4, **FUZZ)
+@settings(max_examples=2, **FUZZ)
 @pytest.mark.parametrize("table", TABLES)
 @given(data=st.data())
 def test_spark_reads_generated_files_right_or_counts_their_rows_or_refuses_them(

@@ -57,7 +57,7 @@ def compare(
         report: called with the progress.
 
     Returns:
-        None if no session of that half has two items.
+        None if no session or basket of that half has two items.
     """
     from retrieval.evaluation.protocols import evaluate, rank_pairs, ratios
 

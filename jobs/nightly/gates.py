@@ -1,8 +1,8 @@
 """Gates: the conditions under which a night is published. Each gate states the measured value and the allowed range.
 
-A gate on quality fails only if the whole bootstrap interval lies outside the allowed range: noise on a small day does
-not stop a night, but a real loss does. A gate on size or ads compares with the range of the last published nights. A
-gate that has too little to go by is not judged, and says so.
+A gate on hits (HR@100, or recall@100 of baskets) fails only if the whole bootstrap interval lies outside the allowed
+range: noise on a small day does not stop a night, but a real loss does. A gate on size or ads compares with the range
+of the last published nights. A gate that has too little to go by is not judged, and says so.
 """
 
 import math
@@ -143,10 +143,10 @@ def ads_gates(ads: AdFigures, earlier: Sequence[AdFigures], last: AdFigures, con
     """Compare the ads with those of the last published nights.
 
     Args:
-        ads: of the night's ads table, `in_flight`, the number of ads that can be shown at the as-of time, and
-            `lost_share`, the share of ads without an item; empty without an ads table.
-        earlier: the same of the earlier nights.
-        last: the same of the last published night, even if it was forced.
+        ads: figures of the night's ads table: `in_flight` is the number of ads that can be shown at the as-of time,
+            `lost_share` the share of ads without an item. Empty without an ads table.
+        earlier: the same figures of the earlier nights.
+        last: the same figures of the last published night, even if it was forced.
         config: the allowed changes.
     """
     if not ads:

@@ -1,4 +1,4 @@
-"""The last attempt at a night for Prometheus: the content of `nights/lightsage.prom`, for node_exporter's textfiles."""
+"""The last attempt at a night for Prometheus: the content of `nights/lightsage.prom`, which node_exporter collects."""
 
 import datetime as dt
 from typing import Any
@@ -45,7 +45,7 @@ def metrics_text(attempt: NightRecord, standing: NightRecord | None = None, *, r
     gauge("gates_not_judged", "Gates that had too little to judge by", sum(not gate.judged for gate in night.gates))
     seconds = {stage["name"]: stage["seconds"] for stage in night.stages}
     gauges("stage_seconds", "Wall time of each stage", "stage", seconds)
-    gauges("quality", "HR@100 of the fit on the day, of baskets recall@100", "slice", _hit_rates(night))
+    gauges("quality", "HR@100 of the fit on the day; of baskets, recall@100", "slice", _hit_rates(night))
     gauges("edges", "Edges of each type", "type", night.edges)
     gauges("refused_rows", "Refused rows of the input", ["table", "reason"], _refused(night))
     gauges("ads", "Ads with each status", "status", night.ads.get("by_status", {}))

@@ -74,7 +74,7 @@ def nightly(
         inputs: the night's inputs.
         workspace: the workspace in which to publish; its lock is taken.
         config: the full configuration.
-        force: publish even if gates fail; the manifest and the record name them.
+        force: publish even if gates fail; the manifest and the record name the failed gates.
         progress: shows and times the stages.
 
     Raises:
@@ -232,7 +232,8 @@ class _Night:
     def _publish_existing(self, provenance: Provenance) -> bool:
         """Publish the version of the same night again, if there is one; return whether the night is done.
 
-        A night that was rolled back stays so. One that was stopped just before it was made current is completed.
+        A night that was rolled back stays so unless forced. If a run was stopped just before it made the version
+        current, this run completes the night.
         """
         existing = self.workspace.find(provenance.fingerprint)
         stopped = announced(self.workspace, self.inputs.date)

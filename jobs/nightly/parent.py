@@ -141,5 +141,5 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
     first = min(days)
     calendar = (first + dt.timedelta(days=n) for n in range((date - first).days))
     if missing := [str(day) for day in calendar if day not in days]:
-        warn(f"no events are stored of {', '.join(missing)}")
+        warn(f"no events are stored for {', '.join(missing)}")
     return stored.contents, {str(day): facts.events for day, facts in days.items()}

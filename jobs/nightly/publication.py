@@ -45,7 +45,7 @@ def announced(workspace: Workspace, date: dt.date) -> NightRecord | None:
 
 
 def confirm(workspace: Workspace, date: dt.date) -> None:
-    """Forget the announcement of a night, whose record is written.
+    """Delete the announcement of a night, once its record is written.
 
     Args:
         workspace: the workspace of the nightly builds.

@@ -30,7 +30,7 @@ class NightRecord(BaseModel):
         held: why a rollback keeps the night's version from being current.
         error: why it was refused or failed.
         version: the version that is published after the night.
-        parent: the version that it follows, is compared with, and starts its training from.
+        parent: the version that it follows, is compared with and, if `warm`, starts its training from.
         warm: whether training started from the parent's weights.
         forced: names of the gates that --force overrode.
         gates: results of all gates.
@@ -44,7 +44,7 @@ class NightRecord(BaseModel):
         degrees: edge type → [(n, items with at least n neighbours of that type)].
         curve: [step, loss, validation score] of the fit.
         quality: rows of the comparison on the day, as in REPORT.json.
-        ratios: model → slice → [ratio of the fit's HR@100 to the model's, low, high, n].
+        ratios: model → slice → [ratio of the fit's HR@100 to the model's, low, high, questions, sessions].
         overlap: mean share of the probes' neighbours that stay.
         index_recall: recall@100 of the index.
         stages: name, seconds and peak_bytes of each stage that ran.

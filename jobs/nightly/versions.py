@@ -59,7 +59,7 @@ def list_versions(workspace: Workspace) -> list[VersionInfo]:
         info = VersionInfo(name, name == current, remarks=tuple(remarks))
         try:
             manifest = workspace.manifest(name)
-            if workspace.local_path(name):  # if it is remote, its files would be downloaded
+            if workspace.local_path(name):  # opening a remote version would download its files
                 workspace.open(name)
         except (CorruptVersionError, FormatVersionError) as error:
             versions.append(replace(info, damage=str(error)))
@@ -87,7 +87,7 @@ def rollback(workspace: Workspace, to: str | None) -> tuple[str | None, str]:
     Args:
         workspace: the workspace.
         to: name of the version; None = the parent of the current version or, if that is gone or was rolled back, the
-            version that was published before it.
+            version that was published before the current one.
 
     Returns:
         The names of (the version published before, the one published now); the first is None if `current` is missing or
@@ -120,7 +120,7 @@ def _one_before(workspace: Workspace, name: str) -> str:
     older = [version for version in order[: order.index(name) if name in order else None] if version not in passed_over]
     if parent in older:
         return str(parent)
-    # A version that was built long ago may have been made current again, by the same `run`, after newer ones.
+    # The oldest version may have become current again after newer ones, because its `run` was repeated.
     previous = workspace.pointer().before
     candidates = older or [version for version in order if version == previous and version not in passed_over]
     if not candidates:
@@ -129,7 +129,7 @@ def _one_before(workspace: Workspace, name: str) -> str:
 
 
 def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:
-    """Delete all but the newest versions; never the current one, its parent, or one that a server serves.
+    """Delete all but the newest versions, the current one, its parent, and those that servers serve.
 
     Args:
         workspace: the workspace, whose lock the caller holds.
@@ -160,7 +160,7 @@ def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:
 
 
 def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[str, Any]:
-    """Return what changed between two versions: settings, inputs, counts, items, ads, and neighbours.
+    """Return what changed between two versions: code, settings, counts, items, ads and neighbours.
 
     Args:
         workspace: the workspace that holds both.

@@ -117,12 +117,12 @@ def read_rollbacks(storage: Storage) -> dict[str, Rollback]:
 
 
 def write_rollbacks(storage: Storage, added: dict[str, Rollback], removed: Iterable[str] = ()) -> None:
-    """Add to what was rolled back, and forget what a person made current again.
+    """Record rollbacks, and forget those of versions that have become current again.
 
     Args:
         storage: the files of the workspace.
         added: name of the version → its rollback.
-        removed: names of versions that count as rolled back no longer.
+        removed: names of versions that no longer count as rolled back.
     """
     before = read_rollbacks(storage)
     after = {name: entry for name, entry in (before | added).items() if name not in set(removed)}

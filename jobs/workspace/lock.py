@@ -2,8 +2,8 @@
 
 A lock is a lease. Its owner renews it every RENEW_SECONDS from a thread of its own. If the owner disappears, the lease
 runs out after LEASE_SECONDS, and another process takes the lock over. It does so at once if it can see that the owner
-has ended. Processes of one kernel compare times on the clock of that kernel; between hosts, whose clocks may differ, a
-lease has run out when it was watched for LEASE_SECONDS and did not change.
+has ended. Processes of one kernel compare times on the clock of that kernel. The clocks of two hosts may differ, so a
+lease from another host counts as run out once it has been watched for LEASE_SECONDS and did not change.
 
 Only `workspace` uses this module.
 """
@@ -37,7 +37,7 @@ class Owner(BaseModel):
     Args:
         host: the name of its host or container.
         pid: its process id.
-        started: its start time, as the kernel writes it; it distinguishes the process from a later one with its pid.
+        started: its start time, as the kernel writes it; a later process with the same pid has another.
         since: when it took the lock, UTC.
         command: its command line.
         token: random; no other owner has it.
@@ -82,7 +82,7 @@ class Owner(BaseModel):
     def holds(self) -> bool | None:
         """Return whether the owner still holds its lock; None if that cannot be seen from here."""
         if self.kernel != _kernel():
-            # An older release does not renew its lock. While its process lives, it is respected.
+            # An older release does not renew its lock, so the lock counts for as long as its process lives.
             old_and_alive = not self.kernel and self.host == socket.gethostname() and self._has_ended() is False
             return True if old_and_alive else None
         if self.pids == _link("/proc/self/ns/pid") and self._has_ended():
@@ -163,7 +163,7 @@ class Lock:
         """Renew the lock, which only its owner can do.
 
         Raises:
-            LockLostError: another process has taken the lock over.
+            LockLostError: this process does not hold the lock, or no longer holds it.
         """
         with self._mutex:
             if self._owner is None:
@@ -192,14 +192,14 @@ class Lock:
             self._storage.delete(self._name)
         except LockLostError as error:
             logger.warning("%s", error)
-        except (StoreError, OSError) as error:  # it runs out by itself
+        except (StoreError, OSError) as error:  # the lock runs out by itself
             logger.warning("the lock %s cannot be released: %s", self._storage.path(self._name), error)
         self._owner = None
 
     def _take_over(self, mine: Owner, holder: Owner | None, content: bytes) -> bool:
         if not self._storage.replace(self._name, _json(mine), content):
             return False  # its owner renewed it, or another process was faster
-        who = f"{_described(holder)} is gone" if holder else "nobody who can be read holds it"
+        who = f"{_described(holder)} is gone" if holder else "its content cannot be read"
         logger.warning("taking over %s of %s: %s", self._name, self._storage.uri, who)
         return True
 
@@ -240,7 +240,7 @@ def _busy(holder: Owner | None, path: str, uri: str) -> str:
 
 
 def _kernel() -> str:
-    """Name the running kernel and its clock; "" if they have no name, and times cannot be compared."""
+    """Name the running kernel and its clock; "" if they have no name, so that times cannot be compared."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -249,7 +249,7 @@ def _kernel() -> str:
 
 
 def _now() -> float:
-    """Seconds since the kernel started, also those in which it slept; 0 where the system has no such clock."""
+    """Seconds since the kernel started, including those in which the machine slept; 0 if there is no such clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
 

@@ -95,7 +95,7 @@ def version_name(as_of: datetime, fingerprint: str) -> str:
 
 
 def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
-    """Return every file behind the given paths or URIs, by role (events, items, ads), with a checksum each.
+    """Return every file behind the given paths or URIs, each with a checksum, by role (events, items, ads).
 
     Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as in Spark, except
     `_key=value`. The checksum of a local file covers its content; that of any other object covers what the store

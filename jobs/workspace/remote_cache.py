@@ -1,4 +1,4 @@
-"""Local copies of versions in a remote workspace: `workspace` downloads each needed file once."""
+"""Local copies of versions in a remote workspace, so that each needed file is downloaded once."""
 
 import hashlib
 import os

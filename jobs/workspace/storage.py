@@ -1,6 +1,7 @@
 """The files below the root of a workspace, on disk or in an object store. Names are never patterns.
 
-Imports only the room's ground files and `atomic_files`; the errors of an object store become errors of one line.
+Errors of an object store become errors of one line. Imports only the room's ground files, `atomic_files` and
+`store_errors`.
 """
 
 import contextlib
@@ -22,15 +23,15 @@ from jobs.errors import StoreError
 from jobs.workspace.atomic_files import flush, write_whole
 from jobs.workspace.store_errors import code_of, store_errors
 
-# Stores that know no folders: creating one there might create a bucket.
+# Stores without folders: creating a folder there might create a bucket.
 _WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
-# What S3 answers to a write whose condition does not hold.
+# The codes with which S3 refuses a write whose condition does not hold.
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """The size of a file in bytes, and when it was last written by the store's own clock; None if it does not tell."""
+    """The size of a file in bytes, and the time of its last write by the store's clock (None if it does not tell)."""
 
     bytes: int
     modified: datetime | None
@@ -157,7 +158,7 @@ class Storage:
     def replace(self, name: str, content: bytes, expected: bytes) -> bool:
         """Replace the content of a small file only if it still is `expected`; return whether it was.
 
-        On a disk and in S3 nothing can come between the comparison and the write; other stores know no condition.
+        On a disk and in S3 nothing can come between the comparison and the write; other stores do not guarantee this.
         """
         path = self.path(name)
         with self.errors():
@@ -203,7 +204,7 @@ class Storage:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep all others of this host out of the block; does nothing for a remote workspace. Not to be nested."""
+        """Let one caller of this host at a time into the block; not to be nested. A remote workspace lets all in."""
         if not self.is_local:
             yield
             return

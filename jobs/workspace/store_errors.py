@@ -1,4 +1,4 @@
-"""Turns every error of an object store into one line that names the URI and says what to do."""
+"""Turns errors of an object store into one line that names the URI and says what to do."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ _NAMES = {"ParamValidationError", "InvalidBucketName", "NoSuchBucket", "NoRegion
 def store_errors(uri: str) -> Iterator[None]:
     """Turn errors of the store at a URI inside the block into errors of one line.
 
-    Missing and existing files pass through, because callers handle them; so do errors that are already of one line. A
-    missing bucket is no missing file.
+    Errors about missing or existing files pass through, because callers handle them. So do errors that are already of
+    one line. A missing bucket does not count as a missing file.
 
     Args:
         uri: the URI, for messages.
 
     Raises:
         StoreUnreachableError: the store did not answer, or failed.
-        StoreError: the bucket does not exist, or the credentials do not suffice.
+        StoreError: the bucket does not exist, the credentials do not suffice, or the URI or a setting is wrong.
     """
     try:
         yield

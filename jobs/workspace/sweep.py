@@ -14,9 +14,9 @@ from jobs.workspace.storage import Storage
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-# What nobody names, and nobody has changed for so long, belongs to a run that is gone.
+# What is named nowhere and has not changed for longer than this belongs to a run that is gone.
 OLD = dt.timedelta(days=1)
-# A lease that its server has not renewed for so long. Servers renew theirs every hour.
+# A lease that was not renewed for longer than this is deleted. Servers renew theirs every hour.
 FORGOTTEN = dt.timedelta(days=7)
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{8}")  # see `atomic_files.write_whole`
 
@@ -26,7 +26,7 @@ def sweep(storage: Storage, work: Path, copies: Path | None) -> None:
 
     Args:
         storage: the files of the workspace.
-        work: the folder of scratch folders. Only the holder of the lock has one, so any in it belongs to a dead run.
+        work: the folder of scratch folders. Only the holder of the lock has any, so those in it belong to dead runs.
         copies: the folder of local copies of a remote workspace's versions; None for a local workspace.
     """
     for leftover in sorted(work.iterdir()) if work.is_dir() else ():
@@ -66,7 +66,7 @@ def _sweep_unfinished_versions(storage: Storage) -> None:
 
 
 def _sweep_leases(storage: Storage) -> None:
-    """Delete the leases of servers that have been gone for long."""
+    """Delete leases that were not renewed for a long time."""
     now = dt.datetime.now(dt.UTC)
     for name, file in storage.tree("serving").items():
         if name.endswith(".json") and file.modified and now - file.modified > FORGOTTEN:
@@ -75,7 +75,7 @@ def _sweep_leases(storage: Storage) -> None:
 
 
 def _is_named(storage: Storage, version: str) -> bool:
-    """Whether `current` or a server's lease names the version; the text is enough, also that of a damaged file."""
+    """Whether the text of `current` or of a server's lease contains the version's name; a damaged file counts too."""
     files = ["current", *(f"serving/{name}" for name in storage.names("serving"))]
     return any(version.encode() in (storage.read_if_exists(file) or b"") for file in files)
 

@@ -1,4 +1,4 @@
-"""The versions of a workspace: finds, opens, checks, stores and moves them away."""
+"""Finds, opens, checks, stores and moves aside the versions of a workspace."""
 
 import contextlib
 import datetime as dt
@@ -128,7 +128,7 @@ class VersionFolder:
         return manifest
 
     def check_whole(self, name: str) -> None:
-        """Check the manifest of a version, and that its files have their sizes, without downloading them."""
+        """Check the manifest of a version, and that its files have their recorded sizes, without downloading them."""
         if name not in self._storage.names("versions"):
             raise NoVersionError(f"workspace {self._storage.uri} has no version {name!r}")
         expected, stored = self.manifest(name).files, self._storage.tree(f"versions/{name}")
@@ -137,7 +137,7 @@ class VersionFolder:
                 raise self._corrupt(f"{self._storage.path('versions', name, file)} is missing or cut off")
 
     def is_whole(self, name: str) -> bool:
-        """Return whether the version exists, and every file has its checksum."""
+        """Return whether the version exists, and every file has its recorded checksum."""
         try:
             self.open(name, verify=True)
         except (NoVersionError, CorruptVersionError):
@@ -145,7 +145,7 @@ class VersionFolder:
         return True
 
     def order(self, name: str) -> tuple[int, dt.datetime, str]:
-        """Return by what versions are sorted: the order of publication; in older manifests the time, then the name."""
+        """Return the key that sorts versions: place of publication (0 in older manifests), time of creation, name."""
         number, created = 0, dt.datetime.min.replace(tzinfo=dt.UTC)
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
             content = json.loads(self._storage.read(f"versions/{name}/{MANIFEST}"))
@@ -168,7 +168,7 @@ class VersionFolder:
         return aside
 
     def put(self, staged: Path, name: str) -> None:
-        """Turn a scratch folder into a version; the manifest, without which no version exists, comes last."""
+        """Turn a scratch folder into a version: locally in one step, remotely file by file, the manifest last."""
         target = self._storage.path("versions", name)
         if self._storage.is_local:
             if Path(target).exists():  # it is damaged, or has no manifest

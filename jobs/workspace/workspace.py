@@ -5,8 +5,8 @@ puts the folder under the version's name, and then replaces `current`. Until tha
 before stays current. The workspace knows nothing of the packages graph_build, model and retrieval; each of them reads
 and writes its own folder inside a version.
 
-Two locks: a build holds `lock` from its beginning to its end; whoever replaces `current` or deletes a version holds
-`current.lock` for that moment. So a rollback need not wait for a build.
+There are two locks. A build holds `lock` from its beginning to its end. Whoever replaces `current` or deletes a version
+holds `current.lock` for that moment. So a rollback need not wait for a build.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class Workspace:
         self._storage = Storage(self.uri)
         self._versions = VersionFolder(self._storage, self.work_folder("staging"))
         self._build_lock: Lock | None = None
-        self._current_at_begin: bytes | None = None  # as this run found it, or put it
+        self._current_at_begin: bytes | None = None  # the content of `current` that this run found or wrote
         self._doubts = set[str]()
 
     # Readers
@@ -107,7 +107,7 @@ class Workspace:
         return self._versions.names()
 
     def rollbacks(self) -> dict[str, Rollback]:
-        """Return what a person rolled back, or what a rollback kept from becoming current, by the version's name."""
+        """Return the rollbacks by name of version: of versions taken back, or kept from becoming current."""
         return read_rollbacks(self._storage)
 
     def find(self, fingerprint: str) -> str | None:
@@ -205,7 +205,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Make this run the only one that builds during the block, and first delete what dead runs left behind.
+        """Let no other run build during the block; what dead runs left behind is deleted before it.
 
         Raises:
             WorkspaceBusyError: another run is writing; the message names it.
@@ -237,7 +237,7 @@ class Workspace:
             lock.release()
 
     def check_lock(self) -> None:
-        """Make sure that this run still holds the lock, before it changes what another run may be using.
+        """Make sure that this run still holds the lock; to be called before changing what another run may be using.
 
         Raises:
             LockLostError: another run has taken it over.
@@ -266,7 +266,7 @@ class Workspace:
     def publish(self, staged: Path, manifest: Manifest) -> Version:
         """Turn a scratch folder into the version `manifest.version`, and make that version current.
 
-        The manifest gets the size and SHA-256 of every file, and the place in the order of publication. A damaged
+        The manifest gets the size and SHA-256 of every file, and its place in the order of publication. A damaged
         version of the same name is replaced.
 
         Raises:
@@ -311,7 +311,9 @@ class Workspace:
         return opened
 
     def roll_back(self, version: str, instead_of: str | None) -> None:
-        """Make a complete version current on a person's word; what was published after it counts as rolled back.
+        """Make a complete version current on a person's word.
+
+        The versions published after it, up to and including `instead_of`, count as rolled back.
 
         Needs no lock: it waits only for another process that is replacing `current`.
 
@@ -326,7 +328,7 @@ class Workspace:
         with self._moment() as moment:
             if current_or_none(self._storage) != instead_of:
                 raise WorkspaceBusyError(
-                    f"{current_or_none(self._storage)} has just been published; say `rollback` again"
+                    f"{current_or_none(self._storage)} has just been published; run `rollback` again"
                 )
             self._versions.check_whole(version)
             order = self.versions()

@@ -1,7 +1,7 @@
 """The days of a time zone: `[input] day_zone` says in which zone a day of the log begins and ends.
 
-A day is stored, held out and named by its date in that zone; in UTC, days are those of the calendar. Days that a clock
-change makes an hour shorter or longer need no care: a day lasts from one midnight of the zone to the next.
+A day is stored, held out and named by its date in that zone. Days that a clock change makes an hour shorter or longer
+need no care: a day lasts from one midnight of the zone to the next.
 """
 
 import datetime as dt

@@ -1,14 +1,14 @@
-"""Decides what an ingest does with each day of its input: which days it holds whole, and which rows only came late.
+"""Decides what an ingest does with each day of its input: which days are whole, and of which only late rows came.
 
 The input *claims* a day whole if the caller names the day, or if a path of the input does (`date=2026-03-06/`,
 `2026-03-06.parquet`, `events_20260306.csv`). A day that is not stored yet is stored. A stored day is
 
-- replaced, if the input claims it or holds nearly all of its stored sessions: it was delivered again;
-- completed, if the input claims it and only stray rows of it were stored so far;
-- extended by the sessions that are new, if the input does not claim it: its rows came late.
+- replaced, if the input holds nearly all of its stored events and sessions: it was delivered again. If the caller
+  names the day, nearly all of its events suffice;
+- completed, if the input claims it, holds less than that, and only stray rows of it were stored so far;
+- extended by the sessions that are new, if the input neither claims it nor holds nearly all of it: its rows came late.
 
-A claim that would lose much of what is stored stops the ingest, because a file that holds a part of a day looks the
-same.
+Any other claim stops the ingest, because the input may be only a part of the day; with `force` it replaces the day.
 """
 
 import datetime as dt
@@ -39,7 +39,8 @@ class DayInput:
 
     Args:
         events: number of its item events.
-        covered: share of the day's stored sessions that the input holds too; 0 if the day is not stored.
+        covered: share of the day's stored sessions that the input holds too; 0 if the day is not stored, or the caller
+            names the days.
     """
 
     events: int
@@ -53,7 +54,7 @@ class Claims:
     Args:
         asked: the days that the caller names; None if the caller leaves it to the input.
         by_path: the days that the paths of the input name.
-        least_share: the smallest share of a stored day's events and sessions with which an input is the whole day.
+        least_share: an input with at least this share of a stored day's events and sessions counts as the whole day.
         force: replace days whatever is lost.
     """
 
@@ -63,7 +64,7 @@ class Claims:
     force: bool = False
 
     def whole(self, day: dt.date) -> bool:
-        """Return whether a day that was not stored before is whole."""
+        """Return whether a day is stored as whole: the input claims it, or claims no day at all."""
         return day in self._claimed or not self._claimed
 
     def action(self, day: dt.date, day_input: DayInput, stored: StoredDay | None) -> Action:
@@ -105,7 +106,8 @@ def days_in_paths(paths: Iterable[str], files: Mapping[str, Iterable[str]]) -> f
     """Return the days that the names of files and folders name.
 
     Args:
-        paths: the inputs as they were given. Of the folders above them, only the next one counts.
+        paths: the inputs as they were given. Of the folders above a file, only the nearest counts; of those above a
+            folder, none.
         files: input → the files in it.
 
     >>> sorted(days_in_paths(["/log/2025-01-01/date=2026-03-06"], {}))[0].isoformat()

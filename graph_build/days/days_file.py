@@ -5,8 +5,8 @@
     STORE/<ingest>/quarantine/day=<day>/                 the rows that were refused when that day was stored
 
 `days.json` is replaced in one step, after everything that it names is written and before anything that it no longer
-names is removed. So a process that is killed leaves a whole store, and folders that nothing names; the next writer
-sweeps these. Only one process may write to a store at a time: the caller holds the lock of the workspace.
+names is removed. So a process that is killed leaves the store intact; the next writer deletes the folders that
+nothing names. Only one process may write to a store at a time: the caller holds the lock of the workspace.
 """
 
 import datetime as dt
@@ -75,8 +75,7 @@ class DaysFile:
     Args:
         settings: the settings with which the days were stored (`settings_of`).
         days: date → day.
-        forgotten: hashes of the users that are forgotten, in the order in which they were. Every later read leaves
-            their sessions out.
+        forgotten: hashes of the forgotten users, the first forgotten first. Every later read leaves their sessions out.
         exists: whether the file exists; without it, nothing is known about the folders of the store.
     """
 
@@ -232,6 +231,6 @@ def sweep(root: str, file: DaysFile, quarantine_days: float) -> list[str]:
 
 
 def undated_quarantine(root: str) -> list[str]:
-    """Return the folders of refused rows that are not kept by day, as format 2 wrote them, as paths below the store."""
+    """Return the paths, below the store, of the folders in which format 2 kept refused rows, not split by day."""
     folders = [f"{ingest}/quarantine" for ingest in filter(_INGEST.fullmatch, list_folder(root))]
     return [folder for folder in folders if any(name.endswith(".parquet") for name in list_folder(join(root, folder)))]

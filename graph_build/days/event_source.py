@@ -35,7 +35,7 @@ class SessionLog:
         left_out: events of our own ads, when they are excluded.
         other_days: events of days that were not requested.
         impressions: number of impressions.
-        refused: reason → events.
+        refused: reason → number of events.
         quarantine: the refused events; None if there are none, and for stored days, which keep them in the store.
         usable: the checked events behind the rows; None for stored days.
         stored: the stored days, if the sessions come from them.
@@ -69,7 +69,7 @@ class SessionLog:
         return pairs, late if early is None else late.unionByName(early)
 
     def count_cut_searches(self, pairs: "DataFrame", config: GraphConfig) -> int:
-        """Count the items of searches that the cap removed; `pairs` are those of `searches`."""
+        """Count the items that the cap removed from searches; `pairs` are those of `searches`."""
         if self.stored is not None and self.stored.aggregates_match:
             return sum(day.cut_searches for day in self.stored.days.values())
         return count_cut_items(pairs, config.co_search)
@@ -130,7 +130,7 @@ def stored_log(spark: "SparkSession", root: str, config: GraphConfig, date: dt.d
         date: the last day that is read; None for the last one stored.
 
     Raises:
-        GraphInputError: there is no such day.
+        GraphInputError: the days cannot be used (`stored_days`).
     """
     stored = stored_days(root, config, date)
     impressions = sum(day.impressions for day in stored.days.values())

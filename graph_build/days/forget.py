@@ -37,7 +37,7 @@ class ForgetResult:
     Args:
         sessions: number of sessions that were deleted.
         refused: number of refused rows that were deleted.
-        swept: folders that an earlier, interrupted run had left behind.
+        swept: folders that interrupted runs had left behind, and those of refused rows that were too old.
     """
 
     sessions: int
@@ -59,12 +59,12 @@ def forget(
     any point is completed by the next one, whichever users it names.
 
     Args:
-        spark: the session.
+        spark: the Spark session.
         user_ids: raw ids, as in the log.
         root: the store.
         config: the settings with which the days were stored.
         quarantine_days: the age in days at which refused rows are deleted.
-        check: called right before `days.json` is replaced; raises if the store is no longer this process's to change.
+        check: called right before `days.json` is replaced; raises if this process may no longer change the store.
 
     Raises:
         GraphInputError: nothing was ever stored, the days were stored with other settings, or a folder is missing or
@@ -96,7 +96,7 @@ def forget(
 
 
 def _hashes(spark: "SparkSession", user_ids: Sequence[str]) -> list[int]:
-    """Return the hashes of ids that are read as those of the log are."""
+    """Read ids in the same way as those of a log, and return their hashes."""
     users = spark.createDataFrame([(user,) for user in user_ids], "user string")
     ids = users.select(read_ids(F.col("user")).alias("user")).where("user is not null").distinct()
     return sorted(row[0] for row in ids.select(F.xxhash64("user")).collect())

@@ -36,13 +36,13 @@ class IngestOptions:
     """How an ingest treats the store.
 
     Args:
-        days: the days that the input holds completely; other days of the input are not stored. None = every day of
-            which the input has a valid event.
-        least_share: the smallest share of a stored day's events and sessions with which an input is the whole day.
+        days: the days to store, all of which the input must hold completely. None = every day of which the input has a
+            valid event; its paths may say which of them it holds completely (`claims`).
+        least_share: an input with at least this share of a stored day's events and sessions counts as the whole day.
         force: replace days whatever is lost.
         quarantine_days: the age in days at which refused rows are deleted.
         source: the fingerprint to store with each day (`StoredDay.source`).
-        check: called right before `days.json` is replaced; raises if the store is no longer this process's to change.
+        check: called right before `days.json` is replaced; raises if this process may no longer change the store.
     """
 
     days: Sequence[dt.date] | None = None
@@ -63,7 +63,7 @@ class IngestResult:
         actions: what was done with each day of the input.
         refused: reason → number of rows that were refused.
         other_days: number of events of days that were not asked for.
-        already_stored: number of late sessions that were stored before, with all their events.
+        already_stored: number of late sessions of which every event was stored before.
         doubts: sentences about what looks wrong with the input.
     """
 
@@ -153,7 +153,7 @@ class _Ingest:
     checked: checked_tables.Events
 
     def run(self, claims: Claims, sources: list[Source]) -> IngestResult:
-        """Write the days; nothing names them yet."""
+        """Write the days, which `days.json` does not name yet."""
         rows = self._assembled_rows()
         actions = self._actions(rows, claims)
         if empty := sorted((claims.asked or frozenset()) - set(actions)):
@@ -280,7 +280,7 @@ class _Ingest:
     def _with_earlier_refusals(
         self, days: dict[dt.date, StoredDay], actions: dict[dt.date, Action]
     ) -> dict[dt.date, StoredDay]:
-        """Add what was refused of merged days before, rows and counts."""
+        """Add to extended and completed days the rows that earlier ingests refused, and their counts."""
         for day, stored in days.items():
             if actions[day] not in (Action.EXTEND, Action.COMPLETE):
                 continue
@@ -296,10 +296,10 @@ class _LateSessions:
     """How the sessions of late rows compare with the stored ones.
 
     Args:
-        days: days with a session that is stored with other events.
+        days: days with a session that is stored without some of its late events.
         with_news: days with a session that is not stored yet.
-        known: number of sessions that are stored with all their events.
-        conflicts: (session) of the sessions that are stored with other events; None if there are none.
+        known: number of sessions that are stored with all their late events.
+        conflicts: the sessions that are stored without some of their late events (column `session`); None without any.
     """
 
     days: Sequence[dt.date] = ()

@@ -1,6 +1,6 @@
 """Reads the stored days of a log, so that a nightly build reads one new day instead of the whole window.
 
-A store is a folder (`days_file` describes it). Users are stored as hashes, as in the whole build.
+A store is a folder (`days_file` describes it). Users are stored as hashes; no part of the build keeps their ids.
 """
 
 import datetime as dt
@@ -75,7 +75,7 @@ class StoredDays:
 
     @property
     def contents(self) -> dict[str, str]:
-        """Date → a name of what the build reads of the day: the same exactly if the sessions are the same."""
+        """Date → a name of what the build reads of the day. If the name is the same, so are the sessions."""
         users = f" without {len(self.forgotten)} users" if self.forgotten else ""
         return {str(day): stored.folder + users for day, stored in sorted(self.days.items())}
 
@@ -87,7 +87,7 @@ class StoredDays:
 
 
 def stored_days(root: str, config: GraphConfig, date: dt.date | None = None) -> StoredDays:
-    """Return the days of a store that a build reads: up to a date, and at most `window_days` back from the last.
+    """Return the stored days that a build reads: those up to a date, within `window_days` calendar days of the newest.
 
     Args:
         root: the store.
@@ -95,7 +95,7 @@ def stored_days(root: str, config: GraphConfig, date: dt.date | None = None) -> 
         date: the last day that is read; None for the last one stored.
 
     Raises:
-        GraphInputError: there is no such day, the rows were stored with other settings, or a day's folder is missing.
+        GraphInputError: no such day is stored, the rows were stored with other settings, or a day's folder is missing.
     """
     file = read_days_file(root)
     settings = settings_of(config)

@@ -126,7 +126,7 @@ class SwingConfig(_Section):
         default=100, ge=2, description="a user with more items counts day by day, and at most this many items of a day"
     )
     max_item_users: int = Field(
-        default=500, ge=2, le=5000, description="users kept per item; each day of a user who counts day by day is one"
+        default=500, ge=2, le=5000, description="users kept per item; a user counts once for each day with the item"
     )
     view_weight: float = Field(default=1.0, gt=0, le=10, description="weight of an item that a user viewed")
     click_weight: float = Field(default=1.0, gt=0, le=10, description="weight of an item that a user clicked")

@@ -70,7 +70,8 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
         now: events more than a day after this time are refused; by default the present.
 
     Raises:
-        GraphInputError: a file does not fit the contract, or more than `max_bad_share` of all rows are bad.
+        GraphInputError: a file does not fit the contract, more than `max_bad_share` of all rows are bad, or the times
+            seem to have another unit.
     """
     sources = find_sources("events", paths, config)
     files = sorted(
@@ -104,7 +105,7 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
 
 
 def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
-    """Return events in the form that sessions are assembled from, with ids as numbers: equal exactly if the ids are.
+    """Return events in the form that sessions are assembled from. Each distinct id becomes a number.
 
     The numbers are valid only in this table; the graph uses hashes instead. `session` is one number for
     (session_id, day); `session_ids` returns its session_id. Impressions, which belong to no session, are left out.
@@ -158,7 +159,7 @@ def _without_impressions(rows: pa.Table) -> pa.Table:
 
 
 def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.Table:
-    """Return a file's rows under the contract's names and types, with their places and a `fault` that refuses them."""
+    """Return a file's rows under the contract's names and types, with places and `fault` (null for a good row)."""
     table = _columns(source, path, needed_columns("events", config))
     folders = source.folders[source.files.index(path)]
     columns: dict[str, Any] = {}
@@ -275,7 +276,7 @@ def _contract_types(names: pa.Array, types: Mapping[str, EventType]) -> pa.Array
 
 
 def _content(rows: pa.Table) -> Any:
-    """Return one number per event; two are equal exactly if the events agree in all columns but `event_id`."""
+    """Return one number per event, the same for events that agree in all columns but `event_id`, and only for them."""
     content = np.zeros(len(rows), np.int64)
     for name in column_kinds("events"):
         if name == "event_id" or rows[name].null_count == len(rows):
@@ -287,6 +288,6 @@ def _content(rows: pa.Table) -> Any:
 
 
 def _numbers(column: pa.ChunkedArray) -> Any:
-    """Return the number of each distinct value, in the order of the table; one number for null."""
+    """Return for each row the number of its value. Values, and null, are numbered as they first appear."""
     values = chunk(column).dictionary_encode(null_encoding="encode")
     return values.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -129,7 +129,7 @@ def _times(values: pa.Array, unit: Unit | None) -> pa.Array:
 
 
 def _scaled(counts: pa.Array, factor: int) -> pa.Array:
-    """Return times of so many times `factor` microseconds, without an overflow outside the calendar."""
+    """Return counts of `factor` microseconds since 1970 as times; those outside the calendar do not overflow."""
     first, last = FIRST_TIME // factor - 1, END_OF_TIMES // factor
     within = pc.max_element_wise(pc.min_element_wise(counts, last, skip_nulls=False), first, skip_nulls=False)
     return pc.multiply(within, factor).cast(TIME)
@@ -176,7 +176,8 @@ def _written_dates(parts: pa.StructArray) -> tuple[Any, Any]:
     first = months.astype("datetime64[D]").astype(np.int64)
     after_month = (months + 1).astype("datetime64[D]").astype(np.int64) - first
     after_year = (months + 12).astype("datetime64[D]").astype(np.int64) - first
-    # The 4th of January is in the first ISO week, and a week's Thursday is in the week's year; 1970 began on one.
+    # The 4th of January is in the first ISO week, and a week's Thursday is in the week's year.
+    # 1970 began on a Thursday.
     monday = first + 3 - (first + 6) % 7
     thursday = monday + 7 * (week - 1) + 3
     exists = (month >= 1) & (month <= 12) & (day >= 1) & (day <= after_month)

@@ -32,7 +32,7 @@ class Events:
         by_type: usable events, and impressions, by type.
         refused: refused rows by reason.
         unused: number of rows of days that were not requested; they are not refused.
-        by_day: day number → number of rows that are not refused, those of days that were not requested too.
+        by_day: day number → number of rows that are not refused, including those of days that were not requested.
         as_of: time of the last usable event.
     """
 
@@ -87,7 +87,8 @@ def checked_events(
         days: the only days that are used; None for all.
 
     Raises:
-        GraphInputError: there is no row or no usable row, or more than `max_bad_share` of the rows are refused.
+        GraphInputError: there is no row or no usable event of an item, more than `max_bad_share` of the rows are
+            refused, or the times seem to have another unit.
     """
     columns = spark_reader.present("events", sources, config.input)
     reason = events.reason(date, config.input.events.types, dt.datetime.now(dt.UTC), days, config.input.day_zone)
@@ -199,7 +200,7 @@ def _refusals(
 ) -> dict[str, int]:
     """Return reason → number of rows. Rows with a reason in `value_faults` lose only a value, and are not bad.
 
-    Nor are rows that newer ones replace; they do not count as rows of the table either.
+    Rows that newer ones replace are not bad either, and do not count as rows of the table.
     """
     counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
     refused = {reason: n for reason, n, _ in counts if reason is not None}

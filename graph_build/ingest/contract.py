@@ -60,7 +60,7 @@ TYPES = ("impression", *SESSION_TYPES)
 
 FEATURE = "text, a number, a boolean, a date or a timestamp"
 LONGEST_DECIMAL = 38  # digits, in Spark
-# Why a row is refused before its values are read.
+# Why a row is refused before its values are checked.
 TOO_MANY_VALUES = "too_many_values"
 FOLDER_MISMATCH = "folder_mismatch"
 

@@ -99,7 +99,7 @@ def _encoding_of(table: Table, file: str, configured: str) -> str:
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     name = codecs.lookup(configured).name
-    if name == "utf-16":  # Python and Java take text without a mark for different byte orders
+    if name == "utf-16":  # without a mark, Python and Java assume different byte orders
         return "utf-16-be" if head.startswith(codecs.BOM_UTF16_BE) else "utf-16-le"
     if head.startswith(_UTF_16) and not name.startswith(("utf-16", "utf-32")):
         raise GraphInputError(
@@ -130,13 +130,17 @@ def _is_valid(decoder: codecs.IncrementalDecoder, part: bytes) -> bool:
 
 
 class _Scan:
-    """One pass over a CSV file. Only lines with quotes are parsed, because no other line can have a fault."""
+    """Checks one CSV file.
+
+    Below the header, only lines with quotes, and lines inside quoted values, are parsed: of the others, only the last
+    can have a fault.
+    """
 
     def __init__(self, table: Table, file: str, encoding: str) -> None:
         self._table, self._file, self._encoding = table, file, encoding
         self._line = 0
         self._last = ""
-        self._begin: int | None = None  # the line on which the record began that is being read
+        self._begin: int | None = None  # the line on which the record that is being read began
         self._has_line_breaks = False
         self._ends: set[str] = set()
         csv.field_size_limit(LONGEST_VALUE)
@@ -158,7 +162,7 @@ class _Scan:
         return CsvLayout(header, header_lines, self._encoding, self._has_line_breaks, line_end)
 
     def _skip_without_quotes(self) -> bool:
-        """Decode the whole file, and return whether it is without quotes; then go to its last line."""
+        """Return whether the file has no quotes. If so, all of it was decoded, and its last line is the current one."""
         lines, end = 0, ""
         with open_csv(self._file, self._encoding) as opened:
             while chunk := opened.read(_CHUNK):
@@ -207,7 +211,7 @@ class _Scan:
         if first == self._line:
             return
         self._has_line_breaks = True
-        if len(record) != width:  # a quote that is closed by that of another row takes rows with it
+        if len(record) != width:  # a missing quote joins rows up to the next quote
             raise self._fault(
                 first or 1,
                 f"begins a value in quotes that ends on line {self._line}, with {len(record)} values in "
@@ -231,5 +235,5 @@ class _Scan:
 
 
 def _line_end(line: str) -> str:
-    """Return what ends a line: a line feed, with or without a carriage return, a carriage return, or nothing."""
+    """Return what ends a line: LF (also for CR LF), CR, or nothing."""
     return "\n" if line.endswith("\n") else line[-1:] if line.endswith("\r") else ""

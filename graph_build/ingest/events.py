@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def event_type(types: dict[str, EventType]) -> "Column":
-    """Return the contract's event type, null for an unknown one; `types` maps the log's own names, in any case."""
+    """Return the contract's event type, null for an unknown one.
+
+    `types` maps the log's own names; upper and lower case do not matter.
+    """
     names = F.create_map(*(F.lit(text) for pair in type_names(types).items() for text in pair))
     return names[F.lower(F.col("event_type"))]
 
@@ -54,7 +57,7 @@ def reason(
 
 
 def checked(rows: "DataFrame", columns: list[str], config: EventsInput, zone: str = UTC) -> "DataFrame":
-    """Return events under the names used from here on. If `reason` is set, an event is refused; if `left_out`, unused.
+    """Return events under the names used from here on. Those with a `reason` or `left_out` do not count.
 
     Args:
         rows: what `spark_reader.read` returned for events, with `reason` and `raw`.

@@ -54,7 +54,7 @@ class Source:
     csv: CsvLayout | None = None
 
     def has(self, name: str) -> bool:
-        """Return whether the files have a column that is more than nulls."""
+        """Return whether the rows have a column, from the files (and not only nulls) or from the names of folders."""
         return self.has_own(name) or name in self.folders[0]
 
     def has_own(self, name: str) -> bool:
@@ -127,7 +127,7 @@ def files_of(table: Table, path: str) -> list[str]:
         path: a file or folder, local or as a URI.
 
     Raises:
-        GraphInputError: the path does not exist, or the folder holds no file.
+        GraphInputError: the path does not exist or cannot be read, or the folder holds no file.
     """
     try:
         names = names_below(path)

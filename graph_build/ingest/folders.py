@@ -13,8 +13,8 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 def folder_columns(table: Table, file: str, names: Collection[str]) -> dict[str, str | None]:
     """Return the columns that a file's path holds, as text.
 
-    Every folder of the path counts, so that a path to one partition says the same as a path to all. A key that is none
-    of the columns, such as `dt`, is passed over.
+    Every folder of the path counts, so that a file has the same columns whether its partition or the whole table is
+    given. A key that is none of the columns, such as `dt`, is passed over.
 
     Args:
         table: which table the file holds, for the message.

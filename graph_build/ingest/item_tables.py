@@ -25,7 +25,8 @@ AD_COLUMNS = (
     "bid",
     "version",
 )
-# For these reasons a row loses only the value, because every item of the catalogue is embedded; it is still counted.
+# For these reasons a row loses only the value, because every item of the catalogue is embedded; the reason is
+# still counted.
 KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
 KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
 KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE

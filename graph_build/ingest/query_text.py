@@ -6,7 +6,7 @@ import unicodedata
 def normalise_query(query: str | None) -> str | None:
     """Return a query in NFKC, case-folded, with single blanks between words; None when nothing is left.
 
-    Folding can undo the composition (İ folds to i and a dot), so that NFKC is applied twice.
+    Folding can undo the composition (İ folds to i and a dot), so NFKC is applied twice.
     """
     if query is None:
         return None

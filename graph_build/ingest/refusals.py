@@ -39,7 +39,8 @@ _ADVICE = {
 }
 _EPOCH = dt.date(1970, 1, 1)
 _START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-# Events before this time come from no shop on the web; a tenth of it is still in 1973.
+# Events before this time come from no shop on the web. Those in the first tenth of the time from 1970 to it (until
+# 1973) count as near 1970.
 _PLAUSIBLE_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 

@@ -1,4 +1,4 @@
-"""Opens checked files in Spark. Only the columns that are needed are read, each by its place or name and its own type.
+"""Opens checked files in Spark. Only the columns that are needed are read: from CSV by place, from parquet by name.
 
 Spark infers nothing here: neither types, nor headers, nor columns from the names of folders, nor patterns in paths.
 """
@@ -24,7 +24,7 @@ from graph_build.spark.session import by_literal_name, reader
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-# A CSV row that holds more values than the header names lets the first of them be seen.
+# How many values beyond the header's are read from a CSV row, to see whether there are any.
 _SURPLUS = 8
 _ENCODINGS = {"utf-8-sig": "UTF-8", "iso8859-1": "ISO-8859-1", "mac-roman": "x-MacRoman", "ascii": "US-ASCII"}
 _INTEGERS = {"int8": "tinyint", "int16": "smallint", "int32": "int", "int64": "bigint"} | {
@@ -43,7 +43,7 @@ class Opened:
         rows: one row per row of the files, with `path`, `file`, `block` and `row` for its place, and the columns below.
         own: the files' own columns by the log's names.
         folders: the columns of the folders by the log's names, as text.
-        surplus: whether a row of CSV holds more values than the header names; None for parquet.
+        surplus: whether a row of CSV holds more values than the header names, other than blank ones; None for parquet.
     """
 
     rows: "DataFrame"
@@ -64,7 +64,7 @@ def check_paths(source: Source) -> None:
 
 
 def open_source(spark: "SparkSession", source: Source, needed: list[str]) -> Opened:
-    """Return the rows of a source, unread.
+    """Return the rows of a source, without reading them yet.
 
     Args:
         spark: the session to read in.
@@ -107,7 +107,7 @@ def _csv(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[Data
         .option("header", True)
         .option("escape", '"')
         .option("encoding", _java_encoding(spark, source, layout.encoding))
-        # A file is split at its lines, unless a value may hold a line break.
+        # A file is split at its lines, unless a value holds a line break or the encoding is UTF-16 or UTF-32.
         .options(**({"multiLine": "true", "lineSep": layout.line_end} if whole else {"multiLine": "false"}))
     )
     columns = [F.col(f"v{layout.header.index(name)}") for name in names]
@@ -159,7 +159,8 @@ def _spark_type(type_: pa.DataType) -> "T.DataType":
     if is_list(type_):
         return T.ArrayType(_spark_type(type_.value_type))
     if is_.is_timestamp(type_) and type_.unit != "us":
-        # `spark.session` sets nanosAsLong. As times, Spark fails on milliseconds that do not fit into microseconds.
+        # `spark.session` sets nanosAsLong. Milliseconds that do not fit into microseconds make Spark
+        # fail if it reads them as times.
         return T.LongType()
     if is_.is_timestamp(type_):
         return T.TimestampType() if type_.tz else T.TimestampNTZType()
@@ -181,7 +182,7 @@ def _plain(column: "Column", type_: pa.DataType) -> "Column":
     """Return a column of parquet with the types that Spark cannot read turned into those that it can."""
     is_, type_ = pa.types, value_type(type_)
     if is_.is_timestamp(type_) and type_.unit == "ns":
-        return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # as doubles they would lose a digit
+        return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # a double would lose a digit
     if is_.is_timestamp(type_) and type_.unit in ("s", "ms"):  # parquet holds seconds as milliseconds
         return scaled_time(column, UNITS["ms"])
     if is_.is_float16(type_):
@@ -192,7 +193,7 @@ def _plain(column: "Column", type_: pa.DataType) -> "Column":
 
 
 def _half(bytes_: "Column") -> "Column":
-    """Return the number of a half-precision float, which parquet holds in two bytes, the last one first."""
+    """Return the number of a half-precision float, which parquet holds in two bytes, the lower one first."""
     digits = F.hex(bytes_)
     bits = F.conv(F.concat(F.substring(digits, 3, 2), F.substring(digits, 1, 2)), 16, 10).cast("int")
     sign = F.when(bits >= 0x8000, -1.0).otherwise(1.0)

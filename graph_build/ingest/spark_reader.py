@@ -67,8 +67,8 @@ def read(
 ) -> "DataFrame":
     """Return all rows of the sources: the contract's columns (null where absent), the row's place, `reason` and `raw`.
 
-    A value that cannot be read becomes null, and `unreadable` names the first such column of an item or an ad; ids and
-    texts that are blank become null.
+    A value that cannot be read becomes null; in an item or an ad, `unreadable` then holds the reason of the first such
+    column, such as `price_unreadable`. Blank ids and texts become null.
 
     Args:
         spark: the session to read in.
@@ -127,9 +127,9 @@ def _first(conditions: "list[Column]") -> "Column":
 def _contract_columns(
     table: Table, opened: Opened, source: Source, config: InputConfig
 ) -> "tuple[list[Column], list[Column], list[Column]]":
-    """Return the columns of the contract, and conditions: a value cannot be read, or differs from that of its folder.
+    """Return the contract's columns, and reasons: for values that cannot be read, and for those unlike their folder's.
 
-    Events do not say which value cannot be read.
+    A reason is null where it does not hold. Events have no reasons for values that cannot be read.
     """
     unit = config.events.timestamp_unit if table == "events" else None
     values, unreadable, mismatches = [], [], []
@@ -160,7 +160,10 @@ def _text_or_own(column: "Column", type_: pa.DataType, words: tuple[str, ...]) -
 
 
 def _within_calendar(name: str, time: "Column") -> "Column":
-    """Return an ad's start or end as (time, is_open): null outside the calendar, and whether it means none at all."""
+    """Return an ad's start or end as (time, is_open).
+
+    If the time means that there is no start or end, `is_open` is true. Then, and outside the calendar, `time` is null.
+    """
 
     def limited(time: "Column") -> "Column":
         micros = F.unix_micros(time)
@@ -201,7 +204,7 @@ def feature(rank: int) -> str:
 
 
 def _raw_row(table: Table, opened: Opened, config: InputConfig) -> "Column":
-    """Return the row as it was written. A raw user id must not leave the build, so it is hashed here, too."""
+    """Return the columns that are read, as they were written, but hash the user id, which must not leave the build."""
     user = mapped(table, config).get("user_id")
     columns = opened.folders | opened.own
     return F.struct(

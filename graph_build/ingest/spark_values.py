@@ -39,7 +39,7 @@ SPARK_TYPES: dict[Kind, str] = {
 _JAVA_TIME = WRITTEN_TIME.replace("(?P<", "(?<")
 _GROUPS = dict(re.compile(WRITTEN_TIME).groupindex)
 _NUMBERS = ("year", "month", "day", "ordinal", "week", "weekday", "hour", "minute", "second")
-# What Spark's own cast reads at once, but for a comma and for an offset after a time without seconds.
+# Times that Spark's own cast reads once a comma has become a point, and seconds are added before an offset.
 _PLAIN_TIME = (
     r"^\d{4}-\d{1,2}-\d{1,2}(?:[T ]\d{1,2}(?::\d{1,2}(?::\d{1,2}(?:[.,]\d{0,9})?)?"
     r" ?(?:Z|UTC|GMT|(?:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4})|[A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)?)?)?$"
@@ -80,7 +80,7 @@ def written_text(column: "Column", null_words: tuple[str, ...] = ()) -> "Column"
         column: strings.
         null_words: texts that stand for null.
     """
-    # Nearly every value is in ASCII and without blanks; looking up each of its characters would cost more than reading.
+    # Nearly every value is in ASCII and without blanks; looking up every character would cost more than reading.
     ends = [column.endswith(blank) for blank in ASCII_BLANKS]
     is_odd = reduce(or_, [column < F.lit("!"), F.length(column) != F.octet_length(column), *ends])
     trimmed = F.btrim(column, F.lit(BLANKS))
@@ -106,11 +106,11 @@ def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
 
 
 def scaled_time(counts: "Column", factor: int) -> "Column":
-    """Return times of so many times `factor` microseconds, without an overflow outside the calendar.
+    """Return counts of `factor` microseconds since 1970 as times; those outside the calendar do not overflow.
 
     Args:
         counts: bigint, counted from 1970.
-        factor: microseconds of one.
+        factor: microseconds in one count.
     """
     within = F.greatest(F.least(counts, F.lit(END_OF_TIMES // factor)), F.lit(FIRST_TIME // factor - 1))
     return F.when(counts.isNotNull(), F.timestamp_micros(within * factor))

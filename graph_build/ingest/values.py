@@ -15,7 +15,7 @@ from graph_build.config import InputConfig
 Unit = Literal["s", "ms", "us"]
 
 UNITS: dict[Unit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
-# Times as integers are read within this many microseconds of 1970; a missing time as an integer is often -2^63.
+# Times as integers are read within this many microseconds of 1970; -2^63 often stands for a missing time.
 FARTHEST_TIME = 9_000_000_000_000_000
 # The years 1 to 9999 in microseconds since 1970, from the first up to but not including the second. Python's calendar,
 # and so everything that follows, knows no other years. Readers keep times beyond either end apart from missing times.
@@ -40,7 +40,7 @@ WRITTEN_TIME = (
     r"(?:[Tt ](?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d*))?)?)?"
     r"(?: ?" + _ZONE + r"(?:\[[\w/+-]+\])?)?)?$"
 )
-# Rewrites the basic forms, which have no hyphens and colons, as the extended ones: (pattern, replacement).
+# Rewrites the basic forms, which have neither hyphens nor colons, as the extended ones: (pattern, replacement).
 BASIC_FORMS = (
     (r"^(\d{4})(\d{2})(\d{2})((?:[Tt ].*)?)$", r"\1-\2-\3\4"),
     (r"^(\d{4})W(\d{2})([1-7])((?:[Tt ].*)?)$", r"\1-W\2-\3\4"),
@@ -50,7 +50,7 @@ BASIC_FORMS = (
 WRITTEN_NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
 WRITTEN_INTEGER = r"^(?P<sign>[+-]?)0*(?P<digits>\d+)$"
 
-# What programs lose that take an id for a number: (pattern, what is put in its place).
+# What an id loses in a program that takes it for a number: (pattern, replacement).
 LOOSE_ID = (r"^0+(?=.)|\.0+$", "")
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
@@ -58,7 +58,7 @@ _LARGEST_OFFSET = 18 * 60  # minutes, as in Java
 
 
 def loose_id(item_id: str) -> str:
-    """Return an id without what programs lose that take it for a number: zeros in front, `.0` behind, and case."""
+    """Return an id in lower case, without what a program that takes it for a number drops: zeros before, `.0` after."""
     return re.sub(*LOOSE_ID, item_id).lower()
 
 
@@ -72,7 +72,7 @@ def clean_text(text: str) -> str | None:
 
 
 def null_words(name: str, format_: str, config: InputConfig) -> tuple[str, ...]:
-    """Return the texts that stand for null in a column: none but in CSV, which has no other way to write null.
+    """Return the words that stand for null in a column of CSV; other formats have a null of their own, and no words.
 
     Args:
         name: the contract's name of the column.

@@ -25,10 +25,11 @@ MAX_SHARE_OF_SINGLES = 0.99
 # A log of one day of another time zone has at least this share of its events on each of two days, within these hours.
 MIN_SHARE_OF_OTHER_DAY = 0.05
 HOURS_OF_A_DAY = (20, 26)
-# One value that holds more of the events, in a log of at least so many events and values, may stand for "unknown".
+# One value that holds a larger share of the events than this may stand for "unknown", if the log has at least so many
+# events and values.
 MAX_SHARE_OF_ONE_VALUE = 0.2
 MIN_EVENTS, MIN_VALUES = 200, 20
-# What logs write where they know no user; other ids of users are hashed, and not shown.
+# What logs write where they know no user. A warning can name no other user id, because they are hashed.
 _PLACEHOLDERS = (
     *NULL_WORDS, "0", "-1", "unknown", "Unknown", "UNKNOWN", "anonymous", "Anonymous", "guest", "none", "undefined",
     "(not set)", "-", "00000000-0000-0000-0000-000000000000",
@@ -58,7 +59,7 @@ def doubts(rows: "DataFrame", nodes: "DataFrame", usable: "DataFrame | None", *,
 
 
 def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> str | None:
-    """Doubt the time zone of the days where the events of one day's time lie on two days.
+    """Doubt the time zone of the days if the events span the hours of one day, but lie on two.
 
     Args:
         events: checked events.
@@ -99,7 +100,7 @@ def ad_doubts(ads: "DataFrame", as_of: dt.datetime) -> list[str]:
         if not active:
             by_status[status] = by_status.get(status, 0) + n
     warnings = [
-        f"status {status!r} hides {n:,} ads; only 'active', in any case, or null shows an ad"
+        f"status {status!r} hides {n:,} ads; only 'active', in upper or lower case, or null shows an ad"
         for status, n in sorted(by_status.items())
         if status not in HIDING_STATUSES
     ]
@@ -231,7 +232,7 @@ def _unknown_items(nodes: "DataFrame") -> str | None:
 
 
 def _alike(some: "DataFrame", others: "DataFrame") -> tuple[str, str] | None:
-    """Return an item_id of each table that differ only in what programs lose: zeros in front, `.0` behind, case."""
+    """Return one item_id of each table that differ only in zeros before, `.0` after, or case; None if no two do."""
 
     def loosened(nodes: "DataFrame", name: str) -> "DataFrame":
         loose = F.lower(F.regexp_replace("item_id", *LOOSE_ID))

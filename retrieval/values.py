@@ -1,4 +1,4 @@
-"""How ids, texts and times are written in requests, queries and changes, exactly as the graph build reads them.
+"""Reads ids, texts and times in requests, queries and changes, exactly as the graph build reads them in tables.
 
 One golden file tests both implementations.
 """
@@ -47,7 +47,7 @@ def clean_text(text: str) -> str | None:
 
 
 def parse_time(text: str) -> int | None:
-    """Return a written time as µs since 1970 in UTC; None if the text is no time. Without a zone, it is in UTC.
+    """Return a written time as µs since 1970 in UTC; None if the text is no time. No zone means UTC.
 
     The time may lie outside the calendar (`FIRST_TIME` to `END_OF_TIMES`).
 
@@ -126,7 +126,7 @@ def _zone(name: str) -> int | ZoneInfo | None:
 
 
 def _offset(name: str, local: int) -> int | None:
-    """Return the offset of a local time in µs, of two possible ones that of the earlier time; None if unknown."""
+    """Return the offset of a local time in µs (of two possible times, the earlier's); None if the zone is unknown."""
     zone = _zone(name)
     if not isinstance(zone, ZoneInfo):
         return zone

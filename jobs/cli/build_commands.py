@@ -55,7 +55,7 @@ def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
         type=day,
         action="append",
         metavar="YYYY-MM-DD",
-        help="a day that the events contain completely, and that they replace; default: every day in them",
+        help="a day that the events contain completely, and that they replace; default: as docs/nightly.md says",
     )
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="replace days even if much of what is stored is lost")
@@ -90,7 +90,7 @@ def _forget(options: argparse.Namespace) -> int:
         write_line(f"{result.refused:,} refused rows deleted")
     if result.swept:
         write_line(f"deleted what an interrupted run had left behind: {', '.join(result.swept)}")
-    write_line("published versions hold what was built before: build anew, and delete the old ones (docs/nightly.md)")
+    write_line("published versions hold what was built before: build anew, and delete the old ones (docs/commands.md)")
     return ExitCode.OK
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class RetrieveOptions:
     """What to retrieve: k results per query.
 
-    `at` is the time at which ads must be active for queries that name none (None = the as-of time). `all_items` ranks
+    `at` is the time at which ads must be active for queries without a time (None = the as-of time). `all_items` ranks
     the whole catalogue instead of the advertised items; `include_current` allows a query's last item as a result.
     `input` is the `[input]` section, for queries in CSV.
     """
@@ -52,11 +52,11 @@ def retrieve(
     config: "RetrievalConfig",
     progress: StageProgress,
 ) -> RetrieveCounts:
-    """Answer every query of a Parquet table.
+    """Answer every query of a table.
 
     Args:
         index: the index folder of a version.
-        queries: path of the queries, a Parquet file or a folder of them.
+        queries: path of the queries, a parquet or CSV file, or a folder of one kind.
         output: the Parquet file to write.
         options: what to retrieve for each query.
         config: the settings of retrieval.

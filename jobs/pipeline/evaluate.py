@@ -38,7 +38,7 @@ SESSION_KIND = {"item": "browse", "session": "browse", "basket": "basket"}
 
 
 MAX_UNKNOWN_SHARE = 0.5
-"""If the version does not know the items of a larger share of the test events, the figures say little about it."""
+"""If a larger share of the test events is of unknown items, the figures say little about the version."""
 
 
 class OverlapError(JobError):
@@ -119,7 +119,7 @@ def evaluate_version(
 
 
 def _unknown_share(table: pa.Table, item_ids: list[str], name: str) -> float:
-    """Return the share of test events of items that the version does not know; if it is large, warn and say why."""
+    """Return the share of test events whose item the version does not know; if it is large, warn with a reason."""
     from graph_build.ingest.values import loose_id
 
     items = pc.if_else(pc.equal(table["event_type"], "search"), None, table["item_id"]).drop_null()

@@ -1,6 +1,6 @@
 """Files of queries for `lightsage retrieve`: parquet is read piece by piece, CSV in one piece.
 
-A folder may be partitioned. Its keys become columns of text, unless no query has such a column.
+A folder may be partitioned. Its keys become columns of text if a query may have such columns; others are passed over.
 """
 
 import json

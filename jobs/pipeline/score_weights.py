@@ -24,7 +24,7 @@ TOLERANCE = 0.998
 def choose_weights(
     config: Config, rate: "Callable[[ScoreWeights], Choice]", rate_prefixes: "Score | None" = None
 ) -> "ScoreWeights":
-    """Choose the weights that the configuration leaves open by their scores on the hold-out.
+    """Choose, by their scores on the hold-out, the weights that the configuration leaves open.
 
     The weights of the prior (shift of demand) and of direct edges move step by step for as long as the score rises.
     Direct edges decide the first ranks, which hits barely reflect, so their score includes MRR. The weight of
@@ -35,7 +35,7 @@ def choose_weights(
     Args:
         config: `[retrieval]` fixes some of the weights, and gives the starting point of the others.
         rate: scores some weights on the hold-out.
-        rate_prefixes: the same after prefixes of sessions; None where no session browses.
+        rate_prefixes: scores some weights after prefixes of sessions; None if there are no browsing sessions.
     """
     fixed, weights = config.retrieval, config.retrieval.weights()
 

@@ -60,7 +60,7 @@ class Provenance:
 
     @property
     def key(self) -> str:
-        """The fingerprint apart from the version that is followed; see `build_key`."""
+        """The fingerprint without the version that a night follows; see `build_key`."""
         return fingerprint(self.inputs, {k: v for k, v in self.settings.items() if k != "parent"}, self.code)
 
     def contents(self) -> dict[str, list[tuple[str, str]]]:
@@ -80,7 +80,8 @@ class BuildPlan:
         holdout_half: which half of the hold-out's sessions (0 or 1) makes the choices; None = all.
         parent: the version that a night follows. The new embeddings are aligned to its embeddings and, with `[nightly]
             warm_start`, training starts from its weights. None = training starts from scratch.
-        warm: whether training may start from the parent's weights; false if the parent has seen the night's day.
+        warm: whether training may start from the parent's weights; false if the parent has seen the night's day, or its
+            weights cannot be used.
         graph_inputs: replaces the inputs that identify the graph's checkpoint; None = the default ones.
         labels: stage → the name that the progress and the manifest show instead.
     """

@@ -52,7 +52,7 @@ class RefusedVersion(NamedTuple):
 class ServerState:
     """The only place where a server's state changes; each request reads `snapshot` once.
 
-    Changes and versions are prepared in threads. One lock lets only one of them at a time be put in place.
+    Changes and versions are prepared in threads. A lock makes sure that they are put in place one at a time.
 
     Args:
         load: opens and verifies the version that is published now.

@@ -1,7 +1,7 @@
 """Prometheus metrics of a server, and the ASGI layer that counts and times requests and logs slow and failed ones.
 
-Metrics of every request use `RequestCounter` and `RequestHistogram`. The library's own classes take a lock for each
-count and would make requests slower (`python benchmarks/request_overhead.py`). The rarer metrics use those classes.
+The metrics that every request updates use `RequestCounter` and `RequestHistogram`. The library's own classes, which the
+rarer metrics use, take a lock for each count and would make requests slower (`python benchmarks/request_overhead.py`).
 """
 
 from __future__ import annotations

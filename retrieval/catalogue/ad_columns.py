@@ -20,7 +20,7 @@ _UNNAMED = count(-1, -1)
 
 @dataclass(frozen=True, eq=False)
 class AdColumns:
-    """A ads in the order of their catalogue rows; an item's ads are ordered by bid, highest first, then by ad_id.
+    """The columns of A ads in the order of catalogue rows; an item's ads are ordered by bid, highest first, then ad_id.
 
     Shapes: each array (A,). starts, ends: µs since 1970 in UTC. campaign, advertiser: numbers by the dictionaries
     `campaigns` and `advertisers`; an ad without a name has a negative number that no other ad has. country_set: the

@@ -72,8 +72,8 @@ class Ads:
     An ad is eligible at t if starts_at is null or ≤ t, ends_at is null or > t, status is null or "active", and the
     request's country is among its `countries` (case-folded) or the ad has no such limit. A request without a country
     gets only ads without a limit. The eligible ad with the highest bid (null = 0) wins its item; among equal bids, the
-    smallest ad_id wins. The build has already kept one row per ad (the first among equal versions). If a table still
-    has several, the row with the highest version (null = 0) counts, and the last among equal versions.
+    smallest ad_id wins. The build has already kept one row per ad. If a table still has several, the row with the
+    highest version (null = 0) counts, and the last among equal versions.
 
     source: the table that was read. columns: the ads of known items, by slot. replaced_rows: rows by ad_id that replace
     or extend those of the table. bounds: all times at which an ad starts or ends, ascending.

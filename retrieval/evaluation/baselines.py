@@ -75,7 +75,7 @@ class Transitions(CountingBaseline):
 
 
 class Rules(CountingBaseline):
-    """Sequential rules: for n up to `max_steps`, b counts 1/n if n steps after a, and `backward`/n if n before a."""
+    """Sequential rules: b counts 1/n if n steps after a, `backward`/n if n steps before; n is at most `max_steps`."""
 
     def __init__(self, sessions: TrainingSessions, max_steps: int = 10, backward: float = 0.5) -> None:
         super().__init__(_steps(sessions, [(n, 1.0 / n) for n in range(1, max_steps + 1)], backward))

@@ -89,7 +89,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the report rows of one model by slice, metric and cut; slices: all, tail, cold; with `ads`, only ads.
+    """Return a model's report rows by slice (all, tail and cold; with `ads`, only ads), metric and cut.
 
     With `ads`, candidates and targets are the items that have an eligible ad at the time of the question, for a request
     that names no country. Pairs whose target is not such an item are dropped; the row `skipped` counts the questions
@@ -144,9 +144,8 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
 
     Returns:
         slice → (ratio, low, high, n, groups); n is the number of pairs or baskets, groups that of sessions or baskets.
-        The interval comes from resampling whole
-        sessions or baskets; each sample is used for both rankers. A slice in which the second ranker finds nothing is
-        left out.
+        The interval comes from resampling whole sessions or baskets; each sample is used for both rankers. A slice in
+        which the second ranker finds nothing is left out.
     """
     name = "recall" if protocol == "basket" else "HR"
     k = max(_CUTS[name])

@@ -54,7 +54,7 @@ class LiveAds:
         self._update(ads, campaigns)
 
     def outcome(self, change: Change) -> Outcome:
-        """Return what became of a change that was applied."""
+        """Return what became of a change that the log holds."""
         if change.ad_id is None:
             ads = self._ads_of({str(change.campaign_id)})
             if not ads:

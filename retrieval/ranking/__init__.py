@@ -1,4 +1,4 @@
-"""Scores and orders candidates by embeddings of items and of sessions, and reorders them with a re-ranker.
+"""Scores and orders candidates by embeddings of items and of sessions, and reorders them with a pre-ranker.
 
 May import catalogue, ann and the ground files.
 """

@@ -69,8 +69,8 @@ class PreparedQuery:
 class EmbeddingRanker:
     """Ranks exactly by the score of `retrieval.catalogue.score_terms`, with the long-tail rule at inference.
 
-    A candidate's vector is its row of the matrix `Catalogue.item`. But a tail item with an edge of any type from a
-    viewed item, or that was viewed itself if revisits count, is scored by its own vector (`item_unaveraged`). The
+    A candidate's vector is its row of the matrix `Catalogue.item`. But a tail item is scored by its own vector
+    (`item_unaveraged`) if it has an edge of any type from a viewed item or, where revisits count, was viewed. The
     session encoder turns several viewed items into one query vector; without an encoder, the query vector is their
     mean, weighted by recency. Direct edges from several viewed items are also weighted by recency.
     """

@@ -1,4 +1,4 @@
-"""Ranking of many queries in two stages: an embedding ranker retrieves, then a re-ranker reorders each list."""
+"""Ranking of many queries in two stages: an embedding ranker retrieves, then a pre-ranker reorders each list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class QueryContext(NamedTuple):
 
 
 class RerankedRanker:
-    """A `retrieval.queries.Ranker` that retrieves by embeddings and reorders the lists with a re-ranker."""
+    """A `retrieval.queries.Ranker` that retrieves by embeddings and reorders the lists with a pre-ranker."""
 
     def __init__(self, ranker: EmbeddingRanker, reranker: Reranker) -> None:
         self._ranker, self._reranker = ranker, reranker

@@ -1,4 +1,4 @@
-"""The re-ranker uses the retrieval score and a few interaction counters to reorder what retrieval found.
+"""The pre-ranker uses the retrieval score and a few interaction counters to reorder what retrieval found.
 
 It follows InteractRank (Pinterest, arXiv 2504.06609): score' = w · [score, IQP_1 … IQP_N], where IQP(p, q) is the share
 of q in all openings after p. p and q are fine or coarse entities (an item, its category, its brand), so that counts of
@@ -306,7 +306,7 @@ class Reranker:
         except IndexFolderError:
             raise
         except Exception as error:  # a damaged zip surfaces as any of a dozen errors
-            raise IndexFolderError(f"{path}: not readable as a re-ranker ({error}); build the index again") from error
+            raise IndexFolderError(f"{path}: not readable as a pre-ranker ({error}); build the index again") from error
 
 
 def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoothing: float) -> Floats:

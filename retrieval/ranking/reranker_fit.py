@@ -1,4 +1,4 @@
-"""Fits the weights of a re-ranker to lists that retrieval returned and the items that shoppers opened from them."""
+"""Fits the weights of a pre-ranker to lists that retrieval returned and the items that shoppers opened from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fit(
     depth: int = 200,
     ridge: float = 1e-3,
 ) -> Reranker:
-    """Fit a re-ranker's weights.
+    """Fit a pre-ranker's weights.
 
     The loss is the softmax cross-entropy of each list over the rows that retrieval returned. No negatives are sampled,
     so no sampling has to be corrected for. The weight of the retrieval score is never negative.
@@ -49,7 +49,7 @@ def fit(
         counters: the counters to weigh, made from events earlier than those of the lists.
         lists: what retrieval returned, and what was opened; lists without their target are left out.
         smoothing: number of openings that are added to those of each query entity.
-        depth: how many rows of a list the re-ranker is to reorder.
+        depth: how many rows of a list the pre-ranker is to reorder.
         ridge: weight of the penalty on squared weights.
 
     Raises:
@@ -57,7 +57,7 @@ def fit(
     """
     used = [number for number in range(len(lists.contexts)) if lists.target[number] >= 0]
     if not used:
-        raise RetrievalError("nothing to fit a re-ranker to: no list holds the item that was opened")
+        raise RetrievalError("nothing to fit a pre-ranker to: no list holds the item that was opened")
     raw = np.concatenate([raw_features(counters, lists.contexts[n], lists.rows[n], smoothing) for n in used])
     mean, deviation = _moments(raw)
     retrieval_score = np.concatenate([lists.scores[n] for n in used])

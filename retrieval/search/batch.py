@@ -84,14 +84,14 @@ class _Group:
 
     @property
     def depth(self) -> int:
-        """How many rows must be retrieved per query, so that the re-ranker has enough to choose from."""
+        """How many rows must be retrieved per query, so that the pre-ranker has enough to choose from."""
         reranker = self.retriever.reranker
         return self.k if reranker is None else max(self.k, reranker.depth)
 
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
-    """Lines of the output in any order, as aligned columns: query has query numbers in the chunk, rows has items."""
+    """Lines of the output in any order, as aligned columns: `query` numbers the chunk's queries, `rows` the items."""
 
     query: Rows
     rank: Rows
@@ -286,7 +286,7 @@ def _popular(group: _Group) -> _Lines:
 
 
 def _lines_of(group: _Group, lists: TopK) -> _Lines:
-    """Return the lines of retrieved lists; a re-ranker, if there is one, reorders them and keeps the k best."""
+    """Return the lines of retrieved lists; a pre-ranker, if there is one, reorders them and keeps the k best."""
     retriever, queries = group.retriever, group.views
     if retriever.reranker is not None:
         contexts = [query.context for query in group.queries]

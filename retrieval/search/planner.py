@@ -46,7 +46,7 @@ class SearchPlanner:
         """Return the best rows within the limits.
 
         The index is searched if the scope is large, the index is not outdated for the request, and an exact scan would
-        cost more. If it is not searched, or cannot fill the list, the scope is scanned exactly.
+        cost more. If the index is not searched, or cannot fill the list, the scope is scanned exactly.
 
         Args:
             query: the prepared query.

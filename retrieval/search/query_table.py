@@ -38,7 +38,8 @@ def conform_queries(queries: pa.Table, source: str = "the queries", *, rows_befo
         rows_before: the number of rows of the source that come before this part of it.
 
     Raises:
-        QueriesError: a column is missing, unknown or of another type, a query has no id, or a country is not a code.
+        QueriesError: a column is missing, unknown or of another type, a query has no id, a country is not a code, or a
+            time cannot be read.
     """
     queries = queries.drop_columns([name for name in queries.column_names if _PANDAS_INDEX.fullmatch(name)])
     _check_names(queries, source)

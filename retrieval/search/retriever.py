@@ -36,7 +36,7 @@ _WIDENING = 8
 
 
 class Reranking(NamedTuple):
-    """What the re-ranker read for one request: its context, and the retrieval score of each candidate row."""
+    """What the pre-ranker read for one request: its context, and the retrieval score of each candidate row."""
 
     context: Context
     retrieval_scores: dict[int, float]
@@ -46,7 +46,7 @@ class Retriever:
     """Answers requests over one version.
 
     The results are the best rows by the score of `retrieval.ranking.embedding_ranker`, except for those that the index
-    misses. They are exact without an index, for few eligible rows, and for times before `as_of`. A re-ranker, if there
+    misses. They are exact without an index, for few eligible rows, and for times before `as_of`. A pre-ranker, if there
     is one, then reorders the best of them.
     """
 
@@ -216,7 +216,7 @@ class Retriever:
         *,
         outdated: bool,
     ) -> tuple[list[tuple[int, float]], str, Reranking | None]:
-        """Return the results' rows and scores, the search plan, and what the re-ranker read, if it was used."""
+        """Return the results' rows and scores, the search plan, and what the pre-ranker read, if it was used."""
         query = ranker.prepare(views)
         if self.reranker is None or not request.stages.prerank:
             return (*self.planner.search(query, limits, outdated=outdated), None)

@@ -2,7 +2,7 @@
 
     spark-submit --py-files rooms.zip graph_build/__main__.py --events URI… [--items URI] [--ads URI] --out URI
 
-Writes the graph that `lightsage run` would build first; `lightsage run --graph OUT` continues from it.
+Writes the graph that `lightsage run` builds in its first stage; `lightsage run --graph OUT` continues from it.
 """
 
 import argparse

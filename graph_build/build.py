@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Paths of the three tables: parquet or CSV, files or folders. A folder in remote storage must hold parquet.
+    """Paths of the three tables: parquet or CSV, files or folders, local or as URIs.
 
     Args:
         events: the event log; several paths are read as one log.
@@ -280,7 +280,7 @@ class GraphBuild:
         self._write(reduce(lambda table, more: table.union(more), refused, none), "quarantine")
 
     def write_training_pairs(self, sessions: _Sessions) -> None:
-        """Write transitions and sessions, with `held` for those that are held out."""
+        """Write transitions and sessions; `held` tells which are held out."""
         rows, config = sessions.log.rows, self.config
         held = is_held_out(sessions.cutoff).alias("held")
         pairs = transitions(rows, config.strong_click, config.co_purchase)
@@ -328,7 +328,7 @@ class GraphBuild:
         return _Edges(pairs, {kind: totals["full"].get(kind, (0, 0))[1] for kind in combine.EDGE_TYPES})
 
     def write_counters(self, sessions: _Sessions, tables: _CheckedInputs, ads: checked_tables.Checked | None) -> None:
-        """Write the counters of the pre-ranker, and the impressions of the log; stored days have no impressions."""
+        """Write the counters of the pre-ranker, and the impressions of the log; stored days keep only their number."""
         items = tables.items.table if tables.items else None
         entities = item_entities(items, ads.table if ads else None, self._read("full", "nodes"))
         pairs = self._read("transitions")

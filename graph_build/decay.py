@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
-# The weight of one event of the as-of day. Up to 2^31 such events on one edge add up within int64.
+# The weight of one event of the as-of day. Fewer than 2^31 such events on one edge add up within int64.
 ONE = 1 << 32
 
 EPOCH = dt.date(1970, 1, 1)

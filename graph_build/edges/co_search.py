@@ -68,7 +68,7 @@ def search_pairs(items: "DataFrame", config: CoSearchConfig) -> "DataFrame":
 
 
 def count_cut_items(pairs: "DataFrame", config: CoSearchConfig) -> int:
-    """Count the items of searches that the cap removed.
+    """Count the items that the cap removed from searches.
 
     Args:
         pairs: `search_pairs`.

@@ -139,7 +139,7 @@ def _without_duplicates(events: pa.Table) -> tuple[pa.Table, Ints]:
 
 
 def _repeated_ids(events: pa.Table, rows: Ints) -> Ints:
-    """Return the rows whose event_id stands at an earlier place of the input in the same session."""
+    """Return the rows whose event_id an earlier row of the input has in the same session."""
     session, event = _column(events, "session"), _column(events, "event")
     key = kernel.hash_pair(session[rows], event[rows])
     by_key = rows[np.argsort(key, kind="stable")]

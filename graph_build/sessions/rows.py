@@ -36,8 +36,8 @@ ITEM_COUNTS = {"linked": F.sum, "events": F.sum, "popularity": F.sum, "first": F
 ITEMS = "item bigint, item_id string, " + ", ".join(
     f"{name}_{graph} bigint" for graph in GRAPHS for name in ITEM_COUNTS
 )
-# The columns that `extract.training_pairs` reads, except `session`, `item_id` and `source_id`. Of these columns, only
-# `strong_clicks` needs `day`.
+# The columns that `extract.training_pairs` reads, except `session`, `item_id` and `source_id`; and `day`, which only
+# `strong_clicks` needs.
 _PAIR_COLUMNS = ("day", "browsed", "logged", "time", "type", "item", "source", "segment", "flags")
 
 

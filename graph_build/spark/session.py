@@ -31,7 +31,7 @@ QUERY_SETTINGS = {
     # Only this reader takes half-precision floats.
     "spark.sql.parquet.enableVectorizedReader": "true",
     "spark.sql.parquet.enableNestedColumnVectorizedReader": "true",
-    # A file that cannot be read is no empty file.
+    # A file that cannot be read must not count as empty.
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
     # CSV may be in any encoding that Java knows.
@@ -63,7 +63,8 @@ def spark_session(
 ) -> "SparkSession":
     """Return the active session if there is one, with only the query settings changed; else a new one.
 
-    Under spark-submit, only `app_name`, `shuffle_partitions` and a given `master` are set; the rest is the cluster's.
+    Under spark-submit, only the query settings, `app_name`, `shuffle_partitions` and a given `master` are set; the rest
+    is the cluster's.
 
     Args:
         master: Spark's master; by default what spark-submit set, else `local[*]`.

@@ -103,7 +103,9 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def names_below(root: str) -> list[str] | None:
-    """Return the paths of all files below a folder, relative to it and in order; [""] for a file, None for nothing.
+    """Return the paths of all files below a folder, relative to it and in order.
+
+    For a file it is [""]; if nothing is there, None.
 
     Links to local folders are followed, except those to a folder above.
 

@@ -55,7 +55,7 @@ def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
         type=day,
         action="append",
         metavar="YYYY-MM-DD",
-        help="a day that the events contain completely, and that they replace; default: as docs/nightly.md says",
+        help="a day that the events contain completely, and that they replace; default: see docs/nightly.md",
     )
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="replace days even if much of what is stored is lost")

@@ -38,7 +38,7 @@ NIGHT_TERMS = {
     "recall of the index": "The share of the 100 true nearest neighbours that the index finds, on average.",
 }
 SLICES = ("all", "tail", "cold")
-MOST_DATES = 5  # as many are written along an axis at most
+MOST_DATES = 5  # at most as many are written along an axis
 
 
 def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:

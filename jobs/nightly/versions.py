@@ -25,7 +25,7 @@ class VersionInfo:
         parent: the version that its night followed.
         items: items in its graph.
         edges: edges in its graph.
-        ads: ads in flight at the as-of time; None without an ads table, and of versions that did not count them.
+        ads: ads in flight at the as-of time; None without an ads table, and for versions that did not count them.
         forced: names of the gates that --force overrode.
         damage: why the version cannot be read; then only `name`, `current` and `remarks` are known.
         remarks: what else a reader should know, in sentences.

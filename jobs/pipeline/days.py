@@ -25,7 +25,8 @@ class DayInputs:
 
     Args:
         paths: files or folders of events.
-        days: the days that the events contain completely; None = all days found.
+        days: the only days to store, which the events contain completely; None = every day in them, by the rules of
+            `graph_build.days.claims`.
         force: replace days even if much of what is stored is lost.
         source: fingerprint of the events, by which a later night recognises that they are stored already.
     """

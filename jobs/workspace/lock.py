@@ -233,7 +233,7 @@ def _busy(holder: Owner | None, path: str, uri: str) -> str:
         return f"workspace {uri} is locked by an unknown owner that renews {path}; try again when it has ended"
     age = datetime.now(UTC).replace(microsecond=0) - holder.since
     return (
-        f"workspace {uri} is being written by process {holder.pid} on {holder.host} since "
+        f"workspace {uri} is being written by process {holder.pid} on {holder.host}, which began at "
         f"{holder.since:%Y-%m-%d %H:%M:%S} UTC ({age} ago): `{holder.command}`. Wait for it to end; if it is gone, "
         f"its lock runs out within {LEASE_SECONDS:.0f} s"
     )

@@ -168,7 +168,7 @@ class RetrieveResponse(BaseModel):
     asked: int
     returned: int
     unknown_items: list[str]
-    unknown_category: str | None = Field(None, description="The filter's category, if the catalogue has none like it")
+    unknown_category: str | None = Field(None, description="The filter's category, if no item is in it")
     results: list[ResultBody]
 
 
@@ -204,8 +204,8 @@ class ChangeOutcome(BaseModel):
     campaign_id: str | None
     version: int
     outcome: str = Field(
-        description="applied; repeated: known already; superseded: a newer one is known; waiting: its ad, campaign or "
-        "item is not known yet"
+        description="applied; repeated: known already; superseded: newer values are known; waiting: its ad, campaign "
+        "or item is not known yet"
     )
     why: str
 

@@ -1,4 +1,4 @@
-"""Interaction counters for the pre-ranker: how often items of one entity were opened after another entity.
+"""Interaction counters for the pre-ranker: how often an entity was opened after another (`ENTITIES`).
 
 They follow InteractRank (Pinterest, arXiv 2504.06609), whose feature IQP(p, q) is such a count divided by the count of
 p. A strong click counts 1 / steps, every other pair 1; older days count in full. Pairs of held-out sessions count only

@@ -8,7 +8,8 @@ The input *claims* a day whole if the caller names the day, or if a path of the 
 - completed, if the input claims it, holds less than that, and only stray rows of it were stored so far;
 - extended by the sessions that are new, if the input neither claims it nor holds nearly all of it: its rows came late.
 
-Any other claim stops the ingest, because the input may be only a part of the day; with `force` it replaces the day.
+Any other claim stops the ingest, because the input may be only a part of the day. With `force` it replaces the day, and
+an input that claims no day replaces all of its days.
 """
 
 import datetime as dt
@@ -55,7 +56,7 @@ class Claims:
         asked: the days that the caller names; None if the caller leaves it to the input.
         by_path: the days that the paths of the input name.
         least_share: an input with at least this share of a stored day's events and sessions counts as the whole day.
-        force: replace days whatever is lost.
+        force: replace the claimed days, or all days if none is claimed, whatever is lost.
     """
 
     asked: frozenset[dt.date] | None

@@ -164,8 +164,8 @@ class _Ingest:
         if not days and late.conflicts:
             flags = " ".join(f"--day {day}" for day in late.days)
             raise GraphInputError(
-                f"{_first_files(sources)}: nothing is stored, because all events are of "
-                f"{', '.join(map(str, late.days))} and of sessions that are stored with other events "
+                f"{_first_files(sources)}: nothing is stored, because the sessions of all events are stored already; "
+                f"those of {', '.join(map(str, late.days))} are stored without some of these events "
                 f"(session_stored). To store these days anew, give all their files with {flags}"
             )
         refused: dict[str, int] = {}

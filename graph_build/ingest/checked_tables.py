@@ -140,7 +140,7 @@ def checked_events(
 def events_of_days(
     spark: "SparkSession", sources: list[Source], config: GraphConfig, days: Sequence[dt.date]
 ) -> "DataFrame":
-    """Return the usable events of some days as refused rows, because their sessions are stored with other events.
+    """Return the usable events of some days, all with the reason `session_stored`; the caller picks the sessions.
 
     Args:
         spark: the session to read in.

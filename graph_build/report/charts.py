@@ -61,7 +61,7 @@ class Axis:
     Args:
         label: written below the horizontal axis.
         ticks: value → text; by default round numbers.
-        logarithmic: values must be positive.
+        logarithmic: whether the scale is logarithmic; values must then be positive.
         from_zero: the axis begins at 0, and not at the smallest value.
         text: how numbers are written.
     """

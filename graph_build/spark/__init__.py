@@ -1,4 +1,4 @@
 """Starts Spark and the Java it runs on, compiles kernels, and writes files that Spark does not write itself.
 
-Imports only the room's ground files.
+Imports only the ground files.
 """

@@ -111,7 +111,7 @@ class NightlyConfig(BaseModel):
     overlap: float = Field(
         0.2, ge=0, le=1, description="smallest accepted share of the probe items' 20 nearest neighbours that stay"
     )
-    probes: int = Field(1000, ge=1, description="number of probe items; the same items are compared every night")
+    probes: int = Field(1000, ge=1, description="number of probe items; nearly the same items are compared every night")
     history: int = Field(14, ge=1, description="number of published nights that make up the last nights' range")
     least_history: int = Field(
         3, ge=1, description="smallest number of published nights for a range; with fewer, its gates pass"

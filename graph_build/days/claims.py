@@ -64,9 +64,14 @@ class Claims:
     least_share: float
     force: bool = False
 
-    def whole(self, day: dt.date) -> bool:
-        """Return whether a day is stored as whole: the input claims it, or claims no day at all."""
-        return day in self._claimed or not self._claimed
+    def whole(self, day: dt.date, before: StoredDay | None = None) -> bool:
+        """Return whether a day counts as whole: it was whole before, or the input claims it, or claims no day at all.
+
+        Args:
+            day: a day that is stored, replaced or completed.
+            before: the day as it was stored before; None if it was not.
+        """
+        return day in self._claimed or not self._claimed or (before is not None and before.whole)
 
     def action(self, day: dt.date, day_input: DayInput, stored: StoredDay | None) -> Action:
         """Return what to do with a day.

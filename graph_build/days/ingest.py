@@ -250,7 +250,9 @@ class _Ingest:
                 facts,
                 # Late sessions leave the day's own log as it was, so that it is still recognised.
                 source=self.file.days[day].source if actions[day] is Action.EXTEND else self.options.source,
-                whole=self.file.days[day].whole if actions[day] is Action.EXTEND else claims.whole(day),
+                whole=self.file.days[day].whole
+                if actions[day] is Action.EXTEND
+                else claims.whole(day, self.file.days.get(day)),
                 forgotten=len(self.file.forgotten),
             )
             for day, facts in stored.items()

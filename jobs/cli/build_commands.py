@@ -89,7 +89,7 @@ def _forget(options: argparse.Namespace) -> int:
     if result.refused:
         write_line(f"{result.refused:,} refused rows deleted")
     if result.swept:
-        write_line(f"deleted what an interrupted run had left behind: {', '.join(result.swept)}")
+        write_line(f"deleted old refused rows, and what an interrupted run had left: {', '.join(result.swept)}")
     write_line("published versions hold what was built before: build anew, and delete the old ones (docs/commands.md)")
     return ExitCode.OK
 

@@ -47,6 +47,8 @@ def test_a_day_that_is_not_stored_is_stored_and_is_whole_unless_the_input_names_
     assert claims({NEXT}).action(DAY, DayInput(3), None) is Action.STORE
     assert not claims({NEXT}).whole(DAY)
     assert claims({NEXT}).whole(NEXT)
+    assert claims({NEXT}).whole(DAY, stored(500)), "it was delivered again, beside another day"
+    assert not claims({NEXT}).whole(DAY, stored(3, whole=False))
 
 
 def test_a_stored_day_is_extended_by_rows_that_come_late_and_replaced_by_its_sessions_sent_again() -> None:

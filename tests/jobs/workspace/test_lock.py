@@ -75,7 +75,7 @@ def test_the_lock_of_another_host_that_is_not_renewed_is_taken_over_after_a_leas
     leave_lock(any_workspace, **ELSEWHERE)
     begin = time.monotonic()
     with any_workspace.lock():
-        assert 1.0 <= time.monotonic() - begin < 5.0
+        assert 1.0 <= time.monotonic() - begin < 30.0
 
 
 @pytest.mark.usefixtures("short_lease")
@@ -98,7 +98,7 @@ def test_an_unreadable_lock_is_respected_for_a_lease(any_workspace: Workspace, c
     any_workspace.write_file("lock", content)
     begin = time.monotonic()
     with any_workspace.lock():
-        assert 1.0 <= time.monotonic() - begin < 5.0
+        assert 1.0 <= time.monotonic() - begin < 30.0
 
 
 @pytest.mark.parametrize("age", [0.0, 59.0])
@@ -134,9 +134,12 @@ def test_a_run_of_an_older_release_keeps_its_lock_while_it_lives(workspace: Work
 @pytest.mark.usefixtures("short_lease")
 def test_a_lock_is_renewed_in_the_background(any_workspace: Workspace) -> None:
     with any_workspace.lock():
-        time.sleep(1.5)  # longer than the lease
-        owner = lock.Owner.model_validate_json(any_workspace.read_file("lock") or b"")
-        assert owner.renewals >= 3
+        begin = time.monotonic()
+        renewals = 0
+        while renewals < 3 or time.monotonic() - begin < 1.5:  # longer than the lease
+            assert time.monotonic() - begin < 60
+            time.sleep(0.05)
+            renewals = lock.Owner.model_validate_json(any_workspace.read_file("lock") or b"").renewals
         with pytest.raises(WorkspaceBusyError), Workspace(any_workspace.uri).lock():
             pass
     assert any_workspace.read_file("lock") is None

@@ -82,3 +82,17 @@ def test_the_peak_memory_includes_child_processes(monkeypatch: pytest.MonkeyPatc
         subprocess.run([sys.executable, "-c", code], check=True)
     without_child, with_child = (record.peak_bytes for record in stages.records)
     assert with_child > without_child + 180 * 2**20
+
+
+def test_memory_is_measured_page_by_page_only_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = iter([100, 104, 90, 106, 110, 112])
+    proportional = iter([60, 80, 70])
+    monkeypatch.setattr(progress, "SAMPLE_SECONDS", 60.0)
+    monkeypatch.setattr(progress, "resident_bytes", lambda pid: next(resident))
+    monkeypatch.setattr(progress, "memory_bytes", lambda pid: next(proportional))
+    with progress._PeakMemory() as memory:
+        for peak in (60, 60, 80, 80):
+            memory._measure()
+            assert memory.peak_bytes == peak
+    assert memory.peak_bytes == 80
+    assert list(proportional) == []

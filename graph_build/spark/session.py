@@ -96,6 +96,8 @@ def spark_session(
         settings = {
             "spark.driver.memory": driver_memory,
             "spark.ui.enabled": "false",
+            # For the line of Python that built a column, Spark would ask the JVM five times for every column.
+            "spark.python.sql.dataFrameDebugging.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
             "spark.executorEnv.OMP_NUM_THREADS": "1",

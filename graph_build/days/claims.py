@@ -4,8 +4,8 @@ The input *claims* a day whole if the caller names the day, or if a path of the 
 `2026-03-06.parquet`, `events_20260306.csv`). A day that is not stored yet is stored. A stored day is
 
 - replaced, if the input holds nearly all of its stored events and sessions: it was delivered again. If the caller
-  names the day, nearly all of its events suffice;
-- completed, if the input claims it, holds less than that, and only stray rows of it were stored so far;
+  names the day, and more than stray rows of it were stored, nearly all of its events suffice;
+- completed, if the input claims it, does not replace it, and only stray rows of it were stored so far;
 - extended by the sessions that are new, if the input neither claims it nor holds nearly all of it: its rows came late.
 
 Any other claim stops the ingest, because the input may be only a part of the day. With `force` it replaces the day, and

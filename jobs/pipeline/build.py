@@ -41,7 +41,8 @@ def run(
         progress: shows and times the stages.
 
     Raises:
-        RolledBackError: a person rolled this version back, or rolled back while it was built; it is not made current.
+        RolledBackError: a person rolled this version back before, or made another version current during this run; it
+            is not made current.
         GraphInputError, ModelError, RetrievalError, StoreError: nothing was published; the version published before
             stays current.
     """

@@ -19,7 +19,7 @@ from retrieval.topk import TopK
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann, Selection
 
-# A coarse code may rank the best row behind a few others, so at least this many rows are ranked exactly.
+# An index may compress its vectors and so find the best row behind a few others: at least this many are ranked exactly.
 _MIN_SHORTLIST = 32
 # A search that cannot fill the list is repeated for this many times as many rows.
 _WIDENING = 8
@@ -73,7 +73,9 @@ class SearchPlanner:
             n *= _WIDENING
 
     def search_many(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
-        """Return the k best rows that the index finds for each query; a list is shorter where the index finds fewer.
+        """Return the k best of the rows that the index finds for each query; a list is shorter where there are fewer.
+
+        Rows of the scope with a direct edge from a viewed item, and those that the index does not hold, are ranked too.
 
         Args:
             queries: the viewed rows of n queries.

@@ -23,6 +23,10 @@ class AddressError(RetrievalError):
     """A server cannot listen on this host or port."""
 
 
+class TokenError(RetrievalError):
+    """A bearer token is empty or cannot be sent; the message names its environment variable."""
+
+
 class ChangeLogError(RetrievalError):
     """A log of live changes cannot be read or written; the message names the file."""
 

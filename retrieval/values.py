@@ -35,6 +35,8 @@ _ZONE = r"(?i:Z|UTC|GMT)|(?i:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4})|[A-Z][
 _TIME = re.compile(rf"{_DATE}(?:[Tt ](?:{_CLOCK})(?: ?(?P<zone>{_ZONE})(?:\[[\w/+-]+\])?)?)?", re.ASCII)
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
 _LARGEST_OFFSET = 18 * 60  # minutes
+# No region has a longer name; a longer one is not looked up, and so not cached.
+_LONGEST_ZONE = 100
 
 
 def clean_text(text: str) -> str | None:
@@ -127,7 +129,7 @@ def _zone(name: str) -> int | ZoneInfo | None:
 
 def _offset(name: str, local: int) -> int | None:
     """Return the offset of a local time in µs (of two possible times, the earlier's); None if the zone is unknown."""
-    zone = _zone(name)
+    zone = _zone(name) if len(name) <= _LONGEST_ZONE else None
     if not isinstance(zone, ZoneInfo):
         return zone
     if not FIRST_TIME <= local < END_OF_TIMES:

@@ -39,6 +39,7 @@ def serve(
             workspace is remote.
 
     Raises:
+        TokenError: a token is empty, or cannot be sent.
         AddressError: the server cannot listen on that host and port.
         NoVersionError, CorruptVersionError, IndexFolderError: there is no version that can be served.
         ChangeLogError: the live changes cannot be read.
@@ -48,6 +49,7 @@ def serve(
     from retrieval.api.state import warm
 
     config, workspace = load_config(config_path), Workspace(uri)
+    tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN"), os.environ.get("LIGHTSAGE_READ_TOKEN"))
     sockets = bind(host, port)  # first of all, because loading the version takes a while
     clock, lease = _clock(at), Lease(workspace)
     loader = _SnapshotLoader(workspace, lease, config, clock)
@@ -57,7 +59,6 @@ def serve(
     except BaseException:
         lease.end()
         raise
-    tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN") or None, os.environ.get("LIGHTSAGE_READ_TOKEN") or None)
     app = create_app(
         lambda: first.pop() if first else loader.load(),
         lease.current,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import unicodedata
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,36 +11,69 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from retrieval.api.problem import problem
 from retrieval.api.telemetry import Metrics
 from retrieval.config import ServeConfig
+from retrieval.errors import TokenError
 
 _RETRY_AFTER_SECONDS = 1
 # Monitoring must reach the server even while other requests are rejected.
 _ALWAYS_ADMITTED = ("/healthz", "/readyz", "/metrics")
 
 
+_READING_METHODS = ("GET", "HEAD", "OPTIONS")
+# All that reads by another method. Any further route counts as one that changes something, until it is listed here.
+_READING_POSTS = ("/v1/retrieve", "/v1/explain")
+
+
 @dataclass(frozen=True)
 class Tokens:
-    """Bearer tokens. The write token also grants reading.
+    """Bearer tokens, compared byte for byte in UTF-8. The write token also grants reading.
 
     Args:
-        write: required for routes that change state; without one, those routes are refused.
+        write: required for all that changes state; without one, it is refused.
         read: required for all other routes under `/v1`; without one, they are open.
+
+    Blanks around a token, such as the newline at the end of a file, are not part of it.
+
+    Raises:
+        TokenError: a token is empty, or has a character that no HTTP header can carry.
     """
 
     write: str | None = field(default=None, repr=False)
     read: str | None = field(default=None, repr=False)
 
-    def may_read(self, authorization: str) -> bool:
+    def __post_init__(self) -> None:
+        for name, absent in (("write", "the server takes no changes"), ("read", "everyone may read")):
+            if (token := getattr(self, name)) is not None:
+                object.__setattr__(
+                    self, name, _checked(token, f"the {name} token (LIGHTSAGE_{name.upper()}_TOKEN)", absent)
+                )
+
+    def may_read(self, authorization: bytes) -> bool:
         """Return whether the value of an Authorization header lets its sender read."""
         return self.read is None or _matches(authorization, self.read) or self.may_write(authorization)
 
-    def may_write(self, authorization: str) -> bool:
+    def may_write(self, authorization: bytes) -> bool:
         """Return whether the value of an Authorization header lets its sender change state."""
         return self.write is not None and _matches(authorization, self.write)
 
 
-def _matches(authorization: str, token: str) -> bool:
-    scheme, _, credentials = authorization.partition(" ")
-    return scheme.casefold() == "bearer" and hmac.compare_digest(credentials.strip().encode(), token.encode())
+def _checked(token: str, name: str, absent: str) -> str:
+    """Return a token without the blanks around it."""
+    token = token.strip()
+    if not token:
+        raise TokenError(f"{name} is empty; give it a value, or unset it, and {absent}")
+    for number, character in enumerate(token, start=1):
+        if unicodedata.category(character) == "Cc":
+            raise TokenError(
+                f"{name} has the control character {character!r} at position {number}; no client can send it"
+            )
+    return token
+
+
+def _matches(authorization: bytes, token: str) -> bool:
+    scheme, _, credentials = authorization.partition(b" ")
+    # A variable of the environment that is no UTF-8 is compared in the bytes that it has.
+    expected = token.encode("utf-8", "surrogateescape")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), expected)
 
 
 class AdmissionControl:
@@ -74,19 +108,16 @@ class AdmissionControl:
     def _unauthorised(self, scope: Scope) -> tuple[int, str] | None:
         """Return the status and detail with which to reject a request, or None to admit it."""
         tokens = self._tokens
-        writes = _changes_state(scope)
-        if not scope["path"].startswith("/v1/") or (tokens.read is None and not writes):
+        reads = _reads(scope)
+        if reads and (tokens.read is None or not scope["path"].startswith("/v1/")):
             return None
-        headers = scope["headers"]
-        authorization = next((value.decode("latin-1") for name, value in headers if name == b"authorization"), "")
-        if not writes:
+        authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if reads:
             return None if tokens.may_read(authorization) else (401, "reading needs a bearer token")
         if tokens.write is None:
             return 403, "this server takes no changes; to allow them, start it with LIGHTSAGE_WRITE_TOKEN set"
         return None if tokens.may_write(authorization) else (401, "changes need the write token as bearer token")
 
 
-def _changes_state(scope: Scope) -> bool:
-    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and scope["path"].startswith(
-        ("/v1/changes", "/v1/ads/", "/v1/campaigns/")
-    )
+def _reads(scope: Scope) -> bool:
+    return scope["method"] in _READING_METHODS or scope["path"] in _READING_POSTS

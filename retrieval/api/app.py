@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -14,15 +14,17 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Scope
 
 from retrieval.api import schemas
 from retrieval.api.admission import AdmissionControl, Tokens
 from retrieval.api.change_routes import ChangeRoutes
 from retrieval.api.fast_path import FastRoute
 from retrieval.api.page_routes import PageRoutes
-from retrieval.api.problem import field_problem, problem
+from retrieval.api.problem import failure, field_problem, problem
 from retrieval.api.retrieval_routes import RetrievalRoutes
+from retrieval.api.security_headers import SecurityHeaders
 from retrieval.api.state import ServerState, Snapshot
 from retrieval.api.status_routes import StatusRoutes
 from retrieval.api.telemetry import Metrics, RequestTelemetry
@@ -73,8 +75,11 @@ def create_app(
         # Otherwise each request checks whether OpenTelemetry is set up.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    # The framework wraps the routes that it includes, and its wrappers do not tell which of them matches.
+    routes = [*app.routes]
     for router in (retrieval.router, status.router, changes.router, page.router):
         app.include_router(router)
+        routes += router.routes
     _add_error_handlers(app)
     _document_bodies(app, [*retrieval.bodies, *changes.bodies, *page.bodies, schemas.ProblemBody])
 
@@ -82,12 +87,26 @@ def create_app(
 
     def all_layers() -> ASGIApp:
         """Return our layers in front of the framework's, so that the fast path does not pay for the framework's."""
-        fast = FastRoute(framework_layers(), "/v1/retrieve", retrieval.answer)
+        fast = FastRoute(SecurityHeaders(framework_layers()), "/v1/retrieve", retrieval.answer)
         admitted = AdmissionControl(fast, config, tokens or Tokens(), metrics)
-        return RequestTelemetry(admitted, metrics, config.slow_seconds)
+        return RequestTelemetry(admitted, metrics, config.slow_seconds, lambda scope: _route_of(routes, scope))
 
     app.build_middleware_stack = all_layers  # type: ignore[method-assign]
     return app
+
+
+def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str | None:
+    """Return the pattern of the route of a request that was answered before the framework; None if there is none."""
+    # A mount moves the root of the path to itself; the patterns begin at the root of the app.
+    scope = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
+    partial = None
+    for route in routes:
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            return getattr(route, "path", None)
+        if match is Match.PARTIAL and partial is None:  # another method
+            partial = getattr(route, "path", None)
+    return partial
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -106,6 +125,11 @@ def _add_error_handlers(app: FastAPI) -> None:
         lines = [(str(line["loc"][-1]), str(line["msg"])) for line in error.errors()]
         errors = [{"field": name, "message": message} for name, message in lines]
         return problem(422, "; ".join(f"{name}: {message}" for name, message in lines), errors)
+
+    # The framework raises the error again after the answer, and the outermost layer logs it.
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        return failure()
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:

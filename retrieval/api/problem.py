@@ -49,6 +49,11 @@ def json_response(content: dict[str, Any]) -> Response:
     return _JsonResponse(orjson.dumps(content))
 
 
+def failure() -> Response:
+    """Return the response to a request on which the server failed; the reason is for its log alone."""
+    return problem(500, "the server failed on this request; its log says why")
+
+
 def field_problem(field: str, message: str) -> Response:
     """Return a 422 response for one field.
 

@@ -173,8 +173,10 @@ class ServerState:
             if warning != self._last_warning:
                 _log.warning("%s", warning)
             self._last_warning = warning
+            self._metrics.current_unreadable.set(1)
             return None
         self._last_warning = ""
+        self._metrics.current_unreadable.set(0)
         return name
 
     async def check_published(self) -> None:

@@ -12,7 +12,7 @@ import re
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.api.problem import problem
+from retrieval.api.problem import failure
 from retrieval.search.response import Response
 
 _log = logging.getLogger(__name__)
@@ -109,6 +109,11 @@ class Metrics:
         self.refused = Gauge(
             "lightsage_version_refused", "1 while the published version cannot be served", registry=registry
         )
+        self.current_unreadable = Gauge(
+            "lightsage_current_unreadable",
+            "1 while the name of the published version cannot be read",
+            registry=registry,
+        )
         self.changes = Gauge(
             "lightsage_changes_sequence", "Last applied entry of the log of live changes", registry=registry
         )
@@ -140,12 +145,18 @@ class RequestTelemetry:
     """An ASGI layer that counts and times requests, logs slow and failed ones, and gives each one an id.
 
     Starlette's own middleware class would cost as much as a small search.
+
+    Args:
+        app: the app to pass requests on to.
+        metrics: where requests are counted.
+        slow_seconds: requests that take longer are logged.
+        route_of: returns the pattern of the route to which a request goes that was answered before it got there.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, slow_seconds: float) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._slow_seconds = slow_seconds
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, slow_seconds: float, route_of: Callable[[Scope], str | None]
+    ) -> None:
+        self._app, self._metrics, self._slow_seconds, self._route_of = app, metrics, slow_seconds, route_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and record its endpoint, status and time; an exception becomes a 500 response."""
@@ -168,18 +179,21 @@ class RequestTelemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            _log.exception("a request to %r failed", scope["path"], extra={"request_id": request_id})
+            # The id stands in the text too, because plain lines show nothing else.
+            extra: dict[str, str | int | float] = {"request_id": request_id}
+            _log.exception("request %s to %r failed", request_id, scope["path"], extra=extra)
             # The error is not raised again: the server would log it a second time and drop the client's connection.
             if not status:
-                await problem(500, "the server failed on this request; its log says why")(scope, receive, send_with_id)
+                await failure()(scope, receive, send_with_id)
         finally:
             # The label is the route's pattern, not the path, so that each endpoint is one time series.
-            endpoint = getattr(scope.get("route"), "path", "unknown")
+            endpoint = getattr(scope.get("route"), "path", None) or self._route_of(scope) or "unknown"
             seconds = time.perf_counter() - start
             self._metrics.count_request(endpoint, status, seconds)
             if seconds > self._slow_seconds:
                 extra = {"request_id": request_id, "endpoint": endpoint, "status": status, "seconds": round(seconds, 4)}
-                _log.warning("%s %r took %.3f s", scope["method"], scope["path"], seconds, extra=extra)
+                line = (request_id, scope["method"], scope["path"], seconds, status)
+                _log.warning("request %s, %s %r, took %.3f s; status %d", *line, extra=extra)
 
 
 def _request_id(scope: Scope) -> str:

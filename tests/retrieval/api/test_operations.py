@@ -4,11 +4,14 @@ import re
 from datetime import timedelta
 from types import SimpleNamespace
 
-from retrieval.api.app import Snapshot
+import httpx
+
+from retrieval.api.app import Snapshot, create_app
 from retrieval.config import ServeConfig
 from retrieval.search.request import RetrievalRequest
 from retrieval.times import microseconds
 from tests.retrieval.api.client import ask, assert_problem, serve
+from tests.retrieval.conftest import until
 
 
 class Broken:
@@ -55,10 +58,12 @@ def test_a_slow_or_failed_request_is_logged_with_its_id(world, retriever, caplog
         client.post("/v1/retrieve", json={"items": []}, headers={"X-Request-ID": "slow-1"})
     (slow,) = [record for record in caplog.records if getattr(record, "request_id", "") == "slow-1"]
     assert (slow.levelname, slow.endpoint, slow.status) == ("WARNING", "/v1/retrieve", 200)
+    assert "slow-1" in slow.getMessage(), "a plain line shows the message alone"
     for client in serve(world, Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
         assert client.post("/v1/retrieve", json={"items": ["x"]}, headers={"X-Request-ID": "bad-1"}).status_code == 500
     (bad,) = [record for record in caplog.records if getattr(record, "request_id", "") == "bad-1"]
     assert bad.exc_info is not None
+    assert "bad-1" in bad.getMessage()
 
 
 def test_the_documentation_states_the_request_and_its_limits(client) -> None:
@@ -85,6 +90,31 @@ def test_an_old_version_is_served_but_not_ready(world, retriever) -> None:
         assert_problem(client.get("/readyz"), 503, "3.0 h old")
         assert client.get("/healthz").status_code == 200
         assert ask(client, items=["item00001"]).status_code == 200
+
+
+def test_a_published_version_whose_name_cannot_be_read_shows_in_the_metrics(world, retriever) -> None:
+    names = ["v1", None]
+
+    def current() -> str:
+        if names[0] is None:
+            raise OSError("the disk is gone")
+        return names[0]
+
+    app = create_app(lambda: Snapshot("v1", world.AS_OF, retriever), current, ServeConfig(current_check_seconds=0.02))
+    with world.serving(app) as url, httpx.Client(base_url=url, timeout=20) as client:
+        assert "lightsage_current_unreadable 0.0" in client.get("/metrics").text
+        names.reverse()
+        until(lambda: "lightsage_current_unreadable 1.0" in client.get("/metrics").text)
+        assert client.get("/readyz").status_code == 200
+        names.reverse()
+        until(lambda: "lightsage_current_unreadable 0.0" in client.get("/metrics").text)
+
+
+def test_a_bug_in_any_route_gives_a_problem(world) -> None:
+    for client in serve(world, Snapshot("v1", world.AS_OF, Broken()), ServeConfig(), world.AS_OF):
+        for path in ("/v1/version", "/v1/items?q=x", "/v1/items/x/graph", "/v1/items/x/neighbors"):
+            assert_problem(client.get(path), 500, "its log says why")
+        assert_problem(client.post("/v1/explain", json={"items": []}), 500)
 
 
 def test_a_bug_gives_a_problem_without_a_traceback(world) -> None:

@@ -47,13 +47,15 @@ class PageRoutes:
         for path, name in (("/", "index.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
             self.router.get(path, include_in_schema=False)(_static_file(_FOLDER / name))
         self._add_completion()
-        self.router.add_api_route(
-            "/v1/items/{item_id:path}/graph",
-            self.graph,
-            methods=["GET"],
-            response_model=None,
-            responses=schemas.problems(401, 404, 422, 503),
-        )
+        # The second path takes ids that a path cannot hold: clients and proxies resolve `.` and `..`, escaped or not.
+        for path in ("/v1/items/{item_id:path}/graph", "/v1/graph"):
+            self.router.add_api_route(
+                path,
+                self.graph,
+                methods=["GET"],
+                response_model=None,
+                responses=schemas.problems(401, 404, 422, 503),
+            )
         self.router.add_api_route(
             "/v1/explain",
             self.explain,

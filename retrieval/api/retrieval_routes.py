@@ -72,12 +72,11 @@ class RetrievalRoutes:
 
     def _add_neighbors(self) -> None:
         state, config = self._state, self._config
+        responses = {200: {"model": schemas.NeighborsResponse}, **schemas.problems(401, 404, 422, 503)}
 
-        @self.router.get(
-            "/v1/items/{item_id:path}/neighbors",
-            response_model=None,
-            responses={200: {"model": schemas.NeighborsResponse}, **schemas.problems(401, 404, 422, 503)},
-        )
+        # The second path takes ids that a path cannot hold: clients and proxies resolve `.` and `..`, escaped or not.
+        @self.router.get("/v1/neighbors", response_model=None, responses=responses)
+        @self.router.get("/v1/items/{item_id:path}/neighbors", response_model=None, responses=responses)
         async def neighbors(item_id: str, k: int = config.default_k) -> Response:
             """The items nearest to an item in the whole catalogue, advertised or not, each with a reason."""
             if not 1 <= k <= config.max_k:

@@ -1,39 +1,110 @@
 "use strict";
-// Texts of the catalogue are never inserted as HTML, as titles come from shops.
+// Texts of the catalogue are never inserted as HTML, as titles come from shops. They are isolated from the text around
+// them (bdi, dir=auto), so that one that is written from right to left does not reorder its neighbours.
 
 const $ = (id) => document.getElementById(id);
 const item = $("item"), options = $("options"), message = $("message");
-let matches = [], selected = -1, completing = null, latestRequest = 0;
+const FIELDS = { item: "", k: "12", country: "", category: "", expected: "", query: "", before: "" };
+const STAGES = ["session", "prerank"];
+const HINT = "Enter an item to see the ads beside it, and why each of them is there.";
+// A server that is busy is asked this often; one that wants a longer pause (in seconds) is not asked again.
+const TRIES = 4, LONGEST_PAUSE = 10;
+// Results of the last request disappear if an answer takes more milliseconds than this.
+const STALE_AFTER = 400;
+let matches = [], selected = -1, completing = null, asking = null;
 
 function make(tag, attributes = {}, ...children) {
-  const svg = ["svg", "g", "a", "line", "circle", "text", "title"].includes(tag) && attributes.svg;
+  const svg = ["svg", "g", "line", "circle", "text", "title"].includes(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes))
-    if (name !== "svg" && value !== null && value !== undefined) node.setAttribute(name, value);
+    if (value !== null && value !== undefined) node.setAttribute(name, value);
   node.append(...children.filter((child) => child !== null && child !== undefined));
   return node;
 }
 
-async function call(path, body, signal) {
-  const headers = body ? { "Content-Type": "application/json" } : {};
-  const token = sessionStorage.getItem("token");
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const answer = await fetch(path, { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) });
-  if (answer.status === 401) {
-    const entered = prompt("Reading from this server needs a token:");
-    if (entered) {
-      sessionStorage.setItem("token", entered.trim());
-      return call(path, body, signal);
-    }
-  }
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.detail || `${answer.status} ${answer.statusText}`);
-  return content;
+const isThere = (value) => value !== null && value !== undefined && String(value) !== "";
+// A title of blanks or of invisible characters would be a link that nobody sees.
+const titleOf = (entry) => (/[\p{L}\p{N}\p{P}\p{S}]/u.test(entry.title || "") ? entry.title : entry.item_id);
+const numberOf = (value) => Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
+
+function facts(entry, names = ["category", "brand", "price"]) {
+  const known = [titleOf(entry) === entry.title ? entry.item_id : null, ...names.map((name) => entry[name])].filter(isThere);
+  return make("small", { class: "facts" }, ...known.flatMap((fact, number) => [number ? "\u00a0· " : null, make("bdi", {}, String(fact))]));
 }
 
-const titleOf = (entry) => entry.title || entry.item_id;
-const factsOf = (entry) =>
-  [entry.title ? entry.item_id : null, entry.category, entry.brand, entry.price ?? null].filter((fact) => fact !== null && fact !== undefined).join(" · ");
+function say(kind, ...parts) {
+  message.className = kind;
+  message.replaceChildren(...parts);
+}
+
+// Calls
+
+let token = "";
+try {
+  token = sessionStorage.getItem("token") || "";
+} catch {} // without storage, the token is asked for again after a reload
+
+class Fault extends Error {
+  constructor(text, status) {
+    super(text);
+    this.status = status;
+  }
+}
+
+// Returns the content of an answer. If the server is busy, `paused` is told for how many seconds, and it is asked again.
+async function call(path, { body, signal, paused } = {}) {
+  for (let tries = 1; ; tries++) {
+    const sent = token, headers = {};
+    if (body) headers["Content-Type"] = "application/json";
+    if (sent) headers.Authorization = `Bearer ${sent}`;
+    const request = { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) };
+    const answer = await fetch(path, request).catch((error) => {
+      if (signal?.aborted) throw error;
+      throw new Fault(navigator.onLine ? "The server cannot be reached." : "This device is offline.");
+    });
+    const content = await answer.json().catch(() => null);
+    signal?.throwIfAborted();
+    if (answer.ok && content) return content;
+    if (answer.status === 401) lock(sent);
+    const pause = Number(answer.headers.get("Retry-After"));
+    if (answer.status === 503 && pause > 0 && paused && pause <= LONGEST_PAUSE && tries < TRIES) {
+      paused(pause);
+      await new Promise((resolve) => setTimeout(resolve, 1000 * pause));
+      signal?.throwIfAborted();
+      continue;
+    }
+    const unreadable = answer.ok ? "The server's answer cannot be read." : `The server answers ${answer.status} ${answer.statusText}`.trim();
+    throw new Fault((content?.detail || unreadable) + (pause > 0 ? ` (Retry after ${pause} s.)` : ""), answer.status);
+  }
+}
+
+// Asks for a token in the page, as a dialog would come back with every letter that is typed.
+function lock(refused) {
+  if (refused !== token) return; // another token has been entered meanwhile
+  if (refused) keep("");
+  $("token-label").textContent = refused ? "The server refuses this token. Enter another one" : "Reading from this server needs a token";
+  $("unlock").hidden = false;
+}
+
+function keep(entered) {
+  token = entered;
+  try {
+    sessionStorage.setItem("token", token);
+  } catch {}
+}
+
+$("unlock").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const entered = $("token").value.trim();
+  if (!/^[!-~]+$/.test(entered)) return say("fault", "A token has only ASCII letters, digits and signs, and no blanks.");
+  keep(entered);
+  $("token").value = "";
+  $("unlock").hidden = true;
+  await start();
+  if (!$("unlock").hidden) $("token").focus();
+  else if (item.value.trim()) show(item.value);
+  else item.focus();
+});
 
 // Completion
 
@@ -46,29 +117,33 @@ item.addEventListener("input", () => {
 async function complete() {
   completing?.abort();
   const text = item.value.trim();
-  if (!text) return close();
-  completing = new AbortController();
+  if (!text || !$("unlock").hidden) return close();
+  const { signal } = (completing = new AbortController());
+  let none = "No id begins with this, and no title has these words.";
   try {
-    matches = (await call(`v1/items?q=${encodeURIComponent(text)}`, null, completing.signal)).items;
+    matches = (await call(`v1/items?q=${encodeURIComponent(text)}`, { signal })).items;
   } catch (error) {
-    if (error.name !== "AbortError") message.textContent = error.message;
-    return;
+    if (signal.aborted) return;
+    if (error.status === 401) return close();
+    matches = [];
+    none = `No suggestions: ${error.message}`;
   }
   selected = -1;
-  options.replaceChildren(
-    ...matches.map((match, number) => {
-      const option = make("li", { role: "option", id: `option-${number}`, "aria-selected": "false" }, titleOf(match));
-      option.append(make("small", {}, factsOf(match)));
-      option.addEventListener("mousedown", (event) => {
-        event.preventDefault();
-        choose(number);
-      });
-      return option;
-    }),
-  );
-  options.hidden = !matches.length || document.activeElement !== item;
+  options.replaceChildren(...matches.map(option));
+  if (!matches.length) options.append(make("li", { role: "option", "aria-disabled": "true" }, none));
+  options.hidden = document.activeElement !== item;
   item.setAttribute("aria-expanded", String(!options.hidden));
   item.removeAttribute("aria-activedescendant");
+}
+
+function option(match, number) {
+  const title = make("span", { dir: "auto" }, titleOf(match));
+  const node = make("li", { role: "option", id: `option-${number}`, "aria-selected": "false" }, title, facts(match));
+  node.addEventListener("mousedown", (event) => {
+    event.preventDefault();
+    choose(number);
+  });
+  return node;
 }
 
 function close() {
@@ -96,6 +171,7 @@ function choose(number) {
 }
 
 item.addEventListener("keydown", (event) => {
+  if (event.isComposing) return; // the key belongs to an input method
   if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     event.preventDefault();
     if (options.hidden) complete();
@@ -108,11 +184,10 @@ item.addEventListener("keydown", (event) => {
 });
 item.addEventListener("blur", close);
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !["INPUT", "TEXTAREA"].includes(document.activeElement.tagName)) {
-    event.preventDefault();
-    item.focus();
-    item.select();
-  }
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || document.activeElement.tagName === "INPUT") return;
+  event.preventDefault();
+  item.focus();
+  item.select();
 });
 
 // Request
@@ -122,119 +197,174 @@ $("ask").addEventListener("submit", (event) => {
   ask();
 });
 
-function show(id) {
+// Asks for another item, under the same conditions. What had the focus disappears, so it continues at the new results.
+async function show(id) {
   item.value = id;
-  // The focused element disappears with the old results, so the keyboard continues from the new ones.
-  ask().then(() => $("viewed").focus({ preventScroll: true }));
   scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  if (await ask()) ($("viewed").hidden ? message : $("viewed")).focus({ preventScroll: true });
 }
 
-async function ask() {
+function link(entry) {
+  const address = new URLSearchParams(location.search);
+  address.set("item", entry.item_id);
+  const node = make("a", { href: `?${address}`, dir: "auto", title: titleOf(entry) }, titleOf(entry));
+  node.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // opens elsewhere
+    event.preventDefault();
+    show(entry.item_id);
+  });
+  return node;
+}
+
+// Ids are separated by commas; an id that has a comma stands in "quotes".
+const idsIn = (text) =>
+  [...text.matchAll(/\s*"((?:[^"]|"")*)"\s*(?=,|$)|[^,]+/g)]
+    .map(([id, quoted]) => (quoted === undefined ? id : quoted.replaceAll('""', '"')).trim())
+    .filter((id) => id);
+
+function requestOf(value) {
+  const body = { items: [...idsIn(value.before), value.item], k: Number(value.k) || Number(FIELDS.k) };
+  for (const name of ["country", "expected", "query"]) if (value[name]) body[name] = value[name];
+  if (value.category) body.filters = { category: value.category };
+  if (value.off) body.stages = Object.fromEntries(value.off.split(" ").map((stage) => [stage, false]));
+  return body;
+}
+
+// Returns whether the request was answered, with ads or an error, and not replaced by a later one.
+async function ask({ remember = true } = {}) {
   clearTimeout(typing);
   close();
-  const thisRequest = ++latestRequest;
-  const id = item.value.trim();
-  const before = $("before").value.split(",").map((id) => id.trim()).filter((id) => id);
-  const body = { items: [...before, id], k: Number($("k").value) || 12 };
-  const country = $("country").value.trim(), category = $("category").value.trim(), expected = $("expected").value.trim();
-  if (country) body.country = country;
-  if (category) body.filters = { category };
-  if (expected) body.expected = expected;
-  const query = $("query").value.trim(), off = ["session", "prerank"].filter((stage) => !$(stage).checked);
-  if (query) body.query = query;
-  if (off.length) body.stages = Object.fromEntries(off.map((stage) => [stage, false]));
-  message.textContent = "…";
-  let answer, graph;
+  asking?.abort();
+  const { signal } = (asking = new AbortController());
+  const value = Object.fromEntries(Object.keys(FIELDS).map((field) => [field, $(field).value.trim()]));
+  value.off = STAGES.filter((stage) => !$(stage).checked).join(" ");
+  const address = `?${new URLSearchParams(Object.entries(value).filter(([field, entered]) => entered !== (FIELDS[field] || "")))}`;
+  if (remember && address !== location.search) history.pushState(null, "", address);
+  say("", "Looking for ads…");
+  const stale = setTimeout(clear, STALE_AFTER);
+  const paused = (seconds) => say("", `The server is busy. Asking again in ${seconds} s…`);
   try {
-    answer = await call("v1/explain", body);
-    graph = answer.unknown_items.includes(id) ? null : await call(`v1/items/${encodeURIComponent(id)}/graph`);
+    const answer = await call("v1/explain", { body: requestOf(value), signal, paused });
+    let graph = null, fault = "";
+    if (!answer.unknown_items.includes(value.item))
+      // The ads are shown even if the graph cannot be.
+      graph = await call(`v1/graph?item_id=${encodeURIComponent(value.item)}`, { signal, paused }).catch((error) => {
+        fault = error.message;
+      });
+    signal.throwIfAborted();
+    showAnswer(answer, value, graph, fault);
   } catch (error) {
-    if (thisRequest === latestRequest) message.textContent = error.message;
-    return;
+    if (signal.aborted) return false;
+    clear();
+    say("fault", error.message);
+    if (error.status === 401) $("token").focus();
+    return error.status !== 401;
+  } finally {
+    clearTimeout(stale);
   }
-  if (thisRequest !== latestRequest) return;
-  const address = new URLSearchParams({ item: id, k: body.k });
-  for (const [name, value] of Object.entries({ country, category, expected, query, before: before.join(","), off: off.join(" ") })) if (value) address.set(name, value);
-  history.replaceState(null, "", `?${address}`);
-  message.textContent = answer.unknown_items.length
-    ? answer.results.some((result) => result.reason === "fallback")
-      ? "This version does not know the item, so the most popular ads are shown."
-      : `This version does not know ${answer.unknown_items.join(", ")}.`
-    : answer.unknown_category !== undefined
-    ? `No item of this version is in the category ${answer.unknown_category}.`
-    : answer.results.length ? "" : "No ad is eligible under these conditions. Enter an expected ad to see why it is missing.";
-  showViewed(graph);
+  return true;
+}
+
+function clear() {
+  for (const section of ["viewed", "missing", "results", "graph"]) $(section).hidden = true;
+}
+
+function showAnswer(answer, value, graph, fault) {
+  const n = answer.results.length, count = `${n} ${n === 1 ? "ad" : "ads"}`;
+  if (answer.unknown_items.length && answer.results.some((result) => result.reason === "fallback"))
+    say("", "This version does not know the item, so the most popular ads are shown.");
+  else if (answer.unknown_items.length)
+    say("", "This version does not know ", ...answer.unknown_items.flatMap((id, number) => [number ? ", " : "", make("bdi", {}, id)]), ".");
+  else if (answer.unknown_category !== undefined)
+    say("", "No item of this version is in the category ", make("bdi", {}, answer.unknown_category), ".");
+  else if (!n) say("", "No ad is eligible under these conditions. Enter an expected ad to see why it is missing.");
+  else if (fault) say("fault", `The item graph cannot be shown: ${fault}`);
+  else say("aloud", `${count}.`); // the heading says it to the eye
+  $("results-title").textContent = count;
+  const known = !answer.unknown_items.includes(value.item);
+  showViewed(known ? graph?.nodes[0] ?? { item_id: value.item } : null);
   showExpected(answer.expected);
-  showCards(answer.results, expected);
+  showCards(answer.results, value.expected);
   drawGraph(graph);
 }
 
-function showViewed(graph) {
-  $("viewed").hidden = !graph;
-  if (graph) $("viewed").replaceChildren(make("strong", {}, titleOf(graph.nodes[0])), make("small", {}, factsOf(graph.nodes[0])));
+function showViewed(entry) {
+  $("viewed").hidden = !entry;
+  if (entry) $("viewed").replaceChildren(make("h2", { dir: "auto" }, titleOf(entry)), facts(entry));
 }
 
 function showExpected(expected) {
   $("missing").hidden = !expected;
   if (!expected) return;
   $("missing").className = expected.shown ? "shown" : "";
-  const verdict = expected.shown ? `${expected.expected} is shown, at rank ${expected.rank}.` : `${expected.expected} is not shown:`;
-  $("missing").replaceChildren(make("strong", {}, verdict), make("ul", {}, ...expected.why.map((why) => make("li", {}, why))));
+  const verdict = expected.shown ? ` is shown, at rank ${expected.rank}.` : " is not shown:";
+  const why = expected.why.map((reason) => make("li", {}, reason));
+  $("missing").replaceChildren(make("h2", {}, make("bdi", {}, expected.expected), verdict));
+  if (why.length) $("missing").append(make("ul", {}, ...why));
 }
 
-const name = (reason) => ({ strong_click: "strong click", swing: "Swing", co_search: "co-search" })[reason] || reason;
+const EDGES = { strong_click: "strong click", swing: "Swing", co_search: "co-search" };
+const name = (reason) => EDGES[reason] || reason;
+// The parts of a score that the bar shows, with the classes of their colours
+const PARTS = { embedding: "embedding", direct: "strong_click", "viewed before": "fallback" };
 
 function showCards(results, expected) {
   $("results").hidden = !results.length;
   const top = Math.max(...results.map((result) => result.stages?.retrieval ?? result.score), 1e-9);
   $("cards").replaceChildren(...results.map((result) => card(result, top, expected)));
+  const drawn = Object.keys(PARTS).filter((part) => results.some((result) => result.parts?.[part] > 0));
+  const names = { direct: "direct clicks" };
+  $("parts").replaceChildren(drawn.length ? "Score: " : "", ...drawn.map((part) => make("span", { class: PARTS[part] }, names[part] || part)));
 }
 
 function card(result, top, expected) {
   const node = make("li", { class: [result.item_id, result.ad_id].includes(expected) ? "card expected" : "card" });
   node.append(
-    make("div", { class: "top" }, make("span", {}, `#${result.rank}`), make("span", {}, result.score.toFixed(3))),
+    make("div", { class: "top" }, make("span", {}, `#${result.rank}`), make("span", {}, `score ${result.score.toFixed(3)}`)),
+    make("h3", {}, link(result.item)),
+    facts(result.item),
   );
-  const title = make("button", { type: "button", title: "show the ads next to this item" }, titleOf(result.item));
-  title.addEventListener("click", () => show(result.item_id));
-  node.append(make("h3", {}, title), make("small", {}, factsOf(result.item)));
-  if (result.parts) {
-    const bar = make("div", { class: "bar", "aria-hidden": "true" });
-    const drawn = ["embedding", "direct", "viewed before"].filter((part) => result.parts[part] > 0);
-    const whole = Math.max(top, drawn.reduce((sum, part) => sum + result.parts[part], 0));
-    for (const part of drawn) {
-      const piece = make("i", { class: part });
-      piece.style.width = `${(100 * result.parts[part]) / whole}%`;
-      bar.append(piece);
-    }
-    node.append(bar);
-  }
+  if (result.parts) node.append(bar(result.parts, top));
   const reasons = result.reason.split("+").map((reason) => make("span", { class: `reason ${reason}` }, name(reason)));
-  if (result.shared_category) reasons.push(make("span", { class: "reason category" }, result.shared_category));
-  node.append(make("div", { class: "reasons" }, ...reasons));
+  if (result.shared_category) reasons.push(make("span", { class: "reason category", dir: "auto" }, result.shared_category));
+  const list = make("dl", {}, ...details(result).flatMap(([key, value]) => [make("dt", {}, key), make("dd", { dir: "auto" }, String(value))]));
+  node.append(make("div", { class: "reasons" }, ...reasons), make("details", {}, make("summary", {}, "details of the score and the ad"), list));
+  return node;
+}
+
+function bar(parts, top) {
+  const drawn = Object.keys(PARTS).filter((part) => parts[part] > 0);
+  const whole = Math.max(top, drawn.reduce((sum, part) => sum + parts[part], 0));
+  return make("div", { class: "bar", "aria-hidden": "true" }, ...drawn.map((part) => {
+    const piece = make("i", { class: PARTS[part] });
+    piece.style.width = `${(100 * parts[part]) / whole}%`;
+    return piece;
+  }));
+}
+
+function details(result) {
   const rows = [];
   if (result.ad_id) rows.push(["ad", result.ad_id]);
   for (const [key, value] of Object.entries(result.ad || {}))
-    if (value !== null && String(value) !== "") rows.push([key.replace("_id", "").replace("_at", ""), Array.isArray(value) ? value.join(", ") : value]);
+    if (isThere(value)) rows.push([key.replace("_id", "").replace("_at", ""), Array.isArray(value) ? value.join(", ") : value]);
   for (const [key, value] of Object.entries(result.parts || {})) rows.push([key, value.toFixed(4)]);
   if (result.stages && result.stages.prerank !== undefined) {
     rows.push(["retrieval", result.stages.retrieval.toFixed(4)], ["pre-ranker", result.stages.prerank.toFixed(4)]);
     for (const [key, value] of Object.entries(result.stages.counters)) rows.push([key.replace(">", " → "), value.toFixed(4)]);
   }
-  for (const edge of result.edges) rows.push([name(edge.type), `weight ${edge.weight.toPrecision(3)}`]);
+  for (const edge of result.edges) rows.push([name(edge.type), `weight ${numberOf(edge.weight)}`]);
   rows.push(["events", result.item.events]);
-  const list = make("dl", {}, ...rows.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, String(value))]));
-  node.append(make("details", {}, make("summary", {}, "details of the score and the ad"), list));
-  return node;
+  return rows;
 }
 
-// The ego graph: the strongest neighbours on a circle, clockwise from the strongest at the top
+// The ego graph: the strongest neighbours on a circle, clockwise from the strongest at the top. The list beside it names
+// them, and is what the keyboard and screen readers use.
 
 function drawGraph(graph) {
   const drawn = graph && graph.nodes.length > 1;
   $("graph").hidden = !drawn;
   if (!drawn) return;
-  const n = graph.nodes.length - 1, radius = 178;
+  const n = graph.nodes.length - 1, radius = 168;
   const positionOf = (number) => {
     if (!number) return [0, 0];
     const angle = (2 * Math.PI * (number - 1)) / n - Math.PI / 2;
@@ -246,57 +376,80 @@ function drawGraph(graph) {
   // All edges of the item itself, but only the strongest among its neighbours, as more would be unreadable.
   const ownEdges = graph.edges.filter((edge) => !edge.from || !edge.to);
   const among = graph.edges.filter((edge) => edge.from && edge.to).sort((a, b) => share(b) - share(a)).slice(0, 3 * n);
-  const lines = [...among, ...ownEdges]
-    .map((edge) => {
-      const [x1, y1] = positionOf(edge.from), [x2, y2] = positionOf(edge.to);
-      const width = 0.8 + 4 * share(edge);
-      const shift = { strong_click: -2, swing: 2, co_search: 5 }[edge.type] || 0;
-      const length = Math.hypot(x2 - x1, y2 - y1) || 1, dx = (shift * (y1 - y2)) / length, dy = (shift * (x2 - x1)) / length;
-      return make("line", {
-        svg: 1, x1: x1 + dx, y1: y1 + dy, x2: x2 + dx, y2: y2 + dy, "stroke-width": width,
-        class: `${edge.type}${edge.from && edge.to ? " among" : ""}`,
-      });
+  const linesOf = graph.nodes.map(() => []);
+  const lines = [...among, ...ownEdges].map((edge) => {
+    const [x1, y1] = positionOf(edge.from), [x2, y2] = positionOf(edge.to);
+    const shift = { strong_click: -2, swing: 2, co_search: 5 }[edge.type] || 0;
+    const length = Math.hypot(x2 - x1, y2 - y1) || 1, dx = (shift * (y1 - y2)) / length, dy = (shift * (x2 - x1)) / length;
+    const line = make("line", {
+      x1: x1 + dx, y1: y1 + dy, x2: x2 + dx, y2: y2 + dy, "stroke-width": 0.8 + 3.5 * share(edge),
+      class: `${edge.type}${edge.from && edge.to ? " among" : ""}`,
     });
+    linesOf[edge.from].push(line);
+    linesOf[edge.to].push(line);
+    return line;
+  });
   const nodes = graph.nodes.map((node, number) => {
     const [x, y] = positionOf(number);
-    const description = `${titleOf(node)}${factsOf(node) ? `, ${factsOf(node)}` : ""}`;
-    const link = make("a", { svg: 1, "aria-label": description, class: number ? "" : "centre" });
-    link.append(make("title", { svg: 1 }, description), make("circle", { svg: 1, cx: x, cy: y, r: number ? 7 : 11 }));
-    if (number) {
-      const degrees = (Math.atan2(y, x) * 180) / Math.PI, left = x < -1;
-      const turned = left ? degrees + 180 : degrees;
-      const label = titleOf(node).length > 16 ? `${titleOf(node).slice(0, 15)}…` : titleOf(node);
-      link.append(
-        make("text", {
-          svg: 1, transform: `translate(${x} ${y}) rotate(${turned}) translate(${left ? -12 : 12} 4)`,
-          "text-anchor": left ? "end" : "start",
-        }, label),
-      );
-      link.setAttribute("tabindex", 0);
-      link.setAttribute("role", "link");
-      link.addEventListener("click", () => show(node.item_id));
-      link.addEventListener("keydown", (event) => event.key === "Enter" && show(node.item_id));
+    if (!number) return make("circle", { class: "centre", cx: x, cy: y, r: 14 });
+    const text = make("text", { x, y, dy: ".35em", "text-anchor": "middle" }, number);
+    const group = make("g", { class: "node" }, make("title", {}, titleOf(node)), make("circle", { cx: x, cy: y, r: 15 }), text);
+    group.addEventListener("click", () => show(node.item_id));
+    return group;
+  });
+  const entries = graph.nodes.slice(1).map((node, i) => neighbour(node, i + 1, ownEdges));
+  entries.forEach((entry, i) => {
+    const node = nodes[i + 1], together = [entry, node, ...linesOf[i + 1]];
+    const mark = (part, event, on) => part.addEventListener(event, () => together.forEach((shown) => shown.classList.toggle("on", on)));
+    for (const part of [entry, node]) {
+      mark(part, "pointerenter", true);
+      mark(part, "pointerleave", false);
     }
-    return link;
+    // Not the node: browsers let the keyboard stop at drawings that listen for the focus.
+    mark(entry, "focusin", true);
+    mark(entry, "focusout", false);
   });
   $("ego").replaceChildren(...lines, ...nodes);
+  $("neighbours").replaceChildren(...entries);
+}
+
+function neighbour(node, number, edges) {
+  const order = Object.keys(EDGES);
+  const own = edges.filter((edge) => !edge.from && edge.to === number).sort((a, b) => order.indexOf(a.type) - order.indexOf(b.type));
+  const weights = own.map((edge) => make("span", { class: edge.type }, `${name(edge.type)} ${numberOf(edge.weight)}`));
+  const text = make("div", {}, make("div", {}, link(node)), facts(node, ["category"]), make("div", { class: "weights" }, ...weights));
+  return make("li", {}, make("span", { class: "number" }, number), text);
 }
 
 // Start
 
-call("v1/version").then((served) => {
-  for (const [stage, available] of Object.entries(served.stages)) $(`${stage}-field`).hidden = !available;
-  $("stages").hidden = !Object.values(served.stages).some((available) => available);
-  $("query-field").hidden = !served.stages.prerank;
-  const when = new Date(served.as_of).toISOString().slice(0, 16).replace("T", " ");
-  const ads = served.ads === null ? "every item is advertised" : `${served.ads_in_flight.toLocaleString()} active ads`;
-  $("version").textContent = `${served.items.toLocaleString()} items, ${ads}; version ${served.version}, as of ${when} UTC`;
-}).catch((error) => { message.textContent = error.message; });
+async function start() {
+  try {
+    const served = await call("v1/version", { paused: () => {} });
+    for (const stage of STAGES) $(`${stage}-field`).hidden = !served.stages[stage];
+    $("stages").hidden = !STAGES.some((stage) => served.stages[stage]);
+    $("query-field").hidden = !served.stages.prerank;
+    const when = new Date(served.as_of).toISOString().slice(0, 16).replace("T", " ");
+    const ads = served.ads === null ? "every item is advertised" : `${served.ads_in_flight.toLocaleString("en")} active ads`;
+    $("version").textContent = `${served.items.toLocaleString("en")} items, ${ads}; version ${served.version}, as of ${when} UTC`;
+  } catch (error) {
+    $("version").textContent = error.status === 401 ? "" : `What is served is not known: ${error.message}`;
+  }
+}
 
-const address = new URLSearchParams(location.search);
-for (const field of ["item", "k", "country", "category", "expected", "query", "before"])
-  if (address.get(field)) $(field).value = address.get(field);
-for (const stage of ["session", "prerank"])
-  if ((address.get("off") || "").split(" ").includes(stage)) $(stage).checked = false;
-if (address.get("item")) ask();
-else item.focus();
+function open() {
+  const address = new URLSearchParams(location.search), off = (address.get("off") || "").split(" ");
+  for (const [field, usual] of Object.entries(FIELDS)) $(field).value = address.get(field) || usual;
+  for (const stage of STAGES) $(stage).checked = !off.includes(stage);
+  if (item.value.trim()) return ask({ remember: false });
+  asking?.abort();
+  clear();
+  return say("", HINT);
+}
+
+addEventListener("popstate", open);
+if (!new URLSearchParams(location.search).get("item")) item.focus();
+open();
+start().then(() => {
+  if (!$("unlock").hidden && !item.value) $("token").focus();
+});

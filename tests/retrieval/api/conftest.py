@@ -1,8 +1,10 @@
-"""A retriever of the small shop, and a client of a server over it."""
+"""A retriever of the small shop, a client of a server over it, and a browser."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -24,3 +26,18 @@ def retriever(world: SimpleNamespace, catalogue, edges) -> Retriever:
 def client(world, retriever) -> Iterator[httpx.Client]:
     config = ServeConfig(max_k=50, max_items=5, max_exclude=5, max_body_bytes=5000, max_age_hours=48)
     yield from serve(world, Snapshot("v1", world.AS_OF, retriever), config, world.AS_OF + timedelta(hours=1))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()

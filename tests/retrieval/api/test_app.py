@@ -196,6 +196,16 @@ def test_neighbors_cover_the_whole_catalogue(client, retriever) -> None:
     assert_problem(client.get("/v1/items/item00004/neighbors?k=x"), 422, "k")
 
 
+@pytest.mark.parametrize("route", ["graph", "neighbors"])
+def test_ids_that_cannot_stand_in_a_path_are_sent_in_the_query(client, route) -> None:
+    in_path = client.get(f"/v1/items/item00004/{route}").json()
+    assert client.get(f"/v1/{route}", params={"item_id": "item00004"}).json() == in_path
+    for item in (".", "..", "/", "a/../b", "100%", "?", "#", "é"):
+        detail = f"item {item!r} is not in the catalogue"
+        assert_problem(client.get(f"/v1/{route}", params={"item_id": item}), 404, detail)
+    assert_problem(client.get(f"/v1/{route}"), 422, "item_id")
+
+
 def test_wrong_numbers_are_refused_and_at_most_twenty_errors_are_listed(client) -> None:
     for key, value in (("k", True), ("k", "5"), ("k", 5.0)):
         assert_problem(ask(client, items=["item00004"], **{key: value}), 422, "k")

@@ -36,6 +36,8 @@ ROUTES = (
     "GET /v1/items",
     "GET /v1/items/{item_id}/neighbors",
     "GET /v1/items/{item_id}/graph",
+    "GET /v1/neighbors",
+    "GET /v1/graph",
     "POST /v1/changes",
     "GET /v1/changes",
     "PATCH /v1/ads/{ad_id}",

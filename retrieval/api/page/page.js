@@ -32,6 +32,11 @@ function facts(entry, names = ["category", "brand", "price"]) {
   return make("small", { class: "facts" }, ...known.flatMap((fact, number) => [number ? "\u00a0· " : null, make("bdi", {}, String(fact))]));
 }
 
+function quoted(id) {
+  const letters = Array.from(id);
+  return make("bdi", {}, letters.length > 80 ? `${letters.slice(0, 80).join("")}…` : id);
+}
+
 function say(kind, ...parts) {
   message.className = kind;
   message.replaceChildren(...parts);
@@ -256,8 +261,11 @@ async function ask({ remember = true } = {}) {
   } catch (error) {
     if (signal.aborted) return false;
     clear();
-    say("fault", error.message);
-    if (error.status === 401) $("token").focus();
+    if (error.status !== 401) say("fault", error.message);
+    else {
+      say("");
+      $("token").focus();
+    }
     return error.status !== 401;
   } finally {
     clearTimeout(stale);
@@ -274,9 +282,9 @@ function showAnswer(answer, value, graph, fault) {
   if (answer.unknown_items.length && answer.results.some((result) => result.reason === "fallback"))
     say("", "This version does not know the item, so the most popular ads are shown.");
   else if (answer.unknown_items.length)
-    say("", "This version does not know ", ...answer.unknown_items.flatMap((id, number) => [number ? ", " : "", make("bdi", {}, id)]), ".");
+    say("", "This version does not know ", ...answer.unknown_items.flatMap((id, number) => [number ? ", " : "", quoted(id)]), ".");
   else if (answer.unknown_category !== undefined)
-    say("", "No item of this version is in the category ", make("bdi", {}, answer.unknown_category), ".");
+    say("", "No item of this version is in the category ", quoted(answer.unknown_category), ".");
   else if (!n) say("", "No ad is eligible under these conditions. Enter an expected ad to see why it is missing.");
   else if (fault) say("fault", `The item graph cannot be shown: ${fault}`);
   else say("aloud", `${count}.`); // the heading says it to the eye

@@ -282,7 +282,7 @@ def offline(page: Any, shops: Any) -> None:
 
 def locked(page: Any, shops: Any) -> None:
     page.goto(f"{shops.locked}/?item=item00001")
-    said(page, "reading needs a bearer token")
+    page.locator("#unlock", has_text="Reading from this server needs a token").wait_for()
     page.locator("#token:focus").wait_for()
 
 

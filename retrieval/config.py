@@ -171,6 +171,22 @@ class ServeConfig(BaseModel):
     max_changes: int = Field(
         default=1000, ge=1, description="Largest number of live changes in a request, or in a page of the log."
     )
+    max_waiting_writers: int = Field(
+        default=16,
+        ge=1,
+        description="Number of requests with live changes that may wait for one another; further ones get a 503.",
+    )
+    changes_wait_seconds: float = Field(
+        default=10.0, gt=0.0, description="Seconds that a request with live changes waits for earlier ones, then a 503."
+    )
+    changes_compact_after: int = Field(
+        default=20_000,
+        ge=1,
+        description=(
+            "Number of entries after which the log of live changes is compacted; a tenth of the changed ads, if that "
+            "is more."
+        ),
+    )
     max_in_flight: int = Field(
         default=64, ge=1, description="Number of requests answered at once; further ones get a 503 and may retry."
     )

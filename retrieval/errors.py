@@ -31,6 +31,10 @@ class ChangeLogError(RetrievalError):
     """A log of live changes cannot be read or written; the message names the file."""
 
 
+class BusyError(RetrievalError):
+    """A request has to wait longer than it may; it can be sent again."""
+
+
 class QueriesError(RetrievalError):
     """A table of queries does not fit its contract; the message names its file, its column and, if known, its row."""
 

@@ -29,7 +29,7 @@ from retrieval.api.state import ServerState, Snapshot
 from retrieval.api.status_routes import StatusRoutes
 from retrieval.api.telemetry import Metrics, RequestTelemetry
 from retrieval.config import ServeConfig
-from retrieval.errors import ChangeLogError, RequestError
+from retrieval.errors import BusyError, ChangeLogError, RequestError
 from retrieval.live.change_log import ChangeLog, MemoryChangeLog
 
 __all__ = ["Snapshot", "Tokens", "create_app"]
@@ -115,6 +115,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def wrong_request(_: Request, error: RequestError) -> Response:
         return field_problem(error.field, error.message)
+
+    @app.exception_handler(BusyError)
+    async def busy(_: Request, error: BusyError) -> Response:
+        return problem(503, str(error), headers={"Retry-After": "1"})
 
     @app.exception_handler(ChangeLogError)
     async def log_not_written(_: Request, error: ChangeLogError) -> Response:

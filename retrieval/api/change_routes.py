@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from retrieval.api import schemas
-from retrieval.api.fast_path import read_model
+from retrieval.api.fast_path import read_body, validated
 from retrieval.api.problem import json_response, problem, validation_problem
 from retrieval.api.state import ServerState
 from retrieval.config import ServeConfig
+from retrieval.errors import ChangeLogError
 from retrieval.live.change import Change
+from retrieval.live.change_log import ChangeLog, CompactedError
 from retrieval.live.live_ads import Outcome
 from retrieval.values import clean_text
+
+Read = TypeVar("Read")
+# A body of up to so many bytes is validated in less than a millisecond.
+_SMALL_BODY = 4096
 
 
 class ChangeBatch(BaseModel):
@@ -70,7 +77,7 @@ class ChangeRoutes:
         A change is in effect once the server has answered, and may be sent again. Values with a higher `version`, from
         the nightly table or from another change, stay in effect, even if a lower version arrives later.
         """
-        batch = await read_model(request.receive, self._config, self._batch)
+        batch = await self._read(request, partial(validated, self._batch))
         return batch if isinstance(batch, Response) else await self._record(batch.changes)
 
     async def change_ad(self, ad_id: str, request: Request) -> Response:
@@ -82,23 +89,21 @@ class ChangeRoutes:
         return await self._change_one("campaign_id", campaign_id, request)
 
     async def _change_one(self, name: str, value: str, request: Request) -> Response:
-        body = await read_model(request.receive, self._config, _JsonObject)
+        change = await self._read(request, partial(_change_of, name, value))
+        return change if isinstance(change, Response) else await self._record([change])
+
+    async def _read(self, request: Request, read: Callable[[bytes], Read | Response]) -> Read | Response:
+        """Read a body; a large one is not validated on the event loop, where that would hold up other requests."""
+        body = await read_body(request.receive, self._config)
         if isinstance(body, Response):
             return body
-        try:
-            # The id is in the path; a body that names another id is a mistake.
-            change = Change.model_validate({name: value} | (body.model_extra or {}))
-        except ValidationError as error:
-            return validation_problem(error)
-        if getattr(change, name) != clean_text(value) or (name == "campaign_id" and change.ad_id is not None):
-            fault = {"field": name, "message": "differs from the path"}
-            return problem(422, f"{name}: the body names another one than the path, which has {value!r}", [fault])
-        return await self._record([change])
+        return read(body) if len(body) <= _SMALL_BODY else await self._state.aside(read, body)
 
     async def _record(self, changes: Sequence[Change]) -> Response:
         outcomes = await self._state.record(changes)
-        lines = [_outcome_line(change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
-        return json_response({"sequence": self._state.sequence, "changes": lines})
+        if len(changes) == 1:
+            return _outcomes_response(self._state.sequence, changes, outcomes)
+        return await self._state.aside(_outcomes_response, self._state.sequence, changes, outcomes)
 
     def _add_log(self) -> None:
         state, max_changes = self._state, self._config.max_changes
@@ -106,23 +111,55 @@ class ChangeRoutes:
         @self.router.get(
             "/v1/changes",
             response_model=None,
-            responses={200: {"model": schemas.LogResponse}, **schemas.problems(401, 422, 503)},
+            responses={200: {"model": schemas.LogResponse}, **schemas.problems(401, 410, 422, 503)},
         )
         async def log(
             after: int = Query(0, ge=0, lt=2**63),
             limit: int = Query(min(100, max_changes), ge=1, le=max_changes),
         ) -> Response:
-            """The log after a sequence number, oldest entry first; send `sequence` as `after` for the next page."""
-            entries = await state.entries(after, limit)
-            lines = [
-                {
-                    "sequence": entry.sequence,
-                    "received_at": entry.received_at,
-                    "change": entry.change and entry.change.model_dump(mode="json", exclude_unset=True),
-                }
-                for entry in entries
-            ]
-            return json_response({"sequence": entries[-1].sequence if entries else after, "changes": lines})
+            """The log after a sequence number, oldest entry first; send `sequence` as `after` for the next page.
+
+            410: the log no longer has these entries. Its `sequence` is the number after which it can be read.
+            """
+            return await state.aside(_log_response, state.log, after, limit)
+
+
+def _change_of(name: str, value: str, body: bytes) -> Change | Response:
+    """Return the change of one ad or campaign, whose id is in the path; a body that names another id is a mistake."""
+    fields = validated(_JsonObject, body)
+    if isinstance(fields, Response):
+        return fields
+    try:
+        change = Change.model_validate({name: value} | (fields.model_extra or {}))
+    except ValidationError as error:
+        return validation_problem(error)
+    if getattr(change, name) != clean_text(value) or (name == "campaign_id" and change.ad_id is not None):
+        fault = {"field": name, "message": "differs from the path"}
+        return problem(422, f"{name}: the body names another one than the path, which has {value!r}", [fault])
+    return change
+
+
+def _outcomes_response(sequence: int, changes: Sequence[Change], outcomes: Sequence[Outcome]) -> Response:
+    lines = [_outcome_line(change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
+    return json_response({"sequence": sequence, "changes": lines})
+
+
+def _log_response(log: ChangeLog, after: int, limit: int) -> Response:
+    try:
+        entries = log.after(after, limit)
+    except CompactedError as error:
+        return problem(410, str(error), more={"sequence": error.sequence})
+    except ChangeLogError as error:
+        return problem(503, str(error), headers={"Retry-After": "1"})
+    lines = [
+        {
+            "sequence": entry.sequence,
+            "received_at": entry.received_at,
+            "change": entry.change and entry.change.model_dump(mode="json", exclude_unset=True),
+        }
+        for entry in entries
+    ]
+    return json_response({"sequence": entries[-1].sequence if entries else after, "changes": lines})
 
 
 def _outcome_line(change: Change, outcome: Outcome) -> dict[str, Any]:

@@ -55,8 +55,16 @@ async def read_model(receive: Receive, config: ServeConfig, model: type[Model]) 
         The model, or the response to send if the body is not valid.
     """
     body = await read_body(receive, config)
-    if isinstance(body, Response):
-        return body
+    return body if isinstance(body, Response) else validated(model, body)
+
+
+def validated(model: type[Model], body: bytes) -> Model | Response:
+    """Return a body as its model, or the response to send if it is not valid.
+
+    Args:
+        model: the pydantic model of the body.
+        body: the body, as JSON.
+    """
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -16,7 +16,11 @@ _MAX_ERRORS_IN_DETAIL = 5
 
 
 def problem(
-    status: int, detail: str, errors: Sequence[Mapping[str, str]] = (), headers: Mapping[str, str] | None = None
+    status: int,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
     """Return an `application/problem+json` response.
 
@@ -25,6 +29,7 @@ def problem(
         detail: what went wrong, in words.
         errors: the fields at fault, each as {"field": …, "message": …}.
         headers: additional response headers.
+        more: further members of the document.
     """
     body: dict[str, Any] = {
         "type": "about:blank",
@@ -34,6 +39,7 @@ def problem(
     }
     if errors:
         body["errors"] = list(errors)
+    body.update(more or {})
     return Response(orjson.dumps(body), status, media_type="application/problem+json", headers=dict(headers or {}))
 
 

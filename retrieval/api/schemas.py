@@ -21,6 +21,7 @@ _PROBLEMS = {
     401: "A bearer token is needed",
     403: "The server takes no changes, as it has no write token",
     404: "The item is not in the catalogue",
+    410: "The log of changes no longer has these entries; `sequence` is the number after which it can be read",
     408: "The body did not arrive in time",
     413: "The body is too large",
     422: "A field is wrong; the answer names it",

@@ -9,28 +9,32 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from retrieval.api.telemetry import Metrics
 from retrieval.catalogue.ads import Ads
 from retrieval.config import ServeConfig
-from retrieval.errors import RequestError, RetrievalError
+from retrieval.errors import BusyError, RequestError, RetrievalError
 from retrieval.live.change import Change
-from retrieval.live.change_log import ChangeLog, Entry
+from retrieval.live.change_log import ChangeLog, CompactedError
 from retrieval.live.live_ads import LiveAds, Outcome
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
 
 _log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 _WARMING_QUERIES = 50
 _WARMING_COUNTRIES = 8
-# Loading a version holds the interpreter for long stretches, so other threads get a turn after this many seconds.
-_LOADING_SWITCH_INTERVAL = 0.0005
+# Loading a version and applying changes hold the interpreter for long stretches, so other threads get a turn after this
+# many seconds.
+_SWITCH_INTERVAL = 0.0005
+_ENTRIES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,13 @@ class RefusedVersion(NamedTuple):
 class ServerState:
     """The only place where a server's state changes; each request reads `snapshot` once.
 
-    Changes and versions are prepared in threads. A lock makes sure that they are put in place one at a time.
+    Changes and versions are prepared in threads, and a lock makes sure that they are put in place one at a time. The
+    thread that writes the log and applies changes does nothing else, as it may wait for other servers' writers. Only
+    this thread uses the live ads; requests read the `Ads` in the snapshot.
+
+    Attributes:
+        log: the log of live changes.
+        refused: the published version that is not served, if there is one.
 
     Args:
         load: opens and verifies the version that is published now.
@@ -73,9 +83,13 @@ class ServerState:
         metrics: Metrics,
         clock: Callable[[datetime], datetime],
     ) -> None:
-        self._load, self._current_version, self._log = load, current_version, log
+        self._load, self._current_version, self.log = load, current_version, log
         self._config, self._metrics, self._clock = config, metrics, clock
         self._lock = asyncio.Lock()
+        self._worker = ThreadPoolExecutor(1, "changes")
+        self._aside = ThreadPoolExecutor(2, "changes-aside")
+        self._writers = 0
+        self._sequence = 0
         self._live: LiveAds | None = None
         self._snapshot: Snapshot | None = None
         self._retry_at = 0.0
@@ -96,7 +110,7 @@ class ServerState:
     @property
     def sequence(self) -> int:
         """The number of the last applied entry of the log."""
-        return self._live.changes.sequence if self._live else 0
+        return self._sequence
 
     def now(self, snapshot: Snapshot) -> datetime:
         """Return the time for which a request without `at` is answered."""
@@ -106,11 +120,11 @@ class ServerState:
     async def running(self) -> AsyncIterator[None]:
         """Serve the published version and follow publications and changes until the context ends."""
         snapshot = self._load()
-        live = None if snapshot.retriever.ads is None else LiveAds(snapshot.retriever.ads)
-        if live is not None:
-            live.apply(self._log.after(0))
+        live = None if snapshot.retriever.ads is None else LiveAds(snapshot.retriever.ads, self.log.read())
         self._replace(snapshot, live)
         del snapshot, live  # else this frame would keep the first version in memory
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, _SWITCH_INTERVAL))
         tasks = [
             asyncio.create_task(self._repeat(self.check_published, self._config.current_check_seconds)),
             asyncio.create_task(self._repeat(self.catch_up, self._config.changes_poll_seconds)),
@@ -120,45 +134,107 @@ class ServerState:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        sys.setswitchinterval(interval)
+        for threads in (self._worker, self._aside):
+            threads.shutdown(wait=False)
 
     async def record(self, changes: Sequence[Change]) -> list[Outcome]:
         """Write changes to the log and apply them, so that the next request sees them.
 
         Raises:
             RequestError: the version has no ads table.
+            BusyError: too many changes wait, or they waited too long.
             ChangeLogError: the log cannot be written; none of the changes is applied.
         """
-        async with self._lock:
-            await self._catch_up()
-            if self._live is None:
-                raise RequestError("changes", "this version has no ads table: every item counts as advertised")
-            repeated = [self._live.changes.repeats(change) for change in changes]
-            unrecorded = [change for change, repeats in zip(changes, repeated, strict=True) if not repeats]
-            if unrecorded:
-                await asyncio.to_thread(self._log.append, unrecorded)
-                await self._catch_up()
-            return [
-                Outcome("repeated") if repeats else self._live.outcome(change)
-                for change, repeats in zip(changes, repeated, strict=True)
-            ]
+        if self._writers >= self._config.max_waiting_writers:
+            raise BusyError(f"{self._writers} requests with changes are waiting already; try again later")
+        self._writers += 1
+        try:
+            try:
+                async with asyncio.timeout(self._config.changes_wait_seconds):
+                    await self._lock.acquire()
+            except TimeoutError:
+                raise BusyError("earlier changes are still being written; try again later") from None
+            try:
+                outcomes = await self._in_worker(self._record, changes)
+                self._show_changes()
+            finally:
+                self._lock.release()
+        finally:
+            self._writers -= 1
+        return outcomes
 
     async def catch_up(self) -> None:
-        """Apply the entries that other servers have written to the log."""
+        """Apply the entries that other servers have written to the log, and make a snapshot when many have come in."""
         async with self._lock:
             await self._catch_up()
+            if self._live is not None and self._is_compaction_due(self._live):
+                await self._in_worker(self.log.compact, self._live.changes)
+
+    async def aside(self, function: Callable[..., Result], *args: object) -> Result:
+        """Return what a function returns that takes a while, or reads the log; other requests need not wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, function, *args)
+
+    async def _in_worker(self, function: Callable[..., Result], *args: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
 
     async def _catch_up(self) -> None:
-        if self._live is None:
-            return
-        if entries := await asyncio.to_thread(self._log.after, self._live.changes.sequence):
-            # Only the holder of the lock reads the live ads; requests read the `Ads` in the snapshot.
-            await asyncio.to_thread(self._live.apply, entries)
-            self.snapshot.retriever.replace_ads(self._live.ads)
-            self._metrics.changes.set(self._live.changes.sequence)
+        await self._in_worker(self._apply_entries)
+        self._show_changes()
 
-    async def entries(self, after: int, limit: int) -> list[Entry]:
-        """Return up to `limit` entries of the log with a sequence number above `after`."""
-        return await asyncio.to_thread(self._log.after, after, limit)
+    def _show_changes(self) -> None:
+        """Answer later requests with the ads as they are now; that a request was cancelled half-way does not matter."""
+        live = self._live
+        if live is not None and live.ads is not self.snapshot.retriever.ads:
+            # The worker frees the previous ads, which takes a while for a million.
+            self._worker.submit(_forget, self.snapshot.retriever.ads)
+            self.snapshot.retriever.replace_ads(live.ads)
+        if live is not None:
+            self._sequence = live.changes.sequence
+            self._metrics.changes.set(self._sequence)
+
+    def _record(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Write and apply changes, in the worker."""
+        self._apply_entries()
+        live = self._live
+        if live is None:
+            raise RequestError("changes", "this version has no ads table: every item counts as advertised")
+        coded = [live.changes.coded(change) for change in changes]
+        repeated = [live.changes.repeats(change) for change in coded]
+        unrecorded = [change for change, repeats in zip(changes, repeated, strict=True) if not repeats]
+        if unrecorded:
+            entries = self.log.append(unrecorded)
+            if entries[0].sequence == live.changes.sequence + 1:
+                live.apply(entries)
+                self._prepare(live)
+            else:
+                self._apply_entries()
+                live, coded = self._live or live, [(self._live or live).changes.coded(change) for change in changes]
+        outcomes = iter(live.outcomes([change for change, repeats in zip(coded, repeated, strict=True) if not repeats]))
+        return [Outcome("repeated") if repeats else next(outcomes) for repeats in repeated]
+
+    def _apply_entries(self) -> None:
+        """Apply the entries of the log that are not applied yet, in the worker."""
+        live = self._live
+        if live is None:
+            return
+        try:
+            while entries := self.log.after(live.changes.sequence, _ENTRIES_AT_ONCE):
+                live.apply(entries)
+        except CompactedError:
+            # Another server has made a snapshot of entries that are not applied here.
+            self._live = live = live.reread(self.log.read())
+        self._prepare(live)
+
+    def _prepare(self, live: LiveAds) -> None:
+        served = self.snapshot.retriever.ads
+        if served is not None and live.ads is not served:
+            live.ads.prepare_like(served)
+
+    def _is_compaction_due(self, live: LiveAds) -> bool:
+        n_entries = live.changes.sequence - self.log.snapshot_sequence
+        # A snapshot of many ads takes longer, and is worth it later.
+        return n_entries > max(self._config.changes_compact_after, len(live.changes) // 10)
 
     async def published(self) -> str | None:
         """Return the name of the published version; None if it cannot be read, as that must not fail a request."""
@@ -196,7 +272,7 @@ class ServerState:
                 await self._catch_up()
                 live = None
                 if snapshot.retriever.ads is not None:
-                    live = await asyncio.to_thread(self._rebase, snapshot.retriever.ads)
+                    live = await self._in_worker(self._rebase, snapshot.retriever.ads)
                 previous = self.snapshot.version
                 self._replace(snapshot, live)
         except Exception as error:  # whatever is wrong with the new version or the live changes, the served one stays
@@ -211,27 +287,21 @@ class ServerState:
 
     def _load_warm(self) -> Snapshot:
         """Load the published version and answer a sample of queries with it."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(interval, _LOADING_SWITCH_INTERVAL))
-        try:
-            snapshot = self._load()
-            warm(snapshot.retriever, self.now(snapshot))
-            return snapshot
-        finally:
-            sys.setswitchinterval(interval)
+        snapshot = self._load()
+        warm(snapshot.retriever, self.now(snapshot))
+        return snapshot
 
     def _rebase(self, ads: Ads) -> LiveAds:
         """Return another version's ads with all live changes applied."""
         if self._live is not None:
             return self._live.rebased(ads)
-        live = LiveAds(ads)
-        live.apply(self._log.after(0))
-        return live
+        return LiveAds(ads, self.log.read())
 
     def _replace(self, snapshot: Snapshot, live: LiveAds | None) -> None:
         if live is not None:
             snapshot.retriever.replace_ads(live.ads)
-            self._metrics.changes.set(live.changes.sequence)
+            self._sequence = live.changes.sequence
+            self._metrics.changes.set(self._sequence)
         self._snapshot, self._live = snapshot, live
         self._metrics.as_of.clear()
         self._metrics.as_of.labels(snapshot.version).set(snapshot.as_of.timestamp())
@@ -284,6 +354,10 @@ def warm(retriever: Retriever, at: datetime) -> None:
     first_item = RetrievalRequest([retriever.catalogue.item_ids[0]], 1, all_items=True)
     if not retriever.retrieve(first_item).results and n > 1:
         raise RetrievalError("the version finds no neighbour of its first item")
+
+
+def _forget(_: object) -> None:
+    """Hold the last reference to an object, in the thread that calls this."""
 
 
 def _release_memory() -> None:

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrieval.arrays import Mask, Rows
-from retrieval.catalogue.ad_columns import ALWAYS, AdColumns
+from retrieval.catalogue.ad_columns import ALWAYS, AdColumns, instants
 from retrieval.catalogue.ads_table import SCHEMA, conform, newest_rows
 from retrieval.catalogue.eligibility import (
     BY_EXCLUSION,
@@ -32,6 +33,10 @@ from retrieval.catalogue.eligibility import (
 _log = logging.getLogger(__name__)
 # The number of pairs (stretch of time, country) for which the mask, its rows and its winners are cached.
 _CACHED = 32
+# As many of them, those used last, are prepared for the ads that replace these.
+_PREPARED = 8
+# Other threads get no turn while a column is turned into Python objects.
+_IDS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +65,13 @@ class AdsSource:
     unknown_items: int
 
     @cached_property
-    def line_of(self) -> dict[str, int]:
-        """The line of each ad_id in the table."""
-        return {ad: line for line, ad in enumerate(self.table["ad_id"].to_pylist())}
+    def number_of(self) -> dict[str, int]:
+        """The number of each ad_id: its line in the table, or a later number for an ad that a change has added."""
+        numbers: dict[str, int] = {}
+        for start in range(0, self.table.num_rows, _IDS_AT_ONCE):
+            for ad in self.table["ad_id"].slice(start, _IDS_AT_ONCE).to_pylist():
+                numbers[ad] = len(numbers)
+        return numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +84,15 @@ class Ads:
     smallest ad_id wins. The build has already kept one row per ad. If a table still has several, the row with the
     highest version (null = 0) counts, and the last among equal versions.
 
-    source: the table that was read. columns: the ads of known items, by slot. replaced_rows: rows by ad_id that replace
-    or extend those of the table. bounds: all times at which an ad starts or ends, ascending.
+    source: the table that was read. columns: the ads of known items, by slot. bounds: all times at which an ad starts
+    or ends, ascending. moved: the items, by ad_id, of ads whose rows were replaced. Ads that replace others share this
+    dictionary with them, so an item counts only as far as it fits the columns.
     """
 
     source: AdsSource
     columns: AdColumns
-    replaced_rows: dict[str, dict[str, Any]]
     bounds: Rows
+    moved: dict[str, str | None] = field(default_factory=dict, repr=False)
     _cache: OrderedDict[tuple[int, str | None], tuple[Mask, Eligible]] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -101,33 +111,69 @@ class Ads:
         table = conform(table)
         by_status = dict(Counter(table["status"].fill_null("(null)").to_pylist()))
         table = newest_rows(table)
-        known = [item in row_of for item in table["item_id"].to_pylist()]
-        source = AdsSource(table, row_of, by_status, len(known) - sum(known))
+        item_rows = _item_rows(table, row_of)
+        known = item_rows >= 0
+        source = AdsSource(table, row_of, by_status, int(np.count_nonzero(~known)))
         if source.unknown_items and not quiet:
             _log.warning("%d ads are for items that the catalogue does not have", source.unknown_items)
-        columns = AdColumns.from_table(table.filter(pa.array(known, pa.bool_())), row_of)
-        return cls(source, columns, {}, columns.instants())
+        columns = AdColumns.from_table(table.filter(pa.array(known)), item_rows[known], np.flatnonzero(known))
+        return cls(source, columns, columns.instants())
 
-    def replaced(self, rows: list[dict[str, Any]]) -> Ads:
+    def replaced(self, table: pa.Table) -> Ads:
         """Return these ads with some of their rows replaced, and with further ads.
 
         A row replaces the ad with the same ad_id, whatever their versions. `source` stays the table that was read.
 
         Args:
-            rows: the new rows by column, at most one per ad.
+            table: the new rows, one per ad, with the columns of `ads_table.SCHEMA`.
         """
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        changed = Ads.from_table(table, self.source.row_of, quiet=True)
-        slots = {row["ad_id"]: slot for row in rows if (slot := self.slot(row["ad_id"])) is not None}
-        position = np.searchsorted(self.bounds, changed.bounds)
-        unknown = changed.bounds != np.append(self.bounds, ALWAYS.max)[position]
-        bounds = np.insert(self.bounds, position[unknown], changed.bounds[unknown]) if unknown.any() else self.bounds
-        return Ads(
-            self.source,
-            self.columns.merged(changed.columns, slots),
-            self.replaced_rows | {row["ad_id"]: row for row in rows},
-            bounds,
-        )
+        table = conform(table)
+        number_of = self.source.number_of
+        ad_ids, items = table["ad_id"].to_pylist(), table["item_id"].to_pylist()
+        numbers = np.array([number_of.setdefault(ad, len(number_of)) for ad in ad_ids], np.int64)
+        item_rows = _item_rows(table, self.source.row_of)
+        known = item_rows >= 0
+        changed = AdColumns.from_table(table.filter(pa.array(known)), item_rows[known], numbers[known])
+        slots = self.columns.slots(numbers)
+        columns = self.columns.merged(changed, slots[slots >= 0])
+        self.moved.update(zip(ad_ids, items, strict=True))
+        return self._with(columns, changed.instants())
+
+    def rescheduled(self, slots: Rows, status: Rows, names: Sequence[str], starts: Rows, ends: Rows) -> Ads:
+        """Return these ads, some of them with other statuses and times.
+
+        Args:
+            slots: (n,) int64, the slots of the ads that change.
+            status: (n,) int64, the indices of their statuses in `names`; -1 = no status.
+            names: the statuses.
+            starts: (n,) int64, when they start, µs since 1970; `ALWAYS.min` = no start.
+            ends: (n,) int64, when they end; `ALWAYS.max` = no end.
+        """
+        statuses = dict(self.columns.statuses)
+        translated = np.full(len(names) + 1, -1)
+        for number in np.unique(status[status >= 0]).tolist():
+            translated[number] = statuses.setdefault(names[number], len(statuses))
+        columns = self.columns.rescheduled(slots, translated[status], statuses, starts, ends)
+        return self._with(columns, instants(starts, ends))
+
+    def _with(self, columns: AdColumns, times: Rows) -> Ads:
+        """Return ads with these columns, in which ads start and end at further times."""
+        position = np.searchsorted(self.bounds, times)
+        unknown = times != np.append(self.bounds, ALWAYS.max)[position]
+        bounds = np.insert(self.bounds, position[unknown], times[unknown]) if unknown.any() else self.bounds
+        return Ads(self.source, columns, bounds, self.moved)
+
+    def prepare_like(self, previous: Ads) -> None:
+        """Find the eligible ads for the times and countries that were asked for last, so that requests need not wait.
+
+        Args:
+            previous: the ads that these replace.
+        """
+        with previous._lock:
+            keys = list(previous._cache)[-_PREPARED:]
+        for interval, country in keys:
+            at = int(previous.bounds[interval - 1]) if interval else ALWAYS.min + 1
+            self.eligible(at, country)
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -174,15 +220,9 @@ class Ads:
 
     def slot(self, ad_id: str) -> int | None:
         """Return an ad's slot in the columns; None if the ad is unknown or its item is not in the catalogue."""
-        if ad_id in self.replaced_rows:
-            item = self.replaced_rows[ad_id]["item_id"]
-        elif ad_id in self.source.line_of:
-            item = self.source.table["item_id"][self.source.line_of[ad_id]].as_py()
-        else:
-            return None
-        first, last = self.columns.slots_of_item(self.source.row_of.get(item, -1))
-        match = np.flatnonzero(self.ad_ids[first:last] == ad_id)
-        return first + int(match[0]) if len(match) else None
+        number = self.source.number_of.get(ad_id)
+        slot = -1 if number is None else int(self.columns.slots(np.array([number]))[0])
+        return None if slot < 0 else slot
 
     def of_item(self, row: int) -> list[str]:
         """Return all ads of the item in a catalogue row, eligible or not, in the order in which they win."""
@@ -190,16 +230,21 @@ class Ads:
         return list(self.ad_ids[first:last].tolist())
 
     def row(self, ad_id: str) -> dict[str, Any] | None:
-        """Return an ad's current row, by column; None if there is no such ad."""
-        return self.rows([ad_id]).get(ad_id)
+        """Return an ad's current row, by column; None if there is no such ad.
 
-    def rows(self, ad_ids: list[str]) -> dict[str, dict[str, Any]]:
-        """Return the rows of many ads by ad_id, leaving out ads that do not exist."""
-        line_of = self.source.line_of
-        lines = [line_of[ad] for ad in ad_ids if ad in line_of and ad not in self.replaced_rows]
-        read = self.source.table.take(pa.array(lines, pa.int64())).to_pylist() if lines else []
-        replaced = {ad: self.replaced_rows[ad] for ad in ad_ids if ad in self.replaced_rows}
-        return {row["ad_id"]: row for row in read} | replaced
+        The version is that of the table. Of a replaced ad whose item the catalogue does not have, only the item is known.
+        """
+        number, table = self.source.number_of.get(ad_id), self.source.table
+        if number is None:
+            return None
+        read = table.slice(number, 1).to_pylist()[0] if number < table.num_rows else dict.fromkeys(SCHEMA.names)
+        slot, item = self.slot(ad_id), self.moved.get(ad_id, read["item_id"])
+        if slot is not None:
+            return read | self.columns.row(slot) | {"item_id": item}
+        if ad_id not in self.moved:
+            return read
+        is_unknown = item is not None and item not in self.source.row_of
+        return dict.fromkeys(SCHEMA.names) | {"ad_id": ad_id, "item_id": item} if is_unknown else None
 
     def interval(self, at: int) -> int:
         """Return the number of the stretch of time that contains `at` (µs). No ad starts or ends within a stretch."""
@@ -292,3 +337,8 @@ class Ads:
         first = np.ones(len(rows), bool)
         first[1:] = rows[1:] != rows[:-1]
         return Eligible(rows[first], ads[first])
+
+
+def _item_rows(table: pa.Table, row_of: dict[str, int]) -> Rows:
+    """Return the catalogue row of each ad's item (A,), or -1."""
+    return np.array([row_of.get(item, -1) for item in table["item_id"].to_pylist()], np.int64)

@@ -1,15 +1,10 @@
-"""Live changes of ads between two nightly tables: what a change may contain, and which of several values is in effect.
-
-Each change carries the `version` that the system of record gave it. A field of an ad may have values from the nightly
-table, from changes of the ad and from changes of its whole campaign; the value with the highest version is in effect,
-and among equal versions the one recorded last. So messages may arrive in any order, and more than once.
-"""
+"""Live changes of ads between two nightly tables: what a change may contain."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -123,94 +118,3 @@ class Change(BaseModel):
         """Return the changed fields with their new values."""
         fields = self.model_fields_set - ({"campaign_id"} if self.ad_id is None else set())
         return {name: getattr(self, name) for name in FIELDS if name in fields}
-
-
-class VersionedValue(NamedTuple):
-    """A value with its version, and the sequence number of its entry in the log (0 for the nightly table)."""
-
-    version: int
-    sequence: int
-    value: Any
-
-
-_NO_VALUE = VersionedValue(-1, -1, None)
-
-
-class Changes:
-    """The newest recorded value of every changed field of ads and campaigns."""
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self._ads: dict[str, dict[str, VersionedValue]] = {}
-        self._campaigns: dict[str, dict[str, VersionedValue]] = {}
-
-    def add(self, sequence: int, change: Change | None) -> None:
-        """Record an entry of the log; its change is None if this build cannot read it."""
-        self.sequence = max(self.sequence, sequence)
-        if change is None:
-            return
-        unrecorded = self.unrecorded_fields(change)
-        recorded = (
-            self._campaigns.setdefault(str(change.campaign_id), {})
-            if change.ad_id is None
-            else self._ads.setdefault(change.ad_id, {})
-        )
-        for name, value in unrecorded.items():
-            recorded[name] = VersionedValue(change.version, sequence, value)
-
-    def unrecorded_fields(self, change: Change) -> dict[str, Any]:
-        """Return the fields of a change that would be recorded.
-
-        These have no recorded value yet, one of a lower version, or a different one of the same version.
-        """
-        recorded = self._recorded(change)
-        return {
-            name: value
-            for name, value in change.values().items()
-            if name not in recorded
-            or recorded[name].version < change.version
-            or (recorded[name].version == change.version and recorded[name].value != value)
-        }
-
-    def repeats(self, change: Change) -> bool:
-        """Return whether every field of a change was recorded before, with the same version and value."""
-        recorded = self._recorded(change)
-        return all(
-            name in recorded and (recorded[name].version, recorded[name].value) == (change.version, value)
-            for name, value in change.values().items()
-        )
-
-    def _recorded(self, change: Change) -> dict[str, VersionedValue]:
-        if change.ad_id is None:
-            return self._campaigns.get(str(change.campaign_id), {})
-        return self._ads.get(change.ad_id, {})
-
-    @property
-    def ads(self) -> set[str]:
-        """The ads that changes name."""
-        return set(self._ads)
-
-    @property
-    def campaigns(self) -> set[str]:
-        """The campaigns that were changed as a whole."""
-        return set(self._campaigns)
-
-    def newest(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, VersionedValue]:
-        """Return the value in effect of each field of an ad, given its row in the nightly table, if it has one."""
-        of_ad = self._ads.get(ad_id, {})
-        campaign_id: str | None = self._newest("campaign_id", row, of_ad).value
-        of_campaign = self._campaigns.get(campaign_id or "", {})
-        return {name: self._newest(name, row, of_ad, of_campaign) for name in FIELDS}
-
-    def row(self, ad_id: str, row: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return the row of an ad with all changes applied; None while its item or campaign is unknown."""
-        values = {name: newest.value for name, newest in self.newest(ad_id, row).items()}
-        complete = values["item_id"] is not None and values["campaign_id"] is not None
-        return {"ad_id": ad_id, "version": None} | values if complete else None
-
-    @staticmethod
-    def _newest(name: str, row: dict[str, Any] | None, *recorded: dict[str, VersionedValue]) -> VersionedValue:
-        values = [fields[name] for fields in recorded if name in fields]
-        if row is not None:
-            values.append(VersionedValue(row["version"] or 0, 0, row[name]))
-        return max(values, key=lambda value: (value.version, value.sequence), default=_NO_VALUE)

@@ -1,33 +1,49 @@
-"""The log of live changes: an append-only, numbered list that every server sharing it reads."""
+"""The log of live changes: a numbered list that every server sharing it reads, behind a snapshot of its older entries.
+
+**What it holds.** Entries are numbered from 1, never changed, and numbers are never used again. The *snapshot* is what
+`Changes` records of all entries up to its own sequence: the newest value of every changed field. Values that newer ones
+have replaced are of no use to any version. After some ten thousand entries a server writes a new snapshot and deletes
+the entries that it covers, but for the last thousand, so that readers that follow closely miss nothing. A reader that
+asks for older ones is told the snapshot's sequence (`CompactedError`); a server then reads the snapshot.
+
+**The file.** `SqliteChangeLog` keeps all this in one SQLite file: the tables `entries`, `snapshot` (Arrow streams in
+parts, each with a checksum) and `log` (one row: the log's identity, and the snapshot's sequence). A batch of changes
+and a snapshot are each one transaction, so a process may be killed, or the power fail, at any step. SQLite's rollback
+journal is used, not its write-ahead log: whatever was confirmed is in the one file, which may be copied or moved alone
+and read from a read-only folder, while the write-ahead log would be left behind. For the same reason a snapshot does
+not go into a second file that takes the first one's place: servers would have to agree on when to change over.
+`changes` is a view for readers of earlier formats and people with `sqlite3`; earlier builds refuse a file that has it.
+
+**Never confirmed and lost.** Before and after each write the path must still lead to the file that is open (device and
+inode), with the same identity and no sequence below one seen before. If it leads to a newer copy of the same log, the
+copy is opened and followed. Otherwise the write fails, and its message says what to do.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import sqlite3
 import threading
-import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+from zlib import crc32
+
+import pyarrow as pa
 
 from retrieval.errors import ChangeLogError
+from retrieval.live import snapshot, stored_change
 from retrieval.live.change import Change
+from retrieval.live.log_file import LogFile, failure
+from retrieval.live.recorded import Changes
 from retrieval.values import END_OF_TIMES, FIRST_TIME, parse_time, to_datetime
 
 _log = logging.getLogger(__name__)
-_BUSY_SECONDS = 15.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS changes (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, received_at TEXT NOT NULL, change TEXT NOT NULL
-);
-CREATE TRIGGER IF NOT EXISTS append_only_update BEFORE UPDATE ON changes
-BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS append_only_delete BEFORE DELETE ON changes
-BEGIN SELECT RAISE(ABORT, 'the log of changes is append-only'); END;
-"""
+# So many entries stay behind a new snapshot.
+_STAY = 1000
+_PART_BYTES = 4_000_000
+_ROWS_AT_ONCE = 10_000
 
 
 class Entry(NamedTuple):
@@ -38,15 +54,49 @@ class Entry(NamedTuple):
     change: Change | None
 
 
+class CompactedError(ChangeLogError):
+    """Entries were asked for that the log does not have any more; `sequence` is that of the snapshot."""
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(
+            f"the log of live changes no longer has the entries after that number, as its snapshot covers them: go on "
+            f"after sequence {sequence}, at which the snapshot was made"
+        )
+        self.sequence = sequence
+
+
 class ChangeLog(Protocol):
-    """What a server needs from a log. Both methods may block and may be called from any thread."""
+    """What a server needs from a log. All methods may block and may be called from any thread.
+
+    Attributes:
+        snapshot_sequence: the number of the last entry that the snapshot covers, as far as this object has seen.
+    """
+
+    snapshot_sequence: int
 
     def append(self, changes: Sequence[Change]) -> list[Entry]:
         """Write changes, all or none; they are durable once it returns."""
         ...
 
     def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
-        """Return the entries with a higher sequence number in order, at most `limit` of them."""
+        """Return the entries with a higher sequence number in order, at most `limit` of them.
+
+        Raises:
+            CompactedError: some of these entries are covered by the snapshot and deleted.
+        """
+        ...
+
+    def read(self) -> Changes:
+        """Return what all entries record: the snapshot, and the entries after it."""
+        ...
+
+    def compact(self, changes: Changes) -> bool:
+        """Make a snapshot of what all entries record, and delete the entries that it covers, but for the last ones.
+
+        Returns:
+            Whether it was made; not if `changes` lacks an entry that another server has written, nor if the log is
+            read-only.
+        """
         ...
 
 
@@ -55,13 +105,16 @@ class MemoryChangeLog:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
+        self._first = 1
+        self._snapshot: dict[str, bytes] = {}
         self._lock = threading.Lock()
+        self.snapshot_sequence = 0
 
     def append(self, changes: Sequence[Change]) -> list[Entry]:
         """See `ChangeLog`."""
         now = datetime.now(UTC)
         with self._lock:
-            first = len(self._entries) + 1
+            first = self._first + len(self._entries)
             entries = [Entry(number, now, change) for number, change in enumerate(changes, start=first)]
             self._entries.extend(entries)
         return entries
@@ -69,107 +122,171 @@ class MemoryChangeLog:
     def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
         """See `ChangeLog`."""
         with self._lock:
-            return self._entries[sequence:][:limit]
+            if sequence < self._first - 1:
+                raise CompactedError(self.snapshot_sequence)
+            return self._entries[sequence - self._first + 1 :][:limit]
+
+    def read(self) -> Changes:
+        """See `ChangeLog`."""
+        changes = Changes()
+        with self._lock:
+            for kind, content in self._snapshot.items():
+                snapshot.decode(content, kind, changes)
+            for entry in self._entries[max(self.snapshot_sequence - self._first + 1, 0) :]:
+                changes.add(entry.sequence, entry.change)
+            changes.sequence = max(changes.sequence, self.snapshot_sequence)
+        return changes
+
+    def compact(self, changes: Changes) -> bool:
+        """See `ChangeLog`."""
+        with self._lock:
+            if changes.sequence != self._first + len(self._entries) - 1:
+                return False
+            self._snapshot = {kind: snapshot.encode(changes, kind).to_pybytes() for kind in snapshot.KINDS}
+            self.snapshot_sequence = changes.sequence
+            self._entries = self._entries[-_STAY:]
+            self._first = changes.sequence - len(self._entries) + 1
+        return True
 
 
 class SqliteChangeLog:
-    """A log in a SQLite file (in WAL mode) that the servers of one host share.
+    """A log in a SQLite file that the servers of one host share; an earlier format is turned into the present one.
+
+    Args:
+        path: the file; it is made if there is none.
+        read_only: whether to leave the file as it is, whatever its format; there need not be one yet, and it may lie in
+            a read-only folder.
 
     Raises:
-        ChangeLogError: the file is damaged, locked for too long, or cannot be written; the message names it.
+        ChangeLogError: the file is damaged or no log, locked for too long, cannot be written, or was moved away or
+            replaced; the message names it, and says what to do.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path, self._read_only = path, read_only
         self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-            )
-            # Text that is not UTF-8 must not block the entries around it.
-            self._connection.text_factory = lambda text: text.decode(errors="replace")
-            self._set_up()
-            # A confirmed change must survive a power failure.
-            self._connection.execute("PRAGMA synchronous = FULL")
-        except (sqlite3.Error, OSError) as error:
-            raise self._failed("opened", error) from error
+        self._file = LogFile(path, read_only=read_only)
+        # Readers have a connection of their own, so that they need not wait for a writer that waits for others.
+        self._reading = threading.Lock()
+        self._reader = self._file if read_only else LogFile(path, read_only=False)
+        self._last = 0
+        self.snapshot_sequence = 0
 
-    def _set_up(self) -> None:
-        """Create the table; retry while another server does so, as SQLite does not wait for that by itself."""
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.executescript(_SCHEMA)
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+    @property
+    def _connection(self) -> Any:
+        return self._file.connection
 
     def append(self, changes: Sequence[Change]) -> list[Entry]:
         """See `ChangeLog`."""
         now = datetime.now(UTC)
-        with self._lock:
-            try:
-                with closing(self._connection.cursor()) as cursor:
-                    cursor.execute("BEGIN IMMEDIATE")
-                    try:
-                        entries = [Entry(self._insert(cursor, now, change), now, change) for change in changes]
-                        cursor.execute("COMMIT")
-                    except BaseException:
-                        # If the disk is full, SQLite has already ended the transaction.
-                        if self._connection.in_transaction:
-                            cursor.execute("ROLLBACK")
-                        raise
-            except sqlite3.Error as error:
-                raise self._failed("written", error) from error
-        return entries
-
-    @staticmethod
-    def _insert(cursor: sqlite3.Cursor, now: datetime, change: Change) -> int:
-        body = change.model_dump_json(exclude_unset=True)
-        cursor.execute("INSERT INTO changes (received_at, change) VALUES (?, ?)", (now.isoformat(), body))
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        rows = [(now.isoformat(), stored_change.write(change)) for change in changes]
+        with self._lock, self._file.writing(self._last) as connection:
+            first = self._file.last_sequence() + 1
+            connection.executemany("INSERT INTO entries (received_at, change) VALUES (?, ?)", rows)
+            last = self._file.last_sequence()
+            assert last - first + 1 == len(rows)
+        self._last = max(last, self._last)
+        return [Entry(number, now, change) for number, change in enumerate(changes, start=first)]
 
     def after(self, sequence: int, limit: int | None = None) -> list[Entry]:
         """See `ChangeLog`."""
-        query = "SELECT sequence, received_at, change FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
-        with self._lock:
-            try:
-                rows = self._connection.execute(query, (sequence, -1 if limit is None else limit)).fetchall()
-            except sqlite3.Error as error:
-                raise self._failed("read", error) from error
+        with self._transaction() as file:
+            if file.connection is None:
+                return []
+            if sequence < file.oldest_sequence() - 1:
+                raise CompactedError(self.snapshot_sequence)
+            query = "SELECT sequence, received_at, change FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"
+            rows = file.connection.execute(query, (sequence, -1 if limit is None else limit)).fetchall()
         return [
-            Entry(number, self._received_at(received_at), self._read(number, change))
+            Entry(number, _received_at(received_at), self._change(number, change))
             for number, received_at, change in rows
         ]
 
-    @staticmethod
-    def _received_at(written: str) -> datetime:
-        time = parse_time(str(written))
-        return to_datetime(time if time is not None and FIRST_TIME <= time < END_OF_TIMES else 0)
+    def read(self) -> Changes:
+        """See `ChangeLog`."""
+        changes = Changes()
+        with self._transaction() as file:
+            if file.connection is None:
+                return changes
+            changes.sequence = self.snapshot_sequence
+            if self.snapshot_sequence:
+                self._read_snapshot(file.connection, changes)
+            query = "SELECT sequence, change FROM changes WHERE sequence > ? ORDER BY sequence"
+            cursor = file.connection.execute(query, (self.snapshot_sequence,))
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                for number, text in rows:
+                    self._record(number, text, changes)
+        return changes
 
-    def _read(self, number: int, change: str) -> Change | None:
-        """Parse a change, ignoring the fields of newer builds; an unreadable change must not block later ones."""
+    def compact(self, changes: Changes) -> bool:
+        """See `ChangeLog`."""
+        if self._read_only:
+            return False
+        parts = []
+        for kind in snapshot.KINDS:
+            content = memoryview(snapshot.encode(changes, kind))
+            for start in range(0, len(content), _PART_BYTES):
+                part = content[start : start + _PART_BYTES]
+                parts.append((kind, part, crc32(part)))
+        with self._lock:
+            with self._file.writing(self._last) as connection:
+                if self._file.last_sequence() != changes.sequence:
+                    return False
+                connection.execute("DELETE FROM snapshot")
+                connection.executemany("INSERT INTO snapshot (kind, content, crc32) VALUES (?, ?, ?)", parts)
+                connection.execute("UPDATE log SET snapshot_sequence = ?", (changes.sequence,))
+                connection.execute("DELETE FROM entries WHERE sequence <= ?", (changes.sequence - _STAY,))
+            self._file.give_back_space()
+        self.snapshot_sequence = changes.sequence
+        return True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[LogFile]:
+        """Read one state of the file until the block ends."""
+        with self._reading, self._reader.reading(self._last):
+            if self._reader.connection is not None:
+                self.snapshot_sequence = self._reader.snapshot_sequence()
+                self._last = max(self._last, self._reader.last_sequence())
+            yield self._reader
+
+    def _read_snapshot(self, connection: Any, changes: Changes) -> None:
+        contents = {kind: bytearray() for kind in snapshot.KINDS}
         try:
-            fields = json.loads(change)
-            return Change.model_validate({name: fields[name] for name in fields if name in Change.model_fields})
+            for part, kind, content, checksum in connection.execute(
+                "SELECT part, kind, content, crc32 FROM snapshot ORDER BY part"
+            ):
+                if crc32(content) != checksum:
+                    raise ValueError(f"part {part} does not have its checksum")
+                contents[kind] += content
+            for kind, content in contents.items():
+                snapshot.decode(content, kind, changes)
+        except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            raise failure(self._path, "read", f"its snapshot is damaged: {error}") from error
+
+    def _record(self, number: int, text: str, changes: Changes) -> None:
+        try:
+            changes.add(number, stored_change.read_coded(text, changes.codes))
         except (ValueError, TypeError, RecursionError) as error:
-            _log.warning("%s: this build cannot read entry %d and skips it: %s", self._path, number, error)
+            self._warn(number, error)
+            changes.add(number, None)
+
+    def _change(self, number: int, text: str) -> Change | None:
+        """Return a change; an unreadable one must not block later ones."""
+        try:
+            return stored_change.read(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            self._warn(number, error)
             return None
+
+    def _warn(self, number: int, error: Exception) -> None:
+        _log.warning("%s: this build cannot read entry %d and skips it: %s", self._path, number, error)
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
+        self._reader.close()
 
-    def _failed(self, action: str, error: Exception) -> ChangeLogError:
-        return ChangeLogError(
-            f"{self._path}: the log of live changes cannot be {action} ({error}): if the disk is full, free space; "
-            "if the file is locked or not writable, stop the other process or change the permissions; if it is "
-            "damaged, move it away while no server runs. That starts an empty log and loses every change that the "
-            "nightly table does not have yet"
-        )
+
+def _received_at(written: str) -> datetime:
+    time = parse_time(str(written))
+    return to_datetime(time if time is not None and FIRST_TIME <= time < END_OF_TIMES else 0)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import ChangeLogError
-from retrieval.live.change import Change, Changes
+from retrieval.live.change import Change
 from retrieval.live.change_log import ChangeLog, MemoryChangeLog, SqliteChangeLog
+from retrieval.live.recorded import Changes
 
 
 def pause(ad: str, version: int = 1) -> Change:
@@ -128,4 +129,4 @@ def test_unknown_fields_are_ignored_and_unreadable_entries_are_skipped_with_a_wa
     changes = Changes()
     for entry in log.after(0):
         changes.add(entry.sequence, entry.change)
-    assert (changes.sequence, changes.ads) == (5, {"a", "b", "\ufffd"})
+    assert (changes.sequence, set(changes.ads.row_of)) == (5, {"a", "b", "\ufffd"})

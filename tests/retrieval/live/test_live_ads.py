@@ -246,11 +246,11 @@ def test_an_ad_that_cannot_be_changed_keeps_no_other_ad_from_changing(caplog: py
     assert "ad 'x' stays as it was" in caplog.text
 
 
-def test_the_ads_from_before_a_change_are_freed_at_once() -> None:
+def test_the_ads_from_before_a_change_are_freed_at_once(world: SimpleNamespace) -> None:
     ads = Ads.from_table(pa.table({"ad_id": ["a"], "item_id": [IDS[0]], "campaign_id": ["c"]}), ROW_OF)
     ads.eligible(microseconds(NOW))
     before = ref(ads)
-    live = LiveAds(ads.replaced([ads.row("a") | {"status": "paused"}]))
+    live = LiveAds(ads.replaced(world.ads_table([ads.row("a") | {"status": "paused"}])))
     gc.disable()
     try:
         del ads

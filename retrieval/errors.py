@@ -35,6 +35,10 @@ class BusyError(RetrievalError):
     """A request has to wait longer than it may; it can be sent again."""
 
 
+class LockedChangeLogError(BusyError, ChangeLogError):
+    """Another process holds the log of live changes locked."""
+
+
 class QueriesError(RetrievalError):
     """A table of queries does not fit its contract; the message names its file, its column and, if known, its row."""
 

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,8 +55,11 @@ def serve(
     clock, lease = _clock(at), Lease(workspace)
     loader = _SnapshotLoader(workspace, lease, config, clock)
     try:
-        first = [loader.load()]  # a version that cannot be served is an error of the command, not of the server
+        # A version that cannot be served, or a log that cannot be read, is an error of the command, not of the server.
+        first = [loader.load()]
         warm(first[0].retriever, clock(first[0].as_of))
+        path = changes or workspace.local_path("changes.sqlite")
+        change_log = _change_log(path, uri, takes_changes=tokens.write is not None)
     except BaseException:
         lease.end()
         raise
@@ -64,7 +68,7 @@ def serve(
         lease.current,
         config.serve,
         clock,
-        _change_log(changes or workspace.local_path("changes.sqlite"), uri),
+        change_log,
         tokens,
     )
     server = create_server(app, host=host, port=port, config=config.serve, on_stop=lease.end)
@@ -110,7 +114,8 @@ def _clock(at: str | None) -> Clock:
     return lambda _as_of: fixed
 
 
-def _change_log(path: Path | None, uri: str) -> "ChangeLog":
+def _change_log(path: Path | None, uri: str, *, takes_changes: bool) -> "ChangeLog":
+    """Open the log, and read it; a server that takes no changes leaves the file as it is."""
     from retrieval.live.change_log import MemoryChangeLog, SqliteChangeLog
 
     if path is None:
@@ -120,7 +125,13 @@ def _change_log(path: Path | None, uri: str) -> "ChangeLog":
             uri,
         )
         return MemoryChangeLog()
-    return SqliteChangeLog(path)
+    change_log = SqliteChangeLog(path, read_only=not takes_changes)
+    start = time.perf_counter()
+    changes = change_log.read_ahead()
+    if changes:
+        seconds = time.perf_counter() - start
+        log.info("%s: %d ads and campaigns with live changes, read in %.1f s", path, changes, seconds)
+    return change_log
 
 
 def _log_ads_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:

@@ -153,7 +153,7 @@ class AdColumns:
             ends: (n,) int64, when they end.
         """
         values = {"status": status, "active": _active(status, statuses), "starts": starts, "ends": ends}
-        copies = {}
+        copies: dict[str, Any] = {}
         for name, after in values.items():
             before = getattr(self, name)
             if (before[slots] != after).any():
@@ -184,7 +184,8 @@ class AdColumns:
         order = self._order_with(changed, removed)
         others = changed._arrays()
         # One array at a time, so that each can reuse the memory that the previous one freed.
-        return replace(new, **{name: _gathered(array, others[name], order) for name, array in self._arrays().items()})
+        arrays: dict[str, Any] = {name: _gathered(array, others[name], order) for name, array in self._arrays().items()}
+        return replace(new, **arrays)
 
     def _arrays(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -308,12 +309,11 @@ def _country_lists(countries: pa.ChunkedArray) -> tuple[Rows, list[tuple[str | N
     names = pc.fill_null(lists.values, "")
     joined = pc.binary_join(pa.ListArray.from_arrays(lists.offsets, names), "\0")
     # An empty list and a list of one empty code are written alike, and mean the same; a null list stays apart.
-    written = pc.if_else(pc.is_null(lists), pa.scalar(None, pa.string()), joined).dictionary_encode(
-        null_encoding="encode"
-    )
+    texts = pc.if_else(pc.is_null(lists), pa.scalar(None, pa.string()), joined)
+    written = texts.dictionary_encode(null_encoding="encode")
     distinct: dict[tuple[str | None, ...] | None, int] = {}
-    texts = written.dictionary.to_pylist()
-    number_of = [distinct.setdefault(None if text is None else _codes(text), len(distinct)) for text in texts]
+    codes = [None if text is None else _codes(text) for text in written.dictionary.to_pylist()]
+    number_of = [distinct.setdefault(each, len(distinct)) for each in codes]
     return np.array(number_of, np.int64)[written.indices.to_numpy()], list(distinct)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -232,7 +232,7 @@ class Ads:
     def row(self, ad_id: str) -> dict[str, Any] | None:
         """Return an ad's current row, by column; None if there is no such ad.
 
-        The version is that of the table. Of a replaced ad whose item the catalogue does not have, only the item is known.
+        The version is the table's. Of a replaced ad whose item the catalogue does not have, only the item is known.
         """
         number, table = self.source.number_of.get(ad_id), self.source.table
         if number is None:

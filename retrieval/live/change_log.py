@@ -170,6 +170,7 @@ class SqliteChangeLog:
         self._reading = threading.Lock()
         self._reader = self._file if read_only else LogFile(path, read_only=False)
         self._last = 0
+        self._ahead: Changes | None = None
         self.snapshot_sequence = 0
 
     @property
@@ -202,8 +203,16 @@ class SqliteChangeLog:
             for number, received_at, change in rows
         ]
 
+    def read_ahead(self) -> int:
+        """Read all that `read` will return next, and return how many ads and campaigns it has changes of."""
+        self._ahead = self.read()
+        return len(self._ahead)
+
     def read(self) -> Changes:
         """See `ChangeLog`."""
+        if self._ahead is not None:
+            changes, self._ahead = self._ahead, None
+            return changes
         changes = Changes()
         with self._transaction() as file:
             if file.connection is None:

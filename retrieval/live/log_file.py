@@ -14,9 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from retrieval.errors import ChangeLogError
+from retrieval.errors import ChangeLogError, LockedChangeLogError
 
-_BUSY_SECONDS = 15.0
+_BUSY_SECONDS = 10.0
+_LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _FORMAT = 2
 _COLUMNS = ["sequence", "received_at", "change"]
 _SNAPSHOT = """
@@ -319,8 +320,8 @@ class LogFile:
 
     def _lost(self, what: str, or_else: str) -> ChangeLogError:
         return ChangeLogError(
-            f"{self._path}: the log of live changes {what}, so no change can be recorded: {or_else} restart the server, "
-            "which then goes on with the changes of the file that lies there, and of no other"
+            f"{self._path}: the log of live changes {what}, so no change can be recorded: {or_else} restart the "
+            "server, which then goes on with the changes of the file that lies there, and of no other"
         )
 
     @contextmanager
@@ -340,14 +341,19 @@ def failure(path: Path, action: str, error: Exception | str, way_out: str | None
         error: why not.
         way_out: what to do; None = what the error suggests.
     """
-    return ChangeLogError(f"{path}: the log of live changes cannot be {action} ({error}): {way_out or _way_out(error)}")
+    kind = LockedChangeLogError if _name(error).startswith(_LOCKED) else ChangeLogError
+    return kind(f"{path}: the log of live changes cannot be {action} ({error}): {way_out or _way_out(error)}")
+
+
+def _name(error: Exception | str) -> str:
+    return str(getattr(error, "sqlite_errorname", ""))
 
 
 def _way_out(error: Exception | str) -> str:
-    name = str(getattr(error, "sqlite_errorname", ""))
+    name = _name(error)
     if name.startswith("SQLITE_FULL"):
         return "free space on its disk"
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if name.startswith(_LOCKED):
         return "stop the process that holds it locked"
     if name.startswith("SQLITE_NOTADB"):
         return "it is no SQLite file; name another one with --changes, or move it away while no server runs"

@@ -142,7 +142,9 @@ class Subjects:
 
     def field(self, name: str) -> RecordedField:
         """Return what is recorded of a field, with a row for every subject."""
-        field = self._fields.setdefault(name, RecordedField())
+        field = self._fields.get(name)
+        if field is None:
+            field = self._fields[name] = RecordedField()
         field.resize(len(self.row_of))
         return field
 

@@ -42,7 +42,7 @@ def encode(changes: Changes, kind: str) -> pa.Buffer:
     return sink.getvalue()
 
 
-def decode(content: bytes, kind: str, changes: Changes) -> None:
+def decode(content: bytes | bytearray, kind: str, changes: Changes) -> None:
     """Record what an Arrow stream holds in `changes`, which has nothing of this kind yet.
 
     Args:

@@ -17,7 +17,7 @@ from retrieval.search.filters import ID_LENGTH
 from retrieval.values import NO_END_FROM, NO_START_BEFORE, parse_time
 
 _KEYS = frozenset({"ad_id", "version", *FIELDS})
-_ID = re.compile(r"[!-~](?:[ -~]{0,%d}[!-~])?" % (ID_LENGTH - 2))
+_ID = re.compile(rf"[!-~](?:[ -~]{{0,{ID_LENGTH - 2}}}[!-~])?")
 _STATUS = re.compile(r"[!-@\[-~](?:[ -@\[-~]{0,62}[!-@\[-~])?")
 _COUNTRY = re.compile(COUNTRY_PATTERN)
 _TIME = re.compile(r"(?:19|2\d)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
@@ -55,10 +55,12 @@ def read_coded(text: str, codes: ValueCodes) -> CodedChange:
         return CodedChange(change.ad_id, change.campaign_id, change.version, values)
     ad_id = fields.get("ad_id")
     names = fields.keys() & (FIELDS if ad_id is not None else CAMPAIGN_FIELDS)
-    values = {
-        name: _time(name, fields[name]) if name.endswith("_at") else codes.code(name, fields[name]) for name in names
-    }
+    values = {name: _code(name, fields[name], codes) for name in names}
     return CodedChange(ad_id, fields.get("campaign_id"), fields["version"], values)
+
+
+def _code(name: str, value: Any, codes: ValueCodes) -> int:
+    return _time(name, value) if name.endswith("_at") else codes.code(name, value)
 
 
 def _is_plain(fields: Any) -> bool:

@@ -17,6 +17,7 @@ from retrieval.live.change import CAMPAIGN_FIELDS, Change
 from retrieval.live.change_log import Entry
 from retrieval.live.live_ads import LiveAds
 from retrieval.times import microseconds
+from tests.oracles.live_changes import slow_outcomes
 from tests.oracles.retrieval import ads_with_changes, same_eligibility
 
 IDS = [f"item{row:05d}" for row in range(10)]
@@ -105,6 +106,24 @@ def test_the_order_of_messages_and_repeated_messages_make_no_difference(
     random.shuffle(mixed)
     assert same_eligibility(applied(mixed), expected, TIMES)
     assert same_eligibility(applied([*mixed, *versioned, *mixed]), expected, TIMES)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 10_000), st.integers(0, 30), st.lists(changes, max_size=25), st.integers(0, 25))
+def test_outcomes_are_those_of_the_rules(
+    world: SimpleNamespace, seed: int, n_ads: int, drawn: list[Change], cut: int
+) -> None:
+    rows = list({row["ad_id"]: row | {"version": 1} for row in world.random_ads(10, n_ads, seed)}.values())
+    live = LiveAds(read_ads(world, rows))
+    unrepeated: list[Change] = []
+    for position, change in enumerate(drawn):
+        if not live.changes.repeats(live.changes.coded(change)):
+            unrepeated.append(change)
+            live.apply([Entry(len(unrepeated), NOW, change)])
+        if position == cut:
+            live = live.rebased(read_ads(world, rows))
+    outcomes = live.outcomes([live.changes.coded(change) for change in unrepeated])
+    assert [outcome.outcome for outcome in outcomes] == slow_outcomes(rows, set(IDS), unrepeated)
 
 
 def test_a_late_message_does_not_undo_a_newer_one(world: SimpleNamespace) -> None:

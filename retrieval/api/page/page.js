@@ -228,7 +228,7 @@ const idsIn = (text) =>
     .filter((id) => id);
 
 function requestOf(value) {
-  const body = { items: [...idsIn(value.before), value.item], k: Number(value.k) || Number(FIELDS.k) };
+  const body = { items: [...idsIn(value.before), value.item], k: Number(value.k || FIELDS.k) };
   for (const name of ["country", "expected", "query"]) if (value[name]) body[name] = value[name];
   if (value.category) body.filters = { category: value.category };
   if (value.off) body.stages = Object.fromEntries(value.off.split(" ").map((stage) => [stage, false]));

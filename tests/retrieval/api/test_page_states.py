@@ -584,6 +584,26 @@ def test_the_page_scrolls_softly_only_for_those_who_like_it(page: Any, shops: An
     assert page.evaluate("scrolled") == expected
 
 
+@pytest.mark.parametrize("field", ["k=0", "k=5000", "k=2.5", "country=DEU", "off=prerank bogus"])
+def test_values_in_the_address_that_the_server_refuses_are_named_or_passed_over(
+    page: Any, shops: Any, field: str
+) -> None:
+    page.goto(f"{shops.staged}/?item=item00001&{field}")
+    if field.startswith("off"):
+        page.wait_for_selector(".card")
+    else:
+        page.locator("#message.fault", has_text=f"{field.partition('=')[0]}:").wait_for()
+
+
+def test_a_browser_that_keeps_nothing_shows_ads_too(page: Any, shops: Any) -> None:
+    forbidden = "get() { throw new DOMException('not allowed', 'SecurityError') }"
+    page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {{ {forbidden} }})")
+    locked(page, shops)
+    page.keyboard.type("secret")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card")
+
+
 def test_without_scripts_the_page_says_that_it_needs_them(browser: Any, shops: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -40,11 +40,11 @@ class RetrievalConfig(BaseModel):
         ),
     )
     scope_cache_bytes: int = Field(
-        default=256_000_000,
+        default=512_000_000,
         ge=0,
         description=(
-            "Bytes of memory for the vectors of small sets of eligible items, which stay the same until an ad starts, "
-            "ends or changes."
+            "Bytes of memory for all that is remembered of requests: the items that are eligible at a time, in a "
+            "country and in a category, and their vectors. What was used longest ago goes first."
         ),
     )
     batch_exact_below: int = Field(
@@ -189,6 +189,19 @@ class ServeConfig(BaseModel):
     )
     max_in_flight: int = Field(
         default=64, ge=1, description="Number of requests answered at once; further ones get a 503 and may retry."
+    )
+    slow_threads: int = Field(
+        default=2,
+        ge=1,
+        description=(
+            "Number of threads for explanations, completions and graphs, and as many for retrievals that take longer "
+            "than some milliseconds. All other requests are answered by the thread of the event loop."
+        ),
+    )
+    max_slow: int = Field(
+        default=32,
+        ge=1,
+        description="Number of such requests of either kind that are answered or wait; further ones get a 503.",
     )
     slow_seconds: float = Field(
         default=0.5, gt=0.0, description="Requests that take more seconds than this are logged."

@@ -50,3 +50,7 @@ class RequestError(RetrievalError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class SlowRequestError(RetrievalError):
+    """A request takes longer than its caller can wait; another thread may answer it without that limit."""

@@ -21,6 +21,8 @@ from retrieval.ann.matryoshka import funnel, unit_prefix
 from retrieval.arrays import Floats, Mask, Rows
 from retrieval.errors import IndexFolderError
 
+# A selection caches FAISS's parameters for so many numbers of lists; each takes about so many bytes.
+_CACHED_PARAMETERS, _PARAMETERS_BYTES = 64, 1_000
 FILTERED_PERCENT = (30, 10, 3)
 """Percentages of eligible rows for which an index is tuned, besides 100."""
 
@@ -219,12 +221,15 @@ class Ann:
                 break
             lists = min(nlist, 4 * lists)
         n = min(lists, max(nprobe, int(np.searchsorted(selected, needed)) + 1))
-        if n not in selection.parameters_of:
-            selection.parameters_of[n] = faiss.SearchParametersIVF(nprobe=n, sel=selection.selector)  # type: ignore[call-arg]
+        parameters = selection.parameters_of.get(n)
+        if parameters is None:
+            parameters = faiss.SearchParametersIVF(nprobe=n, sel=selection.selector)  # type: ignore[call-arg]
+            if len(selection.parameters_of) < _CACHED_PARAMETERS:
+                selection.parameters_of[n] = parameters
         near, centres = np.ascontiguousarray(near[:, :n]), np.ascontiguousarray(centres[:, :n])
         score, positions = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
         arrays = (faiss.swig_ptr(array) for array in (centres, near, score, positions))
-        self.index.search_preassigned_c(1, faiss.swig_ptr(query), k, *arrays, False, selection.parameters_of[n])
+        self.index.search_preassigned_c(1, faiss.swig_ptr(query), k, *arrays, False, parameters)
         return positions[0]
 
     def _search_parameters(self, selection: Selection | None) -> Any:
@@ -252,6 +257,12 @@ class Selection:
         # FAISS owns neither the bits nor the selector: both must live as long as a search that uses them.
         self._bits = np.packbits(mask, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(self._bits))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that the selection takes."""
+        lists = 0 if self.in_list is None else self.in_list.nbytes
+        return self._bits.nbytes + lists + _CACHED_PARAMETERS * _PARAMETERS_BYTES
 
 
 def with_bias(vectors: Floats, bias: Floats) -> Floats:

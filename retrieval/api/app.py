@@ -22,12 +22,13 @@ from retrieval.api.admission import AdmissionControl, Tokens
 from retrieval.api.change_routes import ChangeRoutes
 from retrieval.api.fast_path import FastRoute
 from retrieval.api.page_routes import PageRoutes
-from retrieval.api.problem import failure, field_problem, problem
+from retrieval.api.problem import busy, failure, field_problem, problem
 from retrieval.api.retrieval_routes import RetrievalRoutes
 from retrieval.api.security_headers import SecurityHeaders
 from retrieval.api.state import ServerState, Snapshot
 from retrieval.api.status_routes import StatusRoutes
 from retrieval.api.telemetry import Metrics, RequestTelemetry
+from retrieval.api.workers import Workers
 from retrieval.config import ServeConfig
 from retrieval.errors import BusyError, ChangeLogError, RequestError
 from retrieval.live.change_log import ChangeLog, MemoryChangeLog
@@ -56,15 +57,19 @@ def create_app(
     """
     config, metrics = config or ServeConfig(), Metrics()
     state = ServerState(load, current_version, log or MemoryChangeLog(), config, metrics, clock)
-    retrieval = RetrievalRoutes(state, config, metrics)
+    # Whoever looks into single requests must not hold up those who show ads, so each kind has its own threads.
+    workers = [Workers(config, metrics, name) for name in ("retrieve", "explain")]
+    retrieval = RetrievalRoutes(state, config, metrics, workers[0])
     status = StatusRoutes(state, config, metrics)
     changes = ChangeRoutes(state, config)
-    page = PageRoutes(state, config, retrieval.body)
+    page = PageRoutes(state, config, retrieval.body, workers[1])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with state.running():
             yield
+        for threads in workers:
+            threads.close()
 
     # The pages of /docs are served from here, not from a CDN: servers and their users often have no internet.
     app = FastAPIOffline(
@@ -117,8 +122,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         return field_problem(error.field, error.message)
 
     @app.exception_handler(BusyError)
-    async def busy(_: Request, error: BusyError) -> Response:
-        return problem(503, str(error), headers={"Retry-After": "1"})
+    async def too_busy(_: Request, error: BusyError) -> Response:
+        return busy(str(error))
 
     @app.exception_handler(ChangeLogError)
     async def log_not_written(_: Request, error: ChangeLogError) -> Response:

@@ -7,8 +7,10 @@ read, so a timer is armed only for a body that has not. `python benchmarks/reque
 from __future__ import annotations
 
 import asyncio
+import re
 import types
 from collections.abc import Awaitable, Callable, Generator
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -20,6 +22,11 @@ from retrieval.api.problem import problem, validation_problem
 from retrieval.config import ServeConfig
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MOST_KEYS = 200
+"""Any body with more keys than this is wrong; there are about thirty."""
+_UNCHECKED_BYTES = 4096
+_KEY = re.compile(rb'"\s*:')
 
 
 class FastRoute:
@@ -69,6 +76,29 @@ def validated(model: type[Model], body: bytes) -> Model | Response:
         return model.model_validate_json(body)
     except ValidationError as error:
         return validation_problem(error)
+
+
+def parse_query(body: bytes, config: ServeConfig, model: type[Model]) -> Model | Response:
+    """Validate the body of a request for ads; one with far more keys or values than any has is not even read.
+
+    To list a wrong field takes about 5 µs, and a megabyte has room for 90,000 of them.
+
+    Args:
+        body: JSON.
+        config: the limits on the lists in the body.
+        model: the pydantic model of the body.
+
+    Returns:
+        The model, or the response to send if the body is not valid.
+    """
+    if len(body) > _UNCHECKED_BYTES:
+        if sum(1 for _ in islice(_KEY.finditer(body), MOST_KEYS + 1)) > MOST_KEYS:
+            return problem(422, f"the body has more than {MOST_KEYS} keys; /docs lists the keys that exist")
+        # Ids may have commas, too, so a body may have many more of them than its lists have places.
+        most_commas = 10 * (config.max_items + 3 * config.max_exclude + MOST_KEYS)
+        if body.count(b",") > most_commas:
+            return problem(422, f"the body has more than {most_commas} commas, so that its lists are too long")
+    return validated(model, body)
 
 
 async def read_body(receive: Receive, config: ServeConfig) -> bytes | Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +11,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, create_model
 
 from retrieval.api import schemas
-from retrieval.api.fast_path import read_model
-from retrieval.api.problem import json_response, problem
-from retrieval.api.state import ServerState
+from retrieval.api.fast_path import parse_query, read_body
+from retrieval.api.problem import json_response
+from retrieval.api.retrieval_routes import known_item, unknown_item
+from retrieval.api.state import ServerState, Snapshot
+from retrieval.api.workers import Workers
 from retrieval.config import ServeConfig
 from retrieval.search import explain
 from retrieval.search.describe import completions, ego_graph
@@ -33,13 +34,21 @@ _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosni
 class PageRoutes:
     """The page's files, and the routes that it calls.
 
+    Args:
+        state: the served version.
+        config: the limits of the server.
+        request_body: the model of the body of `/v1/retrieve`, with this server's limits.
+        workers: answer what the page asks, so that no other request waits for it.
+
     Attributes:
         router: the routes.
         bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
     """
 
-    def __init__(self, state: ServerState, config: ServeConfig, request_body: type[schemas.RetrieveBody]) -> None:
-        self._state, self._config = state, config
+    def __init__(
+        self, state: ServerState, config: ServeConfig, request_body: type[schemas.RetrieveBody], workers: Workers
+    ) -> None:
+        self._state, self._config, self._workers = state, config, workers
         expected = Field(None, min_length=1, max_length=config.max_id_length, description="An item or ad to look for")
         self._body = create_model("ExplainRequest", __base__=request_body, expected=(str | None, expected))
         self.bodies: list[type[BaseModel]] = [self._body]
@@ -67,35 +76,40 @@ class PageRoutes:
         )
 
     def _add_completion(self) -> None:
-        state, max_length = self._state, self._config.max_id_length
+        max_length = self._config.max_id_length
 
         @self.router.get("/v1/items", response_model=None, responses=schemas.problems(401, 422, 503))
         async def complete(
             q: str = Query(min_length=1, max_length=max_length), limit: int = Query(10, ge=1, le=50)
         ) -> Response:
-            """Items whose id begins with `q`; then those with all of its words in the title, most events first."""
-            snapshot = state.snapshot
-            items = await asyncio.to_thread(completions, snapshot.retriever, q, limit)
-            return json_response({"version": snapshot.version, "items": items})
+            """Items whose id begins with `q`; then those with all of its words in the title, most events first.
+
+            Of many words the first eight different ones count.
+            """
+            return await self._workers.run(_completed, self._state.snapshot, q, limit)
 
     async def graph(self, item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:
         """An item, its strongest neighbours in the item graph, and the edges among them."""
         snapshot = self._state.snapshot
-        row = snapshot.retriever.catalogue.find(item_id)
+        row = known_item(snapshot, item_id, self._config)
         if row is None:
-            return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
-        graph = await asyncio.to_thread(ego_graph, snapshot.retriever, row, neighbours)
-        return json_response({"version": snapshot.version, "item_id": item_id} | graph)
+            return unknown_item(snapshot, item_id)
+        return await self._workers.run(_graph, snapshot, item_id, row, neighbours)
 
     async def explain(self, request: Request) -> Response:
         """The results of `/v1/retrieve` for the same body, with the parts of each score, and why `expected` is missing.
 
         Meant for people who look into one request: it costs many times as much as the request itself.
         """
-        body = await read_model(request.receive, self._config, self._body)
+        body = await read_body(request.receive, self._config)
         if isinstance(body, Response):
             return body
-        snapshot = self._state.snapshot
+        return await self._workers.run(self._explained, self._state.snapshot.pinned(), body)
+
+    def _explained(self, snapshot: Snapshot, raw: bytes) -> Response:
+        body = parse_query(raw, self._config, self._body)
+        if isinstance(body, Response):
+            return body
         conditions = body.to_request(self._state.now(snapshot))
         explained = explain.results(snapshot.retriever, conditions)
         expected: str | None = getattr(body, "expected", None)
@@ -105,6 +119,15 @@ class PageRoutes:
         if (unknown := snapshot.retriever.unknown_category(conditions)) is not None:
             head["unknown_category"] = unknown
         return json_response(head | explained)
+
+
+def _completed(snapshot: Snapshot, text: str, limit: int) -> Response:
+    return json_response({"version": snapshot.version, "items": completions(snapshot.retriever, text, limit)})
+
+
+def _graph(snapshot: Snapshot, item_id: str, row: int, neighbours: int) -> Response:
+    graph = ego_graph(snapshot.retriever, row, neighbours)
+    return json_response({"version": snapshot.version, "item_id": item_id} | graph)
 
 
 def _static_file(path: Path) -> Callable[[], Awaitable[Response]]:

@@ -55,6 +55,11 @@ def json_response(content: dict[str, Any]) -> Response:
     return _JsonResponse(orjson.dumps(content))
 
 
+def busy(detail: str) -> Response:
+    """Return a 503 response: too much is waiting already, and the client may try again in a second."""
+    return problem(503, detail, headers={"Retry-After": "1"})
+
+
 def failure() -> Response:
     """Return the response to a request on which the server failed; the reason is for its log alone."""
     return problem(500, "the server failed on this request; its log says why")

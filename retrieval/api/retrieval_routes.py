@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,18 +10,29 @@ from pydantic import BaseModel
 from starlette.types import Receive
 
 from retrieval.api import schemas
-from retrieval.api.fast_path import read_model
-from retrieval.api.problem import field_problem, json_response, problem
-from retrieval.api.state import ServerState
+from retrieval.api.fast_path import parse_query, read_body
+from retrieval.api.problem import busy, field_problem, json_response, problem
+from retrieval.api.state import ServerState, Snapshot
 from retrieval.api.telemetry import Metrics
+from retrieval.api.workers import Workers
 from retrieval.config import ServeConfig
-from retrieval.errors import RequestError
+from retrieval.errors import BusyError, RequestError, SlowRequestError
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.response import Response as Retrieved
+
+# A longer body, or a longer list of results, takes milliseconds to read or write.
+_QUICK_BODY_BYTES, _QUICK_RESULTS = 16_384, 100
+_SHOWN_CHARACTERS = 200
 
 
 class RetrievalRoutes:
     """The routes that return ranked items.
+
+    Args:
+        state: the served version.
+        config: the limits of the server.
+        metrics: where retrievals are counted.
+        workers: answer the requests that take longer than some milliseconds.
 
     Attributes:
         router: the routes.
@@ -28,8 +40,8 @@ class RetrievalRoutes:
         bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
     """
 
-    def __init__(self, state: ServerState, config: ServeConfig, metrics: Metrics) -> None:
-        self._state, self._config, self._metrics = state, config, metrics
+    def __init__(self, state: ServerState, config: ServeConfig, metrics: Metrics, workers: Workers) -> None:
+        self._state, self._config, self._metrics, self._workers = state, config, metrics, workers
         self.body = schemas.limited_body(config)
         self.bodies: list[type[BaseModel]] = [self.body]
         self.router = APIRouter()
@@ -44,17 +56,43 @@ class RetrievalRoutes:
         self._add_neighbors()
 
     async def answer(self, receive: Receive) -> Response:
-        """Read the body of `/v1/retrieve` from an ASGI channel and answer it."""
-        body = await read_model(receive, self._config, self.body)
+        """Read the body of `/v1/retrieve` from an ASGI channel and answer it.
+
+        A request that is answered within a few milliseconds is answered here, at once. All others go to the workers.
+        """
+        body = await read_body(receive, self._config)
         if isinstance(body, Response):
             return body
-        snapshot = self._state.snapshot
+        snapshot, outcome = self._state.snapshot, None
+        if len(body) <= _QUICK_BODY_BYTES:
+            with suppress(SlowRequestError):
+                outcome = self._answer(snapshot, body, quick=True)
+        if outcome is None:
+            try:
+                outcome = await self._workers.run(self._answer, snapshot.pinned(), body)
+            except BusyError as error:  # the framework, which would handle it, stands behind this route
+                return busy(str(error))
+        response, retrieved, k = outcome
+        if retrieved is not None:
+            self._metrics.count_retrieval(retrieved, k)
+        return response
+
+    def _answer(self, snapshot: Snapshot, raw: bytes, *, quick: bool = False) -> tuple[Response, Retrieved | None, int]:
+        """Return the response to a body, and what was retrieved for which k, if anything was.
+
+        Raises:
+            SlowRequestError: `quick` is set, and the answer would take longer.
+        """
+        body = parse_query(raw, self._config, self.body)
+        if isinstance(body, Response):
+            return body, None, 0
+        if quick and body.k > _QUICK_RESULTS:
+            raise SlowRequestError(f"{body.k} results are to be written")
         request = body.to_request(self._state.now(snapshot))
         try:
-            response = snapshot.retriever.retrieve(request)
+            response = snapshot.retriever.retrieve(request, quick=quick)
         except RequestError as error:
-            return field_problem(error.field, error.message)
-        self._metrics.count_retrieval(response, body.k)
+            return field_problem(error.field, error.message), None, 0
         answer: dict[str, Any] = {
             "version": snapshot.version,
             "asked": body.k,
@@ -64,7 +102,7 @@ class RetrievalRoutes:
         if (unknown := snapshot.retriever.unknown_category(request)) is not None:
             answer["unknown_category"] = unknown
         answer["results"] = _result_lines(response)
-        return json_response(answer)
+        return json_response(answer), response, body.k
 
     async def retrieve(self, request: Request) -> Response:
         """The ads to show next to what a shopper looks at."""
@@ -82,19 +120,46 @@ class RetrievalRoutes:
             if not 1 <= k <= config.max_k:
                 return field_problem("k", f"got {k}, expected 1 to {config.max_k}")
             snapshot = state.snapshot
-            row = snapshot.retriever.catalogue.find(item_id)
-            if row is None:
-                return problem(404, f"item {item_id!r} is not in the catalogue of version {snapshot.version}")
-            response = snapshot.retriever.retrieve(RetrievalRequest([item_id], k, all_items=True))
-            return json_response(
-                {
-                    "version": snapshot.version,
-                    "item_id": item_id,
-                    "asked": k,
-                    "returned": len(response.items),
-                    "results": _result_lines(response),
-                }
-            )
+            if known_item(snapshot, item_id, config) is None:
+                return unknown_item(snapshot, item_id)
+            if k <= _QUICK_RESULTS:
+                with suppress(SlowRequestError):
+                    return _neighbors(snapshot, item_id, k, quick=True)
+            return await self._workers.run(_neighbors, snapshot.pinned(), item_id, k)
+
+
+def known_item(snapshot: Snapshot, item_id: str, config: ServeConfig) -> int | None:
+    """Return the row of an item that a path names; None if it is unknown.
+
+    Args:
+        snapshot: the version.
+        item_id: the id.
+        config: the greatest length of an id; to compose a longer text can take long.
+    """
+    return snapshot.retriever.catalogue.find(item_id) if len(item_id) <= config.max_id_length else None
+
+
+def unknown_item(snapshot: Snapshot, item_id: str) -> Response:
+    """Return the response to a path that names an unknown item.
+
+    Args:
+        snapshot: the version.
+        item_id: the id; of a long one, the beginning is repeated.
+    """
+    return problem(404, f"item {item_id[:_SHOWN_CHARACTERS]!r} is not in the catalogue of version {snapshot.version}")
+
+
+def _neighbors(snapshot: Snapshot, item_id: str, k: int, *, quick: bool = False) -> Response:
+    response = snapshot.retriever.retrieve(RetrievalRequest([item_id], k, all_items=True), quick=quick)
+    return json_response(
+        {
+            "version": snapshot.version,
+            "item_id": item_id,
+            "asked": k,
+            "returned": len(response.items),
+            "results": _result_lines(response),
+        }
+    )
 
 
 def _result_lines(response: Retrieved) -> list[dict[str, Any]]:

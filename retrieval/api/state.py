@@ -45,6 +45,10 @@ class Snapshot:
     as_of: datetime
     retriever: Retriever
 
+    def pinned(self) -> Snapshot:
+        """Return the version with its present ads, for a thread that answers a request while the ads may change."""
+        return Snapshot(self.version, self.as_of, self.retriever.pinned())
+
 
 class RefusedVersion(NamedTuple):
     """A published version that is not served, and why."""
@@ -229,7 +233,7 @@ class ServerState:
     def _prepare(self, live: LiveAds) -> None:
         served = self.snapshot.retriever.ads
         if served is not None and live.ads is not served:
-            live.ads.prepare_like(served)
+            self.snapshot.retriever.prepare_ads(live.ads)
 
     def _is_compaction_due(self, live: LiveAds) -> bool:
         n_entries = live.changes.sequence - self.log.snapshot_sequence

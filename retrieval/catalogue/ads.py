@@ -6,8 +6,7 @@ Eligibility is a mask that is applied during the search; it does not decide whic
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,10 +30,6 @@ from retrieval.catalogue.eligibility import (
 )
 
 _log = logging.getLogger(__name__)
-# The number of pairs (stretch of time, country) for which the mask, its rows and its winners are cached.
-_CACHED = 32
-# As many of them, those used last, are prepared for the ads that replace these.
-_PREPARED = 8
 # Other threads get no turn while a column is turned into Python objects.
 _IDS_AT_ONCE = 10_000
 
@@ -93,8 +88,7 @@ class Ads:
     columns: AdColumns
     bounds: Rows
     moved: dict[str, str | None] = field(default_factory=dict, repr=False)
-    _cache: OrderedDict[tuple[int, str | None], tuple[Mask, Eligible]] = field(default_factory=OrderedDict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _in_flight: dict[int, int] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_table(cls, table: pa.Table, row_of: dict[str, int], *, quiet: bool = False) -> Ads:
@@ -163,18 +157,6 @@ class Ads:
         bounds = np.insert(self.bounds, position[unknown], times[unknown]) if unknown.any() else self.bounds
         return Ads(self.source, columns, bounds, self.moved)
 
-    def prepare_like(self, previous: Ads) -> None:
-        """Find the eligible ads for the times and countries that were asked for last, so that requests need not wait.
-
-        Args:
-            previous: the ads that these replace.
-        """
-        with previous._lock:
-            keys = list(previous._cache)[-_PREPARED:]
-        for interval, country in keys:
-            at = int(previous.bounds[interval - 1]) if interval else ALWAYS.min + 1
-            self.eligible(at, country)
-
     def __len__(self) -> int:
         return len(self.columns)
 
@@ -229,6 +211,12 @@ class Ads:
         first, last = self.columns.slots_of_item(row)
         return list(self.ad_ids[first:last].tolist())
 
+    def winner(self, row: int, conditions: AdConditions) -> str | None:
+        """Return the ad that may be shown of the item in a catalogue row; None if no ad of it is eligible."""
+        first, last = self.columns.slots_of_item(row)
+        eligible = np.flatnonzero(passing(self.columns.take(np.arange(first, last)), conditions))
+        return str(self.ad_ids[first + eligible[0]]) if len(eligible) else None
+
     def row(self, ad_id: str) -> dict[str, Any] | None:
         """Return an ad's current row, by column; None if there is no such ad.
 
@@ -255,24 +243,41 @@ class Ads:
         return np.searchsorted(self.bounds, at, side="right").astype(np.int64)
 
     def eligible(self, at: int, country: str | None = None) -> Eligible:
-        """Return the items with an eligible ad. While the answer is cached, all times of a stretch get the same object.
+        """Return the items with an eligible ad; the answer is the same for all times of a stretch.
 
         Args:
             at: the time, µs since 1970 in UTC.
             country: an ISO 3166 alpha-2 code, upper or lower case; None excludes ads that are limited to countries.
         """
-        # Eligibility changes only when an ad starts or ends, so the cached answer is exact.
-        return self.eligible_within(self.interval(at), country)
+        return self.winners(self.passing(at, country))
 
     def eligible_within(self, interval: int, country: str | None = None) -> Eligible:
         """Return the items with an eligible ad in a stretch of time, given by its number."""
-        return self._cached(interval, self._known_country(country))[1]
+        # Any instant of the stretch would do; this takes its first, which is the boundary itself.
+        return self.eligible(int(self.bounds[interval - 1]) if interval else ALWAYS.min + 1, country)
 
-    def eligible_without(self, at: int, country: str | None, advertisers: list[str], campaigns: list[str]) -> Eligible:
-        """Return the items with an eligible ad, ignoring all ads of some advertisers and campaigns."""
-        mask = self._cached(self.interval(at), self._known_country(country))[0]
-        conditions = AdConditions(at, country, advertisers, campaigns)
-        return self._winners(passing(self.columns, conditions, BY_EXCLUSION, among=mask))
+    def passing(self, at: int, country: str | None = None) -> Mask:
+        """Return which ads are eligible at a time (µs) and in a country: (A,) bool."""
+        return passing(self.columns, AdConditions(at, country), BY_TIME_AND_COUNTRY)
+
+    def eligible_without(self, among: Mask, advertisers: list[str], campaigns: list[str]) -> Eligible:
+        """Return the items with an eligible ad, ignoring all ads of some advertisers and campaigns.
+
+        Args:
+            among: (A,) bool, the ads that are eligible by time and country (see `passing`).
+            advertisers: names of the advertisers to ignore.
+            campaigns: names of the campaigns to ignore.
+        """
+        conditions = AdConditions(0, None, advertisers, campaigns)
+        return self.winners(passing(self.columns, conditions, BY_EXCLUSION, among=among))
+
+    def winners(self, mask: Mask) -> Eligible:
+        """Return the items of the ads that pass (A,) bool, each with the first of its passing ads."""
+        ads = np.flatnonzero(mask)
+        rows = self.item_rows[ads]
+        first = np.ones(len(rows), bool)
+        first[1:] = rows[1:] != rows[:-1]
+        return Eligible(rows[first], ads[first])
 
     def ineligibility(self, ad_id: str, conditions: AdConditions) -> dict[EligibilityReason, str]:
         """Return why an ad may not be shown, a sentence for each reason; empty if it is eligible.
@@ -301,7 +306,14 @@ class Ads:
 
     def in_flight(self, at: int) -> int:
         """Return how many ads are active at `at` (µs), ignoring countries."""
-        return int(np.count_nonzero(passing(self.columns, AdConditions(at), RUNNING)))
+        # The number changes only when an ad starts or ends, and the newest one is what monitoring keeps asking for.
+        interval = self.interval(at)
+        number = self._in_flight.get(interval)
+        if number is None:
+            number = int(np.count_nonzero(passing(self.columns, AdConditions(at), RUNNING)))
+            self._in_flight.clear()
+            self._in_flight[interval] = number
+        return number
 
     def items_ending_after(self, at: int) -> Rows:
         """Return the rows (ascending int64) of the items with an ad that ends after `at` (µs)."""
@@ -311,32 +323,10 @@ class Ads:
     def _countries(self) -> frozenset[str]:
         return frozenset[str]().union(*self.columns.country_sets)
 
-    def _known_country(self, country: str | None) -> str | None:
-        # A country that no ad names is treated as no country, so that such countries do not fill the cache.
+    def known_country(self, country: str | None) -> str | None:
+        """Return a country as the ads name it (case-folded); None if no ad names it, as it then makes no difference."""
         folded = None if country is None else country.casefold()
         return folded if folded in self._countries else None
-
-    def _cached(self, interval: int, country: str | None) -> tuple[Mask, Eligible]:
-        # An lru_cache of a method is a reference cycle: after each live change the previous ads would stay in memory.
-        key = interval, country
-        with self._lock:
-            if key not in self._cache:
-                # Any instant of the stretch would do; this takes its first, which is the boundary itself.
-                at = int(self.bounds[interval - 1]) if interval else ALWAYS.min + 1
-                mask = passing(self.columns, AdConditions(at, country), BY_TIME_AND_COUNTRY)
-                self._cache[key] = mask, self._winners(mask)
-                if len(self._cache) > _CACHED:
-                    self._cache.popitem(last=False)
-            self._cache.move_to_end(key)
-            return self._cache[key]
-
-    def _winners(self, mask: Mask) -> Eligible:
-        """Return the items of the ads that pass, each with the first of its passing ads."""
-        ads = np.flatnonzero(mask)
-        rows = self.item_rows[ads]
-        first = np.ones(len(rows), bool)
-        first[1:] = rows[1:] != rows[:-1]
-        return Eligible(rows[first], ads[first])
 
 
 def _item_rows(table: pa.Table, row_of: dict[str, int]) -> Rows:

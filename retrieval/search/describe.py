@@ -6,26 +6,35 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrieval.arrays import Rows
 from retrieval.search.retriever import Retriever
 from retrieval.values import clean_text
 
+MOST_WORDS = 8
+"""So many words of a typed text are looked for in titles."""
 
-def describe_item(retriever: Retriever, row: int) -> dict[str, Any]:
-    """Return what is known about an item: its id, attributes and number of events.
+
+def describe_items(retriever: Retriever, rows: list[int]) -> list[dict[str, Any]]:
+    """Return what is known about items: id, attributes and number of events of each.
 
     Args:
         retriever: the version.
-        row: the item's row in the catalogue.
+        rows: the items' rows in the catalogue.
     """
     catalogue = retriever.catalogue
-    known = {name: catalogue.attributes[name][row].as_py() for name in catalogue.attributes.column_names}
-    return known | {"item_id": catalogue.item_ids[row], "events": int(catalogue.events[row])}
+    known = catalogue.attributes.take(pa.array(rows, pa.int64())).to_pylist()
+    events = catalogue.events[np.array(rows, np.int64)].tolist()
+    items = catalogue.item_ids[np.array(rows, np.int64)].tolist()
+    return [line | {"item_id": item, "events": number} for line, item, number in zip(known, items, events, strict=True)]
 
 
 def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[str, Any]]:
     """Return items whose id begins with a text; then those with all of its words in the title, most events first.
+
+    Of a text with many words the first `MOST_WORDS` different ones count.
 
     Args:
         retriever: the version.
@@ -40,16 +49,22 @@ def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[s
         if not catalogue.item_ids[row].startswith(prefix):
             break
         rows.append(row)
-    words = prefix.split()
+    words = list(dict.fromkeys(prefix.split()))[:MOST_WORDS]
     if len(rows) < limit and words and "title" in catalogue.attributes.column_names:
-        with_all_words = None
-        for word in words:
-            with_word = pc.match_substring(catalogue.attributes["title"], word, ignore_case=True)
-            with_all_words = with_word if with_all_words is None else pc.and_(with_all_words, with_word)
-        titled = np.flatnonzero(pc.fill_null(with_all_words, False).to_numpy())
+        titled = _titled(catalogue.attributes["title"], words)
         titled = titled[np.argsort(-catalogue.events[titled], kind="stable")]
         rows += [row for row in titled[: limit + len(rows)].tolist() if row not in rows]
-    return [describe_item(retriever, row) for row in rows[:limit]]
+    return describe_items(retriever, rows[:limit])
+
+
+def _titled(titles: pa.ChunkedArray, words: list[str]) -> Rows:
+    """Return the rows (n,) whose title contains all words, ascending."""
+    rows = np.arange(len(titles))
+    # The longest word is usually the rarest; each further word is looked for only where the earlier ones stand.
+    for word in sorted(words, key=len, reverse=True):
+        with_word = pc.fill_null(pc.match_substring(titles, word, ignore_case=True), False)
+        titles, rows = titles.filter(with_word), rows[with_word.to_numpy()]
+    return rows
 
 
 def ego_graph(retriever: Retriever, row: int, n_neighbours: int = 20) -> dict[str, Any]:
@@ -64,23 +79,24 @@ def ego_graph(retriever: Retriever, row: int, n_neighbours: int = 20) -> dict[st
         nodes: the item, then its neighbours, the strongest first. edges: each with from and to (positions in nodes),
         type and weight.
     """
-    names = retriever.ranker.edges.type_names
-    strength: dict[int, float] = {}
-    for kind in range(len(names)):
-        outgoing = [(dst, weight) for dst, edge_kind, weight in out_edges(retriever, row) if edge_kind == kind]
-        # Weights are comparable only within one type.
-        top = max((weight for _, weight in outgoing), default=1.0)
-        for dst, weight in outgoing:
-            strength[dst] = max(strength.get(dst, 0.0), weight / top)
-    nodes = [row, *sorted(strength, key=lambda dst: (-strength[dst], dst))[:n_neighbours]]
+    graph = retriever.ranker.edges
+    dst, kind, weight = graph.neighbours(np.array([row], np.int64))
+    # Weights are comparable only within one type.
+    top = np.zeros(len(graph.type_names), np.float32)
+    np.maximum.at(top, kind, weight)
+    neighbours, which = np.unique(dst, return_inverse=True)
+    strength = np.zeros(len(neighbours))
+    np.maximum.at(strength, which, weight / top[kind])
+    nodes = [row, *neighbours[np.lexsort((neighbours, -strength))][:n_neighbours].tolist()]
     position = {node: number for number, node in enumerate(nodes)}
+    source, edge = graph.positions(np.array(nodes, np.int64))
+    among = np.isin(graph.dst[edge], nodes)
+    columns = (source[among], graph.dst[edge[among]], graph.type[edge[among]], graph.weight[edge[among]])
     edges = [
-        {"from": position[src], "to": position[dst], "type": names[kind], "weight": weight}
-        for src in position
-        for dst, kind, weight in out_edges(retriever, src)
-        if dst in position
+        {"from": src, "to": position[dst], "type": graph.type_names[kind], "weight": weight}
+        for src, dst, kind, weight in zip(*(column.tolist() for column in columns), strict=True)
     ]
-    return {"nodes": [describe_item(retriever, node) for node in nodes], "edges": edges}
+    return {"nodes": describe_items(retriever, nodes), "edges": edges}
 
 
 def out_edges(retriever: Retriever, row: int) -> Iterator[tuple[int, int, float]]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from retrieval import topk
 from retrieval.arrays import Rows
 from retrieval.catalogue.eligibility import AdConditions
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.reranker import Context
-from retrieval.search.describe import describe_item, out_edges, shared_category
-from retrieval.search.limits import BELOW_MIN_SCORE, Exclusions, ResultLimits
+from retrieval.search.describe import describe_items, out_edges, shared_category
+from retrieval.search.limits import BELOW_MIN_SCORE, Exclusions, ResultLimits, ResultList
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.response import Response
 from retrieval.search.retriever import Retriever
@@ -22,6 +23,8 @@ from retrieval.search.scope import Scope
 from retrieval.values import clean_text
 
 _SHOWN_AD_COLUMNS = ("campaign_id", "advertiser_id", "starts_at", "ends_at", "countries", "bid")
+# Of an item whose ads may all not be shown, so many are explained.
+_SHOWN_ADS = 20
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,20 @@ def results(retriever: Retriever, request: RetrievalRequest) -> dict[str, Any]:
     views = catalogue.rows(request.items)[0][-ranker.recent_items :]
     rows = np.array([catalogue.row_of[item] for item in response.items], np.int64)
     parts = [] if response.fallback else _score_parts(ranker, np.array(views, np.int64), rows)
-    viewed_category = describe_item(retriever, views[-1]).get("category") if views else None
+    viewed_category = describe_items(retriever, [views[-1]])[0].get("category") if views else None
     edges = _edges_to(retriever, views)
+    items = describe_items(retriever, rows.tolist())
+    ads = {} if retriever.ads is None else {ad: retriever.ads.row(ad) or {} for ad in response.ads if ad is not None}
     lines = []
-    for number, (row, result) in enumerate(zip(rows.tolist(), response.results, strict=True)):
-        item = describe_item(retriever, row)
+    for number, (row, result, item) in enumerate(zip(rows.tolist(), response.results, items, strict=True)):
         line: dict[str, Any] = {"rank": number + 1, **result._asdict(), "item": item}
         line["shared_category"] = shared_category(viewed_category, item.get("category"))
         line["edges"] = edges.get(row, [])
         if not response.fallback:
             line["parts"] = parts[number]
             line["stages"] = response.stages[number] if response.stages else {}
-        if retriever.ads is not None and result.ad_id is not None:
-            ad = retriever.ads.row(result.ad_id) or {}
-            line["ad"] = {name: ad.get(name) for name in _SHOWN_AD_COLUMNS}
+        if result.ad_id is not None:
+            line["ad"] = {name: ads[result.ad_id].get(name) for name in _SHOWN_AD_COLUMNS}
         lines.append(line)
     return {"plan": response.plan, "unknown_items": response.unknown_items, "results": lines}
 
@@ -101,17 +104,16 @@ def _ad_reasons(retriever: Retriever, request: RetrievalRequest, row: int, ad_id
     conditions = AdConditions(
         retriever.time(request), request.country, filters.exclude_advertisers, filters.exclude_campaigns
     )
-    all_ads = ads.of_item(row)
-    candidates = all_ads if ad_id is None else [ad_id]
+    winner = ads.winner(row, conditions)
+    candidates = ads.of_item(row) if ad_id is None else [ad_id]
     if not candidates:
         yield "no ad is for this item"
-        return
-    reasons = {ad: list(ads.ineligibility(ad, conditions).values()) for ad in candidates}
-    if all(reasons.values()):
-        yield from (f"ad {ad}: {reason}" for ad in candidates for reason in reasons[ad])
-        return
-    winner = next(ad for ad in all_ads if not ads.ineligibility(ad, conditions))
-    if ad_id not in (None, winner):
+    elif winner is None or (ad_id is not None and ads.ineligibility(ad_id, conditions)):
+        for ad in candidates[:_SHOWN_ADS]:
+            yield from (f"ad {ad}: {reason}" for reason in ads.ineligibility(ad, conditions).values())
+        if len(candidates) > _SHOWN_ADS:
+            yield f"{len(candidates) - _SHOWN_ADS} more ads of the item may not be shown either"
+    elif ad_id not in (None, winner):
         yield f"ad {winner} wins on the same item: it has a higher bid, or the same bid and a smaller id"
 
 
@@ -124,16 +126,17 @@ def _ranked_too_low(retriever: Retriever, request: RetrievalRequest, row: int, e
     item = retriever.catalogue.item_ids[row]
     if item in response.items:
         return Missing(expected, True, [], response.items.index(item) + 1, score)
-    limits = ResultLimits.of(request, scope, retriever.ads, set())
-    if limits.capped or limits.min_score is not None:
+    limits = ResultLimits.of(request, scope, retriever.ads, set())._replace(k=len(ahead) + 1)
+    if not limits.bounds_rank:
+        results = ResultList(limits)
         # Every row ahead has at least this score, so this score may stand for theirs.
-        rejections = list(limits.rejections([(other, score) for other in [*ahead.tolist(), row]]))
-        if rejections[-1] is BELOW_MIN_SCORE:
-            why = f"{BELOW_MIN_SCORE}: {score:.4f} < {request.min_score}"
-            return Missing(expected, False, [why], rank, score)
-        if rejections[-1] is not None:
-            return Missing(expected, False, [f"rank {rank} without the caps, but {rejections[-1]}"], rank, score)
-        rank = rejections.count(None)
+        results.extend(ahead, np.full(len(ahead), score, np.float32))
+        rejection = results.rejection(row, score)
+        if rejection is BELOW_MIN_SCORE:
+            return Missing(expected, False, [f"{BELOW_MIN_SCORE}: {score:.4f} < {request.min_score}"], rank, score)
+        if rejection is not None:
+            return Missing(expected, False, [f"rank {rank} without the caps, but {rejection}"], rank, score)
+        rank = len(results.lines) + 1
     why = f"rank {rank} of {len(scope.rows)} eligible items, while the request asks for {request.k}"
     if rank <= request.k and response.plan.startswith("index"):
         why = f"rank {rank}, but the approximate index missed it"
@@ -176,18 +179,19 @@ def _rank_exactly(retriever: Retriever, request: RetrievalRequest, scope: Scope,
     catalogue = retriever.catalogue
     ranker = retriever.ranker_for(request.stages)
     views = np.array(catalogue.rows(request.items)[0][-ranker.recent_items :], np.int64)
-    candidates = _without(scope.rows, Exclusions.of(request, catalogue).rows())
     if not len(views):
         popular = _without(retriever.popular(scope), Exclusions.of(request, catalogue).rows())
         return 0.0, popular[: int(np.flatnonzero(popular == row)[0])]
-    scores = ranker.prepare(views).over(catalogue.item[candidates], catalogue.bias[candidates], candidates)
-    order = np.lexsort((candidates, -scores))
-    ranked, scores = candidates[order], scores[order]
-    if retriever.reranker is not None and request.stages.prerank:
+    candidates = _without(scope.rows, Exclusions.of(request, catalogue).rows())
+    scores = retriever.planner.scores(ranker.prepare(views), Scope(candidates, None, catalogue.n_rows))
+    own = int(np.searchsorted(candidates, row))
+    n = 1 + int(np.count_nonzero(scores > scores[own]) + np.count_nonzero(scores[:own] == scores[own]))
+    reranker = retriever.reranker if request.stages.prerank else None
+    best = topk.top_k(scores[None], n if reranker is None else max(n, reranker.depth), candidates)
+    ranked, scores = best.rows, best.scores
+    if reranker is not None:
         context = Context.of(views, retriever.config.recency_weight, query=request.query, country=request.country)
-        position = int(np.flatnonzero(ranked == row)[0])
-        depth = max(retriever.reranker.depth, position + 1)
-        ranked, scores = retriever.reranker.ordered(context, ranked[:depth], scores[:depth])
+        ranked, scores = reranker.ordered(context, ranked, scores)
     position = int(np.flatnonzero(ranked == row)[0])
     return float(scores[position]), ranked[:position]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval.arrays import Mask
+from retrieval.byte_cache import ByteCache
 from retrieval.errors import RequestError
 from retrieval.values import clean_text
 
@@ -65,9 +65,10 @@ class ItemFilter:
 
     Args:
         attributes: a table of N rows, with the columns category and price if the catalogue has them.
+        cache: where the masks of categories are kept; None = nowhere.
     """
 
-    def __init__(self, attributes: pa.Table) -> None:
+    def __init__(self, attributes: pa.Table, cache: ByteCache | None = None) -> None:
         self._attributes = attributes
         self._categories: pa.DictionaryArray | None = None
         if "category" in attributes.column_names:
@@ -77,21 +78,9 @@ class ItemFilter:
         self._price = None
         if "price" in attributes.column_names:
             self._price = pc.fill_null(attributes["price"].cast(pa.float64()), float("nan")).to_numpy()
-        self._in_category = lru_cache(maxsize=64)(self._category_mask)
-
-    def mask(self, filters: Filters) -> Mask | None:
-        """Return the items that fulfil all conditions, (N,) bool; None if there are no conditions on items.
-
-        Raises:
-            RequestError: a condition is on a column that this catalogue does not have, or the price range is empty.
-        """
-        rules = self.rules(filters)
-        if not rules:
-            return None
-        passing = rules[0].passes
-        for rule in rules[1:]:
-            passing = passing & rule.passes
-        return passing
+        self._cache = cache or ByteCache(0)
+        levels = [] if self._categories is None else [key.split(" > ") for key in self._keys.to_pylist() if key]
+        self._known = frozenset(" > ".join(path[:depth]) for path in levels for depth in range(1, len(path) + 1))
 
     def reasons(self, filters: Filters, row: int) -> list[str]:
         """Return why the item of a row does not pass: a sentence for each condition that it does not fulfil."""
@@ -114,26 +103,44 @@ class ItemFilter:
         def explain(row: int) -> str:
             return f"its category {self._value('category', row)!r} is not {category!r} nor below it"
 
-        return ItemRule(self._in_category(category_key(category)), explain)
+        key = self.category(category)
+        return ItemRule(self.in_category(key) if key in self._known else np.zeros(len(self._attributes), bool), explain)
 
-    def knows(self, category: str) -> bool:
-        """Return whether any item of the catalogue is in a category or below it."""
-        return category_key(category) in self._known_categories
+    def category(self, category: str) -> str:
+        """Return the form in which a category is compared.
 
-    @cached_property
-    def _known_categories(self) -> frozenset[str]:
-        if self._categories is None:
-            return frozenset()
-        levels = [key.split(" > ") for key in self._keys.to_pylist() if key]
-        return frozenset(" > ".join(path[:depth]) for path in levels for depth in range(1, len(path) + 1))
-
-    def _category_mask(self, key: str) -> Mask:
+        Raises:
+            RequestError: this catalogue has no categories.
+        """
         if self._categories is None:
             raise RequestError("filters.category", "this catalogue has no categories; leave the filter out")
-        below = pc.starts_with(self._keys, f"{key} > ")
-        matching = pc.fill_null(pc.or_(pc.equal(self._keys, key), below), False)
-        codes = pc.fill_null(self._categories.indices, len(self._keys)).to_numpy(zero_copy_only=False)
-        return np.append(matching.to_numpy(zero_copy_only=False), False)[codes]
+        return category_key(category)
+
+    def knows(self, key: str) -> bool:
+        """Return whether any item of the catalogue is in a category, in its compared form, or below it."""
+        return key in self._known
+
+    def in_category(self, key: str) -> Mask:
+        """Return the items that are in a category, in its compared form, or below it: (N,) bool."""
+        mask: Mask | None = self._cache.get(("category", key))
+        if mask is None:
+            assert self._categories is not None
+            below = pc.starts_with(self._keys, f"{key} > ")
+            matching = pc.fill_null(pc.or_(pc.equal(self._keys, key), below), False)
+            codes = pc.fill_null(self._categories.indices, len(self._keys)).to_numpy(zero_copy_only=False)
+            mask = np.append(matching.to_numpy(zero_copy_only=False), False)[codes]
+            mask = self._cache.put(("category", key), mask, mask.nbytes)
+        return mask
+
+    def priced(self, filters: Filters) -> Mask | None:
+        """Return the items within the price range of a request, (N,) bool; None if it has none.
+
+        Raises:
+            RequestError: this catalogue has no prices, or the range is empty.
+        """
+        if filters.price_min is None and filters.price_max is None:
+            return None
+        return self._price_rule(filters.price_min, filters.price_max).passes
 
     def _price_rule(self, low: float | None, high: float | None) -> ItemRule:
         if self._price is None:

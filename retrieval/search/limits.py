@@ -1,14 +1,16 @@
-"""Applies k, min_score, exclusions and per-advertiser caps to a ranked list, and explains why a row is left out."""
+"""Applies k, min_score, exclusions and per-advertiser caps to a ranked list, and explains why a row is left out.
+
+Ranked rows come in batches of any length, and each is tested in a few numpy operations.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from retrieval.arrays import Floats, Rows
+from retrieval.arrays import Floats, Mask, Rows, positions_in_lists
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.scope import Scope
 
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     from retrieval.catalogue.ads import Ads
     from retrieval.catalogue.items import Catalogue
 
+# Up to so many ads, a loop is faster than numpy.
+_FEW = 64
+
 BELOW_MIN_SCORE = "its score is below min_score"
-_EXCLUDED = "the request leaves the item out"
 
 
 class Exclusions(NamedTuple):
@@ -74,58 +78,163 @@ class ResultLimits(NamedTuple):
         caps = (request.filters.max_per_advertiser, request.filters.max_per_campaign)
         return cls(request.k, scope, left_out, ads, *caps, request.min_score)
 
-    def without_thresholds(self, k: int) -> ResultLimits:
-        """Return limits with another k, and without caps and min_score."""
-        return ResultLimits(k, self.scope, self.left_out)
-
     @property
     def capped(self) -> bool:
         """Whether a cap applies."""
         caps = self.max_per_advertiser or self.max_per_campaign
         return self.ads is not None and self.scope.ads is not None and bool(caps)
 
-    def apply(self, rows: Rows, scores: Floats) -> tuple[list[tuple[int, float]], bool]:
-        """Return the first k of the ranked rows that pass, with their scores, and whether no further row is needed."""
-        lines = list(zip(rows.tolist(), scores.tolist(), strict=True))
-        if self.min_score is None and not self.capped:
-            left_out = self.left_out
-            passing = [line for line in lines if line[0] not in left_out][: self.k]
-            return passing, len(passing) == self.k
-        passing = []
-        for line, rejection in zip(lines, self.rejections(lines), strict=True):
-            if rejection is BELOW_MIN_SCORE:
-                return passing, True
-            if rejection is None:
-                passing.append(line)
-                if len(passing) == self.k:
-                    return passing, True
-        return passing, False
+    @property
+    def bounds_rank(self) -> bool:
+        """Whether the best k rows that may be returned are the results: no cap and no min_score drops any of them."""
+        return self.min_score is None and not self.capped
 
-    def rejections(self, lines: list[tuple[int, float]]) -> Iterator[str | None]:
-        """Yield why each (row, score) of a ranked list, best first, is left out; None if it passes. k is ignored."""
-        per_advertiser, per_campaign = Counter[int](), Counter[int]()
-        capped = self.capped
-        for row, score in lines:
-            if self.min_score is not None and score < self.min_score:
-                yield BELOW_MIN_SCORE
-                continue
-            if row in self.left_out:
-                yield _EXCLUDED
-                continue
-            if capped:
-                advertiser, campaign = self._owners(row)
-                if self.max_per_advertiser and per_advertiser[advertiser] >= self.max_per_advertiser:
-                    yield "others of its advertiser fill max_per_advertiser"
-                    continue
-                if self.max_per_campaign and per_campaign[campaign] >= self.max_per_campaign:
-                    yield "others of its campaign fill max_per_campaign"
-                    continue
-                per_advertiser[advertiser] += 1
-                per_campaign[campaign] += 1
-            yield None
 
-    def _owners(self, row: int) -> tuple[int, int]:
-        """Return the advertiser and the campaign of a row's winning ad, as numbers."""
-        assert self.ads is not None
-        ad = int(self.scope.ads_of(np.array([row]))[0])
-        return int(self.ads.advertiser[ad]), int(self.ads.campaign[ad])
+class ResultList:
+    """The results of one request, filled from ranked rows; each further batch of rows ranks behind the last one.
+
+    Attributes:
+        lines: the row and the score of each result, best first.
+        below_min_score: whether a row came whose score is below min_score, so that all further ones are, too.
+    """
+
+    def __init__(self, limits: ResultLimits) -> None:
+        self.lines: list[tuple[int, float]] = []
+        self.below_min_score = False
+        self._limits = limits
+        self._left_out = np.fromiter(limits.left_out, np.int64, len(limits.left_out))
+        self._caps: list[_Cap] = []
+        if limits.ads is not None and limits.capped:
+            ads = limits.ads
+            # Campaigns come first: see `_Cap.room`.
+            for cap, owner, n in (
+                (limits.max_per_campaign, ads.campaign, len(ads.campaigns)),
+                (limits.max_per_advertiser, ads.advertiser, len(ads.advertisers)),
+            ):
+                if cap is not None:
+                    self._caps.append(_Cap(cap, owner, n))
+
+    @property
+    def full(self) -> bool:
+        """Whether the list has k results."""
+        return len(self.lines) >= self._limits.k
+
+    def extend(self, rows: Rows, scores: Floats) -> None:
+        """Append those of the next ranked rows (n,), with their scores (n,), that the limits let pass."""
+        if len(self._left_out):
+            passing = ~np.isin(rows, self._left_out)
+            rows, scores = rows[passing], scores[passing]
+        if self._limits.min_score is not None:
+            n = int(np.count_nonzero(scores >= np.float64(self._limits.min_score)))
+            self.below_min_score |= n < len(rows)
+            rows, scores = rows[:n], scores[:n]
+        if self._caps and len(rows):
+            ads = self._limits.scope.ads_of(rows)
+            accepted = self._accepted(ads)
+            rows, scores, ads = rows[accepted], scores[accepted], ads[accepted]
+            room = self._limits.k - len(self.lines)
+            for cap in self._caps:
+                cap.count(ads[:room])
+        room = self._limits.k - len(self.lines)
+        self.lines += zip(rows[:room].tolist(), scores[:room].tolist(), strict=True)
+
+    def closed(self, rows: Rows) -> Mask:
+        """Return which rows (n,) of the scope can no longer become results, because a cap has no room for them."""
+        closed = np.zeros(len(rows), bool)
+        if self._caps:
+            ads = self._limits.scope.ads_of(rows)
+            for cap in self._caps:
+                closed |= cap.filled(ads)
+        return closed
+
+    def rejection(self, row: int, score: float) -> str | None:
+        """Return why a row of the scope would not be the next result, k aside; None if it would be."""
+        if self._limits.min_score is not None and score < self._limits.min_score:
+            return BELOW_MIN_SCORE
+        for cap, name in zip(reversed(self._caps), self._cap_names(), strict=True):
+            if cap.filled(self._limits.scope.ads_of(np.array([row])))[0]:
+                return f"others of its {name} fill max_per_{name}"
+        return None
+
+    def _cap_names(self) -> list[str]:
+        caps = {"advertiser": self._limits.max_per_advertiser, "campaign": self._limits.max_per_campaign}
+        return [name for name, cap in caps.items() if cap is not None]
+
+    def _accepted(self, ads: Rows) -> Rows:
+        """Return the positions of the ranked ads (n,) that the caps let pass, ascending."""
+        positions = np.arange(len(ads))
+        if len(ads) > _FEW:
+            for cap in self._caps:
+                positions = positions[~cap.filled(ads[positions])]
+        if len(ads) <= _FEW or (len(self._caps) == 2 and not self._nested(ads[positions])):
+            return self._one_by_one(ads, positions)
+        for cap in self._caps:
+            positions = positions[cap.room(ads[positions])]
+        return positions
+
+    def _nested(self, ads: Rows) -> bool:
+        """Whether each campaign belongs to one advertiser among these ads."""
+        campaign, advertiser = (cap.owner[ads] for cap in self._caps)
+        order = np.argsort(campaign, kind="stable")
+        campaign, advertiser = campaign[order], advertiser[order]
+        return bool(((campaign[1:] != campaign[:-1]) | (advertiser[1:] == advertiser[:-1])).all())
+
+    def _one_by_one(self, ads: Rows, positions: Rows) -> Rows:
+        """Do the same as `_accepted` for few ads, or where campaigns share advertisers and either cap may be first."""
+        accepted = []
+        ads = ads[positions]
+        owners = list(zip(*(cap.owner[ads].tolist() for cap in self._caps), strict=True))
+        room = list(zip(*(cap.room_of(ads).tolist() for cap in self._caps), strict=True))
+        counts = [Counter[int]() for _ in self._caps]
+        needed = self._limits.k - len(self.lines)
+        for position, names, places in zip(positions.tolist(), owners, room, strict=True):
+            if all(count[name] < n for count, name, n in zip(counts, names, places, strict=True)):
+                accepted.append(position)
+                if len(accepted) == needed:
+                    break
+                for count, name in zip(counts, names, strict=True):
+                    count[name] += 1
+        return np.array(accepted, np.int64)
+
+
+class _Cap:
+    """A cap on the results of one owner, an advertiser or a campaign, and how many results each owner has.
+
+    owner: (A,) int64, the owner of each ad; a negative number is an ad without one, which is never capped.
+    """
+
+    def __init__(self, most: int, owner: Rows, n_owners: int) -> None:
+        self.owner = owner
+        self._most = min(most, 2**31)
+        # The last place is that of the ads without an owner, and stays 0.
+        self._counts = np.zeros(n_owners + 1, np.int64)
+
+    def _places(self, ads: Rows) -> Rows:
+        owner = self.owner[ads]
+        return np.where(owner < 0, len(self._counts) - 1, owner)
+
+    def filled(self, ads: Rows) -> Mask:
+        """Return whether the owner of each ad (n,) has all its results."""
+        return self._counts[self._places(ads)] >= self._most
+
+    def room_of(self, ads: Rows) -> Rows:
+        """Return how many further results the owner of each ad (n,) may have: (n,) int64."""
+        return self._most - self._counts[self._places(ads)]
+
+    def room(self, ads: Rows) -> Mask:
+        """Return which of the ranked ads (n,) pass if those before them did.
+
+        After the campaigns, the advertisers may be capped in the same way, if each campaign has one advertiser: an ad
+        that its advertiser's cap rejects has taken its campaign's room only from ads that the same cap rejects.
+        """
+        owner = self.owner[ads]
+        order = np.argsort(owner, kind="stable")
+        starts = np.flatnonzero(np.concatenate([[True], owner[order][1:] != owner[order][:-1]]))
+        earlier = np.empty(len(ads), np.int64)
+        earlier[order] = positions_in_lists(np.append(starts, len(ads)))
+        return earlier < self.room_of(ads)
+
+    def count(self, ads: Rows) -> None:
+        """Count the results of ads (n,)."""
+        np.add.at(self._counts, self._places(ads), 1)
+        self._counts[-1] = 0

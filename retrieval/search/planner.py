@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from retrieval import topk
 from retrieval.arrays import Floats, Mask, Rows
-from retrieval.errors import RetrievalError
+from retrieval.errors import RetrievalError, SlowRequestError
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker, PreparedQuery
-from retrieval.search.limits import ResultLimits
-from retrieval.search.scope import CACHED_SCOPES, Scope, ScopeVectors
+from retrieval.search.limits import ResultLimits, ResultList
+from retrieval.search.scope import Scope
 from retrieval.topk import TopK
 
 if TYPE_CHECKING:
     from retrieval.ann.faiss_index import Ann, Selection
 
-# An index may compress its vectors and so find the best row behind a few others: at least this many are ranked exactly.
+# A coarse code may rank the best row behind a few others, so at least this many rows are ranked exactly.
 _MIN_SHORTLIST = 32
 # A search that cannot fill the list is repeated for this many times as many rows.
 _WIDENING = 8
+# Vectors that do not lie side by side are fetched and scored in parts of so many rows.
+_FETCHED_ROWS = 16_384
+# A quick search reads at most so many floats that lie side by side, and at most so many that it has to fetch. It ranks
+# more rows than it was asked for only among so many. Each takes about 2 ms.
+_QUICK_SCANNED, _QUICK_FETCHED = 8_000_000, 1_000_000
+_QUICK_SORTED = 10_000
+# It asks for at most so many rows: to keep many best rows while an index is searched costs more than the search itself.
+_QUICK_RANKED = 400
+QUICK_ROWS = 100_000
+"""A quick request filters at most so many items or ads: about 2 ms."""
+
+Lines = list[tuple[int, float]]
+
+
+class Order(Protocol):
+    """A second stage that reorders the best rows of a ranked list; those behind them keep their order."""
+
+    depth: int
+
+    def begin(self) -> None:
+        """Begin another list."""
+
+    def reorder(self, rows: Rows, scores: Floats) -> tuple[Rows, Floats]:
+        """Return the next batch of the list in its new order, with its new scores; the first holds `depth` rows."""
+        ...
 
 
 class SearchPlanner:
@@ -30,47 +55,147 @@ class SearchPlanner:
 
     def __init__(self, ranker: EmbeddingRanker, ann: Ann | None) -> None:
         self.ranker, self.catalogue, self.config, self.ann = ranker, ranker.catalogue, ranker.config, ann
-        self._cached_selection = lru_cache(maxsize=CACHED_SCOPES)(self._new_selection)
-        self._cached_comparison = lru_cache(maxsize=CACHED_SCOPES)(self._compare_costs)
-        self._vectors = ScopeVectors(self.catalogue.item, self.catalogue.bias, self.config.scope_cache_bytes)
-
-    def clear(self) -> None:
-        """Forget everything that was derived from scopes."""
-        self._cached_selection.cache_clear()
-        self._cached_comparison.cache_clear()
-        self._vectors.clear()
 
     def search(
-        self, query: PreparedQuery, limits: ResultLimits, *, outdated: bool = False
-    ) -> tuple[list[tuple[int, float]], str]:
+        self,
+        query: PreparedQuery,
+        limits: ResultLimits,
+        *,
+        order: Order | None = None,
+        outdated: bool = False,
+        quick: bool = False,
+    ) -> tuple[Lines, str]:
         """Return the best rows within the limits.
 
         The index is searched if the scope is large, the index is not outdated for the request, and an exact scan would
-        cost more. If the index is not searched, or cannot fill the list, the scope is scanned exactly.
+        cost more. If the index is not searched, or cannot fill the list, the scope is scanned exactly. So a list that
+        `min_score` makes shorter than k holds all rows that reach the score.
 
         Args:
             query: the prepared query.
             limits: the scope, the length of the list and what is left out of it.
+            order: a second stage; caps and `min_score` apply to its order and scores.
             outdated: whether the request's time is before the index's as-of time; the index may then lack eligible
                 rows.
+            quick: raise an error instead of searching for longer than some milliseconds.
 
         Returns:
             The rows with their scores, and the plan: "index", "index, widened" or "exact".
+
+        Raises:
+            SlowRequestError: the search is not quick.
         """
-        scope, n = limits.scope, limits.k + len(limits.left_out)
+        scope = limits.scope
+        least = limits.k if order is None else max(limits.k, order.depth)
+        n = least + len(limits.left_out)
+        if quick and n > _QUICK_RANKED:
+            raise SlowRequestError(f"{n} rows are to be ranked")
         small = len(scope.rows) <= max(self.config.exact_below, n)
-        if self.ann is not None and not small and not outdated and not self._exact_is_cheaper(scope):
-            for breadth, plan in ((n, "index"), (_WIDENING * n, "index, widened")):
-                results, complete = limits.apply(*self._shortlist(query, breadth, scope))
-                if complete:
-                    return results, plan
-        scores = query.over(*self._vectors.of(scope), scope.rows)
+        if self.ann is not None and not small and not outdated:
+            if quick and not scope.has("exact_is_cheaper"):
+                raise SlowRequestError("the index is not prepared for these conditions")
+            if not self._exact_is_cheaper(scope):
+                for breadth, plan in ((n, "index"), (_WIDENING * n, "index, widened")):
+                    if quick and breadth > _QUICK_RANKED:
+                        raise SlowRequestError(f"{breadth} rows are to be found in the index")
+                    lines = self._filled(limits, order, least, *self._shortlist(query, breadth, scope))
+                    if len(lines) == limits.k:
+                        return lines, plan
+        return self._exactly(query, limits, order, n, quick=quick), "exact"
+
+    def _filled(self, limits: ResultLimits, order: Order | None, least: int, rows: Rows, scores: Floats) -> Lines:
+        """Return the results among a shortlist; none if the second stage needs a longer one."""
+        if order is None and limits.bounds_rank:
+            return _first(limits, rows, scores)
+        results = ResultList(limits)
+        if order is not None:
+            rows, scores = _without(limits.left_out, rows, scores)
+            if len(rows) < least:
+                return []
+            order.begin()
+            rows, scores = order.reorder(rows, scores)
+        results.extend(rows, scores)
+        return results.lines
+
+    def _exactly(
+        self, query: PreparedQuery, limits: ResultLimits, order: Order | None, n: int, *, quick: bool
+    ) -> Lines:
+        """Return the results of an exact scan; the n best rows come first, then more, until the list is full."""
+        scope = limits.scope
+        scores = self.scores(query, scope, quick=quick)
+        if order is None and limits.bounds_rank:
+            best = topk.top_k(scores[None], n, scope.rows)
+            return _first(limits, best.rows, best.scores)
+        results = ResultList(limits)
+        if order is not None:
+            order.begin()
         while True:
             best = topk.top_k(scores[None], n, scope.rows)
-            results, complete = limits.apply(best.rows, best.scores)
-            if complete or n >= len(scope.rows):
-                return results, "exact"
+            rows, ranked = best.rows, best.scores
+            if order is not None:
+                rows, ranked = order.reorder(*_without(limits.left_out, rows, ranked))
+            results.extend(rows, ranked)
+            if results.full or results.below_min_score or len(best.rows) < n:
+                return results.lines
+            if quick and len(scope.rows) > _QUICK_SORTED:
+                raise SlowRequestError("the limits ask for many rows")
+            # What has been ranked, and what no cap has room for, leaves the scan.
+            scores[np.searchsorted(scope.rows, best.rows)] = -np.inf
+            scores[results.closed(scope.rows)] = -np.inf
             n *= _WIDENING
+
+    def scores(self, query: PreparedQuery, scope: Scope, *, quick: bool = False) -> Floats:
+        """Return the scores of all rows of a scope: (E,) float32, a new array.
+
+        Args:
+            query: the prepared query.
+            scope: the rows.
+            quick: raise an error instead of scoring for longer than some milliseconds.
+
+        Raises:
+            SlowRequestError: the scan is not quick.
+        """
+        item, bias, rows = self.catalogue.item, self.catalogue.bias, scope.rows
+        if len(rows) == self.catalogue.n_rows:
+            if quick:
+                self._check_quick(len(rows), _QUICK_SCANNED)
+            return query.over(item, bias, rows)
+        if self._keeps_vectors(scope):
+            if quick:
+                self._check_quick(len(rows), _QUICK_SCANNED if scope.has("vectors") else _QUICK_FETCHED)
+            return query.over(*self._vectors(scope), rows)
+        if quick:
+            self._check_quick(len(rows), _QUICK_FETCHED)
+        parts = [rows[start : start + _FETCHED_ROWS] for start in range(0, len(rows), _FETCHED_ROWS)]
+        return np.concatenate([query.over(item[part], bias[part], part) for part in parts] or [bias[:0]])
+
+    def prepare_like(self, earlier: Scope, scope: Scope) -> None:
+        """Derive from a scope what an earlier one has, so that no request waits for it.
+
+        Args:
+            earlier: the scope of the same conditions before the ads changed.
+            scope: the new scope.
+        """
+        if earlier.has("vectors") and self._keeps_vectors(scope):
+            self._vectors(scope)
+        if earlier.has("exact_is_cheaper"):
+            self._exact_is_cheaper(scope)
+        if earlier.has("selection"):
+            self._selection(scope)
+
+    def _vectors(self, scope: Scope) -> tuple[Floats, Floats]:
+        """Return the vectors (E, D) and biases (E,) of a scope, side by side."""
+        item, bias, rows = self.catalogue.item, self.catalogue.bias, scope.rows
+        return scope.derived("vectors", lambda: (item[rows], bias[rows]), lambda two: two[0].nbytes + two[1].nbytes)
+
+    def _check_quick(self, rows: int, floats: int) -> None:
+        if rows * self.catalogue.dim > floats:
+            raise SlowRequestError(f"{rows} rows are to be scored")
+
+    def _keeps_vectors(self, scope: Scope) -> bool:
+        """Whether the vectors of a scope are worth keeping side by side, and take at most half of the cache."""
+        per_row = 4 * (self.catalogue.dim + 1)
+        return scope.shared and 2 * len(scope.rows) * per_row <= self.config.scope_cache_bytes
 
     def search_many(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
         """Return the k best of the rows that the index finds for each query; a list is shorter where there are fewer.
@@ -138,7 +263,11 @@ class SearchPlanner:
 
     def _selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
         """Return what the index may return (None = all of it), and the rows of the scope that it does not hold."""
-        return self._cached_selection(scope) if scope.shared else self._new_selection(scope)
+        return scope.derived(
+            "selection",
+            lambda: self._new_selection(scope),
+            lambda made: (0 if made[0] is None else made[0].nbytes) + made[1].nbytes,
+        )
 
     def _new_selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
         assert self.ann is not None
@@ -161,11 +290,27 @@ class SearchPlanner:
         return indexed
 
     def _exact_is_cheaper(self, scope: Scope) -> bool:
-        return self._cached_comparison(scope) if scope.shared else self._compare_costs(scope)
+        return scope.derived("exact_is_cheaper", lambda: self._compare_costs(scope), lambda _: 0)
 
     def _compare_costs(self, scope: Scope) -> bool:
         assert self.ann is not None
         outside = len(self._not_indexed(scope))
+        whole = len(scope.rows) == self.catalogue.n_rows
         return self.config.exact_below > 0 and self.ann.exact_is_cheaper(
-            len(scope.rows) - outside, gathered=self._vectors.keeps(scope), outside=outside
+            len(scope.rows) - outside, gathered=whole or self._keeps_vectors(scope), outside=outside
         )
+
+
+def _without(left_out: set[int], rows: Rows, scores: Floats) -> tuple[Rows, Floats]:
+    if not left_out:
+        return rows, scores
+    passing = ~np.isin(rows, np.fromiter(left_out, np.int64, len(left_out)))
+    return rows[passing], scores[passing]
+
+
+def _first(limits: ResultLimits, rows: Rows, scores: Floats) -> Lines:
+    """Return the first k of ranked rows that are not left out."""
+    # Lists are faster here than numpy, as most requests ask for few results.
+    lines = zip(rows.tolist(), scores.tolist(), strict=True)
+    left_out = limits.left_out
+    return [line for line in lines if line[0] not in left_out][: limits.k]

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from copy import copy
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval.arrays import Rows
-from retrieval.catalogue.ads import Ads, Eligible
+from retrieval.arrays import Floats, Rows
+from retrieval.byte_cache import ByteCache
+from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
 from retrieval.config import RetrievalConfig
+from retrieval.errors import SlowRequestError
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
 from retrieval.ranking.reranker import Context
-from retrieval.search.filters import Filters, ItemFilter, category_key
-from retrieval.search.limits import Exclusions, ResultLimits
-from retrieval.search.planner import SearchPlanner
+from retrieval.search.filters import ItemFilter, category_key
+from retrieval.search.limits import Exclusions, ResultLimits, ResultList
+from retrieval.search.planner import QUICK_ROWS, Lines, SearchPlanner
 from retrieval.search.request import RetrievalRequest, Stages
 from retrieval.search.response import EMBEDDING, FALLBACK, Response
-from retrieval.search.scope import CACHED_SCOPES, Scope
+from retrieval.search.scope import Scope
 from retrieval.times import microseconds
 
 if TYPE_CHECKING:
@@ -31,15 +35,34 @@ if TYPE_CHECKING:
     from retrieval.ranking.reranker import Reranker
     from retrieval.ranking.session_encoder import SessionEncoder
 
+# So many scopes are prepared for the ads that replace the present ones.
+_PREPARED = 16
+_ALL_ITEMS = ("all items",)
 # While a list is too short, the number of candidates is multiplied by this.
 _WIDENING = 8
 
 
-class Reranking(NamedTuple):
-    """What the pre-ranker read for one request: its context, and the retrieval score of each candidate row."""
+class Reranking:
+    """The pre-ranker as the second stage of one request (see `planner.Order`), with the scores it read."""
 
-    context: Context
-    retrieval_scores: dict[int, float]
+    def __init__(self, reranker: Reranker, context: Context) -> None:
+        self.context, self.depth, self._reranker = context, reranker.depth, reranker
+        self.begin()
+
+    def begin(self) -> None:
+        """See `planner.Order`."""
+        self.rows: Rows = np.zeros(0, np.int64)
+        self.retrieval_scores: Floats = np.zeros(0, np.float32)
+
+    def reorder(self, rows: Rows, scores: Floats) -> tuple[Rows, Floats]:
+        """See `planner.Order`."""
+        start = len(self.rows)
+        self.rows = np.concatenate([self.rows, rows])
+        self.retrieval_scores = np.concatenate([self.retrieval_scores, scores])
+        if not len(self.rows):
+            return rows, scores
+        rows, scores = self._reranker.ordered(self.context, self.rows, self.retrieval_scores)
+        return rows[start:], scores[start:]
 
 
 class Retriever:
@@ -71,11 +94,15 @@ class Retriever:
         self.reranker = reranker
         self._mean_ranker = EmbeddingRanker(catalogue, edges, self.config) if session_encoder else self.ranker
         self._as_of = microseconds(as_of)
-        self.item_filter = ItemFilter(catalogue.attributes)
+        self._cache = ByteCache(self.config.scope_cache_bytes)
+        # Each table of ads has a number of its own, which keeps what is remembered of it apart.
+        self._generations = count()
+        self._generation = next(self._generations)
+        self._prepared: tuple[Ads, int, list[tuple[Hashable, Scope]]] | None = None
+        self.item_filter = ItemFilter(catalogue.attributes, self._cache)
         all_rows = np.arange(catalogue.n_rows, dtype=np.int64)
         self._all_items = Scope(all_rows, None, catalogue.n_rows, shared=True)
-        self._cached_scope = lru_cache(maxsize=CACHED_SCOPES)(self._new_scope)
-        self._cached_category_scope = lru_cache(maxsize=CACHED_SCOPES)(self._new_category_scope)
+        self._no_items = Scope(all_rows[:0], None if ads is None else all_rows[:0], catalogue.n_rows)
         self.planner = SearchPlanner(self.ranker, ann)
 
     @classmethod
@@ -101,36 +128,84 @@ class Retriever:
         """Return the ranker of a request that uses these stages."""
         return self.ranker if stages.session else self._mean_ranker
 
-    def replace_ads(self, ads: Ads) -> None:
-        """Replace the ads for later requests. The caller must make sure that no request is being answered."""
-        self.ads = ads
-        self._cached_scope.cache_clear()
-        self._cached_category_scope.cache_clear()
-        self.planner.clear()
+    @property
+    def cache_bytes(self) -> int:
+        """The bytes of memory that are in use for what is remembered of requests, at most `scope_cache_bytes`."""
+        return self._cache.nbytes
 
-    def retrieve(self, request: RetrievalRequest) -> Response:
+    def prepare_ads(self, ads: Ads) -> None:
+        """Find the eligible ads for the conditions that were asked for last, before `replace_ads`.
+
+        So no later request has to wait for this. Another thread than that of the requests may do it.
+
+        Args:
+            ads: the ads that will replace the present ones.
+        """
+        later = copy(self)
+        later.ads, later._generation = ads, next(self._generations)
+        scopes: list[tuple[Hashable, Scope]] = []
+        for key, earlier in self._cache.latest(_PREPARED):
+            if key[0] != self._generation:  # no scope of the present ads
+                continue
+            country, category = key[2], key[3] if len(key) > 3 else None
+            request = RetrievalRequest([], 1, country=country)
+            scope = later._scope_of(earlier.used_at, request, category, ads, quick=False)
+            if earlier.has("ad_of"):
+                scope.ads_of(scope.rows[:0])
+            self.planner.prepare_like(earlier, scope)
+            scopes.append((later._key(earlier.used_at, country, ads, category), scope))
+        self._prepared = ads, later._generation, scopes
+
+    def replace_ads(self, ads: Ads) -> None:
+        """Replace the ads for later requests. Other threads must answer with a `pinned` retriever."""
+        self.ads, prepared, self._prepared = ads, self._prepared, None
+        self._cache.clear()
+        if prepared is None or prepared[0] is not ads:
+            self._generation = next(self._generations)
+            return
+        self._generation = prepared[1]
+        for key, scope in prepared[2]:
+            scope.keep_in(self._cache, key)
+
+    def pinned(self) -> Retriever:
+        """Return a retriever that keeps the present ads, so that another thread can answer a request with it."""
+        return copy(self)
+
+    def retrieve(self, request: RetrievalRequest, *, quick: bool = False) -> Response:
         """Return the k best eligible ads for a request, best first, one per item.
 
         Fewer than k come back only if no more are eligible under the request's own conditions. Each item is shown with
         the winning one of its eligible ads, and caps count only that ad. If none of the request's items is known, the
         most popular eligible ads come back, with score 0 and reason "fallback".
 
+        Args:
+            request: the request.
+            quick: raise an error instead of working for longer than some milliseconds.
+
         Raises:
             RequestError: a filter needs a column that this catalogue does not have, or its price range is empty.
+            SlowRequestError: the request is not quick.
         """
         start = perf_counter()
         time = self.time(request)
-        scope = self._scope_at(time, request)
+        scope = self._scope_at(time, request, quick=quick)
         scoped = perf_counter()
         known, unknown = self.catalogue.rows(request.items)
         limits = ResultLimits.of(request, scope, self.ads, Exclusions.of(request, self.catalogue).rows())
         if not known:
-            lines = self._most_popular(limits)
+            lines = self._most_popular(limits, quick=quick)
             seconds = (scoped - start, perf_counter() - scoped, 0.0)
             return Response(*self._columns(lines, scope), [FALLBACK] * len(lines), unknown, True, "popular", seconds)
         ranker = self.ranker_for(request.stages)
         views = np.array(known[-ranker.recent_items :], np.int64)
-        lines, plan, reranking = self._search(request, ranker, views, limits, outdated=time < self._as_of)
+        reranking = None
+        if self.reranker is not None and request.stages.prerank:
+            context = Context.of(views, self.config.recency_weight, query=request.query, country=request.country)
+            reranking = Reranking(self.reranker, context)
+        outdated = time < self._as_of
+        lines, plan = self.planner.search(
+            ranker.prepare(views), limits, order=reranking, outdated=outdated, quick=quick
+        )
         searched = perf_counter()
         reasons = self._reasons(views, [row for row, _ in lines]) if request.reasons else [None] * len(lines)
         columns = self._columns(lines, scope)
@@ -141,7 +216,9 @@ class Retriever:
     def unknown_category(self, request: RetrievalRequest) -> str | None:
         """Return the category that a request filters by, if no item of the catalogue is in it or below it."""
         category = request.filters.category
-        return None if category is None or self.item_filter.knows(category) else category
+        if category is None or self.item_filter.knows(category_key(category)):
+            return None
+        return category
 
     def time(self, request: RetrievalRequest) -> int:
         """Return the time at which a request's ads must be active, in µs since 1970, UTC."""
@@ -156,35 +233,69 @@ class Retriever:
         """
         return self._scope_at(self.time(request), request)
 
-    def _scope_at(self, time: int, request: RetrievalRequest) -> Scope:
-        filters = request.filters
-        if self.ads is None or request.all_items:
-            scope = self._all_items
-        elif filters.exclude_advertisers or filters.exclude_campaigns:
-            excluded = (filters.exclude_advertisers, filters.exclude_campaigns)
-            eligible = self.ads.eligible_without(time, request.country, *excluded)
-            scope = Scope(eligible.rows, eligible.ads, self.catalogue.n_rows)
+    def _scope_at(self, time: int, request: RetrievalRequest, *, quick: bool = False) -> Scope:
+        filters, ads = request.filters, None if request.all_items else self.ads
+        category = None if filters.category is None else self.item_filter.category(filters.category)
+        if quick and (filters.price_min is not None or filters.price_max is not None):
+            _check_quick(self.catalogue.n_rows)
+        priced = self.item_filter.priced(filters)
+        if category is not None and not self.item_filter.knows(category):
+            return self._no_items
+        excluding = ads is not None and bool(filters.exclude_advertisers or filters.exclude_campaigns)
+        if ads is not None and excluding:
+            scope = self._scope_of(time, request, None, ads, quick=quick)
+            scope = self._excluding(ads, time, request, scope, quick=quick)
+            if category is not None:
+                scope = scope.within(self.item_filter.in_category(category))
         else:
-            scope = self._cached_scope(self.ads.eligible(time, request.country))
-        if filters.category is not None and scope.shared:
-            scope = self._cached_category_scope(scope, category_key(filters.category))
-            filters = filters.model_copy(update={"category": None})
-        passing = self.item_filter.mask(filters)
-        return scope if passing is None else scope.within(passing)
+            scope = self._scope_of(time, request, category, ads, quick=quick)
+        return scope if priced is None else scope.within(priced)
 
-    def _new_scope(self, eligible: Eligible) -> Scope:
-        return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows, shared=True)
+    def _key(self, time: int, country: str | None, ads: Ads | None, category: str | None) -> tuple[Any, ...]:
+        """Return what the requests have in common that share a scope."""
+        key = _ALL_ITEMS if ads is None else (self._generation, ads.interval(time), ads.known_country(country))
+        return key if category is None else (*key, category)
 
-    def _new_category_scope(self, scope: Scope, category: str) -> Scope:
-        passing = self.item_filter.mask(Filters(category=category))
-        assert passing is not None
-        return scope.within(passing, shared=True)
+    def _scope_of(
+        self, time: int, request: RetrievalRequest, category: str | None, ads: Ads | None, *, quick: bool
+    ) -> Scope:
+        """Return the shared scope of a time, a country and a category in its compared form."""
+        if ads is None and category is None:
+            return self._all_items
+        key = self._key(time, request.country, ads, category)
+        scope: Scope | None = self._cache.get(key)
+        if scope is None:
+            if category is not None:
+                scope = self._scope_of(time, request, None, ads, quick=quick)
+                if quick:
+                    _check_quick(self.catalogue.n_rows)
+                scope = scope.within(self.item_filter.in_category(category), shared=True)
+            else:
+                assert ads is not None
+                if quick:
+                    _check_quick(len(ads))
+                eligible = ads.eligible(time, request.country)
+                scope = Scope(eligible.rows, eligible.ads, self.catalogue.n_rows, shared=True)
+            scope = scope.keep_in(self._cache, key)
+        scope.used_at = time
+        return scope
+
+    def _excluding(self, ads: Ads, time: int, request: RetrievalRequest, scope: Scope, *, quick: bool) -> Scope:
+        """Return the items of a scope that have an ad of an advertiser and a campaign that the request allows."""
+        if quick:
+            _check_quick(len(ads))
+        passing = scope.derived("passing", lambda: ads.passing(time, request.country), lambda mask: mask.nbytes)
+        excluded = request.filters.exclude_advertisers, request.filters.exclude_campaigns
+        eligible = ads.eligible_without(passing, *excluded)
+        return Scope(eligible.rows, eligible.ads, self.catalogue.n_rows)
 
     def popular(self, scope: Scope, n: int | None = None) -> Rows:
         """Return the scope's n most popular rows (all if n is None), most popular first.
 
         The fallback uses this order.
         """
+        if 16 * len(scope.rows) < self.catalogue.n_rows:
+            return scope.rows[np.argsort(-self.catalogue.popularity[scope.rows], kind="stable")][:n]
         parts, start = list[Rows](), 0
         size = len(self._by_popularity) if n is None else max(1024, 4 * n)
         while start < len(self._by_popularity) and (n is None or sum(map(len, parts)) < n):
@@ -198,42 +309,18 @@ class Retriever:
         """(N,) all rows, the most popular first."""
         return np.argsort(-self.catalogue.popularity, kind="stable")
 
-    def _most_popular(self, limits: ResultLimits) -> list[tuple[int, float]]:
+    def _most_popular(self, limits: ResultLimits, *, quick: bool) -> Lines:
         n = limits.k + len(limits.left_out)
         while True:
-            rows = self.popular(limits.scope, n)
-            lines, complete = limits.apply(rows, np.zeros(len(rows), np.float32))
-            if complete or len(rows) < n:
-                return lines
+            rows, results = self.popular(limits.scope, n), ResultList(limits)
+            results.extend(rows, np.zeros(len(rows), np.float32))
+            if results.full or results.below_min_score or len(rows) < n:
+                return results.lines
+            if quick:
+                _check_quick(len(limits.scope.rows))
             n *= _WIDENING
 
-    def _search(
-        self,
-        request: RetrievalRequest,
-        ranker: EmbeddingRanker,
-        views: Rows,
-        limits: ResultLimits,
-        *,
-        outdated: bool,
-    ) -> tuple[list[tuple[int, float]], str, Reranking | None]:
-        """Return the results' rows and scores, the search plan, and what the pre-ranker read, if it was used."""
-        query = ranker.prepare(views)
-        if self.reranker is None or not request.stages.prerank:
-            return (*self.planner.search(query, limits, outdated=outdated), None)
-        context = Context.of(views, self.config.recency_weight, query=request.query, country=request.country)
-        n = max(self.reranker.depth, limits.k)
-        while True:
-            # Caps and min_score apply to the new order only.
-            candidates, plan = self.planner.search(query, limits.without_thresholds(n), outdated=outdated)
-            rows = np.array([row for row, _ in candidates], np.int64)
-            scores = np.array([score for _, score in candidates], np.float32)
-            lines, complete = limits.apply(*self.reranker.ordered(context, rows, scores))
-            # If the caps need more candidates, the new ones rank behind the present ones, whose order does not change.
-            if complete or len(candidates) < n:
-                return lines, plan, Reranking(context, dict(candidates))
-            n *= _WIDENING
-
-    def _stage_scores(self, lines: list[tuple[int, float]], reranking: Reranking | None) -> list[dict[str, Any]]:
+    def _stage_scores(self, lines: Lines, reranking: Reranking | None) -> list[dict[str, Any]]:
         """Return the score of each stage, and what each counter adds to the pre-ranker's score."""
         if reranking is None:
             return [{"retrieval": score} for _, score in lines]
@@ -241,18 +328,13 @@ class Retriever:
         rows = np.array([row for row, _ in lines], np.int64)
         parts = self.reranker.features(reranking.context, rows) * self.reranker.weight[1:]
         names = [counter.name for counter in self.reranker.counters]
+        retrieval_scores = dict(zip(reranking.rows.tolist(), reranking.retrieval_scores.tolist(), strict=True))
         return [
-            {
-                "retrieval": reranking.retrieval_scores[row],
-                "prerank": score,
-                "counters": dict(zip(names, counters, strict=True)),
-            }
+            {"retrieval": retrieval_scores[row], "prerank": score, "counters": dict(zip(names, counters, strict=True))}
             for (row, score), counters in zip(lines, parts.tolist(), strict=True)
         ]
 
-    def _columns(
-        self, lines: list[tuple[int, float]], scope: Scope
-    ) -> tuple[list[str], Sequence[str | None], list[float]]:
+    def _columns(self, lines: Lines, scope: Scope) -> tuple[list[str], Sequence[str | None], list[float]]:
         """Return the ids of the items, those of their ads, and the scores."""
         rows = np.array([row for row, _ in lines], np.int64)
         ads: Sequence[str | None] = [None] * len(lines)
@@ -266,3 +348,8 @@ class Retriever:
         edges = self.ranker.edges
         types = edges.types_between(views, np.zeros(len(views), np.int64), results, np.zeros(len(results), np.int64))
         return [edges.names(kind) or EMBEDDING for kind in types.tolist()]
+
+
+def _check_quick(rows: int) -> None:
+    if rows > QUICK_ROWS:
+        raise SlowRequestError(f"{rows} rows are to be filtered")

@@ -1,38 +1,74 @@
-"""The rows that a request may return, and their vectors side by side for exact scans."""
+"""The rows that a request may return, and the data derived from them, which requests with the same conditions share."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.arrays import Floats, Mask, Rows
+from retrieval.arrays import Mask, Rows
+from retrieval.byte_cache import ByteCache
 
-# Each cache of scopes, or of data derived from them, holds at most this many entries.
-CACHED_SCOPES = 32
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
 class Scope:
     """The rows that a request may return, and the winning ad of each.
 
-    rows: (E,) int64, ascending. ads: (E,) int64, slots of the ads table, or None without ads. n_rows: the number of
-    items N. shared: whether other requests get this same object, so that data derived from it is worth caching.
+    Args:
+        rows: (E,) int64, ascending.
+        ads: (E,) int64, slots of the ads table, or None without ads.
+        n_rows: the number of items N.
+        shared: whether other requests get this same object, so that data derived from it is worth keeping.
+
+    Attributes:
+        used_at: the time, in µs since 1970, for which a request last asked for a shared scope.
     """
 
-    rows: Rows
-    ads: Rows | None
-    n_rows: int
-    shared: bool = False
+    def __init__(self, rows: Rows, ads: Rows | None, n_rows: int, *, shared: bool = False) -> None:
+        self.rows, self.ads, self.n_rows, self.shared = rows, ads, n_rows, shared
+        self.used_at = 0
+        self._derived: dict[str, Any] = {}
+        self._nbytes = rows.nbytes + (0 if ads is None else ads.nbytes)
+        self._cache: ByteCache | None = None
+        self._key: Hashable = None
 
-    @cached_property
+    def keep_in(self, cache: ByteCache, key: Hashable) -> Scope:
+        """Put a shared scope into a cache, to which all data derived from it then counts. Return the scope to use."""
+        self._cache, self._key = cache, key
+        scope: Scope = cache.put(key, self, self._nbytes)
+        return scope
+
+    def derived(self, name: str, make: Callable[[], T], nbytes: Callable[[T], int]) -> T:
+        """Return data that belongs to the scope. It is kept with it, unless the cache has no room for both.
+
+        Args:
+            name: what the data is.
+            make: computes it.
+            nbytes: returns how many bytes it takes.
+        """
+        if name in self._derived:
+            value: T = self._derived[name]
+            return value
+        value = make()
+        size = nbytes(value)
+        if self._cache is None or self._cache.grow(self._key, self, size):
+            self._derived[name] = value
+            self._nbytes += size
+        return value
+
+    def has(self, name: str) -> bool:
+        """Return whether derived data is at hand."""
+        return name in self._derived
+
+    @property
     def mask(self) -> Mask:
         """(N,) bool: whether each row of the catalogue is in the scope."""
+        return self.derived("mask", self._make_mask, lambda mask: mask.nbytes)
+
+    def _make_mask(self) -> Mask:
         mask = np.zeros(self.n_rows, bool)
         mask[self.rows] = True
         return mask
@@ -40,11 +76,12 @@ class Scope:
     def ads_of(self, rows: Rows) -> NDArray[np.signedinteger[Any]]:
         """Return the winning ads (n,) of rows (n,) of this scope, which must have ads."""
         assert self.ads is not None
-        # A table costs one memory access per row, a binary search many.
-        return self._ad_of[rows] if self.shared else self.ads[np.searchsorted(self.rows, rows)]
+        # A table costs one memory access per row, a binary search many; but it has a line for every item.
+        if not self.shared or 16 * len(self.rows) < self.n_rows:
+            return self.ads[np.searchsorted(self.rows, rows)]
+        return self.derived("ad_of", self._make_ad_of, lambda table: table.nbytes)[rows]
 
-    @cached_property
-    def _ad_of(self) -> NDArray[np.int32]:
+    def _make_ad_of(self) -> NDArray[np.int32]:
         assert self.ads is not None
         ad_of = np.full(self.n_rows, -1, np.int32)
         ad_of[self.rows] = self.ads
@@ -53,51 +90,5 @@ class Scope:
     def within(self, passing: Mask, *, shared: bool = False) -> Scope:
         """Return a scope of the rows that pass; `passing` is (N,) bool."""
         selected = passing[self.rows]
-        return Scope(self.rows[selected], None if self.ads is None else self.ads[selected], self.n_rows, shared)
-
-
-class ScopeVectors:
-    """The vectors and biases of scopes, gathered from the catalogue; those of shared scopes are cached.
-
-    Args:
-        matrix: (N, D) float32, the vectors of all items.
-        bias: (N,) float32, their biases.
-        limit: the size of the cache in bytes.
-    """
-
-    def __init__(self, matrix: Floats, bias: Floats, limit: int) -> None:
-        self._matrix, self._bias, self._limit = matrix, bias, limit
-        self._cache: OrderedDict[Scope, tuple[Floats, Floats]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def of(self, scope: Scope) -> tuple[Floats, Floats]:
-        """Return the vectors (E, D) and the biases (E,) of a scope, float32."""
-        if len(scope.rows) == len(self._matrix):
-            return self._matrix, self._bias
-        with self._lock:
-            if scope in self._cache:
-                self._cache.move_to_end(scope)
-                return self._cache[scope]
-            gathered = self._matrix[scope.rows], self._bias[scope.rows]
-            if scope.shared and _nbytes(gathered) <= self._limit:
-                self._cache[scope] = gathered
-                self._bytes += _nbytes(gathered)
-                while self._bytes > self._limit:
-                    self._bytes -= _nbytes(self._cache.popitem(last=False)[1])
-            return gathered
-
-    def keeps(self, scope: Scope) -> bool:
-        """Return whether a later request will find the vectors of a scope already side by side."""
-        per_row = self._matrix.dtype.itemsize * (self._matrix.shape[1] + 1)
-        return len(scope.rows) == len(self._matrix) or (scope.shared and len(scope.rows) * per_row <= self._limit)
-
-    def clear(self) -> None:
-        """Empty the cache."""
-        with self._lock:
-            self._cache.clear()
-            self._bytes = 0
-
-
-def _nbytes(arrays: tuple[Floats, Floats]) -> int:
-    return sum(array.nbytes for array in arrays)
+        ads = None if self.ads is None else self.ads[selected]
+        return Scope(self.rows[selected], ads, self.n_rows, shared=shared)

@@ -1,0 +1,97 @@
+"""The one cache of a retriever: what it remembers of requests, bounded by the bytes that this takes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from itertools import count, islice
+from typing import Any
+
+ENTRY_BYTES = 2_000
+"""What an entry takes beside its arrays: its key, its objects and the heads of its arrays, rounded up."""
+# So many entries are freed in one go; freeing all entries of a full cache would take half a second.
+_FREED_AT_ONCE = 64
+
+
+class ByteCache:
+    """Keeps values up to a number of bytes; what was used longest ago goes first.
+
+    A value above the limit is not kept. Threads may share the cache. It computes nothing itself, so that
+    no thread waits for what another one computes.
+
+    Args:
+        limit: the greatest number of bytes; 0 keeps nothing.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._cleared: deque[OrderedDict[Hashable, tuple[Any, int]]] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes that the entries take."""
+        return self._bytes
+
+    def get(self, key: Hashable) -> Any:
+        """Return the value of a key; None if it is not kept."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def latest(self, n: int) -> list[tuple[Any, Any]]:
+        """Return the keys and values of the n entries that were used last, the latest first."""
+        with self._lock:
+            return [(key, self._entries[key][0]) for key in islice(reversed(self._entries), n)]
+
+    def put(self, key: Hashable, value: Any, nbytes: int) -> Any:
+        """Keep a value whose arrays take `nbytes`. Return the value to use: one that is kept already stays."""
+        nbytes += ENTRY_BYTES
+        with self._lock:
+            if key in self._entries:
+                return self._entries[key][0]
+            if nbytes > self.limit:
+                return value
+            self._entries[key] = value, nbytes
+            self._bytes += nbytes
+        self._free()
+        return value
+
+    def grow(self, key: Hashable, value: Any, nbytes: int) -> bool:
+        """Count further bytes that a kept value takes from now on. Return False if it may not take them."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry[0] is not value or entry[1] + nbytes > self.limit:
+                return False
+            self._entries[key] = value, entry[1] + nbytes
+            self._entries.move_to_end(key)
+            self._bytes += nbytes
+        self._free()
+        return True
+
+    def clear(self) -> None:
+        """Forget everything. The memory of many entries is freed little by little, with those that are kept next."""
+        with self._lock:
+            if self._entries:
+                self._cleared.append(self._entries)
+                self._entries = OrderedDict()
+        self._free()
+
+    def _free(self) -> None:
+        """Free some of what was cleared, and what was used longest ago until the limit is kept."""
+        for number in count():
+            with self._lock:
+                if not (self._bytes > self.limit or (self._cleared and number < _FREED_AT_ONCE)):
+                    return
+                entries = self._cleared[0] if self._cleared else self._entries
+                value, nbytes = entries.popitem(last=False)[1]
+                self._bytes -= nbytes
+                if self._cleared and not self._cleared[0]:
+                    self._cleared.popleft()
+            del value  # outside the lock, for which others may wait

@@ -172,6 +172,10 @@ class SqliteChangeLog:
         self._last = 0
         self._ahead: Changes | None = None
         self.snapshot_sequence = 0
+        if not read_only:
+            # A file or folder that cannot be written is an error now, and not at the first change.
+            with self._file.writing(0) as connection:
+                connection.execute("UPDATE log SET identity = identity")
 
     @property
     def _connection(self) -> Any:
@@ -223,8 +227,8 @@ class SqliteChangeLog:
             query = "SELECT sequence, change FROM changes WHERE sequence > ? ORDER BY sequence"
             cursor = file.connection.execute(query, (self.snapshot_sequence,))
             while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                for number, text in rows:
-                    self._record(number, text, changes)
+                numbers, texts = zip(*rows, strict=True)
+                stored_change.record(changes, numbers, texts, self._warn)
         return changes
 
     def compact(self, changes: Changes) -> bool:
@@ -271,13 +275,6 @@ class SqliteChangeLog:
                 snapshot.decode(content, kind, changes)
         except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
             raise failure(self._path, "read", f"its snapshot is damaged: {error}") from error
-
-    def _record(self, number: int, text: str, changes: Changes) -> None:
-        try:
-            changes.add(number, stored_change.read_coded(text, changes.codes))
-        except (ValueError, TypeError, RecursionError) as error:
-            self._warn(number, error)
-            changes.add(number, None)
 
     def _change(self, number: int, text: str) -> Change | None:
         """Return a change; an unreadable one must not block later ones."""

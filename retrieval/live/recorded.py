@@ -120,6 +120,28 @@ class RecordedField:
         """Record a value."""
         self._versions[row], self._sequences[row], self._codes[row] = version, sequence, code
 
+    def record(self, rows: Rows, version: Rows, sequence: Rows, code: Rows) -> None:
+        """Record values (n,), in the order of their sequences, as `is_new` and `set` do one after the other."""
+        known = np.unique(rows)
+        known = known[self._versions[known] >= 0]
+        rows = np.concatenate([known, rows])
+        version = np.concatenate([self._versions[known], version])
+        sequence = np.concatenate([self._sequences[known], sequence])
+        code = np.concatenate([self._codes[known], code])
+        order = np.lexsort((sequence, version, rows))
+        rows, version, sequence, code = rows[order], version[order], sequence[order], code[order]
+        is_last = np.append(rows[1:] != rows[:-1], True)
+        highest = version[is_last][np.cumsum(is_last) - is_last]
+        counts = version == highest
+        # A value that repeats the one before it, with the same version, is not recorded again.
+        repeats = np.zeros(len(rows), bool)
+        repeats[1:] = (rows[1:] == rows[:-1]) & counts[:-1] & (code[1:] == code[:-1])
+        (counts,) = np.nonzero(counts & ~repeats)
+        # Of several assignments to a row, numpy keeps the last.
+        self._versions[rows[counts]] = version[counts]
+        self._sequences[rows[counts]] = sequence[counts]
+        self._codes[rows[counts]] = code[counts]
+
     def fill(self, version: Rows, sequence: Rows, code: Rows) -> None:
         """Record the values of all rows (n,) at once."""
         self._versions, self._sequences, self._codes = version.copy(), sequence.copy(), code.copy()

@@ -22,7 +22,7 @@ from retrieval.errors import BusyError, ChangeLogError
 from retrieval.live import change_log, log_file, stored_change
 from retrieval.live.change import Change
 from retrieval.live.change_log import ChangeLog, CompactedError, MemoryChangeLog, SqliteChangeLog
-from retrieval.live.recorded import Changes, ValueCodes
+from retrieval.live.recorded import Changes
 from tests.retrieval.live.log_contents import contents
 from tests.retrieval.live.test_live_ads import changes
 
@@ -87,44 +87,88 @@ def test_a_snapshot_and_the_entries_after_it_record_what_all_entries_record(
         assert contents(SqliteChangeLog(path, read_only=True).read()) == contents(expected)
 
 
-@given(changes)
-def test_the_fast_way_to_read_a_change_gives_what_its_model_gives(change: Change) -> None:
-    text, fast, slow = stored_change.write(change), ValueCodes(), Changes()
-    assert stored_change.read_coded(text, fast) == slow.coded(stored_change.read(text))
+def read_fast(texts: list[str]) -> tuple[Changes, list[int]]:
+    """Record texts as a log does that is opened; return what is recorded, and the numbers of those unreadable."""
+    recorded, unreadable = Changes(), list[int]()
+    stored_change.record(recorded, range(1, len(texts) + 1), texts, lambda number, _: unreadable.append(number))
+    return recorded, unreadable
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"ad_id": " a", "version": 1, "status": "Paused"}',
-        '{"ad_id": "caf\u00e9", "version": 1, "status": null, "mood": "blue"}',
-        '{"ad_id": "a", "version": 1, "ends_at": "3000-01-01T00:00:00Z", "starts_at": "1800-01-01T00:00:00Z"}',
-        '{"ad_id": "a", "version": 1, "countries": [" de"], "bid": 1, "advertiser_id": null}',
-        '{"campaign_id": "c", "version": 1, "ends_at": "2026-03-01T00:00:00.5Z"}',
-    ],
-)
+def read_slowly(texts: list[str]) -> tuple[Changes, list[int]]:
+    """Do the same one entry at a time, each by the model of a change."""
+    recorded, unreadable = Changes(), list[int]()
+    for number, text in enumerate(texts, start=1):
+        try:
+            recorded.add(number, stored_change.read(text))
+        except (ValueError, TypeError, RecursionError):
+            recorded.add(number, None)
+            unreadable.append(number)
+    return recorded, unreadable
+
+
+def same_records(texts: list[str]) -> bool:
+    (fast, unreadable), (slow, unreadable_slowly) = read_fast(texts), read_slowly(texts)
+    return (contents(fast), unreadable) == (contents(slow), unreadable_slowly)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(changes, min_size=1, max_size=40))
+def test_entries_that_are_read_in_a_block_are_recorded_as_one_after_the_other(drawn: list[Change]) -> None:
+    assert same_records([stored_change.write(change) for change in drawn])
+
+
+UNUSUAL = [
+    '{"ad_id": " a", "version": 1, "status": "Paused"}',
+    '{"ad_id": "caf\u00e9", "version": 1, "status": null, "mood": "blue"}',
+    '{"ad_id": "a", "version": 1, "starts_at": "1800-01-01T00:00:00Z", "ends_at": "3000-01-01T00:00:00Z"}',
+    '{"ad_id": "a", "version": 1, "advertiser_id": null, "countries": [" de"], "bid": 1}',
+    '{"ad_id": "a", "version": 2, "countries": ["de", "FR"], "bid": -0.0}',
+    '{"ad_id": "a", "version": 2, "countries": [], "bid": 0.1}',
+    '{"campaign_id": "c", "version": 1, "ends_at": "2026-03-01T00:00:00.5Z"}',
+    '{"campaign_id": "c", "version": 9223372036854775807, "ends_at": null}',
+    '{"version": 3, "status": "active", "ad_id": "a"}',
+    '{"ad_id": "a\\"", "version": 3, "status": "active"}',
+    '{"ad_id": "a\\u0041", "version": 3, "status": "active"}',
+    '{"ad_id": "null", "version": 3, "campaign_id": "null", "item_id": "null"}',
+    '{"ad_id": "null", "campaign_id": "null", "version": 3, "item_id": "null"}',
+]
+UNREADABLE = [
+    '{"ad_id": "a", "version": 1}',
+    '{"ad_id": null, "campaign_id": "c", "version": 1}',
+    '{"campaign_id": "c", "version": 1}',
+    '{"campaign_id": "c", "version": 1, "bid": 1.0}',
+    '{"version": 1, "status": "paused"}',
+    '{"ad_id": "a", "version": 1, "item_id": null}',
+    '{"ad_id": "a", "version": true, "status": null}',
+    '{"ad_id": "a", "version": 9223372036854775808, "status": null}',
+    '{"ad_id": "a", "version": 1, "starts_at": "2026-03-02T00:00:00Z", "ends_at": "2026-03-01T00:00:00Z"}',
+    '{"ad_id": "a", "version": 1, "ends_at": "2026-02-30T00:00:00Z"}',
+    '{"ad_id": "a", "version": 1, "ends_at": "2026-02-20T25:00:00Z"}',
+    '{"ad_id": "%s", "version": 1, "status": null}' % ("a" * 513),
+    "[1]",
+    "7",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", UNUSUAL)
 def test_values_that_are_written_in_other_ways_are_read_by_the_model(text: str) -> None:
-    fast, slow = ValueCodes(), Changes()
-    assert stored_change.read_coded(text, fast) == slow.coded(stored_change.read(text))
-    assert fast.values == slow.codes.values
+    assert read_slowly([text])[1] == []
+    assert same_records([text])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"ad_id": "a", "version": 1}',
-        '{"ad_id": null, "campaign_id": "c", "version": 1}',
-        '{"campaign_id": "c", "version": 1, "bid": 1.0}',
-        '{"ad_id": "a", "version": 1, "item_id": null}',
-        '{"ad_id": "a", "version": true, "status": null}',
-        '{"ad_id": "a", "version": 1, "starts_at": "2026-03-02T00:00:00Z", "ends_at": "2026-03-01T00:00:00Z"}',
-        "[1]",
-        "7",
-    ],
-)
+@pytest.mark.parametrize("text", UNREADABLE)
 def test_a_text_that_is_no_change_is_not_read(text: str) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        stored_change.read_coded(text, ValueCodes())
+    usual = '{"ad_id": "a", "version": 1, "status": "paused", "ends_at": "2026-02-20T00:00:00Z"}'
+    assert read_fast([usual, text])[1] == [2]
+    assert same_records([usual, text, usual])
+
+
+def test_all_forms_together_are_recorded_in_their_order() -> None:
+    texts = [*UNUSUAL, *UNREADABLE]
+    for seed in range(20):
+        random.Random(seed).shuffle(texts)
+        assert same_records(texts)
 
 
 def test_numbers_go_on_after_a_snapshot_and_older_entries_are_refused_with_its_sequence(log: ChangeLog) -> None:
@@ -205,6 +249,14 @@ def test_a_read_only_log_follows_the_file_and_never_writes_it(path: Path) -> Non
     with pytest.raises(ChangeLogError, match="make the file and its folder writable"):
         reader.append([pause("c")])
     assert path.read_bytes() == before
+
+
+def test_a_log_that_cannot_be_written_is_refused_when_it_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteChangeLog(path).close()
+    connect = log_file.LogFile._connect
+    monkeypatch.setattr(log_file.LogFile, "_connect", lambda self, file, mode: connect(self, file, "ro"))
+    with pytest.raises(ChangeLogError, match="a server without LIGHTSAGE_WRITE_TOKEN takes no changes"):
+        SqliteChangeLog(path)
 
 
 def test_a_read_only_log_of_the_first_format_is_read_with_its_write_ahead_log_and_left_as_it_is(

@@ -98,6 +98,7 @@ class ServerState:
         self._snapshot: Snapshot | None = None
         self._retry_at = 0.0
         self._last_warning = ""
+        self._looking: asyncio.Future[str | None] | None = None
         self.refused: RefusedVersion | None = None
 
     @property
@@ -242,7 +243,10 @@ class ServerState:
 
     async def published(self) -> str | None:
         """Return the name of the published version; None if it cannot be read, as that must not fail a request."""
-        return await asyncio.to_thread(self._published)
+        # All who ask at the same time share one look, because a workspace may take long to answer.
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(asyncio.to_thread(self._published))
+        return await asyncio.shield(self._looking)
 
     def _published(self) -> str | None:
         try:
@@ -355,6 +359,7 @@ def warm(retriever: Retriever, at: datetime) -> None:
             response = retriever.retrieve(RetrievalRequest(items, 20, at=at, country=country))
             if not np.isfinite(response.scores).all():
                 raise RetrievalError(f"the version gives scores that are not finite, e.g. after {items}")
+    retriever.retrieve(RetrievalRequest([], 20, at=at))  # the most popular items, which need an order of all
     first_item = RetrievalRequest([retriever.catalogue.item_ids[0]], 1, all_items=True)
     if not retriever.retrieve(first_item).results and n > 1:
         raise RetrievalError("the version finds no neighbour of its first item")

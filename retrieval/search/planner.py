@@ -88,7 +88,7 @@ class SearchPlanner:
         scope = limits.scope
         least = limits.k if order is None else max(limits.k, order.depth)
         n = least + len(limits.left_out)
-        if quick and n > _QUICK_RANKED:
+        if quick and limits.k + len(limits.left_out) > _QUICK_RANKED:
             raise SlowRequestError(f"{n} rows are to be ranked")
         small = len(scope.rows) <= max(self.config.exact_below, n)
         if self.ann is not None and not small and not outdated:
@@ -96,7 +96,7 @@ class SearchPlanner:
                 raise SlowRequestError("the index is not prepared for these conditions")
             if not self._exact_is_cheaper(scope):
                 for breadth, plan in ((n, "index"), (_WIDENING * n, "index, widened")):
-                    if quick and breadth > _QUICK_RANKED:
+                    if quick and breadth > max(n, _QUICK_RANKED):
                         raise SlowRequestError(f"{breadth} rows are to be found in the index")
                     lines = self._filled(limits, order, least, *self._shortlist(query, breadth, scope))
                     if len(lines) == limits.k:

@@ -78,6 +78,15 @@ def test_a_workspace_with_an_unknown_scheme_is_refused(refused) -> None:
     assert "workspace foo://bucket cannot be used" in refused("serve", "--workspace", "foo://bucket")
 
 
+@pytest.mark.parametrize("name", ["LIGHTSAGE_READ_TOKEN", "LIGHTSAGE_WRITE_TOKEN"])
+@pytest.mark.parametrize("token", ["", "two\nlines"])
+def test_a_server_does_not_start_with_a_token_that_nobody_can_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused, name: str, token: str
+) -> None:
+    monkeypatch.setenv(name, token)
+    assert name in refused("serve", "--workspace", tmp_path)
+
+
 def fail_with(monkeypatch: pytest.MonkeyPatch, command: str, error: BaseException) -> None:
     def fail(_: object) -> int:
         raise error

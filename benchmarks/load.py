@@ -209,8 +209,10 @@ def measure_searches() -> dict[str, Any]:
 
     def measured_best(self: SearchPlanner, *args: Any, **kwargs: Any) -> Any:
         record["seconds"] -= time.thread_time()
-        selection = best(self, *args, **kwargs)
-        record["seconds"] += time.thread_time()
+        try:
+            selection = best(self, *args, **kwargs)
+        finally:
+            record["seconds"] += time.thread_time()
         record["searches"] += 1
         assert self.ann is not None
         record["index"], record["plan"] = f"{self.ann.kind}, recall@100 {self.ann.recall:.3f}", selection[1]

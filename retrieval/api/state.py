@@ -26,9 +26,12 @@ from retrieval.live.change_log import ChangeLog, CompactedError
 from retrieval.live.live_ads import LiveAds, Outcome
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.retriever import Retriever
+from retrieval.times import microseconds
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+# Every second, the ads of the next two seconds (in µs) are prepared.
+_LOOK_AHEAD = 2_000_000
 _WARMING_QUERIES = 50
 _WARMING_COUNTRIES = 8
 # Loading a version and applying changes hold the interpreter for long stretches, so other threads get a turn after this
@@ -133,6 +136,7 @@ class ServerState:
         tasks = [
             asyncio.create_task(self._repeat(self.check_published, self._config.current_check_seconds)),
             asyncio.create_task(self._repeat(self.catch_up, self._config.changes_poll_seconds)),
+            asyncio.create_task(self._repeat(self.look_ahead, 1.0)),
         ]
         yield
         for task in tasks:
@@ -179,6 +183,12 @@ class ServerState:
     async def aside(self, function: Callable[..., Result], *args: object) -> Result:
         """Return what a function returns that takes a while, or reads the log; other requests need not wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, function, *args)
+
+    async def look_ahead(self) -> None:
+        """Find the ads that are eligible in the next seconds, so that no request waits when one starts or ends."""
+        snapshot = self.snapshot.pinned()
+        now = microseconds(self.now(snapshot))
+        await self.aside(snapshot.retriever.prepare_time, now, now + _LOOK_AHEAD)
 
     async def _in_worker(self, function: Callable[..., Result], *args: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)

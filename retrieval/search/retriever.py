@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # So many scopes are prepared for the ads that replace the present ones.
 _PREPARED = 16
+# At most so many stretches of time, between which ads start or end, are prepared at once.
+_STRETCHES_AHEAD = 4
 _ALL_ITEMS = ("all items",)
 # While a list is too short, the number of candidates is multiplied by this.
 _WIDENING = 8
@@ -145,16 +147,38 @@ class Retriever:
         later.ads, later._generation = ads, next(self._generations)
         scopes: list[tuple[Hashable, Scope]] = []
         for key, earlier in self._cache.latest(_PREPARED):
-            if key[0] != self._generation:  # no scope of the present ads
-                continue
-            country, category = key[2], key[3] if len(key) > 3 else None
-            request = RetrievalRequest([], 1, country=country)
-            scope = later._scope_of(earlier.used_at, request, category, ads, quick=False)
-            if earlier.has("ad_of"):
-                scope.ads_of(scope.rows[:0])
-            self.planner.prepare_like(earlier, scope)
-            scopes.append((later._key(earlier.used_at, country, ads, category), scope))
+            if key[0] == self._generation:
+                scopes.append(later._prepare_like(ads, key, earlier, earlier.used_at))
         self._prepared = ads, later._generation, scopes
+
+    def prepare_time(self, now: int, until: int) -> None:
+        """Find the eligible ads for the next times at which ads start or end, for the conditions asked for last.
+
+        So no request has to wait for this. Another thread may do it, with a `pinned` retriever.
+
+        Args:
+            now: µs since 1970, UTC.
+            until: the last time to prepare for, µs since 1970, UTC.
+        """
+        if self.ads is None:
+            return
+        current = self.ads.interval(now)
+        upcoming = range(current + 1, min(self.ads.interval(until), current + _STRETCHES_AHEAD) + 1)
+        if not upcoming:
+            return
+        for key, earlier in self._cache.latest(_PREPARED):
+            if key[:2] == (self._generation, current):
+                for interval in upcoming:
+                    self._prepare_like(self.ads, key, earlier, int(self.ads.bounds[interval - 1]))
+
+    def _prepare_like(self, ads: Ads, key: tuple[Any, ...], earlier: Scope, time: int) -> tuple[tuple[Any, ...], Scope]:
+        """Return the key and the scope of the country and category of an earlier scope, and derive what it has."""
+        country, category = key[2], key[3] if len(key) > 3 else None
+        scope = self._scope_of(time, RetrievalRequest([], 1, country=country), category, ads, quick=False)
+        if earlier.has("ad_of"):
+            scope.ads_of(scope.rows[:0])
+        self.planner.prepare_like(earlier, scope)
+        return self._key(time, country, ads, category), scope
 
     def replace_ads(self, ads: Ads) -> None:
         """Replace the ads for later requests. Other threads must answer with a `pinned` retriever."""

@@ -136,3 +136,28 @@ def test_scopes_are_ready_when_changed_ads_replace_the_present_ones(world, retri
     retriever.prepare_ads(changed[0])
     retriever.replace_ads(changed[1].replaced(world.ads_table([row])))
     assert [retriever.retrieve(request).results for request in requests] == before
+
+
+def test_scopes_are_ready_when_an_ad_starts_or_ends(world, retriever_of) -> None:
+    retriever = retriever_of(10**9)
+    now = int(retriever.ads.bounds[7])
+    bounds = retriever.ads.bounds[8:11].tolist()
+
+    def requests(at: int) -> list[RetrievalRequest]:
+        return [
+            RetrievalRequest(["item00003"], 20, at=at, country=country, filters=Filters(category=category))
+            for country in (None, "fr")
+            for category in (None, "Level 3")
+        ]
+
+    for request in requests(now):
+        retriever.retrieve(request)
+    retriever.pinned().prepare_time(now, bounds[-1])
+    fresh = retriever_of(0)
+    for at in bounds:
+        with patch("retrieval.search.retriever.QUICK_ROWS", 0):
+            ready = [retriever.retrieve(request, quick=True).results for request in requests(at)]
+        assert ready == [fresh.retrieve(request).results for request in requests(at)]
+    before = retriever.cache_bytes
+    retriever.prepare_time(bounds[-1], bounds[-1] + 1)
+    assert retriever.cache_bytes == before, "nothing starts or ends"

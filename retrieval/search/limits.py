@@ -122,7 +122,10 @@ class ResultList:
     def extend(self, rows: Rows, scores: Floats) -> None:
         """Append those of the next ranked rows (n,), with their scores (n,), that the limits let pass."""
         if len(self._left_out):
-            passing = ~np.isin(rows, self._left_out)
+            if len(rows) > _FEW:
+                passing = ~np.isin(rows, self._left_out)
+            else:
+                passing = np.array([row not in self._limits.left_out for row in rows.tolist()], bool)
             rows, scores = rows[passing], scores[passing]
         if self._limits.min_score is not None:
             n = int(np.count_nonzero(scores >= np.float64(self._limits.min_score)))
@@ -132,9 +135,9 @@ class ResultList:
             ads = self._limits.scope.ads_of(rows)
             accepted = self._accepted(ads)
             rows, scores, ads = rows[accepted], scores[accepted], ads[accepted]
-            room = self._limits.k - len(self.lines)
-            for cap in self._caps:
-                cap.count(ads[:room])
+            if len(ads) < self._limits.k - len(self.lines):  # else the list is full, and nothing is counted any more
+                for cap in self._caps:
+                    cap.count(ads)
         room = self._limits.k - len(self.lines)
         self.lines += zip(rows[:room].tolist(), scores[:room].tolist(), strict=True)
 

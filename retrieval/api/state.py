@@ -335,12 +335,17 @@ class ServerState:
         self._metrics.refused.set(0 if refused is None else 1)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], seconds: float) -> None:
+        reported = ""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await step()
+                reported = ""
             except RetrievalError as error:
-                _log.error("%s", error)
+                # An error that lasts, such as a log that was moved away, is not reported every second.
+                if str(error) != reported:
+                    reported = str(error)
+                    _log.error("%s", reported)
             except Exception:
                 _log.exception("checking for new versions or changes failed; it will be tried again")
 

@@ -59,7 +59,9 @@ def test_entries_that_a_snapshot_covers_are_gone_and_a_server_that_is_behind_rea
         assert ad not in ads_by_item(later).values()
 
 
-def test_no_change_is_confirmed_while_the_log_is_elsewhere(shop, tmp_path: Path) -> None:
+def test_no_change_is_confirmed_while_the_log_is_elsewhere(
+    shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "changes.sqlite"
     with shop.serving(SqliteChangeLog(path)) as client:
         before = ads_by_item(client)
@@ -67,6 +69,9 @@ def test_no_change_is_confirmed_while_the_log_is_elsewhere(shop, tmp_path: Path)
         path.rename(tmp_path / "away")
         assert_problem(set_status(client, ad, 9, "paused"), 507, "changes.sqlite", "put it back, or restart the server")
         assert ads_by_item(client) == before
+        until(lambda: "moved away" in caplog.text)
+        time.sleep(0.2)  # ten looks at the log
+        assert caplog.text.count("moved away") == 1, "it is reported once"
         (tmp_path / "away").rename(path)
         assert set_status(client, ad, 9, "paused").status_code == 200
     with shop.serving(SqliteChangeLog(path)) as later:

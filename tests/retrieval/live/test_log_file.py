@@ -90,7 +90,8 @@ def test_a_snapshot_and_the_entries_after_it_record_what_all_entries_record(
 def read_fast(texts: list[str]) -> tuple[Changes, list[int]]:
     """Record texts as a log does that is opened; return what is recorded, and the numbers of those unreadable."""
     recorded, unreadable = Changes(), list[int]()
-    stored_change.record(recorded, range(1, len(texts) + 1), texts, lambda number, _: unreadable.append(number))
+    encoded = [text.encode() for text in texts]
+    stored_change.record(recorded, range(1, len(texts) + 1), encoded, lambda number, _: unreadable.append(number))
     return recorded, unreadable
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pyarrow as pa
+from _cost import loop_seconds
 from _page import argument_parser, print_progress, publish
 from filters import AS_OF, generate_catalogue
 from load import edges
@@ -57,6 +58,8 @@ def main() -> int:
         *batches(options),
         "",
         *starts(options),
+        "",
+        f"On this host, a loop of 20 million additions in Python took {loop_seconds():.1f} s of CPU time.",
     ]
     return publish("\n".join(lines) + "\n", options.output)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrieval.arrays import Mask, Rows
@@ -80,8 +81,8 @@ class Ads:
     highest version (null = 0) counts, and the last among equal versions.
 
     source: the table that was read. columns: the ads of known items, by slot. bounds: all times at which an ad starts
-    or ends, ascending. moved: the items, by ad_id, of ads whose rows were replaced. Ads that replace others share this
-    dictionary with them, so an item counts only as far as it fits the columns.
+    or ends, ascending. moved: the items, by ad_id, of ads whose item is not, or was not, that of the table. Ads that
+    replace others share this dictionary with them, so an item counts only as far as it fits the columns.
     """
 
     source: AdsSource
@@ -113,25 +114,37 @@ class Ads:
         columns = AdColumns.from_table(table.filter(pa.array(known)), item_rows[known], np.flatnonzero(known))
         return cls(source, columns, columns.instants())
 
-    def replaced(self, table: pa.Table) -> Ads:
+    def replaced(self, table: pa.Table, numbers: Rows | None = None) -> Ads:
         """Return these ads with some of their rows replaced, and with further ads.
 
         A row replaces the ad with the same ad_id, whatever their versions. `source` stays the table that was read.
 
         Args:
             table: the new rows, one per ad, with the columns of `ads_table.SCHEMA`.
+            numbers: (n,) int64, the ads' numbers in `AdsSource.number_of`; None = look them up, and add new ads.
         """
         table = conform(table)
-        number_of = self.source.number_of
-        ad_ids, items = table["ad_id"].to_pylist(), table["item_id"].to_pylist()
-        numbers = np.array([number_of.setdefault(ad, len(number_of)) for ad in ad_ids], np.int64)
+        if numbers is None:
+            number_of = self.source.number_of
+            names = table["ad_id"].to_pylist()
+            numbers = np.array([number_of.setdefault(ad, len(number_of)) for ad in names], np.int64)
         item_rows = _item_rows(table, self.source.row_of)
         known = item_rows >= 0
         changed = AdColumns.from_table(table.filter(pa.array(known)), item_rows[known], numbers[known])
         slots = self.columns.slots(numbers)
         columns = self.columns.merged(changed, slots[slots >= 0])
-        self.moved.update(zip(ad_ids, items, strict=True))
+        self._note_items(table, numbers)
         return self._with(columns, changed.instants())
+
+    def _note_items(self, table: pa.Table, numbers: Rows) -> None:
+        """Remember the items of new rows, as far as they are not those of the table that was read."""
+        read = self.source.table["item_id"]
+        before = read.take(pa.array(numbers, mask=numbers >= len(read)))
+        moved = pc.fill_null(pc.not_equal(before, table["item_id"]), True)
+        if self.moved:
+            moved = pc.or_(moved, pc.is_in(table["ad_id"], pa.array(list(self.moved), pa.string())))
+        names, items = (table[name].filter(moved).to_pylist() for name in ("ad_id", "item_id"))
+        self.moved.update(zip(names, items, strict=True))
 
     def rescheduled(self, slots: Rows, status: Rows, names: Sequence[str], starts: Rows, ends: Rows) -> Ads:
         """Return these ads, some of them with other statuses and times.
@@ -331,4 +344,6 @@ class Ads:
 
 def _item_rows(table: pa.Table, row_of: dict[str, int]) -> Rows:
     """Return the catalogue row of each ad's item (A,), or -1."""
-    return np.array([row_of.get(item, -1) for item in table["item_id"].to_pylist()], np.int64)
+    items = table["item_id"].combine_chunks().dictionary_encode()
+    rows = np.array([*(row_of.get(item, -1) for item in items.dictionary.to_pylist()), -1], np.int64)
+    return rows[items.indices.fill_null(-1).to_numpy()]

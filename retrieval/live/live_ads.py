@@ -174,7 +174,7 @@ class LiveAds:
             columns[name] = column if values is None else pc.if_else(pa.array(changed), values, column)
         table = pa.table(columns)
         complete = pc.and_(table["item_id"].is_valid(), table["campaign_id"].is_valid())
-        self.ads = self.ads.replaced(table.filter(complete))
+        self.ads = self.ads.replaced(table.filter(complete), numbers[complete.to_numpy()])
 
     def _reschedule(self, campaigns: list[str]) -> None:
         """Put the statuses and times of all ads of campaigns in place."""

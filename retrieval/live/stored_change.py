@@ -152,12 +152,14 @@ class _Block:
             plain &= codes["starts_at"] <= codes["ends_at"]
         of_ads = "ad_id" in columns
         subjects = self._changes.ads if of_ads else self._changes.campaigns
-        kept = np.flatnonzero(plain)
+        plain_positions = np.flatnonzero(plain)
         column = columns["ad_id" if of_ads else "campaign_id"]
-        rows = np.array([subjects.add(column[position]) for position in kept.tolist()], np.int64)
+        rows = np.array([subjects.add(column[position]) for position in plain_positions.tolist()], np.int64)
         for name in FIELDS if of_ads else CAMPAIGN_FIELDS:
             if name in codes and len(rows):
-                added = np.stack([rows, codes["version"][kept], numbers[kept], codes[name][kept]])
+                added = np.stack(
+                    [rows, codes["version"][plain_positions], numbers[plain_positions], codes[name][plain_positions]]
+                )
                 self._values[of_ads, name].append(added)
         return [positions[position] for position in np.flatnonzero(~plain).tolist()]
 

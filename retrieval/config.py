@@ -188,7 +188,47 @@ class ServeConfig(BaseModel):
         ),
     )
     max_in_flight: int = Field(
-        default=64, ge=1, description="Number of requests answered at once; further ones get a 503 and may retry."
+        default=128,
+        ge=1,
+        description="Number of requests that wait or are being answered; further ones get a 503 and may retry.",
+    )
+    max_wait_seconds: float = Field(
+        default=1.0, gt=0.0, description="Seconds that a request may wait for its turn before it gets a 503."
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Number of open connections. A further one replaces the one that has been idle longest.",
+    )
+    max_connections_per_peer: int = Field(
+        default=1024,
+        ge=1,
+        description=(
+            "Number of open connections of one IPv4 address or one /64 network of IPv6. Behind a proxy, all "
+            "connections have the proxy's address."
+        ),
+    )
+    max_head_bytes: int = Field(
+        default=32_768, ge=1024, description="Largest size of a request's line and headers, in bytes."
+    )
+    max_buffered_bytes: int = Field(
+        default=64_000_000,
+        ge=1_000_000,
+        description=(
+            "Bytes that all unfinished requests together may hold in memory, and all answers that clients have not "
+            "taken yet. Above this, the oldest ones are cut off."
+        ),
+    )
+    head_seconds: float = Field(
+        default=10.0, gt=0.0, description="Seconds within which a request's line and headers must arrive."
+    )
+    idle_seconds: float = Field(
+        default=75.0,
+        gt=0.0,
+        description="Seconds after which a connection without a request is closed. A proxy should close earlier.",
+    )
+    send_seconds: float = Field(
+        default=10.0, gt=0.0, description="Seconds that a client may leave an answer untaken before it is cut off."
     )
     slow_threads: int = Field(
         default=2,
@@ -207,8 +247,16 @@ class ServeConfig(BaseModel):
         default=0.5, gt=0.0, description="Requests that take more seconds than this are logged."
     )
     body_seconds: float = Field(default=10.0, gt=0.0, description="Seconds within which a request's body must arrive.")
+    drain_seconds: float = Field(
+        default=1.0,
+        ge=0.0,
+        description=(
+            "Seconds after the signal to stop in which `/readyz` fails and new connections are still accepted, so that "
+            "a load balancer can turn to other servers."
+        ),
+    )
     shutdown_seconds: int = Field(
-        default=10, ge=0, description="Seconds that running requests have to end after the signal to stop."
+        default=10, ge=0, description="Seconds that requests have to be answered in after that."
     )
 
     @model_validator(mode="after")

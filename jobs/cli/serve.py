@@ -71,7 +71,7 @@ def serve(
         change_log,
         tokens,
     )
-    server = create_server(app, host=host, port=port, config=config.serve, on_stop=lease.end)
+    server = create_server(app, host=host, port=port, on_stop=lease.end)
     server.run(sockets)
     return 0 if server.started else 1
 

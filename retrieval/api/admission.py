@@ -1,4 +1,4 @@
-"""Admission control: the ASGI layer in front of the app that checks tokens and limits concurrent requests."""
+"""Admission control: the ASGI layer in front of the app that checks tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retrieval.api.problem import problem
-from retrieval.api.telemetry import Metrics
-from retrieval.config import ServeConfig
 from retrieval.errors import TokenError
-
-_RETRY_AFTER_SECONDS = 1
-# Monitoring must reach the server even while other requests are rejected.
-_ALWAYS_ADMITTED = ("/healthz", "/readyz", "/metrics")
-
 
 _READING_METHODS = ("GET", "HEAD", "OPTIONS")
 # All that reads by another method. Any further route counts as one that changes something, until it is listed here.
@@ -77,33 +70,22 @@ def _matches(authorization: bytes, token: str) -> bool:
 
 
 class AdmissionControl:
-    """Rejects unauthenticated requests, and those above `max_in_flight`."""
+    """Rejects requests without the token that they need."""
 
-    def __init__(self, app: ASGIApp, config: ServeConfig, tokens: Tokens, metrics: Metrics) -> None:
-        self._app, self._config, self._tokens, self._metrics = app, config, tokens, metrics
-        self._in_flight = 0
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+        self._app, self._tokens = app, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 401, 403 or 503."""
-        if scope["type"] != "http" or scope["path"] in _ALWAYS_ADMITTED:
+        """Pass a request on, or answer it with 401 or 403."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        if self._in_flight >= self._config.max_in_flight:
-            self._metrics.turned_away.inc()
-            detail = f"{self._in_flight} requests are being answered, which is this server's limit; try again later"
-            rejection = problem(503, detail, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
-            await rejection(scope, receive, send)
             return
         if rejected := self._unauthorised(scope):
             status, detail = rejected
             headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
             await problem(status, detail, headers=headers)(scope, receive, send)
             return
-        self._in_flight += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._in_flight -= 1
+        await self._app(scope, receive, send)
 
     def _unauthorised(self, scope: Scope) -> tuple[int, str] | None:
         """Return the status and detail with which to reject a request, or None to admit it."""

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Scope
 from retrieval.api import schemas
 from retrieval.api.admission import AdmissionControl, Tokens
 from retrieval.api.change_routes import ChangeRoutes
+from retrieval.api.connections import Connections
 from retrieval.api.fast_path import FastRoute
 from retrieval.api.page_routes import PageRoutes
 from retrieval.api.problem import busy, failure, field_problem, problem
@@ -60,7 +61,8 @@ def create_app(
     # Whoever looks into single requests must not hold up those who show ads, so each kind has its own threads.
     workers = [Workers(config, metrics, name) for name in ("retrieve", "explain")]
     retrieval = RetrievalRoutes(state, config, metrics, workers[0])
-    status = StatusRoutes(state, config, metrics)
+    connections = Connections(config, metrics)
+    status = StatusRoutes(state, config, metrics, lambda: connections.stopping)
     changes = ChangeRoutes(state, config)
     page = PageRoutes(state, config, retrieval.body, workers[1])
 
@@ -80,6 +82,7 @@ def create_app(
         # Otherwise each request checks whether OpenTelemetry is set up.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.config, app.state.connections = config, connections
     # The framework wraps the routes that it includes, and its wrappers do not tell which of them matches.
     routes = [*app.routes]
     for router in (retrieval.router, status.router, changes.router, page.router):
@@ -93,7 +96,7 @@ def create_app(
     def all_layers() -> ASGIApp:
         """Return our layers in front of the framework's, so that the fast path does not pay for the framework's."""
         fast = FastRoute(SecurityHeaders(framework_layers()), "/v1/retrieve", retrieval.answer)
-        admitted = AdmissionControl(fast, config, tokens or Tokens(), metrics)
+        admitted = AdmissionControl(fast, tokens or Tokens())
         return RequestTelemetry(admitted, metrics, config.slow_seconds, lambda scope: _route_of(routes, scope))
 
     app.build_middleware_stack = all_layers  # type: ignore[method-assign]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +14,17 @@ import uvicorn
 from fastapi import FastAPI
 
 from retrieval.ann.faiss_index import use_threads
+from retrieval.api.connections import Connections
+from retrieval.api.protocol import protocol
+from retrieval.api.request_queue import RequestQueue
 from retrieval.config import ServeConfig
 from retrieval.errors import AddressError
 
 _log = logging.getLogger(__name__)
 _ADVICE = "give another --port (0 = any free one) or --host"
+_READING_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
+_OTHER_FILES = 256
 
 
 class Server(uvicorn.Server):
@@ -25,10 +33,13 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
+        connections: Connections,
+        drain_seconds: float,
         on_listening: Callable[[str], None] | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(config)
+        self._connections, self._drain_seconds = connections, drain_seconds
         self._on_listening, self._on_stop = on_listening, on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -49,11 +60,30 @@ class Server(uvicorn.Server):
         if self._on_listening:
             self._on_listening(url)
 
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections that have waited too long; uvicorn calls this ten times a second."""
+        self._connections.check()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running requests end, then call `on_stop`; the stopping signal is raised again only after this."""
+        """Answer what has arrived, then call `on_stop`; the stopping signal is raised again only after this.
+
+        For `drain_seconds`, connections are still accepted, but each is closed after its answer. Until all are closed,
+        slow clients are cut off as before.
+        """
+        self._connections.stopping = True
+        checking = asyncio.create_task(self._keep_checking())
+        # What is in the buffers of the system was sent before the signal, so it is read first.
+        await asyncio.sleep(max(self._drain_seconds, _READING_SECONDS))
         await super().shutdown(sockets=sockets)
+        checking.cancel()
         if self._on_stop:
             self._on_stop()
+
+    async def _keep_checking(self) -> None:
+        while True:
+            self._connections.check()
+            await asyncio.sleep(_CHECK_SECONDS)
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -104,30 +134,44 @@ def create_server(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    config: ServeConfig | None = None,
     on_listening: Callable[[str], None] | None = None,
     on_stop: Callable[[], None] | None = None,
 ) -> Server:
     """Return a server that does not run yet; its `run()` blocks until a signal stops it.
 
     Args:
-        app: the application to serve.
+        app: the application to serve, from `create_app`.
         host: the address to listen on.
         port: the port; 0 lets the system choose one.
-        config: the limits of the server; by default those of `ServeConfig`.
         on_listening: called with the URL once connections are accepted.
         on_stop: called once the last running request has ended.
     """
     # A second thread makes a single query slower, and requests are answered one after the other anyway.
     use_threads(1)
+    config: ServeConfig = app.state.config
+    _allow_files(config.max_connections + _OTHER_FILES)
+    connections: Connections = app.state.connections
     settings = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=protocol(connections, RequestQueue(config.max_in_flight, config.max_wait_seconds), config),
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=(config or ServeConfig()).shutdown_seconds,
+        timeout_graceful_shutdown=config.shutdown_seconds,
     )
-    return Server(settings, on_listening, on_stop)
+    return Server(settings, connections, config.drain_seconds, on_listening, on_stop)
+
+
+def _allow_files(n: int) -> None:
+    """Raise the number of files that this process may open, as each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= n:
+        return
+    possible = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < n:
+        _log.warning("this process may open only %d files: set [serve] max_connections lower than that", possible)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from fastapi import APIRouter, Response
@@ -22,8 +23,10 @@ class StatusRoutes:
         router: the routes.
     """
 
-    def __init__(self, state: ServerState, config: ServeConfig, metrics: Metrics) -> None:
-        self._state, self._config, self._metrics = state, config, metrics
+    def __init__(
+        self, state: ServerState, config: ServeConfig, metrics: Metrics, is_stopping: Callable[[], bool]
+    ) -> None:
+        self._state, self._config, self._metrics, self._is_stopping = state, config, metrics, is_stopping
         self.router = APIRouter()
         version_responses = {200: {"model": schemas.VersionResponse}, **schemas.problems(401, 503)}
         self.router.get("/v1/version", response_model=None, responses=version_responses)(self.version)
@@ -55,7 +58,9 @@ class StatusRoutes:
         return json_response({"status": "ok"})
 
     async def readyz(self) -> Response:
-        """A version is loaded and not too old."""
+        """A version is loaded and not too old, and the server is not stopping."""
+        if self._is_stopping():
+            return problem(503, "this server is stopping")
         if not self._state.ready:
             return problem(503, "no version is loaded yet")
         snapshot, limit = self._state.snapshot, self._config.max_age_hours

@@ -50,6 +50,7 @@ def serving(app: Any) -> Iterator[str]:
 
     listening, urls = threading.Event(), list[str]()
     server = create_server(app, port=0, on_listening=lambda url: (urls.append(url), listening.set()))
+    server._drain_seconds = 0.0
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert listening.wait(20)

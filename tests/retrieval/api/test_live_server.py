@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -156,28 +155,6 @@ def test_reading_and_writing_need_their_tokens(shop) -> None:
         assert client.patch("/v1/ads/a", **change, headers=read).status_code == 401
         assert client.get("/readyz").status_code == 200
     assert "secret" not in repr(Tokens("write-secret", "read-secret"))
-
-
-def test_requests_above_max_in_flight_are_told_to_retry(shop) -> None:
-    with shop.serving(max_in_flight=2, body_seconds=1.0) as client:
-        host, port = client.base_url.host, client.base_url.port
-        head = b"POST /v1/retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-        connections = [socket.create_connection((host, port)) for _ in range(2)]
-        for connection in connections:
-            connection.sendall(head)
-
-        def rejected() -> bool:
-            refused = client.post("/v1/retrieve", json={"items": []})
-            return refused.status_code == 503 and refused.headers["retry-after"] == "1"
-
-        until(rejected)
-        assert client.get("/healthz").status_code == client.get("/metrics").status_code == 200
-        for connection in connections:
-            answer = connection.recv(10_000)
-            assert b"408" in answer.split(b"\r\n")[0], "a client that sends nothing does not occupy a slot for ever"
-            connection.close()
-        until(lambda: client.post("/v1/retrieve", json={"items": []}).status_code == 200)
-        assert "lightsage_turned_away_total" in client.get("/metrics").text
 
 
 def test_running_requests_are_answered_before_the_server_ends(shop, world) -> None:

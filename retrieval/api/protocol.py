@@ -1,0 +1,333 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on what a client may send and on how long it may take.
+
+A request reaches the app only after all of it has arrived, so a slow or silent client holds no place that others need.
+One request is read at a time. What follows it on the connection waits until it is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from typing import Any
+
+import httptools
+from fastapi import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from retrieval.api.connections import Connections, Phase, peer_of
+from retrieval.api.problem import problem
+from retrieval.api.request_queue import RequestQueue, Waiting
+from retrieval.config import ServeConfig
+
+RETRY_AFTER = {"Retry-After": "1"}
+# A connection whose request was turned away is not read for so many seconds; else turning away takes all the time.
+_PAUSE_SECONDS = 0.2
+# Monitoring must reach the server even while other requests are turned away.
+_ALWAYS_BEGUN = ("/healthz", "/readyz", "/metrics")
+_MAX_HEADERS = 100
+_NO_REQUEST = "this is no valid HTTP/1.1 request"
+_REQUEST_LINE = re.compile(rb"(?:\r\n)*[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")
+# The server speaks HTTP/1.1 only, so an offer to go on with another protocol is ignored, as RFC 9110 allows.
+_UPGRADE = re.compile(rb"^upgrade[ \t]*:.*\r\n", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+# A body in chunks may take this many times its own size on the wire: chunks of one byte take six.
+_CHUNKED_OVERHEAD = 8
+
+
+class Connection(HttpToolsProtocol):
+    """One connection of a client.
+
+    Args:
+        connections: all connections of the server, and their limits.
+        queue: where requests that have arrived wait for their turn.
+        limits: the limits of one request.
+        uvicorn: what uvicorn passes to its protocols.
+    """
+
+    def __init__(self, connections: Connections, queue: RequestQueue, limits: ServeConfig, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self._all, self._queue, self._limits = connections, queue, limits
+        self.peer = ""
+        self.held = 0
+        self._phase = Phase.IDLE
+        self._buffer = b""  # the beginning of a head, or what came after the request that is being answered
+        self._body = bytearray()
+        self._wire_bytes = 0
+        self._in_head = False
+
+    # --- the connection ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take in the connection, or refuse it if there are too many."""
+        super().connection_made(transport)
+        self.peer = peer_of(self.client)
+        if (why := self._all.add(self)) is not None:
+            self._all.metrics.turned_away.inc()
+            self.refuse(503, why)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._all.remove(self)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what has arrived, although the client sends no more."""
+        if self._phase is Phase.APP:
+            self.cycle.keep_alive = False
+            return True
+        if self._phase in (Phase.HEAD, Phase.BODY):
+            self.refuse(400, "the connection was closed before the request had arrived")
+            self.close()
+        return False
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take what was written."""
+        super().pause_writing()
+        self._all.watch_unsent(self)
+
+    def unsent(self) -> int:
+        """Return the number of bytes that the client has not taken yet."""
+        return 0 if self.transport.is_closing() and self.parser is None else self.transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        """Close once all that was written is sent."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close the connection if it has no request, else after the answer."""
+        if self._phase is Phase.IDLE:
+            self.transport.close()
+        elif self._phase is Phase.APP and not self._buffer:
+            self.cycle.keep_alive = False
+
+    def _enter(self, phase: Phase) -> None:
+        self._all.enter(self, self._phase, phase)
+        self._phase = phase
+
+    # --- reading ---
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes of the client."""
+        if self._phase is Phase.LINGERING:
+            return
+        if self._phase is Phase.BODY:
+            self._read_body(data)
+        elif self._phase is Phase.APP:
+            self.flow.pause_reading()
+            self._buffer += data
+            self._all.hold(self, self.held + len(data))
+        else:
+            self._read_head(self._buffer + data if self._buffer else data)
+
+    def _read_head(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n") + 4
+        if end > self._limits.max_head_bytes or (end < 4 and len(data) > self._limits.max_head_bytes):
+            self.refuse(431, f"the head of the request is larger than {self._limits.max_head_bytes} bytes")
+            return
+        if end < 4:
+            if b"\n" in data.lstrip(b"\r\n") and not _REQUEST_LINE.match(data):
+                self.send_400_response(_NO_REQUEST)
+                return
+            self._buffer = data
+            self._all.hold(self, len(data))
+            if self._phase is Phase.IDLE and data.strip(b"\r\n"):
+                self._enter(Phase.HEAD)
+            return
+        if not _REQUEST_LINE.match(data):
+            self.send_400_response(_NO_REQUEST)
+            return
+        head, rest = data[:end], data[end:]
+        self._buffer = b""
+        if self.held:
+            self._all.hold(self, 0)
+        if b"pgrade" in head or b"PGRADE" in head:
+            head = _UPGRADE.sub(b"", head)
+        self._body, self._wire_bytes = bytearray(), 0
+        self._in_head = True
+        length = _LENGTH.search(head)
+        self._remaining = int(length[1]) if length else None
+        self._enter(Phase.BODY)
+        self._feed(head)
+        if self._phase is Phase.BODY and self._in_head:
+            self.send_400_response(_NO_REQUEST)
+        elif self._phase is Phase.BODY:
+            self._expect_body()
+        if rest and not self.transport.is_closing():
+            self.data_received(rest)
+
+    def _expect_body(self) -> None:
+        if self._remaining is not None and self._remaining > self._limits.max_body_bytes:
+            self._refuse_size()
+        elif self.cycle.waiting_for_100_continue:
+            self.cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _read_body(self, data: bytes) -> None:
+        rest = b""
+        if self._remaining is not None:
+            data, rest = data[: self._remaining], data[self._remaining :]
+            self._remaining -= len(data)
+        self._wire_bytes += len(data)
+        self._all.hold(self, self.held + len(data))
+        if self._phase is not Phase.BODY:  # it was refused, as all unfinished requests hold too much
+            return
+        if self._wire_bytes > _CHUNKED_OVERHEAD * self._limits.max_body_bytes:
+            self._refuse_size()
+            return
+        self._feed(data)
+        if rest:
+            self.data_received(rest)
+
+    def _refuse_size(self) -> None:
+        self.refuse(413, f"the body is larger than {self._limits.max_body_bytes} bytes")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            if self._phase is Phase.BODY:
+                self.send_400_response(_NO_REQUEST)
+        except httptools.HttpParserUpgrade:
+            self.send_400_response("this server opens no tunnels")
+
+    # --- what the parser finds ---
+
+    def on_message_begin(self) -> None:
+        """Begin a request. After a body in chunks, the next one may follow at once; it is not read."""
+        if self._in_head:
+            super().on_message_begin()
+        else:
+            self.cycle.keep_alive = False
+
+    def on_url(self, url: bytes) -> None:
+        """Add to the URL."""
+        if self._in_head:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a header. Fields after the body are not headers."""
+        if not self._in_head:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > _MAX_HEADERS:
+            self.refuse(431, f"the request has more than {_MAX_HEADERS} headers")
+
+    def on_headers_complete(self) -> None:
+        """Prepare the request; `on_message_complete` hands it on."""
+        if self._in_head and self._phase is Phase.BODY:
+            self._in_head = False
+            super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._app = app
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body."""
+        if self._phase is Phase.BODY:
+            self._body += body
+            if len(self._body) > self._limits.max_body_bytes:
+                self._refuse_size()
+
+    def on_message_complete(self) -> None:
+        """Let the request wait for its turn."""
+        if self._phase is not Phase.BODY:
+            return
+        self.cycle.body, self.cycle.more_body = self._body, False
+        self.cycle.message_event.set()
+        if self._all.stopping:
+            self.cycle.keep_alive = False
+        self._enter(Phase.APP)
+        if self.scope["path"] in _ALWAYS_BEGUN:
+            self._begin()
+        else:
+            self._queue.add(Waiting(self.peer, self._begin, self._turn_away, self.loop.time()))
+
+    # --- answering ---
+
+    def _begin(self) -> asyncio.Task[None] | None:
+        """Hand the request to the app."""
+        if self.transport.is_closing():
+            return None
+        if self.held:
+            self._all.hold(self, len(self._buffer))
+        task = self.loop.create_task(self.cycle.run_asgi(self._app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        return task
+
+    def on_response_complete(self) -> None:
+        """Go on with what the client has sent meanwhile, or wait for its next request."""
+        self.server_state.total_requests += 1
+        if self.transport.get_write_buffer_size():
+            self._all.watch_unsent(self)
+        if self.transport.is_closing() or self._phase is not Phase.APP:
+            return
+        self._enter(Phase.IDLE)
+        if self._buffer:
+            self.loop.call_soon(self._read_on)
+        else:
+            self.flow.resume_reading()
+
+    def _read_on(self) -> None:
+        """Read what was sent before the last answer, then what comes now."""
+        if self._phase is Phase.IDLE and not self.transport.is_closing():
+            data, self._buffer = self._buffer, b""
+            self._all.hold(self, 0)
+            self.data_received(data)
+            if not self.transport.is_closing() and not self._is_full():
+                self.flow.resume_reading()
+
+    def _is_full(self) -> bool:
+        """Return whether enough is read for now: a request that is being answered, and the beginning of the next."""
+        return self._phase is Phase.APP and bool(self._buffer)
+
+    def _turn_away(self) -> None:
+        """Answer 503, and read the client's next request a little later."""
+        self._all.metrics.turned_away.inc()
+        if self.transport.is_closing():
+            return
+        detail = f"{len(self._queue)} requests wait or are being answered; try again later"
+        self._write(problem(503, detail, headers=RETRY_AFTER), self.cycle.keep_alive)
+        self.cycle.response_complete = True
+        if self.cycle.keep_alive:
+            self.flow.pause_reading()
+            self.loop.call_later(_PAUSE_SECONDS, self.on_response_complete)
+        else:
+            self.transport.close()
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer with an error and close; what the client still sends is dropped until it has had time to read."""
+        if self._phase is Phase.LINGERING or self.transport.is_closing():
+            return
+        if self.cycle is not None:
+            self.cycle.response_complete = True
+        self._write(problem(status, detail, headers=RETRY_AFTER if status == 503 else None), keep_alive=False)
+        self._enter(Phase.LINGERING)
+        self._buffer, self._body = b"", bytearray()
+        self._all.hold(self, 0)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer that this is no request."""
+        self.refuse(400, msg)
+
+    def _write(self, response: Response, keep_alive: bool) -> None:
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        if not keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body))
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Do nothing: `Connections` closes idle connections."""
+
+
+def protocol(connections: Connections, queue: RequestQueue, limits: ServeConfig) -> Any:
+    """Return what makes the connections of a server, for uvicorn's `http`."""
+    return partial(Connection, connections, queue, limits)

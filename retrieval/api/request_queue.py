@@ -1,0 +1,101 @@
+"""The queue of requests that have arrived whole and wait for their turn: bounded in number and in waiting time.
+
+The requests of one peer wait in line. The queue takes one request of each peer in turn, so that a peer with a thousand
+connections does not delay a peer with one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+# Of the waiting requests, one in this many is begun before the event loop looks for new data again, and at least one.
+_SHARE_OF_A_TURN = 8
+
+
+class Waiting(NamedTuple):
+    """A request that waits.
+
+    Args:
+        peer: whom it came from.
+        begin: hands the request to the app; returns the task that answers it, or None if its client has gone.
+        turn_away: answers it with 503.
+        since: when it arrived, in the event loop's time.
+    """
+
+    peer: str
+    begin: Callable[[], asyncio.Task[None] | None]
+    turn_away: Callable[[], None]
+    since: float
+
+
+class RequestQueue:
+    """Begins requests in turn. Only the event loop's thread may use it.
+
+    Args:
+        limit: the largest number of requests that wait or are being answered.
+        seconds: the longest wait; a request whose turn comes later is turned away.
+    """
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit, self._seconds = limit, seconds
+        self._lines: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        self._n_waiting = 0
+        self._begun: set[asyncio.Task[None]] = set()
+        self._turn_is_set = False
+
+    def __len__(self) -> int:
+        """Return the number of requests that wait or are being answered."""
+        return self._n_waiting + len(self._begun)
+
+    def add(self, request: Waiting) -> None:
+        """Begin a request if no other waits; else let it wait, or turn away the last one of the longest line."""
+        if not self._turn_is_set and len(self._begun) < self._limit:
+            self._begin(request)
+            self._set_turn()
+            return
+        if len(self) >= self._limit:
+            line = max(self._lines.values(), key=len, default=deque[Waiting]())
+            if len(line) <= len(self._lines.get(request.peer, ())):
+                request.turn_away()
+                return
+            last = line.pop()
+            self._remove_line_if_empty(last.peer)
+            self._n_waiting -= 1
+            last.turn_away()
+        self._lines.setdefault(request.peer, deque()).append(request)
+        self._n_waiting += 1
+        self._set_turn()
+
+    def _set_turn(self) -> None:
+        if not self._turn_is_set:
+            self._turn_is_set = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Begin some of the waiting requests, one of each peer in turn."""
+        self._turn_is_set = False
+        now = asyncio.get_running_loop().time()
+        for _ in range(min(self._n_waiting, 1 + self._n_waiting // _SHARE_OF_A_TURN)):
+            peer, line = next(iter(self._lines.items()))
+            request = line.popleft()
+            self._lines.move_to_end(peer)
+            self._remove_line_if_empty(peer)
+            self._n_waiting -= 1
+            if now - request.since > self._seconds:
+                request.turn_away()
+            else:
+                self._begin(request)
+        if self._n_waiting:
+            self._set_turn()
+
+    def _begin(self, request: Waiting) -> None:
+        if (task := request.begin()) is not None:
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
+
+    def _remove_line_if_empty(self, peer: str) -> None:
+        if not self._lines[peer]:
+            del self._lines[peer]

@@ -125,8 +125,9 @@ class Connections:
             self.hold(oldest, 0)
 
     def watch_unsent(self, connection: Limited) -> None:
-        """Watch a connection whose client has not taken all of an answer."""
-        self._stalled.setdefault(connection, self._now())
+        """Watch a connection whose client has not taken all of an answer; its time begins with each answer."""
+        self._stalled[connection] = self._now()
+        self._stalled.move_to_end(connection)
 
     def check(self) -> None:
         """Close what has waited too long; call this several times a second."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 from functools import partial
 from typing import Any
 
@@ -26,6 +28,7 @@ _PAUSE_SECONDS = 0.2
 # Monitoring must reach the server even while other requests are turned away.
 _ALWAYS_BEGUN = ("/healthz", "/readyz", "/metrics")
 _MAX_HEADERS = 100
+_DROP = struct.pack("ii", 1, 0)
 _NO_REQUEST = "this is no valid HTTP/1.1 request"
 _REQUEST_LINE = re.compile(rb"(?:\r\n)*[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n")
 # The server speaks HTTP/1.1 only, so an offer to go on with another protocol is ignored, as RFC 9110 allows.
@@ -53,6 +56,7 @@ class Connection(HttpToolsProtocol):
         self._phase = Phase.IDLE
         self._buffer = b""  # the beginning of a head, or what came after the request that is being answered
         self._body = bytearray()
+        self._is_blocked = False
         self._wire_bytes = 0
         self._in_head = False
 
@@ -82,9 +86,18 @@ class Connection(HttpToolsProtocol):
         return False
 
     def pause_writing(self) -> None:
-        """Wait for the client to take what was written."""
-        super().pause_writing()
+        """Begin no further request until the client has taken most of the answers.
+
+        The app need not wait for that: what it writes is kept, within the limit on all answers that are not taken.
+        """
+        self._is_blocked = True
         self._all.watch_unsent(self)
+
+    def resume_writing(self) -> None:
+        """Go on with the next request."""
+        self._is_blocked = False
+        if self._phase is Phase.IDLE:
+            self._read_on()
 
     def unsent(self) -> int:
         """Return the number of bytes that the client has not taken yet."""
@@ -95,7 +108,8 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once, and let the system drop what the client has not taken."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
         self.transport.abort()
 
     def shutdown(self) -> None:
@@ -268,14 +282,16 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() or self._phase is not Phase.APP:
             return
         self._enter(Phase.IDLE)
-        if self._buffer:
+        if self._is_blocked:
+            self.flow.pause_reading()
+        elif self._buffer:
             self.loop.call_soon(self._read_on)
         else:
             self.flow.resume_reading()
 
     def _read_on(self) -> None:
         """Read what was sent before the last answer, then what comes now."""
-        if self._phase is Phase.IDLE and not self.transport.is_closing():
+        if self._phase is Phase.IDLE and not self._is_blocked and not self.transport.is_closing():
             data, self._buffer = self._buffer, b""
             self._all.hold(self, 0)
             self.data_received(data)

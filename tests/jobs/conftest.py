@@ -1,6 +1,7 @@
 """A small marketplace that was run once from end to end through the command line, and empty workspaces."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from jobs.cli.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
@@ -85,15 +87,39 @@ def spark_for_commands() -> Any:
     return spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
 
 
+def marketplace_files(folder: Path) -> MarketplaceFiles:
+    """Return the files that `generate` has written to a folder."""
+    names = ("events", "items", "ads", "test_events")
+    return MarketplaceFiles(**{name: folder / f"{name}.parquet" for name in names})
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that one process of the test run fills, and that all processes read."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.with_suffix(".made").exists():
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Shop:
-    folder = tmp_path_factory.mktemp("shop")
-    files = generate(MarketplaceConfig.small(), folder / "marketplace")
-    config = folder / "with-counters.toml"
-    config.write_text("[graph]\ncounters = true\n")
-    shop = Shop(files, folder / "workspace", config)
-    assert main(["run", *shop.arguments]) == 0
-    return shop
+    """Return a shop that no test may change."""
+
+    def shop_in(folder: Path) -> Shop:
+        return Shop(marketplace_files(folder / "marketplace"), folder / "workspace", folder / "with-counters.toml")
+
+    def make(folder: Path) -> None:
+        generate(MarketplaceConfig.small(), folder / "marketplace")
+        shop = shop_in(folder)
+        shop.config.write_text("[graph]\ncounters = true\n")
+        assert main(["run", *shop.arguments]) == 0
+
+    return shop_in(made_once(tmp_path_factory, "shop", make))
 
 
 @pytest.fixture

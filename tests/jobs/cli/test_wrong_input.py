@@ -197,11 +197,11 @@ def test_a_damaged_file_is_refused_but_only_by_commands_that_read_it(refused, sh
         assert "Run `lightsage run` again to rebuild it" in message
 
 
-def test_a_second_run_in_the_same_workspace_is_refused(shop, tmp_path, capsys):
-    path = write_events(tmp_path / "events.parquet")
-    with Workspace(shop.workspace).lock():
-        assert main(["run", "--events", str(path), "--workspace", str(shop.workspace)]) == 3
-    assert f"{shop.workspace} is being written by process" in capsys.readouterr().err
+def test_a_second_run_in_the_same_workspace_is_refused(tmp_path, capsys):
+    path, workspace = write_events(tmp_path / "events.parquet"), tmp_path / "workspace"
+    with Workspace(workspace).lock():
+        assert main(["run", "--events", str(path), "--workspace", str(workspace)]) == 3
+    assert f"{workspace} is being written by process" in capsys.readouterr().err
 
 
 def test_bad_rows_are_counted_and_kept_in_quarantine(tmp_path, spark_for_commands):

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.cli.cli import main
 from jobs.marketplace import MarketplaceConfig, generate
+from tests.jobs.conftest import made_once, marketplace_files
 from tests.jobs.faults import broken_stage
 from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night, copy_night
 
@@ -16,27 +17,34 @@ from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night, copy_night
 @pytest.fixture(scope="session")
 def first(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Night:
     """Three days are stored, and the night of the fourth is published."""
-    root = tmp_path_factory.mktemp("nights")
-    files = generate(MarketplaceConfig.small(), root / "marketplace")
-    events = pq.read_table(files.events)
-    day = pc.strftime(events["timestamp"], format="%Y-%m-%d")
-    for date in DAYS:
-        (root / "log" / date).mkdir(parents=True)
-        pq.write_table(events.filter(pc.equal(day, date)), root / "log" / date / "events.parquet")
-    night = Night(root, files)
-    logs = [str(root / "log" / date) for date in DAYS[:-2]]
-    assert main(["ingest", "--events", *logs, "--workspace", str(night.workspace)]) == 0
-    assert night.run(FIRST) == 0
-    return night
+
+    def make(root: Path) -> None:
+        files = generate(MarketplaceConfig.small(), root / "marketplace")
+        events = pq.read_table(files.events)
+        day = pc.strftime(events["timestamp"], format="%Y-%m-%d")
+        for date in DAYS:
+            (root / "log" / date).mkdir(parents=True)
+            pq.write_table(events.filter(pc.equal(day, date)), root / "log" / date / "events.parquet")
+        night = Night(root, files)
+        logs = [str(root / "log" / date) for date in DAYS[:-2]]
+        assert main(["ingest", "--events", *logs, "--workspace", str(night.workspace)]) == 0
+        assert night.run(FIRST) == 0
+
+    root = made_once(tmp_path_factory, "nights", make)
+    return Night(root, marketplace_files(root / "marketplace"))
 
 
 @pytest.fixture(scope="session")
 def stopped_after_graph(first: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
     """The second night, which stopped after its graph."""
-    night = copy_night(first, tmp_path_factory.mktemp("half"))
-    with pytest.MonkeyPatch.context() as patch, broken_stage(patch, "fit"):
-        assert night.run(SECOND) == 1
-    return night
+
+    def make(root: Path) -> None:
+        root.mkdir()
+        night = copy_night(first, root)
+        with pytest.MonkeyPatch.context() as patch, broken_stage(patch, "fit"):
+            assert night.run(SECOND) == 1
+
+    return Night(made_once(tmp_path_factory, "stopped-night", make), first.files)
 
 
 @pytest.fixture

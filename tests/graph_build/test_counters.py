@@ -1,5 +1,6 @@
 """Interaction counters equal a count in plain Python; those of the fit graph leave out the held-out sessions."""
 
+import datetime as dt
 import random
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build.config import GraphConfig
+from graph_build.counters import impression_lists
 from graph_build.sessions.assemble import hash_queries
+from graph_build.sessions.rows import session_lists
 from tests.graph_build.conftest import at, event, table
 
 ITEMS = {"a": ("shoe", "X"), "b": ("shoe", None), "c": (None, "Y"), "d": ("hat", "X"), "e": ("hat", "Y")}
@@ -94,7 +97,7 @@ def test_counters_equal_a_count_in_plain_python(built: Callable[..., Any], catal
     assert any(full > fit for full, fit in counts.values()), "the fit graph leaves out the held-out sessions"
 
 
-def test_a_session_lists_the_search_of_each_item_and_its_country(built: Callable[..., Any]) -> None:
+def test_a_session_lists_the_search_of_each_item_and_its_country(assembled: Callable[..., Any]) -> None:
     rows = [
         event("s", at(0), "view", "a"),
         event("s", at(1), "search", query=" RED  shoes"),
@@ -103,15 +106,16 @@ def test_a_session_lists_the_search_of_each_item_and_its_country(built: Callable
         event("s", at(4), "view", "d"),
         event("t", at(5), "purchase", "a"),
     ]
-    _, out = built(rows, holdout_share=0.0)
     (red, blue), _ = hash_queries(pa.array(["red shoes", "blue"]))
-    lists = {row["kind"]: (row["items"], row["searches"], row["country"]) for row in table(out / "sessions")}
+    rows = session_lists(assembled(rows), GraphConfig().co_purchase).collect()
+    lists = {row["kind"]: (row["items"], row["searches"], row["country"]) for row in rows}
     assert lists["browse"] == (["a", "b", "c", "d"], [None, red, blue, red], "DE")
     assert lists["basket"] == (["a"], [None], None)
-    assert not (out / "counters").exists(), "counters are built only when they are configured"
 
 
-def test_impressions_list_the_items_that_a_request_showed_and_those_that_were_opened(built: Callable[..., Any]) -> None:
+def test_impressions_list_the_items_that_a_request_showed_and_those_that_were_opened(
+    checked: Callable[..., Any],
+) -> None:
     def requested(minute: float, kind: str, item: str, request: str | None) -> dict[str, Any]:
         return event("s", at(minute), kind, item, request_id=request)
 
@@ -128,10 +132,10 @@ def test_impressions_list_the_items_that_a_request_showed_and_those_that_were_op
         event(None, at(9), "impression", "a", request_id="first"),
         event("t", at(9), "impression", "z", request_id="first"),  # of another session
     ]
-    _, out = built(rows, config=GraphConfig(counters=True))
-    (impression,) = table(out / "impressions")
-    assert impression["time"] == at(1)
+    events = checked(rows)
+    (impression,) = impression_lists(events.rows).collect()
     assert impression["items"] == ["b", "c", "d"]
     assert sorted(impression["opened"]) == ["b", "c"]
-    (session,) = table(out / "sessions")
-    assert impression["session"] == session["session"]
+    assert impression["time"].astimezone(dt.UTC) == at(1)
+    sessions = {row["session"] for row in events.rows.where("session_id = 's'").select("session").collect()}
+    assert {impression["session"]} == sessions

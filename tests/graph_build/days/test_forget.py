@@ -69,6 +69,7 @@ def test_forgetting_users_gives_the_graph_of_a_log_without_their_sessions_and_th
     assert on_disk(root).isdisjoint({hash_of(spark, "u1"), hash_of(spark, "u2")})
 
 
+@pytest.mark.slow
 def test_a_day_of_which_nothing_is_left_is_deleted_and_does_not_come_back(
     spark: Any, store: Callable[..., Any], root: str
 ) -> None:

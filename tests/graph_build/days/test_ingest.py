@@ -116,6 +116,7 @@ def test_folders_that_nothing_names_are_swept_and_a_missing_day_is_named(store: 
     stored_days(root, GraphConfig())
 
 
+@pytest.mark.slow
 def test_an_ingest_that_dies_anywhere_leaves_the_store_as_it_was(
     store: Callable[..., Any], root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

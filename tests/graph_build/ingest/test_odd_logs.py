@@ -25,8 +25,10 @@ def test_the_summary_and_the_report_warn_of_what_looks_wrong(built: Callable[...
     for warning, part in zip(summary.doubts, ("2026-04-11", "same time", "lost zeros of its ids"), strict=True):
         assert part in warning
         assert part.replace("'", "&#39;") in (out / "report.html").read_text()
+    assert not (out / "counters").exists(), "they are counted only where they are configured"
 
 
+@pytest.mark.slow
 def test_an_event_whose_clock_is_years_behind_gets_no_edge_and_does_not_move_the_as_of_time(
     built: Callable[..., Any],
 ) -> None:
@@ -48,7 +50,8 @@ def test_searches_without_a_query_make_no_co_search_edges(built: Callable[..., A
     assert summary.edges["strong_click"] == 2
 
 
-@pytest.mark.parametrize("user", ["u", pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("user", ["u", None])
 def test_sessions_of_one_event_make_no_strong_clicks_and_cause_a_warning(
     built: Callable[..., Any], user: str | None
 ) -> None:
@@ -71,6 +74,7 @@ def test_items_missing_from_the_catalogue_stay_in_the_graph(built: Callable[...,
     assert not summary.doubts
 
 
+@pytest.mark.slow
 def test_ids_that_are_numbers_in_one_file_and_text_in_another_are_compared_as_text_with_a_warning(
     built: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -99,6 +103,7 @@ def test_one_value_that_holds_a_large_share_of_the_events_is_named(built: Callab
     ]
 
 
+@pytest.mark.slow
 def test_ids_that_lost_their_zeros_are_named_from_both_tables(built: Callable[..., Any], tmp_path: Path) -> None:
     items = catalogue(tmp_path / "items.parquet", ["0007", "0008"])
     summary, _ = built([event("s", at(1), "view", "7"), event("s", at(2), "view", "8.0")], items=items)

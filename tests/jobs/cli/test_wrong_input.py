@@ -85,6 +85,7 @@ def test_a_file_that_is_not_parquet_is_named(refused, workspace, tmp_path):
     assert "parquet" in message
 
 
+@pytest.mark.slow
 def test_sessions_of_one_item_each_are_refused(refused, workspace, tmp_path):
     path = write_events(tmp_path / "events.parquet", session_id=[f"s{i}" for i in range(40)])
     message = refused("run", "--events", path, "--workspace", workspace)

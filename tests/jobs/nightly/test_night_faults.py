@@ -18,7 +18,13 @@ from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night
 STAGES = ("fit", "judge", "refit", "index", "canary", "publish")
 
 
-@pytest.mark.parametrize("input_is", ["missing", "empty", "truncated", "of another day"])
+_SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "input_is",
+    [pytest.param("missing", marks=_SLOW), pytest.param("empty", marks=_SLOW), "truncated", "of another day"],
+)
 def test_a_day_that_cannot_be_read_changes_nothing_and_a_rerun_finishes(
     published: Night, first: Night, input_is: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +48,7 @@ def test_a_day_that_cannot_be_read_changes_nothing_and_a_rerun_finishes(
     assert sorted(days) == DAYS[:-1]
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_the_manifest_is_written_changes_nothing_and_a_rerun_finishes(
     stopped: Night, first: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +61,7 @@ def test_a_full_disk_while_the_manifest_is_written_changes_nothing_and_a_rerun_f
     assert stopped.record(SECOND)["reused"] == ["ingest", "graph", "fit", "judge", "refit", "index"]
 
 
+@pytest.mark.slow
 def test_a_night_killed_in_the_middle_of_a_stage_continues_after_the_stage_before(stopped: Night, first: Night) -> None:
     kill_at(stopped, "stamp of refit")
     assert stopped.current == first.current

@@ -82,6 +82,7 @@ def test_a_failed_gate_keeps_the_served_version_and_force_is_recorded(
     assert stopped.record(SECOND)["outcome"] == "published", "re-running a published date keeps its record"
 
 
+@pytest.mark.slow
 def test_a_forgotten_user_is_in_no_graph_of_a_resumed_night(stopped: Night) -> None:
     events = pq.read_table(stopped.root / "log" / FIRST / "events.parquet")
     user = events["user_id"].drop_null()[0].as_py()
@@ -91,6 +92,7 @@ def test_a_forgotten_user_is_in_no_graph_of_a_resumed_night(stopped: Night) -> N
     assert stopped.record(SECOND)["reused"] == ["ingest"]
 
 
+@pytest.mark.slow
 def test_old_versions_that_cannot_be_deleted_do_not_undo_a_night(
     stopped: Night, first: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_part_in_another_format_is_recognised(first: Night, tmp_path: Path) ->
         meta.write_text(content)
 
 
+@pytest.mark.slow
 def test_an_unreadable_parent_is_ignored_with_a_warning(stopped: Night, first: Night) -> None:
     broken = stopped.workspace / "versions" / first.current / "embeddings" / "item.npy"
     broken.write_bytes(broken.read_bytes()[:-100])

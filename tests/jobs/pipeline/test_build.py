@@ -71,6 +71,7 @@ def test_an_uninterrupted_run_names_its_stages_and_leaves_no_checkpoints(uninter
     assert uninterrupted.checkpoints() == set()
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_after_its_finished_stages(
     stopped: Run, uninterrupted: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,7 @@ def choice(shop: Any) -> HoldoutChoice:
     return choose(shop.version / "graph", CONFIG, ignore_progress)
 
 
+@pytest.mark.slow
 def test_an_encoder_of_noise_does_not_beat_the_mean(shop: Any, choice: HoldoutChoice) -> None:
     graph = shop.version / "graph"
     sessions = browsing_sessions(graph, ~pc.field("held"))
@@ -53,6 +54,7 @@ def test_an_encoder_of_noise_does_not_beat_the_mean(shop: Any, choice: HoldoutCh
     assert best_share({share: blended_encoder(useless, share) for share in (0.0, *SHARES)}, score) == 0
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_compared_has_not_seen_the_hold_out(
     shop: Any, choice: HoldoutChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +84,7 @@ def test_the_share_that_scores_highest_is_served() -> None:
     assert best_share(encoders, lambda encoder: 0.0 if encoder else 0.1) == 0.0
 
 
+@pytest.mark.slow
 def test_an_index_with_an_encoder_uses_it_for_lists_of_items(shop: Any, choice: HoldoutChoice, tmp_path: Path) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
     choice.embeddings.save(tmp_path / "embeddings")  # of `fit/`, which has the same items
@@ -98,6 +101,7 @@ def test_an_index_with_an_encoder_uses_it_for_lists_of_items(shop: Any, choice: 
     assert encoded.retrieve(several).scores != averaged.retrieve(several).scores
 
 
+@pytest.mark.slow
 def test_a_choice_is_read_back_as_it_was_saved(choice: HoldoutChoice, tmp_path: Path) -> None:
     HoldoutChoice(choice.record, choice.weights, choice.embeddings, 0.25).save(tmp_path)
     loaded = HoldoutChoice.load(tmp_path)

@@ -122,6 +122,7 @@ def random_embeddings(n: int) -> Embeddings:
     return Embeddings(ids, vectors, vectors.copy(), np.zeros(0, np.int64), none, np.zeros(n, np.float32))
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_last_item_cannot_know() -> None:
     """After (a, b) comes the item after a, whatever b was."""
     generator, n = np.random.default_rng(1), 24

@@ -31,7 +31,9 @@ def queries(*lengths: int) -> Queries:
     return Queries(np.random.default_rng(1).integers(0, N, offsets[-1]), offsets)
 
 
-@pytest.mark.parametrize("positions", [(0, 1), (3, 1), (1,)])
+@pytest.mark.parametrize(
+    "positions", [(0, 1), pytest.param((3, 1), marks=pytest.mark.slow), pytest.param((1,), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("lengths", [(1,), (6,), (2, 9, 1, 6, 30), (1,) * 5])
 def test_the_served_encoder_equals_the_trained_one(positions: tuple[int, ...], lengths: tuple[int, ...]) -> None:
     trained, served = encoders(positions)

@@ -10,7 +10,6 @@ import asyncio
 import re
 import socket
 import struct
-from functools import partial
 from typing import Any
 
 import httptools
@@ -342,8 +341,3 @@ class Connection(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         """Do nothing: `Connections` closes idle connections."""
-
-
-def protocol(connections: Connections, queue: RequestQueue, limits: ServeConfig) -> Any:
-    """Return what makes the connections of a server, for uvicorn's `http`."""
-    return partial(Connection, connections, queue, limits)

@@ -8,6 +8,7 @@ import logging
 import resource
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 
 from retrieval.ann.faiss_index import use_threads
 from retrieval.api.connections import Connections
-from retrieval.api.protocol import protocol
+from retrieval.api.protocol import Connection
 from retrieval.api.request_queue import RequestQueue
 from retrieval.config import ServeConfig
 from retrieval.errors import AddressError
@@ -151,11 +152,13 @@ def create_server(
     config: ServeConfig = app.state.config
     _allow_files(config.max_connections + _OTHER_FILES)
     connections: Connections = app.state.connections
+    queue = RequestQueue(config.max_in_flight, config.max_wait_seconds)
+    new_connection: Any = partial(Connection, connections, queue, config)
     settings = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=protocol(connections, RequestQueue(config.max_in_flight, config.max_wait_seconds), config),
+        http=new_connection,
         ws="none",
         access_log=False,
         log_config=None,

@@ -1,4 +1,4 @@
-"""The workspace: its versions, its locks, and `current`. Only this wing knows their paths.
+"""The workspace: its versions, its locks, and `current`. Only the modules of this folder know their paths.
 
 A run assembles a version in a scratch folder. To publish it, the workspace computes the checksums, writes the manifest,
 puts the folder under the version's name, and then replaces `current`. Until that last step, the version published

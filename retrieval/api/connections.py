@@ -114,7 +114,11 @@ class Connections:
             next(iter(of_phase)).abort()
 
     def hold(self, connection: Limited, n_bytes: int) -> None:
-        """Note how many bytes of unfinished requests a connection holds, and refuse the oldest if all hold too many."""
+        """Note how many bytes of unfinished requests a connection holds.
+
+        While all connections together hold too many, the one that has waited longest for the rest of a body is refused;
+        if none waits for a body, the one that has waited longest for the rest of a head.
+        """
         self._held += n_bytes - connection.held
         connection.held = n_bytes
         while self._held > self._config.max_buffered_bytes:

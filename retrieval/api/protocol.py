@@ -33,7 +33,7 @@ _REQUEST_LINE = re.compile(rb"(?:\r\n)*[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n"
 # The server speaks HTTP/1.1 only, so an offer to go on with another protocol is ignored, as RFC 9110 allows.
 _UPGRADE = re.compile(rb"^upgrade[ \t]*:.*\r\n", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
-# A body in chunks may take this many times its own size on the wire: chunks of one byte take six.
+# A body in chunks may take this many times `max_body_bytes` on the wire: chunks of one byte take six times their size.
 _CHUNKED_OVERHEAD = 8
 
 

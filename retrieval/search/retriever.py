@@ -172,7 +172,10 @@ class Retriever:
                     self._prepare_like(self.ads, key, earlier, int(self.ads.bounds[interval - 1]))
 
     def _prepare_like(self, ads: Ads, key: tuple[Any, ...], earlier: Scope, time: int) -> tuple[tuple[Any, ...], Scope]:
-        """Return the key and the scope of the country and category of an earlier scope, and derive what it has."""
+        """Return a key and a scope with the country and category of an earlier scope, for other ads or another time.
+
+        What was derived from the earlier scope is derived from the new one, too.
+        """
         country, category = key[2], key[3] if len(key) > 3 else None
         scope = self._scope_of(time, RetrievalRequest([], 1, country=country), category, ads, quick=False)
         if earlier.has("ad_of"):
@@ -276,14 +279,14 @@ class Retriever:
         return scope if priced is None else scope.within(priced)
 
     def _key(self, time: int, country: str | None, ads: Ads | None, category: str | None) -> tuple[Any, ...]:
-        """Return what the requests have in common that share a scope."""
+        """Return what requests must have in common to share a scope."""
         key = _ALL_ITEMS if ads is None else (self._generation, ads.interval(time), ads.known_country(country))
         return key if category is None else (*key, category)
 
     def _scope_of(
         self, time: int, request: RetrievalRequest, category: str | None, ads: Ads | None, *, quick: bool
     ) -> Scope:
-        """Return the shared scope of a time, a country and a category in its compared form."""
+        """Return the shared scope of a time, a country and a category, which is written as by `category_key`."""
         if ads is None and category is None:
             return self._all_items
         key = self._key(time, request.country, ads, category)

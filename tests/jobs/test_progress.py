@@ -74,6 +74,7 @@ def test_the_progress_of_a_part_is_mapped_to_its_portion_of_the_stage() -> None:
 @pytest.mark.skipif(progress.psutil is None, reason="measuring the memory of child processes needs psutil")
 def test_the_peak_memory_includes_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SAMPLE_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "GROWTH", 1.0)
     stages = without_terminal()
     with stages.stage("without a child"):
         pass

@@ -32,7 +32,7 @@ LINE_SECONDS = 5.0
 LINE_SHARE = 0.1
 SILENCE_SECONDS = 60.0
 SAMPLE_SECONDS = 0.25  # between two measurements of the memory
-GROWTH = 1.05  # so a peak is measured within about 5%
+GROWTH = 1.02  # so a peak is measured within about 2%
 
 
 class StageRecord(BaseModel):

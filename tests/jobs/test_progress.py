@@ -86,7 +86,7 @@ def test_the_peak_memory_includes_child_processes(monkeypatch: pytest.MonkeyPatc
 
 
 def test_memory_is_measured_page_by_page_only_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident = iter([100, 104, 90, 106, 110, 112])
+    resident = iter([100, 101, 90, 106, 107, 112])
     proportional = iter([60, 80, 70])
     monkeypatch.setattr(progress, "SAMPLE_SECONDS", 60.0)
     monkeypatch.setattr(progress, "resident_bytes", lambda pid: next(resident))

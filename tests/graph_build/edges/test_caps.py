@@ -77,6 +77,7 @@ def test_the_report_shows_the_groups_with_their_size(build: tuple[Any, Path, str
         assert group in page
 
 
+@pytest.mark.slow
 def test_stored_days_name_the_same_groups(spark: Any, build: tuple[Any, Path, str], tmp_path: Path) -> None:
     summary, _, log = build
     root = str(tmp_path / "days")

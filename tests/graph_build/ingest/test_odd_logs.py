@@ -111,6 +111,7 @@ def test_ids_that_lost_their_zeros_are_named_from_both_tables(built: Callable[..
     assert "events name '7', the catalogue '0007'; has one of the tables lost zeros" in doubt
 
 
+@pytest.mark.slow
 def test_unknown_statuses_and_a_table_of_ads_of_which_none_is_in_flight_are_told(
     built: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_version_from_stored_days_has_the_same_graph_as_one_from_all_events(sh
     assert main(["run", "--stored-days", "--events", "e", "--workspace", str(workspace)]) == 2
 
 
+@pytest.mark.slow
 def test_a_version_can_be_built_from_an_existing_graph(shop, tmp_path, capsys):
     workspace = tmp_path / "workspace"
     assert main(["run", "--graph", str(shop.version / "graph"), "--workspace", str(workspace)]) == 0

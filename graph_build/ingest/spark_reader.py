@@ -105,7 +105,10 @@ def _read_source(
         faults.insert(0, F.when(opened.surplus, TOO_MANY_VALUES))
     rows = opened.rows.select(
         *values,
-        *(_feature(opened, name, type_).alias(feature(n)) for n, (name, type_) in enumerate(features.items())),
+        *(
+            _feature(opened, name, type_, source, config).alias(feature(n))
+            for n, (name, type_) in enumerate(features.items())
+        ),
         _first(unreadable).alias("unreadable"),
         _first(faults).alias("fault"),
         _raw_row(table, opened, config).alias("raw_row"),
@@ -193,8 +196,11 @@ def _common_type(name: str, checked: list[Source]) -> str | None:
     return "double" if all(map(is_number, types)) else "string"
 
 
-def _feature(opened: Opened, name: str, type_: str | None) -> "Column":
-    column = opened.own.get(name, opened.folders.get(name, F.lit(None)))
+def _feature(opened: Opened, name: str, type_: str | None, source: Source, config: InputConfig) -> "Column":
+    if name in opened.own:
+        column = _text_or_own(opened.own[name], source.types[name], null_words(name, source.format, config))
+    else:
+        column = written_text(opened.folders[name]) if name in opened.folders else F.lit(None)
     return column if type_ is None else column.cast(type_)
 
 

@@ -54,6 +54,14 @@ def test_items_stay_without_a_price_or_an_embedding_that_cannot_be_read(spark: A
     assert checked.refused == {"embedding_unreadable": 1}
 
 
+def test_features_are_trimmed_and_have_the_words_for_null_of_other_columns(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,colour\na,NULL\nb,  red\u00a0\nc,\nd,e\u0301\n", encoding="utf-8")
+    checked = check_table(spark, "items", str(path), config(items={"features": ["colour"]}))
+    colours = {row["item_id"]: row["colour"] for row in checked.table.collect()}
+    assert colours == {"a": None, "b": "red", "c": None, "d": "\u00e9"}
+
+
 def test_features_may_have_any_name_and_rows_that_differ_in_a_feature_conflict(spark: Any, tmp_path: Path) -> None:
     names = ["rank", "file", "reason", "raw", "row", "unreadable", "content", "path", "Brand", "brand"]
     rows = [{"item_id": i} | {name: f"{name} {i}" for name in names} for i in "ab"]

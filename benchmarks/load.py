@@ -22,6 +22,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -33,7 +34,9 @@ from _page import argument_parser, print_progress, publish
 from filters import AS_OF, generate_catalogue
 
 from retrieval.api.app import Snapshot, Tokens, create_app
+from retrieval.api.connections import Connections
 from retrieval.api.server import create_server
+from retrieval.api.telemetry import Metrics
 from retrieval.arrays import Rows
 from retrieval.catalogue.edges import Edges
 from retrieval.catalogue.items import Catalogue
@@ -193,7 +196,10 @@ def serve_empty_app(pipe: Connection) -> None:
                 pipe.send({"seconds": 0.0, "searches": 0, "index": "", "plan": ""})
 
     threading.Thread(target=listen, daemon=True).start()
-    create_server(app, port=0, on_listening=pipe.send).run()  # type: ignore[arg-type]
+    config = ServeConfig()
+    served: Any = app
+    served.state = SimpleNamespace(config=config, connections=Connections(config, Metrics()))
+    create_server(served, port=0, on_listening=pipe.send).run()
 
 
 def measure_searches() -> dict[str, Any]:

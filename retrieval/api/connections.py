@@ -31,6 +31,11 @@ class Limited(Protocol):
     peer: str
     held: int
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request waits for its turn or is being answered."""
+        ...
+
     def refuse(self, status: int, detail: str) -> None:
         """Answer with an error and close."""
         ...
@@ -88,8 +93,8 @@ class Connections:
         if self._of_peer[connection.peer] > self._config.max_connections_per_peer:
             why = f"{connection.peer} has {self._config.max_connections_per_peer} connections, which is the limit"
         elif n >= self._config.max_connections:
-            if idle:
-                self._drop(next(iter(idle)))
+            if (oldest := next((one for one in idle if not one.is_busy), None)) is not None:
+                self._drop(oldest)
             else:
                 why = f"{n} connections are open, which is this server's limit"
         idle[connection] = self._now()
@@ -139,18 +144,14 @@ class Connections:
         for phase, seconds in self._seconds.items():
             for connection in self._first(self._phases[phase], now - seconds):
                 if phase is Phase.IDLE:
-                    self._drop(connection)
+                    if not connection.is_busy:
+                        self._drop(connection)
                 elif phase is Phase.LINGERING:
                     connection.abort()
                 else:
                     part = "head" if phase is Phase.HEAD else "body"
                     connection.refuse(408, f"the {part} of the request did not arrive within {seconds:g} s")
         self._check_unsent(now)
-
-    def close_idle(self) -> None:
-        """Close every connection that has no request."""
-        for connection in list(self._phases[Phase.IDLE]):
-            connection.close()
 
     def _check_unsent(self, now: float) -> None:
         total = 0

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from retrieval.api.connections import Connections, Phase, peer_of
 from retrieval.api.problem import problem
-from retrieval.api.request_queue import RequestQueue, Waiting
+from retrieval.api.request_queue import RequestQueue
 from retrieval.config import ServeConfig
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -52,7 +52,10 @@ class Connection(HttpToolsProtocol):
         self._all, self._queue, self._limits = connections, queue, limits
         self.peer = ""
         self.held = 0
+        self.arrived = 0.0
         self._phase = Phase.IDLE
+        # The phase that `Connections` knows. A request that comes at once is over before it matters there.
+        self._listed = Phase.IDLE
         self._buffer = b""  # the beginning of a head, or what came after the request that is being answered
         self._body = bytearray()
         self._is_blocked = False
@@ -118,9 +121,14 @@ class Connection(HttpToolsProtocol):
         elif self._phase is Phase.APP and not self._buffer:
             self.cycle.keep_alive = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request waits for its turn or is being answered."""
+        return self._phase is Phase.APP
+
     def _enter(self, phase: Phase) -> None:
-        self._all.enter(self, self._phase, phase)
-        self._phase = phase
+        self._all.enter(self, self._listed, phase)
+        self._phase = self._listed = phase
 
     # --- reading ---
 
@@ -154,26 +162,28 @@ class Connection(HttpToolsProtocol):
         if not _REQUEST_LINE.match(data):
             self.send_400_response(_NO_REQUEST)
             return
-        head, rest = data[:end], data[end:]
         self._buffer = b""
         if self.held:
             self._all.hold(self, 0)
+        self._body, self._wire_bytes, self._in_head = bytearray(), 0, True
+        length = _LENGTH.search(data, 0, end)
+        self._remaining = int(length[1]) if length else None
+        self._phase = Phase.BODY
+        head, whole = data[:end], end + (self._remaining or 0)
         if b"pgrade" in head or b"PGRADE" in head:
             head = _UPGRADE.sub(b"", head)
-        self._body, self._wire_bytes = bytearray(), 0
-        self._in_head = True
-        length = _LENGTH.search(head)
-        self._remaining = int(length[1]) if length else None
-        self._enter(Phase.BODY)
+        elif length and len(data) >= whole and whole - end <= self._limits.max_body_bytes:  # as nearly always
+            head, end, self._remaining = data[:whole], whole, 0
         self._feed(head)
         if self._phase is Phase.BODY and self._in_head:
             self.send_400_response(_NO_REQUEST)
         elif self._phase is Phase.BODY:
             self._expect_body()
-        if rest and not self.transport.is_closing():
-            self.data_received(rest)
+        if end < len(data) and not self.transport.is_closing():
+            self.data_received(data[end:])
 
     def _expect_body(self) -> None:
+        self._enter(Phase.BODY)
         if self._remaining is not None and self._remaining > self._limits.max_body_bytes:
             self._refuse_size()
         elif self.cycle.waiting_for_100_continue:
@@ -186,13 +196,12 @@ class Connection(HttpToolsProtocol):
             data, rest = data[: self._remaining], data[self._remaining :]
             self._remaining -= len(data)
         self._wire_bytes += len(data)
-        self._all.hold(self, self.held + len(data))
-        if self._phase is not Phase.BODY:  # it was refused, as all unfinished requests hold too much
-            return
         if self._wire_bytes > _CHUNKED_OVERHEAD * self._limits.max_body_bytes:
             self._refuse_size()
             return
         self._feed(data)
+        if self._phase is Phase.BODY:
+            self._all.hold(self, self.held + len(data))
         if rest:
             self.data_received(rest)
 
@@ -224,16 +233,20 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. Fields after the body are not headers."""
-        if not self._in_head:
-            return
-        super().on_header(name, value)
-        if len(self.headers) > _MAX_HEADERS:
-            self.refuse(431, f"the request has more than {_MAX_HEADERS} headers")
+        if self._in_head:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Prepare the request; `on_message_complete` hands it on."""
-        if self._in_head and self._phase is Phase.BODY:
-            self._in_head = False
+        if not self._in_head or self._phase is not Phase.BODY:
+            return
+        self._in_head = False
+        if len(self.headers) > _MAX_HEADERS:
+            self.refuse(431, f"the request has more than {_MAX_HEADERS} headers")
+        else:
             super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -254,24 +267,26 @@ class Connection(HttpToolsProtocol):
         self.cycle.message_event.set()
         if self._all.stopping:
             self.cycle.keep_alive = False
-        self._enter(Phase.APP)
+        self._phase = Phase.APP
+        if self._listed is not Phase.IDLE:
+            self._enter(Phase.APP)
         if self.scope["path"] in _ALWAYS_BEGUN:
-            self._begin()
+            self.begin()
         else:
-            self._queue.add(Waiting(self.peer, self._begin, self._turn_away, self.loop.time()))
+            self.arrived = self.loop.time()
+            self._queue.add(self)
 
     # --- answering ---
 
-    def _begin(self) -> asyncio.Task[None] | None:
-        """Hand the request to the app."""
+    def begin(self) -> None:
+        """Hand the request to the app, unless its client has gone."""
         if self.transport.is_closing():
-            return None
+            return
         if self.held:
             self._all.hold(self, len(self._buffer))
         task = self.loop.create_task(self.cycle.run_asgi(self._app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
-        return task
 
     def on_response_complete(self) -> None:
         """Go on with what the client has sent meanwhile, or wait for its next request."""
@@ -301,7 +316,7 @@ class Connection(HttpToolsProtocol):
         """Return whether enough is read for now: a request that is being answered, and the beginning of the next."""
         return self._phase is Phase.APP and bool(self._buffer)
 
-    def _turn_away(self) -> None:
+    def turn_away(self) -> None:
         """Answer 503, and read the client's next request a little later."""
         self._all.metrics.turned_away.inc()
         if self.transport.is_closing():

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 # Of the waiting requests, one in this many is begun before the event loop looks for new data again, and at least one.
 _SHARE_OF_A_TURN = 8
 
 
-class Waiting(NamedTuple):
+class Waiting(Protocol):
     """A request that waits.
 
-    Args:
+    Attributes:
         peer: whom it came from.
-        begin: hands the request to the app; returns the task that answers it, or None if its client has gone.
-        turn_away: answers it with 503.
-        since: when it arrived, in the event loop's time.
+        arrived: when it arrived, in the event loop's time.
     """
 
     peer: str
-    begin: Callable[[], asyncio.Task[None] | None]
-    turn_away: Callable[[], None]
-    since: float
+    arrived: float
+
+    def begin(self) -> None:
+        """Answer it in a task, which belongs to `RequestQueue.begun` until it ends."""
+        ...
+
+    def turn_away(self) -> None:
+        """Answer it with 503."""
+        ...
 
 
 class RequestQueue:
@@ -37,23 +40,26 @@ class RequestQueue:
     Args:
         limit: the largest number of requests that wait or are being answered.
         seconds: the longest wait; a request whose turn comes later is turned away.
+
+    Attributes:
+        begun: the tasks of the requests that are being answered.
     """
 
     def __init__(self, limit: int, seconds: float) -> None:
         self._limit, self._seconds = limit, seconds
         self._lines: OrderedDict[str, deque[Waiting]] = OrderedDict()
         self._n_waiting = 0
-        self._begun: set[asyncio.Task[None]] = set()
+        self.begun: set[asyncio.Task[None]] = set()
         self._turn_is_set = False
 
     def __len__(self) -> int:
         """Return the number of requests that wait or are being answered."""
-        return self._n_waiting + len(self._begun)
+        return self._n_waiting + len(self.begun)
 
     def add(self, request: Waiting) -> None:
         """Begin a request if no other waits; else let it wait, or turn away the last one of the longest line."""
-        if not self._turn_is_set and len(self._begun) < self._limit:
-            self._begin(request)
+        if not self._turn_is_set and len(self.begun) < self._limit:
+            request.begin()
             self._set_turn()
             return
         if len(self) >= self._limit:
@@ -84,17 +90,12 @@ class RequestQueue:
             self._lines.move_to_end(peer)
             self._remove_line_if_empty(peer)
             self._n_waiting -= 1
-            if now - request.since > self._seconds:
+            if now - request.arrived > self._seconds:
                 request.turn_away()
             else:
-                self._begin(request)
+                request.begin()
         if self._n_waiting:
             self._set_turn()
-
-    def _begin(self, request: Waiting) -> None:
-        if (task := request.begin()) is not None:
-            self._begun.add(task)
-            task.add_done_callback(self._begun.discard)
 
     def _remove_line_if_empty(self, peer: str) -> None:
         if not self._lines[peer]:

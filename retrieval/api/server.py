@@ -166,7 +166,9 @@ def create_server(
         proxy_headers=False,
         timeout_graceful_shutdown=config.shutdown_seconds,
     )
-    return Server(settings, connections, config.drain_seconds, on_listening, on_stop)
+    server = Server(settings, connections, config.drain_seconds, on_listening, on_stop)
+    queue.begun = server.server_state.tasks
+    return server
 
 
 def _allow_files(n: int) -> None:

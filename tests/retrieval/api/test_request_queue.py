@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 
-from retrieval.api.request_queue import RequestQueue, Waiting
+from retrieval.api.request_queue import RequestQueue
 
 
 @dataclass
@@ -23,12 +25,15 @@ class Server:
             if wait:
                 await self.release.wait()
 
-        def begin() -> asyncio.Task[None]:
+        def begin() -> None:
             self.begun.append(name)
-            return asyncio.get_running_loop().create_task(answer())
+            task = asyncio.get_running_loop().create_task(answer())
+            self.queue.begun.add(task)
+            task.add_done_callback(self.queue.begun.discard)
 
-        now = asyncio.get_running_loop().time() if since is None else since
-        self.queue.add(Waiting(peer, begin, lambda: self.turned_away.append(name), now))
+        arrived = asyncio.get_running_loop().time() if since is None else since
+        turn_away = partial(self.turned_away.append, name)
+        self.queue.add(SimpleNamespace(peer=peer, arrived=arrived, begin=begin, turn_away=turn_away))
 
 
 def run(limit: int, seconds: float, steps: Callable[[Server], Awaitable[None]]) -> Server:

@@ -33,8 +33,12 @@ _REQUEST_LINE = re.compile(rb"(?:\r\n)*[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n"
 # The server speaks HTTP/1.1 only, so an offer to go on with another protocol is ignored, as RFC 9110 allows.
 _UPGRADE = re.compile(rb"^upgrade[ \t]*:.*\r\n", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
-# A body in chunks may take this many times `max_body_bytes` on the wire: chunks of one byte take six times their size.
-_CHUNKED_OVERHEAD = 8
+# What frames a body in chunks may take this many times the body's size, beside `max_head_bytes`.
+_CHUNKED_OVERHEAD = 2
+# So many bytes of a body in chunks are parsed before their overhead is looked at.
+_PARSED_AT_ONCE = 16_384
+# What a refused client still sends is read only so often, as it may send without end.
+_LINGER_PAUSE_SECONDS = 0.05
 
 
 class Connection(HttpToolsProtocol):
@@ -135,8 +139,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take in bytes of the client."""
         if self._phase is Phase.LINGERING:
-            return
-        if self._phase is Phase.BODY:
+            self.flow.pause_reading()
+            self.loop.call_later(_LINGER_PAUSE_SECONDS, self._drop_more)
+        elif self._phase is Phase.BODY:
             self._read_body(data)
         elif self._phase is Phase.APP:
             self.flow.pause_reading()
@@ -144,6 +149,10 @@ class Connection(HttpToolsProtocol):
             self._all.hold(self, self.held + len(data))
         else:
             self._read_head(self._buffer + data if self._buffer else data)
+
+    def _drop_more(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _read_head(self, data: bytes) -> None:
         end = data.find(b"\r\n\r\n") + 4
@@ -195,15 +204,27 @@ class Connection(HttpToolsProtocol):
         if self._remaining is not None:
             data, rest = data[: self._remaining], data[self._remaining :]
             self._remaining -= len(data)
-        self._wire_bytes += len(data)
-        if self._wire_bytes > _CHUNKED_OVERHEAD * self._limits.max_body_bytes:
-            self._refuse_size()
-            return
-        self._feed(data)
-        if self._phase is Phase.BODY:
-            self._all.hold(self, self.held + len(data))
+            self._feed(data)
+            if self._phase is Phase.BODY:
+                self._all.hold(self, self.held + len(data))
+        else:
+            self._read_chunks(data)
         if rest:
             self.data_received(rest)
+
+    def _read_chunks(self, data: bytes) -> None:
+        for begin in range(0, len(data), _PARSED_AT_ONCE):
+            part = data[begin : begin + _PARSED_AT_ONCE]
+            self._wire_bytes += len(part)
+            self._feed(part)
+            if self._phase is not Phase.BODY:
+                if begin + len(part) < len(data):  # what follows chunks at once is not read
+                    self.cycle.keep_alive = False
+                return
+            if self._wire_bytes > self._limits.max_head_bytes + (1 + _CHUNKED_OVERHEAD) * len(self._body):
+                self.refuse(413, "the chunks of the body take far more bytes than the body itself")
+                return
+        self._all.hold(self, len(self._body))
 
     def _refuse_size(self) -> None:
         self.refuse(413, f"the body is larger than {self._limits.max_body_bytes} bytes")

@@ -164,7 +164,17 @@ def test_a_client_that_sends_no_more_still_gets_its_answer(serving) -> None:
         ([retrieve(body=b"", length=5001)], 413, "larger than 5000 bytes"),
         ([retrieve(b"Expect: 100-continue", body=b"", length=10**17)], 413, "larger than 5000 bytes"),
         ([b"POST /v1/retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1389\r\n" + b"x" * 5001], 413, "5000"),
-        ([b"POST /v1/retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 50_000], 413, "5000"),
+        ([b"POST /v1/retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 50_000], 413, "chunks"),
+        (
+            [b"POST /v1/retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 30_000],
+            413,
+            "5000",
+        ),
+        (
+            [b"POST /v1/retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"0\r\n" + b"a: b\r\n" * 20_000],
+            413,
+            "chunks",
+        ),
         ([retrieve(b"Transfer-Encoding: chunked")], 400, "HTTP/1.1"),
         ([retrieve(b"Content-Length: 7")], 400, "HTTP/1.1"),
     ],
@@ -243,7 +253,7 @@ def test_unfinished_requests_hold_a_bounded_number_of_bytes(serving) -> None:
 
 
 def test_every_request_that_was_sent_before_the_signal_to_stop_is_answered(world, retriever) -> None:
-    config = ServeConfig(drain_seconds=1.0)
+    config = ServeConfig(drain_seconds=4.0)
     app = create_app(lambda: Snapshot("v1", world.AS_OF, retriever), lambda: "v1", config, clock=lambda as_of: as_of)
     urls: list[str] = []
     server = create_server(app, port=0, on_listening=urls.append)

@@ -216,7 +216,7 @@ class ServeConfig(BaseModel):
         ge=1_000_000,
         description=(
             "Bytes that all unfinished requests together may hold in memory, and all answers that clients have not "
-            "taken yet. Above this, the oldest ones are cut off."
+            "taken yet. Above this, the requests that hold most and the oldest answers are cut off."
         ),
     )
     head_seconds: float = Field(

@@ -119,19 +119,24 @@ class Connections:
             next(iter(of_phase)).abort()
 
     def hold(self, connection: Limited, n_bytes: int) -> None:
-        """Note how many bytes of unfinished requests a connection holds.
+        """Note how many bytes a connection holds that are not handed to the app.
 
-        While all connections together hold too many, the one that has waited longest for the rest of a body is refused;
-        if none waits for a body, the one that has waited longest for the rest of a head.
+        If all connections hold too much, those that hold most are cut off.
         """
         self._held += n_bytes - connection.held
         connection.held = n_bytes
         while self._held > self._config.max_buffered_bytes:
-            oldest = next((one for phase in (Phase.BODY, Phase.HEAD) for one in self._phases[phase]), None)
-            if oldest is None:
+            every = ((phase, one) for phase, of_phase in self._phases.items() for one in of_phase)
+            phase, largest = max(every, key=lambda pair: pair[1].held)
+            if not largest.held:
                 return
-            oldest.refuse(503, "unfinished requests fill the memory that this server has for them; try again later")
-            self.hold(oldest, 0)
+            if phase in (Phase.HEAD, Phase.BODY):
+                largest.refuse(
+                    503, "unfinished requests fill the memory that this server has for them; try again later"
+                )
+            else:
+                largest.abort()
+            self.hold(largest, 0)
 
     def watch_unsent(self, connection: Limited) -> None:
         """Watch a connection whose client has not taken all of an answer; its time begins with each answer."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import httptools
 from fastapi import Response
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from retrieval.api.connections import Connections, Phase, peer_of
@@ -39,6 +40,13 @@ _CHUNKED_OVERHEAD = 2
 _PARSED_AT_ONCE = 16_384
 # What a refused client still sends is read only so often, as it may send without end.
 _LINGER_PAUSE_SECONDS = 0.05
+
+
+class _AppFlow(FlowControl):
+    """What the app has of a connection's flow: it does not resume reading, as the connection itself does."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
 
 
 class Connection(HttpToolsProtocol):
@@ -71,6 +79,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take in the connection, or refuse it if there are too many."""
         super().connection_made(transport)
+        self._app_flow = _AppFlow(transport)
         self.peer = peer_of(self.client)
         if (why := self._all.add(self)) is not None:
             self._all.metrics.turned_away.inc()
@@ -269,6 +278,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(431, f"the request has more than {_MAX_HEADERS} headers")
         else:
             super().on_headers_complete()
+            self.cycle.flow = self._app_flow
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._app = app

@@ -252,6 +252,18 @@ def test_unfinished_requests_hold_a_bounded_number_of_bytes(serving) -> None:
             assert answer(connection)[0] == 200
 
 
+def test_requests_that_are_sent_ahead_by_deaf_clients_take_no_memory_from_others(serving) -> None:
+    with serving(max_buffered_bytes=1_000_000) as address, contextlib.ExitStack() as stack:
+        good = stack.enter_context(sent(address))
+        for _ in range(20):
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.settimeout(0.2)
+            with contextlib.suppress(TimeoutError, ConnectionError):  # the server reads no more
+                connection.sendall(b"GET /page.js HTTP/1.1\r\nHost: x\r\n\r\n" * 30_000)
+            good.sendall(retrieve())
+            assert answer(good)[0] == 200
+
+
 def test_every_request_that_was_sent_before_the_signal_to_stop_is_answered(world, retriever) -> None:
     config = ServeConfig(drain_seconds=4.0)
     app = create_app(lambda: Snapshot("v1", world.AS_OF, retriever), lambda: "v1", config, clock=lambda as_of: as_of)

@@ -371,8 +371,11 @@ def one(
             os.kill(served.process.pid, signal.SIGTERM)
         target = future.result()
         end = time.monotonic()
-        if name != "SIGTERM":
-            time.sleep(BACK_SECONDS * options.slack + 2.0)
+        latest = end + BACK_SECONDS * options.slack + 2.0
+        while name != "SIGTERM" and time.monotonic() < latest:
+            time.sleep(0.2)
+            if seconds_until_quiet(measured, end, quiet) < BACK_SECONDS * options.slack:
+                break
     if name == "SIGTERM":
         return stopped(target, signalled, measured, before)
     under = measured.between(begin, end)

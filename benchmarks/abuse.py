@@ -77,7 +77,9 @@ def main() -> int:
     if "start" in names:
         rows += ["", *starts(folder, options)]
     page = TEMPLATE.read_text(encoding="utf-8")
-    for name, lines in (("limits", limits()), ("abuses", rows), ("missed", missed or ["All bars are met."])):
+    command = f"python benchmarks/abuse.py --work DIR --rows {options.rows} --seconds {options.seconds:g} --output …"
+    parts = {"command": [command], "limits": limits(), "abuses": rows, "missed": missed or ["All bars are met."]}
+    for name, lines in parts.items():
         page = page.replace(f"<!-- {name} -->", "\n".join(lines))
     for line in missed:
         print_progress(line)

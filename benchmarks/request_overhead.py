@@ -2,9 +2,9 @@
 
     python benchmarks/request_overhead.py [--requests 3000]
 
-A small catalogue is asked. Each figure is the best of several rounds, in which the variants alternate. Three things
-that the API writes by hand must pay for themselves here: the route in front of the framework and the body that is read
-without a timer (`retrieval.api.fast_path`), and metrics without locks (`retrieval.api.telemetry`).
+A small catalogue is asked. Each figure is the best of several rounds, in which the variants alternate. Two things that
+the API writes by hand must pay for themselves here: the route in front of the framework (`retrieval.api.fast_path`) and
+metrics without locks (`retrieval.api.telemetry`).
 """
 
 import argparse
@@ -20,7 +20,6 @@ from filters import AS_OF, generate_catalogue
 from load import K, ads, edges
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from retrieval.api import fast_path
 from retrieval.api.app import Snapshot, create_app
 from retrieval.api.telemetry import Metrics
 from retrieval.catalogue.ads import Ads
@@ -61,7 +60,6 @@ async def measure(retriever: Retriever, n: int) -> dict[str, float]:
             "a request, answered by the fast path": asks(app, with_fast_path),
             "a request, answered by the framework's route": asks(app, without),
             "a request, counted by the library's metrics": asks(counted, counted.build_middleware_stack()),
-            "a request, with a timer for its body": with_timer(asks(app, with_fast_path)),
             "its retrieval alone": lambda: retrieve(retriever, request),
         }
         best = dict.fromkeys(variants, float("inf"))
@@ -101,25 +99,6 @@ class LibraryMetrics(Metrics):
             stage.observe(seconds)
         for counter, n in zip(self.counters, (1, k, len(response.items)), strict=True):
             counter.inc(n)
-
-
-def with_timer(ask: Variant) -> Variant:
-    """The same request, whose body is read under a timer of its own."""
-
-    without_timer = fast_path._receive_before
-
-    async def receive_with_timer(deadline: float, receive: Any) -> Any:
-        async with asyncio.timeout_at(deadline):
-            return await receive()
-
-    async def ask_with_timer() -> None:
-        fast_path._receive_before = receive_with_timer
-        try:
-            await ask()
-        finally:
-            fast_path._receive_before = without_timer
-
-    return ask_with_timer
 
 
 async def cpu_microseconds(variant: Variant, n: int) -> float:

@@ -1,22 +1,20 @@
 """The fast path: `POST /v1/retrieve` is answered in front of the framework, which would raise its cost by half.
 
-Bodies are read raw and validated here, for that route and for all others. Almost every body has arrived before it is
-read, so a timer is armed only for a body that has not. `python benchmarks/request_overhead.py` measures the savings.
+Bodies are read raw and validated here, for that route and for all others. A body has arrived before the request reaches
+the app (`protocol`), so none is waited for. `python benchmarks/request_overhead.py` measures the savings.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-import types
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from itertools import islice
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from fastapi import Response
 from pydantic import BaseModel, ValidationError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retrieval.api.problem import problem, validation_problem
 from retrieval.config import ServeConfig
@@ -55,7 +53,7 @@ async def read_model(receive: Receive, config: ServeConfig, model: type[Model]) 
 
     Args:
         receive: the ASGI channel of the request.
-        config: the limits on the body's size and time.
+        config: the limit on the body's size.
         model: the pydantic model of the body.
 
     Returns:
@@ -106,17 +104,14 @@ async def read_body(receive: Receive, config: ServeConfig) -> bytes | Response:
 
     Args:
         receive: the ASGI channel of the request.
-        config: the limits on the body's size and time.
+        config: the limit on the body's size.
 
     Returns:
-        The body, or the response to send if it is too large, too slow or incomplete.
+        The body, or the response to send if it is too large or incomplete.
     """
     body = bytearray()
-    deadline = asyncio.get_running_loop().time() + config.body_seconds
     while True:
-        message = await _receive_before(deadline, receive)
-        if message is None:
-            return problem(408, f"the body did not arrive within {config.body_seconds:g} s")
+        message = await receive()
         if message["type"] == "http.disconnect":
             return problem(400, "the client disconnected before its body had arrived")
         body += message.get("body", b"")
@@ -124,35 +119,3 @@ async def read_body(receive: Receive, config: ServeConfig) -> bytes | Response:
             return problem(413, f"the body is larger than {config.max_body_bytes} bytes")
         if not message.get("more_body"):
             return bytes(body)
-
-
-async def _receive_before(deadline: float, receive: Receive) -> Message | None:
-    """Return the next message, or None if it does not come before the deadline in the event loop's time.
-
-    The coroutine is first run by hand: if the message has already arrived, it ends at once and needs no timer.
-    """
-    receiving = receive().__await__()
-    try:
-        awaited = next(receiving)
-    except StopIteration as end:
-        return cast("Message", end.value)
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await _resume(receiving, awaited)
-    except TimeoutError:
-        return None
-
-
-@types.coroutine
-def _resume(coroutine: Generator[Any, Any, Message], awaited: Any) -> Generator[Any, Any, Message]:
-    """Continue a coroutine that waits for `awaited`, and return its result."""
-    try:
-        while True:
-            try:
-                yield awaited
-            except BaseException as error:
-                awaited = coroutine.throw(error)
-            else:
-                awaited = next(coroutine)
-    except StopIteration as end:
-        return cast("Message", end.value)

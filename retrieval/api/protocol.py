@@ -18,11 +18,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from retrieval.api.connections import Connections, Phase, peer_of
-from retrieval.api.problem import problem
+from retrieval.api.problem import busy, problem
 from retrieval.api.request_queue import RequestQueue
 from retrieval.config import ServeConfig
 
-RETRY_AFTER = {"Retry-After": "1"}
 # A connection whose request was turned away is not read for so many seconds; else turning away takes all the time.
 _PAUSE_SECONDS = 0.2
 # Monitoring must reach the server even while other requests are turned away.
@@ -353,7 +352,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         detail = f"{len(self._queue)} requests wait or are being answered; try again later"
-        self._write(problem(503, detail, headers=RETRY_AFTER), self.cycle.keep_alive)
+        self._write(busy(detail), self.cycle.keep_alive)
         self.cycle.response_complete = True
         if self.cycle.keep_alive:
             self.flow.pause_reading()
@@ -367,7 +366,7 @@ class Connection(HttpToolsProtocol):
             return
         if self.cycle is not None:
             self.cycle.response_complete = True
-        self._write(problem(status, detail, headers=RETRY_AFTER if status == 503 else None), keep_alive=False)
+        self._write(busy(detail) if status == 503 else problem(status, detail), keep_alive=False)
         self._enter(Phase.LINGERING)
         self._buffer, self._body = b"", bytearray()
         self._all.hold(self, 0)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Score = Callable[[ScoreWeights], float]
 
-# From 0 to twice the theoretical weight (0.05); twice assumes that demand shifts again by as much as it just has.
+# From 0 to twice the theoretical weight (0.05). Twice is right if demand shifts again by as much as it just has.
 PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
 # At the upper end, a strong edge outweighs any embedding, for shops whose rare pairs occur in only a single session.
 DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)

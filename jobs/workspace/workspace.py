@@ -82,7 +82,7 @@ class Workspace:
         return name
 
     def published(self) -> tuple[str, str | None]:
-        """Return the name of the published version, and a doubt about it if there is one.
+        """Return (the name of the published version, a warning if `current` does not name it; None if it does).
 
         If `current` is missing or damaged, or names a version that is gone, the newest whole version that nobody rolled
         back takes its place.

@@ -22,7 +22,7 @@ from retrieval.api.problem import busy, problem
 from retrieval.api.request_queue import RequestQueue
 from retrieval.config import ServeConfig
 
-# A connection whose request was turned away is not read for so many seconds; else turning away takes all the time.
+# Seconds for which a connection whose request was turned away is not read; else turning away takes all the time.
 _PAUSE_SECONDS = 0.2
 # Monitoring must reach the server even while other requests are turned away.
 _ALWAYS_BEGUN = ("/healthz", "/readyz", "/metrics")
@@ -33,16 +33,16 @@ _REQUEST_LINE = re.compile(rb"(?:\r\n)*[A-Z]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r?\n"
 # The server speaks HTTP/1.1 only, so an offer to go on with another protocol is ignored, as RFC 9110 allows.
 _UPGRADE = re.compile(rb"^upgrade[ \t]*:.*\r\n", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
-# What frames a body in chunks may take this many times the body's size, beside `max_head_bytes`.
+# The framing of a body in chunks may take this many times the body's size, plus `max_head_bytes`.
 _CHUNKED_OVERHEAD = 2
-# So many bytes of a body in chunks are parsed before their overhead is looked at.
+# Bytes of a body in chunks that are parsed before the size of the framing is checked.
 _PARSED_AT_ONCE = 16_384
-# What a refused client still sends is read only so often, as it may send without end.
+# Pause after each read of what a refused client still sends, as it may send without end.
 _LINGER_PAUSE_SECONDS = 0.05
 
 
 class _AppFlow(FlowControl):
-    """What the app has of a connection's flow: it does not resume reading, as the connection itself does."""
+    """The flow control that the app gets. It never resumes reading: only the connection itself does that."""
 
     def resume_reading(self) -> None:
         """Do nothing."""
@@ -65,7 +65,7 @@ class Connection(HttpToolsProtocol):
         self.held = 0
         self.arrived = 0.0
         self._phase = Phase.IDLE
-        # The phase that `Connections` knows. A request that comes at once is over before it matters there.
+        # The phase that `Connections` knows. It stays IDLE while a request that arrived in one piece is answered.
         self._listed = Phase.IDLE
         self._buffer = b""  # the beginning of a head, or what came after the request that is being answered
         self._body = bytearray()
@@ -102,7 +102,7 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin no further request until the client has taken most of the answers.
 
-        The app need not wait for that: what it writes is kept, within the limit on all answers that are not taken.
+        The app need not wait for that: what it writes is kept, within the limit on all answers not yet taken.
         """
         self._is_blocked = True
         self._all.watch_unsent(self)
@@ -145,7 +145,7 @@ class Connection(HttpToolsProtocol):
     # --- reading ---
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes of the client."""
+        """Take in bytes from the client."""
         if self._phase is Phase.LINGERING:
             self.flow.pause_reading()
             self.loop.call_later(_LINGER_PAUSE_SECONDS, self._drop_more)
@@ -290,7 +290,7 @@ class Connection(HttpToolsProtocol):
                 self._refuse_size()
 
     def on_message_complete(self) -> None:
-        """Let the request wait for its turn."""
+        """Let the request wait for its turn, unless it comes from monitoring."""
         if self._phase is not Phase.BODY:
             return
         self.cycle.body, self.cycle.more_body = self._body, False
@@ -361,7 +361,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer with an error and close; what the client still sends is dropped until it has had time to read."""
+        """Answer with an error and close, once the client has had time to read; what it sends until then is dropped."""
         if self._phase is Phase.LINGERING or self.transport.is_closing():
             return
         if self.cycle is not None:
@@ -374,7 +374,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer that this is no request."""
+        """Answer that this is not a valid request."""
         self.refuse(400, msg)
 
     def _write(self, response: Response, keep_alive: bool) -> None:

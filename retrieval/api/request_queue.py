@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Protocol
 
-# Of the waiting requests, one in this many is begun before the event loop looks for new data again, and at least one.
+# Each turn begins one request, plus one for every this many that wait. Between turns, the event loop reads new data.
 _SHARE_OF_A_TURN = 8
 
 
@@ -57,7 +57,10 @@ class RequestQueue:
         return self._n_waiting + len(self.begun)
 
     def add(self, request: Waiting) -> None:
-        """Begin a request if no other waits; else let it wait, or turn away the last one of the longest line."""
+        """Begin a request if none waits and none was begun since the last turn; else let it wait.
+
+        If there are too many, the last request of the longest line is turned away, which may be this one.
+        """
         if not self._turn_is_set and len(self.begun) < self._limit:
             request.begin()
             self._set_turn()

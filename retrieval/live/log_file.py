@@ -1,4 +1,4 @@
-"""The SQLite file of a log of live changes: how it is opened, recognised, migrated, watched and read-only."""
+"""The SQLite file of a log of live changes: opens, recognises and migrates it, and notices when it is replaced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DROP TRIGGER IF EXISTS append_only_update;
 DROP TRIGGER IF EXISTS append_only_delete;
 ALTER TABLE changes RENAME TO entries;
 """
-# Pages that are not in use are given back if there are more of them than this many bytes, and than pages in use.
+# Unused pages are given back if they take more bytes than this, and outnumber the pages in use.
 _UNUSED_BYTES = 8_000_000
 _SIDE_FILES = ("", "-journal", "-wal")
 
@@ -54,7 +54,7 @@ class LogFile:
     """A connection to the file of a log, for one thread at a time.
 
     Attributes:
-        connection: the SQLite connection; None while there is no file, which only a read-only one need not have.
+        connection: the SQLite connection; None while a log that is only read has no file yet.
 
     Raises:
         ChangeLogError: see `SqliteChangeLog`.
@@ -71,7 +71,7 @@ class LogFile:
 
     @contextmanager
     def writing(self, seen: int) -> Iterator[Any]:
-        """Yield the connection in a transaction of the only writer, which is committed when the block ends well.
+        """Yield the connection in a transaction that shuts out other writers; commit it if the block raises nothing.
 
         Args:
             seen: the highest sequence number seen in this log before.
@@ -125,7 +125,7 @@ class LogFile:
         return int(self.connection.execute("SELECT snapshot_sequence FROM log").fetchone()[0])
 
     def oldest_sequence(self) -> int:
-        """Return the number of the first entry that is still there, or of the next one that will be."""
+        """Return the number of the oldest entry that was not deleted; of the next one to come if there is none."""
         oldest = self.connection.execute("SELECT MIN(sequence) FROM changes").fetchone()[0]
         return self.snapshot_sequence() + 1 if oldest is None else int(oldest)
 
@@ -137,7 +137,7 @@ class LogFile:
                 for name in ("page_count", "freelist_count", "page_size")
             )
             if unused * size > _UNUSED_BYTES and unused > pages // 2:
-                with suppress(sqlite3.OperationalError):  # others use the file, or the disk is full: the next time
+                with suppress(sqlite3.OperationalError):  # others use the file, or the disk is full; try next time
                     self.connection.execute("VACUUM")
 
     def close(self) -> None:
@@ -167,7 +167,8 @@ class LogFile:
             self._connect(self._path, "ro")
             self._recognise()
         except sqlite3.OperationalError:
-            # A read-only folder may hold a file whose last writer was killed, or that has a write-ahead log.
+            # In a read-only folder, SQLite cannot open a file whose last writer was killed, or that has a write-ahead
+            # log; so a copy is opened.
             self.close()
             self._copied = self._stamps()
             self._copy = TemporaryDirectory(prefix="changes-")
@@ -225,10 +226,10 @@ class LogFile:
         return [str(name) for (name,) in self.connection.execute(query)]
 
     def _recognise(self) -> int:
-        """Return the format of the file; 0 for an empty one, and one of the first format.
+        """Return the format of the file; 0 for an empty file, and for one in the first format.
 
         Raises:
-            ChangeLogError: it is not a log, or of a newer format.
+            ChangeLogError: it is not a log, or has a newer format.
         """
         if self.connection.in_transaction:
             return self._recognise_state()
@@ -278,7 +279,7 @@ class LogFile:
         return stamps
 
     def _follow(self, seen: int) -> None:
-        """Open the file that the path leads to now, if it is another one, and continues the log that was open."""
+        """If the path leads to another file now, open it; it must continue the log that was open."""
         if self._read_only and (self.connection is None or (self._copy is not None and self._copied != self._stamps())):
             identity = self._identity
             self.close()
@@ -310,7 +311,7 @@ class LogFile:
         """Make sure that the file is the log that was opened, and lacks nothing that was seen in it."""
         expected = self._identity if identity is None else identity
         present = self._identity_in_file()
-        # A server of a read-only log sees that another one migrates it.
+        # The expected identity is empty if another server has migrated the log since it was opened here to be read.
         if present != expected and expected:
             raise self._lost("was replaced by another log while it was in use", "put the earlier one back, or")
         self._identity = present

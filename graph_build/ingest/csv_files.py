@@ -1,7 +1,7 @@
 """Reads how a CSV file is written, and checks the whole file for faults that a reader would pass over in silence.
 
 The grammar is that of RFC 4180: a value that begins with a quote ends with one, and a quote inside it is doubled. A
-value that does not begin with a quote may hold quotes as they are. Where every file keeps to it, all readers agree.
+value that does not begin with a quote may hold quotes as they are. All readers agree on a file that keeps to it.
 """
 
 import codecs
@@ -67,7 +67,7 @@ def csv_layout(table: Table, file: str, encoding: str) -> CsvLayout:
 
     Raises:
         GraphInputError: the file is empty, cut off or compressed otherwise than its name says, is not in the encoding,
-            names a column twice, or has quotes out of place.
+            names a column twice, has quotes out of place, or ends its lines in different ways.
     """
     try:
         name = _encoding_of(table, file, encoding)
@@ -157,7 +157,7 @@ class _Scan:
                 raise self._fault(self._begin or self._line, f"has quotes out of place ({error}): {_QUOTES}") from error
         self._check_end(len(header))
         if self._has_line_breaks and "\r" in self._ends and len(self._ends) > 1:
-            raise self._fault(self._line, "ends otherwise than the lines before it; give all lines the same end")
+            raise self._fault(self._line, "is the last of a file whose lines end in different ways; let all end alike")
         line_end = "\r" if self._ends == {"\r"} else "\n"
         return CsvLayout(header, header_lines, self._encoding, self._has_line_breaks, line_end)
 

@@ -1,7 +1,7 @@
 """Which version is current, who made it so, and which versions a person rolled back.
 
-`current` names the version that is served. `rollbacks.json` beside it keeps what was rolled back, so that it outlives a
-lost `current`.
+`current` names the version that is served. What was rolled back is kept in `rollbacks.json` beside it, so that the loss
+of `current` does not lose it.
 """
 
 import datetime as dt
@@ -143,7 +143,7 @@ def current_or_none(storage: Storage) -> str | None:
 
 
 def published(storage: Storage, newest_whole: Callable[[], str | None]) -> tuple[str, str | None]:
-    """Return the name of the published version, and a doubt about it; see `Workspace.published`.
+    """Return (the published version's name, a warning if `current` does not name it); see `Workspace.published`.
 
     Args:
         storage: the files of the workspace.
@@ -159,8 +159,8 @@ def published(storage: Storage, newest_whole: Callable[[], str | None]) -> tuple
     if newest := newest_whole():
         what = getattr(problem, "damage", None) or (str(problem) if named else f"{storage.path(CURRENT)} is missing")
         return newest, (
-            f"{what}; the newest whole version {newest} counts as published. `lightsage rollback --to {newest}` "
-            "makes it so, or name another"
+            f"{what}; the newest whole version {newest} counts as published. Make it current with `lightsage rollback "
+            f"--to {newest}`, or name another version there"
         )
     if named:
         return named, None  # whoever opens it learns what is wrong with it

@@ -12,7 +12,7 @@ from retrieval.api.problem import problem
 from retrieval.errors import TokenError
 
 _READING_METHODS = ("GET", "HEAD", "OPTIONS")
-# All that reads by another method. Any further route counts as one that changes something, until it is listed here.
+# Routes that only read, but by POST. Any other request whose method is not among those above counts as a change.
 _READING_POSTS = ("/v1/retrieve", "/v1/explain")
 
 
@@ -21,8 +21,8 @@ class Tokens:
     """Bearer tokens, compared byte for byte in UTF-8. The write token also grants reading.
 
     Args:
-        write: required for all that changes state; without one, it is refused.
-        read: required for all other routes under `/v1`; without one, they are open.
+        write: required for every request that changes state; without a token, all of these are refused.
+        read: required for all other requests under `/v1`; without a token, these are open.
 
     Blanks around a token, such as the newline at the end of a file, are not part of it.
 
@@ -64,7 +64,7 @@ def _checked(token: str, name: str, absent: str) -> str:
 
 def _matches(authorization: bytes, token: str) -> bool:
     scheme, _, credentials = authorization.partition(b" ")
-    # A variable of the environment that is no UTF-8 is compared in the bytes that it has.
+    # An environment variable that is not valid UTF-8 is compared by its bytes.
     expected = token.encode("utf-8", "surrogateescape")
     return scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), expected)
 

@@ -104,7 +104,7 @@ def create_app(
 
 
 def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str | None:
-    """Return the pattern of the route of a request that was answered before the framework; None if there is none."""
+    """Return the pattern of the route that a request would have reached; None if there is none."""
     # A mount moves the root of the path to itself; the patterns begin at the root of the app.
     scope = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
     partial = None

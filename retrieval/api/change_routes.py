@@ -21,7 +21,7 @@ from retrieval.live.live_ads import Outcome
 from retrieval.values import clean_text
 
 Read = TypeVar("Read")
-# A body of up to so many bytes is validated in less than a millisecond.
+# A body of up to this many bytes is validated in less than a millisecond.
 _SMALL_BODY = 4096
 
 
@@ -125,7 +125,7 @@ class ChangeRoutes:
 
 
 def _change_of(name: str, value: str, body: bytes) -> Change | Response:
-    """Return the change of one ad or campaign, whose id is in the path; a body that names another id is a mistake."""
+    """Return the change of the ad or campaign in the path; if the body names another one, an error response."""
     fields = validated(_JsonObject, body)
     if isinstance(fields, Response):
         return fields

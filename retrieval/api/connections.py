@@ -54,7 +54,7 @@ class Limited(Protocol):
 
 
 class Connections:
-    """The open connections of a server, each in a phase, the one that entered the phase first in front.
+    """The open connections of a server by phase, and within a phase in the order in which they entered it.
 
     Only the event loop's thread may use it.
 
@@ -82,7 +82,7 @@ class Connections:
         return sum(map(len, self._phases.values()))
 
     def add(self, connection: Limited) -> str | None:
-        """Take in a new connection. If there are too many, close the one that has been idle longest.
+        """Take in a new connection. If the server has too many, close the one that has been idle longest.
 
         Returns:
             Why the new connection is refused; None if it is welcome. It must be removed in either case.
@@ -121,7 +121,7 @@ class Connections:
     def hold(self, connection: Limited, n_bytes: int) -> None:
         """Note how many bytes a connection holds that are not handed to the app.
 
-        If all connections hold too much, those that hold most are cut off.
+        If all connections together hold too much, those that hold most are cut off.
         """
         self._held += n_bytes - connection.held
         connection.held = n_bytes
@@ -139,7 +139,7 @@ class Connections:
             self.hold(largest, 0)
 
     def watch_unsent(self, connection: Limited) -> None:
-        """Watch a connection whose client has not taken all of an answer; its time begins with each answer."""
+        """Watch a connection whose client has not taken all of an answer; its time begins anew with each answer."""
         self._stalled[connection] = self._now()
         self._stalled.move_to_end(connection)
 

@@ -77,9 +77,9 @@ def validated(model: type[Model], body: bytes) -> Model | Response:
 
 
 def parse_query(body: bytes, config: ServeConfig, model: type[Model]) -> Model | Response:
-    """Validate the body of a request for ads; one with far more keys or values than any has is not even read.
+    """Validate the body of a request for ads; one with far more keys or values than a valid body has is not parsed.
 
-    To list a wrong field takes about 5 µs, and a megabyte has room for 90,000 of them.
+    Listing a wrong field takes about 5 µs, and a megabyte has room for 90,000 of them.
 
     Args:
         body: JSON.

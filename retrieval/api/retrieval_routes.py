@@ -134,7 +134,7 @@ def known_item(snapshot: Snapshot, item_id: str, config: ServeConfig) -> int | N
     Args:
         snapshot: the version.
         item_id: the id.
-        config: the greatest length of an id; to compose a longer text can take long.
+        config: the greatest length of an id; composing a longer text (NFC) can take long.
     """
     return snapshot.retriever.catalogue.find(item_id) if len(item_id) <= config.max_id_length else None
 
@@ -144,7 +144,7 @@ def unknown_item(snapshot: Snapshot, item_id: str) -> Response:
 
     Args:
         snapshot: the version.
-        item_id: the id; of a long one, the beginning is repeated.
+        item_id: the id; only the beginning of a long one is repeated.
     """
     return problem(404, f"item {item_id[:_SHOWN_CHARACTERS]!r} is not in the catalogue of version {snapshot.version}")
 

@@ -50,7 +50,7 @@ def _country(value: str) -> str:
 
 
 def _shorten(value: Any) -> str:
-    # Of a long value only the beginning is written out: a list may have half a million elements.
+    # Only the beginning of a long value is written out: a list may have half a million elements.
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value[:61] if isinstance(value, str) else value)

@@ -1,4 +1,4 @@
-"""Headers that keep a browser from framing an answer, or from reading it as another type than it is."""
+"""Headers that keep a browser from framing an answer, and from reading it as another type than its own."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ class ServerState:
                 await self._in_worker(self.log.compact, self._live.changes)
 
     async def aside(self, function: Callable[..., Result], *args: object) -> Result:
-        """Return what a function returns that takes a while, or reads the log; other requests need not wait for it."""
+        """Call a function that takes a while or reads the log, while other requests go on; return what it returns."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, function, *args)
 
     async def look_ahead(self) -> None:
@@ -198,7 +198,7 @@ class ServerState:
         self._show_changes()
 
     def _show_changes(self) -> None:
-        """Answer later requests with the ads as they are now; that a request was cancelled half-way does not matter."""
+        """Answer later requests with the present ads, even if the request that changed them was cancelled half-way."""
         live = self._live
         if live is not None and live.ads is not self.snapshot.retriever.ads:
             # The worker frees the previous ads, which takes a while for a million.
@@ -248,7 +248,7 @@ class ServerState:
 
     def _is_compaction_due(self, live: LiveAds) -> bool:
         n_entries = live.changes.sequence - self.log.snapshot_sequence
-        # A snapshot of many ads takes longer, and is worth it later.
+        # The more ads a snapshot covers, the longer it takes, and the more entries make it worth while.
         return n_entries > max(self._config.changes_compact_after, len(live.changes) // 10)
 
     async def published(self) -> str | None:
@@ -374,7 +374,7 @@ def warm(retriever: Retriever, at: datetime) -> None:
             response = retriever.retrieve(RetrievalRequest(items, 20, at=at, country=country))
             if not np.isfinite(response.scores).all():
                 raise RetrievalError(f"the version gives scores that are not finite, e.g. after {items}")
-    retriever.retrieve(RetrievalRequest([], 20, at=at))  # the most popular items, which need an order of all
+    retriever.retrieve(RetrievalRequest([], 20, at=at))  # a fallback, for which all items are sorted by popularity
     first_item = RetrievalRequest([retriever.catalogue.item_ids[0]], 1, all_items=True)
     if not retriever.retrieve(first_item).results and n > 1:
         raise RetrievalError("the version finds no neighbour of its first item")

@@ -150,7 +150,7 @@ class RequestTelemetry:
         app: the app to pass requests on to.
         metrics: where requests are counted.
         slow_seconds: requests that take longer are logged.
-        route_of: returns the pattern of the route to which a request goes that was answered before it got there.
+        route_of: returns the pattern of the route for a request that was answered before it reached its route.
     """
 
     def __init__(

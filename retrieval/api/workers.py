@@ -1,4 +1,4 @@
-"""Threads for requests that take longer than the event loop may be held up."""
+"""Threads for requests that would hold up the event loop for too long."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from retrieval.errors import BusyError
 
 T = TypeVar("T")
 
-# Python's own 5 ms would be what the event loop waits for each time that a worker computes.
+# With Python's default, the event loop would wait up to 5 ms each time that a worker computes.
 _SWITCH_INTERVAL = 0.0005
 
 
 class Workers:
-    """A few threads of one kind of request; further requests wait for them, but only so many.
+    """A few threads for one kind of request. Further requests wait for a thread, up to a limit.
 
     Args:
         config: the number of threads, and of requests that may run or wait.
@@ -34,10 +34,10 @@ class Workers:
         self._taken = 0
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
-        """Return what a function returns, which one of the threads calls.
+        """Call a function in one of the threads, and return what it returns.
 
         Raises:
-            BusyError: too many requests are waiting.
+            BusyError: too many requests run or wait.
         """
         if self._taken >= self._most:
             self._metrics.turned_away.inc()

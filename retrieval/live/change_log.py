@@ -10,13 +10,13 @@ asks for older ones is told the snapshot's sequence (`CompactedError`); a server
 parts, each with a checksum) and `log` (one row: the log's identity, and the snapshot's sequence). A batch of changes
 and a snapshot are each one transaction, so a process may be killed, or the power fail, at any step. SQLite's rollback
 journal is used, not its write-ahead log: whatever was confirmed is in the one file, which may be copied or moved alone
-and read from a read-only folder, while the write-ahead log would be left behind. For the same reason a snapshot does
-not go into a second file that takes the first one's place: servers would have to agree on when to change over.
+and read from a read-only folder, while the write-ahead log would be left behind. Nor does a snapshot go into a second
+file that takes the first one's place: servers would have to agree on when to change over.
 `changes` is a view for readers of earlier formats and people with `sqlite3`; earlier builds refuse a file that has it.
 
-**Never confirmed and lost.** Before and after each write the path must still lead to the file that is open (device and
-inode), with the same identity and no sequence below one seen before. If it leads to a newer copy of the same log, the
-copy is opened and followed. Otherwise the write fails, and its message says what to do.
+**No confirmed change is lost.** Before and after each write the path must still lead to the file that is open (device
+and inode), with the same identity and no sequence below one seen before. If it leads to a newer copy of the same log,
+the copy is opened and followed. Otherwise the write fails, and its message says what to do.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from retrieval.live.recorded import Changes
 from retrieval.values import END_OF_TIMES, FIRST_TIME, parse_time, to_datetime
 
 _log = logging.getLogger(__name__)
-# So many entries stay behind a new snapshot.
+# The number of newest entries that stay when a new snapshot covers them.
 _STAY = 1000
 _PART_BYTES = 4_000_000
 _ROWS_AT_ONCE = 10_000
@@ -159,8 +159,8 @@ class SqliteChangeLog:
             a read-only folder.
 
     Raises:
-        ChangeLogError: the file is damaged or no log, locked for too long, cannot be written, or was moved away or
-            replaced; the message names it, and says what to do.
+        ChangeLogError: the file is damaged, is not a log, is locked for too long, cannot be written, or was moved away
+            or replaced; the message names it, and says what to do.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -209,7 +209,7 @@ class SqliteChangeLog:
         ]
 
     def read_ahead(self) -> int:
-        """Read all that `read` will return next, and return how many ads and campaigns it has changes of."""
+        """Read all that `read` will return next, and return how many ads and campaigns were changed."""
         self._ahead = self.read()
         return len(self._ahead)
 
@@ -297,7 +297,7 @@ class SqliteChangeLog:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Collect no garbage: a million entries make many objects and no cycles, and looking for these takes a third."""
+    """Collect no garbage: a million entries make no cycles, and looking for them takes a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -55,7 +55,7 @@ class LiveAds:
         self.ads = self._base = base
         self.changes = Changes() if changes is None else changes
         table = base.source.table
-        # An element more, so that ads that are not in the table can be looked up in it.
+        # One more element, for ads that are not in the table.
         self._table_versions = np.append(table["version"].fill_null(0).to_numpy(), -1)
         self._table_codes: dict[str, Rows] = {}
         self._row_of_number = np.full(table.num_rows, -1)
@@ -155,7 +155,7 @@ class LiveAds:
         self._reschedule(campaigns)
 
     def _replace(self, ads: list[str]) -> None:
-        """Put the rows of ads in place that were changed themselves."""
+        """Replace the rows of ads that were changed themselves."""
         if not ads:
             return
         numbers, row_of = self._numbers(ads), self.changes.ads.row_of
@@ -177,7 +177,7 @@ class LiveAds:
         self.ads = self.ads.replaced(table.filter(complete), numbers[complete.to_numpy()])
 
     def _reschedule(self, campaigns: list[str]) -> None:
-        """Put the statuses and times of all ads of campaigns in place."""
+        """Set the statuses and times of all ads of changed campaigns."""
         slots, rows = self._ads_of(campaigns)
         if not len(slots):
             return

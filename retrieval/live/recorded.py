@@ -26,10 +26,11 @@ _NO_BID = int(np.float64("nan").view(np.int64))
 
 
 class ValueCodes:
-    """Stands for the values of fields as int64, so that equal values have equal codes.
+    """Gives every value of a field a code (int64), so that equal values have equal codes.
 
-    Texts and lists of countries have the number in which they came up first, times their µs since 1970, and bids the
-    bits of their float64. A null is -1, `ALWAYS.min` (starts_at), `ALWAYS.max` (ends_at) or the bits of NaN (bid).
+    Texts and lists of countries are numbered in the order in which they come up. The code of a time is its µs since
+    1970, that of a bid the bits of its float64. A null is -1, `ALWAYS.min` (starts_at), `ALWAYS.max` (ends_at) or the
+    bits of NaN (bid).
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class RecordedField:
         return self._codes[: self._length]
 
     def resize(self, length: int) -> None:
-        """Have room for this many rows; none is recorded in new ones."""
+        """Make room for this many rows; nothing is recorded in new ones."""
         if length > len(self._versions):
             more = np.full(max(length, 2 * len(self._versions)) - len(self._versions), -1)
             self._versions = np.concatenate([self._versions, more])

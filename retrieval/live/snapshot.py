@@ -1,4 +1,4 @@
-"""What is recorded of ads and campaigns as bytes: two Arrow streams, which a million changed ads fill in a second."""
+"""What is recorded of ads and campaigns, as two Arrow streams, written in a second for a million changed ads."""
 
 from __future__ import annotations
 

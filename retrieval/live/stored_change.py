@@ -1,4 +1,4 @@
-"""Changes as they are written in the log, and read again; the usual form is read in blocks, ten times as fast."""
+"""Writes changes to the log and reads them; their usual form is read in blocks, ten times as fast."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ Shape = tuple[list[int], list[Sequence[Any]]]
 
 
 def _shapes(texts: Sequence[bytes]) -> tuple[dict[tuple[str, ...], Shape], list[int]]:
-    """Return (objects with the same keys: their positions and values, by their keys; the positions of other texts)."""
+    """Return (keys → the positions and values of the objects with these keys, the positions of other texts)."""
     shapes: dict[tuple[str, ...], Shape] = defaultdict(lambda: ([], []))
     others = []
     for position, text in enumerate(texts):
@@ -129,7 +129,7 @@ class _Block:
     def add_all(
         self, names: tuple[str, ...], numbers: Rows, values: list[Sequence[Any]], positions: list[int]
     ) -> list[int]:
-        """Add entries that have the same fields, but for those that the model has to read; return their positions.
+        """Add entries that have the same fields. Return the positions of those not added, which the model has to read.
 
         Args:
             names: the fields.
@@ -174,7 +174,7 @@ def _coded(name: str, column: tuple[Any, ...], codes: ValueCodes) -> tuple[Rows,
     """Return (the codes of values of a field, which of them need not be read by the model).
 
     Raises:
-        ValueError, TypeError, OverflowError: one of them is no value.
+        ValueError, TypeError, OverflowError: the field cannot have one of the values.
     """
     every = np.ones(len(column), bool)
     if name == "version":

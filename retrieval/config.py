@@ -43,8 +43,8 @@ class RetrievalConfig(BaseModel):
         default=512_000_000,
         ge=0,
         description=(
-            "Bytes of memory for all that is remembered of requests: the items that are eligible at a time, in a "
-            "country and in a category, and their vectors. What was used longest ago goes first."
+            "Bytes of memory for what is cached between requests: the items that are eligible at a time, in a country "
+            "and in a category, and their vectors. What was used longest ago goes first."
         ),
     )
     batch_exact_below: int = Field(
@@ -256,7 +256,7 @@ class ServeConfig(BaseModel):
         ),
     )
     shutdown_seconds: int = Field(
-        default=10, ge=0, description="Seconds that requests have to be answered in after that."
+        default=10, ge=0, description="Seconds after that in which requests that were sent must be answered."
     )
 
     @model_validator(mode="after")

@@ -235,7 +235,7 @@ class ServeConfig(BaseModel):
         ge=1,
         description=(
             "Number of threads for explanations, completions and graphs, and as many for retrievals that take longer "
-            "than some milliseconds. All other requests are answered by the thread of the event loop."
+            "than a few milliseconds. All other requests are answered by the thread of the event loop."
         ),
     )
     max_slow: int = Field(

@@ -32,7 +32,7 @@ class RetrievalRoutes:
         state: the served version.
         config: the limits of the server.
         metrics: where retrievals are counted.
-        workers: answer the requests that take longer than some milliseconds.
+        workers: answer the requests that take longer than a few milliseconds.
 
     Attributes:
         router: the routes.

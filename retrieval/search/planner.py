@@ -77,7 +77,7 @@ class SearchPlanner:
             order: a second stage; caps and `min_score` apply to its order and scores.
             outdated: whether the request's time is before the index's as-of time; the index may then lack eligible
                 rows.
-            quick: raise an error instead of searching for longer than some milliseconds.
+            quick: raise an error instead of searching for longer than a few milliseconds.
 
         Returns:
             The rows with their scores, and the plan: "index", "index, widened" or "exact".
@@ -150,7 +150,7 @@ class SearchPlanner:
         Args:
             query: the prepared query.
             scope: the rows.
-            quick: raise an error instead of scoring for longer than some milliseconds.
+            quick: raise an error instead of scoring for longer than a few milliseconds.
 
         Raises:
             SlowRequestError: the scan is not quick.

@@ -207,7 +207,7 @@ class Retriever:
 
         Args:
             request: the request.
-            quick: raise an error instead of working for longer than some milliseconds.
+            quick: raise an error instead of working for longer than a few milliseconds.
 
         Raises:
             RequestError: a filter needs a column that this catalogue does not have, or its price range is empty.

@@ -7,7 +7,7 @@ const item = $("item"), options = $("options"), message = $("message");
 const FIELDS = { item: "", k: "12", country: "", category: "", expected: "", query: "", before: "" };
 const STAGES = ["session", "prerank"];
 const HINT = "Enter an item to see the ads beside it, and why each of them is there.";
-// A server that is busy is asked this often; one that wants a longer pause (in seconds) is not asked again.
+// A busy server is asked this many times, but not again if it wants a longer pause than this (in seconds).
 const TRIES = 4, LONGEST_PAUSE = 10;
 // Results of the last request disappear if an answer takes more milliseconds than this.
 const STALE_AFTER = 400;

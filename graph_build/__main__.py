@@ -53,11 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ads", help="the ads")
     parser.add_argument("--out", required=True, help="where the graph goes")
     parser.add_argument("--config", type=Path, help="the TOML file of `lightsage run`; [graph] and [input] are read")
-    parser.add_argument("--date", type=dt.date.fromisoformat, help="the last day that is used, YYYY-MM-DD")
+    parser.add_argument("--date", type=_date, help="the last day that is used, YYYY-MM-DD")
     parser.add_argument(
         "--holdout-share", type=float, default=0.1, help="share of the item events held out of fit/ (default 0.1)"
     )
     return parser
+
+
+def _date(text: str) -> dt.date:
+    from graph_build.day_zone import parse_date
+
+    try:
+        return parse_date(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _load_config(path: Path | None) -> "GraphConfig":

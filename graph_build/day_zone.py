@@ -30,6 +30,28 @@ def rules(zone: str) -> dt.tzinfo:
         ) from None
 
 
+def parse_date(text: str) -> dt.date:
+    """Return a day that is written in one of the forms of a log: 2026-03-14, 2026-3-14, 20260314, 2026-W11-6, 2026-073.
+
+    Args:
+        text: the date.
+
+    Raises:
+        ValueError: the text is no date.
+
+    >>> parse_date("2026-3-4"), parse_date("2026-063")
+    (datetime.date(2026, 3, 4), datetime.date(2026, 3, 4))
+    """
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        form = "%Y-%m-%d" if text.count("-") == 2 else "%Y-%j"
+        try:
+            return dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC).date()
+        except ValueError:
+            raise ValueError(f"got {text!r}, expected a date as YYYY-MM-DD") from None
+
+
 def midnight(day: dt.date, zone: str) -> dt.datetime:
     """Return the time at which a day begins, in UTC.
 

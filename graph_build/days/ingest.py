@@ -64,6 +64,8 @@ class IngestResult:
         refused: reason → number of rows that were refused.
         other_days: number of events of days that were not asked for.
         already_stored: number of late sessions of which every event was stored before.
+        late_impressions: number of impressions of days to which only late sessions were added. Impressions belong to no
+            session, so nothing tells which of them were counted before; the count of these days stays as it is.
         doubts: sentences about what looks wrong with the input.
     """
 
@@ -73,6 +75,7 @@ class IngestResult:
     refused: dict[str, int] = field(default_factory=dict)
     other_days: int = 0
     already_stored: int = 0
+    late_impressions: int = 0
     doubts: list[str] = field(default_factory=list)
 
     @property
@@ -92,6 +95,8 @@ class IngestResult:
             lines.append(f"events of other days, which are not stored: {self.other_days:,}")
         if self.already_stored:
             lines.append(f"late sessions that were stored already: {self.already_stored:,}")
+        if self.late_impressions:
+            lines.append(f"late impressions, which are not counted: {self.late_impressions:,}")
         return lines
 
 
@@ -160,7 +165,8 @@ class _Ingest:
             why = f" ({listed(self.checked.refused)})" if self.checked.refused else ""
             raise GraphInputError(f"{_first_files(sources)}: no valid event of {', '.join(map(str, empty))}{why}")
         late = self._late_sessions(rows, {day for day, action in actions.items() if action is Action.EXTEND})
-        days = self._write_days(self._merged(rows, actions, late), actions, claims)
+        impressions = _impressions_by_day(self.checked, self.file.forgotten)
+        days = self._write_days(self._merged(rows, actions, late), actions, claims, impressions)
         if not days and late.conflicts:
             flags = " ".join(f"--day {day}" for day in late.days)
             raise GraphInputError(
@@ -173,7 +179,9 @@ class _Ingest:
             days, refused = self._write_refused(days, actions, late, sources)
         remove_folder(join(self.root, self.folder, "all"))
         before = {day: self.file.days[day] for day in days if day in self.file.days}
-        return IngestResult(days, before, actions, refused, self.checked.unused, late.known)
+        extended = {day_number(day) for day, action in actions.items() if action is Action.EXTEND}
+        n_late = sum(n for day, n in impressions.items() if day in extended)
+        return IngestResult(days, before, actions, refused, self.checked.unused, late.known, n_late)
 
     def _assembled_rows(self) -> "DataFrame":
         """Assemble the sessions, without those of forgotten users, and write them once."""
@@ -238,13 +246,11 @@ class _Ingest:
         return first.unionByName(second.join(first.select("session"), "session", "left_anti").select(*rows.columns))
 
     def _write_days(
-        self, rows: "DataFrame", actions: dict[dt.date, Action], claims: Claims
+        self, rows: "DataFrame", actions: dict[dt.date, Action], claims: Claims, impressions: dict[int, int]
     ) -> dict[dt.date, StoredDay]:
-        impressions = _impressions_by_day(self.checked, self.file.forgotten)
-        for day, action in actions.items():
-            if action is Action.EXTEND:
-                impressions[day_number(day)] = self.file.days[day].impressions
-        stored = write_days(rows, self.root, self.folder, self.config, impressions, self.checked.usable)
+        extended = [day for day, action in actions.items() if action is Action.EXTEND]
+        counts = impressions | {day_number(day): self.file.days[day].impressions for day in extended}
+        stored = write_days(rows, self.root, self.folder, self.config, counts, self.checked.usable)
         return {
             day: replace(
                 facts,

@@ -18,6 +18,7 @@ from graph_build.ingest.contract import Table, check_columns, column_kinds, mapp
 from graph_build.ingest.csv_files import CsvLayout, csv_layout
 from graph_build.ingest.folders import folder_columns
 from graph_build.ingest.parquet_files import parquet_types
+from graph_build.ingest.values import null_words
 from graph_build.paths import is_local, local_path
 from graph_build.spark.storage import join, names_below
 
@@ -120,7 +121,7 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
 
 
 def files_of(table: Table, path: str) -> list[str]:
-    """Return a file itself, or the files of a folder in the order of their names, without hidden ones.
+    """Return a file itself, or the files of a folder in the order of `names_below`, without hidden ones.
 
     Args:
         table: which table they hold, for the message.
@@ -166,9 +167,12 @@ def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[
 
 
 def _inspect(table: Table, file: str, config: InputConfig) -> _File:
-    contract = mapped(table, config).values()
+    own_names = mapped(table, config)
     features = config.items.features if table == "items" else ()
-    folders = folder_columns(table, file, {*contract, *features})
+    # What the name of a folder holds is text, as in CSV.
+    columns = {name: name for name in features} | own_names
+    words = {own_name: null_words(name, "csv", config) for name, own_name in columns.items()}
+    folders = folder_columns(table, file, words)
     layout = None
     name = file.rpartition("/")[2].lower()
     if name.endswith((".csv", ".csv.gz")):
@@ -178,7 +182,7 @@ def _inspect(table: Table, file: str, config: InputConfig) -> _File:
     elif other := next((end for end in _OTHER_KINDS.split() if name.endswith(end)), None):
         raise GraphInputError(f"{file}: {table} cannot be read from a {other} file; {_EXPECTED}")
     else:
-        types = parquet_types(table, file, contract, features)
+        types = parquet_types(table, file, own_names.values(), features)
     check_columns(table, file, dict.fromkeys(folders, pa.string()) | types, config)
     return _File(file, types, folders, layout)
 

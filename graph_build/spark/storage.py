@@ -1,6 +1,7 @@
 """Reads, writes and removes files outside Spark, on this host or in object storage."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,9 +104,10 @@ def open_file(path: str) -> IO[bytes]:
 
 
 def names_below(root: str) -> list[str] | None:
-    """Return the paths of all files below a folder, relative to it and in order.
+    """Return the paths of all files below a folder, relative to it, in the order of their names.
 
-    For a file it is [""]; if nothing is there, None.
+    Numbers in names are compared as numbers: `part-9` comes before `part-10`. For a file it is [""]; if nothing is
+    there, None.
 
     Links to local folders are followed, except those to a folder above.
 
@@ -116,7 +118,7 @@ def names_below(root: str) -> list[str] | None:
         path = Path(local_path(root))
         if not path.is_dir():
             return [""] if path.is_file() else None
-        return sorted((str(file.relative_to(path)) for file in _walk(path) if file.is_file()), key=_parts)
+        return sorted((str(file.relative_to(path)) for file in _walk(path) if file.is_file()), key=_in_order)
     import fsspec
 
     files, folder = fsspec.core.url_to_fs(root)
@@ -124,11 +126,13 @@ def names_below(root: str) -> list[str] | None:
         return [""]
     if not files.exists(folder):
         return None
-    return sorted((name.removeprefix(folder.rstrip("/") + "/") for name in files.find(folder)), key=_parts)
+    return sorted((name.removeprefix(folder.rstrip("/") + "/") for name in files.find(folder)), key=_in_order)
 
 
-def _parts(path: str) -> list[str]:
-    return path.split("/")
+def _in_order(path: str) -> tuple[list[list[str | int]], str]:
+    """Return the key by which paths are sorted: folder by folder, and numbers in names as numbers."""
+    folders = [re.split("([0-9]+)", name) for name in path.split("/")]
+    return [[int(part) if n % 2 else part for n, part in enumerate(parts)] for parts in folders], path
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
 
+from graph_build.day_zone import parse_date
 from jobs.config import Config, load_config
 from jobs.workspace.version_folder import Version
 from jobs.workspace.workspace import Workspace
@@ -64,11 +65,11 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
 
 
 def day(text: str) -> dt.date:
-    """Parse a day, YYYY-MM-DD."""
+    """Parse a day in any form in which a log may write one (`parse_date`)."""
     try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a date as YYYY-MM-DD") from None
+        return parse_date(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def port(text: str) -> int:

@@ -45,7 +45,10 @@ def test_late_events_are_added_to_their_day_once_and_what_cannot_be_added_is_ref
     assert sorted_tables(tmp_path / "night") == sorted_tables(from_log)
     # Sent again, with one more event of a session that is stored: nothing doubles, and the event is refused.
     more = event("0-3", at(1439, day=0), "view", "i3")
-    result = store([*late, more, *second], name=str(date_of(1)))
+    shown = event("late", at(1439, day=0), "impression", "i9")
+    result = store([*late, more, shown, *second], name=str(date_of(1)))
+    assert result.late_impressions == 1
+    assert "late impressions, which are not counted: 1" in result.lines
     assert events_of(root)[0] == before + 2
     assert result.already_stored == 1
     assert result.refused == {"session_stored": 1}

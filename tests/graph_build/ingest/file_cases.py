@@ -158,6 +158,15 @@ FILE_CASES = [
         [view("1"), view("1"), ("2", "view", None, "folder_mismatch"), view("1"), view("1")],
     ),
     FileCase(
+        "names of folders that are words for null",
+        {
+            "event_type=view/item_id=1/country=NULL/query= None /a.parquet": parquet(without=("event_type", "item_id")),
+            "event_type=view/item_id=2/country=NA/b.parquet": parquet(without=("event_type", "item_id")),
+            "event_type=view/item_id=nan/c.csv": csv("session_id,timestamp", "s,2026-03-14"),
+        },
+        [view("1"), view("2"), (None, "view", None, "item_missing")],
+    ),
+    FileCase(
         "names of folders that are mapped to columns",
         {"kind=view/sku=7/e.csv": csv("session_id,timestamp,item_id", "s,2026-03-14,other")},
         [view("7")],

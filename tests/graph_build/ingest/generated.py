@@ -21,7 +21,7 @@ Cell = str | int | float | dt.datetime | list[Any] | None
 Rows = list[dict[str, Cell]]
 
 _TIMES = st.datetimes(dt.datetime(1970, 1, 2), dt.datetime(2026, 3, 31), timezones=st.just(dt.UTC))
-# No blanks at the ends and no null words, because values of that kind are the matter of other tests.
+# Values have no blanks at their ends. None of them is a word for null, but a null may be written as one.
 _WORD = st.text(st.sampled_from("ab7Z0-_/%=+.äß語🙂'\"\\;|#& ,"), max_size=8).map(lambda text: f"i{text}e")
 _TITLE = st.one_of(_WORD, st.lists(_WORD, min_size=2, max_size=3).map("\n".join))
 COLUMNS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
@@ -75,6 +75,7 @@ _KINDS = {
     "bid": "number",
     "embedding": "vector",
 }
+_NULL_WORDS = ["NULL", "null", r"\N", "None", "nan", "N/A", "<NA>", " NULL "]
 _CODECS = ["snappy", "zstd", "gzip", "lz4", "none"]
 FAULTS = ["unclosed quote", "undecodable byte", "cut off", "surplus value", "zeroed bytes"]
 
@@ -119,7 +120,8 @@ def _moved_to_folders(draw: st.DrawFn, rows: Rows, names: list[str]) -> dict[str
         for row in rows:
             row[name] = rows[0][name]
         text = _as_text(rows[0][name])
-        folders[name] = "__HIVE_DEFAULT_PARTITION__" if text is None else text
+        null = draw(st.sampled_from(["__HIVE_DEFAULT_PARTITION__", *_NULL_WORDS]))
+        folders[name] = null if text is None else text
     return folders
 
 
@@ -164,8 +166,9 @@ def _as_csv(draw: st.DrawFn, file: str, rows: Rows, columns: list[str]) -> Writt
     has_numbers, has_comma = draw(st.booleans()), draw(st.booleans())
     header = [f" {name} " if draw(st.booleans()) else name for name in columns] or ["none"]
     writer.writerow([*([""] if has_numbers else []), *header, *([""] if has_comma else [])])
+    null_words = st.sampled_from([None, *_NULL_WORDS])
     for n, row in enumerate(rows):
-        cells = [_as_text(row[name]) for name in columns] or ["x"]
+        cells = [draw(null_words) if row[name] is None else _as_text(row[name]) for name in columns] or ["x"]
         writer.writerow([*([n] if has_numbers else []), *cells, *([""] if has_comma else [])])
     content = sink.getvalue().encode(encoding)
     settings = {} if encoding.startswith("utf-8") else {"encoding": encoding}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from graph_build.ingest.files import find_sources
+from graph_build.ingest.files import files_of, find_sources
 from tests.graph_build.conftest import GOOD, config, input_error, parquet
 from tests.graph_build.ingest import file_cases
 from tests.graph_build.ingest.file_cases import HEADER, START, csv
@@ -21,6 +21,15 @@ def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
     assert "nowhere.parquet: the events file or folder does not exist" in input_error(
         "events", str(tmp_path / "nowhere.parquet")
     )
+
+
+def test_files_are_read_in_the_order_of_their_names_with_numbers_as_numbers(tmp_path: Path) -> None:
+    in_order = ["2026-3-9/a.csv", "2026-3-10/a.csv", "ads_9.csv", "ads_009.csv", "ads_10.csv", "b.csv"]
+    in_order[2:4] = sorted(in_order[2:4])
+    for name in in_order:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(csv(HEADER, f"{START},1,"))
+    assert files_of("events", str(tmp_path)) == [str(tmp_path / name) for name in in_order]
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

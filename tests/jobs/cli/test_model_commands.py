@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,6 +42,19 @@ def test_evaluate_can_be_limited_to_ads_in_flight(shop, tmp_path):
     arguments = ["evaluate", "--workspace", str(shop.workspace), "--events", str(shop.files.test_events)]
     assert main([*arguments, "--ads-only", "--output", str(report)]) == 0
     assert {"ads"} == {r["slice"] for r in json.loads(report.read_text())["rows"]}
+
+
+def test_evaluate_tells_how_unknown_ids_may_have_come_about(shop, tmp_path, caplog):
+    events = pq.read_table(shop.files.test_events)
+    padded = pa.array([None if id_ is None else f"000{id_}" for id_ in events["item_id"].to_pylist()])
+    pq.write_table(
+        events.set_column(events.schema.get_field_index("item_id"), "item_id", padded), tmp_path / "e.parquet"
+    )
+    report = tmp_path / "report.json"
+    arguments = ["evaluate", "--workspace", str(shop.workspace), "--events", str(tmp_path / "e.parquet")]
+    assert main([*arguments, "--output", str(report)]) == 0
+    assert "zeros of the ids may be lost" in caplog.text
+    assert json.loads(report.read_text())["unknown_share"] == 1
 
 
 def test_evaluate_refuses_events_that_the_version_was_built_from(shop, refused):

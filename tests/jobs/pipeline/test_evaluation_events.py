@@ -126,6 +126,13 @@ def test_sessions_are_ordered_and_a_view_after_its_click_counts_once(tmp_path):
     assert sessions.offsets.tolist() == [0, 5, 6]
 
 
+def test_events_that_were_delivered_again_count_once(tmp_path):
+    first = [at(0, "view", "a", event_id="1"), at(1, "view", "b", event_id="2"), at(2, "view", "a", event_id="3")]
+    rows = [*first, *first[1:], at(3, "view", "a", event_id="4")]
+    sessions = sessions_of(read_events(write_table(tmp_path / "e.parquet", rows), InputConfig()))
+    assert sessions.item_ids.to_pylist() == ["a", "b", "a", "a"]
+
+
 def test_baskets_have_at_least_two_distinct_items(tmp_path):
     baskets = {"s0": ["a", "b", "a"], "s1": ["c", "c"], "s2": ["d"], "s3": ["e", "f"]}
     rows = [

@@ -44,7 +44,7 @@ def test_evaluate_can_be_limited_to_ads_in_flight(shop, tmp_path):
     assert {"ads"} == {r["slice"] for r in json.loads(report.read_text())["rows"]}
 
 
-def test_evaluate_tells_how_unknown_ids_may_have_come_about(shop, tmp_path, caplog):
+def test_evaluate_tells_how_unknown_ids_may_have_come_about(shop, tmp_path, capsys):
     events = pq.read_table(shop.files.test_events)
     padded = pa.array([None if id_ is None else f"000{id_}" for id_ in events["item_id"].to_pylist()])
     pq.write_table(
@@ -53,7 +53,7 @@ def test_evaluate_tells_how_unknown_ids_may_have_come_about(shop, tmp_path, capl
     report = tmp_path / "report.json"
     arguments = ["evaluate", "--workspace", str(shop.workspace), "--events", str(tmp_path / "e.parquet")]
     assert main([*arguments, "--output", str(report)]) == 0
-    assert "zeros of the ids may be lost" in caplog.text
+    assert "zeros of the ids may be lost" in capsys.readouterr().err
     assert json.loads(report.read_text())["unknown_share"] == 1
 
 

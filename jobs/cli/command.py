@@ -9,7 +9,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
 
-from graph_build.day_zone import parse_date
 from jobs.config import Config, load_config
 from jobs.workspace.version_folder import Version
 from jobs.workspace.workspace import Workspace
@@ -66,6 +65,8 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
 
 def day(text: str) -> dt.date:
     """Parse a day in any form in which a log may write one (`parse_date`)."""
+    from graph_build.day_zone import parse_date
+
     try:
         return parse_date(text)
     except ValueError as error:

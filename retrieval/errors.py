@@ -35,6 +35,10 @@ class BusyError(RetrievalError):
     """A request has to wait longer than it may; it can be sent again."""
 
 
+class ClientGoneError(RetrievalError):
+    """The client closed its connection before its request was begun."""
+
+
 class LockedChangeLogError(BusyError, ChangeLogError):
     """Another process holds the log of live changes locked."""
 

@@ -31,7 +31,7 @@ from retrieval.api.status_routes import StatusRoutes
 from retrieval.api.telemetry import Metrics, RequestTelemetry
 from retrieval.api.workers import Workers
 from retrieval.config import ServeConfig
-from retrieval.errors import BusyError, ChangeLogError, RequestError
+from retrieval.errors import BusyError, ChangeLogError, ClientGoneError, RequestError
 from retrieval.live.change_log import ChangeLog, MemoryChangeLog
 
 __all__ = ["Snapshot", "Tokens", "create_app"]
@@ -127,6 +127,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     async def too_busy(_: Request, error: BusyError) -> Response:
         return busy(str(error))
+
+    @app.exception_handler(ClientGoneError)
+    async def client_gone(_: Request, error: ClientGoneError) -> Response:
+        return problem(400, str(error))
 
     @app.exception_handler(ChangeLogError)
     async def log_not_written(_: Request, error: ChangeLogError) -> Response:

@@ -33,7 +33,7 @@ class FastRoute:
     The app has the same route too, so that the API documentation lists it.
     """
 
-    def __init__(self, app: ASGIApp, path: str, answer: Callable[[Receive], Awaitable[Response]]) -> None:
+    def __init__(self, app: ASGIApp, path: str, answer: Callable[[Scope, Receive], Awaitable[Response]]) -> None:
         self._app, self._path, self._answer = app, path, answer
         self._route = SimpleNamespace(path=path)
 
@@ -43,7 +43,7 @@ class FastRoute:
             await self._app(scope, receive, send)
             return
         scope["route"] = self._route
-        response = await self._answer(receive)
+        response = await self._answer(scope, receive)
         await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
         await send({"type": "http.response.body", "body": response.body})
 

@@ -80,21 +80,23 @@ class PageRoutes:
 
         @self.router.get("/v1/items", response_model=None, responses=schemas.problems(401, 422, 503))
         async def complete(
-            q: str = Query(min_length=1, max_length=max_length), limit: int = Query(10, ge=1, le=50)
+            request: Request,
+            q: str = Query(min_length=1, max_length=max_length),
+            limit: int = Query(10, ge=1, le=50),
         ) -> Response:
             """Items whose id begins with `q`; then those with all of its words in the title, most events first.
 
             Of many words the first eight different ones count.
             """
-            return await self._workers.run(_completed, self._state.snapshot, q, limit)
+            return await self._workers.run(request.scope, _completed, self._state.snapshot, q, limit)
 
-    async def graph(self, item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:
+    async def graph(self, request: Request, item_id: str, neighbours: int = Query(20, ge=1, le=100)) -> Response:
         """An item, its strongest neighbours in the item graph, and the edges among them."""
         snapshot = self._state.snapshot
         row = known_item(snapshot, item_id, self._config)
         if row is None:
             return unknown_item(snapshot, item_id)
-        return await self._workers.run(_graph, snapshot, item_id, row, neighbours)
+        return await self._workers.run(request.scope, _graph, snapshot, item_id, row, neighbours)
 
     async def explain(self, request: Request) -> Response:
         """The results of `/v1/retrieve` for the same body, with the parts of each score, and why `expected` is missing.
@@ -104,7 +106,7 @@ class PageRoutes:
         body = await read_body(request.receive, self._config)
         if isinstance(body, Response):
             return body
-        return await self._workers.run(self._explained, self._state.snapshot.pinned(), body)
+        return await self._workers.run(request.scope, self._explained, self._state.snapshot.pinned(), body)
 
     def _explained(self, snapshot: Snapshot, raw: bytes) -> Response:
         body = parse_query(raw, self._config, self._body)

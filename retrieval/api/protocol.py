@@ -10,6 +10,7 @@ import asyncio
 import re
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -20,10 +21,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from retrieval.api.connections import Connections, Phase, peer_of
 from retrieval.api.problem import busy, problem
 from retrieval.api.request_queue import RequestQueue
+from retrieval.api.workers import EXTENSION
 from retrieval.config import ServeConfig
 
-# Seconds for which a connection whose request was turned away is not read; else turning away takes all the time.
-_PAUSE_SECONDS = 0.2
+# A connection whose request was turned away is not read for a while, which grows with the number of connections: a
+# thousand such requests are answered each second, however many clients send them; more would take all the time.
+_PAUSE_SECONDS_PER_CONNECTION, _LEAST_PAUSE_SECONDS, _LARGEST_PAUSE_SECONDS = 0.001, 0.2, 2.0
 # Monitoring must reach the server even while other requests are turned away.
 _ALWAYS_BEGUN = ("/healthz", "/readyz", "/metrics")
 _MAX_HEADERS = 100
@@ -72,6 +75,7 @@ class Connection(HttpToolsProtocol):
         self._is_blocked = False
         self._wire_bytes = 0
         self._in_head = False
+        self._when_closed: Callable[[], object] | None = None
 
     # --- the connection ---
 
@@ -87,17 +91,27 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._all.remove(self)
+        self._tell_closed()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer what has arrived, although the client sends no more."""
         if self._phase is Phase.APP:
             self.cycle.keep_alive = False
+            self._tell_closed()
             return True
         if self._phase in (Phase.HEAD, Phase.BODY):
             self.refuse(400, "the connection was closed before the request had arrived")
             self.close()
         return False
+
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Call a function if the client closes the connection, or its side of it, before the request is answered."""
+        self._when_closed = call
+
+    def _tell_closed(self) -> None:
+        if self._when_closed is not None:
+            self._when_closed()
 
     def pause_writing(self) -> None:
         """Begin no further request until the client has taken most of the answers.
@@ -278,6 +292,7 @@ class Connection(HttpToolsProtocol):
         else:
             super().on_headers_complete()
             self.cycle.flow = self._app_flow
+            self.scope["extensions"] = {EXTENSION: {"connection": self}}
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._app = app
@@ -320,6 +335,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what the client has sent meanwhile, or wait for its next request."""
+        self._when_closed = None
         self.server_state.total_requests += 1
         if self.transport.get_write_buffer_size():
             self._all.watch_unsent(self)
@@ -356,7 +372,10 @@ class Connection(HttpToolsProtocol):
         self.cycle.response_complete = True
         if self.cycle.keep_alive:
             self.flow.pause_reading()
-            self.loop.call_later(_PAUSE_SECONDS, self.on_response_complete)
+            pause = min(
+                max(_LEAST_PAUSE_SECONDS, _PAUSE_SECONDS_PER_CONNECTION * len(self._all)), _LARGEST_PAUSE_SECONDS
+            )
+            self.loop.call_later(pause, self.on_response_complete)
         else:
             self.transport.close()
 

@@ -10,9 +10,6 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Protocol
 
-# Each turn begins one request, plus one for every this many that wait. Between turns, the event loop reads new data.
-_SHARE_OF_A_TURN = 8
-
 
 class Waiting(Protocol):
     """A request that waits.
@@ -84,19 +81,22 @@ class RequestQueue:
             asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        """Begin some of the waiting requests, one of each peer in turn."""
+        """Begin a request of the peer whose turn it is.
+
+        Only one: before the next, the event loop looks for new data, in which a peer may be that has waited longer.
+        """
         self._turn_is_set = False
         now = asyncio.get_running_loop().time()
-        for _ in range(min(self._n_waiting, 1 + self._n_waiting // _SHARE_OF_A_TURN)):
+        while self._n_waiting:
             peer, line = next(iter(self._lines.items()))
             request = line.popleft()
             self._lines.move_to_end(peer)
             self._remove_line_if_empty(peer)
             self._n_waiting -= 1
-            if now - request.arrived > self._seconds:
-                request.turn_away()
-            else:
+            if now - request.arrived <= self._seconds:
                 request.begin()
+                break
+            request.turn_away()
         if self._n_waiting:
             self._set_turn()
 

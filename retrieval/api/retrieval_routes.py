@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from retrieval.api import schemas
 from retrieval.api.fast_path import parse_query, read_body
@@ -16,7 +16,7 @@ from retrieval.api.state import ServerState, Snapshot
 from retrieval.api.telemetry import Metrics
 from retrieval.api.workers import Workers
 from retrieval.config import ServeConfig
-from retrieval.errors import BusyError, RequestError, SlowRequestError
+from retrieval.errors import BusyError, ClientGoneError, RequestError, SlowRequestError
 from retrieval.search.request import RetrievalRequest
 from retrieval.search.response import Response as Retrieved
 
@@ -55,8 +55,8 @@ class RetrievalRoutes:
         )
         self._add_neighbors()
 
-    async def answer(self, receive: Receive) -> Response:
-        """Read the body of `/v1/retrieve` from an ASGI channel and answer it.
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        """Read the body of `/v1/retrieve` from its ASGI channel and answer it.
 
         A request that is answered within a few milliseconds is answered here, at once. All others go to the workers.
         """
@@ -69,9 +69,12 @@ class RetrievalRoutes:
                 outcome = self._answer(snapshot, body, quick=True)
         if outcome is None:
             try:
-                outcome = await self._workers.run(self._answer, snapshot.pinned(), body)
-            except BusyError as error:  # the framework, which would handle it, stands behind this route
+                outcome = await self._workers.run(scope, self._answer, snapshot.pinned(), body)
+            # The framework, which would handle these, stands behind this route.
+            except BusyError as error:
                 return busy(str(error))
+            except ClientGoneError as error:
+                return problem(400, str(error))
         response, retrieved, k = outcome
         if retrieved is not None:
             self._metrics.count_retrieval(retrieved, k)
@@ -106,7 +109,7 @@ class RetrievalRoutes:
 
     async def retrieve(self, request: Request) -> Response:
         """The ads to show next to what a shopper looks at."""
-        return await self.answer(request.receive)
+        return await self.answer(request.scope, request.receive)
 
     def _add_neighbors(self) -> None:
         state, config = self._state, self._config
@@ -115,7 +118,7 @@ class RetrievalRoutes:
         # The second path takes ids that a path cannot hold: clients and proxies resolve `.` and `..`, escaped or not.
         @self.router.get("/v1/neighbors", response_model=None, responses=responses)
         @self.router.get("/v1/items/{item_id:path}/neighbors", response_model=None, responses=responses)
-        async def neighbors(item_id: str, k: int = config.default_k) -> Response:
+        async def neighbors(request: Request, item_id: str, k: int = config.default_k) -> Response:
             """The items nearest to an item in the whole catalogue, advertised or not, each with a reason."""
             if not 1 <= k <= config.max_k:
                 return field_problem("k", f"got {k}, expected 1 to {config.max_k}")
@@ -125,7 +128,7 @@ class RetrievalRoutes:
             if k <= _QUICK_RESULTS:
                 with suppress(SlowRequestError):
                     return _neighbors(snapshot, item_id, k, quick=True)
-            return await self._workers.run(_neighbors, snapshot.pinned(), item_id, k)
+            return await self._workers.run(request.scope, _neighbors, snapshot.pinned(), item_id, k)
 
 
 def known_item(snapshot: Snapshot, item_id: str, config: ServeConfig) -> int | None:

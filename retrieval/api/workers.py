@@ -6,12 +6,14 @@ import asyncio
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+from starlette.types import Scope
 
 from retrieval.ann.faiss_index import use_threads
 from retrieval.api.telemetry import Metrics
 from retrieval.config import ServeConfig
-from retrieval.errors import BusyError
+from retrieval.errors import BusyError, ClientGoneError
 
 T = TypeVar("T")
 
@@ -19,8 +21,22 @@ T = TypeVar("T")
 _SWITCH_INTERVAL = 0.0005
 
 
+EXTENSION = "lightsage"
+"""The extension of an ASGI scope that holds the request's `connection`, a `Closable`."""
+
+
+class Closable(Protocol):
+    """What `Workers` needs of a connection."""
+
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Call a function if the client closes the connection, or its side of it, before the request is answered."""
+        ...
+
+
 class Workers:
     """A few threads for one kind of request. Further requests wait for a thread, up to a limit.
+
+    A request whose client has gone waits no longer.
 
     Args:
         config: the number of threads, and of requests that may run or wait.
@@ -33,19 +49,33 @@ class Workers:
         self._pool = ThreadPoolExecutor(config.slow_threads, name, initializer=_begin)
         self._taken = 0
 
-    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+    async def run(self, scope: Scope, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in one of the threads, and return what it returns.
+
+        Args:
+            scope: the ASGI scope of the request.
+            function: what answers it.
+            *arguments: its arguments.
 
         Raises:
             BusyError: too many requests run or wait.
+            ClientGoneError: the client has gone before a thread was free.
         """
         if self._taken >= self._most:
             self._metrics.turned_away.inc()
             detail = f"{self._taken} requests that take long are being answered, which is the limit; try again later"
             raise BusyError(detail)
         self._taken += 1
+        answer = self._pool.submit(function, *arguments)
+        connection: Closable | None = scope.get("extensions", {}).get(EXTENSION, {}).get("connection")
+        if connection is not None:
+            connection.when_closed(answer.cancel)  # this does nothing once the function has begun
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            return await asyncio.wrap_future(answer)
+        except asyncio.CancelledError:
+            if not answer.cancelled():
+                raise
+            raise ClientGoneError("the client closed the connection before it was answered") from None
         finally:
             self._taken -= 1
 

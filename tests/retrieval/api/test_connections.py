@@ -4,6 +4,7 @@ import contextlib
 import json
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from retrieval.api import page_routes
 from retrieval.api.app import Snapshot, create_app
 from retrieval.api.server import create_server
 from retrieval.config import ServeConfig
@@ -146,6 +148,36 @@ def test_a_client_that_sends_no_more_still_gets_its_answer(serving) -> None:
         connection.shutdown(socket.SHUT_WR)
         assert answer(connection)[0] == 200
         assert is_closed(connection)
+
+
+def test_what_takes_long_is_not_begun_for_a_client_that_has_gone(serving, monkeypatch) -> None:
+    begun, go_on, explained = list[str](), threading.Event(), page_routes.explain.results
+
+    def slow(retriever: Any, request: Any) -> Any:
+        begun.extend(request.items)
+        assert go_on.wait(20)
+        return explained(retriever, request)
+
+    def explain(number: int) -> socket.socket:
+        return sent(address, retrieve(body=b'{"items": ["item%05d"]}' % number).replace(b"retrieve", b"explain"))
+
+    def is_full() -> bool:
+        with explain(9) as connection:
+            return bool(select.select([connection], [], [], 0.2)[0]) and answer(connection)[0] == 503
+
+    monkeypatch.setattr(page_routes.explain, "results", slow)
+    with serving(slow_threads=1, max_slow=4) as address, explain(1) as first, explain(2) as second, explain(3) as third:
+        with explain(4) as fourth:
+            until(lambda: begun == ["item00001"])
+            until(is_full)
+            second.shutdown(socket.SHUT_WR)
+            assert answer(second)[0] == 400
+            until(lambda: not is_full())
+            fourth.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that it is reset
+        until(lambda: not is_full())
+        go_on.set()
+        assert (answer(first)[0], answer(third)[0]) == (200, 200)
+    assert begun == ["item00001", "item00003"]
 
 
 @pytest.mark.parametrize(

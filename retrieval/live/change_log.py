@@ -227,10 +227,11 @@ class SqliteChangeLog:
                 self._read_snapshot(file.connection, changes)
             query = "SELECT sequence, CAST(change AS BLOB) FROM changes WHERE sequence > ? ORDER BY sequence"
             cursor = file.connection.execute(query, (self.snapshot_sequence,))
+            entries = stored_change.EntriesReader(changes, self._warn)
             with _no_garbage_collection():
                 while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                    numbers, texts = zip(*rows, strict=True)
-                    stored_change.record(changes, numbers, texts, self._warn)
+                    entries.add(*zip(*rows, strict=True))
+                entries.record()
         return changes
 
     def compact(self, changes: Changes) -> bool:

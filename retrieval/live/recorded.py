@@ -21,6 +21,7 @@ from retrieval.times import microseconds
 
 TEXT_FIELDS = ("item_id", "campaign_id", "advertiser_id", "status", "countries")
 """Fields whose values are numbered in the order in which they come up."""
+_NAMES_AT_ONCE = 10_000
 _NO_TIME = {"starts_at": ALWAYS.min, "ends_at": ALWAYS.max}
 _NO_BID = int(np.float64("nan").view(np.int64))
 
@@ -123,8 +124,9 @@ class RecordedField:
 
     def record(self, rows: Rows, version: Rows, sequence: Rows, code: Rows) -> None:
         """Record values (n,), in the order of their sequences, as `is_new` and `set` do one after the other."""
-        known = np.unique(rows)
-        known = known[self._versions[known] >= 0]
+        is_given = np.zeros(len(self._versions), bool)
+        is_given[rows] = True
+        (known,) = np.nonzero(is_given & (self._versions >= 0))
         rows = np.concatenate([known, rows])
         version = np.concatenate([self._versions[known], version])
         sequence = np.concatenate([self._sequences[known], sequence])
@@ -162,6 +164,15 @@ class Subjects:
     def add(self, name: str) -> int:
         """Return the row of a subject, which is new if the subject is."""
         return self.row_of.setdefault(name, len(self.row_of))
+
+    def add_all(self, names: pa.ChunkedArray) -> Rows:
+        """Return the rows (n,) int64 of subjects, which are new if the subjects are."""
+        encoded = names.combine_chunks().dictionary_encode()
+        rows: list[int] = []
+        # Other threads get no turn while a list of names is made.
+        for begin in range(0, len(encoded.dictionary), _NAMES_AT_ONCE):
+            rows += map(self.add, encoded.dictionary[begin : begin + _NAMES_AT_ONCE].to_pylist())
+        return np.array(rows, np.int64)[encoded.indices.to_numpy()]
 
     def field(self, name: str) -> RecordedField:
         """Return what is recorded of a field, with a row for every subject."""

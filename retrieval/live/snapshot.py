@@ -55,9 +55,7 @@ def decode(content: bytes | bytearray, kind: str, changes: Changes) -> None:
     """
     table = pa.ipc.open_stream(content).read_all()
     subjects: Subjects = getattr(changes, kind)
-    for batch in table.select(["name"]).to_batches(max_chunksize=_NAMES_AT_ONCE):
-        for name in batch.column(0).to_pylist():
-            subjects.add(name)
+    subjects.add_all(table["name"])
     for name in FIELDS:
         if f"{name}.version" in table.column_names:
             code = _codes(name, table[f"{name}.value"].combine_chunks(), changes.codes)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,87 +55,66 @@ def read(text: str | bytes) -> Change:
     return Change.model_validate({name: fields[name] for name in fields if name in Change.model_fields})
 
 
-def record(
-    changes: Changes, sequences: Sequence[int], texts: Sequence[bytes], unreadable: Callable[[int, Exception], None]
-) -> None:
-    """Record consecutive entries of the log.
+class EntriesReader:
+    """Records many entries of the log at once. Entries of the usual form are columns, and cost a tenth of the others.
 
     Args:
         changes: where they are recorded.
-        sequences: their numbers, ascending.
-        texts: what was written, in UTF-8.
         unreadable: called with the number of each entry that this build cannot read, and the reason.
     """
-    block = _Block(changes)
-    shapes, others = _shapes(texts)
-    numbers = np.array(sequences, np.int64)
-    for names, (positions, values) in shapes.items():
-        others += block.add_all(names, numbers[positions], values, positions)
-    for position in sorted(others):
-        try:
-            block.add(sequences[position], changes.coded(read(texts[position])))
-        except (ValueError, TypeError, RecursionError) as error:
-            unreadable(sequences[position], error)
-    block.record()
-    changes.sequence = max(changes.sequence, *sequences)
 
+    def __init__(self, changes: Changes, unreadable: Callable[[int, Exception], None]) -> None:
+        self._changes, self._unreadable = changes, unreadable
+        self._parts: dict[bool, list[_Part]] = {True: [], False: []}
 
-Shape = tuple[list[int], list[Sequence[Any]]]
+    def add(self, sequences: Sequence[int], texts: Sequence[bytes]) -> None:
+        """Read entries, which `record` will record.
 
+        Args:
+            sequences: their numbers, ascending.
+            texts: what was written, in UTF-8.
+        """
+        numbers = np.array(sequences, np.int64)
+        shapes, others = _shapes(texts)
+        for names, (positions, values) in shapes.items():
+            others += self._add_shape(names, numbers, values, positions)
+        for position in sorted(others):
+            try:
+                self._add_one(sequences[position], self._changes.coded(read(texts[position])))
+            except (ValueError, TypeError, RecursionError) as error:
+                self._unreadable(sequences[position], error)
+        self._changes.sequence = max(self._changes.sequence, *sequences)
 
-def _shapes(texts: Sequence[bytes]) -> tuple[dict[tuple[str, ...], Shape], list[int]]:
-    """Return (keys → the positions and values of the objects with these keys, the positions of other texts)."""
-    shapes: dict[tuple[str, ...], Shape] = defaultdict(lambda: ([], []))
-    others = []
-    for position, text in enumerate(texts):
-        try:
-            fields = orjson.loads(text)
-            positions, values = shapes[tuple(fields)]
-            values.append(fields.values())
-            positions.append(position)
-        except (ValueError, TypeError, AttributeError):
-            others.append(position)
-    usual = {}
-    for names, shape in shapes.items():
-        if _is_usual(names) and shape[0]:
-            usual[names] = shape
-        else:
-            others += shape[0]
-    return usual, others
+    def record(self) -> None:
+        """Record all that was read."""
+        for of_ads, parts in self._parts.items():
+            subjects = self._changes.ads if of_ads else self._changes.campaigns
+            rows = subjects.add_all(pa.chunked_array([part.subjects for part in parts], pa.string()))
+            rows_of = np.split(rows, np.cumsum([len(part.subjects) for part in parts])[:-1])
+            for name in FIELDS:
+                columns = [
+                    (of_part, part.versions, part.numbers, part.codes[name])
+                    for of_part, part in zip(rows_of, parts, strict=False)
+                    if name in part.codes
+                ]
+                if columns:
+                    subjects.field(name).record(*map(np.concatenate, zip(*columns, strict=True)))
+            parts.clear()
 
+    def _add_one(self, number: int, change: CodedChange) -> None:
+        codes = {name: np.array([code], np.int64) for name, code in change.codes.items()}
+        subject = pa.array([change.subject], pa.string())
+        part = _Part(subject, np.array([change.version], np.int64), np.array([number], np.int64), codes)
+        self._parts[change.ad_id is not None].append(part)
 
-def _is_usual(names: tuple[Any, ...]) -> bool:
-    """Return whether objects with these keys are changes, if their values are of the right type."""
-    if "version" not in names or not _TYPES.keys() >= set(names):
-        return False
-    if "ad_id" in names:
-        return len(names) > 2
-    return "campaign_id" in names and len(names) > 2 and set(names) <= _OF_CAMPAIGNS
-
-
-class _Block:
-    """Values of some entries that are recorded together."""
-
-    def __init__(self, changes: Changes) -> None:
-        self._changes = changes
-        # By kind and field, the values as columns: row, version, sequence and code.
-        self._values: dict[tuple[bool, str], list[Rows]] = defaultdict(list)
-
-    def add(self, number: int, change: CodedChange) -> None:
-        """Add one entry."""
-        of_ad = change.ad_id is not None
-        row = (self._changes.ads if of_ad else self._changes.campaigns).add(change.subject)
-        for name, code in change.codes.items():
-            self._values[of_ad, name].append(np.array([[row], [change.version], [number], [code]], np.int64))
-
-    def add_all(
-        self, names: tuple[str, ...], numbers: Rows, values: list[Sequence[Any]], positions: list[int]
+    def _add_shape(
+        self, names: tuple[str, ...], numbers: Rows, values: list[Collection[Any]], positions: list[int]
     ) -> list[int]:
         """Add entries that have the same fields. Return the positions of those not added, which the model has to read.
 
         Args:
             names: the fields.
-            numbers: (n,) int64, the numbers of the entries.
+            numbers: the numbers of all entries.
             values: n lists of values.
             positions: n positions of the entries.
         """
@@ -150,24 +131,70 @@ class _Block:
             return positions
         if "starts_at" in codes and "ends_at" in codes:
             plain &= codes["starts_at"] <= codes["ends_at"]
-        of_ads = "ad_id" in columns
-        subjects = self._changes.ads if of_ads else self._changes.campaigns
-        plain_positions = np.flatnonzero(plain)
-        column = columns["ad_id" if of_ads else "campaign_id"]
-        rows = np.array([subjects.add(column[position]) for position in plain_positions.tolist()], np.int64)
-        for name in FIELDS if of_ads else CAMPAIGN_FIELDS:
-            if name in codes and len(rows):
-                added = np.stack(
-                    [rows, codes["version"][plain_positions], numbers[plain_positions], codes[name][plain_positions]]
-                )
-                self._values[of_ads, name].append(added)
-        return [positions[position] for position in np.flatnonzero(~plain).tolist()]
+        if not plain.any():
+            return positions
+        of_ads, at = "ad_id" in columns, np.array(positions)
+        subjects = pa.array(columns["ad_id" if of_ads else "campaign_id"], pa.string())
+        fields = {name: codes[name][plain] for name in (FIELDS if of_ads else CAMPAIGN_FIELDS) if name in codes}
+        self._parts[of_ads].append(
+            _Part(subjects.filter(pa.array(plain)), codes["version"][plain], numbers[at[plain]], fields)
+        )
+        return at[~plain].tolist()
 
-    def record(self) -> None:
-        """Record all values."""
-        for (of_ads, name), values in self._values.items():
-            subjects = self._changes.ads if of_ads else self._changes.campaigns
-            subjects.field(name).record(*np.concatenate(values, axis=1))
+
+@dataclass(frozen=True)
+class _Part:
+    """Some entries with the same fields: their ads or campaigns, and by field the codes of the values."""
+
+    subjects: pa.Array
+    versions: Rows
+    numbers: Rows
+    codes: dict[str, Rows]
+
+
+Shape = tuple[list[int], list[Collection[Any]]]
+
+
+def _shapes(texts: Sequence[bytes]) -> tuple[dict[tuple[str, ...], Shape], list[int]]:
+    """Return (objects with the same keys: their positions and values, by their keys; the positions of other texts)."""
+    objects = _parsed(texts)
+    positions: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for position, names in enumerate(map(tuple, objects)):
+        positions[names].append(position)
+    usual: dict[tuple[str, ...], Shape] = {}
+    others = []
+    for names, of_shape in positions.items():
+        if _is_usual(names):
+            usual[names] = (of_shape, [objects[position].values() for position in of_shape])
+        else:
+            others += of_shape
+    return usual, others
+
+
+def _parsed(texts: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the objects that texts are as JSON; an empty one for a text that is none."""
+    with suppress(ValueError):
+        every = orjson.loads(b"[" + b",".join(texts) + b"]")  # takes half as long as text by text
+        if len(every) == len(texts) and set(map(type, every)) == {dict}:
+            return list(every)
+    return list(map(_object, texts))
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(text)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _is_usual(names: tuple[str, ...]) -> bool:
+    """Return whether objects with these keys are changes, if their values are of the right type."""
+    if "version" not in names or not _TYPES.keys() >= set(names):
+        return False
+    if "ad_id" in names:
+        return len(names) > 2
+    return "campaign_id" in names and len(names) > 2 and set(names) <= _OF_CAMPAIGNS
 
 
 def _coded(name: str, column: tuple[Any, ...], codes: ValueCodes) -> tuple[Rows, Mask]:

@@ -91,7 +91,12 @@ def read_fast(texts: list[str]) -> tuple[Changes, list[int]]:
     """Record texts as a log does that is opened; return what is recorded, and the numbers of those unreadable."""
     recorded, unreadable = Changes(), list[int]()
     encoded = [text.encode() for text in texts]
-    stored_change.record(recorded, range(1, len(texts) + 1), encoded, lambda number, _: unreadable.append(number))
+    entries = stored_change.EntriesReader(recorded, lambda number, _: unreadable.append(number))
+    half = len(texts) // 2
+    for part in (range(half), range(half, len(texts))):
+        if part:
+            entries.add([number + 1 for number in part], [encoded[number] for number in part])
+    entries.record()
     return recorded, unreadable
 
 

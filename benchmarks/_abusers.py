@@ -113,6 +113,10 @@ async def one_after_the_other(target: Target, requests: Iterator[bytes], address
             if sent is not None:
                 target.unanswered.append(sent)
             await asyncio.sleep(0.01)
+        except asyncio.CancelledError:  # the time is over
+            if sent is not None:
+                target.unanswered.append(sent)
+            raise
 
 
 def flood(connections: int, requests: Callable[[Target], Iterator[bytes]] = plain) -> Abuse:

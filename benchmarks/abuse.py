@@ -49,7 +49,7 @@ TEMPLATE = Path(__file__).with_name("reliability.md")
 PAUSE = 0.02
 # The bars of a well-behaved client and of the memory.
 TIMES_QUIET, LEAST_MS, MOST_TURNED_AWAY, BACK_SECONDS, TIMES_MEMORY = 5, 50.0, 0.01, 2.0, 1.2
-FLOODS = ("256 connections", "2,000 connections")
+FLOODS = ("256 connections", "2,000 connections", "64 addresses with 2 connections each")
 LIMITS = (
     *("max_connections", "max_connections_per_peer", "idle_seconds", "max_head_bytes", "head_seconds"),
     *("max_body_bytes", "body_seconds", "send_seconds", "max_buffered_bytes", "max_in_flight", "max_wait_seconds"),

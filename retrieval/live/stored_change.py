@@ -156,7 +156,7 @@ Shape = tuple[list[int], list[Collection[Any]]]
 
 
 def _shapes(texts: Sequence[bytes]) -> tuple[dict[tuple[str, ...], Shape], list[int]]:
-    """Return (objects with the same keys: their positions and values, by their keys; the positions of other texts)."""
+    """Return (keys → the positions and values of the objects with these keys, the positions of other texts)."""
     objects = _parsed(texts)
     positions: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for position, names in enumerate(map(tuple, objects)):

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+_VALUES_AT_ONCE = 10_000
 Lengths = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
+
+
+def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column as Python objects. Other threads get a turn every few milliseconds.
+
+    `to_pylist` alone keeps them waiting until it is done, so that a server stands still while it loads a version.
+    """
+    values: list[Any] = []
+    for begin in range(0, len(column), _VALUES_AT_ONCE):
+        values += column.slice(begin, _VALUES_AT_ONCE).to_pylist()
+    return values
 
 
 def offsets_from_lengths(lengths: Lengths) -> Rows:

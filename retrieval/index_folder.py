@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from retrieval.arrays import Rows
+from retrieval.arrays import Rows, python_values
 from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.ads_table import conform
 from retrieval.catalogue.edges import Edges
@@ -238,7 +238,7 @@ def _read_catalogue(folder: Path) -> Catalogue:
     items = _read_table(folder / "items.parquet")
     arrays = {name: load_array(folder / file) for name, file in _FILES.items()}
     return Catalogue(
-        item_ids=np.array(items["item_id"].to_pylist(), dtype=object),
+        item_ids=np.array(python_values(items["item_id"]), dtype=object),
         query=arrays["query"],
         item=arrays["item"],
         tail_rows=np.asarray(arrays["tail_rows"]),

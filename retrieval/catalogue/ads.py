@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from retrieval.arrays import Mask, Rows
+from retrieval.arrays import Mask, Rows, python_values
 from retrieval.catalogue.ad_columns import ALWAYS, AdColumns, instants
 from retrieval.catalogue.ads_table import SCHEMA, conform, newest_rows
 from retrieval.catalogue.eligibility import (
@@ -31,8 +31,6 @@ from retrieval.catalogue.eligibility import (
 )
 
 _log = logging.getLogger(__name__)
-# Other threads get no turn while a column is turned into Python objects.
-_IDS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +61,7 @@ class AdsSource:
     @cached_property
     def number_of(self) -> dict[str, int]:
         """The number of each ad_id: its line in the table, or a later number for an ad that a change has added."""
-        numbers: dict[str, int] = {}
-        for start in range(0, self.table.num_rows, _IDS_AT_ONCE):
-            for ad in self.table["ad_id"].slice(start, _IDS_AT_ONCE).to_pylist():
-                numbers[ad] = len(numbers)
-        return numbers
+        return {ad: number for number, ad in enumerate(python_values(self.table["ad_id"]))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +98,8 @@ class Ads:
             CatalogueError: a column is missing or of another type.
         """
         table = conform(table)
-        by_status = dict(Counter(table["status"].fill_null("(null)").to_pylist()))
+        counted = table["status"].fill_null("(null)").value_counts()
+        by_status = {count["values"].as_py(): count["counts"].as_py() for count in counted}
         table = newest_rows(table)
         item_rows = _item_rows(table, row_of)
         known = item_rows >= 0
@@ -345,5 +340,5 @@ class Ads:
 def _item_rows(table: pa.Table, row_of: dict[str, int]) -> Rows:
     """Return the catalogue row of each ad's item (A,), or -1."""
     items = table["item_id"].combine_chunks().dictionary_encode()
-    rows = np.array([*(row_of.get(item, -1) for item in items.dictionary.to_pylist()), -1], np.int64)
+    rows = np.array([*(row_of.get(item, -1) for item in python_values(items.dictionary)), -1], np.int64)
     return rows[items.indices.fill_null(-1).to_numpy()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrieval.arrays import python_values
 from retrieval.errors import CatalogueError
 from retrieval.values import END_OF_TIMES, FIRST_TIME, NO_END_FROM, NO_START_BEFORE
 
@@ -68,9 +69,11 @@ def _is_after_2999(time: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def newest_rows(table: pa.Table) -> pa.Table:
     """Return one row for each ad_id: the row with the highest version (null = 0), or the last of several such rows."""
-    version = table["version"].fill_null(0).to_pylist()
+    if pc.count_distinct(table["ad_id"]).as_py() == table.num_rows:
+        return table
+    version = python_values(table["version"].fill_null(0))
     newest: dict[str, int] = {}
-    for row, ad in enumerate(table["ad_id"].to_pylist()):
+    for row, ad in enumerate(python_values(table["ad_id"])):
         if ad not in newest or version[row] >= version[newest[ad]]:
             newest[ad] = row
     return table.take(pa.array(sorted(newest.values()), pa.int64()))

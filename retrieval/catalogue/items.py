@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from retrieval.arrays import Floats, Rows
+from retrieval.arrays import Floats, Rows, python_values
 from retrieval.catalogue.score_terms import item_bias
 from retrieval.config import ScoreWeights
 from retrieval.errors import CatalogueError
@@ -183,7 +183,7 @@ def read_catalogue(
         raise CatalogueError(f"{path}: not readable as a parquet column item_id ({error}); embed again") from error
     events = _aligned(nodes, ids, "events", 0).astype(np.int64)
     return Catalogue(
-        item_ids=np.array(ids.to_pylist(), dtype=object),
+        item_ids=np.array(python_values(ids), dtype=object),
         query=arrays["query"],
         item=arrays["item"],
         tail_rows=np.asarray(arrays["tail_rows"]),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from retrieval.arrays import Rows
+from retrieval.arrays import Rows, python_values
 from retrieval.catalogue.ad_columns import ALWAYS
 from retrieval.catalogue.ads_table import SCHEMA
 from retrieval.live.change import FIELDS, Change
@@ -21,7 +21,6 @@ from retrieval.times import microseconds
 
 TEXT_FIELDS = ("item_id", "campaign_id", "advertiser_id", "status", "countries")
 """Fields whose values are numbered in the order in which they come up."""
-_NAMES_AT_ONCE = 10_000
 _NO_TIME = {"starts_at": ALWAYS.min, "ends_at": ALWAYS.max}
 _NO_BID = int(np.float64("nan").view(np.int64))
 
@@ -168,11 +167,8 @@ class Subjects:
     def add_all(self, names: pa.ChunkedArray) -> Rows:
         """Return the rows (n,) int64 of subjects, which are new if the subjects are."""
         encoded = names.combine_chunks().dictionary_encode()
-        rows: list[int] = []
-        # Other threads get no turn while a list of names is made.
-        for begin in range(0, len(encoded.dictionary), _NAMES_AT_ONCE):
-            rows += map(self.add, encoded.dictionary[begin : begin + _NAMES_AT_ONCE].to_pylist())
-        return np.array(rows, np.int64)[encoded.indices.to_numpy()]
+        rows = np.array([self.add(name) for name in python_values(encoded.dictionary)], np.int64)
+        return rows[encoded.indices.to_numpy()]
 
     def field(self, name: str) -> RecordedField:
         """Return what is recorded of a field, with a row for every subject."""

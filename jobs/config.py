@@ -119,6 +119,9 @@ class NightlyConfig(BaseModel):
     keep_versions: int = Field(
         7, ge=1, description="number of versions to keep, besides those that are served and their parents"
     )
+    unpublished_days: float = Field(
+        30, ge=0, description="age in days at which a night deletes versions that were never published"
+    )
 
 
 class Config(BaseModel):
@@ -170,15 +173,29 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError(f"{path} does not exist; give an existing TOML file with --config") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a TOML file: {error}") from error
+    return config_of(content, str(path))
+
+
+def config_of(content: Mapping[str, Any], source: str) -> Config:
+    """Return the configuration with the keys of a TOML file. Keys that it leaves out have their defaults.
+
+    Args:
+        content: section → key → value.
+        source: what the messages call it.
+
+    Raises:
+        ConfigError: a key is unknown or out of range; the message names the key.
+    """
+    content = dict(content)
     if "input" in content and isinstance(content.get("graph", {}), dict):
         if "input" in content.get("graph", {}):
-            raise ConfigError(f"{path} has both [input] and [graph.input], which mean the same; keep only [input]")
+            raise ConfigError(f"{source} has both [input] and [graph.input], which mean the same; keep only [input]")
         content["graph"] = content.get("graph", {}) | {"input": content.pop("input")}
     try:
         return Config.model_validate(content)
     except ValidationError as error:
         lines = [f"  {_user_key(e['loc'])}: {_problem(e)}" for e in error.errors()]
-        raise ConfigError("\n".join([f"{path} is not a valid configuration; correct these keys:", *lines])) from error
+        raise ConfigError("\n".join([f"{source} is not a valid configuration; correct these keys:", *lines])) from error
 
 
 def _user_key(location: tuple[int | str, ...]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-ROOMS = ("jobs", "graph_build", "model", "retrieval")
+from jobs.packages import ROOMS
+
 # The attributes that every record has. All others come from `extra`, and become fields of the JSON object.
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

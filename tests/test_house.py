@@ -32,7 +32,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "model": [{"sessions"}],
     "retrieval": [{"api"}, {"live"}, {"search"}, {"index_folder", "evaluation"}, {"ranking"}, {"catalogue", "ann"}],
-    "jobs": [{"cli"}, {"nightly"}, {"pipeline"}, {"workspace", "marketplace"}],
+    "jobs": [{""}, {"cli", "python"}, {"candidates"}, {"nightly"}, {"pipeline"}, {"workspace", "marketplace"}],
 }
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 TOP_LEVEL = {

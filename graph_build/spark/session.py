@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from graph_build.errors import GraphInputError, SparkJobError
 from graph_build.spark.java import java_home
+from graph_build.spark.requirements import check_spark, check_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameReader, SparkSession
@@ -52,6 +53,19 @@ _PATTERN = {*"[]{}*?\\"}
 STAGING = "_staging"
 _UNREADABLE_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] Encountered error while reading file (\S.*?)\.\s")
 
+# What the JVM says of an object store → what to do.
+_STORE_REMEDIES = {
+    r"S3AFileSystem not found|No FileSystem for scheme": (
+        "Write S3 paths as s3a://, and start Spark with the package of its Hadoop release, e.g. "
+        "`--packages org.apache.hadoop:hadoop-aws:3.4.1` (other stores have packages of their own)"
+    ),
+    r"NoAuthWithAWSException|CredentialInitializationException|No AWS Credentials|NoAwsCredentials|"
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Status Code: 40[13]": (
+        "Check the credentials and what they allow: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of "
+        "every worker, or Spark's settings spark.hadoop.fs.s3a.*"
+    ),
+}
+
 
 def spark_session(
     *,
@@ -76,7 +90,9 @@ def spark_session(
 
     Raises:
         JavaNotFoundError: no Java 17 or later on this host.
+        SparkVersionError: Spark is older than 4.0.
     """
+    check_spark()
     from pyspark.sql import SparkSession
 
     active = SparkSession.getActiveSession()
@@ -102,6 +118,8 @@ def spark_session(
             "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
             "spark.executorEnv.OMP_NUM_THREADS": "1",
             "spark.executorEnv.PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            # Workers are started with `python -m`, which would look for our packages in the working directory first.
+            "spark.executorEnv.PYTHONSAFEPATH": "1",
             # Small batches keep the memory of the Python workers low.
             "spark.sql.execution.arrow.maxRecordsPerBatch": "50000",
             "spark.driver.extraJavaOptions": f"-XX:+UseParallelGC -Dlog4j2.configurationFile={log4j}",
@@ -218,6 +236,10 @@ def _readable(error: Exception) -> GraphInputError | SparkJobError:
     # "An error occurred while calling o7.count.\n: SomeException: why\n\tat …\nCaused by: RootException: why\n\tat …"
     root = report.rpartition("Caused by: ")[2].partition("\n:")
     cause = " ".join((root[2] or root[0]).partition("\n\tat ")[0].split())[:LONGEST_CAUSE]
+    if remedy := _store_remedy(report):
+        unusable = GraphInputError(f"Spark cannot use an object store: {cause}. {remedy}")
+        unusable.add_note(report)
+        return unusable
     if (file := _UNREADABLE_FILE.search(report)) and f"/{STAGING}/" not in file[1]:
         path = unquote(re.sub("^file:/+", "/", file[1]))
         damaged = GraphInputError(f"{path}: the file is damaged ({cause}); write it anew")
@@ -229,6 +251,11 @@ def _readable(error: Exception) -> GraphInputError | SparkJobError:
     readable = SparkJobError(f"Spark failed: {cause or type(error).__name__}{advice}")
     readable.add_note(report)
     return readable
+
+
+def _store_remedy(report: str) -> str | None:
+    """What to do about an error of Spark's own readers of object stores; None for any other error."""
+    return next((remedy for pattern, remedy in _STORE_REMEDIES.items() if re.search(pattern, report)), None)
 
 
 def make_room(spark: "SparkSession", events: int) -> None:
@@ -243,6 +270,7 @@ def make_room(spark: "SparkSession", events: int) -> None:
 
 
 def _with_query_settings(spark: "SparkSession") -> "SparkSession":
+    check_version(spark.version, "the cluster runs")
     for name, value in QUERY_SETTINGS.items():
         spark.conf.set(name, value)
     return spark

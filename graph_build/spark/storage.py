@@ -5,8 +5,9 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from graph_build.errors import GraphInputError
 from graph_build.paths import is_local, local_path
 
 
@@ -37,6 +38,7 @@ def write_text(path: str, text: str) -> None:
             os.fsync(file.fileno())  # a lost host must not leave the new name with no content
         scratch.replace(target)
         return
+    _file_system(path)
     import fsspec
 
     with fsspec.open(path, "w", encoding="utf-8") as file:
@@ -48,9 +50,7 @@ def read_text(path: str) -> str | None:
     if is_local(path):
         target = Path(local_path(path))
         return target.read_text(encoding="utf-8") if target.exists() else None
-    import fsspec
-
-    files, name = fsspec.core.url_to_fs(path)
+    files, name = _file_system(path)
     return files.cat_file(name).decode() if files.exists(name) else None
 
 
@@ -58,9 +58,7 @@ def exists(path: str) -> bool:
     """Return whether there is a file or folder of this name."""
     if is_local(path):
         return Path(local_path(path)).exists()
-    import fsspec
-
-    files, name = fsspec.core.url_to_fs(path)
+    files, name = _file_system(path)
     return bool(files.exists(name))
 
 
@@ -69,9 +67,7 @@ def list_folder(path: str) -> list[str]:
     if is_local(path):
         folder = Path(local_path(path))
         return sorted(os.listdir(folder)) if folder.is_dir() else []
-    import fsspec
-
-    files, name = fsspec.core.url_to_fs(path, use_listings_cache=False)
+    files, name = _file_system(path, use_listings_cache=False)
     if not files.isdir(name):
         return []
     return sorted(entry.rstrip("/").rpartition("/")[2] for entry in files.ls(name, detail=False))
@@ -82,9 +78,7 @@ def remove_folder(path: str) -> None:
     if is_local(path):
         shutil.rmtree(local_path(path), ignore_errors=True)
         return
-    import fsspec
-
-    files, folder = fsspec.core.url_to_fs(path)
+    files, folder = _file_system(path)
     if files.exists(folder):
         files.rm(folder, recursive=True)
 
@@ -97,9 +91,8 @@ def open_file(path: str) -> IO[bytes]:
     """
     if is_local(path):
         return open(local_path(path), "rb")
-    import fsspec
-
-    opened: IO[bytes] = fsspec.open(path, "rb").open()
+    files, name = _file_system(path)
+    opened: IO[bytes] = files.open(name, "rb")
     return opened
 
 
@@ -119,9 +112,7 @@ def names_below(root: str) -> list[str] | None:
         if not path.is_dir():
             return [""] if path.is_file() else None
         return sorted((str(file.relative_to(path)) for file in _walk(path) if file.is_file()), key=_in_order)
-    import fsspec
-
-    files, folder = fsspec.core.url_to_fs(root)
+    files, folder = _file_system(root)
     if files.isfile(folder):
         return [""]
     if not files.exists(folder):
@@ -133,6 +124,29 @@ def _in_order(path: str) -> tuple[list[list[str | int]], str]:
     """Return the key by which paths are sorted: folder by folder, and numbers in names as numbers."""
     folders = [re.split("([0-9]+)", name) for name in path.split("/")]
     return [[int(part) if n % 2 else part for n, part in enumerate(parts)] for parts in folders], path
+
+
+def is_store_error(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, was raised by the library of an object store."""
+    while error is not None:
+        if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp", "s3fs"):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _file_system(path: str, **options: Any) -> tuple[Any, str]:
+    """The file system of a URI, and the path in it."""
+    import fsspec
+
+    try:
+        files, name = fsspec.core.url_to_fs(path, **options)
+    except (ImportError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise GraphInputError(
+            f"{path} cannot be used: {text}; install the package of its scheme (for S3: s3fs)"
+        ) from error
+    return files, name
 
 
 def _walk(folder: Path) -> Iterator[Path]:

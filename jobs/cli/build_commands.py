@@ -1,11 +1,13 @@
 """The commands that build versions (`run`, `nightly`), and those for stored days of events (`ingest`, `forget`)."""
 
 import argparse
+import contextlib
 
 from jobs.cli.command import Command, ExitCode, add_tables, add_workspace, day, write_line
 from jobs.config import load_config
-from jobs.errors import ConfigError, InputNotFoundError, RolledBackError
+from jobs.errors import ConfigError, InputNotFoundError, NoVersionError, RolledBackError
 from jobs.progress import StageProgress
+from jobs.workspace.manifest import UNPUBLISHED
 from jobs.workspace.workspace import Workspace
 
 
@@ -17,6 +19,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument(
         "--date", type=day, metavar="YYYY-MM-DD", help="last day to use; default: the day of the last event"
+    )
+    parser.add_argument(
+        "--no-publish", action="store_true", help="store the version beside the published ones, to compare it first"
     )
 
 
@@ -37,13 +42,27 @@ def _run(options: argparse.Namespace) -> int:
     days = days_uri(workspace, config) if options.stored_days else None
     inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
     try:
-        version = run(inputs, workspace, config, date=options.date, progress=StageProgress())
+        publish = not options.no_publish
+        version = run(inputs, workspace, config, date=options.date, progress=StageProgress(), publish=publish)
     except RolledBackError as error:
         write_line(str(error))
         return ExitCode.OK
-    write_line(f"published {version.name} in {options.workspace}")
+    if publish:
+        write_line(f"published {version.name} in {options.workspace}")
+    elif version.manifest.publication == UNPUBLISHED:
+        _write_next_steps(version.name, workspace)
+    else:
+        write_line(f"{version.name} in {options.workspace} was built from the same before, and was published")
     write_line(f"graph report: {version.path / 'graph' / 'report.html'}")
     return ExitCode.OK
+
+
+def _write_next_steps(name: str, workspace: Workspace) -> None:
+    write_line(f"built {name} in {workspace.uri}, unpublished")
+    with contextlib.suppress(NoVersionError):  # there may be nothing to compare it with
+        current = workspace.current()
+        write_line(f"compare it: lightsage compare {current} {name} --events TEST --workspace {workspace.uri}")
+    write_line(f"publish it: lightsage publish {name} --workspace {workspace.uri}")
 
 
 def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +122,12 @@ def _nightly_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="events of that day; {date} in a path is replaced by the date; default: the day was stored by `ingest`",
     )
+    parser.add_argument(
+        "--graph",
+        metavar="PATH",
+        help="instead of stored days and all tables: a graph that was built on a cluster with this day held out; "
+        "{date} is replaced",
+    )
     add_tables(parser)
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
@@ -112,13 +137,18 @@ def _nightly(options: argparse.Namespace) -> int:
     from jobs.nightly.nightly import NightInputs, nightly
     from jobs.nightly.outputs import report_failure
 
+    if options.graph is not None and any((options.events, options.items, options.ads)):
+        raise InputNotFoundError(
+            "got --graph together with --events, --items or --ads, which a graph already contains; give only --graph"
+        )
     workspace = Workspace(options.workspace)
     try:
         config = load_config(options.config)
     except ConfigError as error:
         report_failure(options.date, error, workspace)
         raise
-    inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads)
+    graph = options.graph and options.graph.replace("{date}", str(options.date))
+    inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads, graph)
     night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
     held = f"; {night.held}" if night.held else ""
     write_line(f"{night.outcome} {night.version} in {options.workspace}{held}")

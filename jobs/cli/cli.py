@@ -14,6 +14,7 @@ from pathlib import Path
 from jobs.cli import answer_commands, build_commands, model_commands, starter_commands, version_commands
 from jobs.cli.command import Command, ExitCode, Parser
 from jobs.logs import is_interrupt, log_to_stderr
+from jobs.packages import missing_package, prefer_own_rooms
 from jobs.workspace.atomic_files import is_disk_full
 from jobs.workspace.store_errors import as_store_error, is_store_error
 
@@ -26,7 +27,10 @@ COMMANDS: dict[str, Command] = {
 }
 
 # The flags that take a path, and the system's errors that the user can avoid with another path.
-_PATH_FLAGS = ("workspace", "directory", "config", "events", "items", "ads", "queries", "output", "changes", "gexf")
+_PATH_FLAGS = (
+    *("workspace", "directory", "config", "events", "items", "ads", "graph", "queries"),
+    *("output", "html", "changes", "gexf"),
+)
 _PATH_ERRORS = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -69,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # torch and faiss read this when they are first imported. Threads that wait actively slow each other on a busy host.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prefer_own_rooms()
     options = parser().parse_args(arguments)
     log_to_stderr(verbose=options.verbose, lines=options.log)
     command = COMMANDS[options.command]
@@ -102,6 +107,8 @@ def _expected(error: BaseException, options: argparse.Namespace) -> tuple[ExitCo
     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
         where = error.filename or getattr(options, "workspace", None) or "a disk"
         return ExitCode.FAILED, f"{where}: {error.strerror}; run again when the disk can be reached"
+    if missing := missing_package(error, options.command):
+        return ExitCode.WRONG_INPUT, missing
     if _exit_code(error) is None and is_store_error(error):
         error = as_store_error(error, str(getattr(options, "workspace", None) or "an object store"))
     return _exit_code(error), str(error)

@@ -97,13 +97,15 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def open_version(options: argparse.Namespace, *parts: str) -> tuple[Version, Config]:
-    """Return the published version, after checking its named parts against their checksums, and the configuration.
+    """Return a version, after checking its named parts against their checksums, and the configuration.
 
     Args:
-        options: the command's options, with --workspace and --config.
+        options: the command's options, with --workspace and --config. The version is the published one, unless the
+            command has --version and that is given.
         *parts: the folders of the version that the command reads, such as "index".
     """
-    return Workspace(options.workspace).open(verify=True, parts=parts), load_config(options.config)
+    name = getattr(options, "version", None)
+    return Workspace(options.workspace).open(name, verify=True, parts=parts), load_config(options.config)
 
 
 def write_line(line: str) -> None:

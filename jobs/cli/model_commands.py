@@ -21,6 +21,9 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         help="events after the version's as-of time",
     )
     parser.add_argument(
+        "--version", metavar="VERSION", help="the version to measure, published or not; default: the published one"
+    )
+    parser.add_argument(
         "--protocol",
         choices=("item", "session", "basket"),
         default="item",

@@ -51,6 +51,29 @@ def print_quality(result: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def print_comparison(content: Mapping[str, Any], console: Console) -> None:
+    """Print the paired differences of two versions, one row for each slice and metric, and what to bear in mind.
+
+    Args:
+        content: the result of `jobs.candidates.compare.compare_versions`.
+        console: where to print.
+    """
+    from jobs.candidates.page import signed
+
+    first, second = content["versions"]
+    table = Table(title=f"A = {first}, B = {second}: {content['protocol']}-to-item", title_justify="left")
+    for name in ("answers", "metric", "A", "B", "B − A", "95% interval", "n", "B is"):
+        table.add_column(name, justify="left" if name in ("answers", "metric", "B is") else "right")
+    for row in content["rows"]:
+        interval = "–" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
+        a, b = ("–" if row[side] is None else f"{row[side]:.3f}" for side in "ab")
+        metric = f"{row['metric']}@{row['k']}"
+        table.add_row(row["slice"], metric, a, b, signed(row["difference"]), interval, f"{row['n']:,}", row["verdict"])
+    console.print(table)
+    for note in content["notes"]:
+        console.print(note, highlight=False, markup=False)
+
+
 def print_selection(selection: "Selection", console: Console) -> None:
     """Print the feature groups, the quality with and without the rejected groups, and the setting that excludes these.
 
@@ -88,7 +111,7 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
     """Print one row per version; a dot marks the published one.
 
     Args:
-        versions: the versions in the order in which they were published.
+        versions: the versions in the order in which they were published, and then those that never were.
         console: where to print.
     """
     table = Table()
@@ -98,7 +121,8 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
         times = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (version.as_of, version.created_at))
         counts = ("" if count is None else f"{count:,}" for count in (version.items, version.edges, version.ads))
         forced = [f"published despite: {', '.join(version.forced)}"] if version.forced else []
-        remark = "; ".join([*([version.damage] if version.damage else forced), *version.remarks])
+        unpublished = [] if version.published else ["not published"]
+        remark = "; ".join([*unpublished, *([version.damage] if version.damage else forced), *version.remarks])
         dot = "[bold]●[/bold]" if version.current else ""
         table.add_row(dot, version.name, *times, *counts, version.parent or "", remark)
     console.print(table)

@@ -1,4 +1,4 @@
-"""The commands about published versions: `versions`, `rollback`, `diff` and `graph show`."""
+"""The commands about versions: `versions`, `compare`, `publish`, `rollback`, `diff` and `graph show`."""
 
 import argparse
 import sys
@@ -8,6 +8,8 @@ from rich.console import Console
 
 from jobs.cli.command import Command, ExitCode, add_workspace, write_line
 from jobs.config import load_config
+from jobs.progress import StageProgress
+from jobs.workspace.atomic_files import check_output
 from jobs.workspace.workspace import Workspace
 
 
@@ -16,6 +18,90 @@ def _versions(options: argparse.Namespace) -> int:
     from jobs.nightly.versions import list_versions
 
     print_versions(list_versions(Workspace(options.workspace)), _wide_console())
+    return ExitCode.OK
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="A", help="name of a version, for example the published one")
+    parser.add_argument("second", metavar="B", help="name of the version to compare with it, published or not")
+    add_workspace(parser)
+    parser.add_argument(
+        "--events",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="TEST.parquet",
+        help="events after the as-of times of both versions",
+    )
+    parser.add_argument(
+        "--protocol", choices=("item", "session", "basket"), default="item", help="as in `evaluate` (default item)"
+    )
+    parser.add_argument("--include-current", action="store_true", help="allow the current item as a target")
+    parser.add_argument(
+        "--allow-overlap", action="store_true", help="accept events that are not after an as-of time; this is recorded"
+    )
+    parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the differences to this file")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="PAGE.html",
+        help="also write a page with the frontier of hits on all answers and on the tail",
+    )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from jobs.candidates.compare import compare_versions
+    from jobs.candidates.contenders import CompareOptions, Contender
+    from jobs.candidates.page import render_comparison
+    from jobs.cli.show import print_comparison
+    from jobs.pipeline.evaluate import write_report
+
+    for flag in ("output", "html"):
+        if output := getattr(options, flag):
+            check_output(output, flag=f"--{flag}")
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    settings = CompareOptions(
+        options.protocol, options.include_current, options.allow_overlap, frontier=options.html is not None
+    )
+    with StageProgress().stage("compare") as report:
+        contenders = [Contender.open(workspace, name, config) for name in (options.first, options.second)]
+        content = compare_versions(contenders, options.events, config, settings, report)
+    if options.output:
+        write_report(options.output, content)
+    if options.html:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        options.html.write_text(render_comparison(content), encoding="utf-8")
+    print_comparison(content, _wide_console())
+    return ExitCode.OK
+
+
+def _publish_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("version", metavar="VERSION", help="name of the version to publish")
+    add_workspace(parser)
+    parser.add_argument(
+        "--events",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="TEST.parquet",
+        help="events after the as-of times of this version and the published one, on which its hits are judged",
+    )
+    parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from jobs.candidates.publish import publish_version
+
+    workspace, config = Workspace(options.workspace), load_config(options.config)
+    publication = publish_version(
+        workspace, options.version, config, events=options.events, force=options.force, progress=StageProgress()
+    )
+    if publication.version == publication.before:
+        write_line(f"{publication.version} is published already")
+        return ExitCode.OK
+    write_line(f"published {publication.version} instead of {publication.before or 'none'} in {options.workspace}")
+    if unjudged := [gate.name for gate in publication.gates if not gate.judged]:
+        write_line(f"gates that were not judged: {', '.join(unjudged)}; the log says why")
     return ExitCode.OK
 
 
@@ -82,7 +168,17 @@ def _wide_console() -> Console:
 
 
 COMMANDS = (
-    Command("versions", "list the versions of a workspace", add_workspace, _versions),
+    Command("versions", "list the versions of a workspace, published or not", add_workspace, _versions),
+    Command(
+        "compare", "measure what one version finds more than another, on later events", _compare_arguments, _compare
+    ),
+    Command(
+        "publish",
+        "publish a version that was built with `run --no-publish`, if it passes the gates of a night",
+        _publish_arguments,
+        _publish,
+        publishes=True,
+    ),
     Command("rollback", "publish an earlier version again", _rollback_arguments, _rollback),
     Command("diff", "show what changed between two versions", _diff_arguments, _diff),
     Command("graph", "look into the item graph", _graph_arguments, _graph_show),

@@ -36,6 +36,7 @@ from jobs.nightly.publication import announce, announced, confirm, settle
 from jobs.nightly.record import NightRecord, history, records
 from jobs.nightly.versions import delete_old_versions
 from jobs.pipeline.days import DayInputs, days_uri, store_days
+from jobs.pipeline.graph_stage import check_night_graph
 from jobs.pipeline.inputs import RunInputs, check_features
 from jobs.pipeline.version_build import BuildPlan, Provenance, VersionBuild
 from jobs.progress import ProgressCallback, StageProgress
@@ -57,12 +58,15 @@ class NightInputs:
             day is already stored.
         items: the items table, if there is one.
         ads: the ads table; without one every item counts as advertised.
+        graph: a graph of the days up to the date, with the date held out, that was built elsewhere; it replaces the
+            stored days and all tables.
     """
 
     date: dt.date
     events: tuple[str, ...] = ()
     items: str | None = None
     ads: str | None = None
+    graph: str | None = None
 
 
 def nightly(
@@ -125,11 +129,10 @@ class _Night:
 
     def build(self) -> None:
         """Run all stages, or publish the existing version of the same night."""
-        days_uri(self.workspace, self.config)  # before any work, because it may be missing
+        tables = self._tables()  # before any work, because something may be missing
         zone = self.config.graph.input.day_zone
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force, zone=zone)
         self.record.parent = parent.version.name if parent else None
-        tables = RunInputs((), self.inputs.items, self.inputs.ads, None, days_uri(self.workspace, self.config))
         check_features(tables, self.config)
         self._ingest()
         plan = self._plan(tables, parent)
@@ -171,6 +174,13 @@ class _Night:
         self.record.stages = [*self.stages_of_a_killed_run, *(stage.model_dump() for stage in self.progress.records)]
         self.record.reused = self.checkpoints.reused
 
+    def _tables(self) -> RunInputs:
+        inputs = self.inputs
+        if inputs.graph is None:
+            return RunInputs((), inputs.items, inputs.ads, None, days_uri(self.workspace, self.config))
+        check_night_graph(inputs.graph, inputs.date, self.config.graph.input.day_zone)
+        return RunInputs(graph=inputs.graph)
+
     def _ingest(self) -> None:
         """Store the date's events, unless the same files are stored already."""
         from graph_build.days.store import source_of
@@ -198,7 +208,9 @@ class _Night:
         it.
         """
         day, parent = self.inputs.date, followed.version if followed else None
-        days, self.record.days = find_days(self.workspace, self.config, day, self._warn)
+        days: dict[str, str] = {}
+        if tables.graph is None:
+            days, self.record.days = find_days(self.workspace, self.config, day, self._warn)
         files = describe_inputs({role: paths for role, paths in tables.by_role().items() if role != "days"})
         settings: dict[str, Any] = self.config.model_dump(mode="json") | {"date": str(day)}
         settings |= {"days": days, "parent": parent.name if parent else None}
@@ -214,6 +226,7 @@ class _Night:
             parent=parent,
             warm=warm,
             graph_inputs={"days": days, "tables": provenance.contents()},
+            labels={} if tables.graph is None else {"graph": "graph: copy"},
         )
 
     def _has_usable_weights(self, followed: Parent | None) -> bool:
@@ -329,7 +342,8 @@ class _Night:
     def _delete_old(self) -> None:
         """Delete old versions, and the stages of other nights."""
         try:
-            self.record.removed = delete_old_versions(self.workspace, self.config.nightly.keep_versions)
+            limits = self.config.nightly
+            self.record.removed = delete_old_versions(self.workspace, limits.keep_versions, limits.unpublished_days)
         except Exception as error:  # the night is published even if old versions cannot be deleted
             self._warn(f"old versions could not be deleted: {error}")
         folder = self.checkpoints.folder

@@ -20,6 +20,7 @@ class VersionInfo:
     Args:
         name: the name of the version.
         current: whether it is the published one.
+        published: whether it is, or was, published.
         as_of: the as-of time of the version, UTC.
         created_at: when the version was built, UTC.
         parent: the version that its night followed.
@@ -33,6 +34,7 @@ class VersionInfo:
 
     name: str
     current: bool
+    published: bool = True
     as_of: dt.datetime | None = None
     created_at: dt.datetime | None = None
     parent: str | None = None
@@ -45,18 +47,19 @@ class VersionInfo:
 
 
 def list_versions(workspace: Workspace) -> list[VersionInfo]:
-    """Return all versions in the order in which they were published."""
+    """Return all versions in the order in which they were published, and then those that never were."""
     try:
         current, doubt = workspace.published()
     except (NoVersionError, CorruptVersionError):
         current, doubt = "", None
     versions, rollbacks = [], workspace.rollbacks()
-    for name in workspace.versions():
+    unpublished = workspace.unpublished()
+    for name in (*workspace.versions(), *unpublished):
         remarks = [doubt] if doubt and name == current else []
         if (entry := rollbacks.get(name)) and name != current:
             what = "not made current, because a person rolled back" if entry.held else "rolled back"
             remarks.append(f"{what} on {entry.at:%Y-%m-%d %H:%M} UTC")
-        info = VersionInfo(name, name == current, remarks=tuple(remarks))
+        info = VersionInfo(name, name == current, name not in unpublished, remarks=tuple(remarks))
         try:
             manifest = workspace.manifest(name)
             if workspace.local_path(name):  # opening a remote version would download its files
@@ -128,24 +131,26 @@ def _one_before(workspace: Workspace, name: str) -> str:
     return candidates[-1]
 
 
-def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:
+def delete_old_versions(workspace: Workspace, keep: int, unpublished_days: float = 30) -> list[str]:
     """Delete all but the newest versions, the current one, its parent, and those that servers serve.
 
     Args:
         workspace: the workspace, whose lock the caller holds.
-        keep: how many of the newest versions stay.
+        keep: how many of the newest published versions stay.
+        unpublished_days: age in days up to which versions that were never published stay.
 
     Returns:
         The names of the deleted versions. One that cannot be deleted stays, with a warning.
     """
-    current = workspace.current()
+    current, unpublished = workspace.current(), workspace.unpublished()
     protected = {current, *workspace.versions()[-keep:], *served_versions(workspace)}
+    protected |= {name for name in unpublished if _age(workspace, name) < dt.timedelta(days=unpublished_days)}
     try:
         protected.add(str(workspace.manifest(current).config.get("parent")))
     except StoreError as error:
         log.warning("%s", error)
     removed = []
-    for name in workspace.versions():
+    for name in (*workspace.versions(), *unpublished):
         if name in protected:
             continue
         try:
@@ -157,6 +162,14 @@ def delete_old_versions(workspace: Workspace, keep: int) -> list[str]:
     if removed:
         log.info("old versions deleted: %s", ", ".join(removed))
     return removed
+
+
+def _age(workspace: Workspace, name: str) -> dt.timedelta:
+    """How long ago a version was made; nothing if its manifest does not tell."""
+    try:
+        return dt.datetime.now(dt.UTC) - workspace.manifest(name).created_at
+    except (CorruptVersionError, FormatVersionError):
+        return dt.timedelta(0)
 
 
 def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[str, Any]:
@@ -177,13 +190,12 @@ def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[
     versions = [workspace.open(name, verify=True, parts=("index",)) for name in (first, second)]
     manifests = [version.manifest for version in versions]
     indexes = [read_index(version.path / "index") for version in versions]
-    settings = [_flat(manifest.config) for manifest in manifests]
     counts = [_flat(manifest.summary) for manifest in manifests]
     return {
         "versions": [first, second],
         "as_of": [manifest.as_of.isoformat() for manifest in manifests],
         "code_changed": manifests[0].code_version != manifests[1].code_version,
-        "settings": {key: [values.get(key) for values in settings] for key in _changed(*settings)},
+        "settings": changed_settings(*(manifest.config for manifest in manifests)),
         "counts": {
             key: [values.get(key) for values in counts]
             for key in _changed(*counts)
@@ -195,6 +207,17 @@ def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[
             versions[1].path / "index", versions[0].path / "index", config, config.nightly.probes
         ),
     }
+
+
+def changed_settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the settings in which two versions differ: dotted key → both values.
+
+    Args:
+        first: `config` of one manifest.
+        second: `config` of the other.
+    """
+    settings = [_flat(first), _flat(second)]
+    return {key: [values.get(key) for values in settings] for key in _changed(*settings)}
 
 
 def _set_changes(first: set[str], second: set[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`lightsage run`: build and publish one version, from the events up to the end of a day.
+"""`lightsage run`: build one version, from the events up to the end of a day, and publish it.
 
 The version that is served changes only after every part of the new one is on disk. A run that was stopped continues
 after its last finished stage when the same command is given again.
@@ -25,12 +25,18 @@ LABELS = {"fit": "train: choose steps", "refit": "train: all events"}
 
 
 def run(
-    inputs: RunInputs, workspace: Workspace, config: Config, *, date: dt.date | None, progress: StageProgress
+    inputs: RunInputs,
+    workspace: Workspace,
+    config: Config,
+    *,
+    date: dt.date | None,
+    progress: StageProgress,
+    publish: bool = True,
 ) -> Version:
-    """Build and publish a version.
+    """Build a version, and publish it.
 
-    A version with the same inputs, configuration and code is published again, not rebuilt, unless a person rolled it
-    back.
+    A version with the same inputs, configuration and code is not rebuilt. It is published again, unless a person rolled
+    it back.
 
     Args:
         inputs: the tables, or a graph that was built elsewhere.
@@ -39,6 +45,7 @@ def run(
         config: the full configuration.
         date: the last day whose events count; None = the day of the last event.
         progress: shows and times the stages.
+        publish: if false, the version is stored beside the published ones, and none of them changes.
 
     Raises:
         RolledBackError: a person rolled this version back before, or made another version current during this run; it
@@ -53,18 +60,19 @@ def run(
         provenance = Provenance(describe_inputs(inputs.by_role()), settings, code_version())
     with workspace.lock():
         checkpoints = Checkpoints(workspace.work_folder("build"), progress, workspace.check_lock)
-        if (existing := workspace.find(provenance.fingerprint)) and (entry := workspace.rollback_of(existing)):
+        existing = workspace.find(provenance.fingerprint)
+        if existing and publish and (entry := workspace.rollback_of(existing)):
             raise RolledBackError(
                 f"version {existing} was rolled back on {entry.at:%Y-%m-%d %H:%M} UTC and stays so: "
                 f"{workspace.current()} stays published. `lightsage rollback --to {existing}` publishes it again"
             )
         if existing:
-            log.info("nothing changed since version %s: it is published again, not rebuilt", existing)
-            version = workspace.promote(existing)
+            log.info("nothing changed since version %s: it is%s not rebuilt", existing, " published again," * publish)
+            version = workspace.promote(existing) if publish else workspace.open(existing)
         else:
             labels = LABELS | ({"graph": "graph: copy"} if inputs.graph else {})
-            plan = BuildPlan(inputs, provenance, date=date, labels=labels)
-            version = VersionBuild(plan, config, checkpoints).publish(workspace)
+            build = VersionBuild(BuildPlan(inputs, provenance, date=date, labels=labels), config, checkpoints)
+            version = build.publish(workspace) if publish else build.add(workspace)
             if checkpoints.reused:
                 log.info("stages reused from a run that was stopped: %s", ", ".join(checkpoints.reused))
         checkpoints.remove()

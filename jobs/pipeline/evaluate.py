@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model.embeddings import Embeddings
     from retrieval.catalogue.edges import Edges
     from retrieval.catalogue.items import Catalogue
-    from retrieval.config import ScoreWeights
+    from retrieval.config import RetrievalConfig, ScoreWeights
     from retrieval.evaluation.pairs import Pairs
     from retrieval.index_folder import Index
     from retrieval.queries import Ranker
@@ -93,8 +93,8 @@ def evaluate_version(
     report("reading", 0.0)
     index = read_index(version / "index")
     table = read_events(events, config.graph.input)
-    overlapping = _overlapping_events(table, index.as_of, options)
-    unknown_share = _unknown_share(table, index.catalogue.item_ids.tolist(), name)
+    overlapping = overlapping_events(table, index.as_of, name, allow=options.allow_overlap)
+    unknown_share = share_of_unknown(table, index.catalogue.item_ids.tolist(), name)
     if options.ads_only and index.ads is None:
         raise JobError("--ads-only needs a version that was built with an ads table (lightsage run --ads)")
     pairs = _test_pairs(table, index, options, config.graph.input.day_zone)
@@ -118,8 +118,14 @@ def evaluate_version(
     return content
 
 
-def _unknown_share(table: pa.Table, item_ids: list[str], name: str) -> float:
-    """Return the share of test events whose item the version does not know; if it is large, warn with a reason."""
+def share_of_unknown(table: pa.Table, item_ids: list[str], name: str) -> float:
+    """Return the share of test events whose item a version does not know; if it is large, warn with a reason.
+
+    Args:
+        table: the test events.
+        item_ids: the items that the version knows.
+        name: the name of the version.
+    """
     from graph_build.ingest.values import loose_id
 
     items = pc.if_else(pc.equal(table["event_type"], "search"), None, table["item_id"]).drop_null()
@@ -138,14 +144,25 @@ def _unknown_share(table: pa.Table, item_ids: list[str], name: str) -> float:
     return share
 
 
-def _overlapping_events(table: pa.Table, as_of: dt.datetime, options: EvaluateOptions) -> int:
-    """The number of events that are not after the as-of time."""
+def overlapping_events(table: pa.Table, as_of: dt.datetime, name: str, *, allow: bool = False) -> int:
+    """Return the number of test events that are not after the as-of time of a version.
+
+    Args:
+        table: the test events.
+        as_of: the as-of time.
+        name: the name of the version.
+        allow: whether there may be such events.
+
+    Raises:
+        OverlapError: there are such events, and there may not be.
+    """
     early = pc.less_equal(table["timestamp"], pa.scalar(as_of, pa.timestamp("us", "UTC")))
     count = int(pc.sum(early).as_py() or 0)
-    if count and not options.allow_overlap:
+    if count and not allow:
         raise OverlapError(
-            f"{count:,} of {len(table):,} test events are not after the version's as-of time {as_of.isoformat()}: "
-            "the model may have been trained on them. Give later events, or --allow-overlap, which is recorded"
+            f"{count:,} of {len(table):,} test events are not after the version's as-of time {as_of.isoformat()} "
+            f"({name}): the model may have been trained on them. Give later events, or --allow-overlap, which is "
+            "recorded"
         )
     return count
 
@@ -165,18 +182,26 @@ def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions, zone:
 
 def _rankers(version: Path, index: "Index", config: Config, options: EvaluateOptions) -> "dict[str, Ranker]":
     """Name → ranker of everything that is measured: the version as it is served, and its peers."""
-    from retrieval.ranking.embedding_ranker import EmbeddingRanker
-    from retrieval.ranking.reranked import RerankedRanker
-
-    served = EmbeddingRanker(index.catalogue, index.edges, config.retrieval, index.session_encoder)
-    rankers: dict[str, Ranker] = {"LightSAGE": served}
-    if index.reranker is not None:
-        rankers = {"LightSAGE": RerankedRanker(served, index.reranker)}
-        if options.baselines:
-            rankers["LightSAGE, not pre-ranked"] = served
+    rankers: dict[str, Ranker] = {"LightSAGE": served_ranker(index, config.retrieval)}
+    if index.reranker is not None and options.baselines:
+        rankers["LightSAGE, not pre-ranked"] = served_ranker(replace(index, reranker=None), config.retrieval)
     if options.baselines:
         rankers |= counting_peers(version / "graph", index.catalogue, index.edges)
     return rankers
+
+
+def served_ranker(index: "Index", config: "RetrievalConfig") -> "Ranker":
+    """Return the ranker that answers as a server of this index does.
+
+    Args:
+        index: the index of a version.
+        config: the settings of retrieval.
+    """
+    from retrieval.ranking.embedding_ranker import EmbeddingRanker
+    from retrieval.ranking.reranked import RerankedRanker
+
+    served = EmbeddingRanker(index.catalogue, index.edges, config, index.session_encoder)
+    return served if index.reranker is None else RerankedRanker(served, index.reranker)
 
 
 def write_report(path: Path, content: dict[str, Any]) -> None:

@@ -3,12 +3,16 @@
 import datetime as dt
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.config import Config
-from jobs.errors import InputNotFoundError
+from jobs.errors import InputNotFoundError, NightError
 from jobs.pipeline.inputs import RunInputs
 from jobs.progress import ProgressCallback
+from jobs.workspace.store_errors import errors_of, file_system
 
 if TYPE_CHECKING:
     from graph_build.summary import GraphSummary
@@ -79,12 +83,56 @@ def copy_graph(uri: str, folder: Path) -> None:
     Raises:
         InputNotFoundError: the folder has no `summary.json`, which the graph build writes last.
     """
-    from fsspec.core import url_to_fs
+    files, root = _graph_folder(uri)
+    with errors_of(files, f"--graph {uri}"):
+        files.get(f"{root}/", f"{folder}/", recursive=True)
 
-    files, root = url_to_fs(uri)
-    if not files.isfile(f"{root}/summary.json"):
+
+def check_night_graph(uri: str, date: dt.date, zone: str) -> None:
+    """Check before it is copied that a graph is that of a night: it ends with the date, and holds that day out.
+
+    Args:
+        uri: folder of the graph.
+        date: the date of the night.
+        zone: the time zone of the days.
+
+    Raises:
+        InputNotFoundError: the folder holds no finished graph.
+        NightError: the graph is of other days, or holds out more or less than the date.
+    """
+    import pyarrow.dataset as ds
+
+    from graph_build.day_zone import midnight
+    from graph_build.summary import GraphSummary
+
+    files, root = _graph_folder(uri)
+    with errors_of(files, f"--graph {uri}"):
+        summary = files.cat_file(f"{root}/summary.json").decode()
+        sessions = ds.dataset(f"{root}/sessions", filesystem=files, format="parquet")
+        starts = sessions.to_table(columns=["start", "held"])
+    as_of = GraphSummary.from_json(summary).as_of
+    begin, end = midnight(date, zone), midnight(date + dt.timedelta(days=1), zone)
+    if not begin <= as_of < end:
+        raise NightError(
+            f"--graph {uri} is as of {as_of:%Y-%m-%d %H:%M} UTC, and not of {date}: build it with --date {date}"
+        )
+    is_of_day = pc.greater_equal(starts["start"], pa.scalar(begin).cast(starts["start"].type))
+    if not pc.all(pc.equal(is_of_day, starts["held"])).as_py():
+        raise NightError(
+            f"--graph {uri} does not hold out the sessions of {date}, and those alone, on which a night is measured: "
+            f"build it with --date {date} --holdout-day {date}"
+        )
+
+
+def _graph_folder(uri: str) -> tuple[Any, str]:
+    """The file system and the path of a finished graph."""
+    files, root = file_system(uri, "--graph")
+    root = root.rstrip("/")
+    with errors_of(files, f"--graph {uri}"):
+        is_finished = files.isfile(f"{root}/summary.json")
+    if not is_finished:
         raise InputNotFoundError(f"{uri} holds no summary.json: it is not an item graph, or its build did not finish")
-    files.get(f"{root.rstrip('/')}/", f"{folder}/", recursive=True)
+    return files, root
 
 
 def read_summary(graph: Path) -> "GraphSummary":

@@ -6,11 +6,12 @@
 and its result is served. All stages but the last are checkpointed.
 """
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -190,12 +191,29 @@ class VersionBuild:
             StoreError: the version cannot be published; the one published before stays current.
         """
         manifest = self.manifest(metrics or {})
-        progress = self.checkpoints.progress
-        with progress.stage("publish"), workspace.scratch_folder() as folder:
+        with self._assembled("publish", workspace) as folder:
+            return workspace.publish(folder, manifest)
+
+    def add(self, workspace: Workspace) -> Version:
+        """Assemble the version as `publish` does, but leave it unpublished.
+
+        Args:
+            workspace: where the version lies beside the published ones.
+
+        Raises:
+            StoreError: the version cannot be stored.
+        """
+        manifest = self.manifest({})
+        with self._assembled("store", workspace) as folder:
+            return workspace.add(folder, manifest)
+
+    @contextlib.contextmanager
+    def _assembled(self, label: str, workspace: Workspace) -> Iterator[Path]:
+        with self.checkpoints.progress.stage(label), workspace.scratch_folder() as folder:
             self.graph.link_into(folder / "graph")
             self.refit.link_into(folder)
             self.index.link_into(folder / "index")
-            return workspace.publish(folder, manifest)
+            yield folder
 
     def manifest(self, metrics: Mapping[str, Any]) -> Manifest:
         """Return the manifest of the version, as far as it is known before the version is published."""

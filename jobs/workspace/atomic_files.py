@@ -44,26 +44,27 @@ def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
     return None
 
 
-def check_output(path: Path, suffix: str = "") -> None:
+def check_output(path: Path, suffix: str = "", flag: str = "--output") -> None:
     """Check before any work is done whether the output file of a command can be written.
 
     Args:
-        path: the file, as given with --output.
+        path: the file, as given on the command line.
         suffix: what its name must end in, e.g. `.parquet`.
+        flag: the flag by which it was given.
 
     Raises:
         OutputError: the name does not end in `suffix`, the path is a folder, or its folder cannot be created or
             written to.
     """
     if path.is_dir():
-        raise OutputError(f"--output {path} is a folder; give a file in it, e.g. {path / ('out' + suffix)}")
+        raise OutputError(f"{flag} {path} is a folder; give a file in it, e.g. {path / ('out' + suffix)}")
     if suffix and path.suffix != suffix:
-        raise OutputError(f"--output {path}: the name must end in {suffix}, the format that is written")
+        raise OutputError(f"{flag} {path}: the name must end in {suffix}, the format that is written")
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not folder.is_dir():
-        raise OutputError(f"--output {path}: {folder} is a file, expected a folder")
+        raise OutputError(f"{flag} {path}: {folder} is a file, expected a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"--output {path}: the folder {folder} cannot be written to; choose another")
+        raise OutputError(f"{flag} {path}: the folder {folder} cannot be written to; choose another")
 
 
 def write_whole(path: Path, content: bytes) -> None:

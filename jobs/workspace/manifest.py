@@ -4,7 +4,6 @@ The workspace writes a `Manifest` as the last file of a version. Before the pipe
 with the same `fingerprint`.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -14,14 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fsspec.core import url_to_fs
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.errors import InputNotFoundError, StoreError
-from jobs.workspace.store_errors import store_errors
+from jobs.packages import ROOMS
+from jobs.workspace.store_errors import errors_of, file_system
 
 FORMAT_VERSION = 1
-ROOMS = ("graph_build", "model", "retrieval", "jobs")
+UNPUBLISHED = 0
+"""The place in the order of publication of a version that was never published."""
 
 
 class FileRecord(BaseModel):
@@ -58,8 +58,8 @@ class Manifest(BaseModel):
     Args:
         as_of: the time of the last valid event that was used.
         files: relative path → size and checksum; the workspace fills it in when it publishes.
-        publication: the place in the order of publication, from 1; the workspace fills it in. None in manifests of
-            older releases.
+        publication: the place in the order of publication, from 1, or UNPUBLISHED; the workspace fills it in, and
+            changes it when it publishes the version later. None in manifests of older releases.
     """
 
     # A later release may add fields; `format_version` changes if one changes its meaning.
@@ -173,8 +173,8 @@ def _is_source(path: Path) -> bool:
 
 
 def _files_below(role: str, uri: str) -> list[InputFile]:
-    fs, root = url_to_fs(uri)
-    with contextlib.nullcontext() if "file" in fs.protocol else store_errors(f"{role}: {uri}"):
+    fs, root = file_system(uri, f"{role}:")
+    with errors_of(fs, f"{role}: {uri}"):
         return _described_files(fs, root, role, uri)
 
 

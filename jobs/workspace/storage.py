@@ -16,12 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.errors import StoreError
 from jobs.workspace.atomic_files import flush, write_whole
-from jobs.workspace.store_errors import code_of, store_errors
+from jobs.workspace.store_errors import code_of, file_system, store_errors
 
 # Stores without folders: creating a folder there might create a bucket.
 _WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
@@ -42,15 +40,12 @@ class Storage:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        try:
-            if re.match(r"[a-z][a-z0-9+.-]*:", uri):
-                # No cached listings: other hosts publish too.
-                self.fs, root = url_to_fs(uri, use_listings_cache=False)
-            else:
-                self.fs = LocalFileSystem()
-                root = self.fs._strip_protocol(uri)
-        except (ValueError, ImportError) as error:  # unknown scheme, or its package is not installed
-            raise StoreError(f"workspace {uri} cannot be used: {error}") from error
+        if re.match(r"[a-z][a-z0-9+.-]*:", uri):
+            # No cached listings: other hosts publish too.
+            self.fs, root = file_system(uri, "workspace", use_listings_cache=False)
+        else:
+            self.fs = LocalFileSystem()
+            root = self.fs._strip_protocol(uri)
         self.root: str = root.rstrip("/")
         protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
         self.is_local = "file" in protocols

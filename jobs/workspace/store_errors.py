@@ -2,6 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
+
+from fsspec.core import url_to_fs
 
 from jobs.errors import StoreError, StoreUnreachableError
 
@@ -15,6 +18,42 @@ _CREDENTIALS = {
     "UnauthorizedSSOTokenError",
 }
 _NAMES = {"ParamValidationError", "InvalidBucketName", "NoSuchBucket", "NoRegionError", "InvalidRegionError"}
+
+
+def file_system(uri: str, label: str, **options: Any) -> tuple[Any, str]:
+    """Return the file system of a path or URI, and the path in it.
+
+    Args:
+        uri: the path or URI.
+        label: what the URI is, for messages.
+        **options: options of the file system.
+
+    Raises:
+        StoreError: no package for this scheme is installed, or there is no such scheme.
+    """
+    try:
+        files, path = url_to_fs(uri, **options)
+    except (ValueError, ImportError) as error:
+        text = " ".join(str(error).split())
+        raise StoreError(f"{label} {uri} cannot be used: {text}{_package(uri)}") from error
+    return files, path
+
+
+def errors_of(files: Any, uri: str) -> contextlib.AbstractContextManager[None]:
+    """Return `store_errors` for a file system, unless it is a disk, whose errors pass.
+
+    Args:
+        files: the file system.
+        uri: the URI, for messages.
+    """
+    protocols = {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)
+    return contextlib.nullcontext() if "file" in protocols else store_errors(uri)
+
+
+def _package(uri: str) -> str:
+    """How to install what a URI needs, if an extra of this package brings it."""
+    is_s3 = uri.partition("://")[0] in ("s3", "s3a")
+    return ". `pip install 'lightsage-ads-retrieval[s3]'` installs what S3 needs" if is_s3 else ""
 
 
 @contextlib.contextmanager
@@ -52,6 +91,11 @@ def as_store_error(error: BaseException, uri: str) -> StoreError:
     text = " ".join(str(error).split()) or type(error).__name__
     if "NoSuchBucket" in names:
         return StoreError(f"{uri} cannot be used: its bucket does not exist. Correct the name, or create the bucket")
+    if "NoCredentialsError" in names:
+        return StoreError(
+            f"{uri} cannot be used: no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+            "AWS_PROFILE, or run where a role gives them"
+        )
     if names & _CREDENTIALS or isinstance(error, PermissionError):
         return StoreError(f"{uri} cannot be used: {text}. Check the credentials and what they allow")
     if names & _NAMES:

@@ -6,19 +6,23 @@ import json
 import logging
 import shutil
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError
 from jobs.workspace.atomic_files import damage, flush
-from jobs.workspace.manifest import FORMAT_VERSION, FileRecord, Manifest, build_key
+from jobs.workspace.manifest import FORMAT_VERSION, UNPUBLISHED, FileRecord, Manifest, build_key
 from jobs.workspace.remote_cache import cache_of, fetch
 from jobs.workspace.storage import Storage
 from jobs.workspace.sweep import MANIFEST
 
 logger = logging.getLogger(__name__)
+
+_OLDER = -1  # the place in the order of publication of all versions of releases that did not number them
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,20 @@ class VersionFolder:
         self._storage, self._staging = storage, staging
 
     def names(self) -> list[str]:
-        """Return the names of the complete versions in the order in which they were published."""
+        """Return the names of the complete versions that were published, in that order."""
+        return [name for number, _, name in self._ordered() if number != UNPUBLISHED]
+
+    def unpublished(self) -> list[str]:
+        """Return the names of the complete versions that were never published, in the order in which they were made."""
+        return [name for number, _, name in self._ordered() if number == UNPUBLISHED]
+
+    def _ordered(self) -> list[tuple[int, dt.datetime, str]]:
         names = self._storage.names("versions")
-        complete = (name for name in names if self._storage.exists(f"versions/{name}/{MANIFEST}"))
-        return sorted(complete, key=self.order)
+        return sorted(self.order(name) for name in names if self._storage.exists(f"versions/{name}/{MANIFEST}"))
 
     def find(self, fingerprint: str) -> str | None:
-        """Return the name of the undamaged version with this fingerprint; None if there is none."""
-        for name in reversed(self.names()):
+        """Return the name of the undamaged version with this fingerprint, published or not; None if there is none."""
+        for _, _, name in reversed(self._ordered()):
             if not name.endswith(f"-{fingerprint[:8]}"):
                 continue
             try:
@@ -71,8 +81,8 @@ class VersionFolder:
         Args:
             name: the name of the version.
             verify: whether to read the files and compare their SHA-256 as well.
-            parts: folders of the version that are needed, e.g. `("index",)`; by default all. From a remote workspace,
-                only these are downloaded.
+            parts: folders and files of the version that are needed, e.g. `("index",)`; by default all. From a remote
+                workspace, only these are downloaded.
 
         Raises:
             NoVersionError: there is no such version.
@@ -81,13 +91,14 @@ class VersionFolder:
         """
         if name not in self._storage.names("versions"):
             raise NoVersionError(
-                f"workspace {self._storage.uri} has no version {name!r}; it has {', '.join(self.names()) or 'none'}"
+                f"workspace {self._storage.uri} has no version {name!r}; it has "
+                f"{', '.join(name for _, _, name in self._ordered()) or 'none'}"
             )
         manifest = self.manifest(name)
         needed = {
             file: expected
             for file, expected in manifest.files.items()
-            if not parts or file.startswith(tuple(f"{part}/" for part in parts))
+            if not parts or file in parts or file.startswith(tuple(f"{part}/" for part in parts))
         }
         path = Path(self._storage.path("versions", name)) if self._storage.is_local else self._fetched(name, needed)
         damaged = _first_damage(path, needed, verify)
@@ -145,13 +156,27 @@ class VersionFolder:
         return True
 
     def order(self, name: str) -> tuple[int, dt.datetime, str]:
-        """Return the key that sorts versions: place of publication (0 in older manifests), time of creation, name."""
-        number, created = 0, dt.datetime.min.replace(tzinfo=dt.UTC)
+        """Return the key that sorts versions: place of publication (-1 in older manifests), time of creation, name."""
+        number, created = _OLDER, dt.datetime.min.replace(tzinfo=dt.UTC)
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
             content = json.loads(self._storage.read(f"versions/{name}/{MANIFEST}"))
             created = dt.datetime.fromisoformat(content["created_at"]).astimezone(dt.UTC)
-            number = int(content.get("publication") or 0)
+            number = _OLDER if (place := content.get("publication")) is None else int(place)
         return number, created, name
+
+    def set_published(self, name: str, number: int, metrics: Mapping[str, Any]) -> Manifest:
+        """Give a version its place in the order of publication, in one step; return its new manifest.
+
+        Args:
+            name: the name of the version.
+            number: the place.
+            metrics: further metrics for its manifest.
+        """
+        manifest = self.manifest(name)
+        update = {"publication": number, "metrics": {**manifest.metrics, **metrics}}
+        published = manifest.model_copy(update=update)
+        self._storage.write(f"versions/{name}/{MANIFEST}", published.model_dump_json(indent=2).encode())
+        return published
 
     def key_of(self, name: str) -> str:
         """Return the `build_key` of a version; "" if its manifest cannot be read."""

@@ -2,8 +2,9 @@
 
 A run assembles a version in a scratch folder. To publish it, the workspace computes the checksums, writes the manifest,
 puts the folder under the version's name, and then replaces `current`. Until that last step, the version published
-before stays current. The workspace knows nothing of the packages graph_build, model and retrieval; each of them reads
-and writes its own folder inside a version.
+before stays current. A version that is only added lies beside the published ones until it is promoted. The workspace
+knows nothing of the packages graph_build, model and retrieval; each of them reads and writes its own folder inside a
+version.
 
 There are two locks. A build holds `lock` from its beginning to its end. Whoever replaces `current` or deletes a version
 holds `current.lock` for that moment. So a rollback need not wait for a build.
@@ -14,14 +15,15 @@ import datetime as dt
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jobs.errors import (
     CorruptVersionError,
     FormatVersionError,
     LockLostError,
+    NoVersionError,
     StoreError,
     WorkspaceBusyError,
 )
@@ -40,7 +42,7 @@ from jobs.workspace.current_version import (
     write_rollbacks,
 )
 from jobs.workspace.lock import Lock
-from jobs.workspace.manifest import Manifest, build_key
+from jobs.workspace.manifest import UNPUBLISHED, Manifest, build_key
 from jobs.workspace.remote_cache import cache_of
 from jobs.workspace.storage import Storage
 from jobs.workspace.sweep import MANIFEST, sweep
@@ -103,15 +105,19 @@ class Workspace:
         return read_current(self._storage)
 
     def versions(self) -> list[str]:
-        """Return the names of the complete versions in the order in which they were published."""
+        """Return the names of the complete versions that were published, in that order."""
         return self._versions.names()
+
+    def unpublished(self) -> list[str]:
+        """Return the names of the complete versions that were never published, in the order in which they were made."""
+        return self._versions.unpublished()
 
     def rollbacks(self) -> dict[str, Rollback]:
         """Return the rollbacks by name of version: of versions taken back, or kept from becoming current."""
         return read_rollbacks(self._storage)
 
     def find(self, fingerprint: str) -> str | None:
-        """Return the name of the undamaged version with this fingerprint; None if there is none."""
+        """Return the name of the undamaged version with this fingerprint, published or not; None if there is none."""
         return self._versions.find(fingerprint)
 
     def manifest(self, name: str) -> Manifest:
@@ -129,8 +135,8 @@ class Workspace:
         Args:
             version: the name of the version; by default the current one.
             verify: whether to read the files and compare their SHA-256 as well.
-            parts: folders of the version that are needed, e.g. `("index",)`; by default all. From a remote workspace,
-                only these are downloaded.
+            parts: folders and files of the version that are needed, e.g. `("index",)`; by default all. From a remote
+                workspace, only these are downloaded.
 
         Raises:
             NoVersionError: there is no such version.
@@ -273,24 +279,29 @@ class Workspace:
             RolledBackError: a person rolled back since this run took the lock; the version stays in the workspace.
             StoreError: an undamaged version of this name exists (versions never change), or the lock is lost.
         """
-        self._require_lock("publish")
-        if self._versions.is_whole(manifest.version):
-            raise StoreError(
-                f"workspace {self.uri} already has a version {manifest.version}, and versions never change"
-            )
-        paths = sorted(path for path in staged.rglob("*") if path.is_file())
-        files = {path.relative_to(staged).as_posix(): flushed(path) for path in paths}
-        number = max((self._versions.order(name)[0] for name in self.versions()), default=0) + 1
-        complete = manifest.model_copy(update={"files": files, "publication": number})
-        write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
-        self._require_lock("publish")
-        self._versions.put(staged, manifest.version)
+        self._put(staged, manifest, self._next_publication())
         version = self.promote(manifest.version)
         logger.info("published %s in %s", manifest.version, self.uri)
         return version
 
-    def promote(self, version: str) -> Version:
-        """Make a complete version the current one.
+    def add(self, staged: Path, manifest: Manifest) -> Version:
+        """Turn a scratch folder into the version `manifest.version` as `publish` does, but do not make it current.
+
+        `promote` publishes it later.
+
+        Raises:
+            StoreError: an undamaged version of this name exists, or the lock is lost.
+        """
+        self._put(staged, manifest, UNPUBLISHED)
+        logger.info("added %s to %s, unpublished", manifest.version, self.uri)
+        return self.open(manifest.version)
+
+    def promote(self, version: str, metrics: Mapping[str, Any] | None = None) -> Version:
+        """Make a complete version the current one; one that was never published gets its place in the order.
+
+        Args:
+            version: the name of the version.
+            metrics: further metrics for the manifest of a version that was never published.
 
         Raises:
             NoVersionError: there is no such version.
@@ -299,6 +310,9 @@ class Workspace:
         """
         self._require_lock("promote")
         opened = self.open(version)
+        if opened.manifest.publication == UNPUBLISHED:
+            published = self._versions.set_published(version, self._next_publication(), metrics or {})
+            opened = Version(opened.path, published)
         with self._moment() as moment:
             content = self._storage.read_if_exists(CURRENT)
             if content != self._current_at_begin:
@@ -332,12 +346,30 @@ class Workspace:
                 )
             self._versions.check_whole(version)
             order = self.versions()
+            if version not in order:
+                raise NoVersionError(f"version {version} was never published; `lightsage publish {version}` does so")
             last = order.index(instead_of) if instead_of in order else len(order) - 1
             passed_over = order[order.index(version) + 1 : last + 1]
             at = dt.datetime.now(dt.UTC)
             entries = {name: Rollback(at=at, to=version, key=self._versions.key_of(name)) for name in passed_over}
             write_rollbacks(self._storage, entries, removed=[version])
             self._put_current(version, "rollback", moment)
+
+    def _put(self, staged: Path, manifest: Manifest, publication: int) -> None:
+        self._require_lock("publish")
+        if self._versions.is_whole(manifest.version):
+            raise StoreError(
+                f"workspace {self.uri} already has a version {manifest.version}, and versions never change"
+            )
+        paths = sorted(path for path in staged.rglob("*") if path.is_file())
+        files = {path.relative_to(staged).as_posix(): flushed(path) for path in paths}
+        complete = manifest.model_copy(update={"files": files, "publication": publication})
+        write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
+        self._require_lock("publish")
+        self._versions.put(staged, manifest.version)
+
+    def _next_publication(self) -> int:
+        return max([0, *(self._versions.order(name)[0] for name in self.versions())]) + 1
 
     def _newest_whole(self) -> str | None:
         rolled_back = read_rollbacks(self._storage)

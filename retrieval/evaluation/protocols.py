@@ -24,8 +24,9 @@ __all__ = ["Choice", "Pairs", "Ranking", "Translated", "choice_score", "evaluate
 
 TAIL_EVENTS = 5
 PROTOCOLS = ("item", "session", "basket")
-_CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
-_DEEPEST = max(k for cuts in _CUTS.values() for k in cuts)
+CUTS = {"HR": (20, 100), "MRR": (20,), "recall": (20, 100)}
+"""Metric → the cuts k at which it is measured."""
+_DEEPEST = max(k for cuts in CUTS.values() for k in cuts)
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -72,8 +73,8 @@ def choice_score(ranker: Ranker, pairs: Pairs, protocol: str = "item") -> Choice
     """
     name = "recall" if protocol == "basket" else "HR"
     rank, every = rank_pairs(ranker, pairs).rank, np.ones(len(pairs), bool)
-    cells = [(name, k) for k in _CUTS[name]] + ([] if name == "recall" else [("MRR", 20)])
-    parts = [_grouped(metric, rank, pairs, every, k) for metric, k in cells]
+    cells = [(name, k) for k in CUTS[name]] + ([] if name == "recall" else [("MRR", 20)])
+    parts = [grouped(metric, rank, pairs, every, k) for metric, k in cells]
     means = [float(sums.sum() / counts.sum()) for sums, counts in parts]
     return Choice(float(np.mean(means[:2])), float(np.mean(means)))
 
@@ -113,16 +114,15 @@ def evaluate(
         raise EvaluationError(f"protocol must be item, session or basket, got {protocol!r}")
     if not len(pairs):
         raise EvaluationError("the sessions hold no pair of different items to measure on")
-    names = ("recall",) if protocol == "basket" else ("HR", "MRR")
+    names = metrics_of(protocol)
     if ads is None:
         ranking = ranker if isinstance(ranker, Ranking) else rank_pairs(ranker, pairs)
-        slices = {"all": np.ones(len(pairs), bool), "tail": _is_tail(pairs), "cold": pairs.events == 0}
-        report = _measured(model, ranking, pairs, slices, names, samples, seed)
+        report = _measured(model, ranking, pairs, slices_of(pairs), names, samples, seed)
     elif isinstance(ranker, Ranking):
         raise EvaluationError("with `ads` the candidates change over time, so pass a Ranker, not a finished Ranking")
     else:
-        deepest = max(k for name in names for k in _CUTS[name])
-        ranking, answerable = _rank_ads(ranker, pairs, ads, deepest, progress)
+        deepest = max(k for name in names for k in CUTS[name])
+        ranking, answerable = rank_ads(ranker, pairs, ads, deepest, progress)
         report = _measured(model, ranking, pairs, {"ads": answerable}, names, samples, seed)
         questions = len(np.unique(pairs.question))
         skipped = questions - len(np.unique(pairs.question[answerable]))
@@ -148,10 +148,11 @@ def ratios(first: Ranking, second: Ranking, pairs: Pairs, protocol: str = "item"
         which the second ranker finds nothing is left out.
     """
     name = "recall" if protocol == "basket" else "HR"
-    k = max(_CUTS[name])
+    k = max(CUTS[name])
     ratio_of: dict[str, tuple[float, ...]] = {}
-    for part, in_slice in (("all", np.ones(len(pairs), bool)), ("tail", _is_tail(pairs))):
-        (sums, counts), (other_sums, _) = (_grouped(name, each.rank, pairs, in_slice, k) for each in (first, second))
+    slices = slices_of(pairs)
+    for part in ("all", "tail"):
+        (sums, counts), (other_sums, _) = (grouped(name, each.rank, pairs, slices[part], k) for each in (first, second))
         if other_sums.sum():
             low, high = metrics.bootstrap(sums[:, None], other_sums[:, None])
             ratio = float(sums.sum() / other_sums.sum())
@@ -194,8 +195,15 @@ class Translated:
         return TopK(offsets_from_lengths(lengths), self._row[lists.rows], lists.scores)
 
 
-def _is_tail(pairs: Pairs) -> Mask:
-    return (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
+def metrics_of(protocol: str) -> tuple[str, ...]:
+    """Return the names of the metrics of a protocol."""
+    return ("recall",) if protocol == "basket" else ("HR", "MRR")
+
+
+def slices_of(pairs: Pairs) -> dict[str, Mask]:
+    """Return the pairs of the slices all, tail and cold, by the training events of their targets: (P,) bool each."""
+    tail = (pairs.events >= 1) & (pairs.events <= TAIL_EVENTS)
+    return {"all": np.ones(len(pairs), bool), "tail": tail, "cold": pairs.events == 0}
 
 
 def _measured(
@@ -208,8 +216,8 @@ def _measured(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Return a report row for each slice, metric and cut."""
-    cells = [(part, name, k) for part in slices for name in names for k in _CUTS[name]]
-    grouped = [_grouped(name, ranking.rank, pairs, slices[part], k) for part, name, k in cells]
+    cells = [(part, name, k) for part in slices for name in names for k in CUTS[name]]
+    grouped = [grouped(name, ranking.rank, pairs, slices[part], k) for part, name, k in cells]
     low, high = metrics.bootstrap(
         np.stack([sums for sums, _ in grouped], axis=1),
         np.stack([counts for _, counts in grouped], axis=1),
@@ -247,8 +255,16 @@ def _row(
     }
 
 
-def _grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> tuple[Floats, Floats]:
-    """Return (sum, count) of a metric for each session or basket that has a pair in any slice: (G,) float64 each."""
+def grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> tuple[Floats, Floats]:
+    """Return (sum, count) of a metric for each session or basket that has a pair in any slice: (G,) float64 each.
+
+    Args:
+        metric: HR, MRR or recall.
+        rank: (P,) int64, the rank of each target from 1, 0 = not listed.
+        pairs: the queries and targets.
+        in_slice: (P,) bool, the pairs that count.
+        k: the cut.
+    """
     groups = int(pairs.group.max()) + 1
     has_pair = np.bincount(pairs.group, minlength=groups) > 0
     if metric == "recall":
@@ -283,8 +299,16 @@ def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | No
     return topk.concatenate([lists, with_current]).take(number)
 
 
-def _rank_ads(ranker: Ranker, pairs: Pairs, ads: Ads, k: int, progress: Progress | None) -> tuple[Ranking, Mask]:
-    """Rank each stretch of time with its own candidates. Also return a mask of the pairs whose target is eligible."""
+def rank_ads(ranker: Ranker, pairs: Pairs, ads: Ads, k: int, progress: Progress | None = None) -> tuple[Ranking, Mask]:
+    """Rank each stretch of time with its own candidates. Also return a mask of the pairs whose target is eligible.
+
+    Args:
+        ranker: a model or a baseline.
+        pairs: the queries and targets, made with the same ads.
+        ads: the ads.
+        k: length of the lists.
+        progress: called with a message and the share that is done, 0 to 1.
+    """
     rank = np.zeros(len(pairs), np.int64)
     answerable = np.zeros(len(pairs), bool)
     parts: list[TopK] = []

@@ -47,6 +47,13 @@ def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "
         return workspace.publish(staged, manifest(fingerprint)).name
 
 
+def add(workspace: Workspace, digit: str) -> str:
+    """Add an unpublished version of one file, whose fingerprint repeats a digit; return its name."""
+    with workspace.lock(), workspace.scratch_folder() as staged:
+        (staged / "file").write_text(digit)
+        return workspace.add(staged, manifest(digit * 32)).name
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "ws")

@@ -17,6 +17,7 @@ from jobs.nightly.versions import delete_old_versions, diff, list_versions, roll
 from jobs.workspace.manifest import Manifest
 from jobs.workspace.server_leases import Lease, served_versions
 from jobs.workspace.workspace import Workspace
+from tests.jobs.conftest import add
 
 NAMES = [f"2026030{n}T000000-0000000{n}" for n in range(1, 6)]
 
@@ -105,6 +106,28 @@ def test_the_newest_versions_the_current_one_and_its_parent_stay(workspace: Work
     assert delete_old(workspace, 2) == [NAMES[2]]
     assert workspace.versions() == [NAMES[0], NAMES[1], NAMES[3], NAMES[4]]
     assert delete_old(workspace, 9) == []
+
+
+def test_an_unpublished_version_is_listed_and_stays_while_it_is_young_or_served(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    young, old, served = (add(workspace, digit) for digit in "789")
+    for name in (old, served):
+        path = Path(workspace.uri) / "versions" / name / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"created_at": "2026-01-01T00:00:00Z"}))
+    listed = {version.name: (version.published, version.current) for version in list_versions(workspace)}
+    assert listed == dict.fromkeys([*NAMES[:4]], (True, False)) | {NAMES[4]: (True, True)} | dict.fromkeys(
+        [young, old, served], (False, False)
+    )
+    assert main(["versions", "--workspace", workspace.uri]) == 0
+    assert capsys.readouterr().out.count("not published") == 3
+    lease = Lease(workspace)
+    lease.take(served)
+    assert delete_old(workspace, 9) == [old]
+    with workspace.lock():  # the sweep of a later run leaves it, too
+        pass
+    assert workspace.unpublished() == [served, young]
+    assert workspace.versions() == NAMES
 
 
 def test_a_version_that_a_server_serves_stays_until_the_server_ends(workspace: Workspace) -> None:

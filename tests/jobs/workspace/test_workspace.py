@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, StoreError
+from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, RolledBackError, StoreError
 from jobs.nightly.versions import rollback
 from jobs.workspace.workspace import Workspace
-from tests.jobs.conftest import manifest, publish
+from tests.jobs.conftest import add, manifest, publish
 
 
 def test_a_published_version_is_current_complete_and_found_by_its_fingerprint(
@@ -197,3 +197,43 @@ def test_the_current_of_an_older_release_is_read_and_that_of_a_newer_one_too(wor
     for content in ({"version": name}, {"version": name, "by": "magic", "at": 7}, fields | {"new": 1}):
         workspace.write_file("current", json.dumps(content).encode())
         assert workspace.current() == workspace.pointer().version == name
+
+
+def test_an_added_version_lies_beside_the_published_ones_until_it_is_promoted(any_workspace: Workspace) -> None:
+    first = publish(any_workspace)
+    added = add(any_workspace, "1")
+    later = publish(any_workspace, fingerprint="2" * 32)
+    assert any_workspace.versions() == [first, later]
+    assert any_workspace.unpublished() == [added]
+    assert any_workspace.current() == later
+    assert any_workspace.find("1" * 32) == any_workspace.open(added, verify=True).name == added
+    with pytest.raises(NoVersionError, match=f"`lightsage publish {added}`"):
+        any_workspace.roll_back(added, instead_of=later)
+    with any_workspace.lock():
+        published = any_workspace.promote(added, {"gates": [1]})
+    assert any_workspace.current() == added
+    assert any_workspace.versions() == [first, later, added]
+    assert any_workspace.unpublished() == []
+    assert published.manifest == any_workspace.open(added, verify=True).manifest
+    assert (published.manifest.publication, published.manifest.metrics) == (3, {"gates": [1]})
+    assert rollback(any_workspace, None) == (added, later)
+
+
+def test_an_added_version_never_takes_the_place_of_a_lost_current(any_workspace: Workspace) -> None:
+    name = publish(any_workspace)
+    add(any_workspace, "1")
+    any_workspace.delete_file("current")
+    assert any_workspace.current() == name
+
+
+def test_a_version_that_is_promoted_while_a_person_rolls_back_can_be_published_by_a_rollback(
+    any_workspace: Workspace,
+) -> None:
+    first, second, added = publish(any_workspace), publish(any_workspace, fingerprint="2" * 32), add(any_workspace, "1")
+    with any_workspace.lock():
+        rollback(any_workspace, None)
+        with pytest.raises(RolledBackError, match=f"rollback --to {added}"):
+            any_workspace.promote(added)
+    assert any_workspace.current() == first
+    assert any_workspace.versions() == [first, second, added]
+    assert rollback(any_workspace, added) == (first, added)

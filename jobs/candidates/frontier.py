@@ -1,0 +1,92 @@
+"""The frontier of a version: its hits on all answers and on the tail, at several weights of popularity.
+
+The weight of popularity is the dial that trades hits on common items for hits on rare ones. A version is better for
+every taste if its whole line lies further up and to the right.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jobs.candidates.contenders import CompareOptions, Contender
+from jobs.config import Config
+from jobs.pipeline.evaluate import served_ranker
+from jobs.pipeline.score_weights import POPULARITY
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.sessions import Sessions
+
+
+def popularity_dial(
+    contender: Contender, sessions: "Sessions", options: CompareOptions, config: Config
+) -> list[dict[str, Any]]:
+    """Measure a version at each weight of popularity that a build may choose, and at the one that it serves.
+
+    Args:
+        contender: the version.
+        sessions: the test sessions, of which a seeded sample is measured if there are many.
+        options: the options of the comparison.
+        config: `[validation] max_sessions` bounds the sample.
+
+    Returns:
+        By weight: popularity (the weight), all and tail (HR@100, or recall@100 of baskets; tail is None without tail
+        answers) and served (whether the version has this weight). Empty if the manifest does not tell the weight.
+    """
+    served = contender.version.manifest.metrics.get("score_weights", {}).get("popularity")
+    if served is None:
+        return []
+    some = sampled(sessions, config.validation.max_sessions, config.model.train.seed)
+    pairs = contender.pairs(some, options)
+    points = []
+    for weight in sorted({0.0, *POPULARITY, served}):
+        index = replace(contender.index, catalogue=_with_popularity(contender.index.catalogue, weight - served))
+        ranker = served_ranker(index, contender.settings)
+        values = _hits(ranker, pairs, options.protocol)
+        points.append({"popularity": weight, **values, "served": weight == served})
+    return points
+
+
+def sampled(sessions: "Sessions", most: int, seed: int) -> "Sessions":
+    """Return the sessions, or a seeded sample of them in the same order if there are more than `most`.
+
+    Args:
+        sessions: the sessions.
+        most: the largest number of sessions.
+        seed: the seed of the sample.
+    """
+    from retrieval.arrays import offsets_from_lengths, spans
+
+    if len(sessions) <= most:
+        return sessions
+    chosen = np.sort(np.random.default_rng(seed).choice(len(sessions), most, replace=False))
+    lengths = np.diff(sessions.offsets)[chosen]
+    events = spans(sessions.offsets[chosen], lengths)
+    return replace(
+        sessions,
+        session_ids=sessions.session_ids.take(chosen),
+        item_ids=sessions.item_ids.take(events),
+        offsets=offsets_from_lengths(lengths),
+        times=sessions.times[events],
+    )
+
+
+def _with_popularity(catalogue: Any, change: float) -> Any:
+    """The catalogue with a changed weight of popularity in its biases."""
+    from retrieval.catalogue.score_terms import item_bias
+    from retrieval.config import ScoreWeights
+
+    none = np.zeros(catalogue.n_rows, np.float32)
+    return replace(catalogue, bias=catalogue.bias + item_bias(none, catalogue.events, ScoreWeights(popularity=change)))
+
+
+def _hits(ranker: Any, pairs: Any, protocol: str) -> dict[str, float | None]:
+    from retrieval.evaluation.protocols import CUTS, grouped, metrics_of, rank_pairs, slices_of
+
+    metric = metrics_of(protocol)[0]
+    rank, slices = rank_pairs(ranker, pairs).rank, slices_of(pairs)
+    values: dict[str, float | None] = {}
+    for part in ("all", "tail"):
+        sums, counts = grouped(metric, rank, pairs, slices[part], max(CUTS[metric]))
+        values[part] = float(sums.sum() / counts.sum()) if counts.sum() else None
+    return values

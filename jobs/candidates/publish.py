@@ -1,0 +1,206 @@
+"""`lightsage publish`: publishes a version that was built beside the published one, if it passes the gates of a night.
+
+A night measures its fit on a held-out day. This version may have learned from every day there is, so its hits are
+judged only on later events, if some are given. The other gates are those of a night.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from jobs.candidates.contenders import CompareOptions, Contender
+from jobs.config import Config
+from jobs.errors import GateError, NoVersionError, StoreError
+from jobs.nightly.drift import neighbour_overlap, worst_norm
+from jobs.nightly.gates import Gate, ads_gates, coverage_gate, drift_gates, failed, quality_gates, size_gates
+from jobs.nightly.record import NightRecord, history, records
+from jobs.pipeline.evaluate import SESSION_KIND, counting_peers, overlapping_events
+from jobs.pipeline.evaluation_events import read_events, sessions_of
+from jobs.pipeline.graph_stage import read_summary
+from jobs.progress import ProgressCallback, StageProgress
+from jobs.workspace.version_folder import Version
+from jobs.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+# The parts of a version that its gates read, and those that its counting peers read besides.
+PARTS = ("index", "embeddings", "graph/summary.json")
+PEER_PARTS = ("graph/sessions",)
+PEERS = ("transitions", "rules", "item-kNN", "popularity")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What `publish_version` did.
+
+    Args:
+        version: the version that is current now.
+        before: the version that was current before; None without one.
+        gates: the results of all gates.
+    """
+
+    version: str
+    before: str | None
+    gates: tuple[Gate, ...] = ()
+
+
+def publish_version(
+    workspace: Workspace,
+    name: str,
+    config: Config,
+    *,
+    events: Sequence[str] = (),
+    force: bool = False,
+    progress: StageProgress,
+) -> Publication:
+    """Publish a version that passes its gates.
+
+    Args:
+        workspace: the workspace, whose lock is taken.
+        name: the name of the version.
+        config: the full configuration; `[nightly]` sets what is allowed.
+        events: files or folders of events after the as-of times of this version and the published one; empty = the hits
+            are not judged.
+        force: publish even if gates fail; the manifest names the failed gates.
+        progress: shows and times the work.
+
+    Raises:
+        GateError: a gate failed; the version published before stays current.
+        StoreError: there is no such whole version, or it was published before and then replaced.
+    """
+    with workspace.lock():
+        before = _current(workspace)
+        if name == before:
+            return Publication(name, before)
+        _check_order(workspace, name, before)
+        with progress.stage("gates") as report:
+            version = workspace.open(name, verify=True, parts=(*PARTS, *(PEER_PARTS if events else ())))
+            gates = check_gates(workspace, version, before, config, events, report)
+        for gate in gates:
+            log.log(logging.INFO if gate.passed else logging.ERROR, "gate %s: %s", gate.verdict, gate)
+        failures = failed(gates)
+        if failures and not force:
+            raise GateError(
+                f"{name} is not published, because {len(failures)} of its gates fail: {'; '.join(map(str, failures))}. "
+                "--force publishes it nevertheless"
+            )
+        forced = [gate.name for gate in failures]
+        workspace.promote(name, {"gates": [gate.model_dump() for gate in gates], "forced": forced})
+    return Publication(name, before, tuple(gates))
+
+
+def check_gates(
+    workspace: Workspace,
+    version: Version,
+    published: str | None,
+    config: Config,
+    events: Sequence[str],
+    report: ProgressCallback,
+) -> list[Gate]:
+    """Return the results of a version's gates.
+
+    Args:
+        workspace: the workspace, whose nights say what is usual.
+        version: the version; the parts that its gates read are readable.
+        published: the name of the published version; None without one.
+        config: the full configuration.
+        events: see `publish_version`.
+        report: called with the progress.
+    """
+    limits = config.nightly
+    record = NightRecord(date=version.manifest.as_of.date())
+    record.add_graph(read_summary(version.path / "graph"))
+    # No day of this version is held out, whose sessions could be counted as those of a night are.
+    figures = {key: value for key, value in record.figures.items() if key != "count:sessions of the day"}
+    nights, last = history(records(workspace), set(workspace.rollbacks()), limits.history)
+    gates = size_gates(figures, [night.figures for night in nights], limits)
+    gates += ads_gates(record.ads, [night.ads for night in nights], last.ads if last else {}, limits)
+    overlap = None
+    if published is not None:
+        report("neighbours of the probes", 0.1)
+        old = workspace.open(published, verify=True, parts=("index",))
+        overlap = neighbour_overlap(version.path / "index", old.path / "index", config, limits.probes)
+    gates += drift_gates(overlap, worst_norm(version.path / "embeddings"), limits)
+    if not events:
+        remark = "no later events were given; --events TEST judges the hits"
+        return [*gates, Gate(name="hits on later events", value=None, passed=True, judged=False, remark=remark)]
+    return gates + _gates_on_hits(workspace, version, published, config, events, report)
+
+
+def _current(workspace: Workspace) -> str | None:
+    try:
+        return workspace.current()
+    except NoVersionError:
+        return None
+
+
+def _check_order(workspace: Workspace, name: str, current: str | None) -> None:
+    """Refuse a version that was published and then replaced, or held back: to publish it is a rollback."""
+    order, rollback = workspace.versions(), workspace.rollbacks().get(name)
+    is_older = name in order and current in order and order.index(name) < order.index(str(current))
+    if is_older or rollback:
+        why = "is not current, because a person rolled back while it was built"
+        if rollback is None or not rollback.held:
+            why = f"was published before, and {current} has replaced it"
+        raise StoreError(f"version {name} {why}: `lightsage rollback --to {name}` publishes it")
+
+
+def _gates_on_hits(
+    workspace: Workspace,
+    version: Version,
+    published: str | None,
+    config: Config,
+    events: Sequence[str],
+    report: ProgressCallback,
+) -> list[Gate]:
+    """Compare the version with the published one and with the counting peers, on later events."""
+    from retrieval.evaluation.metrics import coverage
+    from retrieval.evaluation.protocols import rank_pairs, ratios
+
+    table = read_events(events, config.graph.input)
+    names = [version.name, *([published] if published else [])]
+    contenders = [Contender.open(workspace, name, config) for name in names]
+    for contender in contenders:
+        overlapping_events(table, contender.index.as_of, contender.version.name)
+    protocol, sessions = _sessions(table, contenders[0], config)
+    options = CompareOptions(protocol)
+    own = contenders[0]
+    pairs = own.pairs(sessions, options)
+    peers = counting_peers(version.path / "graph", own.index.catalogue, own.index.edges)
+    rankings = {name: rank_pairs(peers[name], pairs) for name in PEERS}
+    coverages = []
+    for n, contender in enumerate(contenders):
+        report(contender.version.name, 0.4 + 0.3 * n)
+        each = contender.pairs(sessions, options)
+        ranking = rank_pairs(contender.ranker, each)
+        rankings["published" if n else "own"] = ranking
+        coverages.append(coverage(ranking.lists, 20, each.n_items))
+    ranking = rankings.pop("own")
+    compared = {name: ratios(ranking, other, pairs, protocol) for name, other in rankings.items()}
+    before = coverages[1] if published else None
+    return [
+        *quality_gates(compared, config.nightly, baskets=protocol == "basket"),
+        coverage_gate(coverages[0], before, config.nightly, len(ranking.lists)),
+    ]
+
+
+def _sessions(table: pa.Table, contender: Contender, config: Config) -> "tuple[str, Sessions]":
+    """The protocol that the events can be measured by, browsing sessions before baskets, and their sessions."""
+    from retrieval.errors import EvaluationError
+
+    problem: EvaluationError | None = None
+    for protocol in ("item", "basket"):
+        try:
+            sessions = sessions_of(table, SESSION_KIND[protocol], config.graph.input.day_zone)
+        except EvaluationError as error:
+            problem = problem or error
+            continue
+        if len(contender.pairs(sessions, CompareOptions(protocol))):
+            return protocol, sessions
+    raise problem or EvaluationError("the sessions hold no pair of different items to measure on")

@@ -1,0 +1,46 @@
+"""The arguments that all functions of the Python surface take in several forms."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.config import Config, config_of, load_config
+from jobs.workspace.workspace import Workspace
+
+Place = Workspace | str | Path
+"""A workspace, or its folder or URI."""
+
+Settings = Config | Mapping[str, Any] | str | Path | None
+"""Settings as a TOML file, as a mapping with the sections of such a file, or none for all defaults."""
+
+Paths = str | Path | Sequence[str | Path]
+"""One file or folder, or several."""
+
+
+def as_workspace(place: Place) -> Workspace:
+    """Return the workspace that an argument names."""
+    return place if isinstance(place, Workspace) else Workspace(place)
+
+
+def as_config(settings: Settings) -> Config:
+    """Return the full configuration that an argument names.
+
+    Raises:
+        ConfigError: a key is unknown or out of range.
+    """
+    if isinstance(settings, Config):
+        return settings
+    if isinstance(settings, Mapping):
+        return config_of(settings, "config")
+    return load_config(None if settings is None else Path(settings))
+
+
+def as_paths(paths: Paths) -> tuple[str, ...]:
+    """Return one path or several as a tuple of texts."""
+    return (str(paths),) if isinstance(paths, str | Path) else tuple(map(str, paths))
+
+
+def as_date(date: dt.date | str | None) -> dt.date | None:
+    """Return a day that may be written as YYYY-MM-DD."""
+    return dt.date.fromisoformat(date) if isinstance(date, str) else date

@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.cli import answer_commands, build_commands, model_commands, starter_commands, version_commands
 from jobs.cli.command import Command, ExitCode, Parser
 from jobs.logs import is_interrupt, log_to_stderr
-from jobs.packages import missing_package, prefer_own_rooms
+from jobs.packages import missing_package
 from jobs.workspace.atomic_files import is_disk_full
 from jobs.workspace.store_errors import as_store_error, is_store_error
 
@@ -73,7 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # torch and faiss read this when they are first imported. Threads that wait actively slow each other on a busy host.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    prefer_own_rooms()
     options = parser().parse_args(arguments)
     log_to_stderr(verbose=options.verbose, lines=options.log)
     command = COMMANDS[options.command]

@@ -64,8 +64,8 @@ def test_every_name_exists_and_is_described_in_the_docs() -> None:
     assert set(jobs.__all__) <= set(dir(jobs))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         jobs.nothing  # noqa: B018
-    imported = [node for node in ast.walk(ast.parse((ROOT / "jobs" / "__init__.py").read_text()))]
-    typed = {alias.name for node in imported if isinstance(node, ast.ImportFrom) for alias in node.names}
+    tree = ast.parse((ROOT / "jobs" / "__init__.py").read_text())
+    typed = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert set(jobs.__all__) <= typed, "type checkers know every name"
 
 

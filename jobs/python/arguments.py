@@ -18,9 +18,9 @@ Paths = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
 
 
-def as_workspace(place: Place) -> Workspace:
+def as_workspace(workspace: Place) -> Workspace:
     """Return the workspace that an argument names."""
-    return place if isinstance(place, Workspace) else Workspace(place)
+    return workspace if isinstance(workspace, Workspace) else Workspace(workspace)
 
 
 def as_config(settings: Settings) -> Config:

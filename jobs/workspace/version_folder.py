@@ -161,7 +161,8 @@ class VersionFolder:
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
             content = json.loads(self._storage.read(f"versions/{name}/{MANIFEST}"))
             created = dt.datetime.fromisoformat(content["created_at"]).astimezone(dt.UTC)
-            number = _OLDER if (place := content.get("publication")) is None else int(place)
+            publication = content.get("publication")
+            number = _OLDER if publication is None else int(publication)
         return number, created, name
 
     def set_published(self, name: str, number: int, metrics: Mapping[str, Any]) -> Manifest:

@@ -70,3 +70,18 @@ except SparkJobError as error:
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert "caught:" in process.stdout
     assert cause in process.stdout
+
+
+@pytest.mark.slow
+def test_workers_import_our_packages_although_the_working_directory_has_others(tmp_path: Path) -> None:
+    (tmp_path / "graph_build").mkdir()
+    (tmp_path / "graph_build" / "__init__.py").write_text("raise RuntimeError('the package of the user')\n")
+    code = """
+from graph_build.spark.session import spark_session
+spark = spark_session(master="local[1]", driver_memory="512m")
+print(spark.sparkContext.parallelize([0], 1).map(lambda _: __import__("graph_build").__file__).collect()[0])
+"""
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert str(tmp_path) not in done.stdout.splitlines()[-1]

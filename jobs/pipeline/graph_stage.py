@@ -1,5 +1,6 @@
 """The first stage of a build: the item graph, built in Spark or copied from where a cluster built it."""
 
+import contextlib
 import datetime as dt
 import logging
 from pathlib import Path
@@ -128,8 +129,9 @@ def _graph_folder(uri: str) -> tuple[Any, str]:
     """The file system and the path of a finished graph."""
     files, root = file_system(uri, "--graph")
     root = root.rstrip("/")
-    with errors_of(files, f"--graph {uri}"):
-        is_finished = files.isfile(f"{root}/summary.json")
+    is_finished = False
+    with errors_of(files, f"--graph {uri}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        is_finished = files.info(f"{root}/summary.json")["type"] == "file"  # `isfile` would hide other errors
     if not is_finished:
         raise InputNotFoundError(f"{uri} holds no summary.json: it is not an item graph, or its build did not finish")
     return files, root

@@ -217,15 +217,15 @@ def _measured(
 ) -> list[dict[str, Any]]:
     """Return a report row for each slice, metric and cut."""
     cells = [(part, name, k) for part in slices for name in names for k in CUTS[name]]
-    grouped = [grouped(name, ranking.rank, pairs, slices[part], k) for part, name, k in cells]
+    measured = [grouped(name, ranking.rank, pairs, slices[part], k) for part, name, k in cells]
     low, high = metrics.bootstrap(
-        np.stack([sums for sums, _ in grouped], axis=1),
-        np.stack([counts for _, counts in grouped], axis=1),
+        np.stack([sums for sums, _ in measured], axis=1),
+        np.stack([counts for _, counts in measured], axis=1),
         seed=seed,
         samples=samples,
     )
     report = []
-    for cell, ((part, name, k), (sums, counts)) in enumerate(zip(cells, grouped, strict=True)):
+    for cell, ((part, name, k), (sums, counts)) in enumerate(zip(cells, measured, strict=True)):
         n = int(counts.sum()) if name != "recall" else int(np.count_nonzero(counts))
         value = float(sums.sum() / counts.sum()) if n else None
         interval = (float(low[cell]), float(high[cell])) if n else (None, None)

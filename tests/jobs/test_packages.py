@@ -57,10 +57,10 @@ def test_a_bug_in_an_import_of_ours_is_no_missing_package() -> None:
 def project(tmp_path: Path) -> Path:
     """A folder of a user, with modules that have the names of our packages."""
     for name in ("model", "retrieval"):
-        (tmp_path / f"{name}.py").write_text(f"print('the user\\'s {name}')\n")
+        (tmp_path / f"{name}.py").write_text(f"print('another {name}')\n")
     for name in ("graph_build", "jobs"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the user\\'s package')\n")
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('another package')\n")
     return tmp_path
 
 
@@ -91,7 +91,7 @@ def test_the_console_script_does_not_look_in_the_working_directory(project: Path
     variables = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(project)}
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "the user's" not in done.stdout
+    assert "another" not in done.stdout.splitlines()[0]
 
 
 def test_python_with_m_looks_in_the_working_directory_unless_it_is_told_not_to(project: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_version_that_is_promoted_while_a_person_rolls_back_can_be_published_b
 ) -> None:
     first, second, added = publish(any_workspace), publish(any_workspace, fingerprint="2" * 32), add(any_workspace, "1")
     with any_workspace.lock():
-        rollback(any_workspace, None)
+        rollback(Workspace(any_workspace.uri), None)
         with pytest.raises(RolledBackError, match=f"rollback --to {added}"):
             any_workspace.promote(added)
     assert any_workspace.current() == first

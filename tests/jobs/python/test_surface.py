@@ -117,14 +117,14 @@ def test_the_graph_becomes_data_of_pyg(shop: Shop) -> None:
     data = graph.to_pyg()
     data.validate(raise_on_error=True)
     assert data.num_nodes == len(graph.nodes)
-    ids, kinds = np.array(data.item_ids), np.array(data.edge_types)
-    edges = zip(
-        ids[data.edge_index[0]], ids[data.edge_index[1]], kinds[data.edge_type], data.edge_weight.tolist(), strict=True
-    )
-    columns = (graph.edges[name].to_pylist() for name in ("src", "dst", "edge_type", "weight"))
-    assert sorted((s, d, k, round(w, 4)) for s, d, k, w in edges) == sorted(
-        (s, d, k, round(w, 4)) for s, d, k, w in zip(*columns, strict=True)
-    )
+    ids, kinds = data.item_ids, data.edge_types
+    ends, types = data.edge_index.T.tolist(), data.edge_type.tolist()
+    edges = {
+        (ids[src], ids[dst], kinds[kind]): weight
+        for (src, dst), kind, weight in zip(ends, types, data.edge_weight.tolist(), strict=True)
+    }
+    expected = {(row["src"], row["dst"], row["edge_type"]): row["weight"] for row in graph.edges.to_pylist()}
+    assert edges == pytest.approx(expected, rel=1e-6)
     assert data.events.tolist() == graph.nodes["events"].to_pylist()
 
 

@@ -28,7 +28,7 @@ from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import Table
 from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.item_tables import count_ads
-from graph_build.ingest.warnings import ad_doubts, doubts
+from graph_build.ingest.warnings import ad_doubts, doubts, unknown_types
 from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph
 from graph_build.report.statistics import GraphStatistics
@@ -217,6 +217,7 @@ class GraphBuild:
         events = items = None
         if inputs.days is None:
             events = checked_tables.checked_events(self.spark, sources["events"], config, self.date)
+            self.doubts += unknown_types(events.unknown_types)
         if inputs.items:
             items = checked_tables.checked_items(self.spark, sources["items"], config)
         return _CheckedInputs(sources, events, items)
@@ -371,6 +372,7 @@ class GraphBuild:
                 "opened_views": counts.opened_views,
                 "left_out": session_log.left_out,
                 "other_days": session_log.other_days,
+                "ignored": session_log.ignored,
                 "by_type": dict(sorted(valid.items())),
             },
             quarantined={

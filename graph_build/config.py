@@ -1,13 +1,17 @@
 """Every setting of the graph build, with its default. Importing it loads neither Spark nor Arrow."""
 
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from graph_build.day_zone import UTC, rules
 
 EventType = Literal["impression", "view", "click", "add_to_cart", "purchase", "search"]
-
+Ignored = Literal["ignore"]
+FileFormat = Literal["csv", "json", "parquet", "delta", "iceberg"]
+TimeUnit = Literal["s", "ms", "us", "ns", "day", "order"]
+CSV_KEYS = ("separator", "quote", "header", "names", "decimal")
 
 # What pandas, R, Spark, Hive, MySQL, Snowflake and spreadsheets write for null.
 NULL_WORDS = (
@@ -20,29 +24,90 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TableInput(_Section):
-    """How one input table is read."""
+def _flat(names: Iterable[str | tuple[str, ...]]) -> set[str]:
+    return {part for name in names for part in ((name,) if isinstance(name, str) else name)}
 
-    columns: dict[str, str] = Field(
+
+class TableInput(_Section):
+    """How one input table is read. The keys from `separator` to `decimal` are for CSV."""
+
+    columns: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,
-        description="LightSAGE's name of a column = your name; columns that are not listed keep their names",
+        description="LightSAGE's name of a column = your name; columns that are not listed keep their names. A name "
+        'with points ("items.item_id") leads into records, a list of names joins their texts with a blank, "#" is the '
+        'position in the exploded list, from 0, and "#row" a text that only this row of the log has',
     )
+    constants: dict[str, str | int | float] = Field(
+        default_factory=dict,
+        description="LightSAGE's name of a column = its value in every row that has none of its own "
+        '(event_type = "view")',
+    )
+    format: FileFormat | None = Field(
+        default=None,
+        description="csv, json (one object per line), parquet, delta or iceberg; if not set, the files' names say it",
+    )
+    explode: str | None = Field(
+        default=None, description="a column of lists, or a path with points to one; each element becomes a row"
+    )
+    separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description='what stands between two values, such as ";" or "::"; if not set, a comma; in .tsv and .tab, a tab',
+    )
+    quote: str = Field(default='"', max_length=1, description='the mark around values that hold separators; "" = none')
+    header: bool = Field(default=True, description="whether the first line of a file names the columns")
+    names: tuple[str, ...] = Field(
+        default=(), description="the names of the columns by position, for files without a header or with a wrong one"
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="the decimal mark of numbers")
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        if faults := list(self._faults()):
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        """Yield what two keys say against each other, with the line to write."""
+        for_csv = [name for name in CSV_KEYS if getattr(self, name) != type(self).model_fields[name].default]
+        if self.format not in (None, "csv") and for_csv:
+            yield f"{for_csv[0]} is for CSV, but format is {self.format!r}; leave one of the two out"
+        if not self.header and not self.names:
+            yield 'header = false needs the names of the columns: names = ["session_id", "timestamp", …]'
+        if repeated := [name for name in self.names if name and self.names.count(name) > 1]:
+            yield f"names holds {repeated[0]!r} twice; rename one"
+        if self.separator is not None and {*"\r\n"} & {*self.separator}:
+            yield "separator holds a line end, which ends a row; set what stands between two values of a row"
+        if self.quote and (self.quote in (self.separator or ",") or self.quote in "\r\n "):
+            yield f'quote {self.quote!r} is also a separator; set quote = "" if values have no quotes'
+        if not self.quote and self.decimal == self.separator:
+            yield f"separator and decimal are both {self.decimal!r}, without quotes to tell them apart; correct one"
+        yield from (f"columns.{name} is an empty list" for name, own in self.columns.items() if not own)
+        if "#" in _flat(self.columns.values()) and self.explode is None:
+            yield 'columns holds "#", the position in an exploded list; set explode to the column of lists'
 
 
 class EventsInput(TableInput):
     """How the events are read."""
 
-    timestamp_unit: Literal["s", "ms", "us"] | None = Field(
+    timestamp_unit: TimeUnit | None = Field(
         default=None,
-        description="unit of times that are integers counted from 1970: seconds, milliseconds or microseconds",
+        description="unit of times that are whole numbers: s, ms, us, ns or day, counted from 1970, or order: number n "
+        "is day n after 2000-01-01, for logs that know only the order of events",
     )
-    types: dict[str, EventType] = Field(
+    types: dict[str, EventType | Ignored] = Field(
         default_factory=dict,
-        description='your name of an event type, upper or lower case = LightSAGE\'s name ("detail" = "view")',
+        description='your name of an event type, upper or lower case = LightSAGE\'s name ("detail" = "view"), or '
+        '"ignore" for events that mean nothing here',
     )
     exclude_ad_events: bool = Field(
         default=False, description="leave events with an ad_id out, so that ads do not feed on their own clicks"
     )
+
+    def _faults(self) -> Iterator[str]:
+        yield from super()._faults()
+        if self.timestamp_unit is not None and not isinstance(self.columns.get("timestamp", ""), str):
+            yield "timestamp joins several columns, which are text, but timestamp_unit is set; leave one of the two out"
 
 
 class ItemsInput(TableInput):
@@ -50,6 +115,11 @@ class ItemsInput(TableInput):
 
     features: tuple[str, ...] = Field(
         default=(), description="further columns of the items table that the model may use"
+    )
+    category_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description='what separates the levels of a category in your table, such as "|" or "/"; if not set, " > "',
     )
 
 

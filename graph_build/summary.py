@@ -15,8 +15,8 @@ class GraphSummary:
         as_of: time of the last valid event that was used, UTC.
         events: read, valid, duplicates (dropped), opened_views (views that count with the click that opened them),
             left_out (events of our own ads, when they are excluded), other_days (events of days that were not
-            requested), by_type {type: valid events}. For stored days, read is the sum of
-            valid events, duplicates and refused rows.
+            requested), ignored (events of types that mean nothing), by_type {type: valid events}. For stored days,
+            read is the sum of valid events, duplicates and refused rows.
         quarantined: input → reason → rows.
         nodes: items in the graph.
         tail: items with at most `tail.max_events` events.

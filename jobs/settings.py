@@ -71,7 +71,7 @@ def _add_key(table: Table, key: str, value: Any, description: str) -> None:
 def _item(value: Any) -> Any:
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
-        inline.update(value)
+        inline.update({key: list(entry) if isinstance(entry, tuple) else entry for key, entry in value.items()})
         return inline
     return tomlkit.item(list(value) if isinstance(value, tuple) else value)
 

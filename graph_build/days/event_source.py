@@ -34,6 +34,7 @@ class SessionLog:
         read: number of events read; None for stored days, which do not keep it.
         left_out: events of our own ads, when they are excluded.
         other_days: events of days that were not requested.
+        ignored: events of types that mean nothing.
         impressions: number of impressions.
         refused: reason → number of events.
         quarantine: the refused events; None if there are none, and for stored days, which keep them in the store.
@@ -46,6 +47,7 @@ class SessionLog:
     read: int | None = None
     left_out: int = 0
     other_days: int = 0
+    ignored: int = 0
     impressions: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     quarantine: "DataFrame | None" = None
@@ -113,6 +115,7 @@ def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfi
         read=checked.read,
         left_out=checked.left_out,
         other_days=checked.unused,
+        ignored=checked.ignored,
         impressions=checked.by_type.get("impression", 0),
         refused=checked.refused,
         quarantine=checked.quarantine if checked.refused else None,

@@ -20,7 +20,7 @@ from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.refusals import listed
-from graph_build.ingest.warnings import cut_in_another_zone
+from graph_build.ingest.warnings import cut_in_another_zone, unknown_types
 from graph_build.sessions.rows import session_rows, without_users
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 from graph_build.spark.storage import join, remove_folder
@@ -63,6 +63,7 @@ class IngestResult:
         actions: what was done with each day of the input.
         refused: reason → number of rows that were refused.
         other_days: number of events of days that were not asked for.
+        ignored: number of events of types that mean nothing.
         already_stored: number of late sessions of which every event was stored before.
         late_impressions: number of impressions of days to which only late sessions were added. Impressions belong to no
             session, so nothing tells which of them were counted before; the count of these days stays as it is.
@@ -77,6 +78,7 @@ class IngestResult:
     already_stored: int = 0
     late_impressions: int = 0
     doubts: list[str] = field(default_factory=list)
+    ignored: int = 0
 
     @property
     def lines(self) -> list[str]:
@@ -93,6 +95,8 @@ class IngestResult:
             lines.append(f"rows refused, and kept in quarantine: {listed(self.refused)}")
         if self.other_days:
             lines.append(f"events of other days, which are not stored: {self.other_days:,}")
+        if self.ignored:
+            lines.append(f"events of types that mean nothing: {self.ignored:,}")
         if self.already_stored:
             lines.append(f"late sessions that were stored already: {self.already_stored:,}")
         if self.late_impressions:
@@ -124,6 +128,7 @@ def ingest(
     doubts = mixed_ids("events", sources, config.input)
     days = None if options.days is None else list(options.days)
     checked = checked_tables.checked_events(spark, sources, config, None, days)
+    doubts += unknown_types(checked.unknown_types)
     if (doubt := cut_in_another_zone(checked.rows, checked.by_day, config.input.day_zone)) is not None:
         doubts.append(doubt)
     for doubt in doubts:
@@ -181,7 +186,9 @@ class _Ingest:
         before = {day: self.file.days[day] for day in days if day in self.file.days}
         extended = {day_number(day) for day, action in actions.items() if action is Action.EXTEND}
         n_late = sum(n for day, n in impressions.items() if day in extended)
-        return IngestResult(days, before, actions, refused, self.checked.unused, late.known, n_late)
+        return IngestResult(
+            days, before, actions, refused, self.checked.unused, late.known, n_late, ignored=self.checked.ignored
+        )
 
     def _assembled_rows(self) -> "DataFrame":
         """Assemble the sessions, without those of forgotten users, and write them once."""

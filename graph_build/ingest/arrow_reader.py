@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.dataset as ds
 
-from graph_build.config import EventType, InputConfig
+from graph_build.config import EventType, Ignored, InputConfig
 from graph_build.day_zone import UTC
 from graph_build.errors import GraphInputError
 from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
@@ -32,12 +32,23 @@ from graph_build.ingest.contract import (
 from graph_build.ingest.csv_files import CsvLayout, open_csv, open_csv_bytes
 from graph_build.ingest.files import Source, find_sources
 from graph_build.ingest.parquet_files import open_parquet
-from graph_build.ingest.refusals import REASON_COLUMNS, check_bad_share, check_unit, commonest, event_faults, type_names
+from graph_build.ingest.refusals import (
+    IGNORED,
+    REASON_COLUMNS,
+    SHOWN_TYPES,
+    check_bad_share,
+    check_unit,
+    commonest,
+    event_faults,
+    named_types,
+    type_names,
+)
 from graph_build.ingest.values import null_words
 
 # A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22
 _FAULT = "fault"  # why a row is refused before its values are checked
+_UNKNOWN = "unknown_type"  # an event type that no rule knows, as it was written
 _CSV_BLOCK = 1 << 25  # bytes; no row may be longer
 
 
@@ -49,6 +60,7 @@ class ArrowEvents:
         rows: usable events in the order of the files: every column of the contract (null where the log has none) and
             the place of the row (`file`, `block`, `row`).
         read: all rows.
+        ignored: events of types that mean nothing.
         left_out: events of our own ads that the configuration leaves out.
         refused: refused rows by reason.
         example: the commonest reason and one row that was refused for it; empty if no row is refused.
@@ -56,6 +68,7 @@ class ArrowEvents:
 
     rows: pa.Table
     read: int
+    ignored: int
     left_out: int
     refused: dict[str, int]
     example: str
@@ -83,12 +96,15 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
     reason = _reasons(rows, now or dt.datetime.now(dt.UTC))
     counts = reason.drop_null().value_counts().to_pylist()
     refused = {count["values"]: count["counts"] for count in counts}
+    ignored = refused.pop(IGNORED, 0)
     source_of = {rank: (path, source) for rank, path, source in files}
 
     def example(name: str) -> str:
+        if name == "type_unknown":
+            return named_types(_unknown_types(rows.filter(pc.fill_null(pc.equal(reason, name), False))))
         return _example(rows, reason, name, source_of, config)
 
-    check_bad_share("events", ", ".join(paths[:3]), len(rows), refused, example, config.max_bad_share)
+    check_bad_share("events", ", ".join(paths[:3]), len(rows) - ignored, refused, example, config.max_bad_share)
     good = pc.is_null(reason)
     times = pc.min_max(rows["timestamp"].cast(pa.int64()).filter(good)).as_py()
     if times["min"] is not None:
@@ -100,8 +116,9 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
         left_out = pc.sum(of_ads).as_py() or 0
         good = pc.and_not(good, of_ads)
     worst = commonest(refused) if refused else ""
-    rows = rows.drop_columns([_FAULT])
-    return ArrowEvents(rows.filter(good), len(rows), left_out, refused, f"{worst}: {example(worst)}" if worst else "")
+    worst_example = f"{worst}: {example(worst)}" if worst else ""
+    good_rows = rows.drop_columns([_FAULT, _UNKNOWN]).filter(good)
+    return ArrowEvents(good_rows, len(rows), ignored, left_out, refused, worst_example)
 
 
 def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
@@ -178,7 +195,9 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
                 fault = pc.coalesce(fault, pc.if_else(differs, FOLDER_MISMATCH, pa.scalar(None, pa.string())))
             value = of_folder if value is None else pc.coalesce(value, of_folder)
         columns[name] = pa.nulls(len(table), ARROW_TYPES[kind]) if value is None else value
-    columns["event_type"] = _contract_types(columns["event_type"], config.events.types)
+    written = columns["event_type"]
+    columns["event_type"] = _contract_types(written, config.events.types)
+    columns[_UNKNOWN] = pc.if_else(pc.is_null(columns["event_type"]), written, None)
     position = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
     places = dict(zip(PLACE, map(pa.array, position), strict=True))
     return pa.table({**columns, **places, _FAULT: fault})
@@ -270,7 +289,14 @@ def _example(
     return f"{column} = {value!r} in row {row + 1} of {path}"
 
 
-def _contract_types(names: pa.Array, types: Mapping[str, EventType]) -> pa.Array:
+def _unknown_types(rows: pa.Table) -> dict[str, int]:
+    """Return the commonest unknown types of rows, as they were written."""
+    counts = rows.group_by(_UNKNOWN).aggregate([([], "count_all")])
+    counts = counts.sort_by([("count_all", "descending"), (_UNKNOWN, "ascending")])[:SHOWN_TYPES]
+    return {row[_UNKNOWN] or "": row["count_all"] for row in counts.to_pylist()}
+
+
+def _contract_types(names: pa.Array, types: Mapping[str, EventType | Ignored]) -> pa.Array:
     known = type_names(types)
     return pa.array(known.values()).take(pc.index_in(pc.utf8_lower(names), pa.array(known)))
 

@@ -8,19 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from graph_build.config import TimeUnit
 from graph_build.ingest.contract import Kind, is_text, value_type
 from graph_build.ingest.values import (
     BASIC_FORMS,
     BLANKS,
     DAY,
     END_OF_TIMES,
-    FARTHEST_TIME,
     FIRST_TIME,
-    UNITS,
+    SCALES,
     WRITTEN_INTEGER,
     WRITTEN_NUMBER,
     WRITTEN_TIME,
-    Unit,
     zone_offset,
 )
 
@@ -45,7 +44,7 @@ def chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def read_value(
-    column: pa.ChunkedArray, kind: Kind, unit: Unit | None = None, null_words: tuple[str, ...] = ()
+    column: pa.ChunkedArray, kind: Kind, unit: TimeUnit | None = None, null_words: tuple[str, ...] = ()
 ) -> pa.Array:
     """Return a column's values as the kind, null where one cannot be read.
 
@@ -108,7 +107,7 @@ def _integers(values: pa.Array) -> pa.Array:
     return values.cast(pa.int64(), safe=False)
 
 
-def _times(values: pa.Array, unit: Unit | None) -> pa.Array:
+def _times(values: pa.Array, unit: TimeUnit | None) -> pa.Array:
     """Return UTC times in microseconds; times without a zone are in UTC."""
     type_ = values.type
     if pa.types.is_timestamp(type_):
@@ -120,11 +119,11 @@ def _times(values: pa.Array, unit: Unit | None) -> pa.Array:
     if pa.types.is_date64(type_):
         return _scaled(values.cast(pa.int64()), _PER_UNIT["ms"])
     if pa.types.is_integer(type_) or unit is not None:
-        per_unit = UNITS[unit or "s"]
-        farthest = FARTHEST_TIME // per_unit
+        scale = SCALES[unit or "s"]
         whole = _integers(values)
-        near = pc.and_(pc.greater_equal(whole, -farthest), pc.less_equal(whole, farthest))
-        return pc.multiply(pc.if_else(near, whole, None), per_unit).cast(TIME)
+        near = pc.and_(pc.greater_equal(whole, -scale.farthest), pc.less_equal(whole, scale.farthest))
+        time = pc.multiply(pc.divide(pc.if_else(near, whole, None), scale.divisor), scale.factor)
+        return pc.add(time, scale.start).cast(TIME)
     return _written_times(values)
 
 

@@ -13,7 +13,17 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest import events, item_tables, spark_reader
 from graph_build.ingest.contract import ITEM_TYPES
 from graph_build.ingest.files import Source
-from graph_build.ingest.refusals import SESSION_STORED, UNUSED, check_bad_share, check_unit, listed
+from graph_build.ingest.refusals import (
+    IGNORED,
+    OTHER_DAYS,
+    SESSION_STORED,
+    SHOWN_TYPES,
+    UNUSED,
+    check_bad_share,
+    check_unit,
+    listed,
+    named_types,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -32,8 +42,10 @@ class Events:
         by_type: usable events, and impressions, by type.
         refused: refused rows by reason.
         unused: number of rows of days that were not requested; they are not refused.
+        ignored: number of rows of types that mean nothing; they are not refused.
         by_day: day number → number of rows that are not refused, including those of days that were not requested.
         as_of: time of the last usable event.
+        unknown_types: the commonest types of the rows that were refused for their type, with their numbers.
     """
 
     rows: "DataFrame"
@@ -42,8 +54,10 @@ class Events:
     by_type: dict[str, int]
     refused: dict[str, int]
     unused: int
+    ignored: int
     by_day: dict[int, int]
     as_of: dt.datetime
+    unknown_types: dict[str, int]
 
     @property
     def usable(self) -> "DataFrame":
@@ -105,7 +119,7 @@ def checked_events(
     left_out = 0
     last = first = None
     for reason_name, type_name, is_left_out, day, n, time, earliest in counts:
-        if reason_name is None or reason_name in UNUSED:
+        if reason_name is None or reason_name in OTHER_DAYS:
             by_day[day] = by_day.get(day, 0) + n
         if reason_name is not None:
             refused[reason_name] = refused.get(reason_name, 0) + n
@@ -121,9 +135,13 @@ def checked_events(
     if total == 0:
         raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")
     faults = {name: n for name, n in refused.items() if name not in UNUSED}
-    unused = sum(refused.values()) - sum(faults.values())
-    judged, max_share = total - unused, config.input.max_bad_share
-    check_bad_share("events", files, judged, faults, lambda name: _example(rows, name), max_share)
+    judged, max_share = total - sum(refused.get(name, 0) for name in UNUSED), config.input.max_bad_share
+    unknown = _unknown_types(raw) if faults.get("type_unknown") else {}
+
+    def example(name: str) -> str:
+        return named_types(unknown) if name == "type_unknown" else _example(rows, name)
+
+    check_bad_share("events", files, judged, faults, example, max_share)
     if not any(by_type.get(name) for name in ITEM_TYPES):
         raise GraphInputError(
             f"{files}: none of {total} events can be used: {listed(refused) or 'none is of an item'}"
@@ -134,7 +152,8 @@ def checked_events(
     assert last is not None
     check_unit(files, first, last, config.input.events.timestamp_unit, dt.datetime.now(dt.UTC))
     as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
-    return Events(rows, total, left_out, by_type, faults, unused, by_day, as_of)
+    unused, ignored = sum(refused.get(name, 0) for name in OTHER_DAYS), refused.get(IGNORED, 0)
+    return Events(rows, total, left_out, by_type, faults, unused, ignored, by_day, as_of, unknown)
 
 
 def events_of_days(
@@ -218,6 +237,12 @@ def _refusals(
 
 def _first_files(sources: list[Source]) -> str:
     return ", ".join(file for source in sources for file in source.files[:3])
+
+
+def _unknown_types(raw: "DataFrame") -> dict[str, int]:
+    """Return the commonest types, as they were written, of the rows that are refused for their type."""
+    names = raw.where("reason = 'type_unknown'").groupBy(F.coalesce("event_type", F.lit("")).alias("name")).count()
+    return {row[0]: row[1] for row in names.sort(F.desc("count"), "name").take(SHOWN_TYPES)}
 
 
 def _example(rows: "DataFrame", reason: str) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from graph_build.config import InputConfig
+from graph_build.config import InputConfig, TableInput
 from graph_build.errors import GraphInputError
 
 Kind = Literal["id", "text", "time", "number", "integer", "vector", "words"]
@@ -85,23 +85,32 @@ def needed_columns(table: Table, config: InputConfig) -> list[str]:
 
 
 def mapped(table: Table, config: InputConfig) -> dict[str, str]:
-    """Return the log's own name of every column of `table`.
+    """Return the log's own name of every column of `table`; for columns that are joined, "date + time".
 
     Args:
         table: which of the three tables.
         config: the `[input]` section, which maps names.
 
     Raises:
-        GraphInputError: the mapping names a column that the contract does not know.
+        GraphInputError: the mapping, or a constant, names a column that the contract does not know.
     """
-    columns = getattr(config, table).columns
-    unknown = sorted(set(columns) - set(column_kinds(table)))
-    if unknown:
-        raise GraphInputError(
-            f"[input.{table}.columns] maps {unknown[0]!r}, which is not a column of {table}; "
-            f"known are {', '.join(column_kinds(table))}"
-        )
-    return {name: columns.get(name, name) for name in column_kinds(table)}
+    section: TableInput = getattr(config, table)
+    for key, names in (("columns", section.columns), ("constants", section.constants)):
+        if unknown := sorted(set(names) - set(column_kinds(table))):
+            raise GraphInputError(
+                f"[input.{table}.{key}] names {unknown[0]!r}, which is not a column of {table}; "
+                f"known are {', '.join(column_kinds(table))}"
+            )
+    return {name: own_name(section.columns.get(name, name)) for name in column_kinds(table)}
+
+
+def own_name(column: str | tuple[str, ...]) -> str:
+    """Return the one name of a column of the log, or of several that are joined.
+
+    >>> own_name(("date", "time"))
+    'date + time'
+    """
+    return column if isinstance(column, str) else " + ".join(column)
 
 
 def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config: InputConfig) -> None:

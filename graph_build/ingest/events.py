@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from graph_build.config import EventsInput, EventType
+from graph_build.config import EventsInput, EventType, Ignored
 from graph_build.day_zone import UTC
 from graph_build.ingest.contract import PLACE, SESSION_TYPES
 from graph_build.ingest.refusals import event_faults, type_names
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 
-def event_type(types: dict[str, EventType]) -> "Column":
-    """Return the contract's event type, null for an unknown one.
+def event_type(types: dict[str, EventType | Ignored]) -> "Column":
+    """Return the contract's event type, null for an unknown one, and `ignore` for one that means nothing.
 
     `types` maps the log's own names; upper and lower case do not matter.
     """
@@ -31,7 +31,7 @@ def day_of(zone: str) -> "Column":
 
 def reason(
     date: dt.date | None,
-    types: dict[str, EventType],
+    types: dict[str, EventType | Ignored],
     now: dt.datetime,
     days: list[dt.date] | None = None,
     zone: str = UTC,

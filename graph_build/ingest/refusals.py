@@ -8,17 +8,21 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graph_build.config import EventType
+from graph_build.config import EventType, Ignored, TimeUnit
 from graph_build.day_zone import UTC, microseconds, midnight
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import TYPES
-from graph_build.ingest.values import DAY, END_OF_TIMES, FIRST_TIME, UNITS, Unit
+from graph_build.ingest.values import DAY, END_OF_TIMES, FIRST_TIME, SCALES
 
 AFTER_DATE = "after_date"
 OTHER_DAY = "other_day"
 SESSION_STORED = "session_stored"
-# Rows of days that were not requested: no fault of the log. They are counted, but neither refused nor kept.
-UNUSED = (AFTER_DATE, OTHER_DAY)
+IGNORED = "ignored"
+UNREADABLE = "unreadable"
+# Rows of days that were not requested.
+OTHER_DAYS = (AFTER_DATE, OTHER_DAY)
+# Rows that are no fault of the log. They are counted, but neither refused nor kept.
+UNUSED = (IGNORED, *OTHER_DAYS)
 
 # The column whose value explains each reason.
 REASON_COLUMNS = {
@@ -35,8 +39,12 @@ REASON_COLUMNS = {
 _ADVICE = {
     "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers in the unit of "
     "[input.events] timestamp_unit",
-    "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under [input.events.types]",
+    "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under "
+    '[input.events.types], or leave them out with "ignore"',
+    UNREADABLE: "; each line is expected to hold one JSON object",
 }
+# How many unknown event types are named.
+SHOWN_TYPES = 10
 _EPOCH = dt.date(1970, 1, 1)
 _START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # Events before this time come from no shop on the web. Those in the first tenth of the time from 1970 to it (until
@@ -44,9 +52,9 @@ _START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PLAUSIBLE_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
-def type_names(types: Mapping[str, EventType]) -> dict[str, EventType]:
-    """Return name in lower case → the contract's event type, for the contract's names and those in `types`."""
-    known: dict[str, EventType] = {name: name for name in TYPES}  # type: ignore[misc]
+def type_names(types: Mapping[str, EventType | Ignored]) -> dict[str, EventType | Ignored]:
+    """Return name in lower case → the contract's event type, or `ignore`; for its own names and those in `types`."""
+    known: dict[str, EventType | Ignored] = {name: name for name in TYPES}  # type: ignore[misc]
     return known | {name.lower(): kind for name, kind in types.items()}
 
 
@@ -62,8 +70,8 @@ def event_faults(
 
     Args:
         column: an event's value by name, as a column or expression of the engine: `session_id`, `item_id` and `query`
-            (null when blank), `event_type` (null when unknown), `time` (microseconds since 1970) and `day` (days since
-            1970).
+            (null when blank), `event_type` (null when unknown, `ignore` when it means nothing), `time` (microseconds
+            since 1970) and `day` (days since 1970).
         is_null: the engine's test for null.
         now: events more than a day after this time are refused, because one wrong clock would make all others old.
         last_day: the last day that is used.
@@ -72,6 +80,7 @@ def event_faults(
     """
     search, time = column("event_type") == "search", column("time")
     faults = {
+        IGNORED: column("event_type") == "ignore",
         "session_missing": is_null(column("session_id")),
         "time_invalid": is_null(time) | (time < FIRST_TIME) | (time >= END_OF_TIMES),
         "type_unknown": is_null(column("event_type")),
@@ -116,7 +125,7 @@ def check_bad_share(
     )
 
 
-def check_unit(files: str, first: int, last: int, unit: Unit | None, now: dt.datetime) -> None:
+def check_unit(files: str, first: int, last: int, unit: TimeUnit | None, now: dt.datetime) -> None:
     """Stop the job when all events lie near 1970, and would lie in this century if their times had a larger unit.
 
     Args:
@@ -131,9 +140,10 @@ def check_unit(files: str, first: int, last: int, unit: Unit | None, now: dt.dat
     """
     if last >= microseconds(_PLAUSIBLE_FROM) // 10:
         return
+    per_unit = {name: scale.factor / scale.divisor for name, scale in SCALES.items() if not scale.start}
     for factor in (1_000, 1_000_000, 1_000_000_000):
         if microseconds(_PLAUSIBLE_FROM) <= first * factor and last * factor <= microseconds(now) + DAY:
-            fitting = next((name for name in UNITS if unit and UNITS[name] == UNITS[unit] * factor), None)
+            fitting = next((name for name in per_unit if unit and per_unit[name] == per_unit[unit] * factor), None)
             advice = (
                 f'set [input.events] timestamp_unit = "{fitting}"'
                 if fitting
@@ -147,6 +157,15 @@ def check_unit(files: str, first: int, last: int, unit: Unit | None, now: dt.dat
                 f"{files}: all events lie between {read}; if their times had a unit {factor:,} times as large, they "
                 f"would lie between {meant}; {advice}"
             )
+
+
+def named_types(unknown: Mapping[str, int]) -> str:
+    """Return unknown event types, as they were written, and how many rows have each of them, as text.
+
+    >>> named_types({"scroll": 1200, "": 3})
+    "'scroll': 1,200, no type: 3"
+    """
+    return ", ".join(f"{repr(name) if name else 'no type'}: {n:,}" for name, n in unknown.items())
 
 
 def commonest(refused: Mapping[str, int]) -> str:

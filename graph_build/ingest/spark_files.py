@@ -17,7 +17,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import is_list, is_text, value_type
 from graph_build.ingest.files import Source
 from graph_build.ingest.spark_values import scaled_time
-from graph_build.ingest.values import UNITS
+from graph_build.ingest.values import SCALES
 from graph_build.paths import is_local
 from graph_build.spark.session import by_literal_name, reader
 
@@ -184,7 +184,7 @@ def _plain(column: "Column", type_: pa.DataType) -> "Column":
     if is_.is_timestamp(type_) and type_.unit == "ns":
         return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # a double would lose a digit
     if is_.is_timestamp(type_) and type_.unit in ("s", "ms"):  # parquet holds seconds as milliseconds
-        return scaled_time(column, UNITS["ms"])
+        return scaled_time(column, SCALES["ms"].factor)
     if is_.is_float16(type_):
         return _half(column)
     if is_list(type_) and is_.is_float16(type_.value_type):

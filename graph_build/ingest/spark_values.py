@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyspark.sql import functions as F
 
+from graph_build.config import TimeUnit
 from graph_build.ingest.contract import Kind, is_text, value_type
 from graph_build.ingest.values import (
     ASCII_BLANKS,
@@ -16,12 +17,10 @@ from graph_build.ingest.values import (
     BLANKS,
     DAY,
     END_OF_TIMES,
-    FARTHEST_TIME,
     FIRST_TIME,
-    UNITS,
+    SCALES,
     WRITTEN_NUMBER,
     WRITTEN_TIME,
-    Unit,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ _PLAIN_TIME = (
 _NO_SECONDS = r"^([\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
 
 
-def read_value(column: "Column", kind: Kind, type_: pa.DataType, unit: Unit | None = None) -> "Column":
+def read_value(column: "Column", kind: Kind, type_: pa.DataType, unit: TimeUnit | None = None) -> "Column":
     """Return a column's values as the kind, null where one cannot be read.
 
     Times before the year 1 or after the year 9999 come out as some time outside `FIRST_TIME` to `END_OF_TIMES`.
@@ -89,12 +88,12 @@ def written_text(column: "Column", null_words: tuple[str, ...] = ()) -> "Column"
     return F.when(is_odd, odd).otherwise(F.when(~column.isin("", *null_words), column))
 
 
-def _time(column: "Column", type_: pa.DataType, unit: Unit | None) -> "Column":
+def _time(column: "Column", type_: pa.DataType, unit: TimeUnit | None) -> "Column":
     if pa.types.is_integer(type_) or (is_text(type_) and unit is not None):
         whole = column.try_cast("bigint")
-        per_unit = UNITS[unit or "s"]
-        farthest = FARTHEST_TIME // per_unit
-        return F.when(whole.between(-farthest, farthest), F.timestamp_micros(whole * per_unit))
+        scale = SCALES[unit or "s"]
+        time = F.call_function("div", whole, F.lit(scale.divisor)) * scale.factor + scale.start
+        return F.when(whole.between(-scale.farthest, scale.farthest), F.timestamp_micros(time))
     if is_text(type_):
         written = F.regexp_replace(F.translate(column, ",", "."), _NO_SECONDS, "$1:00$2")
         plain = F.coalesce(column.try_cast("timestamp"), written.try_cast("timestamp"))

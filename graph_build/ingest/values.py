@@ -7,20 +7,40 @@ pins both.
 
 import re
 import unicodedata
-from typing import Literal
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from graph_build.config import InputConfig
+from graph_build.config import InputConfig, TimeUnit
 
-Unit = Literal["s", "ms", "us"]
-
-UNITS: dict[Unit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
 # Times as integers are read within this many microseconds of 1970; -2^63 often stands for a missing time.
 FARTHEST_TIME = 9_000_000_000_000_000
 # The years 1 to 9999 in microseconds since 1970, from the first up to but not including the second. Python's calendar,
 # and so everything that follows, knows no other years. Readers keep times beyond either end apart from missing times.
 FIRST_TIME, END_OF_TIMES = -62_135_596_800_000_000, 253_402_300_800_000_000
 DAY = 86_400_000_000
+
+
+class TimeScale(NamedTuple):
+    """What a whole number means as a time: `start + number * factor // divisor` microseconds since 1970."""
+
+    factor: int
+    divisor: int = 1
+    start: int = 0
+
+    @property
+    def farthest(self) -> int:
+        """Return the largest number that is read, with either sign."""
+        return FARTHEST_TIME * self.divisor // self.factor
+
+
+SCALES: dict[TimeUnit, TimeScale] = {
+    "ns": TimeScale(1, 1_000),
+    "us": TimeScale(1),
+    "ms": TimeScale(1_000),
+    "s": TimeScale(1_000_000),
+    "day": TimeScale(DAY),
+    "order": TimeScale(DAY, start=946_684_800_000_000),  # 2000-01-01
+}
 # An ad that ends in or after the year 3000 has no end, and one that starts before 1900 has no start.
 NO_START_BEFORE, NO_END_FROM = -2_208_988_800_000_000, 32_503_680_000_000_000
 

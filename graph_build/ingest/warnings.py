@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from graph_build.config import NULL_WORDS
 from graph_build.decay import EPOCH
 from graph_build.ingest.item_tables import HIDING_STATUSES
-from graph_build.ingest.refusals import UNUSED
+from graph_build.ingest.refusals import OTHER_DAYS, named_types
 from graph_build.ingest.values import LOOSE_ID
 
 if TYPE_CHECKING:
@@ -58,6 +58,21 @@ def doubts(rows: "DataFrame", nodes: "DataFrame", usable: "DataFrame | None", *,
     return [doubt for doubt in checks if doubt is not None]
 
 
+def unknown_types(unknown: Mapping[str, int]) -> list[str]:
+    """Return a sentence that names the event types that no rule knows; none if all types are known.
+
+    Args:
+        unknown: the commonest unknown types, as they were written, with the numbers of their rows.
+    """
+    if not unknown:
+        return []
+    name = next((name for name in unknown if name), "your_type")
+    return [
+        f"events of unknown types are refused: {named_types(unknown)}; map them under [input.events.types], or leave "
+        f'them out: "{name}" = "ignore"'
+    ]
+
+
 def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> str | None:
     """Doubt the time zone of the days if the events span the hours of one day, but lie on two.
 
@@ -70,7 +85,7 @@ def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: st
     days = sorted(day for day, n in by_day.items() if n >= MIN_SHARE_OF_OTHER_DAY * total)
     if len(days) != 2 or days[1] - days[0] != 1:
         return None
-    read = events.where(F.col("reason").isNull() | F.col("reason").isin(*UNUSED))
+    read = events.where(F.col("reason").isNull() | F.col("reason").isin(*OTHER_DAYS))
     first, last = read.agg(F.percentile_approx("time", [0.01, 0.99])).collect()[0][0]
     hours = (last - first) / 3.6e9
     if not HOURS_OF_A_DAY[0] <= hours <= HOURS_OF_A_DAY[1]:

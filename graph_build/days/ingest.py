@@ -18,7 +18,7 @@ from graph_build.decay import EPOCH, day_number
 from graph_build.errors import GraphInputError
 from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import SESSION_TYPES
-from graph_build.ingest.files import Source, mixed_ids
+from graph_build.ingest.files import Source, expanded, mixed_ids
 from graph_build.ingest.refusals import listed
 from graph_build.ingest.warnings import cut_in_another_zone, unknown_types
 from graph_build.sessions.rows import session_rows, without_users
@@ -145,7 +145,8 @@ def _claims(paths: list[str], sources: list[Source], options: IngestOptions) -> 
     files: dict[str, list[str]] = {path: [] for path in paths}
     for source in sources:
         files[paths[source.order]] += source.files
-    by_path = days_in_paths(paths, files)
+    # Below a pattern, the names of the folders that it matched count as well.
+    by_path = days_in_paths([file for path in paths for file in expanded(path, files[path])], files)
     named = None if options.days is None else frozenset(options.days)
     return Claims(named, by_path, options.least_share, options.force)
 

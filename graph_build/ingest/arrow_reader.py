@@ -6,6 +6,7 @@ table of cases pins both readers to each other.
 
 import csv
 import datetime as dt
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,25 +14,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pc_csv
 import pyarrow.dataset as ds
 
 from graph_build.config import EventType, Ignored, InputConfig
 from graph_build.day_zone import UTC
 from graph_build.errors import GraphInputError
-from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
+from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value, with_point
 from graph_build.ingest.contract import (
     FOLDER_MISMATCH,
     PLACE,
     SESSION_TYPES,
-    TOO_MANY_VALUES,
     column_kinds,
     mapped,
     needed_columns,
 )
-from graph_build.ingest.csv_files import CsvLayout, open_csv, open_csv_bytes
+from graph_build.ingest.csv_rows import csv_blocks
 from graph_build.ingest.files import Source, find_sources
 from graph_build.ingest.parquet_files import open_parquet
+from graph_build.ingest.record_files import FilePart, read_part
+from graph_build.ingest.record_rows import FAULT
 from graph_build.ingest.refusals import (
     IGNORED,
     REASON_COLUMNS,
@@ -47,9 +48,7 @@ from graph_build.ingest.values import null_words
 
 # A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22
-_FAULT = "fault"  # why a row is refused before its values are checked
 _UNKNOWN = "unknown_type"  # an event type that no rule knows, as it was written
-_CSV_BLOCK = 1 << 25  # bytes; no row may be longer
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
         good = pc.and_not(good, of_ads)
     worst = commonest(refused) if refused else ""
     worst_example = f"{worst}: {example(worst)}" if worst else ""
-    good_rows = rows.drop_columns([_FAULT, _UNKNOWN]).filter(good)
+    good_rows = rows.drop_columns([FAULT, _UNKNOWN]).filter(good)
     return ArrowEvents(good_rows, len(rows), ignored, left_out, refused, worst_example)
 
 
@@ -180,12 +179,16 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
     table = _columns(source, path, needed_columns("events", config))
     folders = source.folders[source.files.index(path)]
     columns: dict[str, Any] = {}
-    fault = table[_FAULT]
+    fault = table[FAULT]
+    unit, decimal = config.events.timestamp_unit, config.events.decimal
     for name, own_name in mapped("events", config).items():
-        kind, unit = column_kinds("events")[name], config.events.timestamp_unit
+        kind = column_kinds("events")[name]
         value = None
         if source.has_own(own_name):
-            value = read_value(table[own_name], kind, unit, null_words(name, source.format, config))
+            written = table[own_name]
+            if decimal == "," and source.format == "csv" and kind in ("number", "integer"):
+                written = with_point(written)
+            value = read_value(written, kind, unit, null_words(name, source.format, config))
         if own_name in folders:
             folder_text = pa.chunked_array([pa.repeat(pa.scalar(folders[own_name], pa.string()), len(table))])
             of_folder = read_value(folder_text, kind, unit)
@@ -194,64 +197,41 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
                 differs = pc.fill_null(pc.not_equal(*both), False)
                 fault = pc.coalesce(fault, pc.if_else(differs, FOLDER_MISMATCH, pa.scalar(None, pa.string())))
             value = of_folder if value is None else pc.coalesce(value, of_folder)
+        if name in config.events.constants:
+            constant = pa.chunked_array([pa.repeat(str(config.events.constants[name]), len(table))])
+            value = pc.coalesce(*([] if value is None else [value]), read_value(constant, kind, unit))
         columns[name] = pa.nulls(len(table), ARROW_TYPES[kind]) if value is None else value
     written = columns["event_type"]
     columns["event_type"] = _contract_types(written, config.events.types)
     columns[_UNKNOWN] = pc.if_else(pc.is_null(columns["event_type"]), written, None)
     position = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
     places = dict(zip(PLACE, map(pa.array, position), strict=True))
-    return pa.table({**columns, **places, _FAULT: fault})
+    return pa.table({**columns, **places, FAULT: fault})
 
 
 def _columns(source: Source, path: str, needed: list[str]) -> pa.Table:
-    """Return the needed columns that a file has, as they are, and `_FAULT`; those of CSV are text."""
+    """Return the needed columns that a file has, as they are, and `FAULT`; those of CSV are text."""
     names = [name for name in needed if source.has_own(name)]
     try:
-        if source.csv is not None:
-            return _csv_columns(path, source.csv, names)
+        if source.records is not None or source.csv is not None:
+            return _concatenated(source, path, names)
         with open_parquet(path) as file:
             columns = file.read(columns=names)
             n = file.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise GraphInputError(f"{path}: events cannot be read as {source.format} ({error})") from error
-    return pa.table({**{name: columns[name] for name in names}, _FAULT: pa.nulls(n, pa.string())})
+    return pa.table({**{name: columns[name] for name in names}, FAULT: pa.nulls(n, pa.string())})
 
 
-def _csv_columns(path: str, layout: CsvLayout, names: list[str]) -> pa.Table:
-    """Return columns of a CSV file as text. Nulls fill up a row that is too short; one that is too long is a fault."""
-    ragged = False
-
-    def note(_: pc_csv.InvalidRow) -> str:
-        nonlocal ragged
-        ragged = True
-        return "skip"
-
-    width, places = len(layout.header), [layout.header.index(name) for name in names]
-    types = {str(at): pa.string() for at in places}
-    with open_csv_bytes(path) as file:
-        table = pc_csv.read_csv(
-            file,
-            read_options=pc_csv.ReadOptions(
-                skip_rows=layout.header_lines,
-                column_names=list(map(str, range(width))),
-                encoding=layout.encoding,
-                block_size=_CSV_BLOCK,
-            ),
-            parse_options=pc_csv.ParseOptions(newlines_in_values=layout.has_line_breaks, invalid_row_handler=note),
-            convert_options=pc_csv.ConvertOptions(column_types=types, include_columns=list(types)),
-        ).rename_columns(names)
-    if not ragged:
-        return table.append_column(_FAULT, pa.nulls(len(table), pa.string()))
-    with open_csv(path, layout.encoding) as lines:
-        for _ in range(layout.header_lines):
-            next(lines)
-        records = [record for record in csv.reader(lines) if len(record) > 1 or any(map(str.strip, record))]
-    cells = {
-        name: [record[at] if at < len(record) else None for record in records]
-        for name, at in zip(names, places, strict=True)
-    }
-    faults = [TOO_MANY_VALUES if any(map(str.strip, record[width:])) else None for record in records]
-    return pa.table(cells | {_FAULT: faults}, schema=pa.schema([(name, pa.string()) for name in (*names, _FAULT)]))
+def _concatenated(source: Source, path: str, names: list[str]) -> pa.Table:
+    if source.records is not None:
+        tables = read_part(FilePart(path), source.records, names)
+    else:
+        assert source.csv is not None
+        tables = csv_blocks(path, source.csv, names)
+    types = dict.fromkeys(names, pa.string()) if source.records is None else source.types
+    schema = pa.schema([*((name, types[name]) for name in names), (FAULT, pa.string())])
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def _reasons(rows: pa.Table, now: dt.datetime) -> pa.ChunkedArray:
@@ -262,7 +242,7 @@ def _reasons(rows: pa.Table, now: dt.datetime) -> pa.ChunkedArray:
     faults = event_faults(ds.field, lambda column: column.is_null(), now)
     flags = ds.dataset(computed).to_table(columns=faults).combine_chunks()
     conditions = pa.StructArray.from_arrays([chunk(flags[name]) for name in faults], list(faults))
-    return pa.chunked_array([pc.coalesce(chunk(rows[_FAULT]), pc.case_when(conditions, *map(pa.scalar, faults)))])
+    return pa.chunked_array([pc.coalesce(chunk(rows[FAULT]), pc.case_when(conditions, *map(pa.scalar, faults)))])
 
 
 def _example(

@@ -71,6 +71,16 @@ def read_value(
     return _integers(values) if kind == "integer" else _doubles(values)
 
 
+def with_point(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return numbers that were written with a decimal comma as they are written with a point.
+
+    A point becomes a comma, so that a number with a point in it cannot be read.
+    """
+    for written, other in ((".", "\0"), (",", "."), ("\0", ",")):
+        column = pc.replace_substring(column, written, other)
+    return column
+
+
 def _texts(values: pa.Array, null_words: tuple[str, ...]) -> pa.Array:
     """Return texts without the blanks around them, null where nothing or a word for null is left."""
     text = pc.utf8_trim(values.cast(pa.string()), BLANKS)

@@ -4,6 +4,7 @@ This module reads no data: it uses Arrow's types only to describe columns. `arro
 it. `values` defines how values are written, and `refusals` which events are refused.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pyarrow as pa
@@ -113,7 +114,7 @@ def own_name(column: str | tuple[str, ...]) -> str:
     return column if isinstance(column, str) else " + ".join(column)
 
 
-def check_columns(table: Table, file: str, types: dict[str, pa.DataType], config: InputConfig) -> None:
+def check_columns(table: Table, file: str, types: Mapping[str, pa.DataType], config: InputConfig) -> None:
     """Check the columns of one file.
 
     Args:
@@ -159,10 +160,16 @@ def _check_type(table: Table, file: str, name: str, kind: Kind, type_: pa.DataTy
         if table == "events" and config.events.timestamp_unit is not None:
             return
         advice = (
-            'if these are integers counted from 1970, set [input.events] timestamp_unit to "s", "ms" or "us"'
+            "if these are integers counted from 1970, set [input.events] timestamp_unit to "
+            '"s", "ms", "us", "ns" or "day"'
             if table == "events"
             else "write it as a timestamp"
         )
+    elif pa.types.is_struct(type_):
+        inner = f"{mapped(table, config)[name]}.{type_.field(0).name}" if type_.num_fields else "record.key"
+        advice = f'map a value in it: [input.{table}.columns] {name} = "{inner}"'
+    elif is_list(type_):
+        advice = f'make a row of each element: [input.{table}] explode = "{mapped(table, config)[name]}"'
     else:
         advice = f'cast it, or map another column: [input.{table}.columns] {name} = "your_column"'
     raise GraphInputError(

@@ -1,34 +1,46 @@
 """Finds the files of an input and their columns, before any engine reads them.
 
 Of parquet only the footers are read here, so that a wrong path or type is reported at once, by name. CSV files are
-checked as a whole, because no reader reports the faults of their text.
+checked as a whole, because no reader reports the faults of their text. Plain CSV and flat parquet are read by the
+engines; all other files by `record_files`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
-from graph_build.config import InputConfig
+from graph_build.config import CSV_KEYS, FileFormat, InputConfig, TableInput
 from graph_build.errors import GraphInputError
+from graph_build.ingest.compressed import without_compression
 from graph_build.ingest.contract import Table, check_columns, column_kinds, mapped
-from graph_build.ingest.csv_files import CsvLayout, csv_layout
+from graph_build.ingest.csv_files import PLAIN_CSV, CsvLayout, csv_layout, dialect_of
+from graph_build.ingest.fields import POSITION, ROW, Fields, column_of, fields_of, split_path
 from graph_build.ingest.folders import folder_columns
+from graph_build.ingest.json_files import json_types, keys_of
+from graph_build.ingest.lake_tables import inner_tables, lake_files, lake_format, outer_table
+from graph_build.ingest.nested_rows import can_follow, field_types, plain_type
 from graph_build.ingest.parquet_files import parquet_types
+from graph_build.ingest.record_files import RecordLayout
 from graph_build.ingest.values import null_words
 from graph_build.paths import is_local, local_path
-from graph_build.spark.storage import join, names_below
+from graph_build.spark.storage import join, matches, names_below
 
-Format = Literal["parquet", "csv"]
-_EXPECTED = "expected parquet, or CSV with a header line and a name that ends in .csv or .csv.gz"
-# Kinds of files that are no parquet, by the ends of their names; any other file may be.
+Format = Literal["parquet", "csv", "json", "table"]
+# What a path begins with that names a table of Spark.
+SPARK_TABLE = "table:"
+SparkSchema = Callable[[str], pa.Schema] | None
+_EXPECTED = "expected parquet (.parquet), CSV (.csv, .tsv, .txt) or JSON lines (.json, .jsonl), perhaps .gz or .zst"
+_CSV = (".csv", ".tsv", ".tab", ".txt")
+_JSON = (".json", ".jsonl", ".ndjson")
+# Kinds of files that are none of these, by the ends of their names; any other file may be parquet.
 _OTHER_KINDS = """
-    .tsv .tab .txt .json .jsonl .ndjson .avro .orc .feather .arrow .xls .xlsx .md .log .sql .db .xml .html
-    .gz .zip .bz2 .zst .xz .lz4 .7z .tar .tgz
+    .avro .orc .feather .arrow .xls .xlsx .md .log .dat .sql .db .xml .html .gz .zip .bz2 .zst .xz .lz4 .7z .tar .tgz
 """
+_PATTERN = {*"*?["}
 _REMOTE_THREADS = 16
 
 
@@ -37,13 +49,14 @@ class Source:
     """Files with the same columns and types, which are read together.
 
     Args:
-        files: paths or URIs, in reading order.
-        format: `parquet` or `csv`.
-        types: the files' own column names with their Arrow types (CSV: all strings).
+        files: paths or URIs, in reading order; for a table of Spark, `table:NAME`.
+        format: `parquet`, `csv`, `json` or `table`.
+        types: the files' own column names with the Arrow types in which they are read (CSV and JSON: all strings).
         order: rank among the inputs, which orders rows that tie in time.
         places: each file's rank among all files of its input, regardless of their columns.
         folders: for each file, the columns that the names of its folders hold, as text; the same names for all files.
-        csv: how the files are written; None for parquet.
+        csv: how the files are written; None if they are not CSV.
+        records: how rows are read that no engine reads as they are; None for plain CSV and flat parquet.
     """
 
     files: tuple[str, ...]
@@ -53,6 +66,7 @@ class Source:
     places: tuple[int, ...]
     folders: tuple[dict[str, str | None], ...]
     csv: CsvLayout | None = None
+    records: RecordLayout | None = None
 
     def has(self, name: str) -> bool:
         """Return whether the rows have a column, from the files (and not only nulls) or from the names of folders."""
@@ -63,33 +77,40 @@ class Source:
         return name in self.types and not pa.types.is_null(self.types[name])
 
 
-def find_sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]:
+def find_sources(table: Table, paths: list[str], config: InputConfig, spark_schema: SparkSchema = None) -> list[Source]:
     """Return the files behind `paths`, checked against the contract and grouped by their columns and types.
 
     Args:
         table: which table they hold.
-        paths: files or folders, local or as URIs, of parquet or of CSV with a header line.
+        paths: files or folders, local or as URIs, or patterns of them; `table:NAME` is a table of Spark.
         config: the `[input]` section.
+        spark_schema: returns the columns of a table of Spark by its name; None where there is no Spark.
 
     Raises:
         GraphInputError: a path or file is missing or cannot be read, lacks a column, or has one of a wrong type.
     """
+    section: TableInput = getattr(config, table)
     groups: dict[tuple[object, ...], list[tuple[_File, int]]] = {}
     for order, path in enumerate(paths):
-        for rank, file in enumerate(_inspected(table, files_of(table, path), config)):
+        if path.startswith(SPARK_TABLE):
+            file = _inspect_table(table, path, config, spark_schema)
+            groups[order, path] = [(file, 0)]
+            continue
+        for rank, file in enumerate(_inspected(table, files_of(table, path, section.format), config)):
             types = tuple((name, str(type_)) for name, type_ in file.types.items())
             # Files of one folder that differ in their columns are read in groups.
-            key = (order, file.csv, types, tuple(file.folders))
+            key = (order, file.format, file.csv, file.records, types, tuple(file.folders))
             groups.setdefault(key, []).append((file, rank))
     return [
         Source(
             files=tuple(file.path for file, _ in files),
-            format="parquet" if files[0][0].csv is None else "csv",
+            format=files[0][0].format,
             types=files[0][0].types,
             order=key[0],  # type: ignore[arg-type]
             places=tuple(rank for _, rank in files),
             folders=tuple(file.folders for file, _ in files),
             csv=files[0][0].csv,
+            records=files[0][0].records,
         )
         for key, files in groups.items()
     ]
@@ -120,26 +141,56 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
     return warnings
 
 
-def files_of(table: Table, path: str) -> list[str]:
-    """Return a file itself, or the files of a folder in the order of `names_below`, without hidden ones.
+def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list[str]:
+    """Return a file itself, or the files of a folder or of a pattern in the order of `names_below`, without hidden ones.
+
+    A path that exists as it is written is no pattern. Of a Delta or Iceberg table, the files that are in force.
 
     Args:
         table: which table they hold, for the message.
-        path: a file or folder, local or as a URI.
+        path: a file or folder, or a pattern, local or as a URI.
+        format_: the configured format, if there is one.
 
     Raises:
-        GraphInputError: the path does not exist or cannot be read, or the folder holds no file.
+        GraphInputError: the path does not exist or cannot be read, the folder holds no file, or it is a part of a Delta
+            or Iceberg table.
     """
     try:
         names = names_below(path)
+        roots = matches(path) if names is None and _PATTERN & {*path} else []
+        roots = [root for root in roots if not _is_hidden(root.rpartition("/")[2])]
     except Exception as error:  # every store has errors of its own
         raise GraphInputError(f"{path}: {table} cannot be read ({str(error).partition(chr(10))[0]})") from error
+    if roots:
+        return [file for root in roots for file in files_of(table, root, format_)]
     if names is None:
-        raise GraphInputError(f"{path}: the {table} file or folder does not exist; check the path")
+        kind = "no file or folder matches the pattern" if _PATTERN & {*path} else "the file or folder does not exist"
+        raise GraphInputError(f"{path}: {kind} ({table}); check the path")
+    if (lake := lake_format(names)) is not None:
+        return lake_files(table, path, lake)
+    if format_ in ("delta", "iceberg"):
+        raise GraphInputError(f"{path}: {table} are no {format_.title()} table; correct [input.{table}] format")
+    if inner := inner_tables(names):
+        raise GraphInputError(f"{path}: the folder holds the table {join(path, inner[0])}; give each table by itself")
+    if (outer := outer_table(path)) is not None:
+        raise GraphInputError(
+            f"{path}: lies in the table {outer}, of which not every file is in force; give the table itself"
+        )
     files = [_joined(path, name) for name in names if not _is_hidden(name)]
     if not files:
         raise GraphInputError(f"{path}: the {table} folder holds no file; expected parquet or CSV files in it")
     return files
+
+
+def expanded(path: str, files: list[str]) -> list[str]:
+    """Return a path as it is, or the files in its place if it is a pattern.
+
+    Args:
+        path: a file or folder, or a pattern.
+        files: the files behind it.
+    """
+    is_pattern = bool(_PATTERN & {*path}) and not any(file.startswith(path.rstrip("/")) for file in files)
+    return files if is_pattern else [path]
 
 
 def _joined(root: str, name: str) -> str:
@@ -151,9 +202,11 @@ def _joined(root: str, name: str) -> str:
 @dataclass(frozen=True)
 class _File:
     path: str
+    format: Format
     types: dict[str, pa.DataType]
-    folders: dict[str, str | None]
-    csv: CsvLayout | None
+    folders: dict[str, str | None] = field(default_factory=dict)
+    csv: CsvLayout | None = None
+    records: RecordLayout | None = None
 
 
 def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[_File]:
@@ -167,24 +220,112 @@ def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[
 
 
 def _inspect(table: Table, file: str, config: InputConfig) -> _File:
-    own_names = mapped(table, config)
     features = config.items.features if table == "items" else ()
     # What the name of a folder holds is text, as in CSV.
-    columns = {name: name for name in features} | own_names
+    columns = {name: name for name in features} | mapped(table, config)
     words = {own_name: null_words(name, "csv", config) for name, own_name in columns.items()}
     folders = folder_columns(table, file, words)
-    layout = None
-    name = file.rpartition("/")[2].lower()
-    if name.endswith((".csv", ".csv.gz")):
-        layout = csv_layout(table, file, config.encoding)
-        # Columns without a name, such as the row numbers that pandas writes, are left out.
-        types = {name: pa.string() for name in layout.header if name}
-    elif other := next((end for end in _OTHER_KINDS.split() if name.endswith(end)), None):
-        raise GraphInputError(f"{file}: {table} cannot be read from a {other} file; {_EXPECTED}")
-    else:
-        types = parquet_types(table, file, own_names.values(), features)
-    check_columns(table, file, dict.fromkeys(folders, pa.string()) | types, config)
-    return _File(file, types, folders, layout)
+    format_ = _format_of(table, file, getattr(config, table))
+    inspect = {"csv": _inspect_csv, "json": _inspect_json, "parquet": _inspect_parquet}[format_]
+    inspected, types = inspect(table, file, config)
+    _check(table, file, dict.fromkeys(folders, pa.string()) | types, config)
+    return replace(inspected, folders=folders)
+
+
+def _check(table: Table, file: str, types: dict[str, pa.DataType], config: InputConfig) -> None:
+    contract = mapped(table, config)
+    constants = dict.fromkeys((contract[name] for name in getattr(config, table).constants), pa.string())
+    check_columns(table, file, constants | types, config)
+
+
+def _format_of(table: Table, file: str, section: TableInput) -> Format:
+    """Return the configured format, or that which the file's name says."""
+    if section.format is not None:
+        return section.format if section.format in ("csv", "json") else "parquet"
+    name = without_compression(file.rpartition("/")[2])
+    if name.endswith(_JSON):
+        return "json"
+    is_csv = any(getattr(section, key) != type(section).model_fields[key].default for key in CSV_KEYS)
+    if name.endswith(_CSV) or (is_csv and not name.endswith(".parquet")):
+        return "csv"
+    if other := next((end for end in _OTHER_KINDS.split() if file.lower().endswith(end)), None):
+        raise GraphInputError(
+            f"{file}: {table} cannot be read from a {other} file; {_EXPECTED}; if it is one of these under another "
+            f'name, set [input.{table}] format = "csv" or "json"'
+        )
+    return "parquet"
+
+
+Inspected = tuple[_File, dict[str, pa.DataType]]
+
+
+def _inspect_csv(table: Table, file: str, config: InputConfig) -> Inspected:
+    """Return a CSV file, and the types of its columns for the check."""
+    dialect = dialect_of(file, getattr(config, table))
+    layout = csv_layout(table, file, config.encoding, dialect)
+    # Columns without a name, such as the row numbers that pandas writes, are left out.
+    types = {name: pa.string() for name in layout.header if name}
+    fields = fields_of(table, config, config.null_words)
+    if dialect == PLAIN_CSV and not file.lower().endswith(".zst") and not _needs_records(fields, types):
+        return _File(file, "csv", types, csv=layout), types
+    read = field_types(table, file, pa.schema(list(types.items())), fields)
+    return _file_of_records(file, "csv", fields, dict.fromkeys(read, pa.string()), layout), types | read
+
+
+def _inspect_json(table: Table, file: str, config: InputConfig) -> Inspected:
+    """Return a file of JSON lines, which is read as text, and the types of its columns for the check."""
+    texts = {own for name, own in mapped(table, config).items() if column_kinds(table)[name] == "text"}
+    fields = fields_of(table, config)
+    types = json_types(table, file, fields, texts)
+    inspected = _file_of_records(file, "json", fields, dict.fromkeys(types, pa.string()))
+    return inspected, dict.fromkeys(keys_of(table, file), pa.string()) | types
+
+
+def _inspect_parquet(table: Table, file: str, config: InputConfig) -> Inspected:
+    """Return a parquet file, and the types of its columns for the check."""
+    fields = fields_of(table, config)
+    features = config.items.features if table == "items" else ()
+    names = {name for path in fields.paths if path not in features for name, _ in split_path(path)}
+    return _typed(table, file, "parquet", fields, parquet_types(table, file, names, features))
+
+
+def _inspect_table(table: Table, path: str, config: InputConfig, spark_schema: SparkSchema) -> _File:
+    if spark_schema is None:
+        raise GraphInputError(f"{path}: only Spark reads a table of Spark, and this command runs without; give files")
+    schema = spark_schema(path.removeprefix(SPARK_TABLE))
+    inspected, types = _typed(
+        table, path, "table", fields_of(table, config), dict(zip(schema.names, schema.types, strict=True))
+    )
+    _check(table, path, types, config)
+    return inspected
+
+
+def _typed(table: Table, file: str, format_: Format, fields: Fields, types: dict[str, pa.DataType]) -> Inspected:
+    """Return a file of columns with types, and the types of its columns for the check."""
+    if not _needs_records(fields, types):
+        return _File(file, format_, types), types
+    schema = pa.schema(list(types.items()))
+    read = field_types(table, file, schema, fields)
+    is_typed = can_follow(schema, fields.only([name for name, type_ in read.items() if not pa.types.is_null(type_)]))
+    plain = {
+        name: type_ if pa.types.is_null(type_) else plain_type(type_) if is_typed else pa.string()
+        for name, type_ in read.items()
+    }
+    return _file_of_records(file, format_, fields, plain), types | read
+
+
+def _file_of_records(
+    file: str, format_: Format, fields: Fields, types: dict[str, pa.DataType], csv: CsvLayout | None = None
+) -> _File:
+    return _File(file, format_, types, csv=csv, records=RecordLayout(format_, fields, tuple(types.items()), csv))
+
+
+def _needs_records(fields: Fields, names: Collection[str]) -> bool:
+    """Return whether a column does not stand in the file by its own name."""
+    if fields.explode is not None or any(len(parts) > 1 for _, parts in fields.columns):
+        return True
+    special = {POSITION, ROW} & {path for _, parts in fields.columns for path in parts}
+    return bool(special) or any(path not in names and column_of(path, names) for path in fields.paths)
 
 
 def _is_hidden(path: str) -> bool:

@@ -1,21 +1,27 @@
 """Opens checked files in Spark. Only the columns that are needed are read: from CSV by place, from parquet by name.
 
 Spark infers nothing here: neither types, nor headers, nor columns from the names of folders, nor patterns in paths.
+Files that Spark does not read as they are, are read by `record_files` on the executors, part by part.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from graph_build.errors import GraphInputError
-from graph_build.ingest.contract import is_list, is_text, value_type
-from graph_build.ingest.files import Source
+from graph_build.ingest.contract import TOO_MANY_VALUES, is_list, is_text, value_type
+from graph_build.ingest.files import SPARK_TABLE, Source
+from graph_build.ingest.nested_rows import rows_of_columns
+from graph_build.ingest.record_files import FilePart, in_types, needed_roots, parts_of, read_part
+from graph_build.ingest.record_rows import FAULT
 from graph_build.ingest.spark_values import scaled_time
 from graph_build.ingest.values import SCALES
 from graph_build.paths import is_local
@@ -24,6 +30,7 @@ from graph_build.spark.session import by_literal_name, reader
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+_MOST_TASKS = 10_000
 # How many values beyond the header's are read from a CSV row, to see whether there are any.
 _SURPLUS = 8
 _ENCODINGS = {"utf-8-sig": "UTF-8", "iso8859-1": "ISO-8859-1", "mac-roman": "x-MacRoman", "ascii": "US-ASCII"}
@@ -43,13 +50,38 @@ class Opened:
         rows: one row per row of the files, with `path`, `file`, `block` and `row` for its place, and the columns below.
         own: the files' own columns by the log's names.
         folders: the columns of the folders by the log's names, as text.
-        surplus: whether a row of CSV holds more values than the header names, other than blank ones; None for parquet.
+        fault: why a row is refused before its values are checked, null where it is not; None if no row is.
+        where: where a row with a fault stands, as text; None for files that Spark reads itself.
     """
 
     rows: "DataFrame"
     own: "dict[str, Column]"
     folders: "dict[str, Column]"
-    surplus: "Column | None"
+    fault: "Column | None"
+    where: "Column | None"
+
+
+def table_schema(name: str) -> pa.Schema:
+    """Return the columns of a table of Spark, with their Arrow types.
+
+    Args:
+        name: the table's name, perhaps with that of its catalogue and schema.
+
+    Raises:
+        GraphInputError: Spark has not been started, or has no such table.
+    """
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    spark = SparkSession.getActiveSession()
+    if spark is None:
+        raise GraphInputError(f"table:{name}: Spark has not been started; give files")
+    try:
+        return to_arrow_schema(spark.table(name).schema)
+    except PySparkException as error:
+        cause = str(error).partition("\n")[0]
+        raise GraphInputError(f"table:{name}: Spark cannot read the table ({cause}); check its name") from None
 
 
 def check_paths(source: Source) -> None:
@@ -75,16 +107,98 @@ def open_source(spark: "SparkSession", source: Source, needed: list[str]) -> Ope
         GraphInputError: Java does not know the encoding of a CSV file.
     """
     names = [name for name in needed if source.has_own(name)]
-    read = _parquet if source.csv is None else _csv
-    rows, surplus = read(spark, source, names)
     folders = list(source.folders[0])
-    rows = _with_places(spark, rows, source)
+    if source.format == "table":
+        rows, fault = _table(spark, source, names)
+    elif source.records is not None:
+        rows, fault = _records(spark, source, names)
+    else:
+        rows, fault = (_parquet if source.csv is None else _csv)(spark, source, names)
+        rows = _with_places(spark, rows, source)
     return Opened(
         rows,
         {name: F.col(f"c{n}") for n, name in enumerate(names)},
         {name: F.col(f"folder{n}") for n, name in enumerate(folders)},
-        surplus,
+        fault,
+        F.col("place") if source.records is not None and source.format != "table" else None,
     )
+
+
+def _records(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[DataFrame, Column | None]":
+    """Return rows with their places and the columns of their folders, read on the executors."""
+    layout = source.records
+    assert layout is not None
+    folders = [f"folder{n} string" for n in range(len(source.folders[0]))]
+    types = [_spark_type(source.types[name]).simpleString() for name in names]
+    columns = [f"c{n} {type_}" for n, type_ in enumerate(types)]
+    schema = ", ".join(
+        [*columns, "fault string", "place string", "file bigint", "block bigint", "row bigint", *folders]
+    )
+    first = source.order << 32
+    parts = [
+        (part, first + place, tuple(of_file.values()))
+        for file, place, of_file in zip(source.files, source.places, source.folders, strict=True)
+        for part in parts_of(file, layout)
+    ]
+
+    def rows_of(numbers: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        for number in (number for batch in numbers for number in batch.column(0).to_pylist()):
+            part, file, values = parts[number]
+            row = 0
+            for table in read_part(part, layout, names):
+                n = len(table)
+                ends = [
+                    _faulty_places(table[FAULT], part, row),
+                    pa.array(np.full(n, file)),
+                    pa.array(np.full(n, part.start)),
+                    pa.array(np.arange(row, row + n)),
+                ]
+                ends += [pa.repeat(pa.scalar(value, pa.string()), n) for value in values]
+                arrays = [*(column.combine_chunks() for column in table.columns), *ends]
+                yield from pa.table(arrays, [field.split(" ")[0] for field in schema.split(", ")]).to_batches()
+                row += n
+
+    # One part is one task, unless there are very many.
+    tasks = max(1, min(len(parts), _MOST_TASKS))
+    return spark.range(0, len(parts), 1, tasks).mapInArrow(rows_of, schema), F.col("fault")
+
+
+def _table(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[DataFrame, Column | None]":
+    """Return the rows of a table of Spark. Where they stand in it is known only within one job."""
+    rows = spark.table(source.files[0].removeprefix(SPARK_TABLE))
+    places = [F.lit(source.order << 32).alias("file"), F.lit(0).cast("bigint").alias("block")]
+    places.append(F.monotonically_increasing_id().alias("row"))
+    if source.records is None:
+        columns = [F.col(_quoted(name)).alias(f"c{n}") for n, name in enumerate(names)]
+        return rows.select(*columns, *places), None
+    layout = source.records
+    fields = layout.fields.only(names)
+    types = [_spark_type(source.types[name]).simpleString() for name in names]
+    schema = ", ".join(f"c{n} {type_}" for n, type_ in enumerate(types))
+
+    def rows_of(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        from pyspark import TaskContext
+
+        first, prefix = 0, str(TaskContext.get().partitionId())  # type: ignore[union-attr]
+        for batch in batches:
+            table = in_types(rows_of_columns(pa.Table.from_batches([batch]), fields, prefix, first), layout, names)
+            yield from table.select(names).rename_columns([f"c{n}" for n in range(len(names))]).to_batches()
+            first += len(batch)
+
+    roots = [F.col(_quoted(name)) for name in needed_roots(fields, rows.columns)]
+    return rows.select(*roots).mapInArrow(rows_of, schema).select("*", *places), None
+
+
+def _faulty_places(faults: pa.ChunkedArray, part: FilePart, first: int) -> pa.Array:
+    """Return where the rows with a fault stand, null for good ones."""
+    if faults.null_count == len(faults):
+        return pa.nulls(len(faults), pa.string())
+    start = f", counted from byte {part.start}" if part.start else ""
+    texts = [
+        None if fault is None else f"row {first + n} of {part.file}{start}"
+        for n, fault in enumerate(faults.to_pylist(), 1)
+    ]
+    return pa.array(texts, pa.string())
 
 
 def _parquet(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[DataFrame, Column | None]":
@@ -115,10 +229,14 @@ def _csv(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[Data
         columns = [F.regexp_replace(column, "\r$", "") for column in columns]
     columns = [column.alias(f"c{n}") for n, column in enumerate(columns)]
     surplus = F.concat_ws("", *(f"v{n}" for n in range(width, width + _SURPLUS))).rlike(r"\S")
-    columns += [surplus.alias("surplus"), _path(), F.col("_metadata.file_block_start").alias("block")]
+    columns += [
+        F.when(surplus, TOO_MANY_VALUES).alias("fault"),
+        _path(),
+        F.col("_metadata.file_block_start").alias("block"),
+    ]
     columns += [F.monotonically_increasing_id().alias("row")]
     rows = by_literal_name(source.files, lambda files: csv.csv(files).select(*columns))
-    return rows, F.col("surplus")
+    return rows, F.col("fault")
 
 
 def _path() -> "Column":

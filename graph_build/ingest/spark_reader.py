@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from graph_build.config import InputConfig
+from graph_build.config import InputConfig, TableInput
 from graph_build.ingest.contract import (
     FOLDER_MISMATCH,
     PLACE,
-    TOO_MANY_VALUES,
     Kind,
     Table,
     column_kinds,
@@ -24,9 +23,9 @@ from graph_build.ingest.contract import (
     value_type,
 )
 from graph_build.ingest.files import Source, find_sources
-from graph_build.ingest.refusals import UNUSED
-from graph_build.ingest.spark_files import Opened, check_paths, open_source
-from graph_build.ingest.spark_values import SPARK_TYPES, bound, read_value, written_text
+from graph_build.ingest.refusals import UNREADABLE, UNUSED
+from graph_build.ingest.spark_files import Opened, check_paths, open_source, table_schema
+from graph_build.ingest.spark_values import SPARK_TYPES, bound, levels, read_value, with_point, written_text
 from graph_build.ingest.values import END_OF_TIMES, FIRST_TIME, NO_END_FROM, NO_START_BEFORE, null_words
 
 if TYPE_CHECKING:
@@ -38,28 +37,30 @@ def sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]
 
     Args:
         table: which table they hold.
-        paths: files or folders, local or as URIs.
+        paths: files or folders, local or as URIs, patterns of them, or `table:NAME`.
         config: the `[input]` section.
 
     Raises:
         GraphInputError: a path cannot be read, or its columns do not fit the contract.
     """
-    checked = find_sources(table, paths, config)
+    checked = find_sources(table, paths, config, table_schema)
     for source in checked:
         check_paths(source)
     return checked
 
 
 def present(table: Table, checked: list[Source], config: InputConfig) -> list[str]:
-    """Return the contract columns that at least one source has with a type other than null.
+    """Return the contract columns that at least one source has with a type other than null, or that are constant.
 
     Args:
         table: which table the sources hold.
         checked: all its sources.
         config: the `[input]` section.
     """
-    names = mapped(table, config)
-    return [name for name in column_kinds(table) if any(source.has(names[name]) for source in checked)]
+    names, constants = mapped(table, config), getattr(config, table).constants
+    return [
+        name for name in column_kinds(table) if name in constants or any(source.has(names[name]) for source in checked)
+    ]
 
 
 def read(
@@ -101,8 +102,8 @@ def _read_source(
 ) -> "DataFrame":
     opened = open_source(spark, source, needed_columns(table, config))
     values, unreadable, faults = _contract_columns(table, opened, source, config)
-    if opened.surplus is not None:
-        faults.insert(0, F.when(opened.surplus, TOO_MANY_VALUES))
+    if opened.fault is not None:
+        faults.insert(0, opened.fault)
     rows = opened.rows.select(
         *values,
         *(
@@ -112,14 +113,17 @@ def _read_source(
         _first(unreadable).alias("unreadable"),
         _first(faults).alias("fault"),
         _raw_row(table, opened, config).alias("raw_row"),
+        *([] if opened.where is None else [opened.where.alias("where")]),
         *PLACE,
     ).withColumn("reason", reason)
     of_other_days = F.when(F.col("reason").isin(*UNUSED), F.col("reason"))
     rows = rows.withColumn("reason", F.coalesce(of_other_days, "fault", "reason"))
     as_json = F.to_json(F.col("raw_row"))
+    if opened.where is not None:  # a row that cannot be read has no values
+        as_json = F.when(F.col("reason") == UNREADABLE, F.to_json(F.struct("where"))).otherwise(as_json)
     is_refused = F.col("reason").isNotNull() & ~F.col("reason").isin(*UNUSED)
     raw = F.when(is_refused, as_json) if table == "events" else as_json
-    return rows.withColumn("raw", raw).drop("raw_row", "fault")
+    return rows.withColumn("raw", raw).drop("raw_row", "fault", "where")
 
 
 def _first(conditions: "list[Column]") -> "Column":
@@ -135,12 +139,18 @@ def _contract_columns(
     A reason is null where it does not hold. Events have no reasons for values that cannot be read.
     """
     unit = config.events.timestamp_unit if table == "events" else None
+    section: TableInput = getattr(config, table)
     values, unreadable, mismatches = [], [], []
     for name, own_name in mapped(table, config).items():
         kind = column_kinds(table)[name]
         written = [(opened.own[own_name], source.types[own_name])] if own_name in opened.own else []
         written = [(_text_or_own(x, type_, null_words(name, source.format, config)), type_) for x, type_ in written]
+        if section.decimal == "," and source.format == "csv" and kind in ("number", "integer"):
+            written = [(with_point(column), type_) for column, type_ in written]
         written += [(written_text(opened.folders[own_name]), pa.string())] if own_name in opened.folders else []
+        has_both = len(written) == 2
+        if name in section.constants:
+            written.append((written_text(F.lit(str(section.constants[name]))), pa.string()))
         read = [read_value(column, kind, type_, unit) for column, type_ in written]
         missing = [value.isNull() for value in read]
         if kind == "time" and table == "ads":
@@ -148,9 +158,11 @@ def _contract_columns(
             read = [value["time"] for value in limited]
             missing = [value["time"].isNull() & ~value["is_open"] for value in limited]
         value = F.coalesce(*read) if read else F.lit(None).cast(SPARK_TYPES[kind])
+        if table == "items" and name == "category" and config.items.category_separator is not None:
+            value = levels(value, config.items.category_separator)
         values.append(value.alias(name))
-        if len(read) == 2 and kind != "time":  # a folder may hold the day of a time
-            own, of_folder = map(F.lower, read) if kind == "text" else read
+        if has_both and kind != "time":  # a folder may hold the day of a time
+            own, of_folder = map(F.lower, read[:2]) if kind == "text" else read[:2]
             mismatches.append(F.when(own != of_folder, FOLDER_MISMATCH))
         for (column, type_), is_missing in zip(written, missing, strict=True):
             if table != "events" and kind not in ("id", "text") and not _is_always_readable(type_, kind):
@@ -199,6 +211,8 @@ def _common_type(name: str, checked: list[Source]) -> str | None:
 def _feature(opened: Opened, name: str, type_: str | None, source: Source, config: InputConfig) -> "Column":
     if name in opened.own:
         column = _text_or_own(opened.own[name], source.types[name], null_words(name, source.format, config))
+        if config.items.decimal == "," and source.format == "csv":
+            column = F.regexp_replace(column, r"^([+-]?\d+),(\d+)$", "$1.$2")
     else:
         column = written_text(opened.folders[name]) if name in opened.folders else F.lit(None)
     return column if type_ is None else column.cast(type_)
@@ -215,7 +229,7 @@ def _raw_row(table: Table, opened: Opened, config: InputConfig) -> "Column":
     columns = opened.folders | opened.own
     return F.struct(
         *(
-            (F.xxhash64(column.cast("string")) if name == user else column).alias(name)
+            (F.xxhash64(column.cast("string")) if user in name.split(" + ") else column).alias(name)
             for name, column in columns.items()
         )
     )

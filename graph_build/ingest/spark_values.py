@@ -68,8 +68,38 @@ def read_value(column: "Column", kind: Kind, type_: pa.DataType, unit: TimeUnit 
     if not is_text(type_):
         return column.cast(SPARK_TYPES[kind])
     if kind == "vector":
-        return F.from_json(column, "array<float>")
+        return _written_vector(column)
     return F.when(column.startswith("["), F.from_json(column, "array<string>")).otherwise(F.split(column, r"[;,|]"))
+
+
+def with_point(column: "Column") -> "Column":
+    """Return numbers that were written with a decimal comma as they are written with a point.
+
+    A point becomes a comma, so that a number with a point in it cannot be read.
+    """
+    return F.translate(column, ",.", ".,")
+
+
+def levels(category: "Column", separator: str) -> "Column":
+    """Return a category with ` > ` between its levels.
+
+    Args:
+        category: texts.
+        separator: what separates the levels.
+    """
+    parts = F.transform(F.split(category, re.escape(separator)), lambda level: F.btrim(level, F.lit(BLANKS)))
+    joined = F.array_join(F.filter(parts, lambda level: level != ""), " > ")
+    return F.nullif(joined, F.lit(""))
+
+
+def _written_vector(column: "Column") -> "Column":
+    """Return numbers that are written as a JSON list, or between blanks, commas or semicolons, in brackets or not."""
+    inside = F.btrim(F.regexp_replace(column, r"^[\[({]|[\])}]$", ""), F.lit(BLANKS))
+    parts = F.split(F.regexp_replace(inside, r"\s*[,;]\s*|\s+", ","), ",")
+    is_number = F.forall(parts, lambda part: part.rlike(WRITTEN_NUMBER))
+    return F.coalesce(
+        F.from_json(column, "array<float>"), F.when(is_number, F.transform(parts, lambda part: part.try_cast("float")))
+    )
 
 
 def written_text(column: "Column", null_words: tuple[str, ...] = ()) -> "Column":

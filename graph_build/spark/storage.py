@@ -1,5 +1,6 @@
 """Reads, writes and removes files outside Spark, on this host or in object storage."""
 
+import glob
 import os
 import re
 import shutil
@@ -94,6 +95,30 @@ def open_file(path: str) -> IO[bytes]:
     files, name = _file_system(path)
     opened: IO[bytes] = files.open(name, "rb")
     return opened
+
+
+def size_of(path: str) -> int:
+    """Return the size of a file in bytes."""
+    if is_local(path):
+        return Path(local_path(path)).stat().st_size
+    import fsspec
+
+    files, name = fsspec.core.url_to_fs(path)
+    return int(files.size(name))
+
+
+def matches(pattern: str) -> list[str]:
+    """Return the files and folders that a pattern matches, in order.
+
+    Args:
+        pattern: a local path or a URI with `*`, `?`, `[…]` or `**`.
+    """
+    if is_local(pattern):
+        return sorted(glob.glob(local_path(pattern), recursive=True), key=_in_order)
+    import fsspec
+
+    files, name = fsspec.core.url_to_fs(pattern)
+    return sorted((files.unstrip_protocol(path) for path in files.glob(name)), key=_in_order)
 
 
 def names_below(root: str) -> list[str] | None:

@@ -22,6 +22,9 @@ from jobs.workspace.store_errors import errors_of, file_system
 FORMAT_VERSION = 1
 UNPUBLISHED = 0
 """The place in the order of publication of a version that was never published."""
+# A path of this kind names a table of Spark.
+_SPARK_TABLE = "table:"
+_PATTERN = {*"*?["}
 
 
 class FileRecord(BaseModel):
@@ -97,9 +100,10 @@ def version_name(as_of: datetime, fingerprint: str) -> str:
 def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
     """Return every file behind the given paths or URIs, each with a checksum, by role (events, items, ads).
 
-    Folders are walked in the order of names. Names that begin with `.` or `_` are skipped, as in Spark, except
-    `_key=value`. The checksum of a local file covers its content; that of any other object covers what the store
-    reports (size, ETag, time).
+    A path that does not exist may be a pattern. Folders are walked in the order of names. Names that begin with `.` or
+    `_` are skipped, as in Spark, except `_key=value` and the log of a Delta table. The checksum of a local file covers
+    its content; that of any other object covers what the store reports (size, ETag, time). A table of Spark always
+    counts as changed.
 
     Raises:
         InputNotFoundError: a path does not exist, or is a folder without files.
@@ -173,6 +177,8 @@ def _is_source(path: Path) -> bool:
 
 
 def _files_below(role: str, uri: str) -> list[InputFile]:
+    if uri.startswith(_SPARK_TABLE):  # nobody knows here whether the table has changed, so it counts as changed
+        return [InputFile(path=uri, name=uri, bytes=0, checksum=f"read:{datetime.now(UTC).isoformat()}")]
     fs, root = file_system(uri, f"{role}:")
     with errors_of(fs, f"{role}: {uri}"):
         return _described_files(fs, root, role, uri)
@@ -180,15 +186,25 @@ def _files_below(role: str, uri: str) -> list[InputFile]:
 
 def _described_files(fs: Any, root: str, role: str, uri: str) -> list[InputFile]:
     if not fs.exists(root):
-        raise InputNotFoundError(f"{role}: {uri} does not exist; give a parquet or CSV file, or a folder of them")
+        matches = sorted(fs.glob(root)) if _PATTERN & {*uri} else []
+        if matches := [match for match in matches if not _is_hidden(match.rpartition("/")[2])]:
+            base = root[: min(root.find(mark) for mark in _PATTERN & {*root})].rpartition("/")[0]
+            below = [file for match in matches for file in _described_files(fs, match, role, uri)]
+            return [file.model_copy(update={"name": file.path.removeprefix(f"{base}/")}) for file in below]
+        raise InputNotFoundError(f"{role}: {uri} does not exist; give a file, a folder, or a pattern that matches some")
     if fs.isfile(root):
         return [_input_file(fs, root, "")]
     paths = _local_files(Path(root)) if "file" in fs.protocol else fs.find(root)
     names = {path: path.removeprefix(root.rstrip("/") + "/") for path in paths}
-    visible = sorted(path for path, name in names.items() if not any(map(_is_hidden, name.split("/"))))
+    visible = sorted(path for path, name in names.items() if _is_input(name))
     if not visible:
-        raise InputNotFoundError(f"{role}: the folder {uri} holds no files; expected parquet or CSV files")
+        raise InputNotFoundError(f"{role}: the folder {uri} holds no files; expected files of the table")
     return [_input_file(fs, path, names[path]) for path in visible]
+
+
+def _is_input(name: str) -> bool:
+    """Return whether a file is read; the log of a Delta table says which of its files are."""
+    return name.startswith("_delta_log/") or not any(map(_is_hidden, name.split("/")))
 
 
 def _is_hidden(name: str) -> bool:

@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import gzip
 import io
+import json
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from tests.graph_build.ingest.file_cases import UNNEEDED
+from tests.graph_build.ingest.file_cases import UNNEEDED, zstd
 
 Cell = str | int | float | dt.datetime | list[Any] | None
 Rows = list[dict[str, Cell]]
@@ -102,13 +103,15 @@ def written_tables(draw: st.DrawFn, table: str, *, faults: bool) -> Written:
     )
     folders = _moved_to_folders(draw, rows, names)
     columns = [name for name in names if name not in folders]
-    is_csv = draw(st.booleans())
+    kind = draw(st.sampled_from(["parquet", "csv", "json"]))
     file = "/".join([*(f"{key}={quote(text, safe='')}" for key, text in folders.items()), "f"])
-    if not is_csv:
+    if kind == "parquet":
         content = _as_parquet(draw, rows, columns)
         written = Written(f"{file}.parquet", content, rows)
+    elif kind == "json":
+        written = _as_json(draw, table, file, rows, columns)
     else:
-        written = _as_csv(draw, file, rows, columns)
+        written = _as_csv(draw, table, file, rows, columns)
     return _with_fault(draw, written) if faults and draw(st.booleans()) else written
 
 
@@ -157,12 +160,35 @@ def _as_parquet(draw: st.DrawFn, rows: Rows, columns: list[str]) -> bytes:
     return sink.getvalue()
 
 
-def _as_csv(draw: st.DrawFn, file: str, rows: Rows, columns: list[str]) -> Written:
+def _as_json(draw: st.DrawFn, table: str, file: str, rows: Rows, columns: list[str]) -> Written:
+    """Write lines of JSON: flat records, or records of which each holds several rows in a list."""
+    is_ascii, with_numbers = draw(st.booleans()), draw(st.booleans())
+
+    def cell(value: Cell) -> Any:
+        as_text = isinstance(value, dt.datetime) or (isinstance(value, float | int) and not with_numbers)
+        return _as_text(value) if as_text else value
+
+    records: list[Any] = [{name: cell(row[name]) for name in columns} for row in rows]
+    settings: dict[str, Any] = {}
+    if draw(st.booleans()):
+        size = draw(st.integers(1, len(records)))
+        records = [{"no": n, "a": {"b": records[n : n + size]}} for n in range(0, len(records), size)]
+        settings[table] = {"explode": "a.b", "columns": {name: f"a.b.{name}" for name in columns}}
+        records += draw(st.lists(st.sampled_from([{"a": {"b": []}}, {"a": None}, {}]), max_size=2))
+    end = draw(st.sampled_from(["\n", "\r\n", "\n\n"]))
+    content = "".join(json.dumps(record, ensure_ascii=is_ascii) + end for record in records).encode()
+    name, compress = draw(st.sampled_from([("jsonl", bytes), ("json.gz", gzip.compress), ("ndjson.zst", zstd)]))
+    return Written(f"{file}.{name}", compress(content), rows, input=settings)
+
+
+def _as_csv(draw: st.DrawFn, table: str, file: str, rows: Rows, columns: list[str]) -> Written:
     encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "gb18030"]))
     sink = io.StringIO()
     end = draw(st.sampled_from(["\n", "\r\n"]))
     quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-    writer = csv.writer(sink, lineterminator=end, quoting=quoting)
+    separator, quote = draw(st.sampled_from([(",", '"'), (",", '"'), (";", '"'), ("\t", "'"), ("::", '"')]))
+    one = separator if len(separator) == 1 else "\x1f"
+    writer = csv.writer(sink, lineterminator=end, quoting=quoting, delimiter=one, quotechar=quote)
     has_numbers, has_comma = draw(st.booleans()), draw(st.booleans())
     header = [f" {name} " if draw(st.booleans()) else name for name in columns] or ["none"]
     writer.writerow([*([""] if has_numbers else []), *header, *([""] if has_comma else [])])
@@ -170,8 +196,10 @@ def _as_csv(draw: st.DrawFn, file: str, rows: Rows, columns: list[str]) -> Writt
     for n, row in enumerate(rows):
         cells = [draw(null_words) if row[name] is None else _as_text(row[name]) for name in columns] or ["x"]
         writer.writerow([*([n] if has_numbers else []), *cells, *([""] if has_comma else [])])
-    content = sink.getvalue().encode(encoding)
-    settings = {} if encoding.startswith("utf-8") else {"encoding": encoding}
+    content = sink.getvalue().replace(one, separator).encode(encoding)
+    settings: dict[str, Any] = {} if encoding.startswith("utf-8") else {"encoding": encoding}
+    if (separator, quote) != (",", '"'):
+        settings[table] = {"separator": separator, "quote": quote}
     if draw(st.booleans()):
         return Written(f"{file}.csv.gz", gzip.compress(content), rows, input=settings)
     return Written(f"{file}.csv", content, rows, input=settings)
@@ -180,6 +208,8 @@ def _as_csv(draw: st.DrawFn, file: str, rows: Rows, columns: list[str]) -> Writt
 def _with_fault(draw: st.DrawFn, written: Written) -> Written:
     fault, content = draw(st.sampled_from(FAULTS)), written.content
     compressed = written.name.endswith(".gz")
+    if written.name.endswith(".zst"):
+        fault = "zeroed bytes"
     if compressed and fault != "zeroed bytes":
         content = gzip.decompress(content)
     place = draw(st.integers(0, len(content)))

@@ -23,26 +23,45 @@ def written(case: FileCase, folder: Path) -> tuple[str, InputConfig]:
     return str(folder), InputConfig.model_validate(case.input)
 
 
-@pytest.fixture(scope="module")
-def read_by_spark(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Row]]:
-    """Return the rows of every case, read in one job."""
+QUICK = [case for case in FILE_CASES if case.quick]
+OTHERS = [case for case in FILE_CASES if not case.quick]
+
+
+def read_by_spark(spark: Any, cases: list[FileCase], folders: pytest.TempPathFactory) -> dict[str, list[Row]]:
+    """Return the rows of some cases, read in one job."""
     frames = []
-    for n, case in enumerate(FILE_CASES):
-        path, config = written(case, tmp_path_factory.mktemp("case"))
+    for n, case in enumerate(cases):
+        path, config = written(case, folders.mktemp("case"))
         sources = spark_reader.sources("events", [path], config)
         rows = spark_reader.read(spark, "events", sources, config, events.reason(None, config.events.types, NOW))
         rows = rows.withColumn("event_type", events.event_type(config.events.types))
         frames.append(rows.select(F.lit(n).alias("case"), *COLUMNS, "file", "block", "row"))
     rows = reduce(lambda one, other: one.union(other), frames).orderBy("case", "file", "block", "row").collect()
-    read: dict[str, list[Row]] = {case.name: [] for case in FILE_CASES}
+    read: dict[str, list[Row]] = {case.name: [] for case in cases}
     for row in rows:
-        read[FILE_CASES[row["case"]].name].append(tuple(row[name] for name in COLUMNS))  # type: ignore[arg-type]
+        read[cases[row["case"]].name].append(tuple(row[name] for name in COLUMNS))  # type: ignore[arg-type]
     return read
 
 
-@pytest.mark.parametrize("case", FILE_CASES, ids=lambda case: case.name)
-def test_spark_reads_files_as_the_table_says(read_by_spark: dict[str, list[Row]], case: FileCase) -> None:
-    assert read_by_spark[case.name] == case.rows
+@pytest.fixture(scope="module")
+def quick_rows(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Row]]:
+    return read_by_spark(spark, QUICK, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def other_rows(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Row]]:
+    return read_by_spark(spark, OTHERS, tmp_path_factory)
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.name)
+def test_spark_reads_files_as_the_table_says(quick_rows: dict[str, list[Row]], case: FileCase) -> None:
+    assert quick_rows[case.name] == case.rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.name)
+def test_spark_reads_other_layouts_as_the_table_says(other_rows: dict[str, list[Row]], case: FileCase) -> None:
+    assert other_rows[case.name] == case.rows
 
 
 @pytest.mark.parametrize("case", FILE_CASES, ids=lambda case: case.name)

@@ -48,10 +48,26 @@ def test_items_stay_without_a_price_or_an_embedding_that_cannot_be_read(spark: A
     checked = check_table(spark, "items", parquet(tmp_path / "items.parquet", rows), config(items={}))
     assert {row["item_id"]: row["price"] for row in checked.table.collect()} == {"a": None, "b": None, "c": 3.0}
     assert checked.refused == {"price_unreadable": 1}
-    rows = [{"item_id": "a", "embedding": "[0.1 0.2]"}, {"item_id": "b", "embedding": "[0.1, 0.2]"}]
+    rows = [{"item_id": "a", "embedding": "[0.1 x]"}, {"item_id": "b", "embedding": "[0.1, 0.2]"}]
     checked = check_table(spark, "items", parquet(tmp_path / "vectors.parquet", rows), config(items={}))
     assert {row["item_id"]: row["embedding"] is None for row in checked.table.collect()} == {"a": True, "b": False}
     assert checked.refused == {"embedding_unreadable": 1}
+
+
+def test_items_of_a_table_with_decimal_commas_own_levels_and_vectors_as_text(spark: Any, tmp_path: Path) -> None:
+    vectors = ["0.5 -1e0", "[0.5;-1]", "(0.5,-1.0)", "[ 0.5\n -1. ]", "{0.5, -1}", "[0.5, -1]"]
+    lines = [f'{n};"{vector}";1234,5; Shoes/ Boots //Red ;{n},5' for n, vector in enumerate(vectors)]
+    path = tmp_path / "items.csv"
+    path.write_text("\n".join(["item_id;embedding;price;category;size", *lines, "6;;12.50;/;NA"]) + "\n")
+    table = {"separator": ";", "decimal": ",", "category_separator": "/", "features": ["size"]}
+    checked = check_table(spark, "items", str(path), config(items=table))
+    rows = {row["item_id"]: row for row in checked.table.collect()}
+    for n in range(len(vectors)):
+        row = rows[str(n)]
+        assert row["embedding"] == [0.5, -1.0], vectors[n]
+        assert (row["price"], row["category"], row["size"]) == (1234.5, "Shoes > Boots > Red", f"{n}.5")
+    assert (rows["6"]["price"], rows["6"]["category"], rows["6"]["size"]) == (None, None, None)
+    assert checked.refused == {"price_unreadable": 1}
 
 
 def test_features_are_trimmed_and_have_the_words_for_null_of_other_columns(spark: Any, tmp_path: Path) -> None:

@@ -177,3 +177,26 @@ def test_a_folder_is_walked_as_the_graph_build_walks_it(tmp_path: Path) -> None:
     described = [file.name for file in describe_inputs({"events": [str(log)]})["events"]]
     assert sorted(described) == sorted(walked)
     assert set(walked) == {"a b.csv", "a/1.parquet", "b/2.csv", "linked/deep/6.csv", "link.csv", "ä.csv", "_k=v/7.csv"}
+
+
+def test_a_pattern_describes_the_files_that_it_matches_with_the_names_of_their_folders(tmp_path: Path) -> None:
+    for name in ("log/dt=1/a.json", "log/dt=2/a.json", "log/dt=2/_b.json", "log/[x].json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+
+    def names(path: str) -> list[str]:
+        return [file.name for file in describe_inputs({"events": [str(tmp_path / path)]})["events"]]
+
+    assert names("log/dt=*") == ["dt=1/a.json", "dt=2/a.json"]
+    assert names("l*/dt=2/*.json") == ["log/dt=2/a.json"]
+    assert names("log/[x].json") == [""]
+
+
+def test_the_log_of_a_delta_table_is_described_and_a_table_of_spark_always_counts_as_changed(tmp_path: Path) -> None:
+    (tmp_path / "_delta_log").mkdir()
+    (tmp_path / "_delta_log" / "0.json").write_text("{}")
+    (tmp_path / "a.parquet").touch()
+    delta = describe_inputs({"events": [str(tmp_path)]})["events"]
+    assert [file.name for file in delta] == ["_delta_log/0.json", "a.parquet"]
+    spark = [describe_inputs({"events": ["table:shop.log"]})["events"] for _ in range(2)]
+    assert spark[0] != spark[1]

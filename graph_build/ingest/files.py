@@ -142,7 +142,7 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
 
 
 def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list[str]:
-    """Return a file itself, or the files of a folder or of a pattern in the order of `names_below`, without hidden ones.
+    """Return a file itself, or the files of a folder or pattern in the order of `names_below`, without hidden ones.
 
     A path that exists as it is written is no pattern. Of a Delta or Iceberg table, the files that are in force.
 

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Paths of the three tables: parquet or CSV, files or folders, local or as URIs.
+    """Paths of the three tables: files, folders or patterns, local or as URIs, or `table:NAME`.
 
     Args:
         events: the event log; several paths are read as one log.

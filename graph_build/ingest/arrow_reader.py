@@ -77,7 +77,7 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
     """Read events.
 
     Args:
-        paths: files or folders of parquet or CSV, local or as URIs.
+        paths: files or folders, local or as URIs, or patterns of them.
         config: the `[input]` section: names of columns, event types, units of times, and what is accepted.
         now: events more than a day after this time are refused; by default the present.
 

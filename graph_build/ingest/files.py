@@ -178,7 +178,7 @@ def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list
         )
     files = [_joined(path, name) for name in names if not _is_hidden(name)]
     if not files:
-        raise GraphInputError(f"{path}: the {table} folder holds no file; expected parquet or CSV files in it")
+        raise GraphInputError(f"{path}: the {table} folder holds no file; {_EXPECTED}")
     return files
 
 

@@ -12,7 +12,9 @@ from jobs.workspace.workspace import Workspace
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--events", nargs="+", action="extend", metavar="PATH", help="files or folders of events")
+    parser.add_argument(
+        "--events", nargs="+", action="extend", metavar="PATH", help="files, folders or patterns of events"
+    )
     parser.add_argument("--stored-days", action="store_true", help="instead of --events: use the days from `ingest`")
     parser.add_argument("--graph", metavar="PATH", help="instead of all tables: a graph that was built on a cluster")
     add_tables(parser)
@@ -67,7 +69,12 @@ def _write_next_steps(name: str, workspace: Workspace) -> None:
 
 def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--events", nargs="+", action="extend", required=True, metavar="PATH", help="files or folders of events"
+        "--events",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PATH",
+        help="files, folders or patterns of events",
     )
     parser.add_argument(
         "--day",

@@ -24,7 +24,7 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
     """Return test events under the contract's names and types, and warn of rows that cannot be used.
 
     Args:
-        paths: local files or folders of parquet or CSV.
+        paths: files or folders, or patterns of them.
         config: the `[input]` section of the graph build.
 
     Raises:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from graph_build.config import CSV_KEYS, FileFormat, InputConfig, TableInput
 from graph_build.errors import GraphInputError
 from graph_build.ingest.compressed import without_compression
-from graph_build.ingest.contract import Table, check_columns, column_kinds, mapped
+from graph_build.ingest.contract import REQUIRED, Table, check_columns, column_kinds, mapped
 from graph_build.ingest.csv_files import PLAIN_CSV, CsvLayout, csv_layout, dialect_of
 from graph_build.ingest.fields import POSITION, ROW, Fields, column_of, fields_of, split_path
 from graph_build.ingest.folders import folder_columns
@@ -278,7 +278,10 @@ def _inspect_json(table: Table, file: str, config: InputConfig) -> Inspected:
     fields = fields_of(table, config)
     types = json_types(table, file, fields, texts)
     inspected = _file_of_records(file, "json", fields, dict.fromkeys(types, pa.string()))
-    return inspected, dict.fromkeys(keys_of(table, file), pa.string()) | types
+    names = mapped(table, config)
+    if all(names[name] in types for name in REQUIRED[table]):
+        return inspected, types
+    return inspected, dict.fromkeys(keys_of(table, file), pa.string()) | types  # for the message
 
 
 def _inspect_parquet(table: Table, file: str, config: InputConfig) -> Inspected:

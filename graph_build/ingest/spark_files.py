@@ -90,7 +90,7 @@ def check_paths(source: Source) -> None:
     Raises:
         GraphInputError: a name holds a colon, which Hadoop takes for the end of a scheme.
     """
-    for file in source.files:
+    for file in () if source.records is not None or source.format == "table" else source.files:
         if is_local(file) and ":" in Path(file).name:
             raise GraphInputError(f"{file}: Spark cannot read a file with a colon in its name; rename it")
 

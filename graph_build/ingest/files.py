@@ -164,8 +164,9 @@ def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list
     if roots:
         return [file for root in roots for file in files_of(table, root, format_)]
     if names is None:
-        kind = "no file or folder matches the pattern" if _PATTERN & {*path} else "the file or folder does not exist"
-        raise GraphInputError(f"{path}: {kind} ({table}); check the path")
+        if _PATTERN & {*path}:
+            raise GraphInputError(f"{path}: no file or folder of {table} matches the pattern; check the path")
+        raise GraphInputError(f"{path}: the {table} file or folder does not exist; check the path")
     if (lake := lake_format(names)) is not None:
         return lake_files(table, path, lake)
     if format_ in ("delta", "iceberg"):

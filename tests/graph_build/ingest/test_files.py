@@ -51,9 +51,10 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         ("a.csv", gzip.compress(CUT[1], mtime=0), "compressed with gzip; its name must end in .gz"),
         ("a.csv.gz", CUT[1], "Not a gzipped file"),
         ("a.csv.gz", gzip.compress(CUT[1], mtime=0)[:-9], "cannot be read as CSV"),
-        ("a.csv.bz2", bz2.compress(CUT[1]), "cannot be read from a .bz2 file; expected parquet, or CSV"),
+        ("a.csv.bz2", bz2.compress(CUT[1]), "cannot be read from a .bz2 file; expected parquet (.parquet), CSV"),
         ("a.parquet.gz", gzip.compress(CUT[0], mtime=0), "cannot be read from a .gz file"),
-        *((f"a.{end}", b"{}", f".{end.lower()} file") for end in ("tsv", "TXT", "json", "jsonl", "zip", "md", "orc")),
+        *((f"a.{end}", b"{}", "need a column 'session_id'") for end in ("tsv", "TXT", "json", "jsonl")),
+        *((f"a.{end}", b"{}", f".{end} file") for end in ("zip", "md", "orc")),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_refused_by_name(

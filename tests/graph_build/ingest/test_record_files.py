@@ -198,7 +198,7 @@ def test_a_pattern_names_files_unless_a_file_has_its_name(tmp_path: Path) -> Non
     files = [Path(file).relative_to(tmp_path).as_posix() for file in source_of(tmp_path / "2026-*" / "*.json").files]
     assert files == ["2026-03-01/a.json", "2026-03-02/a.json"]
     assert source_of(tmp_path / "[x].json").files == (str(tmp_path / "[x].json"),)
-    assert "no file or folder matches the pattern" in input_error("events", str(tmp_path / "2027-*"))
+    assert "no file or folder of events matches the pattern" in input_error("events", str(tmp_path / "2027-*"))
 
 
 def test_zstd_is_read_to_its_end_over_several_frames(tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ def _records(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[
     )
     first = source.order << 32
     parts = [
-        (part, first + place, tuple(of_file.values()))
-        for file, place, of_file in zip(source.files, source.places, source.folders, strict=True)
+        (part, first + rank, tuple(of_file.values()))
+        for file, rank, of_file in zip(source.files, source.places, source.folders, strict=True)
         for part in parts_of(file, layout)
     ]
 

@@ -188,7 +188,7 @@ def _described_files(fs: Any, root: str, role: str, uri: str) -> list[InputFile]
     if not fs.exists(root):
         matches = sorted(fs.glob(root)) if _PATTERN & {*uri} else []
         if matches := [match for match in matches if not _is_hidden(match.rpartition("/")[2])]:
-            base = root[: min(root.find(mark) for mark in _PATTERN & {*root})].rpartition("/")[0]
+            base = root[: min(root.find(sign) for sign in _PATTERN & {*root})].rpartition("/")[0]
             below = [file for match in matches for file in _described_files(fs, match, role, uri)]
             return [file.model_copy(update={"name": file.path.removeprefix(f"{base}/")}) for file in below]
         raise InputNotFoundError(f"{role}: {uri} does not exist; give a file, a folder, or a pattern that matches some")

@@ -44,6 +44,8 @@ def log_to_stderr(*, verbose: bool, lines: str) -> None:
         handler.setFormatter(JsonLines())
     elif console.is_terminal:
         handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+        # `basicConfig` would give it a format that writes the level again.
+        handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

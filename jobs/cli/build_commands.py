@@ -81,7 +81,7 @@ def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
         type=day,
         action="append",
         metavar="YYYY-MM-DD",
-        help="a day that the events contain completely, and that they replace; default: see docs/nightly.md",
+        help="a day that the events hold whole, and that they replace; default: days named by files or folders",
     )
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="replace days even if much of what is stored is lost")
@@ -116,7 +116,7 @@ def _forget(options: argparse.Namespace) -> int:
         write_line(f"{result.refused:,} refused rows deleted")
     if result.swept:
         write_line(f"deleted old refused rows, and what an interrupted run had left: {', '.join(result.swept)}")
-    write_line("published versions hold what was built before: build anew, and delete the old ones (docs/commands.md)")
+    write_line("published versions hold what was built before: build anew, and delete the old ones")
     return ExitCode.OK
 
 

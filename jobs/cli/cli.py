@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jobs.cli import answer_commands, build_commands, model_commands, starter_commands, version_commands
 from jobs.cli.command import Command, ExitCode, Parser
+from jobs.cli.hints import version_line
 from jobs.logs import is_interrupt, log_to_stderr
 from jobs.packages import missing_package
 from jobs.workspace.atomic_files import is_disk_full
@@ -49,6 +50,7 @@ _DISK_ERRORS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = Parser(prog="lightsage", description="From raw click logs to a retrieval API for ads.")
+    top.add_argument("--version", action="version", version=version_line(), help="print the version, and stop")
     top.add_argument("--verbose", action="store_true", help="log details, and the traceback of an error")
     top.add_argument(
         "--log",

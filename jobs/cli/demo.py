@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.cli.hints import document, program, shortest
 from jobs.cli.show import print_quality, print_results
 from jobs.config import Config
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
@@ -18,7 +19,7 @@ from jobs.workspace.workspace import Workspace
 
 _ABOUT_QUALITY = (
     "HR@20 is the share of test queries whose next item a model ranked among its first 20. Tail items had one to five "
-    "events before the test day, cold items none. docs/glossary.md explains every column and model."
+    "events before the test day, cold items none. {glossary} explains every column and model."
 )
 
 
@@ -43,18 +44,14 @@ def demo(directory: Path, *, small: bool) -> None:
         write_report(directory / name, result)
 
     console.rule("Quality on the next day: all items, then only items whose ad may be shown in every country")
-    console.print(_ABOUT_QUALITY, highlight=False)
+    console.print(_ABOUT_QUALITY.format(glossary=document("docs/glossary.md")), highlight=False)
     for result in results.values():
         print_quality(result, console)
     console.rule("One query: ads for a shopper who looks at an item")
     _print_query(version, config, console)
     console.rule("Time and memory of each stage")
     _print_stages(progress, console)
-    console.print(f"\nGraph report    {version.path / 'graph' / 'report.html'}", soft_wrap=True)
-    console.print(f"Quality report  {directory / 'quality.json'}", soft_wrap=True)
-    console.print(
-        f"Serve it        .venv/bin/lightsage serve --workspace {directory / 'workspace'} --at as-of", soft_wrap=True
-    )
+    _print_hints(version, directory, console)
 
 
 def _measure(
@@ -109,3 +106,14 @@ def _print_stages(progress: StageProgress, console: Console) -> None:
     table.add_section()
     table.add_row("all", f"{total:.1f}", "")
     console.print(table)
+
+
+def _print_hints(version: Version, directory: Path, console: Console) -> None:
+    lines = {
+        "Graph report": shortest(version.path / "graph" / "report.html"),
+        "Quality report": shortest(directory / "quality.json"),
+        "Serve it": f"{program()} serve --workspace {shortest(directory / 'workspace')} --at as-of",
+    }
+    console.print()
+    for name, hint in lines.items():
+        console.print(f"{name:15} {hint}", soft_wrap=True)

@@ -1,9 +1,14 @@
-"""Log lines in JSON."""
+"""Log lines in JSON, and on a terminal."""
 
+import io
 import json
 import logging
+import re
 
-from jobs.logs import JsonLines
+import pytest
+from rich.console import Console
+
+from jobs.logs import JsonLines, log_to_stderr
 
 
 def test_a_record_is_one_line_of_json_with_its_extra_fields_and_traceback() -> None:
@@ -32,3 +37,18 @@ def test_a_record_is_one_line_of_json_with_its_extra_fields_and_traceback() -> N
     except ValueError as error:
         record.exc_info = (ValueError, error, error.__traceback__)
     assert "ValueError: wrong" in json.loads(JsonLines().format(record))["traceback"]
+
+
+def test_a_line_on_a_terminal_has_its_level_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("jobs.logs.Console", lambda **_: Console(file=screen, force_terminal=True, width=200))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        log_to_stderr(verbose=False, lines="plain")
+        logging.getLogger("jobs").error("no such file")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    line = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
+    assert line.split() == ["ERROR", "no", "such", "file"]

@@ -6,7 +6,7 @@ uses all sessions; `fit` leaves out the held-out sessions, on which models are s
 
 import datetime as dt
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.item_tables import count_ads
 from graph_build.ingest.warnings import ad_doubts, doubts, unknown_types
 from graph_build.report.html import render_report
-from graph_build.report.measure import measure_graph
+from graph_build.report.measure import measure_graph, titles_of
 from graph_build.report.statistics import GraphStatistics
 from graph_build.sessions.holdout import HoldoutCutoff, cutoff_at_day, cutoff_for_share, is_held_out, last_days
 from graph_build.sessions.rows import EventCounts, count_events, item_counts, session_lists, transitions
@@ -343,7 +343,12 @@ class GraphBuild:
         if items is not None and "category" in items.table.columns:
             categories = items.table.select("item_id", "category")
         names = nodes.names.select("item", "item_id")
-        return measure_graph(edges.pairs, nodes.total, edges.by_type, names, categories, self.config.report)
+        statistics = measure_graph(edges.pairs, nodes.total, edges.by_type, names, categories, self.config.report)
+        if items is None:
+            return statistics
+        named = [item for hubs in statistics.hubs.values() for item, _ in hubs]
+        cut = group_by_rule(self.most_cut).get("swing_item_users", {})
+        return replace(statistics, titles=titles_of(items.table, [*named, *cut]))
 
     def summarise(
         self,

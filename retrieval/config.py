@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+# A host, the hosts below one (`*.`), or any host (`*`); it stands in the header that tells browsers what to load.
+ImageHost = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?)$", max_length=253)]
 
 
 class ScoreWeights(BaseModel):
@@ -247,6 +249,13 @@ class ServeConfig(BaseModel):
         default=0.5, gt=0.0, description="Requests that take more seconds than this are logged."
     )
     body_seconds: float = Field(default=10.0, gt=0.0, description="Seconds within which a request's body must arrive.")
+    image_hosts: tuple[ImageHost, ...] = Field(
+        default=(),
+        description=(
+            'Hosts from which the page may load the items\' `image_url` over HTTPS, e.g. `["img.shop.example", '
+            '"*.cdn.example"]`; `["*"]` = any. By default it loads no pictures.'
+        ),
+    )
     drain_seconds: float = Field(
         default=1.0,
         ge=0.0,

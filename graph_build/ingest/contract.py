@@ -33,7 +33,14 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
         "ad_id": "id",
         "country": "text",
     },
-    "items": {"category": "text", "brand": "text", "price": "number", "title": "text", "embedding": "vector"},
+    "items": {
+        "category": "text",
+        "brand": "text",
+        "price": "number",
+        "title": "text",
+        "image_url": "text",
+        "embedding": "vector",
+    },
     "ads": {
         "advertiser_id": "id",
         "starts_at": "time",

@@ -19,7 +19,7 @@ from graph_build.report.terms import EDGE_LABELS
 Point = tuple[float, float]
 
 WIDTH = 440
-LEFT, TOP, RIGHT = 54, 14, 16  # margins around the plotted area
+LEFT, TOP, RIGHT = 54, 20, 16  # margins around the plotted area
 FOOT = 194  # the height at which the horizontal axis lies
 TARGET_TICKS = 4
 
@@ -59,7 +59,7 @@ class Axis:
     """How one axis of a chart is drawn.
 
     Args:
-        label: written below the horizontal axis.
+        label: what the numbers are; written below the horizontal axis, or above the vertical one.
         ticks: value → text; by default round numbers.
         logarithmic: whether the scale is logarithmic; values must then be positive.
         from_zero: the axis begins at 0, and not at the smallest value.
@@ -102,6 +102,7 @@ def line_chart(series: Sequence[Series], title: str, x: Axis | None = None, y: A
         title=title,
         lines=lines,
         x_label=x.label,
+        y_label=y.label,
         x_ticks=across.ticks(x),
         y_ticks=upwards.ticks(y),
         frame=frame | {"right": WIDTH - RIGHT},
@@ -120,7 +121,7 @@ def degree_chart(degrees: Mapping[str, Sequence[DegreePoint]], nodes: int) -> Ma
         for edge_type, label in EDGE_LABELS.items()
         if edge_type in degrees
     ]
-    x, y = Axis("neighbours, at least", logarithmic=True), Axis(logarithmic=True, text=short_percent)
+    x, y = Axis("neighbours, at least", logarithmic=True), Axis("of all items", logarithmic=True, text=short_percent)
     return line_chart(series, "Share of items by number of neighbours", x, y)
 
 

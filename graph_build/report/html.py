@@ -3,6 +3,7 @@
 from typing import Any
 
 from graph_build.report.charts import degree_chart
+from graph_build.report.findings import graph_findings
 from graph_build.report.pages import render_page
 from graph_build.report.statistics import GraphStatistics
 from graph_build.report.terms import EDGE_LABELS, GRAPH_TERMS
@@ -30,9 +31,14 @@ def render_report(summary: GraphSummary, statistics: GraphStatistics) -> str:
         statistics=statistics,
         terms=GRAPH_TERMS,
         labels=EDGE_LABELS,
-        counts=_counts(summary),
-        refused={
-            f"{table}: {reason}": n for table, reasons in summary.quarantined.items() for reason, n in reasons.items()
+        findings=graph_findings(summary),
+        tile_texts=_tile_texts(summary),
+        refused_events=summary.quarantined.get("events", {}),
+        refused_others={
+            f"{table}: {reason}": n
+            for table, reasons in summary.quarantined.items()
+            for reason, n in reasons.items()
+            if table != "events"
         },
         edges={EDGE_LABELS[edge_type]: n for edge_type, n in summary.edges.items()},
         colours={label: edge_type for edge_type, label in EDGE_LABELS.items()},
@@ -43,7 +49,7 @@ def render_report(summary: GraphSummary, statistics: GraphStatistics) -> str:
     )
 
 
-def _counts(summary: GraphSummary) -> dict[str, str]:
+def _tile_texts(summary: GraphSummary) -> dict[str, str]:
     counts: dict[str, Any] = {
         "items": summary.nodes,
         "tail items": summary.tail,

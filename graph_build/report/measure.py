@@ -4,6 +4,7 @@ Only a graph of at most `report.max_component_edges` edges is brought to the dri
 isolated items, degrees, hubs and categories, and the rest is left out.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,19 @@ def measure_graph(
         statistics = _measure_in_memory(graph, nodes, hubs, mixing, config)
     degrees.unpersist()
     return statistics
+
+
+def titles_of(items: "DataFrame", item_ids: Iterable[str]) -> dict[str, str]:
+    """Return item_id → title of some items, where the catalogue has one.
+
+    Args:
+        items: the checked items table, with or without a column title.
+        item_ids: a few ids.
+    """
+    if "title" not in items.columns or not (chosen := sorted(set(item_ids))):
+        return {}
+    rows = items.where(F.col("item_id").isin(chosen) & F.col("title").isNotNull()).select("item_id", "title").collect()
+    return {row[0]: row[1] for row in rows if row[1].strip()}
 
 
 @dataclass(frozen=True)

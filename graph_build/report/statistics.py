@@ -1,6 +1,6 @@
 """What the report shows of a finished graph: plain values that `measure` fills and `html` draws, without Spark."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # (item_id, number of neighbours)
 Hub = tuple[str, int]
@@ -68,6 +68,7 @@ class GraphStatistics:
         steps: the graph after each added edge type; empty for a graph too large for it.
         notes: which statistics were left out, and why.
         mixing: None without categories.
+        titles: item_id → title of the items that the report names, where they have one.
     """
 
     isolated: int
@@ -77,3 +78,4 @@ class GraphStatistics:
     steps: list[DensificationStep]
     notes: list[str]
     mixing: CategoryMixing | None = None
+    titles: dict[str, str] = field(default_factory=dict)

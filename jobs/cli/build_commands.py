@@ -28,6 +28,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from jobs.nightly.overview import PAGE, write_overview
     from jobs.pipeline.build import run
     from jobs.pipeline.days import days_uri
     from jobs.pipeline.inputs import RunInputs
@@ -56,6 +57,8 @@ def _run(options: argparse.Namespace) -> int:
     else:
         write_line(f"{version.name} in {options.workspace} was built from the same before, and was published")
     write_line(f"graph report: {version.path / 'graph' / 'report.html'}")
+    if write_overview(workspace):
+        write_line(f"all reports: {options.workspace.rstrip('/')}/{PAGE}")
     return ExitCode.OK
 
 

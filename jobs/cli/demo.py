@@ -10,9 +10,11 @@ from jobs.cli.hints import document, program, shortest
 from jobs.cli.show import print_quality, print_results
 from jobs.config import Config
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
+from jobs.nightly.overview import PAGE, QUALITY, write_overview
 from jobs.pipeline.build import run
 from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version, write_report
 from jobs.pipeline.inputs import RunInputs
+from jobs.pipeline.quality_page import render_quality
 from jobs.progress import StageProgress
 from jobs.workspace.version_folder import Version
 from jobs.workspace.workspace import Workspace
@@ -42,6 +44,9 @@ def demo(directory: Path, *, small: bool) -> None:
     results = _measure(version, files, config, progress)
     for name, result in results.items():
         write_report(directory / name, result)
+        page = f"{QUALITY}/{version.name}{'-ads' if 'ads' in name else ''}.html"
+        workspace.write_file(page, render_quality(result).encode())
+    write_overview(workspace)
 
     console.rule("Quality on the next day: all items, then only items whose ad may be shown in every country")
     console.print(_ABOUT_QUALITY.format(glossary=document("docs/glossary.md")), highlight=False)
@@ -51,7 +56,7 @@ def demo(directory: Path, *, small: bool) -> None:
     _print_query(version, config, console)
     console.rule("Time and memory of each stage")
     _print_stages(progress, console)
-    _print_hints(version, directory, console)
+    _print_hints(directory, console)
 
 
 def _measure(
@@ -108,10 +113,10 @@ def _print_stages(progress: StageProgress, console: Console) -> None:
     console.print(table)
 
 
-def _print_hints(version: Version, directory: Path, console: Console) -> None:
+def _print_hints(directory: Path, console: Console) -> None:
     lines = {
-        "Graph report": shortest(version.path / "graph" / "report.html"),
-        "Quality report": shortest(directory / "quality.json"),
+        "All reports": shortest(directory / "workspace" / PAGE),
+        "Measurements": shortest(directory / "quality.json"),
         "Serve it": f"{program()} serve --workspace {shortest(directory / 'workspace')} --at as-of",
     }
     console.print()

@@ -41,14 +41,18 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baselines", action="store_true", help="also measure simple methods, such as popularity")
     parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the measurements to this file")
+    parser.add_argument("--html", type=Path, metavar="PAGE.html", help="also write them as a page")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from jobs.cli.show import print_quality
     from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version, write_report
+    from jobs.pipeline.quality_page import render_quality
 
     if options.output:
         check_output(options.output)
+    if options.html:
+        check_output(options.html, flag="--html")
     version, config = open_version(options, "index", *(["graph/full"] if options.baselines else []))
     settings = EvaluateOptions(
         options.protocol, options.ads_only, options.include_current, options.allow_overlap, options.baselines
@@ -57,6 +61,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         result = evaluate_version(version.path, version.name, options.events, config, settings, report)
     if options.output:
         write_report(options.output, result)
+    if options.html:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        options.html.write_text(render_quality(result), encoding="utf-8")
     print_quality(result, Console())
     return ExitCode.OK
 

@@ -113,10 +113,22 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rollback(options: argparse.Namespace) -> int:
+    from jobs.nightly.overview import write_overview
     from jobs.nightly.versions import rollback
 
-    before, now = rollback(Workspace(options.workspace), options.to)
+    workspace = Workspace(options.workspace)
+    before, now = rollback(workspace, options.to)
+    write_overview(workspace)
     write_line(f"published {now} instead of {before or 'none'}; running servers switch to it by themselves")
+    return ExitCode.OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    from jobs.nightly.overview import PAGE, write_overview
+
+    if not write_overview(Workspace(options.workspace)):
+        return ExitCode.FAILED
+    write_line(f"overview: {options.workspace.rstrip('/')}/{PAGE}")
     return ExitCode.OK
 
 
@@ -179,6 +191,7 @@ COMMANDS = (
         _publish,
         publishes=True,
     ),
+    Command("report", "write the page that links a workspace's reports", add_workspace, _report),
     Command("rollback", "publish an earlier version again", _rollback_arguments, _rollback),
     Command("diff", "show what changed between two versions", _diff_arguments, _diff),
     Command("graph", "look into the item graph", _graph_arguments, _graph_show),

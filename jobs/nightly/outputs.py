@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jobs.errors import StoreError
 from jobs.nightly.metrics import metrics_text
+from jobs.nightly.overview import write_overview
 from jobs.nightly.record import NightRecord, records
 from jobs.nightly.report import render_night
 from jobs.workspace.workspace import Workspace
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[NightRecord]) -> None:
-    """Write the outputs of a night: lightsage.prom, night.json and report.html.
+    """Write the outputs of a night: lightsage.prom, night.json, report.html and the overview of the workspace.
 
     If a published date is run again and the re-run is not published, the earlier record and report stay; if the night
     was rolled back meanwhile, they say so.
@@ -33,6 +34,7 @@ def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[Nigh
         night = published[0].model_copy(update={"held": night.held})
     workspace.write_file(f"{night.folder}/night.json", night.model_dump_json(indent=1).encode())
     workspace.write_file(f"{night.folder}/report.html", render_night(night, earlier).encode())
+    write_overview(workspace)
 
 
 def report_failure(date: dt.date, error: BaseException, workspace: Workspace) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from jobs.nightly.findings import gate_title, night_findings
 from jobs.nightly.record import NightRecord
+from jobs.pipeline.quality_page import QUALITY_TERMS
 
 if TYPE_CHECKING:
     from graph_build.report.charts import Axis, Point, Series
@@ -23,19 +25,11 @@ NIGHT_TERMS = {
     "fit, refit": "The fit learns from the days before the date and is measured on the date. The refit learns from all "
     "days and is served.",
     "counting peer": "A counting baseline that the fit is compared with.",
-    "transitions": "Counts how often B followed A directly.",
-    "rules": "Session rules: counts B up to 10 items after A, weighted by 1 / distance, and B before A by half of "
-    "that.",
-    "item-kNN": "Cosine similarity of the sets of sessions in which two items occur.",
-    "popularity": "The same list for everyone: the items with the most events, of which recent ones count more.",
-    "HR@k": "Hit rate: the share of targets among the first k results.",
-    "MRR@20": "Mean reciprocal rank: the mean of 1 / rank of the target, 0 if it is not among the first 20.",
-    "coverage@20": "The share of the catalogue that appears among the first 20 results of any query.",
-    "cold": "Items without any training event. A cold target is a new item that somebody opened in the test.",
     "canary": "A check of the refit that needs no labels: vector norms, and how many neighbours stayed the same.",
     "drift": "How far the neighbours of fixed probe items moved since the published version.",
     "warm start": "Training that begins with the published version's weights.",
     "recall of the index": "The share of the 100 true nearest neighbours that the index finds, on average.",
+    **QUALITY_TERMS,
 }
 SLICES = ("all", "tail", "cold")
 MOST_DATES = 5  # at most as many are written along an axis
@@ -52,26 +46,27 @@ def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:
     from graph_build.report.terms import GRAPH_TERMS
 
     columns, quality = _quality_table(night)
+    gates = sorted(night.gates, key=lambda gate: (gate.passed, gate.judged))
     return render_page(
         "night.html.j2",
         package="jobs.nightly",
         night=night,
         outcome=OUTCOMES[night.outcome],
         good=night.outcome in ("published", "unchanged") and not night.forced,
-        counts=_counts(night),
-        gates=sorted(night.gates, key=lambda gate: (gate.passed, gate.judged)),
+        findings=night_findings(night, earlier),
+        tile_texts=_tile_texts(night),
+        gates=[(gate, gate_title(gate.name)) for gate in gates],
         number=_number,
         charts=_charts(night, [*earlier, night]),
-        quality_columns=columns,
+        quality_columns=[f"{'' if part == 'all' else part + ' '}{metric}@{k}" for part, metric, k in columns],
         quality=quality,
         refused={f"{table}: {why}": n for table, reasons in night.quarantined.items() for why, n in reasons.items()},
-        seconds={stage["name"]: stage["seconds"] for stage in night.stages},
-        gibibytes={stage["name"]: round(stage["peak_bytes"] / 2**30, 2) for stage in night.stages},
+        all_seconds=sum(stage["seconds"] for stage in night.stages) or 1,
         terms=NIGHT_TERMS | GRAPH_TERMS,
     )
 
 
-def _counts(night: NightRecord) -> dict[str, str]:
+def _tile_texts(night: NightRecord) -> dict[str, str]:
     """Label → text of the tiles at the top; the text is a dash if the night ended before the value was known."""
     minutes = ((night.ended or night.began) - night.began).total_seconds() / 60
     counts = {name: night.figures.get(f"count:{name}") for name in ("items", "edges", "sessions of the day")}
@@ -104,7 +99,9 @@ def _quality_table(night: NightRecord) -> tuple[list[tuple[str, str, int]], dict
 def _charts(night: NightRecord, nights: Sequence[NightRecord]) -> dict[str, str]:
     from graph_build.report.charts import Axis, Series, degree_chart, line_chart, short_percent
 
-    share, step = Axis(from_zero=True, text=short_percent), Axis("step")
+    of_sessions = Axis("of the targets", from_zero=True, text=short_percent)
+    of_neighbours = Axis("of 20 neighbours", from_zero=True, text=short_percent)
+    step = Axis("step")
     loss = [(step or 0.0, loss) for step, loss, _ in night.curve if loss is not None]
     validation = [(step or 0.0, score) for step, _, score in night.curve if score is not None]
     overlap = Series("same neighbours", _by_night(nights, lambda record: record.overlap))
@@ -114,9 +111,9 @@ def _charts(night: NightRecord, nights: Sequence[NightRecord]) -> dict[str, str]
         "edges": _edges_chart(nights),
         "degrees": degree_chart(night.degrees if items else {}, items),
         "hit_rates": _hit_rates_chart(nights),
-        "loss": line_chart([Series("loss", loss)], "Loss by step", step),
-        "validation": line_chart([Series("validation", validation)], "Validation by step", step, share),
-        "overlap": line_chart([overlap], "Neighbours that stay, by night", _dates([overlap]), share),
+        "loss": line_chart([Series("loss", loss)], "Loss by step", step, Axis("loss")),
+        "validation": line_chart([Series("validation", validation)], "Validation by step", step, of_sessions),
+        "overlap": line_chart([overlap], "Neighbours that stay, by night", _dates([overlap]), of_neighbours),
     }
 
 
@@ -125,7 +122,7 @@ def _events_chart(night: NightRecord) -> str:
 
     days = [(float(dt.date.fromisoformat(day).toordinal()), float(n)) for day, n in night.days.items()]
     series = [Series("item events", days, "bar")]
-    return line_chart(series, "Events by day", _dates(series), Axis(from_zero=True))
+    return line_chart(series, "Events by day", _dates(series), Axis("item events", from_zero=True))
 
 
 def _edges_chart(nights: Sequence[NightRecord]) -> str:
@@ -136,7 +133,7 @@ def _edges_chart(nights: Sequence[NightRecord]) -> str:
         Series(label, _by_night(nights, partial(_edges_of, edge_type)), edge_type)
         for edge_type, label in EDGE_LABELS.items()
     ]
-    return line_chart(series, "Edges by night", _dates(series), Axis(from_zero=True))
+    return line_chart(series, "Edges by night", _dates(series), Axis("edges", from_zero=True))
 
 
 def _edges_of(edge_type: str, night: NightRecord) -> float | None:
@@ -155,7 +152,8 @@ def _hit_rates_chart(nights: Sequence[NightRecord]) -> str:
         Series("fit, tail", points("fit", "tail"), "second"),
         Series("item-kNN", points("item-kNN"), "third"),
     ]
-    return line_chart(series, "HR@100 by night", _dates(series), Axis(from_zero=True, text=short_percent))
+    hits = Axis("of the targets", from_zero=True, text=short_percent)
+    return line_chart(series, "HR@100 by night", _dates(series), hits)
 
 
 def _by_night(nights: Sequence[NightRecord], value: Callable[[NightRecord], float | None]) -> "list[Point]":

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Scope
@@ -21,6 +17,7 @@ from retrieval.api import schemas
 from retrieval.api.admission import AdmissionControl, Tokens
 from retrieval.api.change_routes import ChangeRoutes
 from retrieval.api.connections import Connections
+from retrieval.api.documentation import document
 from retrieval.api.fast_path import FastRoute
 from retrieval.api.page_routes import PageRoutes
 from retrieval.api.problem import busy, failure, field_problem, problem
@@ -89,7 +86,7 @@ def create_app(
         app.include_router(router)
         routes += router.routes
     _add_error_handlers(app)
-    _document_bodies(app, [*retrieval.bodies, *changes.bodies, *page.bodies, schemas.ProblemBody])
+    document(app, [*retrieval.bodies, *changes.bodies, *page.bodies, schemas.ProblemBody])
 
     framework_layers = app.build_middleware_stack
 
@@ -150,19 +147,3 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
         return problem(error.status_code, str(error.detail), headers=error.headers)
-
-
-def _document_bodies(app: FastAPI, bodies: list[type[BaseModel]]) -> None:
-    """Add to the OpenAPI document the request bodies that FastAPI does not see, because they are read raw."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            _, definitions = models_json_schema(
-                [(body, "validation") for body in bodies], ref_template=schemas.SCHEMA_REF
-            )
-            document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]

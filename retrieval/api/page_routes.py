@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, create_model
 
-from retrieval.api import schemas
+from retrieval.api import page_schemas, schemas
 from retrieval.api.fast_path import parse_query, read_body
 from retrieval.api.problem import json_response
 from retrieval.api.retrieval_routes import known_item, unknown_item
@@ -18,7 +18,7 @@ from retrieval.api.state import ServerState, Snapshot
 from retrieval.api.workers import Workers
 from retrieval.config import ServeConfig
 from retrieval.search import explain
-from retrieval.search.describe import completions, ego_graph
+from retrieval.search.describe import completions, ego_graph, examples
 
 _FOLDER = Path(__file__).parent / "page"
 _MEDIA_TYPES = {
@@ -26,9 +26,7 @@ _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-# The page loads nothing from elsewhere.
-_POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
-_HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
 
 
 class PageRoutes:
@@ -54,7 +52,7 @@ class PageRoutes:
         self.bodies: list[type[BaseModel]] = [self._body]
         self.router = APIRouter(tags=["why"])
         for path, name in (("/", "index.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
-            self.router.get(path, include_in_schema=False)(_static_file(_FOLDER / name))
+            self.router.get(path, include_in_schema=False)(_static_file(_FOLDER / name, config.image_hosts))
         self._add_completion()
         # The second path takes ids that a path cannot hold: clients and proxies resolve `.` and `..`, escaped or not.
         for path in ("/v1/items/{item_id:path}/graph", "/v1/graph"):
@@ -63,7 +61,7 @@ class PageRoutes:
                 self.graph,
                 methods=["GET"],
                 response_model=None,
-                responses=schemas.problems(401, 404, 422, 503),
+                responses={200: {"model": page_schemas.GraphResponse}, **schemas.problems(401, 404, 422, 503)},
             )
         self.router.add_api_route(
             "/v1/explain",
@@ -71,22 +69,27 @@ class PageRoutes:
             name="why",
             methods=["POST"],
             response_model=None,
-            responses=schemas.problems(400, 401, 408, 413, 422, 503),
+            responses={
+                200: {"model": page_schemas.ExplainResponse},
+                **schemas.problems(400, 401, 408, 413, 422, 503),
+            },
             openapi_extra=schemas.body_of(self._body),
         )
 
     def _add_completion(self) -> None:
         max_length = self._config.max_id_length
+        responses = {200: {"model": page_schemas.ItemsResponse}, **schemas.problems(401, 422, 503)}
 
-        @self.router.get("/v1/items", response_model=None, responses=schemas.problems(401, 422, 503))
+        @self.router.get("/v1/items", response_model=None, responses=responses)
         async def complete(
             request: Request,
-            q: str = Query(min_length=1, max_length=max_length),
+            q: str | None = Query(None, min_length=1, max_length=max_length),
             limit: int = Query(10, ge=1, le=50),
         ) -> Response:
             """Items whose id begins with `q`; then those with all of its words in the title, most events first.
 
-            Of many words the first eight different ones count.
+            Of many words the first eight different ones count. Without `q`: some of the items with the most events, as
+            far as there are enough each of another category.
             """
             return await self._workers.run(request.scope, _completed, self._state.snapshot, q, limit)
 
@@ -123,8 +126,10 @@ class PageRoutes:
         return json_response(head | explained)
 
 
-def _completed(snapshot: Snapshot, text: str, limit: int) -> Response:
-    return json_response({"version": snapshot.version, "items": completions(snapshot.retriever, text, limit)})
+def _completed(snapshot: Snapshot, text: str | None, limit: int) -> Response:
+    retriever = snapshot.retriever
+    items = examples(retriever, limit) if text is None else completions(retriever, text, limit)
+    return json_response({"version": snapshot.version, "items": items})
 
 
 def _graph(snapshot: Snapshot, item_id: str, row: int, neighbours: int) -> Response:
@@ -132,10 +137,22 @@ def _graph(snapshot: Snapshot, item_id: str, row: int, neighbours: int) -> Respo
     return json_response({"version": snapshot.version, "item_id": item_id} | graph)
 
 
-def _static_file(path: Path) -> Callable[[], Awaitable[Response]]:
+def _static_file(path: Path, image_hosts: Sequence[str]) -> Callable[[], Awaitable[Response]]:
     content = path.read_bytes()
+    if path.suffix == ".html":
+        # The hosts have no character that means anything in HTML, or in the policy.
+        hosts = " ".join(image_hosts).encode()
+        content = content.replace(b'name="image-hosts" content=""', b'name="image-hosts" content="%s"' % hosts)
+    headers = _HEADERS | {"Content-Security-Policy": _policy(image_hosts)}
 
     async def answer() -> Response:
-        return Response(content, media_type=_MEDIA_TYPES[path.suffix], headers=_HEADERS)
+        return Response(content, media_type=_MEDIA_TYPES[path.suffix], headers=headers)
 
     return answer
+
+
+def _policy(image_hosts: Sequence[str]) -> str:
+    """Return the Content-Security-Policy: the page loads nothing from elsewhere but the pictures of some hosts."""
+    pictures = ["https:" if host == "*" else f"https://{host}" for host in image_hosts]
+    images = " ".join(["img-src 'self' data:", *pictures])
+    return f"default-src 'self'; {images}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"

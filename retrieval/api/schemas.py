@@ -193,6 +193,8 @@ class VersionResponse(BaseModel):
     as_of: datetime
     current_version: str | None = Field(description="The published version; null when it cannot be read")
     refused: dict[str, str] | None = Field(description="The published version that cannot be served, and why")
+    at: datetime = Field(description="The time for which requests that name none are answered")
+    now: datetime = Field(description="The server's clock; it differs from `at` if the server serves a past time")
     changes_sequence: int = Field(description="The last applied entry of the log of live changes")
     items: int
     ads: int | None

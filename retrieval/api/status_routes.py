@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -44,6 +44,8 @@ class StatusRoutes:
                 "as_of": snapshot.as_of,
                 "current_version": await state.published(),
                 "refused": None if state.refused is None else state.refused._asdict(),
+                "at": state.now(snapshot),
+                "now": datetime.now(UTC),
                 "changes_sequence": state.sequence,
                 "items": retriever.catalogue.n_rows,
                 "ads": None if retriever.ads is None else len(retriever.ads),

@@ -27,7 +27,7 @@ VECTOR_FILES = {
     "item_unaveraged": "item_own.npy",
 }
 """Field of a Catalogue → its file, which has the same name in an embeddings folder and in an index folder."""
-ATTRIBUTES = ("category", "brand", "price", "title")
+ATTRIBUTES = ("category", "brand", "price", "title", "image_url")
 _NORM_TOLERANCE = 1e-3
 _CHECK_ROWS = 65_536
 
@@ -39,7 +39,7 @@ class Catalogue:
     Shapes: item_ids (N,) str objects, sorted, unique; query, item (N, D) float32, L2-normalised, may be memory-mapped;
     tail_rows (T,) int64, ascending: the tail items; item_unaveraged (T, D) float32: their own vectors; events (N,)
     int64, training events; popularity (N,) float64 ≥ 0, recent events; bias (N,) float32, finite: added to every score
-    of the item as a candidate; attributes: a table of N rows with any of category, brand, price, title.
+    of the item as a candidate; attributes: a table of N rows with any of ATTRIBUTES.
 
     Raises:
         CatalogueError: shapes do not fit; ids repeat or are not sorted; or a vector is not finite or its norm differs

@@ -15,6 +15,8 @@ from retrieval.values import clean_text
 
 MOST_WORDS = 8
 """So many words of a typed text are looked for in titles."""
+EXAMPLES_FROM = 200
+"""Examples are chosen among so many items, those with the most events."""
 
 
 def describe_items(retriever: Retriever, rows: list[int]) -> list[dict[str, Any]]:
@@ -55,6 +57,27 @@ def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[s
         titled = titled[np.argsort(-catalogue.events[titled], kind="stable")]
         rows += [row for row in titled[: limit + len(rows)].tolist() if row not in rows]
     return describe_items(retriever, rows[:limit])
+
+
+def examples(retriever: Retriever, limit: int = 10) -> list[dict[str, Any]]:
+    """Return items to begin with: of those with the most events, the first of each top-level category, then others.
+
+    Args:
+        retriever: the version.
+        limit: the greatest number of items to return.
+    """
+    catalogue = retriever.catalogue
+    n = min(catalogue.n_rows, EXAMPLES_FROM)
+    # Of items with as many events as the last of these, any may be left out, but the same ones each time.
+    rows = np.argpartition(-catalogue.events, n - 1)[:n] if n else np.zeros(0, np.int64)
+    rows = rows[np.lexsort((rows, -catalogue.events[rows]))]
+    if "category" not in catalogue.attributes.column_names:
+        return describe_items(retriever, rows[:limit].tolist())
+    categories = catalogue.attributes["category"].take(pa.array(rows)).to_pylist()
+    levels = [(category or "").split(" > ")[0].casefold() for category in categories]
+    is_first = [level not in levels[:number] for number, level in enumerate(levels)]
+    order = sorted(range(len(rows)), key=lambda number: not is_first[number])[:limit]
+    return describe_items(retriever, rows[sorted(order)].tolist())
 
 
 def _titled(titles: pa.ChunkedArray, words: list[str]) -> Rows:

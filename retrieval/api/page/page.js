@@ -6,12 +6,18 @@ const $ = (id) => document.getElementById(id);
 const item = $("item"), options = $("options"), message = $("message");
 const FIELDS = { item: "", k: "12", country: "", category: "", expected: "", query: "", before: "" };
 const STAGES = ["session", "prerank"];
-const HINT = "Enter an item to see the ads beside it, and why each of them is there.";
+const MOST_ADS = 100, EXAMPLES = 8;
+// The server names the hosts from which pictures may be loaded; by default none.
+const IMAGE_HOSTS = document.querySelector("meta[name=image-hosts]").content.split(" ").filter((host) => host);
 // A busy server is asked this many times, but not again if it wants a longer pause than this (in seconds).
 const TRIES = 4, LONGEST_PAUSE = 10;
+// A server whose time differs from its clock by more seconds serves another time than the present.
+const PRESENT = 90;
 // Results of the last request disappear if an answer takes more milliseconds than this.
 const STALE_AFTER = 400;
 let matches = [], selected = -1, completing = null, asking = null;
+// The item whose title stands in the field, and the text there; any other text in the field is an id.
+let chosen = null;
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "line", "circle", "text", "title"].includes(tag);
@@ -26,6 +32,19 @@ const isThere = (value) => value !== null && value !== undefined && String(value
 // A title of blanks or of invisible characters would be a link that nobody sees.
 const titleOf = (entry) => (/[\p{L}\p{N}\p{P}\p{S}]/u.test(entry.title || "") ? entry.title : entry.item_id);
 const numberOf = (value) => Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
+
+// The picture of an item; null if it has none, or none that may be loaded.
+function picture(entry) {
+  const url = URL.canParse?.(entry.image_url) ? new URL(entry.image_url) : null;
+  if (url?.protocol !== "https:" || url.username || url.password) return null;
+  const allowed = (host) => host === "*" || (host.startsWith("*.") ? url.host.endsWith(host.slice(1)) : url.host === host);
+  if (!IMAGE_HOSTS.some(allowed)) return null;
+  // The title beside it says what it shows.
+  const image = make("img", { alt: "", width: 72, height: 72, loading: "lazy", decoding: "async", referrerpolicy: "no-referrer" });
+  image.addEventListener("error", () => image.remove());
+  image.src = url.href;
+  return image;
+}
 
 function facts(entry, names = ["category", "brand", "price"]) {
   const known = [titleOf(entry) === entry.title ? entry.item_id : null, ...names.map((name) => entry[name])].filter(isThere);
@@ -107,7 +126,7 @@ $("unlock").addEventListener("submit", async (event) => {
   $("unlock").hidden = true;
   await start();
   if (!$("unlock").hidden) $("token").focus();
-  else if (item.value.trim()) show(item.value);
+  else if (currentId()) show(currentId());
   else item.focus();
 });
 
@@ -142,8 +161,8 @@ async function complete() {
 }
 
 function option(match, number) {
-  const title = make("span", { dir: "auto" }, titleOf(match));
-  const node = make("li", { role: "option", id: `option-${number}`, "aria-selected": "false" }, title, facts(match));
+  const text = make("div", {}, make("span", { dir: "auto" }, titleOf(match)), facts(match));
+  const node = make("li", { role: "option", id: `option-${number}`, "aria-selected": "false" }, picture(match), text);
   node.addEventListener("mousedown", (event) => {
     event.preventDefault();
     choose(number);
@@ -170,9 +189,21 @@ function move(by) {
 }
 
 function choose(number) {
-  item.value = matches[number].item_id;
+  place(matches[number]);
   close();
   ask();
+}
+
+// Writes an item into the field, by its title.
+function place(entry) {
+  item.value = titleOf(entry);
+  chosen = { id: entry.item_id, text: item.value.trim() };
+  if (document.activeElement === item) item.select();
+}
+
+function currentId() {
+  const text = item.value.trim();
+  return chosen && chosen.text === text ? chosen.id : text;
 }
 
 item.addEventListener("keydown", (event) => {
@@ -202,10 +233,13 @@ $("ask").addEventListener("submit", (event) => {
   ask();
 });
 
+const motion = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+
 // Asks for another item, under the same conditions. What had the focus disappears, so it continues at the new results.
 async function show(id) {
   item.value = id;
-  scrollTo({ top: 0, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  chosen = null;
+  scrollTo({ top: 0, behavior: motion() });
   if (await ask()) ($("viewed").hidden ? message : $("viewed")).focus({ preventScroll: true });
 }
 
@@ -242,22 +276,26 @@ async function ask({ remember = true } = {}) {
   asking?.abort();
   const { signal } = (asking = new AbortController());
   const value = Object.fromEntries(Object.keys(FIELDS).map((field) => [field, $(field).value.trim()]));
+  value.item = currentId();
   value.off = STAGES.filter((stage) => !$(stage).checked).join(" ");
   const address = `?${new URLSearchParams(Object.entries(value).filter(([field, entered]) => entered !== (FIELDS[field] || "")))}`;
   if (remember && address !== location.search) history.pushState(null, "", address);
   say("", "Looking for ads…");
+  $("start").hidden = true;
   const stale = setTimeout(clear, STALE_AFTER);
   const paused = (seconds) => say("", `The server is busy. Asking again in ${seconds} s…`);
   try {
     const answer = await call("v1/explain", { body: requestOf(value), signal, paused });
-    let graph = null, fault = "";
-    if (!answer.unknown_items.includes(value.item))
+    let graph = null, fault = "", similar = [];
+    if (answer.unknown_items.includes(value.item))
+      similar = await call(`v1/items?limit=5&q=${encodeURIComponent(value.item)}`, { signal }).then(({ items }) => items, () => []);
+    else
       // The ads are shown even if the graph cannot be.
       graph = await call(`v1/graph?item_id=${encodeURIComponent(value.item)}`, { signal, paused }).catch((error) => {
         fault = error.message;
       });
     signal.throwIfAborted();
-    showAnswer(answer, value, graph, fault);
+    showAnswer(answer, value, { graph, fault, similar });
   } catch (error) {
     if (signal.aborted) return false;
     clear();
@@ -274,10 +312,10 @@ async function ask({ remember = true } = {}) {
 }
 
 function clear() {
-  for (const section of ["viewed", "missing", "results", "graph"]) $(section).hidden = true;
+  for (const section of ["start", "viewed", "missing", "results", "graph"]) $(section).hidden = true;
 }
 
-function showAnswer(answer, value, graph, fault) {
+function showAnswer(answer, value, { graph, fault, similar }) {
   const n = answer.results.length, count = `${n} ${n === 1 ? "ad" : "ads"}`;
   if (answer.unknown_items.length && answer.results.some((result) => result.reason === "fallback"))
     say("", "This version does not know the item, so the most popular ads are shown.");
@@ -288,20 +326,28 @@ function showAnswer(answer, value, graph, fault) {
   else if (!n) say("", "No ad is eligible under these conditions. Enter an expected ad to see why it is missing.");
   else if (fault) say("fault", `The item graph cannot be shown: ${fault}`);
   else say("aloud", `${count}.`); // the heading says it to the eye
+  if (similar.length) message.append(" Items with these words: ", ...similar.flatMap((entry, number) => [number ? ", " : "", link(entry)]), ".");
   $("results-title").textContent = count;
   const known = !answer.unknown_items.includes(value.item);
+  if (known && graph && currentId() === value.item) place(graph.nodes[0]);
   showViewed(known ? graph?.nodes[0] ?? { item_id: value.item } : null);
-  showExpected(answer.expected);
+  showExpected(answer.expected, answer.asked);
   showCards(answer.results, value.expected);
   drawGraph(graph);
 }
 
 function showViewed(entry) {
   $("viewed").hidden = !entry;
-  if (entry) $("viewed").replaceChildren(make("h2", { dir: "auto" }, titleOf(entry)), facts(entry));
+  if (entry) $("viewed").replaceChildren(...withPicture(entry, make("h2", { dir: "auto" }, titleOf(entry)), facts(entry)));
 }
 
-function showExpected(expected) {
+// What is said of an item, beside its picture if it has one.
+function withPicture(entry, ...said) {
+  const image = picture(entry);
+  return image ? [make("div", { class: "pictured" }, image, make("div", {}, ...said))] : said;
+}
+
+function showExpected(expected, asked) {
   $("missing").hidden = !expected;
   if (!expected) return;
   $("missing").className = expected.shown ? "shown" : "";
@@ -309,42 +355,92 @@ function showExpected(expected) {
   const why = expected.why.map((reason) => make("li", {}, reason));
   $("missing").replaceChildren(make("h2", {}, make("bdi", {}, expected.expected), verdict));
   if (why.length) $("missing").append(make("ul", {}, ...why));
+  if (expected.shown) $("missing").append(button("Go to it", goToExpected));
+  else if (expected.rank > asked && expected.rank <= MOST_ADS)
+    $("missing").append(button(`Show ${expected.rank} ads, and go to it`, async () => {
+      $("k").value = expected.rank;
+      if (await ask()) goToExpected();
+    }));
+}
+
+function button(text, action) {
+  const node = make("button", { type: "button", class: "plain" }, text);
+  node.addEventListener("click", action);
+  return node;
+}
+
+function goToExpected() {
+  const card = document.querySelector(".card.expected");
+  card?.focus({ preventScroll: true });
+  card?.scrollIntoView({ block: "center", behavior: motion() });
 }
 
 const EDGES = { strong_click: "strong click", swing: "Swing", co_search: "co-search" };
 const name = (reason) => EDGES[reason] || reason;
-// The parts of a score that the bar shows, with the classes of their colours
-const PARTS = { embedding: "embedding", direct: "strong_click", "viewed before": "fallback" };
+const MEANINGS = {
+  strong_click: "shoppers went from the viewed item straight to it",
+  swing: "the same shoppers clicked both",
+  co_search: "both were opened after the same search",
+  embedding: "near it in the model, though no edge joins them",
+  fallback: "popular; the viewed item is not known",
+};
+// The parts of a score that the bar shows, with the classes of their colours, in words
+const PARTS = {
+  embedding: ["embedding", "alike for shoppers"],
+  direct: ["strong_click", "opened straight from it"],
+  "demand and popularity": ["popular", "in demand now"],
+  "viewed before": ["fallback", "viewed before"],
+};
 
 function showCards(results, expected) {
   $("results").hidden = !results.length;
   const top = Math.max(...results.map((result) => result.stages?.retrieval ?? result.score), 1e-9);
   $("cards").replaceChildren(...results.map((result) => card(result, top, expected)));
   const drawn = Object.keys(PARTS).filter((part) => results.some((result) => result.parts?.[part] > 0));
-  const names = { direct: "direct clicks" };
-  $("parts").replaceChildren(drawn.length ? "Score: " : "", ...drawn.map((part) => make("span", { class: PARTS[part] }, names[part] || part)));
+  $("parts").replaceChildren(drawn.length ? "What the score is made of: " : "", ...drawn.map((part) => make("span", { class: PARTS[part][0] }, PARTS[part][1])));
+  const reasons = Object.keys(MEANINGS).filter((reason) => results.some((result) => result.reason.split("+").includes(reason)));
+  $("meanings").replaceChildren(...reasons.map((reason) => make("b", {}, make("i", { class: `reason ${reason}` }, name(reason)), ` ${MEANINGS[reason]}`)));
 }
 
 function card(result, top, expected) {
-  const node = make("li", { class: [result.item_id, result.ad_id].includes(expected) ? "card expected" : "card" });
+  const isExpected = [result.item_id, result.ad_id].includes(expected);
+  const node = make("li", { class: isExpected ? "card expected" : "card", tabindex: isExpected ? -1 : null });
   node.append(
     make("div", { class: "top" }, make("span", {}, `#${result.rank}`), make("span", {}, `score ${result.score.toFixed(3)}`)),
-    make("h3", {}, link(result.item)),
-    facts(result.item),
+    ...withPicture(result.item, make("h3", {}, link(result.item)), facts(result.item)),
   );
   if (result.parts) node.append(bar(result.parts, top));
-  const reasons = result.reason.split("+").map((reason) => make("span", { class: `reason ${reason}` }, name(reason)));
+  const reasons = result.reason.split("+").map((reason) => make("span", { class: `reason ${reason}`, title: MEANINGS[reason] }, name(reason)));
   if (result.shared_category) reasons.push(make("span", { class: "reason category", dir: "auto" }, result.shared_category));
   const list = make("dl", {}, ...details(result).flatMap(([key, value]) => [make("dt", {}, key), make("dd", { dir: "auto" }, String(value))]));
-  node.append(make("div", { class: "reasons" }, ...reasons), make("details", {}, make("summary", {}, "details of the score and the ad"), list));
+  // The details lie over what is below, so that opening them moves no other card; opening one closes the last.
+  const more = make("details", { name: "card" }, make("summary", {}, "details of the score and the ad"), list);
+  node.append(make("div", { class: "reasons" }, ...reasons), ad(result) ?? "", more);
   return node;
 }
+
+function ad(result) {
+  const { advertiser_id: advertiser, bid } = result.ad || {};
+  const parts = [["ad", result.ad_id], ["of", advertiser], ["bid", isThere(bid) ? numberOf(bid) : bid]].filter(([, value]) => isThere(value));
+  const said = parts.flatMap(([word, value], number) => [`${number ? " · " : ""}${word} `, make("bdi", {}, String(value))]);
+  return said.length ? make("p", { class: "ad" }, ...said) : null;
+}
+
+document.addEventListener("click", (event) => {
+  for (const open of document.querySelectorAll(".card details[open]")) if (!open.contains(event.target)) open.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && document.querySelector(".card details[open]");
+  if (!open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});
 
 function bar(parts, top) {
   const drawn = Object.keys(PARTS).filter((part) => parts[part] > 0);
   const whole = Math.max(top, drawn.reduce((sum, part) => sum + parts[part], 0));
   return make("div", { class: "bar", "aria-hidden": "true" }, ...drawn.map((part) => {
-    const piece = make("i", { class: PARTS[part] });
+    const piece = make("i", { class: PARTS[part][0] });
     piece.style.width = `${(100 * parts[part]) / whole}%`;
     return piece;
   }));
@@ -431,15 +527,23 @@ function neighbour(node, number, edges) {
 
 // Start
 
+const minute = (time) => new Date(time).toISOString().slice(0, 16).replace("T", " ");
+
 async function start() {
   try {
     const served = await call("v1/version", { paused: () => {} });
     for (const stage of STAGES) $(`${stage}-field`).hidden = !served.stages[stage];
     $("stages").hidden = !STAGES.some((stage) => served.stages[stage]);
     $("query-field").hidden = !served.stages.prerank;
-    const when = new Date(served.as_of).toISOString().slice(0, 16).replace("T", " ");
+    const when = minute(served.as_of);
+    const away = (new Date(served.now) - new Date(served.at)) / 1000;
+    $("past").hidden = Math.abs(away) < PRESENT;
+    $("past").textContent = `This server answers as of ${minute(served.at)} UTC, not of now: it shows the ads that ${away > 0 ? "were" : "will be"} active then.`;
     const ads = served.ads === null ? "every item is advertised" : `${served.ads_in_flight.toLocaleString("en")} active ads`;
     $("version").textContent = `${served.items.toLocaleString("en")} items, ${ads}; version ${served.version}, as of ${when} UTC`;
+    const { items } = await call(`v1/items?limit=${EXAMPLES}`).catch(() => ({ items: [] }));
+    $("examples").replaceChildren(...items.map((entry) => make("li", {}, ...withPicture(entry, make("div", {}, link(entry)), facts(entry, ["category"])))));
+    $("beginning").hidden = !items.length;
   } catch (error) {
     $("version").textContent = error.status === 401 ? "" : `What is served is not known: ${error.message}`;
   }
@@ -448,14 +552,21 @@ async function start() {
 function open() {
   const address = new URLSearchParams(location.search), off = (address.get("off") || "").split(" ");
   for (const [field, usual] of Object.entries(FIELDS)) $(field).value = address.get(field) || usual;
+  chosen = null;
   for (const stage of STAGES) $(stage).checked = !off.includes(stage);
   if (item.value.trim()) return ask({ remember: false });
   asking?.abort();
   clear();
-  return say("", HINT);
+  $("start").hidden = false;
+  return say("");
 }
 
 addEventListener("popstate", open);
+$("ask").hidden = false; // without JavaScript it would do nothing
+// On a phone the conditions are folded away, unless the address sets one.
+const usual = ["item", "off"];
+if (matchMedia("(max-width: 40rem)").matches && ![...new URLSearchParams(location.search).keys()].some((key) => !usual.includes(key)))
+  $("conditions").open = false;
 if (!new URLSearchParams(location.search).get("item")) item.focus();
 open();
 start().then(() => {

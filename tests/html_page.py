@@ -32,7 +32,7 @@ class Page(HTMLParser):
 
     def rows(self) -> list[list[str]]:
         """The cells of all rows of all tables, as text."""
-        rows = re.findall(r"<tr>(.*?)</tr>", self.source, re.DOTALL)
+        rows = re.findall(r"<tr[^>]*>(.*?)</tr>", self.source, re.DOTALL)
         cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
         return [[html.unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in row] for row in cells]
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from pathlib import Path
+import os
 from typing import Any
 
 from jobs.nightly.record import NightRecord, records
@@ -35,15 +35,16 @@ def render_overview(workspace: Workspace) -> str:
     """Render the page; all its links are relative to the workspace."""
     from graph_build.report.pages import render_page
 
-    root = workspace.local_path(".")
+    root = workspace.local_path("")
+    name = workspace.uri if root is None else os.path.abspath(root)
     versions = list_versions(workspace)[::-1]
     nights = records(workspace)[::-1][:MOST_NIGHTS]
     current = next((version for version in versions if version.current), None)
     return render_page(
         "overview.html.j2",
         package="jobs.nightly",
-        name=Path(workspace.uri.rstrip("/")).name or workspace.uri,
-        serve=f"lightsage serve --workspace {workspace.uri if root is None else root.absolute()}",
+        name=name,
+        serve=f"lightsage serve --workspace {name}",
         findings=_findings(current, versions, nights),
         current=current,
         versions=versions,

@@ -38,6 +38,7 @@ COLUMNS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "items": {
         "item_id": _WORD,
         "title": st.none() | _TITLE,
+        "image_url": st.none() | _WORD,
         "brand": st.none() | _WORD,
         "price": st.none() | st.floats(-1000, 1000, width=16),
         "embedding": st.lists(st.floats(-8, 8, width=16), min_size=2, max_size=2),

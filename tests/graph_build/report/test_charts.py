@@ -50,6 +50,11 @@ def test_axes_are_labelled_with_round_numbers(values: list[float], axis: Axis, t
     assert labels(chart) == ticks
 
 
+def test_both_axes_say_what_their_numbers_are() -> None:
+    chart = line_chart([Series("a", [(0, 1), (1, 2)])], "title", Axis("step", ticks={}), Axis("loss"))
+    assert labels(chart) == ["1", "2", "step", "loss"]
+
+
 def test_an_empty_chart_says_that_there_is_nothing_to_draw() -> None:
     assert "Nothing to draw yet." in line_chart([], "none")
     assert "Nothing to draw yet." in degree_chart({}, 0)

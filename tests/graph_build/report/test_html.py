@@ -42,6 +42,7 @@ STATISTICS = GraphStatistics(
     ],
     notes=["Clustering is left out."],
     mixing=CategoryMixing(["Home", "Sports"], [[60, 20], [20, 0]], 50, 0.6, 0.68),
+    titles={"i4": "Running shoes", "i9": "A kettle"},
 )
 
 
@@ -84,25 +85,28 @@ def test_the_page_has_the_sentence(page: Page, text: str) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        ["view", "167,051", ""],
-        ["events: type_unknown", "40", ""],
-        ["ads: no_item", "3", ""],
-        ["strong click", "294,878", ""],
-        ["Swing", "0", ""],
+        ["type", "events", "share of used events", "0100%"],
+        ["view", "167,051", "48.3%", ""],
+        ["type_unknown", "40", "0.0%", ""],
+        ["ads: no_item", "3"],
+        ["strong click", "294,878", "50.5%", ""],
+        ["Swing", "0", "0.0%", ""],
         ["strong click", "148,799", "5.13e-04", "99.1%", "52.9%", "6,639", "72.2%", "27.6%", "0.353", "30"],
         ["+ co-search", "273,415", "9.48e-04", "99.7%", "53.6%", "6,420", "73.1%", "26.7%", "–", "–"],
-        ["strong click", "co-search"],
-        ["i531026 (1,369)", "i403424 (1,541)"],
-        ["i4 (1,294)", ""],
+        ["item", "neighbours"],
+        ["i531026", "1,369"],
+        ["Running shoes i4", "1,294"],
+        ["i403424", "1,541"],
         ["Home", "75%", "25%"],
         ["Sports", "100%", "0%"],
-        ["items per session", "3,511", ""],
-        ["users per item (Swing)", "20,307", ""],
-        ["bot (1,162)", "i9 (2,261)"],
-        ["bot 2 (1,090)", ""],
-        ["active", "8,825", ""],
-        ["paused", "423", ""],
-        ["check", "16.84 s", ""],
+        ["items per session", "3,511"],
+        ["users per item (Swing)", "20,307"],
+        ["bot", "1,162"],
+        ["bot 2", "1,090"],
+        ["A kettle i9", "2,261"],
+        ["active", "8,825", "95.4%", ""],
+        ["paused", "423", "4.6%", ""],
+        ["check", "16.84 s", "52.6%", ""],
     ],
 )
 def test_the_page_has_the_row(page: Page, row: list[str]) -> None:
@@ -110,7 +114,7 @@ def test_the_page_has_the_row(page: Page, row: list[str]) -> None:
 
 
 def test_each_edge_type_has_the_same_colour_in_bars_and_lines(page: Page) -> None:
-    assert 'style="width:100.0%;background:var(--strong_click)"' in page.source
+    assert 'style="width:50.5%;background:var(--strong_click)"' in page.source
     assert 'stroke="var(--strong_click)"' in page.source
 
 
@@ -123,16 +127,27 @@ def test_a_cell_of_the_category_mixing_shows_its_number_of_pairs(page: Page) -> 
     assert 'title="Home → Sports: 25.0% (20 of 80)"' in page.source
 
 
+def test_what_to_look_at_comes_first(page: Page) -> None:
+    text = page.text
+    assert text.index("What to look at All events have the same time.") < text.index("23,975 items")
+
+
 def test_an_empty_graph_has_a_page(page: Page) -> None:
     no_edges = GraphStatistics(isolated=2, mean_degree=None, degrees={}, hubs={}, steps=[], notes=[])
     summary = dataclasses.replace(
-        SUMMARY, quarantined={"events": {}}, most_cut={}, doubts=[], ads={"total": 0, "by_status": {}}, mean_degree=None
+        SUMMARY,
+        quarantined={"events": {}},
+        most_cut={},
+        doubts=[],
+        edges={"strong_click": 0},
+        ads={"total": 0, "by_status": {}},
+        mean_degree=None,
     )
     text = Page(render_report(summary, no_edges)).text
     assert "No row was refused." in text
     assert "The graph has no edges." in text
     assert "neighbours per item" not in text
-    assert "What looks wrong" not in text
+    assert "Nothing stands out." in text
     assert "by status" not in text
 
 
@@ -147,7 +162,8 @@ def test_text_from_the_log_is_escaped() -> None:
         ads={"total": 1, "by_status": {script: 1}},
     )
     mixing = CategoryMixing([script, "b"], [[1, 1], [1, 1]], 2, 0.5, 0.5)
-    statistics = dataclasses.replace(STATISTICS, hubs={"swing": [(script, 1)]}, mixing=mixing)
+    titles = {script: script}
+    statistics = dataclasses.replace(STATISTICS, hubs={"swing": [(script, 1)]}, mixing=mixing, titles=titles)
     page = Page(render_report(summary, statistics))
     assert page.is_self_contained
     assert page.text.count(script) >= 6

@@ -10,6 +10,7 @@ import pytest
 
 from graph_build.report.terms import GRAPH_TERMS
 from jobs.nightly.report import NIGHT_TERMS
+from jobs.pipeline.quality_page import QUALITY_TERMS
 from tests.source_tree import ROOT
 
 RENDER_FROM_ZIP = """
@@ -57,7 +58,7 @@ def glossary() -> dict[str, str]:
     return dict(re.findall(r"^\| (.+?) \| (.+?) \|$", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("terms", [GRAPH_TERMS, NIGHT_TERMS], ids=["graph", "night"])
+@pytest.mark.parametrize("terms", [GRAPH_TERMS, NIGHT_TERMS, QUALITY_TERMS], ids=["graph", "night", "quality"])
 def test_reports_explain_terms_in_the_words_of_the_glossary(terms: dict[str, str]) -> None:
     meanings = glossary()
     assert {name: meanings.get(name) for name in terms} == terms

@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from jobs.nightly.findings import night_findings
 from jobs.nightly.gates import Gate
 from jobs.nightly.record import NightRecord
 from jobs.nightly.report import render_night
@@ -65,13 +66,12 @@ def test_the_page_has_the_text(text: str) -> None:
         ["edges", "ok", "12,345", "10,000", "", ""],
         ["items <b>", "failed", "", "", "", "less & less"],
         ["coverage@20", "not judged", "0.5", "", "", "9 queries"],
-        ["active", "6", ""],
+        ["active", "6", "85.7%", ""],
         ["model"] + [f"{part}{metric}" for part in ("", "tail ", "cold ") for metric in ("HR@20", "HR@100", "MRR@20")],
         ["fit", *["0.410"] * 9],
         ["published", *["0.390"] * 9],
-        ["events: no_item", "2", ""],
-        ["graph", "3.25 s", ""],
-        ["graph", "1.0 GiB", ""],
+        ["events: no_item", "2"],
+        ["graph", "3.25 s", "1.0 GiB", "100.0%", ""],
     ],
 )
 def test_the_page_has_the_row(row: list[str]) -> None:
@@ -82,6 +82,39 @@ def test_gates_that_failed_come_first() -> None:
     rows = page_of(published_night()).rows()
     assert rows.index(["items <b>", "failed", "", "", "", "less & less"]) == 1
     assert rows.index(["coverage@20", "not judged", "0.5", "", "", "9 queries"]) == 2
+
+
+def test_gates_without_history_are_grey_and_edge_types_have_their_labels() -> None:
+    gates = [
+        Gate(
+            name="share of edges: co_search",
+            value=0.2,
+            passed=True,
+            judged=False,
+            remark="1 earlier nights, fewer than 3",
+        )
+    ]
+    page = page_of(published_night().model_copy(update={"gates": gates}))
+    assert '<tr class="unjudged"><td class="wrap">share of edges: co-search</td>' in page.source
+    assert "1 gate was not judged, for want of history or of data: share of edges: co-search." in page.text
+
+
+def test_what_to_look_at_comes_first() -> None:
+    text = page_of(published_night()).text
+    first = "What to look at The gate on items <b> failed: nothing was measured; less & less."
+    assert text.index(first) < text.index("50 items")
+
+
+def test_a_day_with_far_more_events_and_a_fit_that_fell_are_to_be_looked_at() -> None:
+    nights = [published_night(DAY - dt.timedelta(days=n)) for n in (2, 1)]
+    days = {str(DAY - dt.timedelta(days=n)): events for n, events in enumerate((250, 100, 90, 110))}
+    quality = [{**row, "value": 0.3} if row["model"] == "fit" else row for row in nights[0].quality]
+    findings = night_findings(published_night().model_copy(update={"days": days, "quality": quality}), nights)
+    assert "The last day has 250 item events, 150% more than the median of the 3 days before (100)." in findings
+    assert "The fit's HR@100 fell from 0.410 on the night before to 0.300." in findings
+    assert "The fit's tail HR@100 fell from 0.410 on the night before to 0.300." in findings
+    quiet = NightRecord(date=DAY, outcome="published")
+    assert night_findings(quiet, nights) == []
 
 
 def test_charts_show_each_night_once() -> None:

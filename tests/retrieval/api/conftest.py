@@ -1,6 +1,5 @@
 """A retriever of the small shop, a client of a server over it, and a browser."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from retrieval.api.app import Snapshot
 from retrieval.catalogue.ads import Ads
 from retrieval.config import ServeConfig
 from retrieval.search.retriever import Retriever
+from tests.browser import chromium
 from tests.retrieval.api.client import serve
 
 
@@ -31,13 +31,5 @@ def client(world, retriever) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium, driven by Playwright."""
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+    with chromium() as browser:
         yield browser
-        browser.close()

@@ -1,5 +1,6 @@
 """The page in every state that it can be in: axe finds nothing, nothing overflows, and what is shown is true."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.config import ScoreWeights, ServeConfig
 from retrieval.search.retriever import Retriever
+from tests.browser import OVERFLOWING, axe_faults
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +50,20 @@ TITLES = [
     "   ",
     None,
 ]
+IMAGES = [
+    "https://img.example/a.png",
+    "https://tracker.example/b.png",
+    "http://img.example/c.png",
+    "javascript:alert(1)",
+    "https://img.example:8443/d.png",
+    "https://user@img.example/e.png",
+    '"><script>alert(1)</script>',
+    None,
+]
 CATEGORIES = ["Shoes", " > ".join(["A category"] * 40), "C" * 300, "أحذية > جري", None]
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 EXPLAIN, ITEMS, GRAPH = "**/v1/explain", "**/v1/items?*", "**/v1/graph?*"
 
 
@@ -63,6 +78,7 @@ def shops(world: SimpleNamespace) -> Iterator[SimpleNamespace]:
             "title": [TITLES[row % len(TITLES)] for row in range(len(ids))],
             "category": [CATEGORIES[row % len(CATEGORIES)] for row in range(len(ids))],
             "brand": ["B" * 200 if row % 9 == 0 else "Brand" for row in range(len(ids))],
+            "image_url": [IMAGES[row % len(IMAGES)] for row in range(len(ids))],
         }
     )
     catalogue = replace(plain, item_ids=np.array(ids, dtype=object), attributes=attributes)
@@ -77,10 +93,12 @@ def shops(world: SimpleNamespace) -> Iterator[SimpleNamespace]:
     ]
     ads.append({"ad_id": "asleep", "item_id": ids[1], "campaign_id": "c", "status": "paused", "version": 1})
 
-    def app(catalogue: Any, edges: Any, ads: Any, tokens: Any = None, **parts: Any) -> Any:
+    def app(
+        catalogue: Any, edges: Any, ads: Any, tokens: Any = None, images: tuple[str, ...] = (), **parts: Any
+    ) -> Any:
         retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF, **parts)
-        snapshot = Snapshot("v1", world.AS_OF, retriever)
-        return create_app(lambda: snapshot, lambda: "v1", ServeConfig(), lambda as_of: as_of, tokens=tokens)
+        snapshot, config = Snapshot("v1", world.AS_OF, retriever), ServeConfig(image_hosts=images)
+        return create_app(lambda: snapshot, lambda: "v1", config, lambda as_of: as_of, tokens=tokens)
 
     def of(rows: list[Any]) -> Any:
         return Ads.from_table(world.ads_table(rows), catalogue.row_of, quiet=True)
@@ -90,8 +108,9 @@ def shops(world: SimpleNamespace) -> Iterator[SimpleNamespace]:
         world.serving(app(plain, world.small_edges(plain), None, reranker=world.small_reranker())) as staged,
         world.serving(app(catalogue, edges, of([]))) as empty,
         world.serving(app(catalogue, edges, of(ads), Tokens(read="secret"))) as locked,
+        world.serving(app(catalogue, edges, of(ads), images=("img.example",))) as pictured,
     ):
-        yield SimpleNamespace(hostile=hostile, staged=staged, empty=empty, locked=locked)
+        yield SimpleNamespace(hostile=hostile, staged=staged, empty=empty, locked=locked, pictured=pictured)
 
 
 @pytest.fixture
@@ -136,7 +155,8 @@ def submit(page: Any) -> None:
 
 def empty(page: Any, shops: Any) -> None:
     page.goto(shops.hostile)
-    said(page, "Enter an item")
+    page.locator("#start", has_text="Enter an item to see its ads").wait_for()
+    page.wait_for_selector("#examples a")
 
 
 def suggestions(page: Any, shops: Any) -> None:
@@ -301,38 +321,62 @@ def without_a_graph(page: Any, shops: Any) -> None:
     assert page.locator("#viewed").inner_text() == "item00001"
 
 
-WITH_ADS = [ads, expected_is_shown, long_everything, pointed_at, stages, without_a_graph, failed_suggestions, unknown]
+def from_an_example(page: Any, shops: Any) -> None:
+    empty(page, shops)
+    page.locator("#examples a").first.click()
+    page.wait_for_selector(".card")
+    assert page.locator("#start").is_hidden()
+    page.go_back()
+    page.wait_for_selector("#examples a")
+    page.go_forward()
+    page.wait_for_selector(".card")
+
+
+def did_you_mean(page: Any, shops: Any) -> None:
+    page.goto(f"{shops.hostile}/?item=never%20ends")
+    said(page, "Items with these words: a title that never ends")
+
+
+def with_pictures(page: Any, shops: Any) -> None:
+    page.route("https://img.example/**", lambda route: route.fulfill(body=PICTURE, content_type="image/png"))
+    opened(page, shops.pictured)
+    page.wait_for_function("[...document.querySelectorAll('.card img')].some(one => one.naturalWidth > 0)")
+
+
+def past(page: Any, shops: Any) -> None:
+    opened(page, shops.hostile)
+    page.locator("#past", has_text="answers as of 2024-05-01 12:00 UTC, not of now").wait_for()
+
+
+WITH_ADS = [
+    ads,
+    from_an_example,
+    did_you_mean,
+    with_pictures,
+    past,
+    expected_is_shown,
+    long_everything,
+    pointed_at,
+    stages,
+    without_a_graph,
+    failed_suggestions,
+    unknown,
+]
 WITHOUT_ADS = [
     *(empty, suggestions, long_suggestions, no_suggestion, unknown_category, no_ads, loading, failure, proxy_failure),
     *(unreadable, refused, busy_for_long, unreachable, offline, locked, wrong_token),
 ]
-# Runs every rule of axe that concerns WCAG 2.2 or is good practice, also those that it leaves out by default.
-AXE = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    "resultTypes": ["violations"],
-}
-# Elements that reach beyond the window, and those whose content reaches beyond them
-OVERFLOWING = """() => [...document.body.querySelectorAll('*:not(svg *)')].filter(node => {
-  const box = node.getBoundingClientRect(), style = getComputedStyle(node);
-  const outside = box.right > innerWidth + 1 || box.left < -1;
-  const inline = style.display === 'inline' || node.matches('input, .field');
-  const scrolls = ['hidden', 'auto'].includes(style.overflowX);
-  return box.width > 1 && (outside || (!inline && !scrolls && node.scrollWidth > node.clientWidth + 1));
-}).map(node => node.outerHTML.slice(0, 200))"""
 
 
 @pytest.mark.parametrize("state", [*WITH_ADS, *WITHOUT_ADS], ids=lambda state: state.__name__)
 def test_axe_finds_nothing_and_nothing_overflows(page: Any, shops: Any, state: Callable[[Any, Any], None]) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     state(page, shops)
     assert (page.locator(".card:visible").count() > 0) == (state in WITH_ADS), "no ads of an earlier request stay"
     assert page.title() == "LightSAGE: why this ad?"
-    for width, scheme in ((1280, "dark"), (320, "light")):
+    for width, scheme in ((1280, "dark"), (390, "dark"), (320, "light")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
-        faults = Axe().run(page, options=AXE).response["violations"]
-        assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == [], (width, scheme)
+        assert axe_faults(page) == [], (width, scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(OVERFLOWING) == []
 
@@ -351,11 +395,15 @@ def test_text_of_twice_the_size_and_a_page_at_twice_the_zoom_do_not_overflow(pag
 def test_labels_of_the_graph_are_large_enough_to_be_read(page: Any, shops: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 740})
     opened(page, shops.hostile)
-    sizes = page.locator("#ego text").evaluate_all(
-        "all => all.map(one => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a)"
-    )
-    assert len(sizes) == page.locator("#neighbours li").count() > 0
-    assert min(sizes) >= 11
+    assert page.locator("#neighbours li").count() > 0
+    if width < 640:
+        assert page.locator("#ego").is_hidden(), "a phone shows the list alone"
+    else:
+        sizes = page.locator("#ego text").evaluate_all(
+            "all => all.map(one => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a)"
+        )
+        assert len(sizes) == page.locator("#neighbours li").count()
+        assert min(sizes) >= 11
     sizes = page.locator("body *:visible").evaluate_all(
         "all => all.map(one => parseFloat(getComputedStyle(one).fontSize))"
     )
@@ -379,7 +427,7 @@ def test_every_id_can_be_viewed_linked_to_and_expected(page: Any, shops: Any, it
     assert page.evaluate("location.search") == address
     page.go_back()
     page.wait_for_function("old => document.getElementById('viewed').textContent === old", arg=viewed)
-    assert page.input_value("#item") == item
+    assert page.evaluate("new URLSearchParams(location.search).get('item')") == item
     page.reload()
     page.wait_for_function("old => document.getElementById('viewed').textContent === old", arg=viewed)
     # An item that was viewed before is named in quotes if its id has a comma or quotes.
@@ -402,6 +450,127 @@ def test_texts_of_either_direction_are_isolated_and_a_title_that_nobody_sees_is_
     assert max(heights) < 100, "a title without end takes four lines"
     endless = page.locator(".card h3 a", has_text="never ends").first
     assert endless.get_attribute("title") == TITLES[1], "its tooltip has the whole title"
+
+
+# Cards, pictures, and the expected ad
+
+
+def test_opening_the_details_of_a_card_moves_nothing_and_closes_those_of_another(page: Any, shops: Any) -> None:
+    opened(page, shops.hostile)
+    boxes = "all => all.map(one => JSON.stringify(one.getBoundingClientRect()))"
+    places = page.locator(".card, #graph").evaluate_all(boxes)
+    page.locator(".card summary").nth(1).click()
+    assert page.locator(".card dl").nth(1).is_visible()
+    assert page.locator(".card, #graph").evaluate_all(boxes) == places
+    page.locator(".card summary").nth(2).focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".card details[open]").count() == 1
+    assert page.locator(".card, #graph").evaluate_all(boxes) == places
+    page.keyboard.press("Escape")
+    assert page.locator(".card details[open]").count() == 0
+    assert page.locator(".card summary").nth(2).evaluate("node => node === document.activeElement")
+
+
+def test_a_card_names_its_ad_and_the_legend_says_what_the_colours_mean(page: Any, shops: Any) -> None:
+    opened(page, shops.hostile, item="item00002")
+    assert page.locator(".card .ad").first.inner_text().startswith("ad ")
+    assert " · of 🧥" in page.locator(".card .ad").first.inner_text()
+    colours = page.locator(".card .bar i").evaluate_all(
+        "all => [...new Set(all.map(one => getComputedStyle(one).color))]"
+    )
+    legend = page.locator("#parts span").evaluate_all("all => all.map(one => getComputedStyle(one).color)")
+    assert sorted(colours) == sorted(legend)
+    assert "What the score is made of" in page.locator("#parts").inner_text()
+
+
+def test_pictures_come_only_from_the_hosts_that_the_server_names_and_tell_nobody_of_the_page(
+    page: Any, shops: Any
+) -> None:
+    asked: list[Any] = []
+    page.on("request", lambda request: asked.append(request))
+    page.on("console", lambda line: asked.append(line.text) if line.type == "error" else None)
+    page.route("https://**", lambda route: route.fulfill(body=PICTURE, content_type="image/png"))
+    opened(page, shops.pictured, k="60")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_load_state("networkidle")
+    elsewhere = [request for request in asked if isinstance(request, str) or not request.url.startswith(shops.pictured)]
+    assert {request.url for request in elsewhere} == {"https://img.example/a.png"}
+    assert all("referer" not in request.headers for request in elsewhere)
+    assert page.locator("img[alt='']").count() > 0
+    asked.clear()
+    opened(page, shops.hostile, k="60")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("img").count() == 0, "by default there are none"
+    assert all(request.url.startswith(shops.hostile) for request in asked)
+
+
+def test_a_picture_that_cannot_be_loaded_leaves_no_hole(page: Any, shops: Any) -> None:
+    page.route("https://img.example/**", lambda route: route.abort())
+    opened(page, shops.pictured)
+    page.wait_for_function("document.querySelectorAll('.card img').length === 0")
+
+
+def test_the_expected_ad_is_one_step_away(page: Any, shops: Any) -> None:
+    opened(page, shops.hostile, item="item00002", k="3")
+    page.fill("#k", "40")
+    submit(page)
+    page.wait_for_function("document.querySelectorAll('.card').length === 40")
+    wanted = page.locator(".card").nth(29).locator(".ad bdi").first.inner_text()
+    page.fill("#k", "3")
+    page.fill("#expected", wanted)
+    submit(page)
+    page.get_by_role("button", name="Show 30 ads, and go to it").click()
+    page.locator(".card.expected:focus").wait_for()
+    page.get_by_role("button", name="Go to it").click()
+    assert page.locator(".card.expected").evaluate("node => node === document.activeElement")
+    assert page.locator(".card").count() == 30
+
+
+def test_the_field_shows_the_title_and_asks_for_the_id(page: Any, shops: Any) -> None:
+    page.goto(shops.hostile)
+    page.locator("#item").press_sequentially("never ends", delay=20)
+    page.wait_for_selector("#options li + li")
+    width = page.locator("#options").bounding_box()["width"]
+    assert width >= 640, "suggestions are wide enough for titles"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card")
+    assert page.input_value("#item").startswith("a title that never ends")
+    item = page.evaluate("new URLSearchParams(location.search).get('item')")
+    assert page.locator("#viewed .facts bdi").first.inner_text() == item
+    with page.expect_request(EXPLAIN) as sent:
+        submit(page)
+    assert sent.value.post_data_json["items"] == [item]
+
+
+def test_a_server_of_the_present_has_no_banner(page: Any, shops: Any) -> None:
+    opened(page, shops.staged)
+    assert page.locator("#past").is_visible()
+    page.route("**/v1/version", lambda route: route.fulfill(json=present(route.fetch().json())))
+    opened(page, shops.staged)
+    page.wait_for_function("document.getElementById('version').textContent")
+    assert page.locator("#past").is_hidden()
+
+
+def present(version: dict[str, Any]) -> dict[str, Any]:
+    return version | {"at": version["now"]}
+
+
+def test_without_javascript_the_page_says_what_to_do(browser: Any, shops: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(shops.hostile)
+    assert "This page needs JavaScript" in page.locator("body").inner_text()
+    assert page.locator("form:visible").count() == 0
+    context.close()
+
+
+def test_a_phone_folds_the_conditions_away_unless_the_address_sets_one(page: Any, shops: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    opened(page, shops.hostile)
+    assert page.locator("#expected").is_hidden()
+    opened(page, shops.hostile, expected="asleep")
+    assert page.locator("#expected").is_visible()
 
 
 # Tokens

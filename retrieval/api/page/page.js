@@ -228,6 +228,8 @@ document.addEventListener("keydown", (event) => {
 
 // Request
 
+// A wrong value in a condition that is folded away must be seen.
+$("ask").addEventListener("invalid", () => ($("conditions").open = true), true);
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   ask();
@@ -386,8 +388,8 @@ const MEANINGS = {
 };
 // The parts of a score that the bar shows, with the classes of their colours, in words
 const PARTS = {
-  embedding: ["embedding", "alike for shoppers"],
-  direct: ["strong_click", "opened straight from it"],
+  embedding: ["embedding", "similar to the viewed item"],
+  direct: ["strong_click", "often opened next"],
   "demand and popularity": ["popular", "in demand now"],
   "viewed before": ["fallback", "viewed before"],
 };

@@ -75,7 +75,7 @@ def examples(retriever: Retriever, limit: int = 10) -> list[dict[str, Any]]:
         return describe_items(retriever, rows[:limit].tolist())
     categories = catalogue.attributes["category"].take(pa.array(rows)).to_pylist()
     levels = [(category or "").split(" > ")[0].casefold() for category in categories]
-    is_first = [level not in levels[:number] for number, level in enumerate(levels)]
+    is_first = [level != "" and level not in levels[:number] for number, level in enumerate(levels)]
     order = sorted(range(len(rows)), key=lambda number: not is_first[number])[:limit]
     return describe_items(retriever, rows[sorted(order)].tolist())
 

@@ -16,7 +16,7 @@ def slow_examples(items: list[dict[str, Any]], limit: int) -> set[str]:
     ranked = sorted(items, key=lambda item: (-item["events"], item["item_id"]))
     chosen: list[dict[str, Any]] = []
     for item in ranked:
-        if all(level(item) != level(other) for other in chosen):
+        if level(item) and all(level(item) != level(other) for other in chosen):
             chosen.append(item)
     chosen += [item for item in ranked if item not in chosen]
     return {item["item_id"] for item in chosen[:limit]}

@@ -46,12 +46,14 @@ class Series:
         points: (x, y) in the order of the line; those that are not finite are left out.
         colour: a colour of page.css, such as an edge type.
         dashed: whether the line is dashed, for a line that may lie on another.
+        dot: radius of its dots.
     """
 
     name: str
     points: Sequence[Point]
     colour: str = "accent"
     dashed: bool = False
+    dot: float = 2.5
 
 
 @dataclass(frozen=True)

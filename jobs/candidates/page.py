@@ -1,5 +1,6 @@
 """The comparison of two versions as one self-contained page."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def render_comparison(content: Mapping[str, Any]) -> str:
         package="jobs.candidates",
         first=first,
         second=second,
-        as_of=content["as_of"],
+        ends=[f"{dt.datetime.fromisoformat(time):%Y-%m-%d %H:%M} UTC" for time in content["as_of"]],
         protocol=content["protocol"],
         headlines=headlines(content["rows"]),
         notes=content["notes"],
@@ -82,7 +83,7 @@ def _chart(content: Mapping[str, Any]) -> str:
     for name, dial, (line, point) in zip(content["versions"], content["frontier"], _COLOURS, strict=True):
         points = [(at["all"], at["tail"]) for at in dial if at["all"] is not None and at["tail"] is not None]
         served = [(at["all"], at["tail"]) for at in dial if at["served"] and at["tail"] is not None]
-        series += [Series(f"{name}, as served", served, point), Series(name, points, line)]
+        series += [Series(f"{name}, as served", served, point, dot=5), Series(name, points, line)]
     metric = "recall@100" if content["protocol"] == "basket" else "HR@100"
-    x, y = Axis(f"{metric}, all answers", text=short_percent), Axis(text=short_percent)
+    x, y = Axis(f"{metric}, all answers", text=short_percent), Axis(f"{metric}, tail answers", text=short_percent)
     return line_chart(series, f"{metric} of tail answers by {metric} of all answers", x, y)

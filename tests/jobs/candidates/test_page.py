@@ -63,8 +63,8 @@ def test_the_page_works_offline_and_shows_every_row_note_and_setting() -> None:
     assert "second beside first<" in page.text
     assert "a <b> note" in page.text
     rows = page.rows()
-    assert ["all", "HR@20", "0.250", "0.270", "+0.020", "+0.010 to +0.030", "better", "1,234"] in rows
-    assert ["cold", "HR@100", "–", "–", "–", "–", "", "1,234"] in rows
+    assert ["all HR@20", "0.250", "0.270", "+0.020", "+0.010 to +0.030", "better", "1,234"] in rows
+    assert ["cold HR@100", "–", "–", "–", "–", "", "1,234"] in rows
     assert ["model.dim", "64", "–"] in rows
     assert "first<, as served, 30%: 20%" in page.text
     assert "second, 40%: 20%" in page.text

@@ -56,5 +56,13 @@ class RequestError(RetrievalError):
         self.message = message
 
 
+class ExportError(RetrievalError):
+    """A version cannot be exported to this target; the message says what to change."""
+
+
+class StoreFailedError(ExportError):
+    """A store cannot be reached, or refuses; the same export may succeed later."""
+
+
 class SlowRequestError(RetrievalError):
     """A request takes longer than its caller can wait; another thread may answer it without that limit."""

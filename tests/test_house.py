@@ -31,7 +31,14 @@ FLOORS: dict[str, list[set[str]]] = {
         {"spark"},
     ],
     "model": [{"sessions"}],
-    "retrieval": [{"api"}, {"live"}, {"search"}, {"index_folder", "evaluation"}, {"ranking"}, {"catalogue", "ann"}],
+    "retrieval": [
+        {"api"},
+        {"live", "export"},
+        {"search"},
+        {"index_folder", "evaluation"},
+        {"ranking"},
+        {"catalogue", "ann"},
+    ],
     "jobs": [{""}, {"cli", "python"}, {"candidates"}, {"nightly"}, {"pipeline"}, {"workspace", "marketplace"}],
 }
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

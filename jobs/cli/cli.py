@@ -11,7 +11,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.cli import answer_commands, build_commands, model_commands, starter_commands, version_commands
+from jobs.cli import (
+    answer_commands,
+    build_commands,
+    export_commands,
+    model_commands,
+    starter_commands,
+    version_commands,
+)
 from jobs.cli.command import Command, ExitCode, Parser
 from jobs.cli.hints import version_line
 from jobs.logs import is_interrupt, log_to_stderr
@@ -23,7 +30,7 @@ log = logging.getLogger("jobs")
 
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for module in (build_commands, version_commands, answer_commands, model_commands, starter_commands)
+    for module in (build_commands, version_commands, answer_commands, export_commands, model_commands, starter_commands)
     for command in module.COMMANDS
 }
 

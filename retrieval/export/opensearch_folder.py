@@ -1,0 +1,135 @@
+"""Exports to files for OpenSearch: the index's mapping, bulk requests, the switch of the alias, and a script for all.
+
+The bulk requests have the documented form: two lines per item, the action and the document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import orjson
+
+from retrieval.export.drivers import generation
+from retrieval.export.folder import replaced_folder
+from retrieval.export.rows import Batch, Export
+
+# OpenSearch refuses bodies above 100 MB by default. Smaller requests are recommended.
+_BULK_BYTES = 20_000_000
+# The longest id of a document, in bytes of UTF-8.
+_LONGEST_ID = 512
+_KEYWORD = {"type": "keyword", "ignore_above": 8191}
+_STORED = {"index": False, "doc_values": False}
+
+_SCRIPT = """\
+#!/bin/sh
+# Loads this export into OpenSearch, and then points the alias {name} to it. Until then, the alias stays as it was.
+#   sh load.sh https://localhost:9200 [options of curl, such as -u admin:PASSWORD]
+set -eu
+cd "$(dirname "$0")"
+url=${{1:?the URL of OpenSearch}}; shift
+call() {{ curl --silent --show-error --fail-with-body "$@"; echo; }}
+call "$@" -X PUT -H 'Content-Type: application/json' --data-binary @index.json "$url/{index}"
+for part in bulk-*.ndjson; do
+  answer=$(call "$@" -X POST -H 'Content-Type: application/x-ndjson' --data-binary "@$part" \\
+    "$url/{index}/_bulk?filter_path=errors,items.*.error")
+  case $answer in
+    *'"errors":false'*) echo "$part: loaded" ;;
+    *) echo "$part: $answer" >&2; call "$@" -X DELETE "$url/{index}"; exit 1 ;;
+  esac
+done
+call "$@" -X POST "$url/{index}/_refresh"
+call "$@" -X POST -H 'Content-Type: application/json' --data-binary @aliases.json "$url/_aliases"
+echo "The alias {name} points to {index}. Earlier indices {name}_* can be deleted."
+"""
+
+
+def write(export: Export, target: str, name: str) -> None:
+    """Write the folder; see `retrieval.export.stores.Writer`.
+
+    Args:
+        export: what to write.
+        target: the path of the folder.
+        name: the alias that the script points to the new index.
+
+    Raises:
+        ExportError: the folder cannot be written.
+    """
+    index = generation(name, export.version)
+    aliases = [
+        {"remove": {"index": f"{name}_*", "alias": name, "must_exist": False}},
+        {"add": {"index": index, "alias": name}},
+    ]
+    with replaced_folder(target, export.description | {"index": index}) as folder:
+        (folder / "index.json").write_text(json.dumps(mapping(export), indent=2) + "\n", encoding="utf-8")
+        (folder / "aliases.json").write_text(json.dumps({"actions": aliases}, indent=2) + "\n", encoding="utf-8")
+        (folder / "load.sh").write_text(_SCRIPT.format(name=name, index=index), encoding="utf-8")
+        parts, size = 0, 0
+        file = (folder / f"bulk-{parts:05d}.ndjson").open("wb")
+        try:
+            for batch in export.batches():
+                for action, document in _documents(batch):
+                    lines = _line(action) + _line(document)
+                    if size and size + len(lines) > _BULK_BYTES:
+                        file.close()
+                        parts, size = parts + 1, 0
+                        file = (folder / f"bulk-{parts:05d}.ndjson").open("wb")
+                    file.write(lines)
+                    size += len(lines)
+        finally:
+            file.close()
+
+
+def mapping(export: Export) -> dict[str, Any]:
+    """Return the settings and the mapping of the index, the body of the request that creates it."""
+    ad: dict[str, dict[str, Any]] = {
+        "starts_at": {"type": "long"},
+        "ends_at": {"type": "long"},
+        "bid": {"type": "double"},
+    }
+    ad |= {name: _KEYWORD for name in ("ad_id", "campaign_id", "advertiser_id", "countries")}
+    method = {
+        "name": "hnsw",
+        "engine": "faiss",
+        "space_type": "innerproduct",
+        "parameters": {"m": 16, "ef_construction": 128},
+    }
+    return {
+        "settings": {"index": {"knn": True}},
+        "mappings": {
+            "_meta": export.description,
+            "dynamic": "strict",
+            "properties": {
+                "item_id": _KEYWORD,
+                "vector": {"type": "knn_vector", "dimension": export.dim, "method": method},
+                "query_vector": {"type": "float", **_STORED},
+                "category": {"type": "keyword", **_STORED},
+                "categories": _KEYWORD,
+                "brand": _KEYWORD,
+                "price": {"type": "double"},
+                "title": {"type": "text", "index": False},
+                "popularity": {"type": "double"},
+                "ads": {"type": "nested", "properties": ad},
+            },
+        },
+    }
+
+
+def _documents(batch: Batch) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    lines = []
+    pairs = zip(batch.vectors, batch.query_vectors, strict=True)
+    for document, (vector, query_vector) in zip(batch.documents(), pairs, strict=True):
+        present = {key: value for key, value in document.items() if value is not None}
+        action = {"index": {"_id": _document_id(document["item_id"])}}
+        lines.append((action, present | {"vector": vector, "query_vector": query_vector}))
+    return lines
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def _document_id(item_id: str) -> str:
+    encoded = item_id.encode()
+    return item_id if len(encoded) <= _LONGEST_ID else hashlib.sha256(encoded).hexdigest()

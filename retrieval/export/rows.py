@@ -1,0 +1,196 @@
+"""What is exported of a version: one row per item, with its vectors, attributes and ads, in batches.
+
+An exported vector has one more dimension than the item's: the score's bias. A query vector ends with 1. So their inner
+product is similarity + bias, the score without direct edges, earlier views and the tail rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retrieval.arrays import Floats, Rows
+from retrieval.catalogue.ads import Ads
+from retrieval.config import RetrievalConfig
+from retrieval.index_folder import Index
+from retrieval.search.filters import category_key
+from retrieval.times import microseconds
+from retrieval.values import NO_END_FROM
+
+EVERYWHERE = "*"
+"""Stands in the countries of an ad that has no country limit. Every request matches it."""
+NO_END = NO_END_FROM // 1_000_000
+"""The end of an ad that has none, in Unix seconds: the year 3000. An ad without a start starts at 0."""
+AD_FIELDS = ("ad_id", "campaign_id", "advertiser_id", "starts_at", "ends_at", "countries", "bid")
+_ATTRIBUTES = {"category": pa.string(), "brand": pa.string(), "price": pa.float64(), "title": pa.string()}
+_BATCH = 5_000
+_SECOND = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The rows of n items.
+
+    Shapes: vectors, query_vectors (n, D + 1) float32. columns: a table of n rows with item_id, category, categories
+    (the category and all above it, as filters compare them), brand, price, title, popularity and ads, in the order in
+    which they win.
+    """
+
+    vectors: Floats
+    query_vectors: Floats
+    columns: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Return the columns as one dictionary per item; the times of ads are Unix seconds, rounded up.
+
+        Rounding up changes nothing at whole seconds: an ad that starts or ends within a second does so at its end.
+        """
+        documents = self.columns.to_pylist()
+        for document in documents:
+            for ad in document["ads"]:
+                starts, ends = ad["starts_at"], ad["ends_at"]
+                ad["starts_at"] = 0 if starts is None else -(-microseconds(starts) // _SECOND)
+                ad["ends_at"] = NO_END if ends is None else -(-microseconds(ends) // _SECOND)
+        return documents
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """What to export: a version by its name and its index, the settings of requests, and where progress goes.
+
+    `progress` is called with a message and the share that is done, 0 to 1.
+    """
+
+    version: str
+    index: Index
+    config: RetrievalConfig
+    progress: Callable[[str, float], None]
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the exported vectors, D + 1."""
+        return self.index.catalogue.dim + 1
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What a client must know: the version, the sizes, and how a query vector is made."""
+        index = self.index
+        return {
+            "version": self.version,
+            "as_of": index.as_of.isoformat(),
+            "items": index.catalogue.n_rows,
+            "advertised_items": self.advertised,
+            "dimensions": self.dim,
+            "recent_items": self.config.recent_items,
+            "recency_weight": self.config.recency_weight,
+            "left_out": self.left_out,
+        }
+
+    @cached_property
+    def advertised(self) -> int:
+        """Number of items that are exported with an ad."""
+        return self.index.catalogue.n_rows if self._ads is None else len(np.unique(self._ads[0]))
+
+    @property
+    def left_out(self) -> list[str]:
+        """The parts of this version's scores that the exported vectors do not carry."""
+        index = self.index
+        parts = {
+            "direct edges": index.edges.direct_weight > 0 and len(index.edges.dst) > 0,
+            "earlier views": index.edges.revisit_weight > 0,
+            "tail rule": self.config.long_tail and len(index.catalogue.tail_rows) > 0,
+            "session encoder": index.session_encoder is not None,
+            "pre-ranker": index.reranker is not None,
+        }
+        return [name for name, is_used in parts.items() if is_used]
+
+    def batches(self, size: int = _BATCH) -> Iterator[Batch]:
+        """Yield all items in the order of their ids, and report the progress.
+
+        Args:
+            size: number of items in a batch.
+        """
+        catalogue = self.index.catalogue
+        for start in range(0, catalogue.n_rows, size):
+            rows = slice(start, min(start + size, catalogue.n_rows))
+            vectors = np.concatenate([catalogue.item[rows], catalogue.bias[rows, None]], axis=1)
+            ones = np.ones((len(vectors), 1), np.float32)
+            yield Batch(vectors, np.concatenate([catalogue.query[rows], ones], axis=1), self._columns(rows))
+            self.progress(f"{rows.stop:,} of {catalogue.n_rows:,} items", rows.stop / catalogue.n_rows)
+
+    def _columns(self, rows: slice) -> pa.Table:
+        catalogue = self.index.catalogue
+        attributes = catalogue.attributes.slice(rows.start, rows.stop - rows.start)
+        columns: dict[str, Any] = {"item_id": pa.array(catalogue.item_ids[rows], pa.string())}
+        for name, kind in _ATTRIBUTES.items():
+            has = name in attributes.column_names
+            columns[name] = attributes[name].cast(kind) if has else pa.nulls(len(attributes), kind)
+        levels = [_levels(category) for category in columns["category"].to_pylist()]
+        columns["categories"] = pa.array(levels, pa.list_(pa.string()))
+        columns["popularity"] = catalogue.popularity[rows]
+        columns["ads"] = self._ads_of(rows)
+        return pa.table(columns)
+
+    def _ads_of(self, rows: slice) -> pa.Array:
+        """Return the ads of items, a list for each; without an ads table, every item has one nameless ad."""
+        if self._ads is None:
+            nameless = dict.fromkeys(AD_FIELDS) | {"countries": [EVERYWHERE]}
+            return pa.array([[nameless]] * (rows.stop - rows.start), pa.list_(_AD))
+        item_rows, ads = self._ads
+        offsets = np.searchsorted(item_rows, np.arange(rows.start, rows.stop + 1))
+        part = ads.slice(offsets[0], offsets[-1] - offsets[0])
+        return pa.ListArray.from_arrays(pa.array(offsets - offsets[0], pa.int32()), part)
+
+    @cached_property
+    def _ads(self) -> tuple[Rows, pa.Array] | None:
+        return None if self.index.ads is None else _ads_from(self.index.ads, microseconds(self.index.as_of))
+
+
+_AD = pa.struct(
+    [
+        ("ad_id", pa.string()),
+        ("campaign_id", pa.string()),
+        ("advertiser_id", pa.string()),
+        ("starts_at", pa.timestamp("us", "UTC")),
+        ("ends_at", pa.timestamp("us", "UTC")),
+        ("countries", pa.list_(pa.string())),
+        ("bid", pa.float64()),
+    ]
+)
+
+
+def _ads_from(ads: Ads, at: int) -> tuple[Rows, pa.Array]:
+    """Return the active ads that end after a time (µs): (the rows of their items (A,), ascending, the ads).
+
+    An item's ads are in the order in which they win. Ads that have yet to start are among them.
+    """
+    columns = ads.columns
+    slots = np.flatnonzero(columns.active & (columns.ends > at) & (columns.starts < columns.ends))
+    table = ads.source.table.take(pa.array(columns.number[slots]))
+    countries = [sorted(code.upper() for code in codes) or [EVERYWHERE] for codes in columns.country_sets]
+    sets = pa.array(countries, pa.list_(pa.string())).take(pa.array(columns.country_set[slots]))
+    values = {name: table[name].combine_chunks() for name in AD_FIELDS if name != "countries"} | {"countries": sets}
+    return columns.item_rows[slots], pc.make_struct(
+        *(values[name] for name in AD_FIELDS), field_names=list(AD_FIELDS)
+    ).cast(_AD)
+
+
+def _levels(category: str | None) -> list[str]:
+    """Return a category and all above it, as filters compare them.
+
+    >>> _levels("Home > Kitchen>Knives")
+    ['home', 'home > kitchen', 'home > kitchen > knives']
+    """
+    if category is None:
+        return []
+    levels = category_key(category).split(" > ")
+    return [" > ".join(levels[: depth + 1]) for depth in range(len(levels))]

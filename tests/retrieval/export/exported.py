@@ -1,0 +1,91 @@
+"""Exports of the small shop, the slow answer to a search in one, and the code of docs/export.md."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.catalogue.ads import Ads
+from retrieval.catalogue.edges import Edges
+from retrieval.config import RetrievalConfig
+from retrieval.export.rows import Export
+from retrieval.index_folder import Index
+from tests.oracles.small_shop import (
+    AS_OF,
+    ads_table,
+    random_ads,
+    slow_scores,
+    slow_winners,
+    small_catalogue,
+    small_edges,
+)
+from tests.source_tree import ROOT
+
+VERSION = "20240501T120000-0123abcd"
+N = 60
+ADS = random_ads(N, 200, 3)
+CATALOGUE = small_catalogue(N)
+# Viewed items and countries to search with.
+SEARCHES = [([3], None), ([7, 21], "DE"), ([30, 2, 2, 11], "US"), ([59], "FR")]
+Found = list[tuple[str, str | None]]
+
+
+def small_export(*, with_ads: bool = True, catalogue: Any = CATALOGUE, version: str = VERSION) -> Export:
+    """Return an export of the small shop."""
+    edges: Edges = small_edges(catalogue)
+    ads = Ads.from_table(ads_table(ADS), catalogue.row_of, quiet=True) if with_ads else None
+    # An export reads no approximate index.
+    index = Index(catalogue, edges, ads, None, AS_OF, {})  # type: ignore[arg-type]
+    return Export(version, index, RetrievalConfig(), lambda message, share: None)
+
+
+def slow_search(views: list[int], k: int, at: datetime, country: str | None, category: str | None = None) -> Found:
+    """Return the best items and their ads by the score without edges, one item at a time."""
+    score = slow_scores(CATALOGUE, [], views)
+    winners = slow_winners(ADS, set(CATALOGUE.item_ids), at, country)
+    categories = CATALOGUE.attributes["category"].to_pylist()
+    found: Found = []
+    for row in np.argsort(-score).tolist():
+        item, of_item = CATALOGUE.item_ids[row], (categories[row] or "").casefold()
+        if row == views[-1] or item not in winners:
+            continue
+        if category is None or of_item == category or of_item.startswith(f"{category} > "):
+            found.append((item, winners[item]["ad_id"]))
+    return found[:k]
+
+
+def documented(heading: str, language: str) -> str:
+    """Return the first block of a language below a heading of docs/export.md."""
+    page = (ROOT / "docs" / "export.md").read_text()
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    block = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert block
+    return block[1]
+
+
+def documented_functions(heading: str | None = None) -> dict[str, Any]:
+    """Return what the Python code of the page defines: that for every store, and that of one store."""
+    namespace: dict[str, Any] = {}
+    for name in ("The query vector", *([heading] if heading else [])):
+        exec(documented(name, "python"), namespace)
+    return namespace
+
+
+def interrupted(after: int) -> Any:
+    """Return a progress callback that fails at its n-th call, as Ctrl-C would."""
+    calls = 0
+
+    def progress(message: str, share: float) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= after:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def folder_content(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file of a folder by its path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

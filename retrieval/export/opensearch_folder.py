@@ -19,7 +19,7 @@ from retrieval.export.rows import Batch, Export
 _BULK_BYTES = 20_000_000
 # The longest id of a document, in bytes of UTF-8.
 _LONGEST_ID = 512
-_KEYWORD = {"type": "keyword", "ignore_above": 8191}
+_KEYWORD: dict[str, Any] = {"type": "keyword", "ignore_above": 8191}
 _STORED = {"index": False, "doc_values": False}
 
 _SCRIPT = """\
@@ -83,12 +83,10 @@ def write(export: Export, target: str, name: str) -> None:
 
 def mapping(export: Export) -> dict[str, Any]:
     """Return the settings and the mapping of the index, the body of the request that creates it."""
-    ad: dict[str, dict[str, Any]] = {
-        "starts_at": {"type": "long"},
-        "ends_at": {"type": "long"},
-        "bid": {"type": "double"},
-    }
-    ad |= {name: _KEYWORD for name in ("ad_id", "campaign_id", "advertiser_id", "countries")}
+    words = ("ad_id", "campaign_id", "advertiser_id", "countries")
+    numbers = {"starts_at": "long", "ends_at": "long", "bid": "double"}
+    ad = {name: {"type": kind} for name, kind in numbers.items()}
+    properties: dict[str, Any] = ad | dict.fromkeys(words, _KEYWORD)
     method = {
         "name": "hnsw",
         "engine": "faiss",
@@ -110,7 +108,7 @@ def mapping(export: Export) -> dict[str, Any]:
                 "price": {"type": "double"},
                 "title": {"type": "text", "index": False},
                 "popularity": {"type": "double"},
-                "ads": {"type": "nested", "properties": ad},
+                "ads": {"type": "nested", "properties": properties},
             },
         },
     }

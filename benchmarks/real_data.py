@@ -122,6 +122,9 @@ def render(outcomes: list[Outcome]) -> str:
     lines = [
         "# Real data",
         "",
+        *raw_files(),
+        "## How the figures were made",
+        "",
         "A version of each public data set was built and evaluated with the default settings. Repeat it with",
         "",
         "    .venv/bin/python benchmarks/real_data.py DATA --output docs/real-data.md",
@@ -154,6 +157,13 @@ def render(outcomes: list[Outcome]) -> str:
             if rows:
                 lines += ["", f"## {o.dataset.name}: {o.dataset.protocol} protocol, {title}", "", *quality(rows)]
     return "\n".join(lines) + "\n"
+
+
+def raw_files() -> list[str]:
+    """The section on the raw files, as the page has it."""
+    page = Path(__file__).parents[1] / "docs" / "real-data.md"
+    _, begin, rest = page.read_text(encoding="utf-8").partition("## From the raw files")
+    return [*(begin + rest.partition("## How the figures were made")[0]).rstrip().splitlines(), ""]
 
 
 def quality(rows: list[dict[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from graph_build.day_zone import UTC, rules
 
 EventType = Literal["impression", "view", "click", "add_to_cart", "purchase", "search"]
 Ignored = Literal["ignore"]
-FileFormat = Literal["csv", "json", "parquet", "delta", "iceberg"]
+FileFormat = Literal["csv", "json", "weblog", "parquet", "delta", "iceberg"]
 TimeUnit = Literal["s", "ms", "us", "ns", "day", "order"]
 CSV_KEYS = ("separator", "quote", "header", "names", "decimal")
 
@@ -98,7 +98,7 @@ class EventsInput(TableInput):
     types: dict[str, EventType | Ignored] = Field(
         default_factory=dict,
         description='your name of an event type, upper or lower case = LightSAGE\'s name ("detail" = "view"), or '
-        '"ignore" for events that mean nothing here',
+        '"ignore" for events that mean nothing here; "*" stands for all types without a line of their own',
     )
     exclude_ad_events: bool = Field(
         default=False, description="leave events with an ad_id out, so that ads do not feed on their own clicks"

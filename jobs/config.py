@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from graph_build.config import GraphConfig
 from jobs.errors import ConfigError
+from jobs.recipe import merged, read_recipe
 from model.config import ModelConfig, SessionConfig
 from retrieval.config import RetrievalConfig, ServeConfig
 
@@ -155,25 +156,31 @@ class Config(BaseModel):
         return self
 
 
-def load_config(path: Path | None) -> Config:
-    """Read a TOML file. Keys that it leaves out have their defaults.
+def load_config(path: Path | None, recipe: str | None = None) -> Config:
+    """Read a TOML file, on top of a recipe. Keys that both leave out have their defaults.
 
     Args:
-        path: the file; None = all defaults.
+        path: the file; None = nothing beyond the recipe.
+        recipe: the name of a recipe; None = all defaults.
 
     Raises:
-        ConfigError: the file does not exist or is not TOML, or a key is unknown or out of range; the message names
-            the key.
+        ConfigError: the file does not exist or is not TOML, there is no such recipe, or a key is unknown or out of
+            range; the message names the key.
     """
-    if path is None:
-        return Config()
+    content = {} if path is None else _with_input(_read_toml(path), str(path))
+    if recipe is not None:
+        content = merged(_with_input(read_recipe(recipe).settings, recipe), content)
+    return config_of(content, str(path) if path is not None else f"recipe {recipe}")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give an existing TOML file with --config") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a TOML file: {error}") from error
-    return config_of(content, str(path))
+    return content
 
 
 def config_of(content: Mapping[str, Any], source: str) -> Config:
@@ -186,16 +193,22 @@ def config_of(content: Mapping[str, Any], source: str) -> Config:
     Raises:
         ConfigError: a key is unknown or out of range; the message names the key.
     """
-    content = dict(content)
-    if "input" in content and isinstance(content.get("graph", {}), dict):
-        if "input" in content.get("graph", {}):
-            raise ConfigError(f"{source} has both [input] and [graph.input], which mean the same; keep only [input]")
-        content["graph"] = content.get("graph", {}) | {"input": content.pop("input")}
+    content = _with_input(content, source)
     try:
         return Config.model_validate(content)
     except ValidationError as error:
         lines = [f"  {_user_key(e['loc'])}: {_problem(e)}" for e in error.errors()]
         raise ConfigError("\n".join([f"{source} is not a valid configuration; correct these keys:", *lines])) from error
+
+
+def _with_input(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the content of a file with its section `[input]` where the configuration has it, in the graph build's."""
+    content = dict(content)
+    if "input" in content and isinstance(content.get("graph", {}), dict):
+        if "input" in content.get("graph", {}):
+            raise ConfigError(f"{source} has both [input] and [graph.input], which mean the same; keep only [input]")
+        content["graph"] = content.get("graph", {}) | {"input": content.pop("input")}
+    return content
 
 
 def _user_key(location: tuple[int | str, ...]) -> str:

@@ -24,7 +24,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "graph_build": [
         {"__main__"},
         {"build"},
-        {"report", "days", "counters"},
+        {"report", "days", "counters", "inspection"},
         {"edges"},
         {"sessions"},
         {"ingest"},
@@ -63,6 +63,8 @@ BASE_MODULES = (
     "jobs.workspace.workspace",
     "jobs.progress",
     "jobs.marketplace",
+    "jobs.cli.inspection",
+    "graph_build.inspection.tables",
     "graph_build.config",
     "model.config",
     "retrieval.config",

@@ -34,6 +34,7 @@ from graph_build.ingest.parquet_files import open_parquet
 from graph_build.ingest.record_files import FilePart, read_part
 from graph_build.ingest.record_rows import FAULT
 from graph_build.ingest.refusals import (
+    ANY_OTHER,
     IGNORED,
     REASON_COLUMNS,
     SHOWN_TYPES,
@@ -278,7 +279,8 @@ def _unknown_types(rows: pa.Table) -> dict[str, int]:
 
 def _contract_types(names: pa.Array, types: Mapping[str, EventType | Ignored]) -> pa.Array:
     known = type_names(types)
-    return pa.array(known.values()).take(pc.index_in(pc.utf8_lower(names), pa.array(known)))
+    kinds = pa.array(known.values()).take(pc.index_in(pc.utf8_lower(names), pa.array(known)))
+    return pc.if_else(pc.and_(pc.is_null(kinds), pc.is_valid(names)), known.get(ANY_OTHER), kinds)
 
 
 def _content(rows: pa.Table) -> Any:

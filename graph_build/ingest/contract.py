@@ -4,7 +4,7 @@ This module reads no data: it uses Arrow's types only to describe columns. `arro
 it. `values` defines how values are written, and `refusals` which events are refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import pyarrow as pa
@@ -132,13 +132,18 @@ def check_columns(table: Table, file: str, types: Mapping[str, pa.DataType], con
 
     Raises:
         GraphInputError: a required column is missing, a known one has a type that the contract cannot read, or a
-            configured item feature is missing.
+            configured item feature is missing. Each fault is a line of the message.
     """
+    if faults := list(_column_faults(table, file, types, config)):
+        raise GraphInputError("\n".join(faults))
+
+
+def _column_faults(table: Table, file: str, types: Mapping[str, pa.DataType], config: InputConfig) -> Iterator[str]:
     names = mapped(table, config)
     for name in REQUIRED[table]:
         if names[name] not in types:
             origin = "" if names[name] == name else f" (mapped from {name!r})"
-            raise GraphInputError(
+            yield (
                 f"{file}: {table} need a column {names[name]!r}{origin}, expected type "
                 f"{EXPECTED[column_kinds(table)[name]]}; "
                 f"found the columns {', '.join(types) or 'none'}. If the log calls it otherwise, map it: "
@@ -146,21 +151,23 @@ def check_columns(table: Table, file: str, types: Mapping[str, pa.DataType], con
             )
     for name, kind in column_kinds(table).items():
         if (type_ := types.get(names[name])) is not None:
-            _check_type(table, file, name, kind, type_, config)
+            yield from _type_faults(table, file, name, kind, type_, config)
     for feature in config.items.features if table == "items" else ():
         if feature not in types:
-            raise GraphInputError(
+            yield (
                 f"{file}: the configuration names the item feature {feature!r}, which is not among the columns "
                 f"{', '.join(types)}; correct [input.items] features"
             )
-        if feature not in names.values() and not _is_feature(types[feature]):
-            raise GraphInputError(
+        elif feature not in names.values() and not _is_feature(types[feature]):
+            yield (
                 f"{file}: the item feature {feature!r} has type {types[feature]}, expected {FEATURE}; cast it, or "
                 "leave it out of [input.items] features"
             )
 
 
-def _check_type(table: Table, file: str, name: str, kind: Kind, type_: pa.DataType, config: InputConfig) -> None:
+def _type_faults(
+    table: Table, file: str, name: str, kind: Kind, type_: pa.DataType, config: InputConfig
+) -> Iterator[str]:
     if _fits(kind, type_):
         return
     if kind == "time" and pa.types.is_integer(type_):
@@ -179,7 +186,7 @@ def _check_type(table: Table, file: str, name: str, kind: Kind, type_: pa.DataTy
         advice = f'make a row of each element: [input.{table}] explode = "{mapped(table, config)[name]}"'
     else:
         advice = f'cast it, or map another column: [input.{table}.columns] {name} = "your_column"'
-    raise GraphInputError(
+    yield (
         f"{file}: column {mapped(table, config)[name]!r} of {table} has type {type_}, expected {EXPECTED[kind]}; "
         f"{advice}"
     )

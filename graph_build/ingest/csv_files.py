@@ -9,15 +9,19 @@ import codecs
 import csv
 import io
 import json
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TextIO
 
 from graph_build.config import TableInput
 from graph_build.errors import GraphInputError
 from graph_build.ingest.compressed import open_bytes, what_it_is, without_compression
 from graph_build.ingest.contract import Table
+from graph_build.paths import is_local, local_path
 
 # A longer value is taken for a quote that is never closed.
 LONGEST_VALUE = 1 << 24
@@ -124,6 +128,22 @@ def csv_layout(table: Table, file: str, encoding: str, dialect: CsvDialect = PLA
             names a column twice, seems to have another separator, has other columns than the configured names, has
             quotes out of place, or ends its lines in different ways.
     """
+    return _checked(table, file, encoding, dialect, _stamp(file))
+
+
+def _stamp(file: str) -> tuple[float, ...]:
+    """Return what tells that a file is still the same; for a remote one, the time of asking."""
+    if not is_local(file):
+        return (time.monotonic(),)
+    try:
+        status = Path(local_path(file)).stat()
+    except OSError:
+        return (time.monotonic(),)
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=4096)  # the check of the input comes first, and then the build
+def _checked(table: Table, file: str, encoding: str, dialect: CsvDialect, _: tuple[float, ...]) -> CsvLayout:
     try:
         name = _encoding_of(table, file, encoding)
         try:

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from graph_build.config import EventsInput, EventType, Ignored
 from graph_build.day_zone import UTC
 from graph_build.ingest.contract import PLACE, SESSION_TYPES
-from graph_build.ingest.refusals import event_faults, type_names
+from graph_build.ingest.refusals import ANY_OTHER, event_faults, type_names
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -19,8 +19,12 @@ def event_type(types: dict[str, EventType | Ignored]) -> "Column":
 
     `types` maps the log's own names; upper and lower case do not matter.
     """
-    names = F.create_map(*(F.lit(text) for pair in type_names(types).items() for text in pair))
-    return names[F.lower(F.col("event_type"))]
+    known = type_names(types)
+    names = F.create_map(*(F.lit(text) for pair in known.items() for text in pair))
+    kind = names[F.lower(F.col("event_type"))]
+    if (other := known.get(ANY_OTHER)) is None:
+        return kind
+    return F.coalesce(kind, F.when(F.col("event_type").isNotNull(), F.lit(other)))
 
 
 def day_of(zone: str) -> "Column":

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from graph_build.config import CSV_KEYS, FileFormat, InputConfig, TableInput
 from graph_build.errors import GraphInputError
-from graph_build.ingest.compressed import without_compression
+from graph_build.ingest.compressed import open_bytes, without_compression
 from graph_build.ingest.contract import REQUIRED, Table, check_columns, column_kinds, mapped
 from graph_build.ingest.csv_files import PLAIN_CSV, CsvLayout, csv_layout, dialect_of
 from graph_build.ingest.fields import POSITION, ROW, Fields, column_of, fields_of, split_path
@@ -26,10 +26,11 @@ from graph_build.ingest.nested_rows import can_follow, field_types, plain_type
 from graph_build.ingest.parquet_files import parquet_types
 from graph_build.ingest.record_files import RecordLayout
 from graph_build.ingest.values import null_words
+from graph_build.ingest.web_log import is_field, parse_line
 from graph_build.paths import is_local, local_path
 from graph_build.spark.storage import join, matches, names_below
 
-Format = Literal["parquet", "csv", "json", "table"]
+Format = Literal["parquet", "csv", "json", "weblog", "table"]
 # What a path begins with that names a table of Spark.
 SPARK_TABLE = "table:"
 SparkSchema = Callable[[str], pa.Schema] | None
@@ -87,20 +88,27 @@ def find_sources(table: Table, paths: list[str], config: InputConfig, spark_sche
         spark_schema: returns the columns of a table of Spark by its name; None where there is no Spark.
 
     Raises:
-        GraphInputError: a path or file is missing or cannot be read, lacks a column, or has one of a wrong type.
+        GraphInputError: a path or file is missing or cannot be read, lacks a column, or has one of a wrong type. The
+            message has a line for each fault of each file.
     """
     section: TableInput = getattr(config, table)
     groups: dict[tuple[object, ...], list[tuple[_File, int]]] = {}
+    faults: list[tuple[str, str]] = []
     for order, path in enumerate(paths):
         if path.startswith(SPARK_TABLE):
             file = _inspect_table(table, path, config, spark_schema)
             groups[order, path] = [(file, 0)]
             continue
-        for rank, file in enumerate(_inspected(table, files_of(table, path, section.format), config)):
+        for rank, (name, file) in enumerate(_inspected(table, files_of(table, path, section.format), config)):
+            if isinstance(file, GraphInputError):
+                faults += [(name, line) for line in str(file).splitlines()]
+                continue
             types = tuple((name, str(type_)) for name, type_ in file.types.items())
             # Files of one folder that differ in their columns are read in groups.
             key = (order, file.format, file.csv, file.records, types, tuple(file.folders))
             groups.setdefault(key, []).append((file, rank))
+    if faults:
+        raise GraphInputError("\n".join(_once(faults)))
     return [
         Source(
             files=tuple(file.path for file, _ in files),
@@ -210,9 +218,22 @@ class _File:
     records: RecordLayout | None = None
 
 
-def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[_File]:
-    def inspect(file: str) -> _File:
-        return _inspect(table, file, config)
+def _once(faults: list[tuple[str, str]]) -> list[str]:
+    """Return the faults of files; one that several files have is told once, with their number."""
+    lines: dict[str, list[str]] = {}
+    for file, line in faults:
+        lines.setdefault(line.removeprefix(f"{file}: "), []).append(line)
+    return [of[0] + (f" (and {len(of) - 1:,} more files)" if of[1:] else "") for of in lines.values()]
+
+
+def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[tuple[str, "_File | GraphInputError"]]:
+    """Return each file with what it is, or with what is wrong with it."""
+
+    def inspect(file: str) -> "tuple[str, _File | GraphInputError]":
+        try:
+            return file, _inspect(table, file, config)
+        except GraphInputError as error:
+            return file, error
 
     if is_local(files[0]):
         return map(inspect, files)
@@ -227,7 +248,7 @@ def _inspect(table: Table, file: str, config: InputConfig) -> _File:
     words = {own_name: null_words(name, "csv", config) for name, own_name in columns.items()}
     folders = folder_columns(table, file, words)
     format_ = _format_of(table, file, getattr(config, table))
-    inspect = {"csv": _inspect_csv, "json": _inspect_json, "parquet": _inspect_parquet}[format_]
+    inspect = _INSPECT[format_]
     inspected, types = inspect(table, file, config)
     _check(table, file, dict.fromkeys(folders, pa.string()) | types, config)
     return replace(inspected, folders=folders)
@@ -242,7 +263,7 @@ def _check(table: Table, file: str, types: dict[str, pa.DataType], config: Input
 def _format_of(table: Table, file: str, section: TableInput) -> Format:
     """Return the configured format, or that which the file's name says."""
     if section.format is not None:
-        return section.format if section.format in ("csv", "json") else "parquet"
+        return section.format if section.format in ("csv", "json", "weblog") else "parquet"
     name = without_compression(file.rpartition("/")[2])
     if name.endswith(_JSON):
         return "json"
@@ -285,6 +306,24 @@ def _inspect_json(table: Table, file: str, config: InputConfig) -> Inspected:
     return inspected, dict.fromkeys(keys_of(table, file), pa.string()) | types  # for the message
 
 
+def _inspect_web_log(table: Table, file: str, config: InputConfig) -> Inspected:
+    """Return the log of a web server, which is read as text, and the types of its columns for the check."""
+    try:
+        with open_bytes(file) as opened:
+            lines = [line for line in opened.read(1 << 16).splitlines() if line.strip()]
+    except (OSError, EOFError, pa.ArrowException) as error:
+        raise GraphInputError(f"{file}: {table} cannot be read ({error})") from error
+    if not any(map(parse_line, lines[:20])):
+        raise GraphInputError(
+            f"{file}: the first lines of {table} are not those of a web server's log in the common or combined format; "
+            "set another format"
+        )
+    fields = fields_of(table, config)
+    known = [name for name, parts in fields.columns if all(is_field(part) or part in (POSITION, ROW) for part in parts)]
+    types = dict.fromkeys(known, pa.string())
+    return _file_of_records(file, "weblog", fields, types), types
+
+
 def _inspect_parquet(table: Table, file: str, config: InputConfig) -> Inspected:
     """Return a parquet file, and the types of its columns for the check."""
     fields = fields_of(table, config)
@@ -316,6 +355,9 @@ def _typed(table: Table, file: str, format_: Format, fields: Fields, types: dict
         for name, type_ in read.items()
     }
     return _file_of_records(file, format_, fields, plain), types | read
+
+
+_INSPECT = {"csv": _inspect_csv, "json": _inspect_json, "weblog": _inspect_web_log, "parquet": _inspect_parquet}
 
 
 def _file_of_records(

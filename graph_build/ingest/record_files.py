@@ -17,7 +17,7 @@ from graph_build.ingest.csv_rows import can_be_split, csv_blocks, line_blocks
 from graph_build.ingest.fields import Fields, column_of
 from graph_build.ingest.nested_rows import rows_of_columns
 from graph_build.ingest.parquet_files import open_parquet
-from graph_build.ingest.record_rows import FAULT, rows_of_lines
+from graph_build.ingest.record_rows import FAULT, rows_of_lines, rows_of_web_log
 from graph_build.spark.storage import size_of
 
 # A longer file is read in parts of this many bytes.
@@ -30,13 +30,14 @@ class RecordLayout:
     """How the rows of files are read.
 
     Args:
-        format: what the files are; JSON has one record in each line. A `table` is one of Spark, which reads it itself.
+        format: what the files are; JSON and logs of web servers have one record in each line.
+            A `table` is one of Spark, which reads it itself.
         fields: the columns by the log's own names, and where they stand in a record.
         types: the columns that the files have, with the types in which they are read.
         csv: how CSV files are written; None for other files.
     """
 
-    format: Literal["json", "csv", "parquet", "table"]
+    format: Literal["json", "weblog", "csv", "parquet", "table"]
     fields: Fields
     types: tuple[tuple[str, pa.DataType], ...]
     csv: CsvLayout | None = None
@@ -98,9 +99,10 @@ def in_types(table: pa.Table, layout: RecordLayout, names: Sequence[str]) -> pa.
 def _rows(part: FilePart, layout: RecordLayout, fields: Fields) -> Iterator[pa.Table]:
     digest = hashlib.blake2b(f"{part.file}:{part.start}".encode(), digest_size=6).hexdigest()
     first = 0
-    if layout.format == "json":
+    if layout.format in ("json", "weblog"):
+        rows_of = rows_of_lines if layout.format == "json" else rows_of_web_log
         for lines in _lines(part):
-            yield rows_of_lines(lines, fields, digest, first)
+            yield rows_of(lines, fields, digest, first)
             first += len(lines)
         return
     tables = _columns_of_csv(part, layout.csv, fields) if layout.csv is not None else _columns_of_parquet(part, fields)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from graph_build.ingest.fields import POSITION, ROW, Fields, split_path
 from graph_build.ingest.refusals import UNREADABLE
 from graph_build.ingest.values import BLANKS
+from graph_build.ingest.web_log import parse_line
 
 try:
     from orjson import loads as _loads
@@ -31,6 +32,18 @@ _ELEMENT = re.compile(r"""'([^']*)'|"([^"]*)"|([^\s,;|]+)""")
 
 class _Rounded(Exception):  # noqa: N818
     """A number has more digits than the fast parser keeps."""
+
+
+def rows_of_web_log(lines: Sequence[bytes], fields: Fields, row_prefix: str, first: int) -> pa.Table:
+    """Return the rows of lines of a web server's log (`rows_of_records`).
+
+    Args:
+        lines: lines that are not blank. One that cannot be read is a row of nulls with the fault `unreadable`.
+        fields: what is read.
+        row_prefix: what a text for `#row` begins with.
+        first: the number of the first line.
+    """
+    return rows_of_records(list(map(parse_line, lines)), fields, row_prefix, first)
 
 
 def rows_of_lines(lines: Sequence[bytes], fields: Fields, row_prefix: str, first: int) -> pa.Table:

@@ -52,6 +52,10 @@ _START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _PLAUSIBLE_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
+# The name under [input.events.types] of all types that have no line of their own.
+ANY_OTHER = "*"
+
+
 def type_names(types: Mapping[str, EventType | Ignored]) -> dict[str, EventType | Ignored]:
     """Return name in lower case → the contract's event type, or `ignore`; for its own names and those in `types`."""
     known: dict[str, EventType | Ignored] = {name: name for name in TYPES}  # type: ignore[misc]

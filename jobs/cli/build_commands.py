@@ -3,9 +3,18 @@
 import argparse
 import contextlib
 
-from jobs.cli.command import Command, ExitCode, add_tables, add_workspace, day, write_line
+from jobs.cli.command import (
+    Command,
+    ExitCode,
+    add_input_check,
+    add_tables,
+    add_workspace,
+    check_input,
+    day,
+    write_line,
+)
 from jobs.config import load_config
-from jobs.errors import ConfigError, InputNotFoundError, NoVersionError, RolledBackError
+from jobs.errors import ConfigError, InputNotFoundError, NoVersionError, RolledBackError, TableError
 from jobs.progress import StageProgress
 from jobs.workspace.manifest import UNPUBLISHED
 from jobs.workspace.workspace import Workspace
@@ -25,6 +34,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-publish", action="store_true", help="store the version beside the published ones, to compare it first"
     )
+    add_input_check(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -41,9 +51,11 @@ def _run(options: argparse.Namespace) -> int:
         )
     if options.graph is None and (options.events is not None) == options.stored_days:
         raise InputNotFoundError("expected exactly one of --events, --stored-days and --graph; give one of them")
-    workspace, config = Workspace(options.workspace), load_config(options.config)
+    workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
     days = days_uri(workspace, config) if options.stored_days else None
     inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
+    if check_input(options, config, inputs.tables()):
+        return ExitCode.OK
     try:
         publish = not options.no_publish
         version = run(inputs, workspace, config, date=options.date, progress=StageProgress(), publish=publish)
@@ -88,12 +100,15 @@ def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="replace days even if much of what is stored is lost")
+    add_input_check(parser)
 
 
 def _ingest(options: argparse.Namespace) -> int:
     from jobs.pipeline.days import DayInputs, ingest
 
-    workspace, config = Workspace(options.workspace), load_config(options.config)
+    workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
+    if check_input(options, config, {"events": options.events}):
+        return ExitCode.OK
     inputs = DayInputs(options.events, options.day, options.force)
     result = ingest(inputs, workspace, config, progress=StageProgress())
     write_line(f"stored {', '.join(map(str, result.days)) or 'nothing new'} in {options.workspace}")
@@ -141,6 +156,13 @@ def _nightly_arguments(parser: argparse.ArgumentParser) -> None:
     add_tables(parser)
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
+    add_input_check(parser)
+
+
+def _tables_of_night(options: argparse.Namespace) -> dict[str, list[str]]:
+    events = [path.replace("{date}", str(options.date)) for path in options.events or ()]
+    single = {table: [path] if path else [] for table, path in (("items", options.items), ("ads", options.ads))}
+    return {"events": events, **single}
 
 
 def _nightly(options: argparse.Namespace) -> int:
@@ -153,9 +175,12 @@ def _nightly(options: argparse.Namespace) -> int:
         )
     workspace = Workspace(options.workspace)
     try:
-        config = load_config(options.config)
-    except ConfigError as error:
-        report_failure(options.date, error, workspace)
+        config = load_config(options.config, options.recipe)
+        if check_input(options, config, _tables_of_night(options)):
+            return ExitCode.OK
+    except (ConfigError, TableError) as error:
+        if not options.dry_run:
+            report_failure(options.date, error, workspace)
         raise
     graph = options.graph and options.graph.replace("{date}", str(options.date))
     inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads, graph)

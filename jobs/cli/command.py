@@ -57,6 +57,23 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; every key has a default")
 
 
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add the flag --recipe."""
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="settings for a well-known layout of logs (`lightsage inspect --recipes`); --config goes on top of them",
+    )
+
+
+def add_input_check(parser: argparse.ArgumentParser) -> None:
+    """Add the flags --recipe and --dry-run."""
+    add_recipe(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the input and the settings, report all faults, and stop there"
+    )
+
+
 def add_tables(parser: argparse.ArgumentParser) -> None:
     """Add the flags --items and --ads."""
     parser.add_argument("--items", metavar="PATH", help="the item catalogue")
@@ -105,7 +122,28 @@ def open_version(options: argparse.Namespace, *parts: str) -> tuple[Version, Con
         *parts: the folders of the version that the command reads, such as "index".
     """
     name = getattr(options, "version", None)
-    return Workspace(options.workspace).open(name, verify=True, parts=parts), load_config(options.config)
+    config = load_config(options.config, getattr(options, "recipe", None))
+    return Workspace(options.workspace).open(name, verify=True, parts=parts), config
+
+
+def check_input(options: argparse.Namespace, config: Config, tables: dict[str, list[str]]) -> bool:
+    """Check the tables of a command before Spark starts; return whether the command ends there.
+
+    Args:
+        options: the command's options, with --dry-run.
+        config: the full configuration.
+        tables: `events`, `items`, `ads` → files and folders.
+
+    Raises:
+        TableError: a build would stop; the message holds a line for everything that is wrong.
+    """
+    from jobs.pipeline.input_check import check_inputs
+
+    warnings = check_inputs(tables, config)
+    if options.dry_run:
+        with_warnings = f", with {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
+        write_line(f"the input can be read{with_warnings}; nothing was built (--dry-run)")
+    return bool(options.dry_run)
 
 
 def write_line(line: str) -> None:

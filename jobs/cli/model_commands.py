@@ -5,7 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs.cli.command import Command, ExitCode, add_workspace, open_version, whole_number, write_line
+from jobs.cli.command import (
+    Command,
+    ExitCode,
+    add_input_check,
+    add_workspace,
+    check_input,
+    open_version,
+    whole_number,
+    write_line,
+)
 from jobs.progress import StageProgress
 from jobs.workspace.atomic_files import check_output
 
@@ -42,6 +51,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baselines", action="store_true", help="also measure simple methods, such as popularity")
     parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the measurements to this file")
     parser.add_argument("--html", type=Path, metavar="PAGE.html", help="also write them as a page")
+    add_input_check(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -54,6 +64,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.html:
         check_output(options.html, flag="--html")
     version, config = open_version(options, "index", *(["graph/full"] if options.baselines else []))
+    if check_input(options, config, {"events": options.events}):
+        return ExitCode.OK
     settings = EvaluateOptions(
         options.protocol, options.ads_only, options.include_current, options.allow_overlap, options.baselines
     )

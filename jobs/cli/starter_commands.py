@@ -1,11 +1,18 @@
-"""The commands for a new user: `demo`, and `config`, which prints all settings."""
+"""The commands for a new user: `inspect`, `demo`, and `config`, which prints all settings."""
 
 import argparse
+import json
+import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jobs.cli.command import Command, ExitCode
+from jobs.cli.command import Command, ExitCode, add_recipe, write_line
 from jobs.config import load_config
+from jobs.errors import InputNotFoundError, OutputError
+
+if TYPE_CHECKING:
+    from graph_build.inspection.tables import Inspection
 
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +26,54 @@ def _config(options: argparse.Namespace) -> int:
 
     sys.stdout.write(as_toml(load_config(options.config)))
     return ExitCode.OK
+
+
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders of events, items and ads")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the settings that the files need")
+    parser.add_argument("--recipes", action="store_true", help="list the recipes")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings that are known already")
+    add_recipe(parser)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from jobs.cli import inspection as command
+
+    if options.recipes:
+        for line in command.recipe_list():
+            write_line(line)
+        return ExitCode.OK
+    if not options.paths:
+        raise InputNotFoundError("got no path; give files or folders: lightsage inspect events.csv items.csv")
+    if options.write is not None and options.write.exists():
+        raise OutputError(f"{options.write} exists; delete it, or give another name with --write")
+    inspection, recipe = command.inspect(options.paths, options.config, options.recipe)
+    if options.json:
+        write_line(json.dumps(command.as_json(inspection, recipe), default=str, ensure_ascii=False, indent=2))
+    else:
+        for line in command.describe(inspection, recipe):
+            write_line(line)
+    _say_what_is_next(options, inspection, recipe)
+    return ExitCode.WRONG_INPUT if command.has_faults(inspection) else ExitCode.OK
+
+
+def _say_what_is_next(options: argparse.Namespace, inspection: "Inspection", recipe: str | None) -> None:
+    from jobs.cli import inspection as command
+
+    config, must_write = options.config, command.needs_settings(inspection)
+    if options.write is not None:
+        options.write.write_text(command.as_toml(inspection, recipe, options.config), encoding="utf-8")
+        config = options.write
+    elif must_write:
+        config = Path("lightsage.toml")
+    if options.json or (line := command.next_command(inspection, recipe, config)) is None:
+        return
+    if options.write is None and must_write:
+        write_line(f"next     lightsage inspect {shlex.join(options.paths)} --write {config}")
+        write_line(f"         {line}")
+    else:
+        write_line(f"next     {line}")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +91,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 COMMANDS = (
+    Command(
+        "inspect",
+        "say what files of logs hold, what is wrong with them and what to write",
+        _inspect_arguments,
+        _inspect,
+    ),
     Command("config", "print all settings as TOML, each with its meaning", _config_arguments, _config),
     Command(
         "demo",

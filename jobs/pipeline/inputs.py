@@ -24,6 +24,11 @@ class RunInputs:
     graph: str | None = None
     days: str | None = None
 
+    def tables(self) -> dict[str, list[str]]:
+        """Return table → paths of the tables that are given."""
+        single = {table: [path] if path else [] for table, path in (("items", self.items), ("ads", self.ads))}
+        return {"events": list(self.events), **single}
+
     def by_role(self) -> dict[str, list[str]]:
         """Return role → paths of the inputs that are set."""
         paths = {"events": list(self.events)} if self.events else {}

@@ -1,0 +1,102 @@
+"""What an inspection finds out: about one table, and about all of them together."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graph_build.config import TimeUnit
+from graph_build.ingest.contract import Table
+from graph_build.inspection.columns import Column
+from graph_build.inspection.layout import Layout
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong with a table.
+
+    Args:
+        message: what is wrong, with its file, and column or row.
+        line: the line to write into the configuration; "" if the file itself must change.
+        stops: whether a build would stop; otherwise it leaves rows or values out.
+        cause: what it is about, such as a column; one cause is told once.
+    """
+
+    message: str
+    line: str = ""
+    stops: bool = True
+    cause: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.line}" if self.line else self.message
+
+
+@dataclass(frozen=True)
+class TimeFacts:
+    """The times of events.
+
+    Args:
+        first: the first, in microseconds since 1970.
+        last: the last one.
+        unit: the unit of times that are whole numbers.
+        by_hour: the number of events in each hour of the day, in UTC; empty if no time tells the hour.
+        days: the number of days with an event.
+    """
+
+    first: int
+    last: int
+    unit: TimeUnit | None
+    by_hour: tuple[int, ...]
+    days: int
+
+
+@dataclass
+class TableFindings:
+    """What is known of one table from a sample of its rows.
+
+    Args:
+        table: which of the three tables; None if it is none of them.
+        paths: the paths that were given.
+        files: all its files.
+        n_bytes: their size.
+        layout: how they are written.
+        n_rows: the number of all rows.
+        n_sampled: the number of rows that were looked at.
+        columns: the columns of these rows.
+        mapping: the contract's column → the log's own name, or several that are joined.
+        settings: what to write under `[input.TABLE]`, beyond what is configured.
+        input_settings: what to write under `[input]`.
+        comments: key → why it is to be written.
+        event_types: the log's word for a type of event → its number of rows.
+        meanings: the log's word → LightSAGE's type; "" if a person must decide.
+        times: the times of the events; None if there are none.
+        counts: the numbers of sessions, users and items, as far as the table has them.
+        faults: what is wrong.
+        notes: what is worth knowing, and nothing wrong.
+        why_none: why it is none of the three tables.
+        recipe: the recipe whose layout this is; "" if none.
+    """
+
+    table: Table | None
+    paths: list[str]
+    files: list[str]
+    n_bytes: int
+    layout: Layout
+    n_rows: int = 0
+    n_sampled: int = 0
+    columns: dict[str, Column] = field(default_factory=dict)
+    mapping: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    input_settings: dict[str, Any] = field(default_factory=dict)
+    comments: dict[str, str] = field(default_factory=dict)
+    event_types: dict[str, int] = field(default_factory=dict)
+    meanings: dict[str, str] = field(default_factory=dict)
+    times: TimeFacts | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    why_none: str = ""
+    recipe: str = ""
+
+    @property
+    def is_all(self) -> bool:
+        """Return whether all rows were looked at."""
+        return self.n_sampled >= self.n_rows

@@ -9,12 +9,12 @@ from jobs.cli.command import (
     add_input_check,
     add_tables,
     add_workspace,
-    check_input,
     day,
+    dry_run,
     write_line,
 )
 from jobs.config import load_config
-from jobs.errors import ConfigError, InputNotFoundError, NoVersionError, RolledBackError, TableError
+from jobs.errors import ConfigError, InputNotFoundError, NoVersionError, RolledBackError
 from jobs.progress import StageProgress
 from jobs.workspace.manifest import UNPUBLISHED
 from jobs.workspace.workspace import Workspace
@@ -54,8 +54,8 @@ def _run(options: argparse.Namespace) -> int:
     workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
     days = days_uri(workspace, config) if options.stored_days else None
     inputs = RunInputs(tuple(options.events or ()), options.items, options.ads, options.graph, days)
-    if check_input(options, config, inputs.tables()):
-        return ExitCode.OK
+    if options.dry_run:
+        return dry_run(inputs.tables(), config)
     try:
         publish = not options.no_publish
         version = run(inputs, workspace, config, date=options.date, progress=StageProgress(), publish=publish)
@@ -107,8 +107,8 @@ def _ingest(options: argparse.Namespace) -> int:
     from jobs.pipeline.days import DayInputs, ingest
 
     workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
-    if check_input(options, config, {"events": options.events}):
-        return ExitCode.OK
+    if options.dry_run:
+        return dry_run({"events": options.events}, config)
     inputs = DayInputs(options.events, options.day, options.force)
     result = ingest(inputs, workspace, config, progress=StageProgress())
     write_line(f"stored {', '.join(map(str, result.days)) or 'nothing new'} in {options.workspace}")
@@ -159,12 +159,6 @@ def _nightly_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_check(parser)
 
 
-def _tables_of_night(options: argparse.Namespace) -> dict[str, list[str]]:
-    events = [path.replace("{date}", str(options.date)) for path in options.events or ()]
-    single = {table: [path] if path else [] for table, path in (("items", options.items), ("ads", options.ads))}
-    return {"events": events, **single}
-
-
 def _nightly(options: argparse.Namespace) -> int:
     from jobs.nightly.nightly import NightInputs, nightly
     from jobs.nightly.outputs import report_failure
@@ -176,14 +170,14 @@ def _nightly(options: argparse.Namespace) -> int:
     workspace = Workspace(options.workspace)
     try:
         config = load_config(options.config, options.recipe)
-        if check_input(options, config, _tables_of_night(options)):
-            return ExitCode.OK
-    except (ConfigError, TableError) as error:
+    except ConfigError as error:
         if not options.dry_run:
             report_failure(options.date, error, workspace)
         raise
     graph = options.graph and options.graph.replace("{date}", str(options.date))
     inputs = NightInputs(options.date, tuple(options.events or ()), options.items, options.ads, graph)
+    if options.dry_run:
+        return dry_run(inputs.tables(), config)
     night = nightly(inputs, workspace, config, force=options.force, progress=StageProgress())
     held = f"; {night.held}" if night.held else ""
     write_line(f"{night.outcome} {night.version} in {options.workspace}{held}")

@@ -126,24 +126,22 @@ def open_version(options: argparse.Namespace, *parts: str) -> tuple[Version, Con
     return Workspace(options.workspace).open(name, verify=True, parts=parts), config
 
 
-def check_input(options: argparse.Namespace, config: Config, tables: dict[str, list[str]]) -> bool:
-    """Check the tables of a command before Spark starts; return whether the command ends there.
+def dry_run(tables: dict[str, list[str]], config: Config) -> ExitCode:
+    """Check the tables of a command, say that they can be read, and return the exit code.
 
     Args:
-        options: the command's options, with --dry-run.
-        config: the full configuration.
         tables: `events`, `items`, `ads` → files and folders.
+        config: the full configuration.
 
     Raises:
-        TableError: a build would stop; the message holds a line for everything that is wrong.
+        TableError: the command would stop; the message holds a line for everything that is wrong.
     """
     from jobs.pipeline.input_check import check_inputs
 
     warnings = check_inputs(tables, config)
-    if options.dry_run:
-        with_warnings = f", with {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
-        write_line(f"the input can be read{with_warnings}; nothing was built (--dry-run)")
-    return bool(options.dry_run)
+    with_warnings = f", with {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
+    write_line(f"the input can be read{with_warnings}; nothing was built (--dry-run)")
+    return ExitCode.OK
 
 
 def write_line(line: str) -> None:

@@ -10,7 +10,7 @@ from jobs.cli.command import (
     ExitCode,
     add_input_check,
     add_workspace,
-    check_input,
+    dry_run,
     open_version,
     whole_number,
     write_line,
@@ -64,8 +64,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.html:
         check_output(options.html, flag="--html")
     version, config = open_version(options, "index", *(["graph/full"] if options.baselines else []))
-    if check_input(options, config, {"events": options.events}):
-        return ExitCode.OK
+    if options.dry_run:
+        return dry_run({"events": options.events}, config)
     settings = EvaluateOptions(
         options.protocol, options.ads_only, options.include_current, options.allow_overlap, options.baselines
     )

@@ -37,6 +37,7 @@ from jobs.nightly.record import NightRecord, history, records
 from jobs.nightly.versions import delete_old_versions
 from jobs.pipeline.days import DayInputs, days_uri, store_days
 from jobs.pipeline.graph_stage import check_night_graph
+from jobs.pipeline.input_check import check_inputs
 from jobs.pipeline.inputs import RunInputs, check_features
 from jobs.pipeline.version_build import BuildPlan, Provenance, VersionBuild
 from jobs.progress import ProgressCallback, StageProgress
@@ -67,6 +68,11 @@ class NightInputs:
     items: str | None = None
     ads: str | None = None
     graph: str | None = None
+
+    def tables(self) -> dict[str, list[str]]:
+        """Return table → paths of the tables that are given."""
+        single = {table: [path] if path else [] for table, path in (("items", self.items), ("ads", self.ads))}
+        return {"events": [path.replace("{date}", str(self.date)) for path in self.events], **single}
 
 
 def nightly(
@@ -134,6 +140,7 @@ class _Night:
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force, zone=zone)
         self.record.parent = parent.version.name if parent else None
         check_features(tables, self.config)
+        check_inputs(self.inputs.tables(), self.config)
         self._ingest()
         plan = self._plan(tables, parent)
         if self._publish_existing(plan.provenance):
@@ -188,7 +195,7 @@ class _Night:
         if not self.inputs.events:
             return
         day = self.inputs.date
-        paths = [path.replace("{date}", str(day)) for path in self.inputs.events]
+        paths = self.inputs.tables()["events"]
         settings = self.config.graph.input.model_dump(mode="json")
         source = fingerprint(describe_inputs({"events": paths}), settings, self.code)
         if source_of(days_uri(self.workspace, self.config), day) == source:

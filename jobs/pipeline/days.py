@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.config import Config
 from jobs.errors import NightError
+from jobs.pipeline.input_check import check_inputs
 from jobs.progress import ProgressCallback, StageProgress
 from jobs.workspace.workspace import Workspace
 
@@ -94,6 +95,8 @@ def store_days(inputs: DayInputs, workspace: Workspace, config: Config, report: 
         inputs.source,
         workspace.check_lock,
     )
+    report("checking the input", 0.0)
+    check_inputs({"events": inputs.paths}, config)
     report("starting Spark", 0.0)
     with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
         result = ingest_days(spark, list(inputs.paths), days_uri(workspace, config), config.graph, options)

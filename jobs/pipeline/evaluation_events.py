@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from graph_build.config import InputConfig
 from jobs.errors import TableError
+from jobs.pipeline.input_check import all_faults
 
 if TYPE_CHECKING:
     from retrieval.evaluation.sessions import Sessions
@@ -37,7 +38,7 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
     try:
         events = arrow_reader.read_events(list(paths), config)
     except GraphInputError as error:
-        raise TableError(str(error)) from None
+        raise TableError(all_faults({"events": paths}, config) or str(error)) from None
     if events.refused:
         log.warning(
             "%s of %s test events cannot be used (%s), e.g. %s; they are left out",

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.config import Config
 from jobs.errors import InputNotFoundError, NightError
+from jobs.pipeline.input_check import check_inputs
 from jobs.pipeline.inputs import RunInputs
 from jobs.progress import ProgressCallback
 from jobs.workspace.store_errors import errors_of, file_system
@@ -48,6 +49,8 @@ def build_graph(
     from graph_build.build import GraphInputs, build_graphs
     from graph_build.spark.session import session_for_one_build
 
+    report("checking the input", 0.0)
+    check_inputs(inputs.tables(), config)
     report("starting Spark", 0.0)
     with session_for_one_build(master=config.spark.master, driver_memory=config.spark.driver_memory) as spark:
         summary = build_graphs(

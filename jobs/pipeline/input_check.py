@@ -2,9 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.errors import TableError
+
+if TYPE_CHECKING:
+    from graph_build.inspection.findings import Fault
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +30,29 @@ def check_inputs(tables: Mapping[str, Sequence[str]], config: Config) -> int:
     from graph_build.inspection.tables import check_tables
 
     faults = check_tables(tables, config.graph.input)  # type: ignore[arg-type]
-    stopping = [fault for fault in faults if fault.stops]
-    if stopping:
-        raise TableError(_message([str(fault) for fault in (*stopping, *(f for f in faults if not f.stops))]))
+    if any(fault.stops for fault in faults):
+        raise TableError(_message(faults))
     for fault in faults:
         log.warning("%s", fault)
     return len(faults)
 
 
-def _message(lines: Sequence[str]) -> str:
+def all_faults(tables: Mapping[str, Sequence[str]], config: InputConfig) -> str | None:
+    """Return what is wrong with tables for a reader that stopped at the first fault; None if that was the only one.
+
+    Args:
+        tables: `events`, `items`, `ads` → files and folders.
+        config: the `[input]` section.
+    """
+    from graph_build.inspection.tables import check_tables
+
+    faults = check_tables(tables, config)  # type: ignore[arg-type]
+    return _message(faults) if sum(fault.stops for fault in faults) > 1 else None
+
+
+def _message(faults: Sequence["Fault"]) -> str:
+    lines = [str(fault) for fault in sorted(faults, key=lambda fault: not fault.stops)]
     if len(lines) == 1:
         return lines[0]
-    return "\n".join(
-        [f"the input has {len(lines)} faults; `lightsage inspect` writes the lines:", *(f"  {line}" for line in lines)]
-    )
+    title = f"the input has {len(lines)} faults; `lightsage inspect` writes the lines:"
+    return "\n".join([title, *(f"  {line}" for line in lines)])

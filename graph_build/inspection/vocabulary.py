@@ -74,6 +74,7 @@ NAMES: dict[Table, dict[str, tuple[str, ...]]] = {
             """
         ),
         "embedding": _words("embedding vector emb features"),
+        "image_url": _words("imageurl image imagelink imgurl picture pictureurl imurl thumbnail"),
     },
     "ads": {
         "ad_id": _words("adid ad creativeid adcreativeid lineitemid sponsoredid promotionid"),
@@ -176,7 +177,7 @@ def name_score(table: Table, column: str, own_name: str) -> float:
         column: the contract's column.
         own_name: the log's name, with points where it leads into records.
     """
-    names = (plain(column), *NAMES[table][column])
+    names = (plain(column), *NAMES[table].get(column, ()))
     path = own_name.split(".")
     # "product.id" is a product's id, "items.item_id" an item's; a shorter path says it better.
     words = [

@@ -99,14 +99,14 @@ def find_sources(table: Table, paths: list[str], config: InputConfig, spark_sche
             file = _inspect_table(table, path, config, spark_schema)
             groups[order, path] = [(file, 0)]
             continue
-        for rank, (name, file) in enumerate(_inspected(table, files_of(table, path, section.format), config)):
-            if isinstance(file, GraphInputError):
-                faults += [(name, line) for line in str(file).splitlines()]
+        for rank, (name, inspected) in enumerate(_inspected(table, files_of(table, path, section.format), config)):
+            if isinstance(inspected, GraphInputError):
+                faults += [(name, line) for line in str(inspected).splitlines()]
                 continue
-            types = tuple((name, str(type_)) for name, type_ in file.types.items())
+            types = tuple((column, str(type_)) for column, type_ in inspected.types.items())
             # Files of one folder that differ in their columns are read in groups.
-            key = (order, file.format, file.csv, file.records, types, tuple(file.folders))
-            groups.setdefault(key, []).append((file, rank))
+            key = (order, inspected.format, inspected.csv, inspected.records, types, tuple(inspected.folders))
+            groups.setdefault(key, []).append((inspected, rank))
     if faults:
         raise GraphInputError("\n".join(_once(faults)))
     return [

@@ -228,7 +228,7 @@ def _layout_like(file: str, layout: Layout) -> Layout:
 def _folders(file: str) -> dict[str, str | None]:
     """Return the columns that the names of folders hold, such as `event_type=view/`."""
     keys = [part.partition("=")[0] for part in file.split("/")[:-1] if "=" in part]
-    return folder_columns("events", file, keys)
+    return folder_columns("events", file, dict.fromkeys(keys, ()))
 
 
 def _choose_rows(
@@ -267,9 +267,10 @@ def _has_items(guess: Guess, columns: Mapping[str, Column], section: TableInput)
 
 
 def _names_items(findings: TableFindings, section: TableInput) -> bool:
-    """Return whether the configuration says which column holds the items, and it is there."""
-    own = section.columns.get("item_id")
-    return isinstance(own, str) and own in findings.columns
+    """Return whether the configuration says which column holds the items, and all that it names are there."""
+    names = {*findings.columns, "#", "#row"}
+    parts = [part for own in section.columns.values() for part in ((own,) if isinstance(own, str) else own)]
+    return "item_id" in section.columns and names.issuperset(parts)
 
 
 def _settle_encoding(findings: TableFindings, encoding: str) -> None:

@@ -10,7 +10,7 @@ from graph_build.ingest.files import files_of
 from graph_build.inspection.columns import describe
 from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.recognise import recognise
-from graph_build.inspection.sample import read_sample
+from graph_build.inspection.sample import lists_of, read_sample
 from graph_build.paths import is_local, local_path
 
 _LOOKED_AT = 24  # files of a path whose content decides which table they are of
@@ -25,13 +25,25 @@ class FileGroup:
         paths: the paths that were given.
         files: the files.
         layout: how the first one is written.
+        columns: the names in its first rows; of records, with points, also into lists.
         table: what they seem to be, as far as that shows without a list exploded.
     """
 
     paths: list[str]
     files: list[str]
     layout: Layout
+    columns: tuple[str, ...]
     table: Table | None
+
+
+@dataclass(frozen=True)
+class _Peek:
+    """What the first bytes of a file tell."""
+
+    layout: Layout
+    columns: tuple[str, ...]
+    table: Table | None
+    key: tuple[object, ...]
 
 
 def size_of(file: str) -> int:
@@ -60,55 +72,45 @@ def group_files(paths: Sequence[str]) -> tuple[list[FileGroup], list[str]]:
         try:
             files = files_of("events", path)
         except GraphInputError as error:
-            faults.append(str(error).replace("the events file or folder", "it").replace("the events folder", "it"))
+            faults.append(str(error).replace(" (events)", ""))
             continue
-        whole_path = len(_keys(files)) == 1
-        for file in _spread(files):
-            try:
-                layout = sniff(file)
-                key = _key(file, layout)
-            except GraphInputError as error:
-                faults.append(str(error))
+        peeks = {file: _peek(file) for file in files[:: max(1, len(files) // _LOOKED_AT)]}
+        is_one_table = len({peek if isinstance(peek, str) else peek.key for peek in peeks.values()}) == 1
+        for file, peek in peeks.items():
+            if isinstance(peek, str):
+                faults.append(peek)
                 continue
-            group = groups.setdefault(key, FileGroup([], [], layout, _table_of(key)))
-            alike = [other for other in files if _ending(other) == _ending(file)] if len(files) > _LOOKED_AT else [file]
+            group = groups.setdefault(peek.key, FileGroup([], [], peek.layout, peek.columns, peek.table))
+            alike = [other for other in files if _ending(other) == _ending(file)] if len(files) > len(peeks) else [file]
             group.files += [other for other in alike if other not in group.files]
-            shown_path = path if whole_path else file
+            shown_path = path if is_one_table else file
             if shown_path not in group.paths:
                 group.paths.append(shown_path)
     return list(groups.values()), faults
 
 
-def _spread(files: Sequence[str]) -> list[str]:
-    step = max(1, len(files) // _LOOKED_AT)
-    return list(files[::step])
-
-
-def _keys(files: Sequence[str]) -> set[tuple[object, ...]]:
-    keys: set[tuple[object, ...]] = set()
-    for file in _spread(files):
-        try:
-            keys.add(_key(file, sniff(file)))
-        except GraphInputError:
-            keys.add(())
-    return keys
-
-
-def _table_of(key: tuple[object, ...]) -> Table | None:
-    tables: tuple[Table, ...] = ("events", "items", "ads")
-    return next((table for table in tables if key and key[0] == table), None)
-
-
-def _key(file: str, layout: Layout) -> tuple[object, ...]:
-    """Return what files of one table have in common: what they seem to be, and how they are written."""
-    if layout.format == "weblog":
-        return (None, layout.format)
-    rows = read_sample(file, layout, most_bytes=_FIRST_BYTES).rows
-    guess = recognise(describe(rows, ()))
-    # Catalogues that hold different columns are tables of their own; logs of events differ from day to day.
-    columns = {None: frozenset(rows.column_names), "items": frozenset(guess.mapping)}.get(guess.table)
+def _peek(file: str) -> _Peek | str:
+    """Return what the first bytes of a file tell, or what is wrong with it."""
+    try:
+        layout = sniff(file)
+        sample = read_sample(file, layout, most_bytes=_FIRST_BYTES)
+    except GraphInputError as error:
+        return str(error)
+    guess = recognise(describe(sample.rows, ()))
+    of_lists = {
+        f"{path}.{key}"
+        for path, elements in lists_of(sample.records).items()
+        for element in elements
+        if isinstance(element, dict)
+        for key in element
+    }
+    names = layout.names or tuple(sample.rows.column_names)
+    # Files of one table have in common what they seem to be, and how they are written. Catalogues that hold different
+    # columns are tables of their own; logs of events differ from day to day.
+    columns = {None: frozenset(names), "items": frozenset(guess.mapping)}.get(guess.table)
     width = 0 if layout.header else len(layout.names)
-    return (guess.table, layout.format, layout.separator, width, columns)
+    key = (guess.table, layout.format, layout.separator, width, columns)
+    return _Peek(layout, (*names, *sorted(of_lists)), guess.table, key)
 
 
 def _ending(file: str) -> str:

@@ -72,7 +72,6 @@ class TableFindings:
         faults: what is wrong.
         notes: what is worth knowing, and nothing wrong.
         why_none: why it is none of the three tables.
-        recipe: the recipe whose layout this is; "" if none.
     """
 
     table: Table | None
@@ -94,7 +93,6 @@ class TableFindings:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     why_none: str = ""
-    recipe: str = ""
 
     @property
     def is_all(self) -> bool:

@@ -23,6 +23,7 @@ from graph_build.spark.storage import open_file
 
 WHOLE = 12 << 20  # bytes up to which a file is read as a whole
 _SMALL_SPAN, _SMALL_SPANS = 4 << 10, 240
+_FIRST = 1 << 17  # less than this is read from the beginning alone
 _JSON_SHARE = 4  # JSON takes longer to read, so that a sample of it is this much smaller
 _PARQUET_ROWS, _NESTED_ROWS = 60_000, 3_000
 _MOST_COLUMNS = 300
@@ -148,7 +149,7 @@ def _parts(file: str, whole: int) -> tuple[list[tuple[bytes, int]], float]:
         if size <= whole:
             return [(opened.read(), 0)], 1.0
         parts, n_read = [], 0
-        for begin, length in spans(size, whole // 4):
+        for begin, length in spans(size, whole // 4) if whole > _FIRST else [(0, whole)]:
             opened.seek(begin)
             content = opened.read(length)
             n_read += len(content)

@@ -13,7 +13,7 @@ from graph_build.ingest.contract import Table
 from graph_build.ingest.files import files_of, find_sources
 from graph_build.ingest.values import loose_id
 from graph_build.inspection.examine import effective_section, examine
-from graph_build.inspection.files import group_files
+from graph_build.inspection.files import FileGroup, group_files
 from graph_build.inspection.findings import Fault, TableFindings
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,18 @@ def inspect_paths(paths: Sequence[str], config: InputConfig) -> Inspection:
         config: what is configured already.
     """
     groups, faults = group_files(paths)
-    inspection = Inspection([], faults)
+    return inspect_groups(groups, faults, config)
+
+
+def inspect_groups(groups: Sequence[FileGroup], faults: Sequence[str], config: InputConfig) -> Inspection:
+    """Return what to write about tables, and what is wrong with them.
+
+    Args:
+        groups: the files of each table.
+        faults: what is wrong with files that belong to none.
+        config: what is configured already.
+    """
+    inspection = Inspection([], list(faults))
     for group in groups:
         try:
             inspection.tables.append(examine(group.table, group.paths, group.files, config, group.layout))

@@ -14,6 +14,7 @@ from jobs.recipe import Recipe, merged, read_recipe, recipe_names
 
 if TYPE_CHECKING:
     from graph_build.inspection.columns import Column
+    from graph_build.inspection.files import FileGroup
     from graph_build.inspection.findings import TableFindings
     from graph_build.inspection.tables import Inspection
 
@@ -40,28 +41,25 @@ def inspect(paths: Sequence[str], config: Path | None, recipe: str | None) -> tu
         config: a TOML file of settings.
         recipe: the name of a recipe.
     """
-    from graph_build.inspection.tables import inspect_paths
+    from graph_build.inspection.files import group_files
+    from graph_build.inspection.tables import inspect_groups
 
-    settings = load_config(config, recipe).graph.input
-    inspection = inspect_paths(paths, settings)
-    recognised = _recognised(inspection)
-    if recognised and recipe is None and config is None:
-        inspection = inspect_paths(paths, load_config(None, recognised).graph.input)
-        _recognised(inspection)
-        return inspection, recognised
-    return inspection, recipe
+    groups, faults = group_files(paths)
+    if recipe is None and config is None:
+        recipe = recognised_recipe(groups)
+    return inspect_groups(groups, faults, load_config(config, recipe).graph.input), recipe
 
 
-def _recognised(inspection: "Inspection") -> str | None:
-    """Note in each table the recipe whose layout it has; return that of the events."""
+def recognised_recipe(groups: Sequence["FileGroup"]) -> str | None:
+    """Return the recipe whose layout files have; that of events comes before that of items."""
     recipes = [read_recipe(name) for name in recipe_names()]
-    for findings in inspection.tables:
-        columns = list(findings.columns) if findings.layout.header else list(findings.layout.names)
-        fitting = [r for r in recipes if r.fits(findings.files[0], findings.layout.format, columns)]
-        findings.recipe = fitting[0].name if fitting else ""
-    of_events = [findings.recipe for findings in inspection.tables if findings.table != "items"]
-    named = [name for name in (*of_events, *(findings.recipe for findings in inspection.tables)) if name]
-    return named[0] if named else None
+    fitting = [
+        (group.table == "items", recipe.name)
+        for group in groups
+        for recipe in recipes
+        if recipe.fits(group.files[0], group.layout.format, group.columns)
+    ]
+    return min(fitting)[1] if fitting else None
 
 
 def has_faults(inspection: "Inspection") -> bool:
@@ -345,5 +343,4 @@ def _table_json(findings: "TableFindings") -> dict[str, Any]:
         "faults": [dataclasses.asdict(fault) for fault in findings.faults],
         "notes": findings.notes,
         "why_none": findings.why_none,
-        "recipe": findings.recipe,
     }

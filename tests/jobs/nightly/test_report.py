@@ -71,7 +71,7 @@ def test_the_page_has_the_text(text: str) -> None:
         ["fit", *["0.410"] * 9],
         ["published", *["0.390"] * 9],
         ["events: no_item", "2"],
-        ["graph", "3.25 s", "1.0 GiB", "100.0%", ""],
+        ["graph", "3.2 s", "1.0 GiB", "100.0%", ""],
     ],
 )
 def test_the_page_has_the_row(row: list[str]) -> None:

@@ -45,7 +45,7 @@ def _export(options: argparse.Namespace) -> int:
         f"version {version.name}"
     )
     if export.left_out:
-        write_line(f"Scores are without: {', '.join(export.left_out)}")
+        write_line(f"The vectors do not carry: {', '.join(export.left_out)}")
     return ExitCode.OK
 
 

@@ -1,6 +1,6 @@
-"""What a client of an export computes: the query vector of the viewed items, and which of an item's ads is shown.
+"""What a client of an export computes: the query vector, the bonuses of direct edges, and which ad of an item is shown.
 
-`docs/export.md` has the same two rules for other languages.
+`docs/export.md` has the same rules for other languages.
 """
 
 from __future__ import annotations
@@ -35,6 +35,23 @@ def query_vector(viewed: Floats, recency_weight: float) -> Floats:
     norm = np.linalg.norm(mean)
     direction = mean / norm if norm > 1e-6 else viewed[-1, :-1]
     return np.append(direction, 1.0).astype(np.float32)
+
+
+def direct_bonuses(edges: Sequence[Sequence[Mapping[str, Any]]], recency_weight: float) -> dict[str, float]:
+    """Return what direct edges from the viewed items add to the scores of other items, by item.
+
+        bonus(j) = Σ w^age · b_ij / Σ w^age, where b_ij is the exported bonus of the edge from the viewed item i
+
+    Args:
+        edges: the exported `direct` of each viewed item, most recent last.
+        recency_weight: w, as in `query_vector`.
+    """
+    weights = np.power(recency_weight, np.arange(len(edges))[::-1])
+    bonuses: dict[str, float] = {}
+    for share, of_item in zip((weights / weights.sum()).tolist(), edges, strict=True):
+        for edge in of_item:
+            bonuses[edge["item_id"]] = bonuses.get(edge["item_id"], 0.0) + share * edge["bonus"]
+    return bonuses
 
 
 def winning_ad(

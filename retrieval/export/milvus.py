@@ -91,6 +91,7 @@ def _schema(milvus: Any, export: Export) -> Any:
     schema.add_field("starts_at", kinds.INT64)
     schema.add_field("ends_at", kinds.INT64)
     schema.add_field("ads", kinds.JSON)
+    schema.add_field("direct", kinds.JSON)
     return schema
 
 

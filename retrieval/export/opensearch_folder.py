@@ -109,6 +109,7 @@ def mapping(export: Export) -> dict[str, Any]:
                 "title": {"type": "text", "index": False},
                 "popularity": {"type": "double"},
                 "ads": {"type": "nested", "properties": properties},
+                "direct": {"type": "object", "enabled": False},
             },
         },
     }

@@ -21,7 +21,8 @@ CREATE TABLE {next} (
     vector vector({dim}) NOT NULL,
     query_vector vector({dim}) NOT NULL,
     category text, categories text[] NOT NULL, brand text, price double precision, title text,
-    popularity double precision NOT NULL
+    popularity double precision NOT NULL,
+    direct jsonb NOT NULL
 )"""
 _ADS = """
 CREATE TABLE {next} (
@@ -72,7 +73,7 @@ def _write(connection: Any, export: Export, name: str) -> None:
     items, ads = (sql.Identifier(f"{name}_{kind}_next") for kind in ("items", "ads"))
     connection.execute(sql.SQL(_ITEMS).format(next=items, dim=sql.Literal(export.dim)))
     connection.execute(sql.SQL(_ADS).format(next=ads))
-    columns = sql.SQL(", ").join(map(sql.Identifier, (*_ITEM_COLUMNS, "vector", "query_vector")))
+    columns = sql.SQL(", ").join(map(sql.Identifier, (*_ITEM_COLUMNS, "direct", "vector", "query_vector")))
     ad_columns = sql.SQL(", ").join(map(sql.Identifier, ("item_id", "place", *AD_FIELDS)))
     for batch in export.batches():
         with connection.cursor().copy(sql.SQL("COPY {} ({}) FROM STDIN").format(items, columns)) as copy:
@@ -111,13 +112,13 @@ def _check_ours(connection: Any, table: str) -> None:
 
 def _item_rows(batch: Batch) -> list[tuple[Any, ...]]:
     columns = [batch.columns[name].to_pylist() for name in _ITEM_COLUMNS]
-    vectors = [list(map(_literal, matrix)) for matrix in (batch.vectors, batch.query_vectors)]
-    return list(zip(*columns, *vectors, strict=True))
+    lists = (batch.columns["direct"].to_pylist(), batch.vectors, batch.query_vectors)
+    return list(zip(*columns, *(list(map(_json, values)) for values in lists), strict=True))
 
 
-def _literal(vector: Floats) -> str:
-    """Return a vector as pgvector writes it, which is a list in JSON."""
-    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+def _json(value: Floats | list[Any]) -> str:
+    """Return a list in JSON, which is also how pgvector writes a vector."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def _ad_rows(batch: Batch) -> list[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retrieval.arrays import Floats, Rows
+from retrieval.arrays import Floats, Rows, offsets_from_lengths
 from retrieval.catalogue.ads import Ads
 from retrieval.config import RetrievalConfig
 from retrieval.index_folder import Index
@@ -38,8 +38,9 @@ class Batch:
     """The rows of n items.
 
     Shapes: vectors, query_vectors (n, D + 1) float32. columns: a table of n rows with item_id, category, categories
-    (the category and all above it, as filters compare them), brand, price, title, popularity and ads, in the order in
-    which they win.
+    (the category and all above it, as filters compare them), brand, price, title, popularity, ads, in the order in
+    which they win, and direct: the items that have a direct edge from this one, and what a view of this one adds to
+    their scores, most first.
     """
 
     vectors: Floats
@@ -92,6 +93,7 @@ class Export:
             "dimensions": self.dim,
             "recent_items": self.config.recent_items,
             "recency_weight": self.config.recency_weight,
+            "revisit_weight": self.index.edges.revisit_weight,
             "left_out": self.left_out,
         }
 
@@ -104,10 +106,14 @@ class Export:
     def left_out(self) -> list[str]:
         """The parts of this version's scores that the exported vectors do not carry."""
         index = self.index
+        tail_rows = index.catalogue.tail_rows
+        own_vectors = self.config.long_tail and not np.array_equal(
+            index.catalogue.item[tail_rows], index.catalogue.item_unaveraged
+        )
         parts = {
             "direct edges": index.edges.direct_weight > 0 and len(index.edges.dst) > 0,
             "earlier views": index.edges.revisit_weight > 0,
-            "tail rule": self.config.long_tail and len(index.catalogue.tail_rows) > 0,
+            "tail rule": own_vectors,
             "session encoder": index.session_encoder is not None,
             "pre-ranker": index.reranker is not None,
         }
@@ -138,7 +144,19 @@ class Export:
         columns["categories"] = pa.array(levels, pa.list_(pa.string()))
         columns["popularity"] = catalogue.popularity[rows]
         columns["ads"] = self._ads_of(rows)
+        columns["direct"] = self._direct_of(rows)
         return pa.table(columns)
+
+    def _direct_of(self, rows: slice) -> pa.Array:
+        """Return the direct edges of items, a list for each, the strongest first."""
+        source, edge = self.index.edges.positions(np.arange(rows.start, rows.stop))
+        bonus = self.index.edges.bonus(edge)
+        order = np.lexsort((-bonus, source))
+        order = order[bonus[order] > 0]
+        offsets = offsets_from_lengths(np.bincount(source[order], minlength=rows.stop - rows.start))
+        items = self.index.catalogue.item_ids[self.index.edges.dst[edge[order]]]
+        edges = pc.make_struct(pa.array(items, pa.string()), pa.array(bonus[order]), field_names=["item_id", "bonus"])
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), edges)
 
     def _ads_of(self, rows: slice) -> pa.Array:
         """Return the ads of items, a list for each; without an ads table, every item has one nameless ad."""

@@ -18,7 +18,7 @@ def test_a_version_is_exported_and_the_command_says_what_is_left_out(
     description = json.loads((tmp_path / "export" / "export.json").read_text())
     assert description["version"] == shop.version.name
     assert first.startswith(f"{description['items']:,} items, {description['advertised_items']:,} with an ad, ")
-    assert second == f"Scores are without: {', '.join(description['left_out'])}"
+    assert second == f"The vectors do not carry: {', '.join(description['left_out'])}"
     assert "direct edges" in description["left_out"]
     items = pq.read_table(tmp_path / "export" / "items")
     catalogue = pq.read_table(shop.version / "index" / "items.parquet")

@@ -56,20 +56,24 @@ def slow_search(views: list[int], k: int, at: datetime, country: str | None, cat
     return found[:k]
 
 
-def documented(heading: str, language: str) -> str:
-    """Return the first block of a language below a heading of docs/export.md."""
+def blocks(heading: str, language: str) -> list[str]:
+    """Return the blocks of a language below a heading of docs/export.md."""
     page = (ROOT / "docs" / "export.md").read_text()
     section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    block = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    assert block
-    return block[1]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def documented(heading: str, language: str) -> str:
+    """Return the first block of a language below a heading of docs/export.md."""
+    return blocks(heading, language)[0]
 
 
 def documented_functions(heading: str | None = None) -> dict[str, Any]:
     """Return what the Python code of the page defines: that for every store, and that of one store."""
     namespace: dict[str, Any] = {}
     for name in ("The query vector", *([heading] if heading else [])):
-        exec(documented(name, "python"), namespace)
+        for block in blocks(name, "python"):
+            exec(block, namespace)
     return namespace
 
 

@@ -89,6 +89,8 @@ def bulk_lines(folder: Path) -> list[dict[str, Any]]:
 def is_typed(value: Any, field: dict[str, Any]) -> bool:
     """Whether a value is one of a mapped field's type, as OpenSearch's strict mapping would require."""
     kind = field["type"]
+    if kind == "object":
+        return field["enabled"] is False
     if kind == "nested":
         return all(
             key in field["properties"] and (part is None or is_typed(part, field["properties"][key]))

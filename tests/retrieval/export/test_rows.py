@@ -5,7 +5,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from retrieval.export.client import query_vector, winning_ad
+from retrieval.config import RetrievalConfig
+from retrieval.export.client import direct_bonuses, query_vector, winning_ad
 from retrieval.export.rows import EVERYWHERE, Batch
 from retrieval.queries import Queries
 from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -49,6 +50,25 @@ def test_what_is_left_out_is_the_bonus_of_direct_edges_and_the_tail_rule(views: 
     assert np.abs((missing - terms.bonus)[~tail]).max() < 1e-5
     assert np.abs(missing[with_edge & tail]).min() > 0
     assert small_export().left_out == ["direct edges", "tail rule"]
+
+
+@pytest.mark.parametrize("views", [[5], [5, 9], [9, 5, 9, 30]])
+def test_with_the_bonuses_of_direct_edges_the_list_is_the_served_one(views: list[int]) -> None:
+    """Among the best by vectors and the items with a bonus are the best of all, however long the list."""
+    batch, index = whole(), small_export().index
+    documents, base = batch.documents(), batch.vectors @ query_vector(batch.query_vectors[views], 0.5)
+    ranker = EmbeddingRanker(index.catalogue, index.edges, RetrievalConfig(long_tail=False))
+    expected = ranker.score_terms(np.array(views), np.arange(N)).scores
+    for function in (direct_bonuses, documented_functions()["direct_bonuses"]):
+        bonuses = function([documents[row]["direct"] for row in views], 0.5)
+        assert bonuses
+        for k in (3, 10):
+            nearest = np.argsort(-base)[:k].tolist()
+            candidates = {*nearest, *(index.catalogue.row_of[item] for item in bonuses)}
+            scores = {row: base[row] + bonuses.get(index.catalogue.item_ids[row], 0.0) for row in candidates}
+            best = sorted(scores, key=lambda row: -scores[row])[:k]
+            assert best == np.argsort(-expected)[:k].tolist()
+            assert [scores[row] for row in best] == pytest.approx(expected[best], abs=1e-5)
 
 
 def test_the_query_vector_is_that_of_the_server_and_of_the_page() -> None:

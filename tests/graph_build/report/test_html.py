@@ -87,7 +87,7 @@ def test_the_page_has_the_sentence(page: Page, text: str) -> None:
     [
         ["type", "events", "share of used events", "0100%"],
         ["view", "167,051", "48.3%", ""],
-        ["type_unknown", "40", "0.0%", ""],
+        ["type_unknown", "40", "< 0.1%", ""],
         ["ads: no_item", "3"],
         ["strong click", "294,878", "50.5%", ""],
         ["Swing", "0", "0.0%", ""],

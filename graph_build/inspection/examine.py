@@ -64,6 +64,8 @@ def examine(
     _settle_layout(findings, section)
     sample = _sample(findings, section)
     null_words = config.null_words if findings.layout.format == "csv" else ()
+    if repeated := sorted({name for name in findings.layout.names if name and findings.layout.names.count(name) > 1}):
+        findings.notes.append(f"the header names {repeated[0]!r} twice; rename one, because such a file is refused")
     sample, guess = _choose_rows(findings, sample, section, null_words)
     if guess.table is None and _names_items(findings, section):
         guess = replace(guess, table="events")
@@ -150,8 +152,15 @@ _FORMATS = {"csv": "CSV", "json": "JSON, one object a line", "weblog": "the log 
 def _has_needed(layout: Layout, section: TableInput, table: Table | None) -> bool:
     """Return whether a file has all needed columns if it is written so."""
     needed = [section.columns.get(name, name) for name in REQUIRED[table or "events"] if name not in section.constants]
-    parts = [part for own in needed for part in ([own] if isinstance(own, str) else own)]
-    return all(part in layout.names or part in ("#", "#row") for part in parts)
+    if table in (None, "events"):  # either will do
+        person = [section.columns.get(name, name) for name in ("session_id", "user_id")]
+        needed = [own for own in needed if own not in person]
+        needed.append(next((own for own in person if _is_there(own, layout)), person[0]))
+    return all(_is_there(own, layout) for own in needed)
+
+
+def _is_there(own: str | tuple[str, ...], layout: Layout) -> bool:
+    return all(part in layout.names or part in ("#", "#row") for part in ((own,) if isinstance(own, str) else own))
 
 
 def _first_cells(file: str, layout: Layout) -> list[str]:

@@ -19,6 +19,7 @@ from graph_build.ingest.contract import is_list
 from graph_build.ingest.record_rows import as_list
 from graph_build.ingest.web_log import parse_line
 from graph_build.inspection.layout import Layout, encoding_of, open_bytes, split_rows
+from graph_build.paths import is_local
 from graph_build.spark.storage import open_file
 
 WHOLE = 12 << 20  # bytes up to which a file is read as a whole
@@ -123,17 +124,17 @@ def with_written_lists(sample: Sample, names: Sequence[str]) -> Sample:
     return replace(sample, records=records)
 
 
-def spans(size: int, large: int, small: int = _SMALL_SPAN) -> list[tuple[int, int]]:
+def spans(size: int, large: int, n_small: int = _SMALL_SPANS) -> list[tuple[int, int]]:
     """Return which bytes of a large file are read, as (begin, length): its beginning, middle and end, and bits between.
 
     Args:
         size: the size of the file.
         large: the length of the beginning, the middle and the end.
-        small: the length of each of the bits.
+        n_small: the number of the bits.
     """
     chosen = [(0, large), (size // 2, large), (size - large, large)]
-    step = size / (_SMALL_SPANS + 1)
-    chosen += [(round(step * n), small) for n in range(1, _SMALL_SPANS + 1)]
+    step = size / (n_small + 1)
+    chosen += [(round(step * n), _SMALL_SPAN) for n in range(1, n_small + 1)]
     chosen_spans: list[tuple[int, int]] = []
     for begin, length in sorted(chosen, key=lambda span: (span[0], -span[1])):
         if not chosen_spans or begin >= chosen_spans[-1][0] + chosen_spans[-1][1]:
@@ -149,7 +150,8 @@ def _parts(file: str, whole: int) -> tuple[list[tuple[bytes, int]], float]:
         if size <= whole:
             return [(opened.read(), 0)], 1.0
         parts, n_read = [], 0
-        for begin, length in spans(size, whole // 4) if whole > _FIRST else [(0, whole)]:
+        n_small = _SMALL_SPANS if is_local(file) else 0  # a store takes as long for a few bytes as for many
+        for begin, length in spans(size, whole // 4, n_small) if whole > _FIRST else [(0, whole)]:
             opened.seek(begin)
             content = opened.read(length)
             n_read += len(content)
@@ -196,6 +198,7 @@ def _decoded(content: bytes, encoding: str, begin: int) -> str:
 def _csv_sample(parts: Sequence[_Text], layout: Layout, explode: str | None) -> Sample:
     sample = Sample(pa.table({}), is_all=True, total=0)
     columns = [name or f"column_{n}" for n, name in enumerate(layout.names, 1)]
+    columns = [name if name not in columns[:n] else f"{name} ({n + 1})" for n, name in enumerate(columns)]
     schema = pa.schema([(name, pa.string()) for name in columns])
     tables = []
     for part in parts:

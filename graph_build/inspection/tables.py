@@ -90,7 +90,7 @@ def check_tables(paths: Mapping[Table, Sequence[str]], config: InputConfig) -> l
         files: list[str] = []
         for path in looked_at:
             try:
-                files += files_of(table, path)
+                files += files_of(table, path, getattr(config, table).format)
             except GraphInputError as error:
                 message = str(error).replace(f": the {table} file or folder does not exist", " does not exist")
                 faults.append(Fault(message, cause="path"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs.cli.command import Command, ExitCode, add_workspace, write_line
+from jobs.cli.command import Command, ExitCode, add_recipe, add_workspace, write_line
 from jobs.config import load_config
 from jobs.progress import StageProgress
 from jobs.workspace.atomic_files import check_output
@@ -40,6 +40,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-overlap", action="store_true", help="accept events that are not after an as-of time; this is recorded"
     )
+    add_recipe(parser)
     parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the differences to this file")
     parser.add_argument(
         "--html",
@@ -59,7 +60,7 @@ def _compare(options: argparse.Namespace) -> int:
     for flag in ("output", "html"):
         if output := getattr(options, flag):
             check_output(output, flag=f"--{flag}")
-    workspace, config = Workspace(options.workspace), load_config(options.config)
+    workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
     settings = CompareOptions(
         options.protocol, options.include_current, options.allow_overlap, frontier=options.html is not None
     )
@@ -86,13 +87,14 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEST.parquet",
         help="events after the as-of times of this version and the published one, on which its hits are judged",
     )
+    add_recipe(parser)
     parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
 
 
 def _publish(options: argparse.Namespace) -> int:
     from jobs.candidates.publish import publish_version
 
-    workspace, config = Workspace(options.workspace), load_config(options.config)
+    workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
     publication = publish_version(
         workspace, options.version, config, events=options.events, force=options.force, progress=StageProgress()
     )

@@ -12,6 +12,7 @@ from jobs.config import load_config
 from jobs.errors import ConfigError
 from jobs.recipe import merged, read_recipe, recipe_names
 from tests.jobs.recipe_samples import ITEMS, SAMPLES
+from tests.source_tree import ROOT
 
 # What INTERFACES promises to scripts.
 NAMES = [
@@ -33,6 +34,11 @@ def test_each_recipe_is_a_valid_configuration_and_says_what_it_reads(name: str) 
     assert recipe.source.startswith("https://")
     assert recipe.files["events"]
     assert recipe.signs
+
+
+def test_each_recipe_has_a_line_in_the_docs() -> None:
+    page = (ROOT / "docs" / "inspect.md").read_text()
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == NAMES
 
 
 def test_a_configuration_replaces_a_recipe_key_by_key(tmp_path: Path) -> None:

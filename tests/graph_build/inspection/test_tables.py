@@ -217,6 +217,16 @@ def test_a_column_of_a_wrong_type_is_told_with_the_others(tmp_path: Path) -> Non
     assert "column 'item_id' of events has type double, expected string" in str(faults[0])
 
 
+def test_a_header_that_names_a_column_twice_is_told(tmp_path: Path) -> None:
+    def row(n: int) -> list[Any]:
+        return ["s", "2026-03-02", "view", n, n]
+
+    path = write_rows(tmp_path / "log.csv", 9, row, "session_id,timestamp,event_type,item_id,item_id")
+    assert any("names 'item_id' twice; rename one" in note for note in only(path).notes)
+    (fault,) = check_tables({"events": [str(path)]}, InputConfig())
+    assert "the header of events names 'item_id' twice; rename one" in str(fault)
+
+
 def test_a_spark_table_is_not_looked_at(tmp_path: Path) -> None:
     assert check_tables({"events": ["table:shop.events"]}, InputConfig()) == []
 

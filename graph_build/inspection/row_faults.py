@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from graph_build.config import EventsInput, TableInput
 from graph_build.errors import GraphInputError
@@ -93,6 +92,39 @@ def _own_values(rows: pa.Table, own: str | tuple[str, ...], null_words: Sequence
     return pc.if_else(pc.is_in(text, pa.array(["", *null_words])), None, text)
 
 
+class _Values:
+    """Values with the operators of `event_faults`; with Arrow's expressions, loading takes longer than the check."""
+
+    def __init__(self, values: pa.Array) -> None:
+        self.values = values
+
+    def is_null(self) -> "_Values":
+        return _Values(pc.is_null(self.values))
+
+    def __eq__(self, other: object) -> "_Values":  # type: ignore[override]
+        return _Values(pc.equal(self.values, other))
+
+    def __lt__(self, other: int) -> "_Values":
+        return _Values(pc.less(self.values, other))
+
+    def __gt__(self, other: int) -> "_Values":
+        return _Values(pc.greater(self.values, other))
+
+    def __ge__(self, other: int) -> "_Values":
+        return _Values(pc.greater_equal(self.values, other))
+
+    def __or__(self, other: "_Values") -> "_Values":
+        return _Values(pc.or_kleene(self.values, other.values))
+
+    def __and__(self, other: "_Values") -> "_Values":
+        return _Values(pc.and_kleene(self.values, other.values))
+
+    def __invert__(self) -> "_Values":
+        return _Values(pc.invert(self.values))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def row_faults(findings: TableFindings, rows: ContractRows, sample: Sample, max_bad_share: float) -> list[Fault]:
     """Return what is wrong with the rows of a sample, with counts and, where one helps, the line to write.
 
@@ -139,26 +171,23 @@ class _Reporter:
         rows = self.rows
         section_types = {word: kind for word, kind in self.findings.meanings.items() if kind}
         person = pc.coalesce(rows.value("session_id"), rows.value("user_id"))
-        computed = pa.table(
-            {
-                "session_id": person,
-                "user_id": person,
-                "event_type": _contract_types(rows.value("event_type"), section_types),
-                "query": rows.value("query"),
-                "item_id": rows.value("item_id"),
-                "time": rows.values.get("timestamp", pa.nulls(rows.n, pa.timestamp("us", "UTC"))).cast(pa.int64()),
-            }
-        )
+        columns: dict[str, pa.Array] = {
+            "session_id": person,
+            "user_id": person,
+            "event_type": _contract_types(rows.value("event_type"), section_types),
+            "query": rows.value("query"),
+            "item_id": rows.value("item_id"),
+            "time": rows.values.get("timestamp", pa.nulls(rows.n, pa.timestamp("us", "UTC"))).cast(pa.int64()),
+        }
         now = dt.datetime.now(dt.UTC)
-        conditions = event_faults(ds.field, lambda column: column.is_null(), now)
-        flags = ds.dataset(computed).to_table(columns=conditions)
+        conditions = event_faults(lambda name: _Values(columns[name]), _Values.is_null, now)
         taken = pa.array([False] * rows.n)
-        for reason in conditions:
-            holds = pc.and_not(pc.fill_null(chunk(flags[reason]), False), taken)
+        for reason, condition in conditions.items():
+            holds = pc.and_not(pc.fill_null(condition.values, False), taken)
             taken = pc.or_(taken, holds)
             if (n := pc.sum(holds).as_py() or 0) and reason != "ignored":
                 self._event_fault(reason, n, holds)
-        self._wrong_unit(computed.filter(pc.invert(taken)), now)
+        self._wrong_unit(columns["time"].filter(pc.invert(taken)), now)
         self._unreadable("price", "the events stay, without their price")
 
     def _event_fault(self, reason: str, n: int, holds: pa.Array) -> None:
@@ -213,10 +242,10 @@ class _Reporter:
         message = f"{self.findings.files[0]}: {self._of(n, 'events')} are of types that are not known ({named})"
         self.faults.append(Fault(message, line, stops=self._stops(n), cause=_UNKNOWN_TYPE))
 
-    def _wrong_unit(self, good: pa.Table, now: dt.datetime) -> None:
-        if not len(good):
+    def _wrong_unit(self, times: pa.Array, now: dt.datetime) -> None:
+        if not len(times):
             return
-        ends = pc.min_max(good["time"]).as_py()
+        ends = pc.min_max(times).as_py()
         try:
             check_unit(self.findings.files[0], ends["min"], ends["max"], self._unit(), now)
         except GraphInputError as error:

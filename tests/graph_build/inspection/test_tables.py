@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graph_build.config import InputConfig
+from graph_build.ingest.arrow_reader import read_events
 from graph_build.inspection.sample import spans
 from graph_build.inspection.tables import check_tables, inspect_paths
 from tests.graph_build.inspection.logs import BEGIN, millis, plain_log, seven_faults, write_rows
@@ -46,6 +47,19 @@ def test_what_is_to_be_written_makes_the_next_check_pass(tmp_path: Path) -> None
     left = check_tables({"events": [str(path)]}, config)
     assert [fault for fault in left if fault.stops] == []
     assert len(left) == 3
+
+
+def test_bad_rows_are_counted_as_the_reader_of_events_counts_them(tmp_path: Path) -> None:
+    path = seven_faults(tmp_path / "log.csv", 3000)
+    findings = only(path)
+    config = InputConfig.model_validate(findings.input_settings | {"events": findings.settings})
+    counts = {fault.cause: int(str(fault).split(": ", 1)[1].split(" of ")[0]) for fault in only(path, config).faults}
+    refused = read_events([str(path)], config).refused
+    assert counts == {
+        "lines": refused["too_many_values"],
+        "time_invalid": refused["time_invalid"],
+        "item_missing": refused["item_missing"],
+    }
 
 
 def test_a_log_that_needs_nothing_has_no_fault(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def group_files(paths: Sequence[str]) -> tuple[list[FileGroup], list[str]]:
         try:
             files = files_of("events", path)
         except GraphInputError as error:
-            faults.append(str(error).replace(" (events)", ""))
+            faults.append(str(error).replace(": the events file or folder does not exist", " does not exist"))
             continue
         peeks = {file: _peek(file) for file in files[:: max(1, len(files) // _LOOKED_AT)]}
         is_one_table = len({peek if isinstance(peek, str) else peek.key for peek in peeks.values()}) == 1

@@ -160,7 +160,8 @@ def _has_needed(layout: Layout, section: TableInput, table: Table | None) -> boo
 
 
 def _is_there(own: str | tuple[str, ...], layout: Layout) -> bool:
-    return all(part in layout.names or part in ("#", "#row") for part in ((own,) if isinstance(own, str) else own))
+    parts = (own,) if isinstance(own, str) else own
+    return all(part != "" and (part in layout.names or part in ("#", "#row")) for part in parts)
 
 
 def _first_cells(file: str, layout: Layout) -> list[str]:

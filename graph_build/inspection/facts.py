@@ -94,7 +94,7 @@ def count_ids(findings: TableFindings, rows: ContractRows) -> dict[str, int]:
             own = findings.mapping.get("session_id", "session_id")
             findings.notes.append(
                 f"{n_long:,} of {len(spans):,} ids in {own!r} last longer than 12 hours: are these users? If so, write "
-                f'[input.events.columns] user_id = "{own}" and leave session_id out, so that pauses end sessions'
+                f'[input.events.columns] user_id = "{own}" and session_id = "", so that pauses end sessions'
             )
     return counts
 

@@ -41,7 +41,8 @@ def __getattr__(name: str) -> Any:
     from jobs.packages import check_rooms
 
     check_rooms()
-    return getattr(import_module(_MODULES[name]), name)
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:

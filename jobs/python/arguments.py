@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.config import Config, config_of, load_config
+from jobs.recipe import recipe_names
 from jobs.workspace.workspace import Workspace
 
 Place = Workspace | str | Path
 """A workspace, or its folder or URI."""
 
 Settings = Config | Mapping[str, Any] | str | Path | None
-"""Settings as a TOML file, as a mapping with the sections of such a file, or none for all defaults."""
+"""Settings as a TOML file, the name of a recipe, a mapping with the sections of a file, or none for all defaults."""
 
 Paths = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
@@ -33,6 +34,8 @@ def as_config(settings: Settings) -> Config:
         return settings
     if isinstance(settings, Mapping):
         return config_of(settings, "config")
+    if isinstance(settings, str) and settings in recipe_names():
+        return load_config(None, settings)
     return load_config(None if settings is None else Path(settings))
 
 

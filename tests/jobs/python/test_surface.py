@@ -15,7 +15,9 @@ import pytest
 import jobs
 from jobs import Workspace, build, compare, evaluate, publish, read_embeddings, read_graph, retrieve, train
 from jobs.cli.cli import main
+from jobs.config import load_config
 from jobs.errors import ConfigError, InputNotFoundError
+from jobs.python.arguments import as_config
 from tests.jobs.conftest import SMALL_MODEL, Shop
 from tests.source_tree import ROOT
 
@@ -126,6 +128,15 @@ def test_the_graph_becomes_data_of_pyg(shop: Shop) -> None:
     expected = {(row["src"], row["dst"], row["edge_type"]): row["weight"] for row in graph.edges.to_pylist()}
     assert edges == pytest.approx(expected, rel=1e-6)
     assert data.events.tolist() == graph.nodes["events"].to_pylist()
+
+
+def test_settings_are_a_file_a_recipe_a_mapping_or_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[model]\ndim = 16\n")
+    for settings in (path, str(path), {"model": {"dim": 16}}, as_config(path)):
+        assert as_config(settings).model.dim == 16
+    assert as_config(None) == load_config(None)
+    assert as_config("retailrocket") == load_config(None, "retailrocket") != load_config(None)
 
 
 def test_a_wrong_setting_is_named(shop: Shop) -> None:

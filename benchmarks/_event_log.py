@@ -19,7 +19,14 @@ BAD_EVENTS = 2 * STAR_USERS + BOT_CLICKS + FLOOD_ITEMS + 1
 
 
 def write_log(
-    folder: Path, events: int, *, days: int = 7, first: int = 0, shop: int | None = None, skew: bool = False
+    folder: Path,
+    events: int,
+    *,
+    days: int = 7,
+    first: int = 0,
+    shop: int | None = None,
+    skew: bool = False,
+    session_ids: bool = True,
 ) -> Path:
     """Write a log as Parquet files, with about 50 events per item and 10 per user; returns the folder.
 
@@ -31,6 +38,7 @@ def write_log(
         shop: use the items and users of a log with this many events instead.
         skew: let BAD_EVENTS of the events be those of a bad last day: a million users click the same item and one
             other, a bot clicks 200,000 times, half of them in one session, and one query opens 50,000 items.
+        session_ids: name the sessions; without, they follow from users and times.
     """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(first)
@@ -43,6 +51,8 @@ def write_log(
     while done < ordinary:
         size = min(CHUNK, ordinary - done)
         table = _sessions(rng, size, items, users, (first, first + days), rank, share, f"{done // CHUNK}")
+        if not session_ids:
+            table = table.drop_columns(["session_id"])
         pq.write_table(table, folder / f"part-{done // CHUNK:04d}.parquet")
         done += size
     if skew:

@@ -1,11 +1,13 @@
 """The graph build on generated logs of growing size: cost by stage and per event, and the cost of a bad day.
 
     python benchmarks/whole_build.py [--events 1000000 10000000 50000000] [--skew 5000000] [--driver-memory 3g]
+                                     [--without-session-ids 10000000]
 
 The benchmark runs everything that `lightsage run` does before training, on local[2] in one Spark session. A small log
 warms the session up first, and the session's start is not counted. CPU is that of all processes (JVM and Python
 workers); memory is their peak PSS. `--skew N` builds an ordinary day of N events, and then a bad day of N events with a
-star item, a bot, and a query that opens everything. A cap's name says what it limits: `swing_item_users`, for example,
+star item, a bot, and a query that opens everything. `--without-session-ids N` builds a log of N events with session ids,
+and the same log without them, whose sessions are cut from users and times. A cap's name says what it limits: `swing_item_users`, for example,
 limits the users of an item in Swing.
 """
 
@@ -16,7 +18,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from _cost import Cost, Meter
 from _event_log import BAD_EVENTS, write_log
@@ -54,6 +56,7 @@ def main() -> int:
     parser = argument_parser(__doc__)
     parser.add_argument("--events", nargs="*", type=int, default=SIZES)
     parser.add_argument("--skew", type=int, metavar="N", help=f"events of the day, above {BAD_EVENTS:,}")
+    parser.add_argument("--without-session-ids", type=int, metavar="N")
     parser.add_argument("--driver-memory", default="3g")
     options = parser.parse_args()
     from graph_build.spark.session import session_for_one_build
@@ -68,6 +71,11 @@ def main() -> int:
         for events in options.events:
             builds.append(build(spark, folder, f"{events:,}", events))
             print_progress(render(builds))
+        if options.without_session_ids:
+            for name, has_ids in (("with session ids", True), ("without", False)):
+                events = options.without_session_ids
+                builds.append(build(spark, folder, f"{events:,} {name}", events, session_ids=has_ids))
+                print_progress(render(builds))
         if options.skew:
             builds.append(build(spark, folder, "a day", options.skew, days=1))
             builds.append(build(spark, folder, "a bad day", options.skew, days=1, skew=True))
@@ -75,10 +83,10 @@ def main() -> int:
     return publish(page, options.output)
 
 
-def build(spark: "SparkSession", folder: Path, name: str, events: int, *, days: int = 7, skew: bool = False) -> Built:
-    """Generate a log and build its graph."""
+def build(spark: "SparkSession", folder: Path, name: str, events: int, **options: Any) -> Built:
+    """Generate a log and build its graph; `options` are those of `write_log`."""
     work = folder / name.replace(",", "").replace(" ", "-")
-    log = write_log(work / "log", events, days=days, skew=skew)
+    log = write_log(work / "log", events, **options)
     print_progress(f"{name} …")
     cpu_at: list[tuple[str, float]] = []
     with Meter() as meter:

@@ -1,5 +1,6 @@
-"""Small numpy helpers that several wings share: offsets of lists, runs of equal keys, and the hash of SplitMix64."""
+"""Small helpers that several wings share: offsets of lists, runs of equal keys, and hashes of numbers and texts."""
 
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ def starts_of_runs(*keys: NDArray[Any]) -> Ints:
     for key in keys:
         changes |= key[1:] != key[:-1]
     return np.flatnonzero(np.concatenate([[True], changes]))
+
+
+def hash_text(text: str) -> int:
+    """Return a 64-bit hash of a text, the same in every run."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def split_mix64(x: Any) -> Any:

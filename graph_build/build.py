@@ -28,7 +28,7 @@ from graph_build.ingest import checked_tables, spark_reader
 from graph_build.ingest.contract import Table
 from graph_build.ingest.files import Source, mixed_ids
 from graph_build.ingest.item_tables import count_ads
-from graph_build.ingest.warnings import ad_doubts, doubts, unknown_types
+from graph_build.ingest.warnings import ad_doubts, doubts, unknown_types, without_sessions
 from graph_build.report.html import render_report
 from graph_build.report.measure import measure_graph, titles_of
 from graph_build.report.statistics import GraphStatistics
@@ -218,6 +218,8 @@ class GraphBuild:
         if inputs.days is None:
             events = checked_tables.checked_events(self.spark, sources["events"], config, self.date)
             self.doubts += unknown_types(events.unknown_types)
+            gap = config.input.events.session_gap
+            self.doubts += without_sessions(events.without_session, events.n_events, gap)
         if inputs.items:
             items = checked_tables.checked_items(self.spark, sources["items"], config)
         return _CheckedInputs(sources, events, items)
@@ -252,7 +254,8 @@ class GraphBuild:
         self._check_hashes(counts)
         nodes = self._read("full", "nodes")
         total, tail = nodes.agg(F.count(F.lit(1)), F.sum(F.col("is_tail").cast("int"))).collect()[0]
-        self.doubts += doubts(rows, nodes, sessions.log.usable, has_catalogue=items is not None)
+        usable, config = sessions.log.usable, self.config.input
+        self.doubts += doubts(rows, nodes, usable, config, has_catalogue=items is not None)
         for doubt in self.doubts:
             log.warning(doubt)
         return _Nodes(counts, total, tail or 0)
@@ -264,7 +267,7 @@ class GraphBuild:
         known = self._read("full", "nodes").select("item_id") if tables.items else None
         ads = checked_tables.checked_ads(self.spark, tables.sources["ads"], self.config, known)
         self._write(ads.table, "tables/ads")
-        warnings = ad_doubts(self._read("tables/ads"), as_of)
+        warnings = ad_doubts(self._read("tables/ads"), as_of, self._read("full", "nodes"))
         self.doubts += warnings
         for doubt in warnings:
             log.warning(doubt)
@@ -335,7 +338,8 @@ class GraphBuild:
         pairs = self._read("transitions")
         self._write(count_interactions(pairs, sessions.log.rows, sessions.cutoff, entities), "counters")
         if tables.events is not None and sessions.log.impressions:
-            self._write(impression_lists(tables.events.rows), "impressions")
+            rows = sessions.log.rows if tables.events.without_session else None
+            self._write(impression_lists(tables.events.rows, rows), "impressions")
 
     def measure(self, edges: _Edges, nodes: _Nodes, items: checked_tables.Checked | None) -> GraphStatistics:
         """Measure the whole graph for the report."""

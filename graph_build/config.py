@@ -82,7 +82,7 @@ class TableInput(_Section):
             yield f'quote {self.quote!r} is also a separator; set quote = "" if values have no quotes'
         if not self.quote and self.decimal == self.separator:
             yield f"separator and decimal are both {self.decimal!r}, without quotes to tell them apart; correct one"
-        yield from (f"columns.{name} is an empty list" for name, own in self.columns.items() if not own)
+        yield from (f"columns.{name} is an empty list" for name, own in self.columns.items() if own == ())
         if "#" in _flat(self.columns.values()) and self.explode is None:
             yield 'columns holds "#", the position in an exploded list; set explode to the column of lists'
 
@@ -103,6 +103,17 @@ class EventsInput(TableInput):
     exclude_ad_events: bool = Field(
         default=False, description="leave events with an ad_id out, so that ads do not feed on their own clicks"
     )
+    session_gap: float = Field(
+        default=30.0,
+        gt=0,
+        le=1440,
+        description="where events have no session_id: longest pause, in minutes, within what is one session of a user",
+    )
+
+    @property
+    def longest_pause(self) -> int:
+        """The session gap in microseconds."""
+        return round(self.session_gap * 60_000_000)
 
     def _faults(self) -> Iterator[str]:
         yield from super()._faults()

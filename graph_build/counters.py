@@ -80,7 +80,7 @@ def item_entities(items: "DataFrame | None", ads: "DataFrame | None", nodes: "Da
     return entities
 
 
-def impression_lists(checked: "DataFrame") -> "DataFrame":
+def impression_lists(checked: "DataFrame", rows: "DataFrame | None" = None) -> "DataFrame":
     """Return the items that each request showed, and those that were opened: session, time, items, opened.
 
     Requests that showed fewer than two items are left out. So are requests whose items were all opened, or none of
@@ -88,6 +88,8 @@ def impression_lists(checked: "DataFrame") -> "DataFrame":
 
     Args:
         checked: checked events (`events.checked`).
+        rows: rows of the sessions of these events, needed where the log does not name them; a request then belongs to
+            the session in which its first item was opened.
     """
     requested = checked.where("reason is null and not left_out and request is not null and item_id is not null")
     is_shown = F.col("event_type") == "impression"
@@ -95,10 +97,26 @@ def impression_lists(checked: "DataFrame") -> "DataFrame":
         F.min(F.when(is_shown, F.col("time"))).alias("time"),
         F.array_sort(F.collect_set(F.when(is_shown, F.col("item_id")))).alias("items"),
         F.collect_set(F.when(~is_shown, F.col("item_id"))).alias("acted"),
+        F.min(F.when(~is_shown, F.col("time"))).alias("acted_at"),
+        F.first("id").alias("id"),
+        F.first("user").alias("user"),
     )
     lists = lists.withColumn("opened", F.array_intersect("items", "acted"))
     lists = lists.where("size(opened) > 0 and size(opened) < size(items)")
+    if rows is not None:
+        lists = _in_cut_sessions(lists, rows)
     return lists.select("session", F.timestamp_micros("time").alias("time"), "items", "opened")
+
+
+def _in_cut_sessions(lists: "DataFrame", rows: "DataFrame") -> "DataFrame":
+    """Give lists without a session id the number of the session that was cut from what their user did."""
+    last = F.element_at("time", -1).alias("last")
+    cut = rows.where("id is null").select(
+        F.col("session").alias("cut"), F.element_at("user", 1).alias("owner"), "start", last
+    )
+    is_inside = (F.col("user") == F.col("owner")) & F.col("acted_at").between(F.col("start"), F.col("last"))
+    joined = lists.join(cut, F.col("id").isNull() & is_inside, "left")
+    return joined.withColumn("session", F.coalesce("cut", "session"))
 
 
 def _sum_by(frame: "DataFrame", keys: list[str], weight: "Column") -> "DataFrame":

@@ -29,8 +29,8 @@ class GraphSummary:
             the as-of time), without_item (ads whose item is unknown, whether accepted or refused for it), rows
             (accepted ads, and those refused for their item). Files of older versions have only the first two.
         most_cut: rule → name of a group → its members before the cap, for the groups that lost most. Items, sessions
-            and searches have their names from the log; a user's day is named by the first 48 bits of
-            `xxhash64(user_id)`, in hex, and the date. Where a user_id is missing, the session_id replaces it.
+            and searches have their names from the log; a user's day, or session without an id, by the first 48 bits of
+            `xxhash64(user_id)`, in hex, and its date or start. Where a user_id is missing, the session_id replaces it.
         doubts: sentences about what looks wrong with the log.
         seconds: stage → wall time.
         isolated: items without any edge. None in files of older versions, which did not count them.

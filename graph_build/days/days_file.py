@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from graph_build.config import GraphConfig
+from graph_build.config import EventsInput, GraphConfig
 from graph_build.day_zone import UTC
 from graph_build.edges.caps import CutGroup
 from graph_build.errors import GraphInputError
@@ -103,8 +103,12 @@ def settings_of(config: GraphConfig) -> dict[str, dict[str, Any]]:
     clicks = config.strong_click
     # Earlier releases stored days of UTC, and did not say so.
     zone = {} if config.input.day_zone == UTC else {"day_zone": config.input.day_zone}
+    # Nor did they cut sessions at pauses.
+    gap = config.input.events.session_gap
+    pauses = {} if gap == EventsInput().session_gap else {"session_gap": gap}
     return {
         "rows": zone
+        | pauses
         | {
             "max_session_items": clicks.max_session_items,
             "max_basket_items": config.co_purchase.max_basket_items,

@@ -15,7 +15,6 @@ from graph_build.edges.caps import CutGroup, most_cut_in_days
 from graph_build.edges.co_search import count_cut_items, daily_searches, search_pairs, searched_items
 from graph_build.edges.strong_click import daily_clicks
 from graph_build.ingest import checked_tables
-from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.sessions.holdout import HoldoutCutoff
 from graph_build.sessions.rows import session_rows
 from graph_build.spark.session import reader
@@ -101,13 +100,12 @@ def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfi
         folder: where the rows of sessions go.
         config: caps and window.
     """
-    n_events = sum(checked.by_type.get(kind, 0) for kind in SESSION_TYPES)
     usable = checked.usable
     if config.window_days is not None:
         last = local_day(microseconds(checked.as_of), config.input.day_zone)
         first = day_number(last) - config.window_days + 1
         usable = usable.where(F.col("day") >= first)
-    rows = session_rows(usable, config, n_events)
+    rows = session_rows(usable, config, checked.n_events)
     rows.write.mode("overwrite").parquet(folder)
     return SessionLog(
         rows=reader(usable.sparkSession).schema(rows.schema).parquet(folder),

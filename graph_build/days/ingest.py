@@ -12,15 +12,15 @@ from pyspark.sql import functions as F
 from graph_build.config import GraphConfig
 from graph_build.days.claims import Action, Claims, DayInput, days_in_paths
 from graph_build.days.days_file import DaysFile, StoredDay, new_ingest_folder, put_days, read_days_file, sweep
+from graph_build.days.late import LateSessions, compare, events_of_conflicts, not_delivered
 from graph_build.days.store import StoredDays, check_folders, has_folder
 from graph_build.days.writer import read_refused, write_and_read, write_days, write_refused
 from graph_build.decay import EPOCH, day_number
 from graph_build.errors import GraphInputError
 from graph_build.ingest import checked_tables, spark_reader
-from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.ingest.files import Source, expanded, mixed_ids
 from graph_build.ingest.refusals import listed
-from graph_build.ingest.warnings import cut_in_another_zone, unknown_types
+from graph_build.ingest.warnings import event_doubts, unknown_types, without_sessions
 from graph_build.sessions.rows import session_rows, without_users
 from graph_build.sessions.schema import SESSION_ROW_IN_SPARK
 from graph_build.spark.storage import join, remove_folder
@@ -129,12 +129,12 @@ def ingest(
     days = None if options.days is None else list(options.days)
     checked = checked_tables.checked_events(spark, sources, config, None, days)
     doubts += unknown_types(checked.unknown_types)
-    if (doubt := cut_in_another_zone(checked.rows, checked.by_day, config.input.day_zone)) is not None:
-        doubts.append(doubt)
+    doubts += event_doubts(checked.rows, checked.by_day, config.input.day_zone)
+    doubts += without_sessions(checked.without_session, checked.n_events, config.input.events.session_gap)
     for doubt in doubts:
         log.warning(doubt)
     with new_ingest_folder(root) as folder:
-        job = _Ingest(spark, root, folder, config, options, file, checked)
+        job = _Ingest(spark, root, folder, config, options, file, checked, doubts)
         result = job.run(_claims(paths, sources, options), sources)
         options.check()
         put_days(root, file, result.days, config)
@@ -153,7 +153,7 @@ def _claims(paths: list[str], sources: list[Source], options: IngestOptions) -> 
 
 @dataclass
 class _Ingest:
-    """One ingest, into a folder of its own."""
+    """One ingest, into a folder of its own. It adds to the `doubts`."""
 
     spark: "SparkSession"
     root: str
@@ -162,6 +162,7 @@ class _Ingest:
     options: IngestOptions
     file: DaysFile
     checked: checked_tables.Events
+    doubts: list[str]
 
     def run(self, claims: Claims, sources: list[Source]) -> IngestResult:
         """Write the days, which `days.json` does not name yet."""
@@ -193,8 +194,7 @@ class _Ingest:
 
     def _assembled_rows(self) -> "DataFrame":
         """Assemble the sessions, without those of forgotten users, and write them once."""
-        n_events = sum(self.checked.by_type.get(kind, 0) for kind in SESSION_TYPES)
-        rows = session_rows(self.checked.usable, self.config, n_events)
+        rows = session_rows(self.checked.usable, self.config, self.checked.n_events)
         rows = without_users(rows, self.file.forgotten)
         return write_and_read(rows, self.root, f"{self.folder}/all", SESSION_ROW_IN_SPARK)
 
@@ -222,36 +222,39 @@ class _Ingest:
         done = min((day.forgotten for day in stored.values()), default=0)
         return StoredDays(self.root, stored, True, self.file.forgotten[done:]).rows(self.spark)
 
-    def _late_sessions(self, rows: "DataFrame", days: set[dt.date]) -> "_LateSessions":
+    def _late_sessions(self, rows: "DataFrame", days: set[dt.date]) -> LateSessions:
         """Compare the sessions of late rows with the stored ones."""
         if not days:
-            return _LateSessions()
-        new, old = rows.where(_is_of(days)).alias("n"), self._stored_rows(days).alias("o")
-        events = [F.arrays_zip(*(F.col(f"{side}.{name}") for name in ("time", "type", "item"))) for side in "no"]
-        is_known = F.size(F.array_except(*events)) == 0
-        state = F.when(F.col("o.session").isNull(), "new").when(is_known, "known").otherwise("conflict")
-        pairs = new.join(old, F.col("n.session") == F.col("o.session"), "left")
-        states = pairs.select("n.day", "n.session", state.alias("state"))
-        counts = {(_date(row[0]), row[1]): row[2] for row in states.groupBy("day", "state").count().collect()}
-        return _LateSessions(
-            days=sorted({day for day, name in counts if name == "conflict"}),
-            with_news={day for day, name in counts if name == "new"},
-            known=sum(n for (_, name), n in counts.items() if name == "known"),
-            conflicts=states.where("state = 'conflict'").select("session")
-            if any(name == "conflict" for _, name in counts)
-            else None,
-        )
+            return LateSessions()
+        return compare(rows.where(_is_of(days)), self._stored_rows(days), self.config.input.events.longest_pause)
 
-    def _merged(self, rows: "DataFrame", actions: dict[dt.date, Action], late: "_LateSessions") -> "DataFrame":
+    def _merged(self, rows: "DataFrame", actions: dict[dt.date, Action], late: LateSessions) -> "DataFrame":
         """Return the rows to store: of a day that is extended or completed, the stored sessions too."""
         extended = {day for day, action in actions.items() if action is Action.EXTEND}
         completed = {day for day, action in actions.items() if action is Action.COMPLETE}
         if not extended and not completed:
             return rows
         # Of a session that is stored and delivered, one row counts: the stored one, unless the input claims the day.
-        first = rows.where(~_is_of(extended)).unionByName(self._stored_rows(late.with_news))
-        second = rows.where(_is_of(late.with_news)).unionByName(self._stored_rows(completed))
-        return first.unionByName(second.join(first.select("session"), "session", "left_anti").select(*rows.columns))
+        merged = rows.where(~_is_of(extended)).unionByName(self._stored_rows(late.with_news))
+        if late.news is not None:
+            merged = merged.unionByName(rows.join(late.news, "session", "left_semi").select(*rows.columns))
+        if completed:
+            merged = merged.unionByName(self._stray_rows(rows, completed))
+        return merged
+
+    def _stray_rows(self, rows: "DataFrame", completed: set[dt.date]) -> "DataFrame":
+        """Return the stored rows that stay in days that their own log completes, and tell which events are lost."""
+        longest_pause = self.config.input.events.longest_pause
+        stays, goes = not_delivered(self._stored_rows(completed), rows.where(_is_of(completed)), longest_pause)
+        for day, lost in sorted(goes.groupBy("day").agg(F.sum("lost")).collect()):
+            doubt = (
+                f"{_date(day)}: {lost:,} events that came with the files of another day are left out, because the "
+                "day's own files hold their sessions without them; to keep them, give all files of the day with "
+                f"--day {_date(day)}"
+            )
+            log.warning(doubt)
+            self.doubts.append(doubt)
+        return stays
 
     def _write_days(
         self, rows: "DataFrame", actions: dict[dt.date, Action], claims: Claims, impressions: dict[int, int]
@@ -276,7 +279,7 @@ class _Ingest:
         self,
         days: dict[dt.date, StoredDay],
         actions: dict[dt.date, Action],
-        late: "_LateSessions",
+        late: LateSessions,
         sources: list[Source],
     ) -> tuple[dict[dt.date, StoredDay], dict[str, int]]:
         """Write the refused rows beside the days; return the days with the counts, and the counts of this ingest."""
@@ -284,7 +287,7 @@ class _Ingest:
         parts = [self.checked.refused_rows] if self.checked.refused else []
         if late.conflicts is not None:
             rows = checked_tables.events_of_days(self.spark, sources, self.config, late.days)
-            parts.append(rows.join(late.conflicts, "session", "left_semi"))
+            parts.append(events_of_conflicts(rows, late.conflicts))
         if not parts:
             return self._with_earlier_refusals(days, actions), {}
         rows = reduce(lambda union, part: union.unionByName(part), [part.select(*columns) for part in parts])
@@ -305,23 +308,6 @@ class _Ingest:
                 rows.drop("day").write.mode("append").parquet(join(self.root, stored.quarantine(day)))
             days = days | {day: replace(stored, refused=_total([before.refused, stored.refused]))}
         return days
-
-
-@dataclass(frozen=True)
-class _LateSessions:
-    """How the sessions of late rows compare with the stored ones.
-
-    Args:
-        days: days with a session that is stored without some of its late events.
-        with_news: days with a session that is not stored yet.
-        known: number of sessions that are stored with all their late events.
-        conflicts: the sessions that are stored without some of their late events (column `session`); None without any.
-    """
-
-    days: Sequence[dt.date] = ()
-    with_news: frozenset[dt.date] | set[dt.date] = frozenset()
-    known: int = 0
-    conflicts: "DataFrame | None" = None
 
 
 def _impressions_by_day(checked: checked_tables.Events, forgotten: Sequence[int]) -> dict[int, int]:

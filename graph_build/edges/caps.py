@@ -13,7 +13,7 @@ from graph_build.config import GraphConfig
 from graph_build.decay import EPOCH
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 # Number of groups that the report shows for each rule.
 SHOWN_GROUPS = 10
@@ -34,7 +34,8 @@ def most_cut_in_days(
 ) -> list[CutGroup]:
     """Return the sessions, baskets and searches that were cut most; each of them lies within one day.
 
-    The names of these groups are looked up in the log.
+    The names of these groups are looked up in the log. A session without an id is named by its user's hash and its
+    start.
 
     Args:
         rows: rows of sessions.
@@ -45,7 +46,10 @@ def most_cut_in_days(
     """
     over = (F.col("members") - F.lit(config.co_search.max_items_per_search)).alias("over")
     searches = pairs.where("members is not null").select("day", "low", F.col("high").alias("key"), over)
-    sessions = rows.select("browsed", F.col("session").alias("key"), F.col("cut").alias("over"))
+    searches = searches.withColumn("name", F.col("key").cast("string"))
+    of_user = F.concat_ws(" at ", _user_in_hex(), F.date_format(F.timestamp_micros("start"), "yyyy-MM-dd HH:mm:ss"))
+    name = F.when(F.col("id").isNull(), of_user).otherwise(F.col("session").cast("string")).alias("name")
+    sessions = rows.select("browsed", F.col("session").alias("key"), F.col("cut").alias("over"), name)
     groups = {
         "session_items": (sessions.where("browsed"), config.strong_click.max_session_items),
         "basket_items": (sessions.where("not browsed"), config.co_purchase.max_basket_items),
@@ -60,7 +64,7 @@ def most_cut_in_days(
     search_keys = [(row["low"], row["day"], row["key"]) for row in most_cut.get("co_search_items", ())]
     names = {} if usable is None else _look_up_names(usable, session_keys, search_keys)
     return [
-        CutGroup(rule, names.get(row["key"], str(row["key"])), int(row["over"]) + groups[rule][1])
+        CutGroup(rule, names.get(row["key"], row["name"]), int(row["over"]) + groups[rule][1])
         for rule, of_rule in most_cut.items()
         for row in of_rule
     ]
@@ -92,6 +96,12 @@ def group_by_rule(groups: list[CutGroup]) -> dict[str, dict[str, int]]:
         if len(names) < SHOWN_GROUPS:
             names[name] = max(members, names.get(name, 0))
     return rules
+
+
+def _user_in_hex() -> "Column":
+    """Return the first 48 bits of the hash of a session's user, in hex."""
+    user = F.lpad(F.hex(F.try_element_at("user", F.lit(1))), 16, "0")
+    return F.lower(F.substring(user, 1, 12))
 
 
 def _name_of_user_day(key: int) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from graph_build.arrays import hash_text
 from graph_build.config import EventType, Ignored, InputConfig
 from graph_build.day_zone import UTC
 from graph_build.errors import GraphInputError
@@ -125,7 +126,9 @@ def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
     """Return events in the form that sessions are assembled from. Each distinct id becomes a number.
 
     The numbers are valid only in this table; the graph uses hashes instead. `session` is one number for
-    (session_id, day); `session_ids` returns its session_id. Impressions, which belong to no session, are left out.
+    (session_id, day), or without a session_id for (user_id, day); `id` is one for the session_id, or null. Where a
+    session_id is missing, users are numbered by hashes, so that the sessions that are cut from what they do have the
+    same numbers in every table. Impressions, which belong to no session, are left out.
 
     Args:
         rows: `ArrowEvents.rows`, or some of them.
@@ -140,12 +143,17 @@ def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
     local = time if zone == UTC else pc.local_timestamp(time.cast(pa.timestamp("us", zone))).cast(pa.int64())
     day = np.floor_divide(local.to_numpy(zero_copy_only=False), 86_400_000_000)
     country = pc.utf8_upper(rows["country"])
+    session_id = _numbers(rows["session_id"])
+    has_id = chunk(rows["session_id"]).is_valid().to_numpy(zero_copy_only=False)
+    users = pc.coalesce(rows["user_id"], rows["session_id"])
+    owner = np.where(has_id, session_id, -1 - _numbers(users))
     columns = {
-        "session": pa.array((_numbers(rows["session_id"]) << _DAY_BITS) + day + _DAY_SHIFT),
+        "session": pa.array((owner << _DAY_BITS) + day + _DAY_SHIFT),
+        "id": pa.array(session_id, mask=~has_id),
         "day": pa.array(day.astype(np.int32)),
         "time": time,
         "type": kind,
-        "user": pa.array(_numbers(pc.coalesce(rows["user_id"], rows["session_id"]))),
+        "user": pa.array(_numbers(users) if has_id.all() else _hashes(users)),
         "item_id": item_ids,
         "item": pc.index_in(item_ids, items).cast(pa.int64()),
         "source_id": sources,
@@ -161,14 +169,16 @@ def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
     return pa.table({name: chunk(column) for name, column in columns.items()})
 
 
-def session_ids(rows: pa.Table, sessions: Any) -> pa.Array:
-    """Return the session_id of each session of `loose_events`.
+def session_ids(rows: pa.Table, ids: pa.Array, sessions: pa.Array) -> pa.Array:
+    """Return the session_id of each session that was assembled from `loose_events`, or its number if it has none.
 
     Args:
         rows: the events that `loose_events` was given.
-        sessions: (S,) int64, values of its column `session`.
+        ids: (S,) int64, the sessions' `id`.
+        sessions: (S,) int64, their `session`.
     """
-    return pc.unique(_without_impressions(rows)["session_id"]).take(pa.array(sessions >> _DAY_BITS))
+    logged = pc.unique(_without_impressions(rows)["session_id"])
+    return pc.coalesce(logged.take(ids), sessions.cast(pa.string()))
 
 
 def _without_impressions(rows: pa.Table) -> pa.Table:
@@ -237,7 +247,7 @@ def _concatenated(source: Source, path: str, names: list[str]) -> pa.Table:
 
 def _reasons(rows: pa.Table, now: dt.datetime) -> pa.ChunkedArray:
     """Return why each row is refused, null where it is not."""
-    computed = rows.select(["session_id", "event_type", "query", "item_id"]).append_column(
+    computed = rows.select(["session_id", "user_id", "event_type", "query", "item_id"]).append_column(
         "time", rows["timestamp"].cast(pa.int64())
     )
     faults = event_faults(ds.field, lambda column: column.is_null(), now)
@@ -299,3 +309,10 @@ def _numbers(column: pa.ChunkedArray) -> Any:
     """Return for each row the number of its value. Values, and null, are numbered as they first appear."""
     values = chunk(column).dictionary_encode(null_encoding="encode")
     return values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _hashes(column: pa.ChunkedArray) -> Any:
+    """Return for each row the hash of its text; there are no nulls."""
+    values = chunk(column).dictionary_encode()
+    hashes = np.array([hash_text(text) for text in values.dictionary.to_pylist()], np.int64)
+    return hashes[values.indices.to_numpy()]

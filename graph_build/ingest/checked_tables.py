@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest import events, item_tables, spark_reader
-from graph_build.ingest.contract import ITEM_TYPES
+from graph_build.ingest.contract import ITEM_TYPES, SESSION_TYPES
 from graph_build.ingest.files import Source
 from graph_build.ingest.refusals import (
     IGNORED,
@@ -40,6 +40,7 @@ class Events:
         read: all rows.
         left_out: events of our own ads that the configuration leaves out.
         by_type: usable events, and impressions, by type.
+        without_session: those of them, but for impressions, that have no session id.
         refused: refused rows by reason.
         unused: number of rows of days that were not requested; they are not refused.
         ignored: number of rows of types that mean nothing; they are not refused.
@@ -52,12 +53,18 @@ class Events:
     read: int
     left_out: int
     by_type: dict[str, int]
+    without_session: int
     refused: dict[str, int]
     unused: int
     ignored: int
     by_day: dict[int, int]
     as_of: dt.datetime
     unknown_types: dict[str, int]
+
+    @property
+    def n_events(self) -> int:
+        """The number of usable events, without impressions."""
+        return sum(self.by_type.get(kind, 0) for kind in SESSION_TYPES)
 
     @property
     def usable(self) -> "DataFrame":
@@ -109,16 +116,15 @@ def checked_events(
     raw = spark_reader.read(spark, "events", sources, config.input, reason)
     rows = events.checked(raw, columns, config.input.events, config.input.day_zone)
     type_ = F.when(F.col("reason").isNull(), F.col("event_type"))
-    counts = (
-        rows.groupBy("reason", type_, "left_out", "day").agg(F.count(F.lit(1)), F.max("time"), F.min("time")).collect()
-    )
+    sums = (F.count(F.lit(1)), F.max("time"), F.min("time"), F.count_if(F.col("id").isNull()))
+    counts = rows.groupBy("reason", type_, "left_out", "day").agg(*sums).collect()
     total = sum(row[4] for row in counts)
     refused: dict[str, int] = {}
     by_day: dict[int, int] = {}
     by_type: dict[str, int] = {}
-    left_out = 0
+    left_out = without_session = 0
     last = first = None
-    for reason_name, type_name, is_left_out, day, n, time, earliest in counts:
+    for reason_name, type_name, is_left_out, day, n, time, earliest, n_without in counts:
         if reason_name is None or reason_name in OTHER_DAYS:
             by_day[day] = by_day.get(day, 0) + n
         if reason_name is not None:
@@ -131,6 +137,7 @@ def checked_events(
             if type_name != "impression":
                 last = time if last is None else max(last, time)
                 first = earliest if first is None else min(first, earliest)
+                without_session += n_without
     files = _first_files(sources)
     if total == 0:
         raise GraphInputError(f"{files}: the events are empty (0 rows); expected at least one event")
@@ -153,7 +160,9 @@ def checked_events(
     check_unit(files, first, last, config.input.events.timestamp_unit, dt.datetime.now(dt.UTC))
     as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
     unused, ignored = sum(refused.get(name, 0) for name in OTHER_DAYS), refused.get(IGNORED, 0)
-    return Events(rows, total, left_out, by_type, faults, unused, ignored, by_day, as_of, unknown)
+    return Events(
+        rows, total, left_out, by_type, without_session, faults, unused, ignored, by_day, as_of, unknown
+    )
 
 
 def events_of_days(

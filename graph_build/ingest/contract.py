@@ -16,12 +16,13 @@ Kind = Literal["id", "text", "time", "number", "integer", "vector", "words"]
 Table = Literal["events", "items", "ads"]
 
 REQUIRED: dict[str, dict[str, Kind]] = {
-    "events": {"session_id": "id", "timestamp": "time", "event_type": "text", "item_id": "id"},
+    "events": {"timestamp": "time", "event_type": "text", "item_id": "id"},
     "items": {"item_id": "id"},
     "ads": {"ad_id": "id", "item_id": "id", "campaign_id": "id"},
 }
 OPTIONAL: dict[str, dict[str, Kind]] = {
     "events": {
+        "session_id": "id",
         "user_id": "id",
         "source_item_id": "id",
         "query": "text",
@@ -66,6 +67,8 @@ ITEM_TYPES = ("view", "click", "add_to_cart", "purchase")
 SESSION_TYPES = (*ITEM_TYPES, "search")
 TYPES = ("impression", *SESSION_TYPES)
 
+# An event needs one of them; without a session_id, sessions are cut from what a user does.
+SESSION_COLUMNS = ("session_id", "user_id")
 FEATURE = "text, a number, a boolean, a date or a timestamp"
 LONGEST_DECIMAL = 38  # digits, in Spark
 # Why a row is refused before its values are checked.
@@ -131,8 +134,8 @@ def check_columns(table: Table, file: str, types: Mapping[str, pa.DataType], con
         config: the `[input]` section.
 
     Raises:
-        GraphInputError: a required column is missing, a known one has a type that the contract cannot read, or a
-            configured item feature is missing. Each fault is a line of the message.
+        GraphInputError: a required column is missing, or both of SESSION_COLUMNS are, a known column has a type that
+            the contract cannot read, or a configured item feature is missing. Each fault is a line of the message.
     """
     if faults := list(_column_faults(table, file, types, config)):
         raise GraphInputError("\n".join(faults))
@@ -140,6 +143,13 @@ def check_columns(table: Table, file: str, types: Mapping[str, pa.DataType], con
 
 def _column_faults(table: Table, file: str, types: Mapping[str, pa.DataType], config: InputConfig) -> Iterator[str]:
     names = mapped(table, config)
+    if table == "events" and not any(names[name] in types for name in SESSION_COLUMNS):
+        yield (
+            f"{file}: events need a column {' or '.join(repr(names[name] or name) for name in SESSION_COLUMNS)} "
+            f"({EXPECTED['id']}), and have neither; found the columns {', '.join(types) or 'none'}. Name the column "
+            'of visits, [input.events.columns] session_id = "your_column", or that of users, from whose events '
+            'sessions are cut at long pauses, [input.events.columns] user_id = "your_column"'
+        )
     for name in REQUIRED[table]:
         if names[name] not in types:
             origin = "" if names[name] == name else f" (mapped from {name!r})"

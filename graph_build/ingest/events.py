@@ -73,14 +73,18 @@ def checked(rows: "DataFrame", columns: list[str], config: EventsInput, zone: st
     day = day_of(zone)
     content = [name for name in columns if name not in ("event_type", "event_id")]
     item_id = F.when(kind != "search", F.col("item_id"))
+    user = F.xxhash64(F.coalesce("user_id", "session_id"))
+    # All that a user does on a day, until `sessions.pauses` cuts it; no session_id has the same hash as a user_id.
+    of_user = F.xxhash64(F.lit("user"), user, day)
     return rows.select(
         "reason",
         "raw",
         (F.lit(config.exclude_ad_events) & F.col("ad_id").isNotNull()).alias("left_out"),
         kind.alias("event_type"),
-        F.xxhash64("session_id", day).alias("session"),
+        F.when(F.col("session_id").isNull(), of_user).otherwise(F.xxhash64("session_id", day)).alias("session"),
         "session_id",
-        F.xxhash64(F.coalesce("user_id", "session_id")).alias("user"),
+        _hashed(F.col("session_id")).alias("id"),
+        user.alias("user"),
         day.alias("day"),
         F.unix_micros("timestamp").alias("time"),
         _number(kind).alias("type"),

@@ -37,6 +37,8 @@ REASON_COLUMNS = {
     "time_in_future": "timestamp",
 }
 _ADVICE = {
+    "session_missing": "; an event needs a session_id or a user_id: map one, [input.events.columns] user_id = "
+    '"your_column"',
     "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers in the unit of "
     "[input.events] timestamp_unit",
     "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under "
@@ -73,9 +75,9 @@ def event_faults(
     """Return the condition of every reason for which an event is refused; the first that holds is the event's reason.
 
     Args:
-        column: an event's value by name, as a column or expression of the engine: `session_id`, `item_id` and `query`
-            (null when blank), `event_type` (null when unknown, `ignore` when it means nothing), `time` (microseconds
-            since 1970) and `day` (days since 1970).
+        column: an event's value by name, as a column or expression of the engine: `session_id`, `user_id`, `item_id`
+            and `query` (null when blank), `event_type` (null when unknown, `ignore` when it means nothing), `time`
+            (microseconds since 1970) and `day` (days since 1970).
         is_null: the engine's test for null.
         now: events more than a day after this time are refused, because one wrong clock would make all others old.
         last_day: the last day that is used.
@@ -85,7 +87,7 @@ def event_faults(
     search, time = column("event_type") == "search", column("time")
     faults = {
         IGNORED: column("event_type") == "ignore",
-        "session_missing": is_null(column("session_id")),
+        "session_missing": is_null(column("session_id")) & is_null(column("user_id")),
         "time_invalid": is_null(time) | (time < FIRST_TIME) | (time >= END_OF_TIMES),
         "type_unknown": is_null(column("event_type")),
         "query_missing": search & is_null(column("query")),

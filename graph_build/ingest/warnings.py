@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from graph_build.config import NULL_WORDS
+from graph_build.config import NULL_WORDS, InputConfig
 from graph_build.decay import EPOCH
 from graph_build.ingest.item_tables import HIDING_STATUSES
 from graph_build.ingest.refusals import OTHER_DAYS, named_types
+from graph_build.ingest.session_warnings import session_doubts
 from graph_build.ingest.values import LOOSE_ID
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ MIN_OVERLAP = 0.1
 MAX_GAP_DAYS = 7
 FIRST_PLAUSIBLE_DAY = 3652  # 1980-01-01
 MIN_SHARE_OF_LAST_DAY = 0.01
-MAX_SHARE_OF_TIES = 0.9
-MAX_SHARE_OF_SINGLES = 0.99
+# Fewer events of items teach a model little.
+FEW_EVENTS = 5_000
 # A log of one day of another time zone has at least this share of its events on each of two days, within these hours.
 MIN_SHARE_OF_OTHER_DAY = 0.05
 HOURS_OF_A_DAY = (20, 26)
@@ -36,20 +37,24 @@ _PLACEHOLDERS = (
 )  # fmt: skip
 
 
-def doubts(rows: "DataFrame", nodes: "DataFrame", usable: "DataFrame | None", *, has_catalogue: bool) -> list[str]:
+def doubts(
+    rows: "DataFrame", nodes: "DataFrame", usable: "DataFrame | None", config: InputConfig, *, has_catalogue: bool
+) -> list[str]:
     """Return a sentence for each doubt, with the numbers behind it and what to do.
 
     Args:
         rows: rows of sessions.
         nodes: the nodes of the whole graph.
         usable: the checked events behind the rows; None for stored days.
+        config: the `[input]` section.
         has_catalogue: whether items were given.
     """
+    by_day = {day: int(n) for day, n in rows.groupBy("day").agg(F.sum("counted")).collect()}
     checks = [
-        _early(rows),
-        _last_day(rows),
-        _order(rows),
-        _singles(rows),
+        _few(by_day),
+        _early(by_day),
+        _last_day(by_day),
+        *session_doubts(rows, config),
         _common_item(nodes),
         _common_session(rows, usable),
         _common_user(rows),
@@ -73,14 +78,37 @@ def unknown_types(unknown: Mapping[str, int]) -> list[str]:
     ]
 
 
-def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> str | None:
-    """Doubt the time zone of the days if the events span the hours of one day, but lie on two.
+def event_doubts(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> list[str]:
+    """Return a sentence for each doubt about the events of an ingest.
 
     Args:
         events: checked events.
         by_day: `checked_tables.Events.by_day`.
         zone: the time zone of the days.
     """
+    checks = [_early(by_day), _cut_in_another_zone(events, by_day, zone)]
+    return [doubt for doubt in checks if doubt is not None]
+
+
+def without_sessions(n: int, total: int, gap: float) -> list[str]:
+    """Tell that only some of the events name their session.
+
+    Args:
+        n: the number of events without a session id.
+        total: the number of all events.
+        gap: `session_gap`, in minutes.
+    """
+    if not 0 < n < total:
+        return []
+    return [
+        f"{n:,} of {total:,} events have a user_id but no session_id; their sessions are cut at pauses of {gap:g} "
+        'minutes, apart from the sessions with ids; if all should be cut so, write session_id = "" under '
+        "[input.events.columns]"
+    ]
+
+
+def _cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> str | None:
+    """Doubt the time zone of the days if the events span the hours of one day, but lie on two."""
     total = sum(by_day.values())
     days = sorted(day for day, n in by_day.items() if n >= MIN_SHARE_OF_OTHER_DAY * total)
     if len(days) != 2 or days[1] - days[0] != 1:
@@ -98,12 +126,13 @@ def cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: st
     )
 
 
-def ad_doubts(ads: "DataFrame", as_of: dt.datetime) -> list[str]:
+def ad_doubts(ads: "DataFrame", as_of: dt.datetime, nodes: "DataFrame") -> list[str]:
     """Return a sentence for each doubt about the ads.
 
     Args:
         ads: the accepted ads.
         as_of: the time of the last event.
+        nodes: the nodes of the whole graph.
     """
     time = F.lit(as_of)
     is_active = F.coalesce(F.col("status"), F.lit("active")) == "active"
@@ -126,7 +155,8 @@ def ad_doubts(ads: "DataFrame", as_of: dt.datetime) -> list[str]:
         hidden = [f"{n:,} have the status {status!r}" for status, n in sorted(by_status.items())]
         why = hidden + [f"{early:,} start later"] * bool(early) + [f"{ended:,} have ended"] * bool(ended)
         warnings.append(f"none of the {total:,} ads is in flight at {as_of.isoformat()}: {', '.join(why)}")
-    return warnings
+    unknown = _unknown_ads(ads, nodes)
+    return warnings if unknown is None else [*warnings, unknown]
 
 
 def _common_item(nodes: "DataFrame") -> str | None:
@@ -144,7 +174,9 @@ def _common_session(rows: "DataFrame", usable: "DataFrame | None") -> str | None
     n, total, top = rows.agg(F.count(F.lit(1)), F.sum("counted"), F.max("counted")).collect()[0]
     if not _is_common(n, total, top):
         return None
-    session = rows.where(F.col("counted") == top).select("session").first()[0]  # type: ignore[index]
+    session, has_id = rows.where(F.col("counted") == top).select("session", F.col("id").isNotNull()).first()  # type: ignore[misc]
+    if not has_id:
+        return None  # the user, who holds as many events, is doubted
     name = None if usable is None else usable.where(F.col("session") == session).select("session_id").first()
     return _common("session_id", "one value" if name is None else repr(name[0]), top, total)
 
@@ -173,18 +205,36 @@ def _common(column: str, value: str, n: int, total: int) -> str:
     )
 
 
-def _early(rows: "DataFrame") -> str | None:
-    """Doubt the unit of the times where all lie near 1970."""
-    last = rows.agg(F.max("day")).collect()[0][0]
-    if last is None or last >= FIRST_PLAUSIBLE_DAY:
+def _few(by_day: Mapping[int, int]) -> str | None:
+    """Doubt that a log is large enough."""
+    n = sum(by_day.values())
+    if n >= FEW_EVENTS:
         return None
-    day = EPOCH + dt.timedelta(days=last)
-    return f"the log ends on {day}: do its times have the unit that their type or [input.events] timestamp_unit says?"
+    return (
+        f"the log holds {n:,} events of items; a model learns little from fewer than {FEW_EVENTS:,}: give more days, "
+        "or take the results as a trial"
+    )
 
 
-def _last_day(rows: "DataFrame") -> str | None:
+def _early(by_day: Mapping[int, int]) -> str | None:
+    """Doubt times near 1970: the unit where all lie there, and zeros for unknown times where some do."""
+    early = {day: n for day, n in by_day.items() if day < FIRST_PLAUSIBLE_DAY}
+    if not early:
+        return None
+    last = EPOCH + dt.timedelta(days=max(early))
+    if len(early) == len(by_day):
+        return (
+            f"the log ends on {last}: do its times have the unit that their type or [input.events] timestamp_unit says?"
+        )
+    return (
+        f"{sum(early.values()):,} of {sum(by_day.values()):,} events lie near 1970, up to {last}; did the log write 0 "
+        "for times that it did not know? Leave these rows out"
+    )
+
+
+def _last_day(by_day: Mapping[int, int]) -> str | None:
     """Doubt the clock where a few events lie long after all others."""
-    days = sorted(tuple(row) for row in rows.groupBy("day").agg(F.sum("counted")).collect())
+    days = sorted(by_day.items())
     if len(days) < 2:
         return None
     (before, _), (last, events) = days[-2:]
@@ -198,30 +248,6 @@ def _last_day(rows: "DataFrame") -> str | None:
     )
 
 
-def _order(rows: "DataFrame") -> str | None:
-    """Doubt the order of events where most sessions have one time only."""
-    long = rows.where("browsed and size(time) > 1")
-    tied = F.sum((F.element_at("time", 1) == F.element_at("time", -1)).cast("bigint"))
-    n, same = long.agg(F.count(F.lit(1)), tied).collect()[0]
-    if not n or same <= MAX_SHARE_OF_TIES * n:
-        return None
-    return (
-        f"in {same:,} of {n:,} sessions all events have the same time, and are taken in the order of the file; "
-        "if they happened in another order, give finer times or a `sequence`"
-    )
-
-
-def _singles(rows: "DataFrame") -> str | None:
-    """Doubt the session ids where nearly every session has one event."""
-    n, singles = rows.agg(F.count(F.lit(1)), F.sum((F.col("counted") < 2).cast("bigint"))).collect()[0]
-    if singles <= MAX_SHARE_OF_SINGLES * n:
-        return None
-    return (
-        f"{singles:,} of {n:,} sessions hold at most one item event, so hardly anyone leaves one item for another; "
-        "is session_id a new one for every event?"
-    )
-
-
 def _unknown_items(nodes: "DataFrame") -> str | None:
     """Doubt the item ids where events and catalogue share few."""
     opened, known = F.col("events") > 0, F.col("in_catalogue")
@@ -229,21 +255,35 @@ def _unknown_items(nodes: "DataFrame") -> str | None:
     n_opened, n_known, n_both = nodes.agg(*sums).collect()[0]
     if n_both >= MIN_OVERLAP * min(n_opened, n_known):
         return None
-    pair = _alike(nodes.where(opened & ~known), nodes.where(known & ~opened))
+    start = f"only {n_both:,} of {n_opened:,} items with events are among the {n_known:,} of the catalogue"
+    only_opened, only_known = nodes.where(opened & ~known), nodes.where(known & ~opened)
+    return _different_ids(start, ("events name", only_opened), ("the catalogue", only_known))
+
+
+def _unknown_ads(ads: "DataFrame", nodes: "DataFrame") -> str | None:
+    """Doubt the item ids where ads and graph share few."""
+    advertised = ads.select("item_id").distinct()
+    known = nodes.select("item_id")
+    both = advertised.join(known, "item_id", "left_semi")
+    n_advertised, n_known, n_both = advertised.count(), known.count(), both.count()
+    if n_both >= MIN_OVERLAP * min(n_advertised, n_known):
+        return None
+    start = f"only {n_both:,} of {n_advertised:,} items with ads are among the {n_known:,} that are known"
+    strange, others = advertised.join(both, "item_id", "left_anti"), known.join(both, "item_id", "left_anti")
+    return _different_ids(start, ("ads name", strange), ("the other tables", others)) + " Ads of others are never shown"
+
+
+def _different_ids(start: str, one: "tuple[str, DataFrame]", other: "tuple[str, DataFrame]") -> str:
+    """Return the sentence on ids that two tables do not share, with examples: two that are nearly the same, or any."""
+    (name, ids), (other_name, other_ids) = one, other
+    pair = _alike(ids, other_ids)
     if pair is not None:
         return (
-            f"only {n_both:,} of {n_opened:,} items with events are among the {n_known:,} of the catalogue: events "
-            f"name {pair[0]!r}, the catalogue {pair[1]!r}; has one of the tables lost zeros of its ids, or read them "
-            "as numbers?"
+            f"{start}: {name} {pair[0]!r}, {other_name} {pair[1]!r}; has one of the tables lost zeros of its ids, or "
+            "read them as numbers?"
         )
-    samples = [
-        [row[0] for row in nodes.where(part).select("item_id").take(3)] for part in (opened & ~known, known & ~opened)
-    ]
-    return (
-        f"only {n_both:,} of {n_opened:,} items with events are among the {n_known:,} of the catalogue: events name "
-        f"e.g. {', '.join(map(repr, samples[0]))}, the catalogue {', '.join(map(repr, samples[1]))}; are these the "
-        "same ids?"
-    )
+    samples = [", ".join(repr(row[0]) for row in items.select("item_id").take(3)) for items in (ids, other_ids)]
+    return f"{start}: {name} e.g. {samples[0]}, {other_name} {samples[1]}; are these the same ids?"
 
 
 def _alike(some: "DataFrame", others: "DataFrame") -> tuple[str, str] | None:

@@ -1,38 +1,53 @@
-"""Assembles loose events into rows of sessions: puts events in order, drops duplicates, and describes each event.
+"""Assembles loose events into rows of sessions: puts events in order, drops duplicates, cuts, and describes events.
 
-Runs in Spark's Python workers, on partitions that hold whole sessions.
+Runs in Spark's Python workers, on partitions that hold whole sessions, and whole days of users without sessions.
 """
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graph_build.arrays import INT64_MIN, Flags, Ints, starts_of_runs
+from graph_build.arrays import INT64_MIN, Flags, Ints, hash_text, starts_of_runs
 from graph_build.ingest.contract import SESSION_TYPES
 from graph_build.ingest.query_text import normalise_query
 from graph_build.sessions import kernel
+from graph_build.sessions.pauses import cut_at_pauses
 from graph_build.sessions.schema import SESSION_ROW
 
 BATCH_SESSIONS = 20_000
 
 
-def assemble_sessions(events: pa.Table, max_items: int, max_basket: int) -> Iterator[pa.RecordBatch]:
+def assemble_sessions(
+    events: pa.Table, max_items: int, max_basket: int, longest_pause: int, only: int | None = None
+) -> Iterator[pa.RecordBatch]:
     """Turn loose events into rows of sessions, in batches.
 
     Args:
         events: columns of `events.checked`; whole sessions, in any order.
         max_items: cap on the items of a session with a view or a click.
         max_basket: cap on the distinct items of any other session.
+        longest_pause: where events have no session id, the longest pause within a session, in microseconds.
+        only: the type of the events that the rows hold; None for all. Events of other types still prolong a session.
     """
     if len(events) == 0:
         return
     events = events.combine_chunks()
+    # A copy that was delivered later neither begins nor prolongs a session.
     events, duplicates = _without_duplicates(events.take(pa.array(_order(events))))
-    session = _column(events, "session")
+    session = cut_at_pauses(
+        _column(events, "session"),
+        events["id"].is_valid().to_numpy(),
+        *(_column(events, name) for name in ("user", "day", "time")),
+        longest_pause,
+    )
+    if only is not None:
+        is_of_type = _column(events, "type") == only
+        events, duplicates, session = events.filter(pa.array(is_of_type)), duplicates[is_of_type], session[is_of_type]
+        if len(events) == 0:
+            return
     starts = starts_of_runs(session)
     offsets = np.append(starts, len(session))
     item, (query, has_query) = _column(events, "item"), hash_queries(_chunk(events, "query"))
@@ -54,6 +69,7 @@ def assemble_sessions(events: pa.Table, max_items: int, max_basket: int) -> Iter
 
     columns = {
         "session": session[starts],
+        "id": _chunk(events, "id").take(pa.array(starts)),
         "day": _column(events, "day")[starts],
         "start": _column(events, "time")[starts],
         "browsed": browsed,
@@ -83,10 +99,7 @@ def hash_queries(queries: pa.Array) -> tuple[Ints, Flags]:
     texts = queries.dictionary_encode()
     # The last element stands for rows without a query.
     normalised = [*(normalise_query(text) for text in texts.dictionary.to_pylist()), None]
-    hashes = [
-        0 if text is None else int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
-        for text in normalised
-    ]
+    hashes = [0 if text is None else hash_text(text) for text in normalised]
     index = texts.indices.fill_null(len(normalised) - 1).to_numpy(zero_copy_only=False)
     return np.array(hashes, np.int64)[index], np.array([text is not None for text in normalised])[index]
 
@@ -139,20 +152,11 @@ def _without_duplicates(events: pa.Table) -> tuple[pa.Table, Ints]:
 
 
 def _repeated_ids(events: pa.Table, rows: Ints) -> Ints:
-    """Return the rows whose event_id an earlier row of the input has in the same session."""
-    session, event = _column(events, "session"), _column(events, "event")
-    key = kernel.hash_pair(session[rows], event[rows])
-    by_key = rows[np.argsort(key, kind="stable")]
-    key = np.sort(key)
-    again = np.flatnonzero(key[1:] == key[:-1]) + 1
-    if len(again) == 0:
-        return again
-    copies = by_key[np.unique(np.concatenate([again - 1, again]))]
-    position = [_column(events, name)[copies] for name in ("row", "block", "file")]
-    group = kernel.hash_pair(session[copies], event[copies])
-    copies = copies[np.lexsort((*position, group))]
-    group = np.sort(group)
-    return copies[1:][group[1:] == group[:-1]]
+    """Return the rows whose event_id an earlier event of the same session has."""
+    key = kernel.hash_pair(_column(events, "session")[rows], _column(events, "event")[rows])
+    order = np.argsort(key, kind="stable")
+    again = np.flatnonzero(key[order][1:] == key[order][:-1]) + 1
+    return rows[order[again]]
 
 
 def _merge_clicks(events: pa.Table, rest: Ints) -> tuple[pa.Table, Ints]:

@@ -24,8 +24,8 @@ PARTITION_EVENTS = 1_000_000
 
 # The columns of `events.checked` from which sessions are assembled.
 LOOSE_EVENT = (
-    "session", "day", "time", "type", "user", "item_id", "item", "source_id", "source", "query", "sequence", "event",
-    "asked", "country", "content", *PLACE,
+    "session", "id", "day", "time", "type", "user", "item_id", "item", "source_id", "source", "query", "sequence",
+    "event", "asked", "country", "content", *PLACE,
 )  # fmt: skip
 TRANSITIONS = "session bigint, start bigint, time timestamp, src string, dst string, steps int, kind string"
 CLICKS = "day int, src bigint, dst bigint, steps int, held boolean"
@@ -46,12 +46,13 @@ def session_rows(usable: "DataFrame", config: GraphConfig, n_events: int) -> "Da
 
     Args:
         usable: events that the graph is built from (`events.usable`).
-        config: caps on the items of sessions and baskets.
+        config: caps on the items of sessions and baskets, and the longest pause within a session without an id.
         n_events: about how many events there are; decides the number of partitions.
     """
     cores = usable.sparkSession.sparkContext.defaultParallelism
     parts = max(cores, -(-n_events // PARTITION_EVENTS))
     max_items, max_basket = config.strong_click.max_session_items, config.co_purchase.max_basket_items
+    longest_pause = config.input.events.longest_pause
 
     def assemble(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
@@ -60,7 +61,7 @@ def session_rows(usable: "DataFrame", config: GraphConfig, n_events: int) -> "Da
 
         of_partition = list(batches)
         if of_partition:
-            yield from assemble_sessions(pa.Table.from_batches(of_partition), max_items, max_basket)
+            yield from assemble_sessions(pa.Table.from_batches(of_partition), max_items, max_basket, longest_pause)
 
     loose = usable.select(*LOOSE_EVENT).repartition(parts, "session")
     return loose.mapInArrow(assemble, SESSION_ROW_IN_SPARK)

@@ -9,7 +9,9 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 SESSION_ROW = pa.schema(
     [
-        ("session", pa.int64()),  # hash of session id and day
+        # Hash of session id and day; without a session id, that of `pauses.session_number`.
+        ("session", pa.int64()),
+        ("id", pa.int64()),  # hash of the session id; null without one, and in days that earlier releases stored
         ("day", pa.int32()),  # days since 1970-01-01
         ("start", pa.int64()),  # all times are microseconds since 1970
         ("browsed", pa.bool_()),  # has a view or a click

@@ -101,6 +101,7 @@ def add_faults(config: MarketplaceConfig, table: pa.Table, rng: np.random.Genera
     columns = {
         "event_id": pa.array([f"x{number:07d}" for number in range(len(broken))]),
         "session_id": _with_nulls(copies["session_id"], fault == FAULTS.index("no session")),
+        "user_id": _with_nulls(copies["user_id"], fault == FAULTS.index("no session")),
         "event_type": _with_value(copies["event_type"], fault == FAULTS.index("unknown type"), "hover"),
         "timestamp": _with_nulls(copies["timestamp"], fault == FAULTS.index("no time")),
         "item_id": _with_nulls(copies["item_id"], fault == FAULTS.index("no item")),

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from graph_build.config import InputConfig
 from jobs.config import Config
 from jobs.errors import JobError
 from jobs.pipeline.evaluation_events import read_events, sessions_of
@@ -97,7 +98,7 @@ def evaluate_version(
     unknown_share = share_of_unknown(table, index.catalogue.item_ids.tolist(), name)
     if options.ads_only and index.ads is None:
         raise JobError("--ads-only needs a version that was built with an ads table (lightsage run --ads)")
-    pairs = _test_pairs(table, index, options, config.graph.input.day_zone)
+    pairs = _test_pairs(table, index, options, config.graph.input)
     rankers = _rankers(version, index, config, options)
     rows = []
     for done, (model, ranker) in enumerate(rankers.items()):
@@ -167,12 +168,12 @@ def overlapping_events(table: pa.Table, as_of: dt.datetime, name: str, *, allow:
     return count
 
 
-def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions, zone: str) -> "Pairs":
+def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions, config: InputConfig) -> "Pairs":
     from retrieval.evaluation.pairs import pairs_of
 
     return pairs_of(
         options.protocol,
-        sessions_of(table, SESSION_KIND[options.protocol], zone),
+        sessions_of(table, SESSION_KIND[options.protocol], config),
         index.catalogue.item_ids,
         index.catalogue.events,
         ads=index.ads if options.ads_only else None,

@@ -50,8 +50,8 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
     return events.rows
 
 
-def sessions_of(events: pa.Table, kind: str = "browse", zone: str = "UTC") -> "Sessions":
-    """Return test sessions: one for each (session_id, day), with its events in order and without duplicates.
+def sessions_of(events: pa.Table, kind: str = "browse", config: InputConfig | None = None) -> "Sessions":
+    """Return test sessions, with their events in order and without duplicates.
 
     The graph build's own functions assemble them. The graph's `sessions` table lists an item once if it is opened
     several times in a row. These sessions list every opening, because the next item may be the current one.
@@ -60,25 +60,26 @@ def sessions_of(events: pa.Table, kind: str = "browse", zone: str = "UTC") -> "S
         events: what `read_events` returned.
         kind: `browse` for the items of views and clicks, or `basket` for the distinct items bought in sessions that
             buy at least two.
-        zone: the time zone of the days.
+        config: the `[input]` section of the graph build, which says where a session ends; None for the defaults.
 
     Raises:
         EvaluationError: there is no session of the kind.
     """
     from graph_build.ingest.arrow_reader import loose_events, session_ids
+    from graph_build.sessions import kernel
     from graph_build.sessions.assemble import assemble_sessions
     from graph_build.sessions.extract import SessionBatch
     from retrieval.errors import EvaluationError
     from retrieval.evaluation.sessions import sessions_from_graph
 
-    if kind == "basket":
-        events = events.filter(pc.equal(events["event_type"], "purchase"))
-    at_least = 2 if kind == "basket" else 1
+    config = config or InputConfig()
+    at_least, only = (2, kernel.PURCHASE) if kind == "basket" else (1, None)
     parts = []
-    for batch in assemble_sessions(loose_events(events, zone), _NO_CAP, _NO_CAP):
+    loose = loose_events(events, config.day_zone)
+    for batch in assemble_sessions(loose, _NO_CAP, _NO_CAP, config.events.longest_pause, only):
         sessions = SessionBatch.of(batch)
         items, times = _basket_items(sessions) if kind == "basket" else _viewed_items(sessions)
-        ids = session_ids(events, sessions.column("session"))
+        ids = session_ids(events, batch["id"], batch["session"])
         table = pa.table({"session": ids, "kind": pa.repeat(kind, len(ids)), "items": items, "times": times})
         parts.append(table.filter(pc.greater_equal(pc.list_value_length(items), at_least)))
     if not sum(map(len, parts)):

@@ -139,3 +139,15 @@ def test_impressions_list_the_items_that_a_request_showed_and_those_that_were_op
     assert impression["time"].astimezone(dt.UTC) == at(1)
     sessions = {row["session"] for row in events.rows.where("session_id = 's'").select("session").collect()}
     assert {impression["session"]} == sessions
+
+
+def test_a_request_of_a_user_without_session_ids_belongs_to_the_session_in_which_it_was_opened(
+    checked: Callable[..., Any], assembled: Callable[..., Any]
+) -> None:
+    rows = [event(None, at(minute), "view", "a", user_id=user) for user in "uv" for minute in (0, 100, 200)]
+    rows += [event(None, at(90), "impression", item, user_id="u", request_id="r") for item in "bc"]
+    rows.append(event(None, at(101), "click", "b", user_id="u", request_id="r"))
+    sessions = assembled(rows)
+    (impression,) = impression_lists(checked(rows).rows, sessions).collect()
+    of_click = [row["session"] for row in sessions.collect() if "b" in row["item_id"]]
+    assert [impression["session"]] == of_click

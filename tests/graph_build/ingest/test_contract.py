@@ -18,6 +18,18 @@ def test_the_error_of_a_missing_column_lists_the_columns_and_says_how_to_map_one
     assert find_sources("events", [path], config(events={"columns": {"item_id": "sku"}}).input)
 
 
+def test_events_without_sessions_and_users_are_refused_with_the_lines_to_write(tmp_path: Path) -> None:
+    rows = [{"visitor": "v", "timestamp": at(1), "event_type": "view", "item_id": "a"}]
+    path = parquet(tmp_path / "e.parquet", rows)
+    message = input_error("events", path)
+    for part in ("e.parquet", "'session_id' or 'user_id'", "visitor", 'user_id = "your_column"'):
+        assert part in message
+    for columns in ({"user_id": "visitor"}, {"session_id": "", "user_id": "visitor"}, {"session_id": "visitor"}):
+        assert find_sources("events", [path], config(events={"columns": columns}).input)
+    message = input_error("events", path, config(events={"columns": {"session_id": "", "user_id": "client"}}))
+    assert "'session_id' or 'client'" in message
+
+
 def test_a_mapping_of_an_unknown_column_is_refused(tmp_path: Path) -> None:
     path = write_events(tmp_path / "e.parquet", GOOD)
     assert "'itm'" in input_error("events", path, config(events={"columns": {"itm": "sku"}}))

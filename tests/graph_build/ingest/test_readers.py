@@ -109,6 +109,8 @@ FAULTS: list[tuple[dict[str, Any], str | None]] = [
     ({"event_type": "search", "item_id": None, "query": "q"}, None),
     ({"event_type": "impression"}, None),
     ({"timestamp": NOW + dt.timedelta(days=1)}, None),
+    ({"session_id": None, "user_id": "u"}, None),
+    ({"session_id": None, "user_id": " "}, "session_missing"),
     ({"session_id": None, "timestamp": None, "event_type": "fly", "item_id": None}, "session_missing"),
     ({"timestamp": None, "event_type": "fly", "item_id": None}, "time_invalid"),
     ({"event_type": "fly", "item_id": None, "timestamp": NOW + dt.timedelta(days=9)}, "type_unknown"),
@@ -120,7 +122,7 @@ FAULTS: list[tuple[dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize("read", READERS)
 def test_a_row_gets_the_first_reason_that_applies(spark: Any, tmp_path: Path, read: Reader) -> None:
-    valid = {"session_id": "s", "timestamp": NOW, "event_type": "view", "item_id": "i", "query": None}
+    valid = {"session_id": "s", "user_id": None, "timestamp": NOW, "event_type": "view", "item_id": "i", "query": None}
     pq.write_table(pa.Table.from_pylist([valid | fault for fault, _ in FAULTS]), tmp_path / "e.parquet")
     rows = read(spark, str(tmp_path / "e.parquet"), InputConfig(), "session_id")
     assert [reason for _, reason in rows] == [reason for _, reason in FAULTS]

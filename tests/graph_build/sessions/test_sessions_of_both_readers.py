@@ -136,5 +136,5 @@ def test_both_readers_cut_days_in_the_same_zone(assembled: Callable[..., Any], t
     numbers = [day_number(dt.date.fromisoformat(day)) for day in days]
     assert of_graph == list(zip(numbers, items, strict=True))
     events = read_events([write_events(tmp_path / "e.parquet", CLOCKS_CHANGE)], config.input)
-    of_test = lists(sessions_of(events, zone=config.input.day_zone))
+    of_test = lists(sessions_of(events, config=config.input))
     assert sorted(names for names, _ in of_test) == sorted(items)

@@ -1,0 +1,129 @@
+"""Finds what looks wrong with the sessions of a log: their order, their ids, and sessions that link no items."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from graph_build.config import InputConfig
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+MAX_SHARE_OF_TIES = 0.9
+MAX_SHARE_OF_SINGLES = 0.99
+# A visit lasts no longer than this. With a larger share of longer sessions, or of sessions whose ids recur on so many
+# days, the ids are those of users; bots and pages that stay open hold smaller shares.
+LONG_HOURS, MANY_DAYS, MAX_SHARE_LIKE_USERS = 6, 3, 0.05
+MIN_SESSIONS = 20
+# In larger logs, the days on which ids recur are counted for a sample of about so many sessions.
+SAMPLED_SESSIONS = 200_000
+
+
+def session_doubts(rows: "DataFrame", config: InputConfig) -> list[str]:
+    """Return a sentence for each doubt, with the numbers behind it and what to do.
+
+    Args:
+        rows: rows of sessions.
+        config: the `[input]` section.
+    """
+    counts = _count(rows)
+    checks = [_order(counts), _one_item(counts), _like_users(rows, counts, config)]
+    return [doubt for doubt in checks if doubt is not None]
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Numbers of sessions.
+
+    Args:
+        total: all.
+        cut: those without an id, which were cut at pauses.
+        walks: those of several events, with a view or a click.
+        tied: those of them in which all events have the same time.
+        single: those of at most one item event.
+        one_item: those of at most one item.
+        visits: those of several events, with an id.
+        long: those of them that last longer than LONG_HOURS.
+    """
+
+    total: int
+    cut: int
+    walks: int
+    tied: int
+    single: int
+    one_item: int
+    visits: int
+    long: int
+
+
+def _count(rows: "DataFrame") -> _Counts:
+    several, cut, last = F.size("time") > 1, F.col("id").isNull(), F.element_at("time", -1)
+    is_walk = F.col("browsed") & several
+    groups = {
+        "cut": cut,
+        "walks": is_walk,
+        "tied": is_walk & (F.col("start") == last),
+        "single": F.col("counted") < 2,
+        "one_item": F.coalesce(F.array_min("item") == F.array_max("item"), F.lit(True)),
+        "visits": ~cut & several,
+        "long": ~cut & several & (last - F.col("start") > LONG_HOURS * 3_600_000_000),
+    }
+    sums = [F.count_if(condition).alias(name) for name, condition in groups.items()]
+    return _Counts(**rows.agg(F.count(F.lit(1)).alias("total"), *sums).collect()[0].asDict())
+
+
+def _order(counts: _Counts) -> str | None:
+    """Doubt the order of events where most sessions have one time only."""
+    if not counts.walks or counts.tied <= MAX_SHARE_OF_TIES * counts.walks:
+        return None
+    return (
+        f"in {counts.tied:,} of {counts.walks:,} sessions all events have the same time, and are taken in the order of "
+        "the file; if they happened in another order, give finer times or a `sequence`"
+    )
+
+
+def _one_item(counts: _Counts) -> str | None:
+    """Doubt the ids where nearly every session has one event, or events of one item."""
+    column = "user_id" if counts.cut == counts.total else "session_id"
+    if counts.single > MAX_SHARE_OF_SINGLES * counts.total:
+        return (
+            f"{counts.single:,} of {counts.total:,} sessions hold at most one item event, so hardly anyone leaves one "
+            f"item for another; is {column} a new one for every event?"
+        )
+    if counts.one_item > MAX_SHARE_OF_SINGLES * counts.total:
+        return (
+            f"{counts.one_item:,} of {counts.total:,} sessions hold events of one item only, so hardly anyone leaves "
+            f"one item for another; is {column} a new one for every item page, or does item_id name the shop?"
+        )
+    return None
+
+
+def _like_users(rows: "DataFrame", counts: _Counts, config: InputConfig) -> str | None:
+    """Doubt the session ids where they seem to be ids of users."""
+    signs = []
+    if counts.visits >= MIN_SESSIONS and counts.long > MAX_SHARE_LIKE_USERS * counts.visits:
+        signs.append(f"{counts.long:,} of {counts.visits:,} sessions last longer than {LONG_HOURS} hours")
+    share = _share_of_recurring_ids(rows, counts)
+    if share > MAX_SHARE_LIKE_USERS:
+        signs.append(f"{share:.0%} of the sessions have ids that are used on {MANY_DAYS} days or more")
+    if not signs:
+        return None
+    column, gap = config.events.columns.get("session_id", "session_id"), config.events.session_gap
+    return (
+        f"{' and '.join(signs)}; does {column!r} name users, not visits? If so, write under [input.events.columns] "
+        f'session_id = "", and user_id = "{column}" unless the log has a user_id, so that sessions are cut at pauses '
+        f"of {gap:g} minutes"
+    )
+
+
+def _share_of_recurring_ids(rows: "DataFrame", counts: _Counts) -> float:
+    """Return the share of the sessions whose ids are used on MANY_DAYS or more; an id has one session a day."""
+    with_id = counts.total - counts.cut
+    if with_id < MIN_SESSIONS:
+        return 0.0
+    sample = F.pmod("id", F.lit(max(1, with_id // SAMPLED_SESSIONS))) == 0
+    days = rows.where(F.col("id").isNotNull() & sample).groupBy("id").agg(F.count(F.lit(1)).alias("days"))
+    recurring = F.sum(F.when(F.col("days") >= MANY_DAYS, F.col("days")))
+    n, n_recurring = days.agg(F.sum("days"), recurring).collect()[0]
+    return (n_recurring or 0) / n if n else 0.0

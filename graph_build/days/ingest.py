@@ -236,8 +236,8 @@ class _Ingest:
             return rows
         # Of a session that is stored and delivered, one row counts: the stored one, unless the input claims the day.
         merged = rows.where(~_is_of(extended)).unionByName(self._stored_rows(late.with_news))
-        if late.news is not None:
-            merged = merged.unionByName(rows.join(late.news, "session", "left_semi").select(*rows.columns))
+        if late.unstored is not None:
+            merged = merged.unionByName(rows.join(late.unstored, "session", "left_semi").select(*rows.columns))
         if completed:
             merged = merged.unionByName(self._stray_rows(rows, completed))
         return merged

@@ -26,7 +26,7 @@ class LateSessions:
         days: days with a session that is stored without some of its late events.
         with_news: days with a session that is not stored yet.
         known: number of sessions that are stored with all their late events.
-        news: the sessions that are not stored yet (column `session`); None without late rows.
+        unstored: the sessions that are not stored yet (column `session`); None without late rows.
         conflicts: the sessions that meet a stored one which lacks some of their events (session, id, user, day, start,
             last); None without any.
     """
@@ -34,7 +34,7 @@ class LateSessions:
     days: Sequence[dt.date] = ()
     with_news: frozenset[dt.date] | set[dt.date] = frozenset()
     known: int = 0
-    news: "DataFrame | None" = None
+    unstored: "DataFrame | None" = None
     conflicts: "DataFrame | None" = None
 
 
@@ -58,7 +58,7 @@ def compare(delivered: "DataFrame", stored: "DataFrame", longest_pause: int) -> 
         days=sorted(conflicts),
         with_news={EPOCH + dt.timedelta(days=day) for day, name in counts if name == "new"},
         known=sum(n for (_, name), n in counts.items() if name == "known"),
-        news=states.where("state = 'new'").select("session"),
+        unstored=states.where("state = 'new'").select("session"),
         conflicts=states.where("state = 'conflict'") if conflicts else None,
     )
 

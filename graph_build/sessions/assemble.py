@@ -34,20 +34,13 @@ def assemble_sessions(
     """
     if len(events) == 0:
         return
-    events = events.combine_chunks()
-    # A copy that was delivered later neither begins nor prolongs a session.
-    events, duplicates = _without_duplicates(events.take(pa.array(_order(events))))
-    session = cut_at_pauses(
-        _column(events, "session"),
-        events["id"].is_valid().to_numpy(),
-        *(_column(events, name) for name in ("user", "day", "time")),
-        longest_pause,
-    )
+    events, duplicates = _in_sessions(events.combine_chunks(), longest_pause)
     if only is not None:
         is_of_type = _column(events, "type") == only
-        events, duplicates, session = events.filter(pa.array(is_of_type)), duplicates[is_of_type], session[is_of_type]
+        events, duplicates = events.filter(pa.array(is_of_type)).combine_chunks(), duplicates[is_of_type]
         if len(events) == 0:
             return
+    session = _column(events, "session")
     starts = starts_of_runs(session)
     offsets = np.append(starts, len(session))
     item, (query, has_query) = _column(events, "item"), hash_queries(_chunk(events, "query"))
@@ -102,6 +95,21 @@ def hash_queries(queries: pa.Array) -> tuple[Ints, Flags]:
     hashes = [0 if text is None else hash_text(text) for text in normalised]
     index = texts.indices.fill_null(len(normalised) - 1).to_numpy(zero_copy_only=False)
     return np.array(hashes, np.int64)[index], np.array([text is not None for text in normalised])[index]
+
+
+def _in_sessions(events: pa.Table, longest_pause: int) -> tuple[pa.Table, Ints]:
+    """Put events in order, drop duplicates, and cut the days of users into sessions.
+
+    A duplicate that has a later time neither begins nor prolongs a session, because duplicates are dropped first.
+
+    Returns:
+        The events, and for each of them a number of dropped events, to be summed by session.
+    """
+    events, duplicates = _without_duplicates(events.take(pa.array(_order(events))))
+    has_id = events["id"].is_valid().to_numpy()
+    session, user, day, time = (_column(events, name) for name in ("session", "user", "day", "time"))
+    session = cut_at_pauses(session, has_id, user, day, time, longest_pause)
+    return events.set_column(events.schema.get_field_index("session"), "session", pa.array(session)), duplicates
 
 
 def _order(events: pa.Table) -> Ints:

@@ -64,12 +64,12 @@ def test_late_and_stray_sessions_meet_stored_ones_as_a_plain_program_says(assemb
         key = ((day - dt.date(1970, 1, 1)).days, micros(start), tuple(row["item_id"] for row in events))
         states[state].add(numbers[key])
     assert all(states.values())
-    found = compare(delivered, stored, LONGEST_PAUSE)
-    assert found.news is not None
-    assert found.conflicts is not None
-    assert {row[0] for row in found.news.collect()} == states["new"]
-    assert {row["session"] for row in found.conflicts.collect()} == states["conflict"]
-    assert found.known == len(states["known"])
+    comparison = compare(delivered, stored, LONGEST_PAUSE)
+    assert comparison.unstored is not None
+    assert comparison.conflicts is not None
+    assert {row[0] for row in comparison.unstored.collect()} == states["new"]
+    assert {row["session"] for row in comparison.conflicts.collect()} == states["conflict"]
+    assert comparison.known == len(states["known"])
     # Where the late rows are the day's own log, the stored rows are the strays: no event is lost without a number.
     stays, goes = not_delivered(stored, delivered, LONGEST_PAUSE)
     left, lost = events_of(stays), {row["session"]: row["lost"] for row in goes.collect()}

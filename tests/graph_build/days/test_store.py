@@ -76,7 +76,9 @@ def test_days_of_format_2_are_read_like_days_that_are_ingested_now(
     assert earlier.as_of == now.as_of
     assert earlier.days[date_of(0)].source == "a fingerprint"
     assert earlier.days[date_of(0)].events == now.days[date_of(0)].events == 105
-    assert rows_in(earlier.rows(spark)) == rows_in(now.rows(spark))
+    # Earlier releases did not store the hash of the session id.
+    assert earlier.rows(spark).where("id is not null").count() == 0
+    assert rows_in(earlier.rows(spark).drop("id")) == rows_in(now.rows(spark).drop("id"))
     for name, schema in (("clicks", CLICKS), ("searches", SEARCHES)):
         counts = [days.aggregates(spark, name, schema, before=10**6) for days in (earlier, now)]
         assert counts[0].count() > 0

@@ -104,7 +104,7 @@ def test_one_value_that_holds_a_large_share_of_the_events_is_named(built: Callab
     rows += [event("no session", at(0.1 * n), "view", f"{n % 30}", user_id="anonymous") for n in range(80)]
     rows += [event(f"t{s}", at(s), "view", "unknown", user_id=f"u{s}") for s in range(100)]
     summary, _ = built(rows)
-    assert [doubt.split(";")[0] for doubt in summary.doubts if " holds " in doubt] == [
+    assert [doubt.split(";")[0] for doubt in doubts_of(summary) if " holds " in doubt] == [
         "'unknown' of item_id holds 100 of 380 events",
         "'no session' of session_id holds 80 of 380 events",
         "'anonymous' of user_id holds 80 of 380 events",

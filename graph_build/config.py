@@ -35,7 +35,7 @@ class TableInput(_Section):
         default_factory=dict,
         description="LightSAGE's name of a column = your name; columns that are not listed keep their names. A name "
         'with points ("items.item_id") leads into records, a list of names joins their texts with a blank, "#" is the '
-        'position in the exploded list, from 0, and "#row" a text that only this row of the log has',
+        'position in the exploded list, from 0, "#row" a text that only this row of the log has, and "" no column',
     )
     constants: dict[str, str | int | float] = Field(
         default_factory=dict,

@@ -160,9 +160,7 @@ def checked_events(
     check_unit(files, first, last, config.input.events.timestamp_unit, dt.datetime.now(dt.UTC))
     as_of = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=last)
     unused, ignored = sum(refused.get(name, 0) for name in OTHER_DAYS), refused.get(IGNORED, 0)
-    return Events(
-        rows, total, left_out, by_type, without_session, faults, unused, ignored, by_day, as_of, unknown
-    )
+    return Events(rows, total, left_out, by_type, without_session, faults, unused, ignored, by_day, as_of, unknown)
 
 
 def events_of_days(

@@ -63,6 +63,8 @@ def fields_of(table: Table, config: InputConfig, null_words: tuple[str, ...] = (
     columns: dict[str, tuple[str, ...]] = {}
     for name in mapped(table, config):
         column = section.columns.get(name, name)
+        if not column:
+            continue  # mapped to nothing
         columns[own_name(column)] = (column,) if isinstance(column, str) else column
     for name in config.items.features if table == "items" else ():
         columns.setdefault(name, (name,))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from graph_build.config import InputConfig
+from graph_build.ingest.contract import mapped
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -109,7 +110,7 @@ def _like_users(rows: "DataFrame", counts: _Counts, config: InputConfig) -> str 
         signs.append(f"{share:.0%} of the sessions have ids that are used on {MANY_DAYS} days or more")
     if not signs:
         return None
-    column, gap = config.events.columns.get("session_id", "session_id"), config.events.session_gap
+    column, gap = mapped("events", config)["session_id"], config.events.session_gap
     return (
         f"{' and '.join(signs)}; does {column!r} name users, not visits? If so, write under [input.events.columns] "
         f'session_id = "", and user_id = "{column}" unless the log has a user_id, so that sessions are cut at pauses '

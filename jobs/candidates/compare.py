@@ -67,7 +67,7 @@ def compare_versions(
     first, second = contenders
     table = read_events(events, config.graph.input)
     notes = _notes(table, contenders, options)
-    sessions = sessions_of(table, SESSION_KIND[options.protocol], config.graph.input.day_zone)
+    sessions = sessions_of(table, SESSION_KIND[options.protocol], config.graph.input)
     pairs = [contender.pairs(sessions, options) for contender in contenders]
     if not len(pairs[0]):
         raise EvaluationError("the sessions hold no pair of different items to measure on")

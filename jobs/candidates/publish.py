@@ -197,7 +197,7 @@ def _sessions(table: pa.Table, contender: Contender, config: Config) -> "tuple[s
     problem: EvaluationError | None = None
     for protocol in ("item", "basket"):
         try:
-            sessions = sessions_of(table, SESSION_KIND[protocol], config.graph.input.day_zone)
+            sessions = sessions_of(table, SESSION_KIND[protocol], config.graph.input)
         except EvaluationError as error:
             problem = problem or error
             continue

@@ -51,7 +51,7 @@ def log_of_users(rng: random.Random, users: int, most_events: int) -> Rows:
             time += rng.choice(STEPS)
             event_id = f"{user}-{n}" if rng.random() < 0.5 else None
             kind = rng.choice(["view", "view", "click", "purchase"])
-            row = event(None, time, kind, f"i{n}", user_id=f"u{user}", event_id=event_id)
+            row = event(None, time, kind, f"{user}-{n}", user_id=f"u{user}", event_id=event_id)
             rows.append(row)
             if event_id is not None and rng.random() < 0.3:
                 later = time + rng.choice([*STEPS, dt.timedelta(0)])

@@ -68,7 +68,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tone(verdict: str) -> str:
-    return {BETTER: "good", WORSE: "bad", TOO_FEW: "soft"}.get(verdict, "")
+    return {BETTER: "good", WORSE: "bad", TOO_FEW: "unjudged"}.get(verdict, "")
 
 
 def _text(value: Any) -> str:

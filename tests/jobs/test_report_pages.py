@@ -10,6 +10,7 @@ import pytest
 
 from graph_build.report.html import render_report
 from graph_build.report.statistics import CategoryMixing
+from jobs.candidates.page import render_comparison
 from jobs.nightly.outputs import write_night
 from jobs.nightly.overview import render_overview
 from jobs.nightly.record import NightRecord
@@ -18,6 +19,7 @@ from jobs.pipeline.quality_page import render_quality
 from jobs.workspace.workspace import Workspace
 from tests.browser import OVERFLOWING, axe_faults, chromium
 from tests.graph_build.report.test_html import STATISTICS, SUMMARY
+from tests.jobs.candidates.test_page import content
 from tests.jobs.nightly.nights import DAY, published_night
 from tests.jobs.nightly.test_overview import publish
 from tests.jobs.pipeline.test_quality_page import RESULT
@@ -46,6 +48,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "night": render_night(published_night(), nights),
         "failed night": render_night(NightRecord(date=DAY, error=LONG, parent="v1"), []),
         "quality": render_quality(RESULT),
+        "comparison": render_comparison(content(settings={f"model.{LONG}": [LONG, None]}, notes=[LONG])),
         "overview": render_overview(workspace),
         "empty overview": render_overview(Workspace(tmp_path_factory.mktemp("empty"))),
     }
@@ -57,7 +60,9 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.mark.parametrize("name", ["graph", "night", "failed night", "quality", "overview", "empty overview"])
+@pytest.mark.parametrize(
+    "name", ["graph", "night", "failed night", "quality", "comparison", "overview", "empty overview"]
+)
 def test_axe_finds_nothing_and_nothing_is_clipped(
     browser: Any, reports: dict[str, str], name: str, tmp_path: Path
 ) -> None:

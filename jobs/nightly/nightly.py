@@ -140,7 +140,7 @@ class _Night:
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force, zone=zone)
         self.record.parent = parent.version.name if parent else None
         check_features(tables, self.config)
-        check_inputs(self.inputs.tables(), self.config)
+        check_inputs(self.inputs.tables(), self.config, warn=False)
         self._ingest()
         plan = self._plan(tables, parent)
         if self._publish_existing(plan.provenance):

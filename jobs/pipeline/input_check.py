@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_inputs(tables: Mapping[str, Sequence[str]], config: Config) -> int:
+def check_inputs(tables: Mapping[str, Sequence[str]], config: Config, *, warn: bool = True) -> int:
     """Check tables without Spark; log what a build would leave out.
 
     Args:
         tables: `events`, `items`, `ads` → files and folders.
         config: the full configuration.
+        warn: whether to log what would be left out; false where the same tables are checked again later.
 
     Returns:
         The number of warnings.
@@ -32,7 +33,7 @@ def check_inputs(tables: Mapping[str, Sequence[str]], config: Config) -> int:
     faults = check_tables(tables, config.graph.input)  # type: ignore[arg-type]
     if any(fault.stops for fault in faults):
         raise TableError(_message(faults))
-    for fault in faults:
+    for fault in faults if warn else ():
         log.warning("%s", fault)
     return len(faults)
 

@@ -79,6 +79,19 @@ def test_inspect_recognises_each_layout_and_needs_no_further_settings(
     assert set(raw.types) <= set(events["types"].values())
 
 
+TINY = """
+[model]
+dim = 16
+members = 1
+[model.train]
+max_epochs = 0.5
+threads = 1
+[graph.report]
+max_networkx_edges = 0
+max_component_edges = 0
+"""
+
+
 @pytest.fixture(scope="module")
 def quick_spark(spark_for_commands: Any) -> Iterator[None]:
     """Spark without generated code and adaptive plans, which cost more than they save on a few rows."""
@@ -102,7 +115,7 @@ def test_each_layout_becomes_a_published_version_by_its_recipe_alone(
 ) -> None:
     raw = SAMPLES[name](tmp_path)
     tiny = tmp_path / "tiny.toml"  # for speed alone
-    tiny.write_text("[model]\ndim = 16\nmembers = 1\n[model.train]\nmax_epochs = 0.5\nthreads = 1\n")
+    tiny.write_text(TINY)
     items = ["--items", str(raw.items)] if raw.items else []
     workspace = tmp_path / "workspace"
     arguments = ["--events", *map(str, raw.events), *items, "--recipe", name, "--config", str(tiny)]

@@ -44,15 +44,16 @@ class RawFiles:
     Args:
         events: the files that `--events` takes.
         items: the file that `--items` takes.
-        n_events: how many of the events a build keeps, without `left_out` ones.
         types: how many events of each type it keeps.
         others: files of the raw data that the recipe leaves out.
+        rows: how many rows of each type there are, if that is more than `types`, because some are copies.
     """
 
     events: list[Path]
     items: Path | None
     types: dict[str, int]
     others: list[Path] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
 
 
 def shop() -> list[Event]:
@@ -155,7 +156,7 @@ def hm(folder: Path) -> RawFiles:
     items = _csv(folder / "articles.csv", names, articles)
     other = _csv(folder / "customers.csv", ("customer_id", "FN", "Active", "age"), [(f"{7:064x}", "", "", 31)])
     baskets = len({(e.user, e.time.date(), e.item) for e in events})
-    return RawFiles([path], items, {"purchase": baskets}, [other])
+    return RawFiles([path], items, {"purchase": baskets}, [other], {"purchase": len(rows)})
 
 
 def rees46(folder: Path) -> RawFiles:

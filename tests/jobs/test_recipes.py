@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from graph_build.ingest.arrow_reader import read_events
 from jobs.cli.cli import main
 from jobs.config import load_config
 from jobs.errors import ConfigError
@@ -77,6 +78,16 @@ def test_inspect_recognises_each_layout_and_needs_no_further_settings(
     assert found["next"].startswith("lightsage run --events ")
     assert f"--recipe {name} " in found["next"]
     assert set(raw.types) <= set(events["types"].values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_recipe_reads_all_events_of_the_raw_files(name: str, tmp_path: Path) -> None:
+    raw = SAMPLES[name](tmp_path)
+    events = read_events(list(map(str, raw.events)), load_config(None, name).graph.input)
+    counts = events.rows["event_type"].value_counts().to_pylist()
+    assert events.refused == {}
+    # Of what a customer buys on a day, H&M's file may hold copies, which sessions drop.
+    assert {count["values"]: count["counts"] for count in counts} == (raw.rows or raw.types)
 
 
 TINY = """

@@ -48,7 +48,6 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PAGE.html",
         help="also write a page with the frontier of hits on all answers and on the tail",
     )
-    add_recipe(parser)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -90,7 +89,6 @@ def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe(parser)
     parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
-    add_recipe(parser)
 
 
 def _publish(options: argparse.Namespace) -> int:

@@ -89,7 +89,12 @@ def copy_graph(uri: str, folder: Path) -> None:
     """
     files, root = _graph_folder(uri)
     with errors_of(files, f"--graph {uri}"):
-        files.get(f"{root}/", f"{folder}/", recursive=True)
+        # Paths in lists are never patterns: a folder may be called `shop [1]`.
+        sources = files.find(root)
+        targets = [folder / path.removeprefix(f"{root}/") for path in sources]
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        files.get(sources, [str(target) for target in targets])
 
 
 def check_night_graph(uri: str, date: dt.date, zone: str) -> None:

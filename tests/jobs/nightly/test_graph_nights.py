@@ -68,8 +68,8 @@ def record(workspace: Workspace, day: dt.date = DAY) -> dict[str, Any]:
 def test_nights_from_graphs_follow_each_other_and_report(workspace: Workspace, tmp_path: Path) -> None:
     next_day = DAY + dt.timedelta(days=1)
     for day in (DAY, next_day):
-        write_graph(tmp_path / "graphs" / str(day), day)
-    pattern = tmp_path / "graphs" / "{date}"
+        write_graph(tmp_path / "graphs [1] *" / str(day), day)
+    pattern = tmp_path / "graphs [1] *" / "{date}"
     assert night(workspace, pattern) == 0
     first = workspace.current()
     assert night(workspace, pattern, day=next_day) == 0

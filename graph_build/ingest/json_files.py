@@ -1,6 +1,7 @@
 """Looks into a file of JSON lines: whether it is one, which columns it has, and of which types."""
 
 import json
+import zlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def json_types(table: Table, file: str, fields: Fields, texts: Collection[str]) 
         later = _keys_in(file, set(keys.values()))
     except GraphInputError:
         raise
-    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+    except (pa.ArrowException, OSError, EOFError, ValueError, zlib.error) as error:
         raise GraphInputError(f"{file}: {table} cannot be read as JSON ({error})") from error
     types |= {path: pa.string() for path in missing if keys[path] in later}
     if fields.explode is not None and fields.explode not in types:

@@ -78,7 +78,7 @@ def table_schema(name: str) -> pa.Schema:
     if spark is None:
         raise GraphInputError(f"table:{name}: Spark has not been started; give files")
     try:
-        return to_arrow_schema(spark.table(name).schema)
+        return to_arrow_schema(spark.table(name).schema, timezone="UTC")
     except PySparkException as error:
         cause = str(error).partition("\n")[0]
         raise GraphInputError(f"table:{name}: Spark cannot read the table ({cause}); check its name") from None

@@ -155,16 +155,22 @@ def type_of(values: Sequence[Any]) -> pa.DataType:
 
 def _keys_in(file: str, keys: set[str]) -> set[str]:
     """Return which keys stand anywhere in a file. A compressed file is read to its end: so it is known to be whole."""
-    missing = {key: {f'"{written}{end}'.encode() for written in _writings(key) for end in ('"', '\\"')} for key in keys}
-    tail = max((len(text) for texts in missing.values() for text in texts), default=0)
+    missing = {key: _writings(key) for key in keys}
+    tail = max((len(text) + 2 for texts in missing.values() for text in texts), default=0)
     with open_bytes(file) as opened:
         before = b""
         while (is_compressed(file) or missing) and (chunk := opened.read(_CHUNK)):
             window = before + chunk
-            missing = {key: texts for key, texts in missing.items() if not any(text in window for text in texts)}
+            missing = {key: texts for key, texts in missing.items() if not any(_has_key(window, x) for x in texts)}
             before = window[-tail:]
     return keys - missing.keys()
 
 
-def _writings(key: str) -> set[str]:
-    return {json.dumps(key, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+def _has_key(text: bytes, beginning: bytes) -> bool:
+    """Return whether a key stands in JSON, or in JSON that is text; most files are looked through only once for it."""
+    return beginning in text and (beginning + b'"' in text or beginning + b'\\"' in text)
+
+
+def _writings(key: str) -> set[bytes]:
+    """Return how a key may be written, with the quote before it."""
+    return {json.dumps(key, ensure_ascii=is_ascii)[:-1].encode() for is_ascii in (True, False)}

@@ -139,6 +139,32 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     assert sum(summary["edges"].values()) > 500_000
 
 
+def test_executors_read_lists_in_lines_of_json_and_build_the_graph_of_the_same_events_in_parquet(
+    cluster: Any, built: Any, tmp_path: Path
+) -> None:
+    rng = random.Random(6)
+    visits = [
+        [event(f"s{s}", at(s + i, day=s % 2), "view", f"i{rng.randrange(20)}") for i in range(rng.randrange(1, 6))]
+        for s in range(150)
+    ]
+    log = tmp_path / "log"
+    log.mkdir()
+    for n in range(2):
+        records = [{"visit": visit[0]["session_id"], "items": visit} for visit in visits[n * 75 :][:75]]
+        text = "".join(json.dumps(record, default=str) + "\n" for record in records)
+        (log / f"{n}.json").write_text(text)
+    config = tmp_path / "shop.toml"
+    config.write_text(
+        '[input.events]\nexplode = "items"\n[input.events.columns]\nsession_id = "visit"\n'
+        'timestamp = "items.timestamp"\nevent_type = "items.event_type"\nitem_id = "items.item_id"\n'
+    )
+    job = submit(cluster[0], tmp_path, f"{log}/*.json", tmp_path / "out", "--config", str(config))
+    output, errors = job.communicate(timeout=600)
+    assert job.returncode == 0, output[-3000:] + errors[-3000:]
+    _, built_locally = built([row for visit in visits for row in visit])
+    assert sorted_tables(tmp_path / "out") == sorted_tables(built_locally)
+
+
 def test_a_cluster_builds_the_same_graph_even_when_a_worker_dies(cluster: Any, built: Any, tmp_path: Path) -> None:
     rng = random.Random(5)
     rows = [

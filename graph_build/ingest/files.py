@@ -170,7 +170,8 @@ def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list
     except Exception as error:  # every store has errors of its own
         raise GraphInputError(f"{path}: {table} cannot be read ({str(error).partition(chr(10))[0]})") from error
     if roots:
-        return [file for root in roots for file in files_of(table, root, format_)]
+        # A folder and a file in it may both match.
+        return list(dict.fromkeys(file for root in roots for file in files_of(table, root, format_)))
     if names is None:
         if _PATTERN & {*path}:
             raise GraphInputError(f"{path}: no file or folder of {table} matches the pattern; check the path")

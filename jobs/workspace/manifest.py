@@ -190,7 +190,8 @@ def _described_files(fs: Any, root: str, role: str, uri: str) -> list[InputFile]
         if matches := [match for match in matches if not _is_hidden(match.rpartition("/")[2])]:
             base = root[: min(root.find(sign) for sign in _PATTERN & {*root})].rpartition("/")[0]
             below = [file for match in matches for file in _described_files(fs, match, role, uri)]
-            return [file.model_copy(update={"name": file.path.removeprefix(f"{base}/")}) for file in below]
+            files = {file.path: file for file in below}.values()  # a folder and a file in it may both match
+            return [file.model_copy(update={"name": file.path.removeprefix(f"{base}/")}) for file in files]
         raise InputNotFoundError(f"{role}: {uri} does not exist; give a file, a folder, or a pattern that matches some")
     if fs.isfile(root):
         return [_input_file(fs, root, "")]

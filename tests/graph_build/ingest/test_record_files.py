@@ -197,6 +197,7 @@ def test_a_pattern_names_files_unless_a_file_has_its_name(tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(lines(record(name)))
     files = [Path(file).relative_to(tmp_path).as_posix() for file in source_of(tmp_path / "2026-*" / "*.json").files]
     assert files == ["2026-03-01/a.json", "2026-03-02/a.json"]
+    assert len(source_of(tmp_path / "2026-03-0[12]" / "**", format="json").files) == 3
     assert source_of(tmp_path / "[x].json").files == (str(tmp_path / "[x].json"),)
     assert "no file or folder of events matches the pattern" in input_error("events", str(tmp_path / "2027-*"))
 

@@ -277,26 +277,6 @@ LAYOUT_CASES = [
         {"events": {"constants": {"event_type": "purchase"}, "types": {"scroll": "ignore"}}},
     ),
     FileCase(
-        "times that are numbers with a fraction",
-        {
-            "a.json": lines(
-                *(record(n, timestamp=time) for n, time in enumerate((1.5, "-1.5", "1.", "1e9", "x"))), "{}"
-            ),
-            "b.parquet": parquet({"timestamp": [1.75]}),
-        },
-        [
-            *[
-                view("0"),
-                view("1"),
-                view("2"),
-                ("3", "view", None, "time_invalid"),
-                ("4", "view", None, "time_invalid"),
-            ],
-            *[(None, None, None, "session_missing"), view("i")],
-        ],
-        {"events": {"timestamp_unit": "s"}},
-    ),
-    FileCase(
         "formats that the names of the files do not say",
         {"a": lines(record(1)), "b.log": lines(record(2)), "part-0.gz": gzip.compress(lines(record(3)))},
         [view("1"), view("2"), view("3")],

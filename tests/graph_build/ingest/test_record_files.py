@@ -156,9 +156,8 @@ def test_json_that_cannot_be_read_is_refused_with_what_to_write(
     path = tmp_path / "a.json"
     path.write_bytes(content)
     error = input_error("events", str(path), config(events=events))
-    assert error.startswith(f"{path}: ")
+    assert all(line.startswith(f"{path}: ") for line in error.splitlines())
     assert message in error
-    assert "\n" not in error
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def _as_csv(draw: st.DrawFn, table: str, file: str, rows: Rows, columns: list[st
     if (separator, quote) != (",", '"'):
         settings[table] = {"separator": separator, "quote": quote}
     if draw(st.booleans()):
-        return Written(f"{file}.csv.gz", gzip.compress(content), rows, input=settings)
+        return Written(f"{file}.csv.gz", gzip.compress(content, mtime=0), rows, input=settings)
     return Written(f"{file}.csv", content, rows, input=settings)
 
 
@@ -228,5 +228,5 @@ def _with_fault(draw: st.DrawFn, written: Written) -> Written:
     else:
         content = content[:place] + bytes(len(content[place : place + 9])) + content[place + 9 :]
     if compressed and fault != "zeroed bytes":
-        content = gzip.compress(content)
+        content = gzip.compress(content, mtime=0)
     return Written(written.name, content, written.rows, fault, written.input)

@@ -61,8 +61,8 @@ def train(
         config: the model and its training
         validate: scores the embeddings at each evaluation. Training stops after `patience` evaluations without a
             better score, and the best weights are kept. None = the schedule runs to its end.
-        share: the share of the schedule to run, in (0, 1]; None = all of it. With the share of the validated fit, a
-            refit on more pairs trains for as many epochs as that fit did.
+        share: the share of the schedule to run, in (0, 1]; None = all of it. A refit on more
+            pairs is given the share at which the validated fit was best, so that both train for as many epochs.
         start: an earlier model; training starts from its weights, with a shorter schedule
         keep_groups: number of feature groups to keep. Selectors learn which ones, from pairs that are set aside and do
             not train the table. None = keep all groups

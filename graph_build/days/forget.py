@@ -145,7 +145,7 @@ def _delete(
 
 
 def _like_before(stored: Mapping[dt.date, StoredDay], file: DaysFile) -> dict[dt.date, StoredDay]:
-    """Return rewritten days with what is known of their input.
+    """Return rewritten days with the facts about their input that were stored before.
 
     The source is kept, so that the same files are still recognised and not read again.
     """

@@ -70,7 +70,7 @@ def user_item_entries(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: S
         from graph_build.edges.swing_lists import user_day_key
 
         level = np.array(level_of_type, np.int8)[sessions.numbers("type")]
-        # The same level in both graphs is level + 16 · level.
+        # The low four bits hold the level in `full`, the next four that in `fit`: 17 · level if both are the same.
         code = np.where(sessions.column("held").astype(np.bool_)[sessions.owner], level, level * 17).astype(np.int8)
         user = user_day_key(sessions.numbers("user"), sessions.column("day")[sessions.owner])
         columns = {"user": pa.array(user), "item": sessions.events("item"), "code": pa.array(code)}

@@ -36,7 +36,7 @@ ITEM_COUNTS = {"linked": F.sum, "events": F.sum, "popularity": F.sum, "first": F
 ITEMS = "item bigint, item_id string, " + ", ".join(
     f"{name}_{graph} bigint" for graph in GRAPHS for name in ITEM_COUNTS
 )
-# The columns that `extract.training_pairs` reads, except `session`, `item_id` and `source_id`; and `day`, which only
+# What `extract.training_pairs` reads, without `session`, `item_id` and `source_id`. The list also has `day`, which
 # `strong_clicks` needs.
 _PAIR_COLUMNS = ("day", "browsed", "logged", "time", "type", "item", "source", "segment", "flags")
 

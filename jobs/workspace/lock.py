@@ -178,8 +178,9 @@ class Lock:
                 return
             taken = f": {_described(holder)} holds it now" if holder else ""
             raise LockLostError(
-                f"this run has lost its lock of workspace {self._storage.uri}{taken}. It stood still, or could not "
-                f"reach the workspace, for more than {LEASE_SECONDS:.0f} s, so it publishes nothing more. Run it again"
+                f"this run has lost its lock of workspace {self._storage.uri}{taken}. This run stood still, or could "
+                f"not reach the workspace, for more than {LEASE_SECONDS:.0f} s, so it publishes nothing more. Run it "
+                "again"
             )
 
     def release(self) -> None:

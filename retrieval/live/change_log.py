@@ -1,4 +1,4 @@
-"""The log of live changes: a numbered list that every server sharing it reads, behind a snapshot of its older entries.
+"""The log of live changes, which several servers can share: a snapshot of older entries, and a list of newer ones.
 
 **What it holds.** Entries are numbered from 1, never changed, and numbers are never used again. The *snapshot* is what
 `Changes` records of all entries up to its own sequence: the newest value of every changed field. Values that newer ones
@@ -12,7 +12,8 @@ and a snapshot are each one transaction, so a process may be killed, or the powe
 journal is used, not its write-ahead log: whatever was confirmed is in the one file, which may be copied or moved alone
 and read from a read-only folder, while the write-ahead log would be left behind. Nor does a snapshot go into a second
 file that takes the first one's place: servers would have to agree on when to change over.
-`changes` is a view for readers of earlier formats and people with `sqlite3`; earlier builds refuse a file that has it.
+The view `changes` has the name of the earlier format's table, for the queries that read both and for people with
+`sqlite3`. Earlier builds refuse a file that has the view.
 
 **No confirmed change is lost.** Before and after each write the path must still lead to the file that is open (device
 and inode), with the same identity and no sequence below one seen before. If it leads to a newer copy of the same log,

@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 # A coarse code may rank the best row behind a few others, so at least this many rows are ranked exactly.
 _MIN_SHORTLIST = 32
-# A search that cannot fill the list is repeated for this many times as many rows.
+# A search that cannot fill the list is run again for the number of rows multiplied by this.
 _WIDENING = 8
-# Vectors that do not lie side by side are fetched and scored in parts of so many rows.
+# Vectors that do not lie side by side are fetched and scored in parts of this many rows.
 _FETCHED_ROWS = 16_384
-# A quick search reads at most so many floats that lie side by side, and at most so many that it has to fetch. It ranks
-# more rows than it was asked for only among so many. Each takes about 2 ms.
+# A quick search reads at most this many floats that lie side by side, and fetches at most this many others. If its
+# first rows do not fill the list, it ranks further ones only in scopes of at most `_QUICK_SORTED` rows. Each of these
+# three limits takes about 2 ms.
 _QUICK_SCANNED, _QUICK_FETCHED = 8_000_000, 1_000_000
 _QUICK_SORTED = 10_000
-# It asks for at most so many rows: to keep many best rows while an index is searched costs more than the search itself.
+# A quick search asks for at most this many rows, because keeping a long list costs more than the search of the index.
 _QUICK_RANKED = 400
 QUICK_ROWS = 100_000
-"""A quick request filters at most so many items or ads: about 2 ms."""
+"""A quick request filters at most this many items or ads: about 2 ms."""
 
 Lines = list[tuple[int, float]]
 
@@ -170,7 +171,7 @@ class SearchPlanner:
         return np.concatenate([query.over(item[part], bias[part], part) for part in parts] or [bias[:0]])
 
     def prepare_like(self, earlier: Scope, scope: Scope) -> None:
-        """Derive from a scope what an earlier one has, so that no request waits for it.
+        """Compute for a new scope whatever an earlier one has computed, so that no request waits for it.
 
         Args:
             earlier: the scope of the same conditions before the ads changed.

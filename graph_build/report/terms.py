@@ -4,7 +4,8 @@
 EDGE_LABELS = {"strong_click": "strong click", "swing": "Swing", "co_search": "co-search"}
 
 GRAPH_TERMS = {
-    "session": "What one session_id does on one day; without ids, what one user does without a long pause.",
+    "session": "What one session_id does on one day. Without ids: what one user_id does on one day without a pause "
+    "longer than session_gap (30 minutes).",
     "tail": "Items with few events in the training window. In the graph: at most tail.max_events (default 5). In "
     "quality tables: targets with one to five training events.",
     "hold-out": "The last sessions of the training log, one tenth of the events. They decide when training stops and "

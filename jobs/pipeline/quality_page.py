@@ -27,8 +27,8 @@ QUALITY_TERMS = {
     "coverage@20": "The share of the catalogue that appears among the first 20 results of any query.",
     "cold": "Items without any training event. A cold target is a new item that somebody opened in the test.",
     "transitions": "Counts how often B followed A directly.",
-    "rules": "Session rules: counts B up to 10 items after A, weighted by 1 / distance, and B before A by half of "
-    "that.",
+    "rules": "Session rules: counts each B up to 10 items away from A in a session. It weighs 1 / distance if it comes "
+    "after A, and half of that if it comes before.",
     "item-kNN": "Cosine similarity of the sets of sessions in which two items occur.",
     "popularity": "The same list for everyone: the items with the most events, of which recent ones count more.",
 }

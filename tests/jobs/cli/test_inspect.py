@@ -19,7 +19,7 @@ def test_what_inspect_writes_is_what_the_next_command_needs(tmp_path: Path, caps
     settings = tomllib.loads(config.read_text())
     assert settings["input"]["encoding"] == "cp1252"
     assert settings["input"]["events"]["types"] == {"detail": "view", "zzz": "ignore"}
-    assert "# e.g. p1, p2" in config.read_text()
+    assert 'item_id = "sku" # e.g. p' in config.read_text()
     dry = ["run", "--dry-run", "--events", str(log), "--workspace", str(tmp_path / "ws")]
     assert main([*dry, "--config", str(config)]) == 0
     assert "can be read, with 3 warnings; nothing was built" in capsys.readouterr().out

@@ -139,6 +139,7 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     assert sum(summary["edges"].values()) > 500_000
 
 
+@pytest.mark.thorough
 def test_executors_read_lists_in_lines_of_json_and_build_the_graph_of_the_same_events_in_parquet(
     cluster: Any, built: Any, tmp_path: Path
 ) -> None:

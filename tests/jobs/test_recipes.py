@@ -120,6 +120,7 @@ def quick_spark(spark_for_commands: Any) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_each_layout_becomes_a_published_version_by_its_recipe_alone(
     name: str, tmp_path: Path, quick_spark: None

@@ -24,7 +24,7 @@ from tests.jobs.nightly.nights import DAY, published_night
 from tests.jobs.nightly.test_overview import publish
 from tests.jobs.pipeline.test_quality_page import RESULT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 LONG = "a-very-long-name-without-any-blank-" * 4
 

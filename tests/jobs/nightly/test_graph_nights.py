@@ -120,6 +120,7 @@ def test_the_days_of_a_zone_are_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_graph_of_a_real_night_gives_the_same_night_without_spark(first: Night, tmp_path: Path) -> None:
     graph = Workspace(first.workspace).open(first.current).path / "graph"
     arguments = ["nightly", "--date", FIRST, "--graph", str(graph), "--workspace", str(tmp_path / "shop")]

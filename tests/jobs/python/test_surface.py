@@ -145,6 +145,7 @@ def test_a_wrong_setting_is_named(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_version_is_retrained_compared_and_published(shop: Shop, tmp_path: Path, spark_for_commands: Any) -> None:
     workspace = Workspace(tmp_path / "shop")
     files, small = shop.files, {"model": SMALL_MODEL}

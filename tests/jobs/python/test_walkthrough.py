@@ -30,6 +30,7 @@ def test_the_notebook_has_no_outputs_and_its_links_lead_somewhere() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_notebook_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_for_commands: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -284,7 +284,7 @@ LAYOUT_CASES = [
     ),
     *[
         FileCase(
-            f"times in the unit {unit}",
+            f"times in the unit {unit}, such as {number}",
             {
                 "a.json": lines(
                     record(1, timestamp=number), record(2, timestamp=str(number)), record(3, timestamp="x")

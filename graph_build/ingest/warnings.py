@@ -282,7 +282,9 @@ def _different_ids(start: str, one: "tuple[str, DataFrame]", other: "tuple[str, 
             f"{start}: {name} {pair[0]!r}, {other_name} {pair[1]!r}; has one of the tables lost zeros of its ids, or "
             "read them as numbers?"
         )
-    samples = [", ".join(repr(row[0]) for row in items.select("item_id").take(3)) for items in (ids, other_ids)]
+    samples = [
+        ", ".join(repr(row[0]) for row in items.select("item_id").sort("item_id").take(3)) for items in (ids, other_ids)
+    ]
     return f"{start}: {name} e.g. {samples[0]}, {other_name} {samples[1]}; are these the same ids?"
 
 

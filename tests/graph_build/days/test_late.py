@@ -39,6 +39,7 @@ def events_of(rows: Any) -> dict[int, set[tuple[int, str]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_late_and_stray_sessions_meet_stored_ones_as_a_plain_program_says(assembled: Callable[..., Any]) -> None:
     rng = random.Random(5)
     log = [row for row in log_of_users(rng, users=150, most_events=10) if row["event_id"] is None]

@@ -149,9 +149,11 @@ def test_unknown_statuses_and_a_table_of_ads_of_which_none_is_in_flight_are_told
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_ads_of_items_that_no_other_table_knows_are_told(built: Callable[..., Any], tmp_path: Path) -> None:
     ads = pa.table({"ad_id": ["1", "2"], "item_id": ["0x", "0y"], "campaign_id": ["c", "c"]})
     pq.write_table(ads, tmp_path / "ads.parquet")
     summary, _ = built(GOOD, ads=str(tmp_path / "ads.parquet"))
     (doubt,) = [doubt for doubt in summary.doubts if "with ads" in doubt]
-    assert doubt.startswith("only 0 of 2 items with ads are among the 2 that are known: ads name e.g. '0x', '0y', the")
+    assert doubt.startswith("only 0 of 2 items with ads are among the 2 that are known: ads name ")
+    assert "'0x'" in doubt

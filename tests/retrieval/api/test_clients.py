@@ -24,7 +24,7 @@ PROGRAMS = {
     "java": ("LightSage.java", ["java"]),
 }
 # Starting a JVM with a compiler takes seconds.
-LANGUAGES = ["python", "js", pytest.param("java", marks=pytest.mark.slow)]
+LANGUAGES = ["python", "js", pytest.param("java", marks=[pytest.mark.slow, pytest.mark.thorough])]
 VIEWS = ["item00003", "item00021"]
 
 

@@ -76,6 +76,7 @@ def test_a_target_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_server_that_cannot_be_reached_is_one_line() -> None:
     with pytest.raises(StoreFailedError) as failure:
         write_to("milvus", small_export(), "http://127.0.0.1:9", "lightsage")

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from graph_build.arrays import hash_text
-from graph_build.config import EventType, Ignored, InputConfig
+from graph_build.config import InputConfig
 from graph_build.day_zone import UTC
 from graph_build.errors import GraphInputError
-from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value, with_point
+from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, contract_types, read_value, with_point
 from graph_build.ingest.contract import (
     FOLDER_MISMATCH,
     PLACE,
@@ -35,7 +35,6 @@ from graph_build.ingest.parquet_files import open_parquet
 from graph_build.ingest.record_files import FilePart, read_part
 from graph_build.ingest.record_rows import FAULT
 from graph_build.ingest.refusals import (
-    ANY_OTHER,
     IGNORED,
     REASON_COLUMNS,
     SHOWN_TYPES,
@@ -44,7 +43,6 @@ from graph_build.ingest.refusals import (
     commonest,
     event_faults,
     named_types,
-    type_names,
 )
 from graph_build.ingest.values import null_words
 
@@ -213,7 +211,7 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
             value = pc.coalesce(*([] if value is None else [value]), read_value(constant, kind, unit))
         columns[name] = pa.nulls(len(table), ARROW_TYPES[kind]) if value is None else value
     written = columns["event_type"]
-    columns["event_type"] = _contract_types(written, config.events.types)
+    columns["event_type"] = contract_types(written, config.events.types)
     columns[_UNKNOWN] = pc.if_else(pc.is_null(columns["event_type"]), written, None)
     position = (np.full(len(table), rank), np.zeros(len(table), np.int64), np.arange(len(table)))
     places = dict(zip(PLACE, map(pa.array, position), strict=True))
@@ -285,12 +283,6 @@ def _unknown_types(rows: pa.Table) -> dict[str, int]:
     counts = rows.group_by(_UNKNOWN).aggregate([([], "count_all")])
     counts = counts.sort_by([("count_all", "descending"), (_UNKNOWN, "ascending")])[:SHOWN_TYPES]
     return {row[_UNKNOWN] or "": row["count_all"] for row in counts.to_pylist()}
-
-
-def _contract_types(names: pa.Array, types: Mapping[str, EventType | Ignored]) -> pa.Array:
-    known = type_names(types)
-    kinds = pa.array(known.values()).take(pc.index_in(pc.utf8_lower(names), pa.array(known)))
-    return pc.if_else(pc.and_(pc.is_null(kinds), pc.is_valid(names)), known.get(ANY_OTHER), kinds)
 
 
 def _content(rows: pa.Table) -> Any:

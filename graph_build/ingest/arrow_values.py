@@ -1,6 +1,7 @@
 """Turns columns of Arrow into the contract's kinds, by the grammar of `values`; `arrow_reader` uses it."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -8,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graph_build.config import TimeUnit
+from graph_build.config import EventType, Ignored, TimeUnit
 from graph_build.ingest.contract import Kind, is_text, value_type
+from graph_build.ingest.refusals import ANY_OTHER, type_names
 from graph_build.ingest.values import (
     BASIC_FORMS,
     BLANKS,
@@ -61,7 +63,7 @@ def read_value(
     if pa.types.is_null(type_):
         return values.cast(ARROW_TYPES[kind])
     if is_text(type_):
-        values = _texts(values, null_words)
+        values = clean_texts(values, null_words)
     if kind in ("id", "text"):
         text = values.cast(pa.string())
         is_ascii = pc.all(pc.string_is_ascii(text)).as_py() is not False
@@ -81,10 +83,27 @@ def with_point(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def _texts(values: pa.Array, null_words: tuple[str, ...]) -> pa.Array:
-    """Return texts without the blanks around them, null where nothing or a word for null is left."""
+def clean_texts(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
+    """Return texts without the blanks around them, null where nothing or a word for null is left.
+
+    Args:
+        values: texts.
+        null_words: texts that stand for null.
+    """
     text = pc.utf8_trim(values.cast(pa.string()), BLANKS)
     return pc.if_else(pc.is_in(text, pa.array(["", *null_words])), None, text)
+
+
+def contract_types(words: pa.Array, types: Mapping[str, EventType | Ignored]) -> pa.Array:
+    """Return the contract's type of each event, null for an unknown one.
+
+    Args:
+        words: the log's words for the types, in upper or lower case.
+        types: `[input.events] types`.
+    """
+    known = type_names(types)
+    kinds = pa.array(known.values()).take(pc.index_in(pc.utf8_lower(words), pa.array(known)))
+    return pc.if_else(pc.and_(pc.is_null(kinds), pc.is_valid(words)), known.get(ANY_OTHER), kinds)
 
 
 def _doubles(values: pa.Array) -> pa.Array:

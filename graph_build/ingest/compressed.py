@@ -1,7 +1,8 @@
-"""Opens files to read their bytes, decompressed by the ends of their names: `.gz` and `.zst`."""
+"""Opens files to read their bytes, decompressed, and tells by the first bytes what a file is."""
 
 import gzip
 import io
+import re
 from typing import IO, cast
 
 import pyarrow as pa
@@ -9,16 +10,37 @@ import pyarrow as pa
 from graph_build.spark.storage import open_file
 
 ENDS = (".gz", ".zst")
-# What compressed and other binary files begin with → what they are.
-_MAGIC = {
-    b"\x1f\x8b": "compressed with gzip; its name must end in .gz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd; its name must end in .zst",
-    b"PAR1": 'parquet; name it .parquet, or set format = "parquet"',
-    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as CSV",
-    b"BZh": "compressed with bzip2; compress it with gzip or zstd",
-    b"Obj\x01": "Avro; write it as parquet",
-    b"ORC": "ORC; write it as parquet",
+# What the first bytes of files that no table is read from say, and what to do with them. The patterns are longer than
+# the usual magic numbers where those are letters, with which a table may begin.
+_FOREIGN = {
+    rb"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
+    rb"BZh\d1AY&SY": "compressed with bzip2; unpack it, or compress it with gzip",
+    rb"\xfd7zXZ": "compressed with xz; unpack it, or compress it with gzip",
+    rb"7z\xbc\xaf": "a 7z archive; unpack it",
+    rb"ORC[^ -~\t\r\n]": "an ORC file; write it as parquet",
+    rb"Obj\x01": "an Avro file; write it as parquet",
+    rb"ARROW1\0": "an Arrow file; write it as parquet",
+    rb"SQLite format 3\0": "a SQLite database; export the table as CSV",
+    rb"\x89HDF": "an HDF5 file; write it as parquet",
+    rb"\x80[\x02-\x05]": "a Python pickle; write it as parquet",
+    rb"%PDF-": "a PDF document",
 }
+MAGIC_BYTES = 16
+"""So many first bytes tell what a file is."""
+
+
+def foreign(head: bytes) -> str | None:
+    """Return what a file that holds no table is, and what to do with it; None if its first bytes may be of a table.
+
+    Args:
+        head: the first `MAGIC_BYTES` or more.
+    """
+    return next((kind for magic, kind in _FOREIGN.items() if re.match(magic, head)), None)
+
+
+def compression_of(head: bytes) -> str:
+    """Return `gzip` or `zstd` by the first bytes of a file, or "" for any other file."""
+    return "gzip" if head[:2] == b"\x1f\x8b" else "zstd" if head[:4] == b"\x28\xb5\x2f\xfd" else ""
 
 
 def without_compression(name: str) -> str:
@@ -36,24 +58,31 @@ def is_compressed(file: str) -> bool:
     return file.lower().endswith(ENDS)
 
 
-def open_bytes(file: str) -> IO[bytes]:
+def open_bytes(file: str, compression: str | None = None) -> IO[bytes]:
     """Open a file to read its decompressed bytes; the caller closes it.
 
     Args:
         file: a path or URI.
+        compression: `gzip`, `zstd` or ""; None = what the end of the name says.
     """
     opened = open_file(file)
-    if file.lower().endswith(".gz"):
+    if compression is None:
+        compression = "gzip" if file.lower().endswith(".gz") else "zstd" if file.lower().endswith(".zst") else ""
+    if compression == "gzip":
         return cast(IO[bytes], gzip.open(opened))
-    if file.lower().endswith(".zst"):
+    if compression == "zstd":
         return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(opened, mode="r"), "zstd")))
     return opened
 
 
 def what_it_is(head: bytes) -> str | None:
-    """Return what a file of another kind is and what to do with it; None if its first bytes may be text.
+    """Return why a file is no text, and what to do with it; None if its first bytes may be text.
 
     Args:
-        head: the first four bytes or more.
+        head: the first `MAGIC_BYTES` or more.
     """
-    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    if compression := compression_of(head):
+        return f"compressed with {compression}; its name must end in {'.gz' if compression == 'gzip' else '.zst'}"
+    if head.startswith(b"PAR1"):
+        return 'parquet; name it .parquet, or set format = "parquet"'
+    return foreign(head)

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from graph_build.config import TableInput
 from graph_build.errors import GraphInputError
-from graph_build.ingest.compressed import open_bytes, what_it_is, without_compression
+from graph_build.ingest.compressed import MAGIC_BYTES, open_bytes, what_it_is, without_compression
 from graph_build.ingest.contract import Table
 from graph_build.paths import is_local, local_path
 
@@ -158,7 +158,7 @@ def _checked(table: Table, file: str, encoding: str, dialect: CsvDialect, _: tup
 
 def _encoding_of(table: Table, file: str, configured: str) -> str:
     with open_bytes(file) as opened:
-        head = opened.read(4)
+        head = opened.read(MAGIC_BYTES)
     if not head:
         raise GraphInputError(f"{file}: the {table} file is empty; expected CSV")
     if other := what_it_is(head):

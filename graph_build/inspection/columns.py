@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graph_build.config import TimeUnit
-from graph_build.ingest.arrow_values import chunk, read_value
+from graph_build.ingest.arrow_values import chunk, clean_texts, read_value, with_point
 from graph_build.ingest.contract import is_list, is_text
 from graph_build.ingest.fields import ROW
-from graph_build.ingest.values import BLANKS, SCALES
+from graph_build.ingest.values import SCALES
 
 ColumnKind = Literal["time", "date", "whole number", "number", "text", "flag", "list", "empty"]
 
@@ -79,8 +79,7 @@ def describe(table: pa.Table, null_words: Sequence[str], decimal: str = ".") -> 
 def _described(name: str, column: pa.ChunkedArray, null_words: Sequence[str], decimal: str) -> Column:
     values = chunk(column)
     if is_text(values.type):
-        values = pc.utf8_trim(values.cast(pa.string()), BLANKS)
-        values = pc.if_else(pc.is_in(values, pa.array(["", *null_words])), None, values)
+        values = clean_texts(values, null_words)
     nulls = values.null_count
     if nulls == len(values):
         return Column(name, "empty", values, len(values), nulls, 0, ())
@@ -112,7 +111,7 @@ def _kind(distinct: pa.Array, decimal: str) -> ColumnKind:
     step = max(1, len(distinct) // _MOST_TESTED)
     tested = distinct.take(pa.array(np.arange(0, len(distinct), step)))
     if decimal == ",":
-        tested = pc.replace_substring(tested, ",", ".")
+        tested = with_point(tested)
     n = _MIN_SHARE * len(tested)
     if len(tested) - read_value(pa.chunked_array([tested]), "integer").null_count >= n:
         return "whole number"

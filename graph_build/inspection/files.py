@@ -1,6 +1,5 @@
 """Finds the files behind the paths of an inspection, and puts those together that make up one table."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ from graph_build.inspection.columns import describe
 from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.recognise import recognise
 from graph_build.inspection.sample import lists_of, read_sample
-from graph_build.paths import is_local, local_path
 
 _LOOKED_AT = 24  # files of a path whose content decides which table they are of
 _FIRST_BYTES = 1 << 16
@@ -44,20 +42,6 @@ class _Peek:
     columns: tuple[str, ...]
     table: Table | None
     key: tuple[object, ...]
-
-
-def size_of(file: str) -> int:
-    """Return the size of a file in bytes.
-
-    Args:
-        file: a path or URI.
-    """
-    if is_local(file):
-        return os.stat(local_path(file)).st_size
-    import fsspec
-
-    files, name = fsspec.core.url_to_fs(file)
-    return int(files.info(name)["size"])
 
 
 def group_files(paths: Sequence[str]) -> tuple[list[FileGroup], list[str]]:

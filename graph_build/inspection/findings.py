@@ -7,6 +7,7 @@ from graph_build.config import TimeUnit
 from graph_build.ingest.contract import Table
 from graph_build.inspection.columns import Column
 from graph_build.inspection.layout import Layout
+from graph_build.inspection.toml_text import toml_value
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,20 @@ class TableFindings:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     why_none: str = ""
+
+    def write(self, key: str, value: Any, message: str, *, stops: bool = True) -> None:
+        """Note that a key of the table must be written, and why.
+
+        Args:
+            key: the key.
+            value: its value.
+            message: what is wrong without it.
+            stops: whether a build would stop.
+        """
+        self.settings[key] = value
+        self.comments[key] = message
+        line = f"[input.{self.table or 'events'}] {key} = {toml_value(value)}"
+        self.faults.append(Fault(message, line, stops=stops, cause=key))
 
     @property
     def is_all(self) -> bool:

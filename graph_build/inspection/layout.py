@@ -1,19 +1,19 @@
 """Recognises how a file is written, by its first bytes: format, compression, encoding, separator, quotes, header."""
 
 import csv
-import gzip
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Any, cast
+from typing import Any
 
 import pyarrow as pa
 
 from graph_build.config import TableInput
 from graph_build.errors import GraphInputError
+from graph_build.ingest.compressed import MAGIC_BYTES, compression_of, foreign, open_bytes
 from graph_build.ingest.values import WRITTEN_NUMBER, WRITTEN_TIME
 from graph_build.inspection.vocabulary import is_known_name
 from graph_build.spark.storage import open_file
@@ -22,20 +22,6 @@ HEAD = 1 << 18  # bytes
 SEPARATORS = ("\t", ",", ";", "|", "::", "\x01", "^")
 _ROWS = 200
 _MIN_SHARE = 0.9
-# The first bytes of files that no table can be read from, and what to do.
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
-    b"BZh": "compressed with bzip2; unpack it, or compress it with gzip",
-    b"\xfd7zXZ": "compressed with xz; unpack it, or compress it with gzip",
-    b"7z\xbc\xaf": "a 7z archive; unpack it",
-    b"ORC": "an ORC file; write it as parquet",
-    b"Obj\x01": "an Avro file; write it as parquet",
-    b"ARROW1": "an Arrow file; write it as parquet",
-    b"SQLite": "a SQLite database; export the table as CSV",
-    b"\x89HDF": "an HDF5 file; write it as parquet",
-    b"\x80\x04": "a Python pickle; write it as parquet",
-    b"%PDF": "a PDF document",
-}
 _WEB_LOG = re.compile(r'^\S+ \S+ \S+ \[[^\]]+\] "[A-Z]+ \S+')
 _NUMBER, _TIME = re.compile(WRITTEN_NUMBER), re.compile(WRITTEN_TIME)
 
@@ -65,21 +51,6 @@ class Layout:
     decimal: str = "."
 
 
-def open_bytes(file: str, compression: str) -> IO[bytes]:
-    """Open a file to read its bytes, decompressed; the caller closes it.
-
-    Args:
-        file: a path or URI.
-        compression: `gzip`, `zstd` or "".
-    """
-    opened = open_file(file)
-    if compression == "gzip":
-        return cast(IO[bytes], gzip.open(opened))
-    if compression == "zstd":
-        return cast(IO[bytes], pa.CompressedInputStream(pa.PythonFile(opened, mode="r"), "zstd"))
-    return opened
-
-
 def sniff(file: str, section: TableInput | None = None) -> Layout:
     """Return how a file is written.
 
@@ -91,15 +62,14 @@ def sniff(file: str, section: TableInput | None = None) -> Layout:
         GraphInputError: no table can be read from the file, or it is empty or cut off.
     """
     with open_file(file) as opened:
-        start = opened.read(8)
+        start = opened.read(MAGIC_BYTES)
     if not start:
         raise GraphInputError(f"{file}: the file is empty")
     if start[:4] in (b"PAR1", b"PARE"):
         return Layout("parquet")
-    for magic, what in _FOREIGN.items():
-        if start.startswith(magic):
-            raise GraphInputError(f"{file}: this is {what}")
-    compression = "gzip" if start[:2] == b"\x1f\x8b" else "zstd" if start[:4] == b"\x28\xb5\x2f\xfd" else ""
+    if what := foreign(start):
+        raise GraphInputError(f"{file}: this is {what}")
+    compression = compression_of(start)
     try:
         with open_bytes(file, compression) as content:
             head = content.read(HEAD)

@@ -2,20 +2,19 @@
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graph_build.config import EventsInput, TableInput
+from graph_build.config import EventsInput, EventType, Ignored, TableInput
 from graph_build.errors import GraphInputError
-from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, read_value
+from graph_build.ingest.arrow_values import ARROW_TYPES, chunk, clean_texts, contract_types, read_value, with_point
 from graph_build.ingest.contract import Table, column_kinds, is_list, is_text, own_name
 from graph_build.ingest.fields import ROW
-from graph_build.ingest.refusals import ANY_OTHER, check_unit, event_faults, type_names
-from graph_build.ingest.values import BLANKS
+from graph_build.ingest.refusals import check_unit, event_faults
 from graph_build.inspection.findings import Fault, TableFindings
 from graph_build.inspection.sample import Sample
 
@@ -62,7 +61,7 @@ class ContractRows:
             if is_list(column.type) or kind in ("vector", "words"):
                 continue
             if kind in ("number", "integer") and section.decimal == "," and is_text(column.type):
-                column = pc.replace_substring(column, ",", ".")
+                column = with_point(column)
             try:
                 values[name] = read_value(pa.chunked_array([column]), kind, unit if kind == "time" else None)
             except (pa.ArrowException, KeyError):  # a type that the kind cannot have; the check of columns names it
@@ -88,8 +87,7 @@ def _own_values(rows: pa.Table, own: str | tuple[str, ...], null_words: Sequence
     column = columns[0]
     if not is_text(column.type):
         return column
-    text = pc.utf8_trim(column.cast(pa.string()), BLANKS)
-    return pc.if_else(pc.is_in(text, pa.array(["", *null_words])), None, text)
+    return clean_texts(column, null_words)
 
 
 class _Values:
@@ -169,12 +167,12 @@ class _Reporter:
     def events(self) -> None:
         """Report events that would be refused."""
         rows = self.rows
-        section_types = {word: kind for word, kind in self.findings.meanings.items() if kind}
+        meanings = {word: cast(EventType | Ignored, kind) for word, kind in self.findings.meanings.items() if kind}
         person = pc.coalesce(rows.value("session_id"), rows.value("user_id"))
         columns: dict[str, pa.Array] = {
             "session_id": person,
             "user_id": person,
-            "event_type": _contract_types(rows.value("event_type"), section_types),
+            "event_type": contract_types(rows.value("event_type").cast(pa.string()), meanings),
             "query": rows.value("query"),
             "item_id": rows.value("item_id"),
             "time": rows.values.get("timestamp", pa.nulls(rows.n, pa.timestamp("us", "UTC"))).cast(pa.int64()),
@@ -309,13 +307,6 @@ class _Reporter:
         """Return whether a build would stop for so many bad rows; part of a table may be worse than the whole."""
         least = self.max_bad_share if self.findings.is_all else max(self.max_bad_share, ALMOST_ALL)
         return n > least * self.rows.n
-
-
-def _contract_types(words: pa.Array, types: Mapping[str, str]) -> pa.Array:
-    known = type_names(types)  # type: ignore[arg-type]
-    lower = pc.utf8_lower(words.cast(pa.string()))
-    kinds = pa.array(list(known.values())).take(pc.index_in(lower, pa.array(list(known))))
-    return pc.if_else(pc.and_(pc.is_null(kinds), pc.is_valid(lower)), known.get(ANY_OTHER), kinds)
 
 
 def _text(scalar: pa.Scalar) -> str:

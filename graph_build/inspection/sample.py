@@ -15,10 +15,11 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
 from graph_build.errors import GraphInputError
+from graph_build.ingest.compressed import open_bytes
 from graph_build.ingest.contract import is_list
 from graph_build.ingest.record_rows import as_list
 from graph_build.ingest.web_log import parse_line
-from graph_build.inspection.layout import Layout, encoding_of, open_bytes, split_rows
+from graph_build.inspection.layout import Layout, encoding_of, split_rows
 from graph_build.paths import is_local
 from graph_build.spark.storage import open_file
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from graph_build.config import InputConfig
 from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import Table
-from graph_build.ingest.files import files_of, find_sources
+from graph_build.ingest.files import SPARK_TABLE, files_of, find_sources
 from graph_build.ingest.values import loose_id
 from graph_build.inspection.examine import effective_section, examine
 from graph_build.inspection.files import FileGroup, group_files
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _MIN_OVERLAP = 0.1
 _FEW_EVENTS = 1_000
-SPARK_TABLE = "table:"
 
 
 @dataclass

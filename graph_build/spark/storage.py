@@ -101,9 +101,7 @@ def size_of(path: str) -> int:
     """Return the size of a file in bytes."""
     if is_local(path):
         return Path(local_path(path)).stat().st_size
-    import fsspec
-
-    files, name = fsspec.core.url_to_fs(path)
+    files, name = _file_system(path)
     return int(files.size(name))
 
 

@@ -94,3 +94,8 @@ def test_a_decimal_comma_needs_another_separator(tmp_path: Path) -> None:
     rows = [("item", "price"), *((f"p{n}", f"{n},50") for n in range(20))]
     assert written(tmp_path, text(";", rows)).decimal == ","
     assert written(tmp_path, text(",", [("item", "a"), ("p", "1.5")])).decimal == "."
+
+
+@pytest.mark.parametrize("name", ["ORCID", "BZh", "SQLite", "ARROW1", "Objects", "PKs", "7z"])
+def test_a_header_may_begin_like_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
+    assert written(tmp_path, f"{name},item_id\n1,2\n3,4\n").names == (name, "item_id")

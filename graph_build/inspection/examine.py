@@ -16,11 +16,12 @@ from graph_build.inspection.column_settings import named, settle_columns
 from graph_build.inspection.columns import Column, describe
 from graph_build.inspection.facts import count_ids, suggested_zone, time_facts
 from graph_build.inspection.findings import Fault, TableFindings
+from graph_build.inspection.flat_records import lists_of
 from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.layout_settings import settle_layout
 from graph_build.inspection.recognise import Guess, is_basket, missing, recognise
 from graph_build.inspection.row_faults import ContractRows, row_faults
-from graph_build.inspection.sample import Sample, exploded, lists_of, read_sample, with_written_lists
+from graph_build.inspection.sample import Sample, exploded, read_sample, with_written_lists
 from graph_build.inspection.toml_text import toml_value
 from graph_build.inspection.value_settings import settle_decimal, settle_levels, settle_times, settle_types
 from graph_build.spark.storage import size_of

@@ -7,9 +7,10 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import Table
 from graph_build.ingest.files import files_of
 from graph_build.inspection.columns import describe
+from graph_build.inspection.flat_records import lists_of
 from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.recognise import recognise
-from graph_build.inspection.sample import lists_of, read_sample
+from graph_build.inspection.sample import read_sample
 
 _LOOKED_AT = 24  # files of a path whose content decides which table they are of
 _FIRST_BYTES = 1 << 16

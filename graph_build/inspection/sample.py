@@ -6,7 +6,7 @@ Rows come out flat, as text or as the file's own types; what stands in records h
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from graph_build.ingest.compressed import open_bytes
 from graph_build.ingest.contract import is_list
 from graph_build.ingest.record_rows import as_list
 from graph_build.ingest.web_log import parse_line
+from graph_build.inspection.flat_records import flat_table, is_nested
 from graph_build.inspection.layout import Layout, encoding_of, split_rows
 from graph_build.paths import is_local
 from graph_build.spark.storage import open_file
@@ -106,7 +107,7 @@ def exploded(sample: Sample, explode: str | None) -> Sample:
         explode: the path of the list; None for none.
     """
     before = max(1, len(sample.rows))
-    rows = _flat_table(sample.records, explode)
+    rows = flat_table(sample.records, explode)
     return replace(sample, rows=rows, total=round(sample.total * len(rows) / before))
 
 
@@ -214,7 +215,7 @@ def _csv_sample(parts: Sequence[_Text], layout: Layout, explode: str | None) -> 
     sample.rows = sample.rows.drop_columns(unnamed)
     if explode in sample.rows.column_names:
         sample = with_written_lists(sample, [str(explode)])
-        sample.rows = _flat_table(sample.records, explode)
+        sample.rows = flat_table(sample.records, explode)
     return sample
 
 
@@ -284,8 +285,8 @@ def _line_sample(parts: Sequence[_Text], layout: Layout, explode: str | None) ->
                 records.append(record)
             elif len(broken) < _MOST_LINES:
                 broken.append((part.first_line and part.first_line + number, line[:200]))
-    rows = _flat_table(records, explode)
-    return Sample(rows, is_all=True, total=len(rows), broken=broken, records=records if _is_nested(records) else [])
+    rows = flat_table(records, explode)
+    return Sample(rows, is_all=True, total=len(rows), broken=broken, records=records if is_nested(records) else [])
 
 
 def _json(line: str) -> Any:
@@ -316,7 +317,7 @@ def _parquet_sample(file: str, explode: str | None, most_bytes: int) -> Sample:
     if not nested:
         return Sample(table, len(table) == total, total)
     records = table.to_pylist()
-    rows = _flat_table(records, explode)
+    rows = flat_table(records, explode)
     return Sample(rows, len(records) == total, round(total * len(rows) / max(1, len(records))), records=records)
 
 
@@ -341,74 +342,3 @@ def _holds_records(type_: pa.DataType) -> bool:
     if pa.types.is_map(type_) or pa.types.is_struct(type_):
         return True
     return is_list(type_) and _holds_records(type_.value_type)
-
-
-def _is_nested(records: Sequence[Mapping[str, Any]]) -> bool:
-    return any(isinstance(value, dict | list) for record in records for value in record.values())
-
-
-def lists_of(records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the paths of all lists in records, each with its elements.
-
-    Args:
-        records: objects.
-    """
-    lists: dict[str, list[Any]] = {}
-
-    def walk(record: Mapping[str, Any], path: str) -> None:
-        for key, value in record.items():
-            if isinstance(value, dict):
-                walk(value, f"{path}{key}.")
-            elif isinstance(value, list):
-                lists.setdefault(f"{path}{key}", []).extend(value)
-
-    for record in records:
-        walk(record, "")
-    return lists
-
-
-def _flat_table(records: Sequence[Mapping[str, Any]], explode: str | None) -> pa.Table:
-    """Return records as rows without records in them. Lists of records are left out, unless they are exploded."""
-    rows = [row | {"#row": n} for n, record in enumerate(records) for row in _flat_rows(record, explode)]
-    names = list(dict.fromkeys(name for row in rows for name in row))[:_MOST_COLUMNS]
-    return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
-
-
-def _flat_rows(record: Mapping[str, Any], explode: str | None) -> Iterator[dict[str, Any]]:
-    outer: dict[str, Any] = {}
-    _flatten(record, "", outer.__setitem__)
-    if explode is None:
-        yield outer
-        return
-    elements: Any = record
-    for key in explode.split("."):
-        elements = elements.get(key) if isinstance(elements, dict) else None
-    for position, element in enumerate(elements if isinstance(elements, list) else []):
-        row = {name: value for name, value in outer.items() if name != explode} | {"#": position}
-        if isinstance(element, dict):
-            _flatten(element, f"{explode}.", row.__setitem__)
-        else:
-            row[explode] = element
-        yield row
-
-
-def _flatten(record: Mapping[str, Any], path: str, put: Callable[[str, Any], None]) -> None:
-    for key, value in record.items():
-        if isinstance(value, dict):
-            _flatten(value, f"{path}{key}.", put)
-        elif not (isinstance(value, list) and any(isinstance(element, dict | list | tuple) for element in value)):
-            put(f"{path}{key}", value)
-            for position, element in enumerate(value if key == "path" and isinstance(value, list) else []):
-                put(f"{path}{key}.{position}", element)
-
-
-def _array(values: list[Any]) -> pa.Array:
-    """Return values as one Arrow type; as text if they are of several."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        return pa.array([None if value is None else _text(value) for value in values], pa.string())
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)

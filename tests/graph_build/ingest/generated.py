@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from tests.graph_build.ingest.file_cases import UNNEEDED, zstd
+from tests.graph_build.ingest.file_cases import UNNEEDED
+from tests.graph_build.ingest.layout_cases import zstd
 
 Cell = str | int | float | dt.datetime | list[Any] | None
 Rows = list[dict[str, Cell]]

@@ -11,6 +11,7 @@ from graph_build.config import InputConfig
 from graph_build.ingest import arrow_reader, events, spark_reader
 from tests.graph_build.ingest.cases import NOW
 from tests.graph_build.ingest.file_cases import FILE_CASES, FileCase, Row
+from tests.graph_build.ingest.layout_cases import LAYOUT_CASES
 
 COLUMNS = ("item_id", "event_type", "query", "reason")
 
@@ -23,8 +24,9 @@ def written(case: FileCase, folder: Path) -> tuple[str, InputConfig]:
     return str(folder), InputConfig.model_validate(case.input)
 
 
-QUICK = [case for case in FILE_CASES if case.quick]
-OTHERS = [case for case in FILE_CASES if not case.quick]
+CASES = [*FILE_CASES, *LAYOUT_CASES]
+QUICK = [case for case in CASES if case.quick]
+OTHERS = [case for case in CASES if not case.quick]
 
 
 def read_by_spark(spark: Any, cases: list[FileCase], folders: pytest.TempPathFactory) -> dict[str, list[Row]]:
@@ -64,7 +66,7 @@ def test_spark_reads_other_layouts_as_the_table_says(other_rows: dict[str, list[
     assert other_rows[case.name] == case.rows
 
 
-@pytest.mark.parametrize("case", FILE_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_arrow_reads_files_as_the_table_says(tmp_path: Path, case: FileCase) -> None:
     path, config = written(case, tmp_path)
     places = [

@@ -12,7 +12,7 @@ from graph_build.ingest.arrow_reader import read_events
 from graph_build.ingest.lake_tables import lake_format
 from tests.graph_build.conftest import config, input_error
 from tests.graph_build.ingest.cases import NOW
-from tests.graph_build.ingest.file_cases import record
+from tests.graph_build.ingest.layout_cases import record
 
 ROWS = pa.Table.from_pylist([record(str(n), country="DE" if n % 2 else None, price=n) for n in range(4)])
 

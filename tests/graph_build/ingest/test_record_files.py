@@ -15,7 +15,8 @@ from graph_build.ingest.fields import Fields
 from graph_build.ingest.files import Source, find_sources
 from graph_build.ingest.record_files import FilePart, parts_of, read_part
 from tests.graph_build.conftest import config, input_error
-from tests.graph_build.ingest.file_cases import HEADER, csv, lines, nested, record, zstd
+from tests.graph_build.ingest.file_cases import HEADER, csv
+from tests.graph_build.ingest.layout_cases import lines, nested, record, zstd
 
 ODD_LINES = [
     *['{"a": 1.0, "b": NaN}', '{"a": 12345678901234567890123456789}', '{"a": 9223372036854775808}', '{"a": 1e30}'],

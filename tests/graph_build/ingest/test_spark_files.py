@@ -11,7 +11,8 @@ import pytest
 
 from graph_build.errors import GraphInputError
 from tests.graph_build.conftest import GOOD, at, check_table, config, parquet
-from tests.graph_build.ingest.file_cases import BASKET_COLUMNS, BASKETS, UNNEEDED, lines, nested, record
+from tests.graph_build.ingest.file_cases import UNNEEDED
+from tests.graph_build.ingest.layout_cases import BASKET_COLUMNS, BASKETS, lines, nested, record
 
 HALVES = [0.0, -0.0, 1.5, -2.25, 65504.0, 6.103515625e-05, 5.960464477539063e-08, 0.333251953125]
 

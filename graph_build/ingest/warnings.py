@@ -262,14 +262,16 @@ def _unknown_items(nodes: "DataFrame") -> str | None:
 
 def _unknown_ads(ads: "DataFrame", nodes: "DataFrame") -> str | None:
     """Doubt the item ids where ads and graph share few."""
-    advertised = ads.select("item_id").distinct()
-    known = nodes.select("item_id")
-    both = advertised.join(known, "item_id", "left_semi")
-    n_advertised, n_known, n_both = advertised.count(), known.count(), both.count()
+    advertised = ads.select("item_id").distinct().withColumn("advertised", F.lit(True))
+    known = nodes.select("item_id").withColumn("known", F.lit(True))
+    every = advertised.join(known, "item_id", "full_outer")
+    flags = F.col("advertised").isNotNull(), F.col("known").isNotNull()
+    sums = [F.sum(part.cast("bigint")) for part in (*flags, flags[0] & flags[1])]
+    n_advertised, n_known, n_both = every.agg(*sums).collect()[0]
     if n_both >= MIN_OVERLAP * min(n_advertised, n_known):
         return None
     start = f"only {n_both:,} of {n_advertised:,} items with ads are among the {n_known:,} that are known"
-    strange, others = advertised.join(both, "item_id", "left_anti"), known.join(both, "item_id", "left_anti")
+    strange, others = every.where("known is null"), every.where("advertised is null")
     return _different_ids(start, ("ads name", strange), ("the other tables", others)) + " Ads of others are never shown"
 
 

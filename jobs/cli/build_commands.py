@@ -6,6 +6,7 @@ import contextlib
 from jobs.cli.command import (
     Command,
     ExitCode,
+    add_events,
     add_input_check,
     add_tables,
     add_workspace,
@@ -21,9 +22,7 @@ from jobs.workspace.workspace import Workspace
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--events", nargs="+", action="extend", metavar="PATH", help="files, folders or patterns of events"
-    )
+    add_events(parser, "files, folders or patterns of events")
     parser.add_argument("--stored-days", action="store_true", help="instead of --events: use the days from `ingest`")
     parser.add_argument("--graph", metavar="PATH", help="instead of all tables: a graph that was built on a cluster")
     add_tables(parser)
@@ -83,14 +82,7 @@ def _write_next_steps(name: str, workspace: Workspace) -> None:
 
 
 def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--events",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="files, folders or patterns of events",
-    )
+    add_events(parser, "files, folders or patterns of events", required=True)
     parser.add_argument(
         "--day",
         type=day,
@@ -140,12 +132,8 @@ def _forget(options: argparse.Namespace) -> int:
 
 def _nightly_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--date", type=day, required=True, metavar="YYYY-MM-DD", help="the day that has just ended")
-    parser.add_argument(
-        "--events",
-        nargs="+",
-        action="extend",
-        metavar="PATH",
-        help="events of that day; {date} in a path is replaced by the date; default: the day was stored by `ingest`",
+    add_events(
+        parser, "events of that day; {date} in a path is replaced by the date; default: the day was stored by `ingest`"
     )
     parser.add_argument(
         "--graph",

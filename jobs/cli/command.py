@@ -1,15 +1,16 @@
-"""What the commands share: the `Command` type, exit codes, types of arguments, flags, and printing."""
+"""What the commands share: the `Command` type, exit codes, types of arguments, flags, reports, and printing."""
 
 import argparse
 import datetime as dt
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jobs.config import Config, load_config
+from jobs.workspace.atomic_files import check_output
 from jobs.workspace.version_folder import Version
 from jobs.workspace.workspace import Workspace
 
@@ -78,6 +79,68 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
     """Add the flags --items and --ads."""
     parser.add_argument("--items", metavar="PATH", help="the item catalogue")
     parser.add_argument("--ads", metavar="PATH", help="the ads; without this table, every item counts as advertised")
+
+
+def add_events(parser: argparse.ArgumentParser, help_: str, *, metavar: str = "PATH", required: bool = False) -> None:
+    """Add the flag --events, which takes several paths and may be repeated; without it, the option is None.
+
+    Args:
+        parser: the parser of the command.
+        help_: what the events are.
+        metavar: how the usage names a path.
+        required: whether the command needs the flag.
+    """
+    parser.add_argument("--events", nargs="+", action="extend", required=required, metavar=metavar, help=help_)
+
+
+def add_measurement(parser: argparse.ArgumentParser, after: str, protocol: str, json: str, html: str) -> None:
+    """Add the flags that say on what and how a version is measured, and where the result is written.
+
+    Args:
+        parser: the parser of the command.
+        after: what the events must be after.
+        protocol: the help of --protocol.
+        json: the help of --output.
+        html: the help of --html.
+    """
+    add_events(parser, f"events after {after}", metavar="TEST.parquet", required=True)
+    parser.add_argument("--protocol", choices=("item", "session", "basket"), default="item", help=protocol)
+    parser.add_argument("--include-current", action="store_true", help="allow the current item as a target")
+    parser.add_argument(
+        "--allow-overlap", action="store_true", help=f"accept events that are not after {after}; this is recorded"
+    )
+    parser.add_argument("--output", type=Path, metavar="REPORT.json", help=json)
+    parser.add_argument("--html", type=Path, metavar="PAGE.html", help=html)
+
+
+def check_reports(options: argparse.Namespace) -> None:
+    """Check before any work is done whether the files of --output and --html can be written.
+
+    Raises:
+        OutputError: one of them cannot.
+    """
+    for flag in ("output", "html"):
+        if path := getattr(options, flag):
+            check_output(path, flag=f"--{flag}")
+
+
+def write_reports(
+    options: argparse.Namespace, content: dict[str, Any], render: Callable[[Mapping[str, Any]], str]
+) -> None:
+    """Write a measurement to the files of --output and --html, as far as they are given.
+
+    Args:
+        options: the options of the command.
+        content: what was measured.
+        render: makes the page of it.
+    """
+    from jobs.pipeline.evaluate import write_report
+
+    if options.output:
+        write_report(options.output, content)
+    if options.html:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        options.html.write_text(render(content), encoding="utf-8")
 
 
 def day(text: str) -> dt.date:

@@ -9,11 +9,14 @@ from jobs.cli.command import (
     Command,
     ExitCode,
     add_input_check,
+    add_measurement,
     add_workspace,
+    check_reports,
     dry_run,
     open_version,
     whole_number,
     write_line,
+    write_reports,
 )
 from jobs.progress import StageProgress
 from jobs.workspace.atomic_files import check_output
@@ -21,48 +24,32 @@ from jobs.workspace.atomic_files import check_output
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
-    parser.add_argument(
-        "--events",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="TEST.parquet",
-        help="events after the version's as-of time",
+    add_measurement(
+        parser,
+        after="the version's as-of time",
+        protocol="item: find the next item from the current one; session: from all items so far; basket: find the "
+        "other items of a basket from one of them (default item)",
+        json="also write the measurements to this file",
+        html="also write them as a page",
     )
     parser.add_argument(
         "--version", metavar="VERSION", help="the version to measure, published or not; default: the published one"
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=("item", "session", "basket"),
-        default="item",
-        help="item: find the next item from the current one; session: from all items so far; basket: find the other "
-        "items of a basket from one of them (default item)",
     )
     parser.add_argument(
         "--ads-only",
         action="store_true",
         help="rank only items with an ad that may be shown in every country, and look only for these",
     )
-    parser.add_argument("--include-current", action="store_true", help="allow the current item as a target")
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="accept events that are not after the as-of time; this is recorded"
-    )
     parser.add_argument("--baselines", action="store_true", help="also measure simple methods, such as popularity")
-    parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the measurements to this file")
-    parser.add_argument("--html", type=Path, metavar="PAGE.html", help="also write them as a page")
     add_input_check(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from jobs.cli.show import print_quality
-    from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version, write_report
+    from jobs.pipeline.evaluate import EvaluateOptions, evaluate_version
     from jobs.pipeline.quality_page import render_quality
 
-    if options.output:
-        check_output(options.output)
-    if options.html:
-        check_output(options.html, flag="--html")
+    check_reports(options)
     version, config = open_version(options, "index", *(["graph/full"] if options.baselines else []))
     if options.dry_run:
         return dry_run({"events": options.events}, config)
@@ -71,11 +58,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     with StageProgress().stage("evaluate") as report:
         result = evaluate_version(version.path, version.name, options.events, config, settings, report)
-    if options.output:
-        write_report(options.output, result)
-    if options.html:
-        options.html.parent.mkdir(parents=True, exist_ok=True)
-        options.html.write_text(render_quality(result), encoding="utf-8")
+    write_reports(options, result, render_quality)
     print_quality(result, Console())
     return ExitCode.OK
 

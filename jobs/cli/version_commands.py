@@ -6,10 +6,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs.cli.command import Command, ExitCode, add_recipe, add_workspace, write_line
+from jobs.cli.command import (
+    Command,
+    ExitCode,
+    add_events,
+    add_measurement,
+    add_recipe,
+    add_workspace,
+    check_reports,
+    write_line,
+    write_reports,
+)
 from jobs.config import load_config
 from jobs.progress import StageProgress
-from jobs.workspace.atomic_files import check_output
 from jobs.workspace.workspace import Workspace
 
 
@@ -25,29 +34,14 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", help="name of a version, for example the published one")
     parser.add_argument("second", metavar="B", help="name of the version to compare with it, published or not")
     add_workspace(parser)
-    parser.add_argument(
-        "--events",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="TEST.parquet",
-        help="events after the as-of times of both versions",
-    )
-    parser.add_argument(
-        "--protocol", choices=("item", "session", "basket"), default="item", help="as in `evaluate` (default item)"
-    )
-    parser.add_argument("--include-current", action="store_true", help="allow the current item as a target")
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="accept events that are not after an as-of time; this is recorded"
+    add_measurement(
+        parser,
+        after="the as-of times of both versions",
+        protocol="as in `evaluate` (default item)",
+        json="also write the differences to this file",
+        html="also write a page with the frontier of hits on all answers and on the tail",
     )
     add_recipe(parser)
-    parser.add_argument("--output", type=Path, metavar="REPORT.json", help="also write the differences to this file")
-    parser.add_argument(
-        "--html",
-        type=Path,
-        metavar="PAGE.html",
-        help="also write a page with the frontier of hits on all answers and on the tail",
-    )
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -55,11 +49,8 @@ def _compare(options: argparse.Namespace) -> int:
     from jobs.candidates.contenders import CompareOptions, Contender
     from jobs.candidates.page import render_comparison
     from jobs.cli.show import print_comparison
-    from jobs.pipeline.evaluate import write_report
 
-    for flag in ("output", "html"):
-        if output := getattr(options, flag):
-            check_output(output, flag=f"--{flag}")
+    check_reports(options)
     workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
     settings = CompareOptions(
         options.protocol, options.include_current, options.allow_overlap, frontier=options.html is not None
@@ -67,11 +58,7 @@ def _compare(options: argparse.Namespace) -> int:
     with StageProgress().stage("compare") as report:
         contenders = [Contender.open(workspace, name, config) for name in (options.first, options.second)]
         content = compare_versions(contenders, options.events, config, settings, report)
-    if options.output:
-        write_report(options.output, content)
-    if options.html:
-        options.html.parent.mkdir(parents=True, exist_ok=True)
-        options.html.write_text(render_comparison(content), encoding="utf-8")
+    write_reports(options, content, render_comparison)
     print_comparison(content, _wide_console())
     return ExitCode.OK
 
@@ -79,14 +66,8 @@ def _compare(options: argparse.Namespace) -> int:
 def _publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("version", metavar="VERSION", help="name of the version to publish")
     add_workspace(parser)
-    parser.add_argument(
-        "--events",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="TEST.parquet",
-        help="events after the as-of times of this version and the published one, on which its hits are judged",
-    )
+    after = "the as-of times of this version and the published one"
+    add_events(parser, f"events after {after}, on which its hits are judged", metavar="TEST.parquet")
     add_recipe(parser)
     parser.add_argument("--force", action="store_true", help="publish even if a gate fails; this is recorded")
 
@@ -96,7 +77,7 @@ def _publish(options: argparse.Namespace) -> int:
 
     workspace, config = Workspace(options.workspace), load_config(options.config, options.recipe)
     publication = publish_version(
-        workspace, options.version, config, events=options.events, force=options.force, progress=StageProgress()
+        workspace, options.version, config, events=options.events or (), force=options.force, progress=StageProgress()
     )
     if publication.version == publication.before:
         write_line(f"{publication.version} is published already")

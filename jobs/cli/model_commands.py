@@ -50,12 +50,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from jobs.pipeline.quality_page import render_quality
 
     check_reports(options)
-    version, config = open_version(options, "index", *(["graph/full"] if options.baselines else []))
-    if options.dry_run:
-        return dry_run({"events": options.events}, config)
     settings = EvaluateOptions(
         options.protocol, options.ads_only, options.include_current, options.allow_overlap, options.baselines
     )
+    version, config = open_version(options, *settings.parts)
+    if options.dry_run:
+        return dry_run({"events": options.events}, config)
     with StageProgress().stage("evaluate") as report:
         result = evaluate_version(version.path, version.name, options.events, config, settings, report)
     write_reports(options, result, render_quality)

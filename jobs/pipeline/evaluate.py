@@ -64,6 +64,11 @@ class EvaluateOptions:
     allow_overlap: bool = False
     baselines: bool = False
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of a version that are read: its index and, for the counting peers, its training sessions."""
+        return ("index", "graph/sessions") if self.baselines else ("index",)
+
 
 def evaluate_version(
     version: Path,

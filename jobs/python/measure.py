@@ -82,8 +82,7 @@ def evaluate(
     from jobs.progress import StageProgress
 
     settings = EvaluateOptions(**options)
-    parts = ("index", "graph/full", "graph/sessions") if settings.baselines else ("index",)
-    opened = as_workspace(workspace).open(version, verify=True, parts=parts)
+    opened = as_workspace(workspace).open(version, verify=True, parts=settings.parts)
     with StageProgress().stage("evaluate") as report:
         return evaluate_version(opened.path, opened.name, as_paths(events), as_config(config), settings, report)
 

@@ -11,6 +11,7 @@ from jobs.cli.select_features import features_only
 from model.config import ModelConfig
 from model.graph import load_graph
 from model.propagation import in_neighbours
+from tests.jobs.conftest import manifest
 
 SMALL = "[model]\ndim = 16\n[model.train]\nmax_epochs = 0.5\nthreads = 1\n"
 
@@ -61,6 +62,18 @@ def test_evaluate_refuses_events_that_the_version_was_built_from(shop, refused):
     message = refused("evaluate", "--workspace", shop.workspace, "--events", shop.files.events)
     assert "not after the version's as-of time" in message
     assert "--allow-overlap" in message
+
+
+def test_damaged_training_sessions_are_found_if_the_counting_peers_need_them(workspace, tmp_path, refused):
+    with workspace.lock(), workspace.scratch_folder() as staged:
+        (staged / "graph" / "sessions").mkdir(parents=True)
+        (staged / "graph" / "sessions" / "part.parquet").write_text("sessions")
+        name = workspace.publish(staged, manifest()).name
+    sessions = tmp_path / "ws" / "versions" / name / "graph" / "sessions" / "part.parquet"
+    sessions.write_text("damaged!")
+    command = ["evaluate", "--workspace", workspace.uri, "--events", tmp_path / "e.parquet"]
+    assert f"{sessions} has SHA-256" in refused(*command, "--baselines")
+    assert str(sessions) not in refused(*command)
 
 
 def test_select_features_chooses_groups_and_compares_models(shop, tmp_path, config, capsys):

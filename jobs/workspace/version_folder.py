@@ -6,15 +6,15 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError
-from jobs.workspace.atomic_files import damage, flush
+from jobs.errors import CorruptVersionError, FormatVersionError, NoVersionError, StoreError
+from jobs.workspace.atomic_files import damage, flush, flushed, write_whole
 from jobs.workspace.manifest import FORMAT_VERSION, UNPUBLISHED, FileRecord, Manifest, build_key
 from jobs.workspace.remote_cache import cache_of, fetch
 from jobs.workspace.storage import Storage
@@ -155,6 +155,23 @@ class VersionFolder:
             return False
         return True
 
+    def newest_whole(self, excluded: Container[str]) -> str | None:
+        """Return the published version that `check_whole` accepts and that comes last; None without one.
+
+        Args:
+            excluded: names of versions that do not count.
+        """
+        for name in reversed(self.names()):
+            if name not in excluded:
+                with contextlib.suppress(CorruptVersionError, FormatVersionError):
+                    self.check_whole(name)
+                    return name
+        return None
+
+    def next_publication(self) -> int:
+        """Return the place in the order of publication that the next version takes."""
+        return max([0, *(self.order(name)[0] for name in self.names())]) + 1
+
     def order(self, name: str) -> tuple[int, dt.datetime, str]:
         """Return the key that sorts versions: place of publication (-1 in older manifests), time of creation, name."""
         number, created = _OLDER, dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -165,16 +182,15 @@ class VersionFolder:
             number = _OLDER if publication is None else int(publication)
         return number, created, name
 
-    def set_published(self, name: str, number: int, metrics: Mapping[str, Any]) -> Manifest:
-        """Give a version its place in the order of publication, in one step; return its new manifest.
+    def set_published(self, name: str, metrics: Mapping[str, Any]) -> Manifest:
+        """Give a version the next place in the order of publication, in one step; return its new manifest.
 
         Args:
             name: the name of the version.
-            number: the place.
             metrics: further metrics for its manifest.
         """
         manifest = self.manifest(name)
-        update = {"publication": number, "metrics": {**manifest.metrics, **metrics}}
+        update = {"publication": self.next_publication(), "metrics": {**manifest.metrics, **metrics}}
         published = manifest.model_copy(update=update)
         self._storage.write(f"versions/{name}/{MANIFEST}", published.model_dump_json(indent=2).encode())
         return published
@@ -192,6 +208,21 @@ class VersionFolder:
         aside.parent.mkdir(exist_ok=True)
         Path(self._storage.path("versions", name)).replace(aside)
         return aside
+
+    def seal(self, staged: Path, manifest: Manifest) -> None:
+        """Write the manifest of a scratch folder, with the size and SHA-256 of every file, as its last file.
+
+        Raises:
+            StoreError: an undamaged version of this name exists (versions never change).
+        """
+        if self.is_whole(manifest.version):
+            raise StoreError(
+                f"workspace {self._storage.uri} already has a version {manifest.version}, and versions never change"
+            )
+        paths = sorted(path for path in staged.rglob("*") if path.is_file())
+        files = {path.relative_to(staged).as_posix(): flushed(path) for path in paths}
+        complete = manifest.model_copy(update={"files": files})
+        write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
 
     def put(self, staged: Path, name: str) -> None:
         """Turn a scratch folder into a version: locally in one step, remotely file by file, the manifest last."""

@@ -19,15 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.errors import (
-    CorruptVersionError,
-    FormatVersionError,
-    LockLostError,
-    NoVersionError,
-    StoreError,
-    WorkspaceBusyError,
-)
-from jobs.workspace.atomic_files import flushed, full_disk, write_whole
+from jobs.errors import LockLostError, NoVersionError, StoreError, WorkspaceBusyError
+from jobs.workspace.atomic_files import full_disk
 from jobs.workspace.current_version import (
     CURRENT,
     Current,
@@ -93,7 +86,7 @@ class Workspace:
             NoVersionError: nothing has been published yet.
             CorruptVersionError: `current` is damaged, and there is no whole version.
         """
-        return published(self._storage, self._newest_whole)
+        return published(self._storage, lambda: self._versions.newest_whole(self.rollbacks()))
 
     def pointer(self) -> Current:
         """Return the content of `current`.
@@ -279,7 +272,7 @@ class Workspace:
             RolledBackError: a person rolled back since this run took the lock; the version stays in the workspace.
             StoreError: an undamaged version of this name exists (versions never change), or the lock is lost.
         """
-        self._put(staged, manifest, self._next_publication())
+        self._put(staged, manifest, self._versions.next_publication())
         version = self.promote(manifest.version)
         logger.info("published %s in %s", manifest.version, self.uri)
         return version
@@ -311,8 +304,7 @@ class Workspace:
         self._require_lock("promote")
         opened = self.open(version)
         if opened.manifest.publication == UNPUBLISHED:
-            published = self._versions.set_published(version, self._next_publication(), metrics or {})
-            opened = Version(opened.path, published)
+            opened = Version(opened.path, self._versions.set_published(version, metrics or {}))
         with self._moment() as moment:
             content = self._storage.read_if_exists(CURRENT)
             if content != self._current_at_begin:
@@ -357,28 +349,9 @@ class Workspace:
 
     def _put(self, staged: Path, manifest: Manifest, publication: int) -> None:
         self._require_lock("publish")
-        if self._versions.is_whole(manifest.version):
-            raise StoreError(
-                f"workspace {self.uri} already has a version {manifest.version}, and versions never change"
-            )
-        paths = sorted(path for path in staged.rglob("*") if path.is_file())
-        files = {path.relative_to(staged).as_posix(): flushed(path) for path in paths}
-        complete = manifest.model_copy(update={"files": files, "publication": publication})
-        write_whole(staged / MANIFEST, complete.model_dump_json(indent=2).encode())
-        self._require_lock("publish")
+        self._versions.seal(staged, manifest.model_copy(update={"publication": publication}))
+        self._require_lock("publish")  # the checksums may have taken long
         self._versions.put(staged, manifest.version)
-
-    def _next_publication(self) -> int:
-        return max([0, *(self._versions.order(name)[0] for name in self.versions())]) + 1
-
-    def _newest_whole(self) -> str | None:
-        rolled_back = read_rollbacks(self._storage)
-        for name in reversed(self.versions()):
-            if name not in rolled_back:
-                with contextlib.suppress(CorruptVersionError, FormatVersionError):
-                    self._versions.check_whole(name)
-                    return name
-        return None
 
     # Paths and files
 

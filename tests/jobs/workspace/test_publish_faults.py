@@ -21,7 +21,10 @@ class CrashError(BaseException):
 
 
 # The steps of publishing at which the files reach the disk; publishing takes each once.
-DISK_STEPS = [(store, "flushed"), (store, "write_whole"), (version_folder, "flush"), (store, "write_current")]
+DISK_STEPS = [
+    *((version_folder, step) for step in ("flushed", "write_whole", "flush")),
+    (store, "write_current"),
+]
 EACH_STEP = pytest.mark.parametrize(("module", "step"), DISK_STEPS, ids=[step for _, step in DISK_STEPS])
 
 
@@ -90,7 +93,7 @@ def test_a_disk_that_fills_up_while_publishing_is_reported_and_nothing_is_publis
     def no_space(*_: object) -> None:
         raise full_disk(errno.ENOSPC)
 
-    monkeypatch.setattr(store, "write_whole", no_space)
+    monkeypatch.setattr(version_folder, "write_whole", no_space)
     with pytest.raises(WorkspaceFullError):
         publish(workspace, fingerprint="1" * 32)
     assert workspace.current() == before

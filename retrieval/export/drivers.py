@@ -1,9 +1,11 @@
-"""Loads the drivers of stores, which are optional, and turns their errors into one line."""
+"""What the writers of stores share: optional drivers, errors of one line, and collections that replace each other."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -41,6 +43,29 @@ def without_password(text: str) -> str:
     'postgresql://shop:***@db/ads'
     """
     return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", text)
+
+
+@contextlib.contextmanager
+def replaced_collections(name: str, version: str, earlier: list[str], delete: Callable[[str], object]) -> Iterator[str]:
+    """Yield the name of a new collection; it is deleted after an error in the block, and earlier ones at its end.
+
+    The block fills the collection and, as its last step, points the alias to it.
+
+    Args:
+        name: the alias.
+        version: the version that is exported.
+        earlier: what the alias pointed to before, and what exports left behind that were killed; see `generations`.
+        delete: deletes a collection of a name.
+    """
+    new = generation(name, version)
+    try:
+        yield new
+    except BaseException:
+        with contextlib.suppress(Exception):
+            delete(new)
+        raise
+    for collection in earlier:
+        delete(collection)
 
 
 def generation(name: str, version: str) -> str:

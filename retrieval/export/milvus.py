@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from importlib.util import find_spec
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import ExportError, StoreFailedError
-from retrieval.export.drivers import driver, generation, generations, without_password
+from retrieval.export.drivers import driver, generations, replaced_collections, without_password
 from retrieval.export.rows import Batch, Export
 
 _LONGEST_ID, _LONGEST_TEXT = 2048, 65_535
@@ -55,8 +54,7 @@ def _write(client: Any, milvus: Any, export: Export, name: str) -> None:
         raise ExportError(f"{name} is a collection, and no alias; choose another --name, or drop the collection")
     earlier = generations(name, collections)
     is_switched = any(name in client.list_aliases(collection)["aliases"] for collection in earlier)
-    new = generation(name, export.version)
-    try:
+    with replaced_collections(name, export.version, earlier, client.drop_collection) as new:
         client.create_collection(new, schema=_schema(milvus, export), index_params=_index(client))
         for batch in export.batches(size=1000):
             client.insert(new, _entities(batch))
@@ -64,13 +62,6 @@ def _write(client: Any, milvus: Any, export: Export, name: str) -> None:
         export.progress("waiting for the index", 1.0)
         client.load_collection(new)
         (client.alter_alias if is_switched else client.create_alias)(new, name)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            client.drop_collection(new)
-        raise
-    # What the alias pointed to before, and what exports left behind that were killed.
-    for collection in earlier:
-        client.drop_collection(collection)
 
 
 def _schema(milvus: Any, export: Export) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -65,20 +66,8 @@ def write(export: Export, target: str, name: str) -> None:
         (folder / "index.json").write_text(json.dumps(mapping(export), indent=2) + "\n", encoding="utf-8")
         (folder / "aliases.json").write_text(json.dumps({"actions": aliases}, indent=2) + "\n", encoding="utf-8")
         (folder / "load.sh").write_text(_SCRIPT.format(name=name, index=index), encoding="utf-8")
-        parts, size = 0, 0
-        file = (folder / f"bulk-{parts:05d}.ndjson").open("wb")
-        try:
-            for batch in export.batches():
-                for action, document in _documents(batch):
-                    lines = _line(action) + _line(document)
-                    if size and size + len(lines) > _BULK_BYTES:
-                        file.close()
-                        parts, size = parts + 1, 0
-                        file = (folder / f"bulk-{parts:05d}.ndjson").open("wb")
-                    file.write(lines)
-                    size += len(lines)
-        finally:
-            file.close()
+        for part, body in enumerate(_bulk_requests(export)):
+            (folder / f"bulk-{part:05d}.ndjson").write_bytes(body)
 
 
 def mapping(export: Export) -> dict[str, Any]:
@@ -115,14 +104,25 @@ def mapping(export: Export) -> dict[str, Any]:
     }
 
 
-def _documents(batch: Batch) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    lines = []
+def _bulk_requests(export: Export) -> Iterator[bytearray]:
+    """The bodies of requests, none of which splits an item."""
+    body = bytearray()
+    for batch in export.batches():
+        for lines in _items(batch):
+            if body and len(body) + len(lines) > _BULK_BYTES:
+                yield body
+                body = bytearray()
+            body += lines
+    yield body
+
+
+def _items(batch: Batch) -> Iterator[bytes]:
+    """The two lines of each item."""
     pairs = zip(batch.vectors, batch.query_vectors, strict=True)
     for document, (vector, query_vector) in zip(batch.documents(), pairs, strict=True):
         present = {key: value for key, value in document.items() if value is not None}
         action = {"index": {"_id": _document_id(document["item_id"])}}
-        lines.append((action, present | {"vector": vector, "query_vector": query_vector}))
-    return lines
+        yield _line(action) + _line(present | {"vector": vector, "query_vector": query_vector})
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import ExportError, StoreFailedError
-from retrieval.export.drivers import driver, first_line, generation, generations, without_password
+from retrieval.export.drivers import driver, first_line, generations, replaced_collections, without_password
 from retrieval.export.rows import Export
 
 NAMESPACE = uuid.UUID("9b5f2f55-3d0e-5c43-8d5c-1f3f8ad6a5a4")
@@ -71,8 +71,7 @@ def _write(client: Any, export: Export, name: str, is_remote: bool) -> None:
     for alias in aliases:
         if alias.collection_name not in earlier:
             raise ExportError(f"the alias {name} points to {alias.collection_name}, which no export has made")
-    new = generation(name, export.version)
-    try:
+    with replaced_collections(name, export.version, earlier, client.delete_collection) as new:
         _create(client, models, export, new, is_remote)
         for batch in export.batches():
             documents = batch.documents()
@@ -87,13 +86,6 @@ def _write(client: Any, export: Export, name: str, is_remote: bool) -> None:
         operations = [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name)) for _ in aliases]
         create = models.CreateAlias(collection_name=new, alias_name=name)
         client.update_collection_aliases([*operations, models.CreateAliasOperation(create_alias=create)])
-    except BaseException:
-        with contextlib.suppress(Exception):
-            client.delete_collection(new)
-        raise
-    # What the alias pointed to before, and what exports left behind that were killed.
-    for collection in earlier:
-        client.delete_collection(collection)
 
 
 def _create(client: Any, models: Any, export: Export, collection: str, is_remote: bool) -> None:

@@ -23,14 +23,25 @@ from retrieval.search.filters import category_key
 from retrieval.times import microseconds
 from retrieval.values import NO_END_FROM
 
+_SECOND = 1_000_000
 EVERYWHERE = "*"
 """Stands in the countries of an ad that has no country limit. Every request matches it."""
-NO_END = NO_END_FROM // 1_000_000
+NO_END = NO_END_FROM // _SECOND
 """The end of an ad that has none, in Unix seconds: the year 3000. An ad without a start starts at 0."""
-AD_FIELDS = ("ad_id", "campaign_id", "advertiser_id", "starts_at", "ends_at", "countries", "bid")
+_AD = pa.struct(
+    [
+        ("ad_id", pa.string()),
+        ("campaign_id", pa.string()),
+        ("advertiser_id", pa.string()),
+        ("starts_at", pa.timestamp("us", "UTC")),
+        ("ends_at", pa.timestamp("us", "UTC")),
+        ("countries", pa.list_(pa.string())),
+        ("bid", pa.float64()),
+    ]
+)
+AD_FIELDS = tuple(field.name for field in _AD)
 _ATTRIBUTES = {"category": pa.string(), "brand": pa.string(), "price": pa.float64(), "title": pa.string()}
 _BATCH = 5_000
-_SECOND = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,19 +182,6 @@ class Export:
     @cached_property
     def _ads(self) -> tuple[Rows, pa.Array] | None:
         return None if self.index.ads is None else _ads_from(self.index.ads, microseconds(self.index.as_of))
-
-
-_AD = pa.struct(
-    [
-        ("ad_id", pa.string()),
-        ("campaign_id", pa.string()),
-        ("advertiser_id", pa.string()),
-        ("starts_at", pa.timestamp("us", "UTC")),
-        ("ends_at", pa.timestamp("us", "UTC")),
-        ("countries", pa.list_(pa.string())),
-        ("bid", pa.float64()),
-    ]
-)
 
 
 def _ads_from(ads: Ads, at: int) -> tuple[Rows, pa.Array]:

@@ -1,21 +1,19 @@
 """The programs of docs/clients.md print the ads that the server returns, and nothing if there is no server."""
 
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.source_tree import ROOT
+from tests.stub_server import run_without_proxy, stub_server
 
 # language of the block → (file, command without the file).
 PROGRAMS = {
@@ -36,9 +34,7 @@ def block(language: str) -> str:
 
 
 def run(command: list[str], url: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment |= {"LIGHTSAGE_URL": url, **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return run_without_proxy(command, LIGHTSAGE_URL=url, **variables)
 
 
 @pytest.fixture
@@ -63,36 +59,6 @@ def unused_port() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-@contextmanager
-def busy_once(answer: bytes) -> Iterator[tuple[str, list[int]]]:
-    """A server that is busy at the first request; yields its URL and the statuses that it has sent."""
-    sent: list[int] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            sent.append(200 if sent else 503)
-            body = answer if sent[-1] == 200 else b"{}"
-            self.send_response(sent[-1])
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", sent
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.mark.parametrize("program", LANGUAGES, indirect=True)
 def test_a_program_prints_what_the_server_returns(shop, world, program: list[str]) -> None:
     with shop.serving() as client:
@@ -110,9 +76,9 @@ def test_a_program_prints_what_the_server_returns(shop, world, program: list[str
 def test_a_program_asks_a_busy_server_once_more(program: list[str]) -> None:
     result = {"rank": 1, "item_id": "b", "ad_id": "a", "score": 0.5, "reason": "swing"}
     answer = json.dumps({"results": [result]}, separators=(",", ":")).encode()
-    with busy_once(answer) as (url, sent):
-        job = run(program, url)
-    assert (job.stdout, sent) == ("a b 0.5\n", [503, 200])
+    with stub_server((503, b"{}"), (200, answer)) as busy_once:
+        job = run(program, busy_once.url)
+    assert (job.stdout, busy_once.statuses) == ("a b 0.5\n", [503, 200])
 
 
 @pytest.mark.parametrize("program", LANGUAGES, indirect=True)

@@ -1,7 +1,8 @@
 """Exports of the small shop, the slow answer to a search in one, and the code of docs/export.md."""
 
 import re
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from retrieval.catalogue.ads import Ads
 from retrieval.catalogue.edges import Edges
 from retrieval.config import RetrievalConfig
-from retrieval.export.rows import Export
+from retrieval.export.rows import EVERYWHERE, Export
 from retrieval.index_folder import Index
 from tests.oracles.small_shop import (
     AS_OF,
@@ -54,6 +55,36 @@ def slow_search(views: list[int], k: int, at: datetime, country: str | None, cat
         if category is None or of_item == category or of_item.startswith(f"{category} > "):
             found.append((item, winners[item]["ad_id"]))
     return found[:k]
+
+
+def assert_finds_what_exact_search_finds(
+    search: Callable[[np.ndarray, int, datetime, str, list[str], str | None], Sequence[Sequence[Any]]],
+    viewed: np.ndarray,
+    views: list[int],
+    country: str | None,
+    categories: Sequence[str] = ("shoes",),
+) -> None:
+    """Check a documented search at two times, in short and complete lists, and in categories.
+
+    Args:
+        search: (query vector, k, time, country, items to leave out, category) → rows that begin with item and ad.
+        viewed: the query vectors that the store has of the viewed items.
+        views: the viewed items.
+        country: the country of the shopper.
+        categories: the categories to search in.
+    """
+    query, last = documented_functions()["query_vector"](viewed), CATALOGUE.item_ids[views[-1]]
+    for hours in (0, 2.5):
+        at = AS_OF + timedelta(hours=hours)
+        for k, category in ((5, None), (N, None), *((5, category) for category in categories)):
+            rows = search(query, k, at, country or EVERYWHERE, [last], category)
+            assert [tuple(row[:2]) for row in rows] == slow_search(views, k, at, country, category)
+
+
+def documented_search(heading: str, client: Any) -> Callable[..., Sequence[Sequence[Any]]]:
+    """Return the search in Python of docs/export.md in a store, for `assert_finds_what_exact_search_finds`."""
+    search = documented_functions(heading)["search"]
+    return lambda query, k, at, *conditions: search(client, query, k, int(at.timestamp()), *conditions)
 
 
 def blocks(heading: str, language: str) -> list[str]:

@@ -1,14 +1,8 @@
 """Exports to folders: parquet is read back as it was written, and OpenSearch's files have their documented forms."""
 
 import json
-import os
 import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +15,7 @@ from retrieval.export import opensearch_folder, parquet_folder
 from retrieval.export.opensearch_folder import mapping
 from retrieval.export.stores import write_to
 from tests.retrieval.export.exported import CATALOGUE, N, documented, folder_content, interrupted, small_export
+from tests.stub_server import run_without_proxy, stub_server
 
 
 def test_parquet_is_read_back_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,41 +140,6 @@ def test_the_documented_search_asks_for_fields_of_the_mapping() -> None:
     assert set(term["term"]) <= set(fields)
 
 
-@contextmanager
-def fake_opensearch(answer: bytes) -> Iterator[tuple[str, list[tuple[str, str, bytes]]]]:
-    """A server that gives one answer to every request; yields its URL and the requests: method, path, body."""
-    requests: list[tuple[str, str, bytes]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            requests.append((self.command, self.path, body))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        do_PUT = do_POST = do_DELETE = respond  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def load(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return subprocess.run(
-        ["sh", str(folder / "load.sh"), url], env=environment, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_script_loads_every_part_and_then_switches_the_alias(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -189,18 +149,18 @@ def test_the_script_loads_every_part_and_then_switches_the_alias(
     write_to("opensearch", small_export(), str(folder), "lightsage")
     index = json.loads((folder / "export.json").read_text())["index"]
     assert index.startswith("lightsage_20240501t120000_0123abcd_")
-    with fake_opensearch(b'{"errors":false}') as (url, requests):
-        script = load(folder, url)
+    with stub_server((200, b'{"errors":false}')) as opensearch:
+        script = run_without_proxy(["sh", str(folder / "load.sh"), opensearch.url])
     assert script.returncode == 0, script.stderr
     parts = sorted(folder.glob("bulk-*.ndjson"))
     bulk = f"/{index}/_bulk?filter_path=errors,items.*.error"
-    assert requests == [
+    assert opensearch.requests == [
         ("PUT", f"/{index}", (folder / "index.json").read_bytes()),
         *(("POST", bulk, part.read_bytes()) for part in parts),
         ("POST", f"/{index}/_refresh", b""),
         ("POST", "/_aliases", (folder / "aliases.json").read_bytes()),
     ]
-    assert json.loads(requests[-1][2])["actions"] == [
+    assert json.loads(opensearch.requests[-1][2])["actions"] == [
         {"remove": {"index": "lightsage_*", "alias": "lightsage", "must_exist": False}},
         {"add": {"index": index, "alias": "lightsage"}},
     ]
@@ -209,8 +169,8 @@ def test_the_script_loads_every_part_and_then_switches_the_alias(
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_script_deletes_the_index_and_leaves_the_alias_if_an_item_is_refused(tmp_path: Path) -> None:
     write_to("opensearch", small_export(), str(tmp_path / "shop"), "lightsage")
-    with fake_opensearch(b'{"errors":true,"items":[]}') as (url, requests):
-        script = load(tmp_path / "shop", url)
+    with stub_server((200, b'{"errors":true,"items":[]}')) as opensearch:
+        script = run_without_proxy(["sh", str(tmp_path / "shop" / "load.sh"), opensearch.url])
     assert script.returncode == 1
-    assert [request[0] for request in requests] == ["PUT", "POST", "DELETE"]
+    assert [request[0] for request in opensearch.requests] == ["PUT", "POST", "DELETE"]
     assert '"errors":true' in script.stderr

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.retrieval.export.exported import (
     CATALOGUE,
     SEARCHES,
     N,
+    assert_finds_what_exact_search_finds,
     documented,
     documented_functions,
     interrupted,
@@ -55,9 +57,15 @@ def viewed_vectors(database: Any, views: list[int]) -> np.ndarray:
     return np.array([vectors[each] for each in ids])
 
 
-def search(database: Any, query: np.ndarray, k: int, at: datetime, country: str | None, last: str) -> list[Any]:
-    values = {"query": str(query.tolist()), "k": k, "now": at, "country": country or "*", "exclude": [last]}
-    return list(database.execute(documented("PostgreSQL with pgvector", "sql"), values))
+def search(
+    database: Any, query: np.ndarray, k: int, at: datetime, country: str, exclude: list[str], category: str | None
+) -> list[Any]:
+    statement = documented("PostgreSQL with pgvector", "sql")
+    if category is not None:
+        by_category = f"AND i.categories @> ARRAY['{category}'] ORDER BY i.vector"
+        statement = statement.replace("ORDER BY i.vector", by_category)
+    values = {"query": str(query.tolist()), "k": k, "now": at, "country": country, "exclude": exclude}
+    return list(database.execute(statement, values))
 
 
 @pytest.mark.parametrize("with_index", [False, True])
@@ -67,12 +75,8 @@ def test_the_documented_search_finds_what_exact_search_finds(
 ) -> None:
     # So few items are scanned if there is a choice.
     database.execute("SET enable_seqscan = off; SET enable_sort = off" if with_index else "SET enable_indexscan = off")
-    query = documented_functions()["query_vector"](viewed_vectors(database, views))
-    for hours in (0, 2.5):
-        at = AS_OF + timedelta(hours=hours)
-        for k in (5, N):
-            found = search(database, query, k, at, country, CATALOGUE.item_ids[views[-1]])
-            assert [row[:2] for row in found] == slow_search(views, k, at, country)
+    viewed = viewed_vectors(database, views)
+    assert_finds_what_exact_search_finds(partial(search, database), viewed, views, country, categories=())
 
 
 def test_the_documented_search_can_use_the_index(database: Any) -> None:
@@ -92,12 +96,9 @@ def test_a_single_viewed_item_can_be_asked_for_in_one_statement(database: Any) -
 
 
 def test_categories_can_be_filtered_by(database: Any) -> None:
-    sql = documented("PostgreSQL with pgvector", "sql").replace(
-        "ORDER BY i.vector", "AND i.categories @> ARRAY['shoes'] ORDER BY i.vector"
-    )
     query = documented_functions()["query_vector"](viewed_vectors(database, [3]))
-    values = {"query": str(query.tolist()), "k": 50, "now": AS_OF, "country": "*", "exclude": ["item00003"]}
-    assert [row[:2] for row in database.execute(sql, values)] == slow_search([3], 50, AS_OF, None, "shoes")
+    found = search(database, query, 50, AS_OF, "*", ["item00003"], "shoes")
+    assert [row[:2] for row in found] == slow_search([3], 50, AS_OF, None, "shoes")
 
 
 def test_the_tables_hold_the_last_export_alone(database: Any) -> None:

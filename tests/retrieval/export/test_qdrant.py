@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid5
@@ -13,14 +12,13 @@ import pytest
 from retrieval.errors import ExportError, StoreFailedError
 from retrieval.export.qdrant import NAMESPACE
 from retrieval.export.stores import write_to
-from tests.oracles.small_shop import AS_OF
 from tests.retrieval.export.exported import (
     CATALOGUE,
     SEARCHES,
     N,
-    documented_functions,
+    assert_finds_what_exact_search_finds,
+    documented_search,
     interrupted,
-    slow_search,
     small_export,
 )
 
@@ -49,15 +47,11 @@ def viewed_vectors(client: Any, views: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("views", "country"), SEARCHES)
-def test_the_documented_search_finds_what_exact_search_finds(client: Any, views: list[int], country: str) -> None:
-    functions = documented_functions("Qdrant")
-    query = functions["query_vector"](viewed_vectors(client, views))
-    last = CATALOGUE.item_ids[views[-1]]
-    for hours in (0, 2.5):
-        at = AS_OF + timedelta(hours=hours)
-        for k, category in ((5, None), (N, None), (5, "shoes")):
-            found = functions["search"](client, query, k, at.timestamp(), country or "*", [last], category)
-            assert [each[:2] for each in found] == slow_search(views, k, at, country, category)
+def test_the_documented_search_finds_what_exact_search_finds(
+    client: Any, views: list[int], country: str | None
+) -> None:
+    search = documented_search("Qdrant", client)
+    assert_finds_what_exact_search_finds(search, viewed_vectors(client, views), views, country)
 
 
 def test_the_namespace_is_that_of_the_page() -> None:

@@ -59,9 +59,8 @@ def compare_versions(
         OverlapError: a test event is not after an as-of time, and that is not allowed.
         TableError, EvaluationError: the events do not fit the contract, or hold nothing to measure.
     """
-    from retrieval.errors import EvaluationError
     from retrieval.evaluation.paired import differences
-    from retrieval.evaluation.protocols import rank_pairs, slices_of
+    from retrieval.evaluation.protocols import rank_pairs, require_pairs, slices_of
 
     report("reading", 0.0)
     first, second = contenders
@@ -69,8 +68,7 @@ def compare_versions(
     notes = _notes(table, contenders, options)
     sessions = sessions_of(table, SESSION_KIND[options.protocol], config.graph.input)
     pairs = [contender.pairs(sessions, options) for contender in contenders]
-    if not len(pairs[0]):
-        raise EvaluationError("the sessions hold no pair of different items to measure on")
+    require_pairs(pairs[0])
     rankings = []
     for n, contender in enumerate(contenders):
         report(contender.version.name, 0.1 + 0.2 * n)

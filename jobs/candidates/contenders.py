@@ -58,9 +58,13 @@ class Contender:
     @classmethod
     def open(cls, workspace: Workspace, name: str, config: Config) -> "Contender":
         """Open a version of a workspace by its name, after checking its index against its checksums."""
+        return cls.of(workspace.open(name, verify=True, parts=("index",)), config)
+
+    @classmethod
+    def of(cls, version: Version, config: Config) -> "Contender":
+        """Read the index of a version; `config` stands in for settings of its manifest that cannot be read."""
         from retrieval.index_folder import read_index
 
-        version = workspace.open(name, verify=True, parts=("index",))
         index, settings = read_index(version.path / "index"), _settings_of(version.manifest, config)
         return cls(version, index, served_ranker(index, settings), settings)
 

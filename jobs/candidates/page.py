@@ -51,9 +51,9 @@ def headlines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             continue
         metric = f"{'' if row['slice'] == 'all' else row['slice'] + ' '}{row['metric']}@100"
         values = f"{metric}: {row['a']:.3f} → {row['b']:.3f} ({signed(row['difference'])}"
-        interval = "" if row["low"] is None else f", interval {signed(row['low'])} to {signed(row['high'])}"
+        limits = "" if row["low"] is None else f", interval {interval(row)}"
         tone = {BETTER: "good", WORSE: "bad"}.get(row["verdict"], "")
-        lines.append((f"{values}{interval}): {row['verdict']}", tone))
+        lines.append((f"{values}{limits}): {row['verdict']}", tone))
     return lines
 
 
@@ -62,9 +62,13 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}".replace("-", "−")
 
 
+def interval(row: Mapping[str, Any]) -> str:
+    """Write the interval of a row's difference; a dash if it has none."""
+    return "–" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
+
+
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    interval = "–" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
-    return {**row, "interval": interval, "difference": signed(row["difference"]), "tone": _tone(row["verdict"])}
+    return {**row, "interval": interval(row), "difference": signed(row["difference"]), "tone": _tone(row["verdict"])}
 
 
 def _tone(verdict: str) -> str:

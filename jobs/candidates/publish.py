@@ -25,6 +25,7 @@ from jobs.workspace.version_folder import Version
 from jobs.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from retrieval.evaluation.pairs import Pairs
     from retrieval.evaluation.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,7 @@ def publish_version(
             return Publication(name, before)
         _check_order(workspace, name, before)
         with progress.stage("gates") as report:
-            version = workspace.open(name, verify=True, parts=(*PARTS, *(PEER_PARTS if events else ())))
-            gates = check_gates(workspace, version, before, config, events, report)
+            gates = check_gates(Candidacy.open(workspace, name, before, config, events), report)
         for gate in gates:
             log.log(logging.INFO if gate.passed else logging.ERROR, "gate %s: %s", gate.verdict, gate)
         failures = failed(gates)
@@ -95,24 +95,42 @@ def publish_version(
     return Publication(name, before, tuple(gates))
 
 
-def check_gates(
-    workspace: Workspace,
-    version: Version,
-    published: str | None,
-    config: Config,
-    events: Sequence[str],
-    report: ProgressCallback,
-) -> list[Gate]:
-    """Return the results of a version's gates.
+@dataclass(frozen=True)
+class Candidacy:
+    """A version that is to be published, and all that its gates need.
 
     Args:
         workspace: the workspace, whose nights say what is usual.
         version: the version; the parts that its gates read are readable.
-        published: the name of the published version; None without one.
+        published: the published version, whose index is readable; None without one.
         config: the full configuration.
-        events: see `publish_version`.
+        events: files or folders of later events; empty = the hits are not judged.
+    """
+
+    workspace: Workspace
+    version: Version
+    published: Version | None
+    config: Config
+    events: Sequence[str]
+
+    @classmethod
+    def open(
+        cls, workspace: Workspace, name: str, published: str | None, config: Config, events: Sequence[str]
+    ) -> "Candidacy":
+        """Open both versions by their names, after checking what is read against its checksums."""
+        version = workspace.open(name, verify=True, parts=(*PARTS, *(PEER_PARTS if events else ())))
+        old = None if published is None else workspace.open(published, verify=True, parts=("index",))
+        return cls(workspace, version, old, config, events)
+
+
+def check_gates(candidacy: Candidacy, report: ProgressCallback) -> list[Gate]:
+    """Return the results of a version's gates.
+
+    Args:
+        candidacy: the version, and what it is judged by.
         report: called with the progress.
     """
+    workspace, version, config = candidacy.workspace, candidacy.version, candidacy.config
     limits = config.nightly
     record = NightRecord(date=version.manifest.as_of.date())
     record.add_graph(read_summary(version.path / "graph"))
@@ -122,15 +140,14 @@ def check_gates(
     gates = size_gates(figures, [night.figures for night in nights], limits)
     gates += ads_gates(record.ads, [night.ads for night in nights], last.ads if last else {}, limits)
     overlap = None
-    if published is not None:
+    if (old := candidacy.published) is not None:
         report("neighbours of the probes", 0.1)
-        old = workspace.open(published, verify=True, parts=("index",))
         overlap = neighbour_overlap(version.path / "index", old.path / "index", config, limits.probes)
     gates += drift_gates(overlap, worst_norm(version.path / "embeddings"), limits)
-    if not events:
+    if not candidacy.events:
         remark = "no later events were given; --events TEST judges the hits"
         return [*gates, Gate(name="hits on later events", value=None, passed=True, judged=False, remark=remark)]
-    return gates + _gates_on_hits(workspace, version, published, config, events, report)
+    return gates + _gates_on_hits(candidacy, report)
 
 
 def _current(workspace: Workspace) -> str | None:
@@ -144,63 +161,58 @@ def _check_order(workspace: Workspace, name: str, current: str | None) -> None:
     """Refuse a version that was published and then replaced, or held back: to publish it is a rollback."""
     order, rollback = workspace.versions(), workspace.rollbacks().get(name)
     is_older = name in order and current in order and order.index(name) < order.index(str(current))
-    if is_older or rollback:
+    if rollback is not None and rollback.held:
         why = "is not current, because a person rolled back while it was built"
-        if rollback is None or not rollback.held:
-            why = f"was published before, and {current} has replaced it"
-        raise StoreError(f"version {name} {why}: `lightsage rollback --to {name}` publishes it")
+    elif is_older or rollback is not None:
+        why = f"was published before, and {current} has replaced it"
+    else:
+        return
+    raise StoreError(f"version {name} {why}: `lightsage rollback --to {name}` publishes it")
 
 
-def _gates_on_hits(
-    workspace: Workspace,
-    version: Version,
-    published: str | None,
-    config: Config,
-    events: Sequence[str],
-    report: ProgressCallback,
-) -> list[Gate]:
+def _gates_on_hits(candidacy: Candidacy, report: ProgressCallback) -> list[Gate]:
     """Compare the version with the published one and with the counting peers, on later events."""
     from retrieval.evaluation.metrics import coverage
     from retrieval.evaluation.protocols import rank_pairs, ratios
 
-    table = read_events(events, config.graph.input)
-    names = [version.name, *([published] if published else [])]
-    contenders = [Contender.open(workspace, name, config) for name in names]
-    for contender in contenders:
-        overlapping_events(table, contender.index.as_of, contender.version.name)
-    protocol, sessions = _sessions(table, contenders[0], config)
-    options = CompareOptions(protocol)
-    own = contenders[0]
-    pairs = own.pairs(sessions, options)
-    peers = counting_peers(version.path / "graph", own.index.catalogue, own.index.edges)
-    rankings = {name: rank_pairs(peers[name], pairs) for name in PEERS}
-    coverages = []
-    for n, contender in enumerate(contenders):
-        report(contender.version.name, 0.4 + 0.3 * n)
-        each = contender.pairs(sessions, options)
-        ranking = rank_pairs(contender.ranker, each)
-        rankings["published" if n else "own"] = ranking
-        coverages.append(coverage(ranking.lists, 20, each.n_items))
-    ranking = rankings.pop("own")
-    compared = {name: ratios(ranking, other, pairs, protocol) for name, other in rankings.items()}
-    before = coverages[1] if published else None
+    config = candidacy.config
+    table = read_events(candidacy.events, config.graph.input)
+    own = Contender.of(candidacy.version, config)
+    old = None if candidacy.published is None else Contender.of(candidacy.published, config)
+    for contender in (own, old):
+        if contender is not None:
+            overlapping_events(table, contender.index.as_of, contender.version.name)
+    protocol, sessions, pairs = _questions(table, own, config)
+    peers = counting_peers(own.version.path / "graph", own.index.catalogue, own.index.edges)
+    others = {name: rank_pairs(peers[name], pairs) for name in PEERS}
+    report(own.version.name, 0.4)
+    ranking = rank_pairs(own.ranker, pairs)
+    before = None
+    if old is not None:
+        report(old.version.name, 0.7)
+        old_pairs = old.pairs(sessions, CompareOptions(protocol))
+        others["published"] = rank_pairs(old.ranker, old_pairs)
+        before = coverage(others["published"].lists, 20, old_pairs.n_items)
+    compared = {name: ratios(ranking, other, pairs, protocol) for name, other in others.items()}
     return [
         *quality_gates(compared, config.nightly, baskets=protocol == "basket"),
-        coverage_gate(coverages[0], before, config.nightly, len(ranking.lists)),
+        coverage_gate(coverage(ranking.lists, 20, pairs.n_items), before, config.nightly, len(ranking.lists)),
     ]
 
 
-def _sessions(table: pa.Table, contender: Contender, config: Config) -> "tuple[str, Sessions]":
-    """The protocol that the events can be measured by, browsing sessions before baskets, and their sessions."""
+def _questions(table: pa.Table, contender: Contender, config: Config) -> "tuple[str, Sessions, Pairs]":
+    """The protocol that the events can be measured by, browsing sessions before baskets, their sessions and pairs."""
     from retrieval.errors import EvaluationError
+    from retrieval.evaluation.protocols import require_pairs
 
-    problem: EvaluationError | None = None
+    problems = []
     for protocol in ("item", "basket"):
         try:
             sessions = sessions_of(table, SESSION_KIND[protocol], config.graph.input)
+            pairs = contender.pairs(sessions, CompareOptions(protocol))
+            require_pairs(pairs)
         except EvaluationError as error:
-            problem = problem or error
-            continue
-        if len(contender.pairs(sessions, CompareOptions(protocol))):
-            return protocol, sessions
-    raise problem or EvaluationError("the sessions hold no pair of different items to measure on")
+            problems.append(error)
+        else:
+            return protocol, sessions, pairs
+    raise problems[0]

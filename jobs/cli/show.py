@@ -58,17 +58,17 @@ def print_comparison(content: Mapping[str, Any], console: Console) -> None:
         content: the result of `jobs.candidates.compare.compare_versions`.
         console: where to print.
     """
-    from jobs.candidates.page import signed
+    from jobs.candidates.page import interval, signed
 
     first, second = content["versions"]
     table = Table(title=f"A = {first}, B = {second}: {content['protocol']}-to-item", title_justify="left")
     for name in ("answers", "metric", "A", "B", "B − A", "95% interval", "n", "B is"):
         table.add_column(name, justify="left" if name in ("answers", "metric", "B is") else "right")
     for row in content["rows"]:
-        interval = "–" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
         a, b = ("–" if row[side] is None else f"{row[side]:.3f}" for side in "ab")
         metric = f"{row['metric']}@{row['k']}"
-        table.add_row(row["slice"], metric, a, b, signed(row["difference"]), interval, f"{row['n']:,}", row["verdict"])
+        difference, n = signed(row["difference"]), f"{row['n']:,}"
+        table.add_row(row["slice"], metric, a, b, difference, interval(row), n, row["verdict"])
     console.print(table)
     for note in content["notes"]:
         console.print(note, highlight=False, markup=False)

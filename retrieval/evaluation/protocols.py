@@ -112,8 +112,7 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"protocol must be item, session or basket, got {protocol!r}")
-    if not len(pairs):
-        raise EvaluationError("the sessions hold no pair of different items to measure on")
+    require_pairs(pairs)
     names = metrics_of(protocol)
     if ads is None:
         ranking = ranker if isinstance(ranker, Ranking) else rank_pairs(ranker, pairs)
@@ -193,6 +192,16 @@ class Translated:
         lengths = np.zeros(len(queries), np.int64)
         lengths[with_items] = np.diff(lists.offsets)
         return TopK(offsets_from_lengths(lengths), self._row[lists.rows], lists.scores)
+
+
+def require_pairs(pairs: Pairs) -> None:
+    """Check that there is something to measure on.
+
+    Raises:
+        EvaluationError: there are no pairs.
+    """
+    if not len(pairs):
+        raise EvaluationError("the sessions hold no pair of different items to measure on")
 
 
 def metrics_of(protocol: str) -> tuple[str, ...]:

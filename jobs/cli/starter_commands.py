@@ -38,36 +38,38 @@ def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from jobs.cli import inspection as command
+    from jobs.cli.inspection import as_json, has_faults, inspect
+    from jobs.cli.inspection_text import describe, recipe_list
 
     if options.recipes:
-        for line in command.recipe_list():
+        for line in recipe_list():
             write_line(line)
         return ExitCode.OK
     if not options.paths:
         raise InputNotFoundError("got no path; give files or folders: lightsage inspect events.csv items.csv")
     if options.write is not None and options.write.exists():
         raise OutputError(f"{options.write} exists; delete it, or give another name with --write")
-    inspection, recipe = command.inspect(options.paths, options.config, options.recipe)
+    inspection, recipe = inspect(options.paths, options.config, options.recipe)
     if options.json:
-        write_line(json.dumps(command.as_json(inspection, recipe), default=str, ensure_ascii=False, indent=2))
+        write_line(json.dumps(as_json(inspection, recipe), default=str, ensure_ascii=False, indent=2))
     else:
-        for line in command.describe(inspection, recipe):
+        for line in describe(inspection, recipe):
             write_line(line)
     _say_what_is_next(options, inspection, recipe)
-    return ExitCode.WRONG_INPUT if command.has_faults(inspection) else ExitCode.OK
+    return ExitCode.WRONG_INPUT if has_faults(inspection) else ExitCode.OK
 
 
 def _say_what_is_next(options: argparse.Namespace, inspection: "Inspection", recipe: str | None) -> None:
-    from jobs.cli import inspection as command
+    from jobs.cli.inspection import needs_settings, next_command
+    from jobs.cli.inspection_settings import as_toml
 
-    config, must_write = options.config, command.needs_settings(inspection)
+    config, must_write = options.config, needs_settings(inspection)
     if options.write is not None:
-        options.write.write_text(command.as_toml(inspection, recipe, options.config), encoding="utf-8")
+        options.write.write_text(as_toml(inspection, recipe, options.config), encoding="utf-8")
         config = options.write
     elif must_write:
         config = Path("lightsage.toml")
-    if options.json or (line := command.next_command(inspection, recipe, config)) is None:
+    if options.json or (line := next_command(inspection, recipe, config)) is None:
         return
     if options.write is None and must_write:
         write_line(f"next     lightsage inspect {shlex.join(options.paths)} --write {config}")

@@ -1,4 +1,4 @@
-"""Settings on which column of the log is which of the contract."""
+"""Settings that map the columns of the log to those of the contract."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +15,10 @@ from graph_build.inspection.toml_text import toml_value
 
 
 def settle_columns(findings: TableFindings, guess: Guess, section: TableInput) -> None:
-    """Map the contract's columns: as configured, else those of the same name, else as they seem to be.
+    """Map the contract's columns: as configured, else to those of the same name, else to those that seem to hold them.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         guess: what the columns seem to be.
         section: the settings of the table that are configured already.
     """
@@ -30,7 +30,7 @@ def settle_columns(findings: TableFindings, guess: Guess, section: TableInput) -
         for name, own in section.columns.items()
         if all(part in names for part in ([own] if isinstance(own, str) else own))
     }
-    # What has the contract's name is read under it, whatever its values look like.
+    # A column with a name of the contract is read as that, whatever its values look like.
     mapping |= {name: name for name in column_kinds(findings.table) if name not in section.columns and name in names}
     taken = {own for own in mapping.values() if isinstance(own, str)}
     suggested: dict[str, str | list[str]] = {}
@@ -38,7 +38,7 @@ def settle_columns(findings: TableFindings, guess: Guess, section: TableInput) -
     for name, own in guess.mapping.items():
         if name in mapping or name in constants or own in taken or (name in section.columns and name not in mapping):
             continue
-        if section.columns and name not in needed:  # who has mapped columns has chosen the optional ones
+        if section.columns and name not in needed:  # a configuration that maps columns chooses the optional ones
             continue
         mapping[name] = own
         if own != name:
@@ -115,10 +115,10 @@ def _is_clock(column: Column) -> bool:
 
 
 def named(findings: TableFindings, sample: Sample, guess: Guess) -> tuple[Sample, Guess]:
-    """Give the columns of files without a header the names of the contract, so that none is to be mapped.
+    """Give the columns of files without a header the names of the contract, so that no mapping is needed.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         sample: rows of the table.
         guess: what the columns seem to be.
     """

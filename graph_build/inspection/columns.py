@@ -26,7 +26,7 @@ _EXAMPLE = 40  # characters
 _EARLIEST, _LATEST = dt.datetime(1995, 1, 1, tzinfo=dt.UTC), dt.datetime(2040, 1, 1, tzinfo=dt.UTC)
 _DATE = re.compile(r"\d{4}-?\d{1,2}-?\d{1,2}")
 _LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
-# Days since 1970 are as small as many numbers, and orders smaller still; no value alone tells them.
+# Days since 1970 and the numbers of an order are like other small numbers: no value shows that it is a time.
 _UNITS: tuple[TimeUnit, ...] = ("s", "ms", "us", "ns")
 
 
@@ -40,8 +40,8 @@ class Column:
         values: the values; texts without blanks around them, and null for words that stand for null.
         n: the number of rows.
         nulls: how many of them have no value.
-        distinct: how many different values there are.
-        examples: the commonest values.
+        distinct: how many different values there are; 0 for lists, whose values are not compared.
+        examples: the commonest values; of lists, the first one.
     """
 
     name: str
@@ -128,7 +128,7 @@ def _kind(distinct: pa.Array, decimal: str) -> ColumnKind:
 
 
 def _is_whole(distinct: pa.Array) -> bool:
-    """Return whether floats are whole numbers, which pandas writes so where some are missing."""
+    """Return whether floats are whole numbers; where some are missing, pandas writes whole numbers as floats."""
     numbers = distinct.cast(pa.float64(), safe=False)
     return bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
 
@@ -147,7 +147,7 @@ def _shown(value: Any) -> str:
 
 
 def time_unit(column: Column) -> TimeUnit | None:
-    """Return the unit in which whole numbers are plausible times; None if there is none, or the column holds none."""
+    """Return the unit in which whole numbers are plausible times; None if no unit fits, or there are no numbers."""
     if column.kind != "whole number":
         return None
     numbers = _whole_numbers(column).drop_null()

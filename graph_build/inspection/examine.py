@@ -1,4 +1,4 @@
-"""Examines one table: what its files are, what to write so that they are read, and what is then still wrong.
+"""Examines one table: what its files are, which settings they need, and what is wrong even with these.
 
 Each step corrects what it finds and goes on, so that one fault does not hide the next.
 """
@@ -36,7 +36,7 @@ _WEB_LOG = (
 def examine(
     table: Table | None, paths: Sequence[str], files: Sequence[str], config: InputConfig, layout: Layout | None = None
 ) -> TableFindings:
-    """Return what a table is, what to write about it, and what is wrong with it.
+    """Return what a table is, which settings it needs, and what is wrong with it.
 
     Args:
         table: which table it is; None if that is to be found out.
@@ -88,7 +88,7 @@ def examine(
 
 
 def effective_section(findings: TableFindings, config: InputConfig) -> TableInput:
-    """Return the settings of a table, with what is to be written added to what is configured.
+    """Return the settings of a table: those that are configured, with those to write added.
 
     Args:
         findings: what was found out.
@@ -150,7 +150,7 @@ def _folders(file: str) -> dict[str, str | None]:
 def _choose_rows(
     findings: TableFindings, sample: Sample, section: TableInput, null_words: Sequence[str]
 ) -> tuple[Sample, Guess]:
-    """Return the rows, after a list is exploded where the items stand in one, and what they seem to be."""
+    """Return the rows and what they seem to be. If the items stand in a list, it is exploded first."""
     decimal = findings.layout.decimal
     findings.columns = describe(sample.rows, null_words, decimal)
     guess = recognise(findings.columns, findings.table)
@@ -183,7 +183,7 @@ def _has_items(guess: Guess, columns: Mapping[str, Column], section: TableInput)
 
 
 def _names_items(findings: TableFindings, section: TableInput) -> bool:
-    """Return whether the configuration says which column holds the items, and all that it names are there."""
+    """Return whether the configuration names the column of the items, and all columns that it names are there."""
     names = {*findings.columns, "#", "#row"}
     parts = [part for own in section.columns.values() for part in ((own,) if isinstance(own, str) else own)]
     return "item_id" in section.columns and names.issuperset(parts)
@@ -197,6 +197,6 @@ def _settle_encoding(findings: TableFindings, encoding: str) -> None:
 
 
 def basket_note(findings: TableFindings) -> str | None:
-    """Return a note if the session is what is bought together; None if it is not."""
+    """Return a note if the column that is read as the session holds baskets; None if it does not."""
     own = findings.mapping.get("session_id")
     return f"{own!r} is read as the session: one basket each" if isinstance(own, str) and is_basket(own) else None

@@ -42,7 +42,7 @@ def time_facts(rows: ContractRows, section: TableInput) -> TimeFacts | None:
 
 
 def suggested_zone(rows: ContractRows, times: TimeFacts) -> str | None:
-    """Return a note on the time zone of the log's days, where the quiet hours of the night tell one; None otherwise.
+    """Return a note that suggests a time zone for the log's days, if its quiet hours tell one; None otherwise.
 
     Args:
         rows: the events.
@@ -52,7 +52,7 @@ def suggested_zone(rows: ContractRows, times: TimeFacts) -> str | None:
     if times.days < _MIN_DAYS or not len(hours) or hours.sum() < _MIN_EVENTS_OF_DAYS:
         return None
     nights = np.array([np.take(hours, range(at, at + _NIGHT), mode="wrap").sum() for at in range(24)])
-    # Of several quiet hours in a row, the middle one.
+    # Where several hours in a row begin equally quiet nights, the middle one counts.
     is_quiet = nights == nights.min()
     if is_quiet.all():
         return None
@@ -83,8 +83,8 @@ def count_ids(findings: TableFindings, rows: ContractRows) -> dict[str, int]:
     if "session_id" not in rows.values:
         if "user_id" in rows.values:
             findings.notes.append(
-                "there is no session id: a session is what one user does without a pause of more than 30 minutes "
-                "([input.events] session_gap)"
+                "there is no session id: a session is what one user does without a long pause "
+                "([input.events] session_gap; default: 30 minutes)"
             )
         return counts
     if "timestamp" in rows.values:

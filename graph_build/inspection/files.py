@@ -1,4 +1,4 @@
-"""Finds the files behind the paths of an inspection, and puts those together that make up one table."""
+"""Finds the files behind the paths of an inspection, and groups those that make up one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.recognise import recognise
 from graph_build.inspection.sample import read_sample
 
-_LOOKED_AT = 24  # files of a path whose content decides which table they are of
+# About so many files of a path are looked at; the others join those whose names end alike.
+_LOOKED_AT = 24
 _FIRST_BYTES = 1 << 16
 
 
@@ -21,11 +22,11 @@ class FileGroup:
     """Files that make up one table.
 
     Args:
-        paths: the paths that were given.
+        paths: the paths that were given; instead of one that holds several tables, the files of this table in it.
         files: the files.
         layout: how the first one is written.
-        columns: the names in its first rows; of records, with points, also into lists.
-        table: what they seem to be, as far as that shows without a list exploded.
+        columns: the names in the first rows of that file; in records and lists, names with points.
+        table: which table they seem to be before any list is exploded.
     """
 
     paths: list[str]
@@ -90,8 +91,8 @@ def _peek(file: str) -> _Peek | str:
         for key in element
     }
     names = layout.names or tuple(sample.rows.column_names)
-    # Files of one table have in common what they seem to be, and how they are written. Catalogues that hold different
-    # columns are tables of their own; logs of events differ from day to day.
+    # Files that seem to be of the same kind and are written alike are one table. Catalogues with different columns are
+    # tables of their own; logs of events are not, because their columns may differ from day to day.
     columns = {None: frozenset(names), "items": frozenset(guess.mapping)}.get(guess.table)
     width = 0 if layout.header else len(layout.names)
     key = (guess.table, layout.format, layout.separator, width, columns)

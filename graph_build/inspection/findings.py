@@ -18,7 +18,7 @@ class Fault:
         message: what is wrong, with its file, and column or row.
         line: the line to write into the configuration; "" if the file itself must change.
         stops: whether a build would stop; otherwise it leaves rows or values out.
-        cause: what it is about, such as a column; one cause is told once.
+        cause: what it is about, such as a column.
     """
 
     message: str
@@ -55,11 +55,11 @@ class TableFindings:
 
     Args:
         table: which of the three tables; None if it is none of them.
-        paths: the paths that were given.
+        paths: the paths that were given; instead of one that holds several tables, the files of this table in it.
         files: all its files.
-        n_bytes: their size.
+        n_bytes: their size; of more than 1,000 files, that of the first 1,000.
         layout: how they are written.
-        n_rows: the number of all rows.
+        n_rows: the number of all rows; estimated if not all were looked at.
         n_sampled: the number of rows that were looked at.
         columns: the columns of these rows.
         mapping: the contract's column → the log's own name, or several that are joined.
@@ -71,7 +71,7 @@ class TableFindings:
         times: the times of the events; None if there are none.
         counts: the numbers of sessions, users and items, as far as the table has them.
         faults: what is wrong.
-        notes: what is worth knowing, and nothing wrong.
+        notes: what is worth knowing, but no fault.
         why_none: why it is none of the three tables.
     """
 

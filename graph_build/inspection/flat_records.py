@@ -1,4 +1,4 @@
-"""Makes rows of records: what stands in a record inside gets a name with points (`item.id`)."""
+"""Makes flat rows of records: what stands in an inner record gets a name with points (`item.id`)."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ def is_nested(records: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def flat_table(records: Sequence[Mapping[str, Any]], explode: str | None) -> pa.Table:
-    """Return records as rows without records in them. Lists of records are left out, unless they are exploded.
+    """Return records as flat rows. Lists that hold records or lists are left out, unless they are exploded.
 
     Args:
         records: objects.

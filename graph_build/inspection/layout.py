@@ -56,7 +56,7 @@ def sniff(file: str, section: TableInput | None = None) -> Layout:
 
     Args:
         file: a path or URI.
-        section: settings of the table that are known already; they replace what the file looks like.
+        section: settings of the table that are known already; they take precedence over what the file looks like.
 
     Raises:
         GraphInputError: no table can be read from the file, or it is empty or cut off.
@@ -186,7 +186,10 @@ def _quote(lines: Sequence[str]) -> str:
 
 
 def _separator(lines: Sequence[str], quote: str) -> str:
-    """Return the separator by which most lines, and the first, have the same number of values, the more the better."""
+    """Return the separator that cuts the first line and most others into the same number of values, two or more.
+
+    Of several, the one that gives the most values; a comma if there is none.
+    """
 
     def score(separator: str) -> tuple[bool, float, int]:
         rows = split_rows(lines, separator, quote)
@@ -220,12 +223,12 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_value(cell: str) -> bool:
-    """Return whether a cell is a number or a time, which no column is called."""
+    """Return whether a cell is a number or a time, and so not the name of a column."""
     return bool(_NUMBER.match(cell) or _TIME.match(cell))
 
 
 def _decimal(rows: Sequence[Sequence[str]], separator: str) -> str:
-    """Return the decimal mark: a comma if a column holds numbers with one, and none with a point."""
+    """Return the decimal mark: a comma if a column holds numbers with one, and otherwise hardly anything but digits."""
     if separator == ",":
         return "."
     for column in zip(*(row for row in rows if len(row) == _usual_width(rows)), strict=False):

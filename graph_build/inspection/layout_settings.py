@@ -21,7 +21,7 @@ def settle_layout(findings: TableFindings, section: TableInput) -> None:
     """Note how the files are written where the configuration, and the names of the files, say otherwise.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
 
     Raises:
@@ -57,7 +57,7 @@ def settle_layout(findings: TableFindings, section: TableInput) -> None:
 
 
 def _has_needed(layout: Layout, section: TableInput, table: Table | None) -> bool:
-    """Return whether a file has all needed columns if it is written so."""
+    """Return whether a file that is written in this layout has all needed columns."""
     needed = [section.columns.get(name, name) for name in REQUIRED[table or "events"] if name not in section.constants]
     if table in (None, "events"):  # either will do
         person = [section.columns.get(name, name) for name in ("session_id", "user_id")]

@@ -14,10 +14,11 @@ from graph_build.inspection.vocabulary import TABLE_WORDS, event_type, name_scor
 
 _MIN_SCORE = 0.25
 _MOST_TYPES = 300
-_MIN_KNOWN_TYPES = 0.3  # share of rows with an event word that makes a column without a telling name the event type
+# A column whose name does not tell is the event type if at least this share of its values are words for events.
+_MIN_KNOWN_TYPES = 0.3
 _CATALOGUE_COLUMNS = ("category", "brand", "title", "price")
 _AD_COLUMNS = ("campaign_id", "advertiser_id", "starts_at", "ends_at", "bid")
-# Names that are a session only if nothing better is there: what is bought together.
+# Names of baskets. They count as the session only if nothing better is there.
 _BASKETS = ("basketid", "cartid", "orderid", "invoiceno", "invoice", "transactionid", "receiptid")
 
 
@@ -28,7 +29,7 @@ class Guess:
     Args:
         table: which table; None for none of the three.
         mapping: the contract's column → the log's own name.
-        why_none: what the table lacks, if it is none.
+        why_none: what it lacks, if it is none of the three.
     """
 
     table: Table | None
@@ -37,7 +38,7 @@ class Guess:
 
 
 def recognise(columns: Mapping[str, Column], table: Table | None = None) -> Guess:
-    """Return which table a sample is, and its columns.
+    """Return which table a sample is, and which of its columns are the contract's.
 
     Args:
         columns: the columns of the sample.
@@ -84,7 +85,7 @@ def _is_nearly_unique(column: Column) -> bool:
 
 
 def _mapping(table: Table, columns: Mapping[str, Column]) -> dict[str, str]:
-    """Return the contract's columns that are there, by the best names whose values fit."""
+    """Map columns of the contract: each to the column of the log that has the best name for it and whose values fit."""
     scores = [
         (_score(table, name, column), -at, name, own)
         for name in column_kinds(table)
@@ -136,7 +137,7 @@ def _may_be(table: Table, name: str, column: Column) -> bool:
 
 
 def _complete(mapping: dict[str, str], columns: Mapping[str, Column]) -> None:
-    """Add what values tell where names do not: times, event types, then who and which item."""
+    """Add what values tell where names do not: times and event types; without a header, also persons and items."""
     rest = [column for own, column in columns.items() if own not in mapping.values()]
     if "timestamp" not in mapping:
         times = sorted(
@@ -170,7 +171,7 @@ def known_share(column: Column) -> float:
 
 
 def _togetherness(column: Column) -> float:
-    """Return how much oftener than by chance neighbouring rows have the same value, as rows of one person do."""
+    """Return how much more often than by chance neighbouring rows have the same value, as rows of one person do."""
     codes = column.values.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     if len(codes) < 2:
         return 0.0
@@ -179,7 +180,7 @@ def _togetherness(column: Column) -> float:
 
 
 def _is_session(column: Column, time: Column | None) -> bool:
-    """Return whether ids are sessions: nearly all that recur do so within hours."""
+    """Return whether ids are those of sessions: nearly all that recur do so within twelve hours."""
     if time is None:
         return True
     spans = id_spans(column.values, micros(time))
@@ -227,7 +228,7 @@ def type_of_rows(names: list[str], files: list[str]) -> EventType:
 
 
 def is_basket(own_name: str) -> bool:
-    """Return whether a name is that of what is bought together, and not of a visit."""
+    """Return whether a column's name says that it holds baskets, and not visits."""
     return plain(own_name) in _BASKETS
 
 

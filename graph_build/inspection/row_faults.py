@@ -18,7 +18,8 @@ from graph_build.ingest.refusals import check_unit, event_faults
 from graph_build.inspection.findings import Fault, TableFindings
 from graph_build.inspection.sample import Sample
 
-ALMOST_ALL = 0.99  # share of a sample of bad rows from which the whole table is taken to be bad
+# If a larger share of a sample is bad, the whole table is taken to be bad.
+ALMOST_ALL = 0.99
 _SHOWN_TYPES = 8
 _SLASHES = re.compile(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}")
 _UNKNOWN_TYPE = "type_unknown"
@@ -91,7 +92,7 @@ def _own_values(rows: pa.Table, own: str | tuple[str, ...], null_words: Sequence
 
 
 class _Values:
-    """Values with the operators of `event_faults`; with Arrow's expressions, loading takes longer than the check."""
+    """Values with the operators of `event_faults`; to import Arrow's expressions would take longer than the check."""
 
     def __init__(self, values: pa.Array) -> None:
         self.values = values
@@ -280,7 +281,7 @@ class _Reporter:
             self.faults.append(Fault(message, stops=self._stops(n), cause=f"{name}_missing"))
 
     def _unreadable(self, name: str, consequence: str, *, refused: bool = False) -> None:
-        """Report values that are written in a way that their column cannot have."""
+        """Report values of a column of times or numbers that cannot be read as such."""
         if name not in self.rows.written or name not in self.rows.values:
             return
         lost = pc.and_(pc.is_valid(self.rows.written[name]), pc.is_null(self.rows.values[name]))
@@ -304,7 +305,7 @@ class _Reporter:
         return f"{n:,} of {self.rows.n if total is None else total:,} {what}{sampled}"
 
     def _stops(self, n: int) -> bool:
-        """Return whether a build would stop for so many bad rows; part of a table may be worse than the whole."""
+        """Return whether a build would stop for so many bad rows; a sample may be worse than the whole table."""
         least = self.max_bad_share if self.findings.is_all else max(self.max_bad_share, ALMOST_ALL)
         return n > least * self.rows.n
 

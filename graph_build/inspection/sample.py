@@ -1,6 +1,7 @@
 """Reads some rows of a file: all of a small one; of a large one the beginning, the middle, the end, and a few between.
 
-Rows come out flat, as text or as the file's own types; what stands in records has names with points (`item.id`).
+Of a large compressed file it reads the beginning alone. Rows come out flat, as text or as the file's own types; what
+stands in records has names with points (`item.id`).
 """
 
 import csv
@@ -26,8 +27,8 @@ from graph_build.spark.storage import open_file
 
 WHOLE = 12 << 20  # bytes up to which a file is read as a whole
 _SMALL_SPAN, _SMALL_SPANS = 4 << 10, 240
-_FIRST = 1 << 17  # less than this is read from the beginning alone
-_JSON_SHARE = 4  # JSON takes longer to read, so that a sample of it is this much smaller
+_FIRST = 1 << 17  # if no more bytes than this are read, they are the beginning alone
+_JSON_SHARE = 4  # JSON and web logs take longer to read, so a sample of them is this many times smaller
 _PARQUET_ROWS, _NESTED_ROWS = 60_000, 3_000
 _MOST_COLUMNS = 300
 _MOST_LINES = 5_000
@@ -44,7 +45,7 @@ class Sample:
         surplus: rows with more values than there are columns, as (line or 0 if unknown, text).
         short: the number of rows with fewer values; they are filled up with nulls.
         broken: lines that cannot be read, as (line or 0 if unknown, text).
-        records: the records that `rows` were made of, if they hold records or lists of them.
+        records: the records that `rows` were made of, if they hold records or lists.
         encoding: the encoding of the text that was read, which may differ from that of its first bytes.
     """
 
@@ -78,7 +79,7 @@ def read_sample(file: str, layout: Layout, explode: str | None = None, *, most_b
         file: a path or URI.
         layout: how it is written.
         explode: the path of a list of which each element is a row.
-        most_bytes: how much of a text is read, about.
+        most_bytes: about how much of a CSV file is read; of JSON and web logs, a quarter of that.
 
     Raises:
         GraphInputError: the file cannot be read.
@@ -112,7 +113,7 @@ def exploded(sample: Sample, explode: str | None) -> Sample:
 
 
 def with_written_lists(sample: Sample, names: Sequence[str]) -> Sample:
-    """Return a sample with records in which the lists that some columns hold as text are lists.
+    """Return a sample with records, in which the lists that some columns hold as text are parsed.
 
     Args:
         sample: a sample of flat rows.
@@ -127,12 +128,12 @@ def with_written_lists(sample: Sample, names: Sequence[str]) -> Sample:
 
 
 def spans(size: int, large: int, n_small: int = _SMALL_SPANS) -> list[tuple[int, int]]:
-    """Return which bytes of a large file are read, as (begin, length): its beginning, middle and end, and bits between.
+    """Return which bytes of a large file are read, as (begin, length): beginning, middle, end, and pieces between.
 
     Args:
         size: the size of the file.
         large: the length of the beginning, the middle and the end.
-        n_small: the number of the bits.
+        n_small: the number of the pieces between.
     """
     chosen = [(0, large), (size // 2, large), (size - large, large)]
     step = size / (n_small + 1)
@@ -145,7 +146,7 @@ def spans(size: int, large: int, n_small: int = _SMALL_SPANS) -> list[tuple[int,
 
 
 def _parts(file: str, whole: int) -> tuple[list[tuple[bytes, int]], float]:
-    """Return whole lines of a file, each with where it begins, and how many times longer the whole file is."""
+    """Return parts of a file in whole lines, each with where it begins, and how many times longer the whole file is."""
     with open_file(file) as opened:
         size = opened.seek(0, io.SEEK_END)
         opened.seek(0)

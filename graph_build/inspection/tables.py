@@ -42,7 +42,7 @@ class Inspection:
 
 
 def inspect_paths(paths: Sequence[str], config: InputConfig) -> Inspection:
-    """Return which tables paths hold, what to write about them, and what is wrong with them.
+    """Return which tables paths hold, which settings they need, and what is wrong with them.
 
     Args:
         paths: files and folders of any of the three tables.
@@ -53,7 +53,7 @@ def inspect_paths(paths: Sequence[str], config: InputConfig) -> Inspection:
 
 
 def inspect_groups(groups: Sequence[FileGroup], faults: Sequence[str], config: InputConfig) -> Inspection:
-    """Return what to write about tables, and what is wrong with them.
+    """Return which settings tables need, and what is wrong with them.
 
     Args:
         groups: the files of each table.
@@ -75,8 +75,8 @@ def inspect_groups(groups: Sequence[FileGroup], faults: Sequence[str], config: I
 def check_tables(paths: Mapping[Table, Sequence[str]], config: InputConfig) -> list[Fault]:
     """Return everything that is wrong with the tables of a build, without Spark.
 
-    The rows are a sample; columns, types and, of CSV, the whole text are checked in every file. A Spark table
-    (`table:NAME`) is passed over.
+    Rows are checked in a sample; columns, types and the text of CSV in every file. A Spark table (`table:NAME`) is
+    passed over.
 
     Args:
         paths: table → its files and folders.
@@ -105,12 +105,12 @@ def check_tables(paths: Mapping[Table, Sequence[str]], config: InputConfig) -> l
 
 
 def _looked_at(table: Table, paths: Sequence[str], files: Sequence[str], config: InputConfig) -> TableFindings | None:
-    """Return what a sample tells of a table; None if it tells nothing, so that the check of the files has the word."""
+    """Return what a sample tells of a table; None if it tells nothing, and the check of the files reports the fault."""
     try:
         return examine(table, paths, files, config)
     except GraphInputError:
         return None
-    except Exception:  # a sample that cannot be made sense of must not keep a build from files that it can read
+    except Exception:  # an odd sample must not keep a build from files that the build can read
         log.debug("the sample of %s could not be looked at", table, exc_info=True)
         return None
 
@@ -118,7 +118,7 @@ def _looked_at(table: Table, paths: Sequence[str], files: Sequence[str], config:
 def _faults_of_files(
     table: Table, paths: Sequence[str], config: InputConfig, findings: TableFindings | None
 ) -> list[Fault]:
-    """Return what the check of all files finds once what is known to be wrong has been corrected."""
+    """Return what the check of all files finds beyond the faults that are known already."""
     if findings is not None:
         values = {table: effective_section(findings, config), **findings.input_settings}
         config = config.model_copy(update=values)
@@ -134,12 +134,12 @@ def _notes_on_all(inspection: Inspection) -> list[str]:
     """Return what is odd about the tables taken together."""
     events = inspection.of("events")
     total = sum(findings.n_rows for findings in events)
-    few = f"there are only {total:,} events; what is learned from under some thousand says little"
+    few = f"there are only {total:,} events; what is learned from so few says little"
     return [few] * bool(events and total < _FEW_EVENTS) + _strangers(inspection)
 
 
 def _strangers(inspection: Inspection) -> list[str]:
-    """Return a note for each table that names items of which the catalogue has nearly none."""
+    """Return a note for each table whose items are nearly all missing from the catalogue."""
     notes: list[str] = []
     known = _ids(inspection.of("items"))
     if known is None:

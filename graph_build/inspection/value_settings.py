@@ -19,7 +19,7 @@ def settle_types(findings: TableFindings, section: EventsInput, max_bad_share: f
     """Say what each word for a type of event means.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
         max_bad_share: the largest share of bad rows with which a build goes on.
     """
@@ -71,7 +71,7 @@ def settle_times(findings: TableFindings, section: TableInput) -> None:
     """Note the unit of times that are whole numbers.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
     """
     own = findings.mapping.get("timestamp")
@@ -89,10 +89,10 @@ def settle_times(findings: TableFindings, section: TableInput) -> None:
 
 
 def settle_decimal(findings: TableFindings, section: TableInput) -> None:
-    """Note a decimal comma where a column that is read has one.
+    """Note a decimal comma where the column of the price or of the bid has one.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
     """
     if findings.layout.decimal == section.decimal or "decimal" in section.model_fields_set:
@@ -107,7 +107,7 @@ def settle_levels(findings: TableFindings, section: TableInput) -> None:
     """Note what separates the levels of categories.
 
     Args:
-        findings: what is known of the table; what is to be written, and the faults, are added to it.
+        findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
     """
     own = findings.mapping.get("category")

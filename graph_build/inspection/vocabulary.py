@@ -91,7 +91,7 @@ NAMES: dict[Table, dict[str, tuple[str, ...]]] = {
 NAMES["items"]["item_id"] = (*NAMES["events"]["item_id"], "id")
 NAMES["ads"]["item_id"] = NAMES["events"]["item_id"]
 
-# Words of events → the contract's type. Those that mean nothing for items that people want are left out.
+# The contract's type → words for such events. `ignore` is for events that do not tell which items people want.
 EVENT_WORDS: dict[EventType | Ignored, tuple[str, ...]] = {
     "view": _words(
         """
@@ -164,7 +164,7 @@ def plain(name: str) -> str:
 
 
 def is_known_name(name: str) -> bool:
-    """Return whether logs call one of the contract's columns so."""
+    """Return whether a name is one that logs have for a column of the contract."""
     word = plain(name)
     return len(word) > 1 and any(word in names for columns in NAMES.values() for names in columns.values())
 

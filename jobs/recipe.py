@@ -19,12 +19,13 @@ class Recipe:
 
     Args:
         name: its name on the command line.
-        about: what writes logs in this layout.
+        about: which logs have this layout.
         source: where the layout is described.
         files: table → which of the raw files it is read from.
         left_out: what of the raw files is not read, and why; "" if nothing.
-        signs: how `inspect` recognises its files; one of them is enough. Each is a table with the keys `columns` (all
-            must be there), `width` (the number of columns), `names` (patterns of file names) and `format`.
+        signs: how `inspect` recognises its files; one of them is enough. Each is a table with one or more of the keys
+            `columns` (all must be there), `width` (the number of columns), `names` (patterns of file names) and
+            `format`.
         settings: the settings, as in a configuration file.
     """
 

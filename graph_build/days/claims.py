@@ -1,15 +1,16 @@
 """Decides what an ingest does with each day of its input: which days are whole, and of which only late rows came.
 
-The input *claims* a day whole if the caller names the day, or if a path of the input does (`date=2026-03-06/`,
-`2026-03-06.parquet`, `events_20260306.csv`). A day that is not stored yet is stored. A stored day is
+The input *claims* to hold whole the days that the caller names. If the caller names none, it claims those that its
+paths name (`date=2026-03-06/`, `2026-03-06.parquet`, `events_20260306.csv`). A day that is not stored yet is stored. A
+stored day is
 
 - replaced, if the input holds nearly all of its stored events and sessions: it was delivered again. If the caller
   names the day, and more than stray rows of it were stored, nearly all of its events suffice;
 - completed, if the input claims it, does not replace it, and only stray rows of it were stored so far;
 - extended by the sessions that are new, if the input neither claims it nor holds nearly all of it: its rows came late.
 
-Any other claim stops the ingest, because the input may be only a part of the day. With `force` it replaces the day, and
-an input that claims no day replaces all of its days.
+Any other claim stops the ingest, because the input may be only a part of the day. With `force` a claim replaces the
+day, and an input that claims no day replaces all of its days.
 """
 
 import datetime as dt
@@ -109,7 +110,7 @@ class Claims:
 
 
 def days_in_paths(paths: Iterable[str], files: Mapping[str, Iterable[str]]) -> frozenset[dt.date]:
-    """Return the days that the names of files and folders name.
+    """Return the days whose dates stand in the names of files and folders.
 
     Args:
         paths: the inputs as they were given. Of the folders above a file, only the nearest counts; of those above a

@@ -171,7 +171,7 @@ def _write_kept_refused(
     of_users: "DataFrame",
     users: tuple[int, ...],
 ) -> None:
-    """Write the refused rows of a rewritten day that are not of the users."""
+    """Write the refused rows of a rewritten day, without those of the users."""
     rows = read_refused(spark, root, {day: before[day]})
     if rows is not None and after is not None:
         _without(rows, of_users, users).drop("day").write.parquet(join(root, after.quarantine(day)))

@@ -243,7 +243,7 @@ class _Ingest:
         return merged
 
     def _stray_rows(self, rows: "DataFrame", completed: set[dt.date]) -> "DataFrame":
-        """Return the stored rows that stay in days that their own log completes, and tell which events are lost."""
+        """Return the stored rows that stay once their days' own logs are in; report how many events are lost."""
         longest_pause = self.config.input.events.longest_pause
         stays, goes = not_delivered(self._stored_rows(completed), rows.where(_is_of(completed)), longest_pause)
         for day, lost in sorted(goes.groupBy("day").agg(F.sum("lost")).collect()):

@@ -1,8 +1,8 @@
 """Compares the sessions of an input with those that are stored of the same days.
 
-A delivered session *meets* a stored one if both are one visit: they have the same number, or neither has an id, and
-the pause between what the same user did in them is not longer than `session_gap`. In the second case the log as a
-whole would have one session of both; which events it begins with, and so its number, may differ.
+A delivered session *meets* a stored one if both are one visit. Either they have the same number; or neither has an id,
+both are of one user on one day, and the pause between them is not longer than `session_gap`. In the second case the
+whole log would give one session instead of the two. Its number may be another one, because the first event decides it.
 """
 
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Opens files to read their bytes, decompressed, and tells by the first bytes what a file is."""
+"""Opens files to read their decompressed bytes, and tells by the first bytes what a file is."""
 
 import gzip
 import io
@@ -10,8 +10,8 @@ import pyarrow as pa
 from graph_build.spark.storage import open_file
 
 ENDS = (".gz", ".zst")
-# What the first bytes of files that no table is read from say, and what to do with them. The patterns are longer than
-# the usual magic numbers where those are letters, with which a table may begin.
+# Files from which no table is read: the pattern of their first bytes → what they are, and what to do with them. Where
+# the usual magic number is made of letters, with which a table may begin as well, the pattern is longer.
 _FOREIGN = {
     rb"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
     rb"BZh\d1AY&SY": "compressed with bzip2; unpack it, or compress it with gzip",
@@ -26,7 +26,7 @@ _FOREIGN = {
     rb"%PDF-": "a PDF document",
 }
 MAGIC_BYTES = 16
-"""So many first bytes tell what a file is."""
+"""How many first bytes tell what a file is."""
 
 
 def foreign(head: bytes) -> str | None:

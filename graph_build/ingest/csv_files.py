@@ -142,7 +142,7 @@ def _stamp(file: str) -> tuple[float, ...]:
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-@lru_cache(maxsize=4096)  # the check of the input comes first, and then the build
+@lru_cache(maxsize=4096)  # called by the check of the input, and again by the build
 def _checked(table: Table, file: str, encoding: str, dialect: CsvDialect, _: tuple[float, ...]) -> CsvLayout:
     try:
         name = _encoding_of(table, file, encoding)

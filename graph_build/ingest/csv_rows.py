@@ -56,7 +56,7 @@ def line_blocks(opened: IO[bytes], start: int, end: int | None, skip: int = 0) -
     """Yield blocks of whole lines, from the first line that begins at `start` or later.
 
     Args:
-        opened: a file; it can be sought if `start` is above 0.
+        opened: a file; it must be seekable if `start` is above 0.
         start: a position in bytes.
         end: the byte before which the last line begins; None = the end of the file.
         skip: lines at the beginning of the file that are passed over.

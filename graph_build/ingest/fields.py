@@ -39,7 +39,7 @@ class Fields:
         return Fields(tuple(field for field in self.columns if field[0] in names), self.explode, self.null_words)
 
     def in_element(self, path: str) -> str | None:
-        """Return the part of a path inside an element of the exploded list: "" is the element, None is outside of it.
+        """Return the part of a path inside an element of the exploded list: "" for the element, None if it is outside.
 
         >>> Fields((), "items").in_element("items.price"), Fields((), "items").in_element("items")
         ('price', '')

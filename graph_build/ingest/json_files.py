@@ -22,14 +22,14 @@ _CHUNK = 1 << 24
 def json_types(table: Table, file: str, fields: Fields, texts: Collection[str]) -> dict[str, pa.DataType]:
     """Return the columns that a file of JSON lines has, with the types of their first values.
 
-    A column of mixed types is text. One that the first lines do not have counts, with the type text, if its key stands
-    anywhere in the file.
+    A column of mixed types is text. A column that the first lines lack counts too, as text, if its key stands anywhere
+    in the file.
 
     Args:
         table: which table the file holds, for the message.
         file: a path or URI.
         fields: what is read.
-        texts: the columns of which numbers are read as text.
+        texts: the columns whose numbers are read as text.
 
     Raises:
         GraphInputError: the file is empty, cut off or of another format, or a path leads into a list that is not
@@ -67,7 +67,7 @@ def keys_of(table: Table, file: str) -> list[str]:
         file: a path or URI.
 
     Raises:
-        GraphInputError: the file is no JSON lines.
+        GraphInputError: the file does not hold JSON lines.
     """
     return list(dict.fromkeys(path for value in _first_records(table, file) for path in _paths(value)))
 
@@ -154,7 +154,7 @@ def type_of(values: Sequence[Any]) -> pa.DataType:
 
 
 def _keys_in(file: str, keys: set[str]) -> set[str]:
-    """Return which keys stand anywhere in a file. A compressed file is read to its end: so it is known to be whole."""
+    """Return which keys stand anywhere in a file. A compressed one is read to its end, which shows that it is whole."""
     missing = {key: _writings(key) for key in keys}
     tail = max((len(text) + 2 for texts in missing.values() for text in texts), default=0)
     with open_bytes(file) as opened:
@@ -167,7 +167,7 @@ def _keys_in(file: str, keys: set[str]) -> set[str]:
 
 
 def _has_key(text: bytes, beginning: bytes) -> bool:
-    """Return whether a key stands in JSON, or in JSON that is text; most files are looked through only once for it."""
+    """Return whether a key stands in JSON, or in JSON that is text; without its beginning, one search is enough."""
     return beginning in text and (beginning + b'"' in text or beginning + b'\\"' in text)
 
 

@@ -1,7 +1,7 @@
 """Reads the needed values of Arrow's columns, through nested records and from each element of a list.
 
-Every type becomes one that both readers know. A path that leads into text or a place of a list cannot be followed by
-column: `record_rows` then reads the records one by one, as text.
+Every type becomes one that both readers know. A path that leads into text, or to a place in a list, cannot be followed
+column by column: `record_rows` then reads the records one by one, as text.
 """
 
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def _described(field: pa.Field) -> str:
 def type_at(type_: pa.DataType, keys: Sequence[str]) -> pa.DataType | None:
     """Return the type of what lies below a value; None if nothing does.
 
-    In text, which may be JSON, and below a place of a list, that is known only from the values: then it is text.
+    Below a text, which may be JSON, and at a place in a list, only the values would tell the type; it is then text.
 
     Args:
         type_: the value's type.
@@ -187,7 +187,10 @@ def rows_of_columns(table: pa.Table, fields: Fields, row_prefix: str, first: int
 
 
 class _ExplodedRows:
-    """The rows of a table; without a list to explode, those of the table. `parents` holds the row of the table."""
+    """The rows that a table becomes: one for each element of the exploded list; without one, the rows of the table.
+
+    `parents` holds for each of them the number of its row in the table.
+    """
 
     def __init__(self, table: pa.Table, fields: Fields) -> None:
         self._table, self._fields, self._elements = table, fields, None

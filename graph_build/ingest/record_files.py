@@ -1,4 +1,4 @@
-"""Reads the rows of files that the engines do not read as they are: JSON, nested parquet, CSV of other dialects.
+"""Reads rows of files that no engine reads as they are: JSON, web logs, nested parquet, CSV of other dialects.
 
 This is the one reader of such files. `arrow_reader` calls it directly; `spark_files` calls it on Spark's executors, for
 parts of files side by side. It needs no engine. The contract's rules for values come after it, as for any other file.
@@ -45,9 +45,9 @@ class RecordLayout:
 
 @dataclass(frozen=True)
 class FilePart:
-    """A part of a file: the lines that begin at the bytes from `start` to `end`, or these row groups of parquet.
+    """A part of a file: the lines that begin at the bytes from `start` to `end`; of parquet, these row groups.
 
-    Without an `end` the part goes to the end of the file.
+    What begins at `end` is not part of it. Without an `end` the part goes to the end of the file.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""Reads the needed values of records that are Python's objects, as text: lines of JSON, and JSON inside other files.
+"""Reads the needed values of records that are Python's objects, as text: lines of JSON, JSON in other files, web logs.
 
 A text stays as it is. A number, true and false become the text that JSON has for them; a whole number has no fraction.
 A list or a record becomes JSON. Where a path leads into a text, the text is read as JSON.
@@ -81,7 +81,7 @@ def _fast_record(line: bytes) -> Record:
 
 
 def parse_json(text: str) -> Any:
-    """Return a JSON value, also with NaN or Infinity; None if the text is not JSON, or holds half a character."""
+    """Return a JSON value, also with NaN or Infinity; None if the text is no JSON, or holds half a surrogate pair."""
     try:
         value = json.loads(text)
         if "\\u" in text:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 MAX_SHARE_OF_TIES = 0.9
 MAX_SHARE_OF_SINGLES = 0.99
-# A visit lasts no longer than this. With a larger share of longer sessions, or of sessions whose ids recur on so many
-# days, the ids are those of users; bots and pages that stay open hold smaller shares.
+# A visit lasts no longer than LONG_HOURS. If a larger share of the sessions lasts longer, or has ids that recur on
+# MANY_DAYS or more, the ids are those of users. Bots and pages that stay open make up smaller shares.
 LONG_HOURS, MANY_DAYS, MAX_SHARE_LIKE_USERS = 6, 3, 0.05
 MIN_SESSIONS = 20
 # In larger logs, the days on which ids recur are counted for a sample of about so many sessions.

@@ -47,7 +47,7 @@ class Opened:
     """The rows of a source.
 
     Args:
-        rows: one row per row of the files, with `path`, `file`, `block` and `row` for its place, and the columns below.
+        rows: one row per row of the files, with `file`, `block` and `row` for its place, and the columns below.
         own: the files' own columns by the log's names.
         folders: the columns of the folders by the log's names, as text.
         fault: why a row is refused before its values are checked, null where it is not; None if no row is.

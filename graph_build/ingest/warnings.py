@@ -1,4 +1,4 @@
-"""Finds what looks wrong with a log without being wrong enough to refuse; the report and the log show the warnings."""
+"""Finds what looks wrong with the input, but is no reason to refuse it; the report and log lines warn of it."""
 
 import datetime as dt
 from collections.abc import Mapping

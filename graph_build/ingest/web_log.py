@@ -1,8 +1,8 @@
 """Reads lines of a web server's log, in the common and the combined format of Apache and nginx, as records.
 
-The items of a shop stand inside of the paths of its pages: `path.0` is what stands before the first slash of a path,
-`path.1` what follows it, so that /product/4711 has the item 4711 at `path.1`. What a browser asks for after a question
-mark stands in `query`: /view?item=4711 has it at `query.item`.
+The items of a shop stand in the paths of its pages. `path.0` is the first part of a path and `path.1` the second, so
+that /product/4711 has the item 4711 at `path.1`. What follows a question mark stands in `query`: /view?item=4711 has
+the item at `query.item`.
 """
 
 import re
@@ -36,8 +36,8 @@ def is_field(path: str) -> bool:
 def parse_line(line: bytes) -> dict[str, Any] | None:
     """Return the record of a line; None if it is no line of such a log.
 
-    `path` and `query` are empty unless the line is of a page that a person was shown: a request with GET or POST that
-    succeeded, and of no robot that says that it is one.
+    `path` and `query` are filled only if a page was shown to a person: if a GET or POST succeeded, and the browser does
+    not call itself a robot.
     """
     match = _LINE.match(line.decode("utf-8", errors="replace"))
     if match is None or (time := _iso(match["time"])) is None:

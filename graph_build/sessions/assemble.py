@@ -1,6 +1,7 @@
 """Assembles loose events into rows of sessions: puts events in order, drops duplicates, cuts, and describes events.
 
-Runs in Spark's Python workers, on partitions that hold whole sessions, and whole days of users without sessions.
+Runs in Spark's Python workers, on partitions that hold whole sessions and, of events without session ids, whole days
+of users.
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ def _describe_events(
     """Describe each event (flags, segment, search, has_search) and each session (browsed, logged, counted).
 
     An event's segment is the number of searches that have begun so far, so that two events of one segment have no
-    search between them. Its search is its own query, else the query of the last search.
+    search between them. The search of an event is its own query, else the query of the last search.
     """
     n = len(kind)
     flags = np.zeros(n, np.uint8)

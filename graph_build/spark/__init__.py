@@ -1,4 +1,4 @@
-"""Starts Spark and the Java it runs on, compiles kernels, and writes files that Spark does not write itself.
+"""Starts Spark and the Java it runs on, compiles kernels, and reads and writes files outside Spark.
 
 Imports only the ground files.
 """

@@ -1,4 +1,4 @@
-"""What the graph build needs of the host: Spark from 4.0 on. Older ones lack what the other modules import."""
+"""What the graph build needs of the host: Spark from 4.0 on. Older releases lack what the other modules import."""
 
 from importlib.util import find_spec
 

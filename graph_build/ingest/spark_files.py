@@ -1,7 +1,7 @@
 """Opens checked files in Spark. Only the columns that are needed are read: from CSV by place, from parquet by name.
 
 Spark infers nothing here: neither types, nor headers, nor columns from the names of folders, nor patterns in paths.
-Files that Spark does not read as they are, are read by `record_files` on the executors, part by part.
+What Spark cannot read as it is goes through `record_files`, which reads it on the executors, part by part.
 """
 
 import re

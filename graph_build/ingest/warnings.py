@@ -102,8 +102,8 @@ def without_sessions(n: int, total: int, gap: float) -> list[str]:
         return []
     return [
         f"{n:,} of {total:,} events have a user_id but no session_id; their sessions are cut at pauses of {gap:g} "
-        'minutes, apart from the sessions with ids; if all should be cut so, write session_id = "" under '
-        "[input.events.columns]"
+        'minutes, and never joined with those that have ids; if all sessions should be cut so, write session_id = "" '
+        "under [input.events.columns]"
     ]
 
 
@@ -243,8 +243,8 @@ def _last_day(by_day: Mapping[int, int]) -> str | None:
         return None
     ends, resumes = (EPOCH + dt.timedelta(days=day) for day in (before, last))
     return (
-        f"the log ends on {ends}, but {events:,} of {total:,} events are of {resumes} or later and make all others "
-        f"old; is a clock wrong? `--date {ends}` leaves them out"
+        f"{events:,} of {total:,} events are of {resumes}, long after all others, which end on {ends} and so count as "
+        f"old; is a clock wrong? `--date {ends}` leaves the late events out"
     )
 
 
@@ -272,7 +272,7 @@ def _unknown_ads(ads: "DataFrame", nodes: "DataFrame") -> str | None:
         return None
     start = f"only {n_both:,} of {n_advertised:,} items with ads are among the {n_known:,} that are known"
     strange, others = every.where("known is null"), every.where("advertised is null")
-    return _different_ids(start, ("ads name", strange), ("the other tables", others)) + " Ads of others are never shown"
+    return _different_ids(start, ("ads name", strange), ("the other tables", others)) + " The other ads are never shown"
 
 
 def _different_ids(start: str, one: "tuple[str, DataFrame]", other: "tuple[str, DataFrame]") -> str:

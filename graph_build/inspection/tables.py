@@ -175,4 +175,4 @@ def _three(ids: pa.Array) -> str:
 def _alike(named: pa.Array, known: pa.Array) -> str:
     loose = {loose_id(text): text for text in known.to_pylist()}
     pair = next(((text, loose[loose_id(text)]) for text in named.to_pylist() if loose_id(text) in loose), None)
-    return "" if pair is None else f"; {pair[0]!r} may be {pair[1]!r}, so that one table has lost zeros of its ids"
+    return "" if pair is None else f"; {pair[0]!r} may be {pair[1]!r}, if one table has lost zeros of its ids"

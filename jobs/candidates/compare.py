@@ -95,7 +95,7 @@ def compare_versions(
 
 
 def _notes(table: pa.Table, contenders: Sequence[Contender], options: CompareOptions) -> list[str]:
-    """Check that no version may have seen the events, and say what makes the comparison less than even."""
+    """Check that no version may have seen the events; return what makes the comparison unfair, in sentences."""
     notes = []
     for contender in contenders:
         name = contender.version.name
@@ -108,7 +108,7 @@ def _notes(table: pa.Table, contenders: Sequence[Contender], options: CompareOpt
     if ends[0] != ends[1]:
         notes.append(
             f"The versions end at different times ({ends[0]:%Y-%m-%d %H:%M} and {ends[1]:%Y-%m-%d %H:%M} UTC), so the "
-            "difference is that of their events as well as of their settings."
+            "differences come from their events as well as from their settings."
         )
     if contenders[0].version.manifest.code_version != contenders[1].version.manifest.code_version:
         notes.append("The versions were built by different code.")

@@ -73,7 +73,8 @@ def publish_version(
 
     Raises:
         GateError: a gate failed; the version published before stays current.
-        StoreError: there is no such whole version, or it was published before and then replaced.
+        StoreError: there is no such whole version, or only `lightsage rollback` may publish it, because it was replaced
+            or held back before.
     """
     with workspace.lock():
         before = _current(workspace)
@@ -134,7 +135,7 @@ def check_gates(candidacy: Candidacy, report: ProgressCallback) -> list[Gate]:
     limits = config.nightly
     record = NightRecord(date=version.manifest.as_of.date())
     record.add_graph(read_summary(version.path / "graph"))
-    # No day of this version is held out, whose sessions could be counted as those of a night are.
+    # A night counts the sessions of the day that it holds out. This version holds out no day.
     figures = {key: value for key, value in record.figures.items() if key != "count:sessions of the day"}
     nights, last = history(records(workspace), set(workspace.rollbacks()), limits.history)
     gates = size_gates(figures, [night.figures for night in nights], limits)
@@ -158,7 +159,7 @@ def _current(workspace: Workspace) -> str | None:
 
 
 def _check_order(workspace: Workspace, name: str, current: str | None) -> None:
-    """Refuse a version that was published and then replaced, or held back: to publish it is a rollback."""
+    """Refuse a version that was held back, or published and then replaced: only a rollback publishes it."""
     order, rollback = workspace.versions(), workspace.rollbacks().get(name)
     is_older = name in order and current in order and order.index(name) < order.index(str(current))
     if rollback is not None and rollback.held:
@@ -201,7 +202,7 @@ def _gates_on_hits(candidacy: Candidacy, report: ProgressCallback) -> list[Gate]
 
 
 def _questions(table: pa.Table, contender: Contender, config: Config) -> "tuple[str, Sessions, Pairs]":
-    """The protocol that the events can be measured by, browsing sessions before baskets, their sessions and pairs."""
+    """The first protocol that the events can be measured by (item, else basket), with their sessions and pairs."""
     from retrieval.errors import EvaluationError
     from retrieval.evaluation.protocols import require_pairs
 

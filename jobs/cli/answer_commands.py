@@ -54,7 +54,10 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="answer as of this time, or of the version's as-of time, instead of the current time",
     )
     parser.add_argument(
-        "--changes", type=Path, metavar="FILE", help="file of live changes; default if DIR is local: its changes.sqlite"
+        "--changes",
+        type=Path,
+        metavar="FILE",
+        help="file of live changes; default: changes.sqlite in DIR if that is local",
     )
 
 

@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     elif version.manifest.publication == UNPUBLISHED:
         _write_next_steps(version.name, workspace)
     else:
-        write_line(f"{version.name} in {options.workspace} was built from the same before, and was published")
+        write_line(f"{version.name} in {options.workspace} was built from the same input before, and was published")
     write_line(f"graph report: {version.path / 'graph' / 'report.html'}")
     if write_overview(workspace):
         write_line(f"all reports: {options.workspace.rstrip('/')}/{PAGE}")
@@ -88,7 +88,7 @@ def _ingest_arguments(parser: argparse.ArgumentParser) -> None:
         type=day,
         action="append",
         metavar="YYYY-MM-DD",
-        help="a day that the events hold whole, and that they replace; default: days named by files or folders",
+        help="a day that the events cover in full, replacing what is stored; default: days named by files or folders",
     )
     add_workspace(parser)
     parser.add_argument("--force", action="store_true", help="replace days even if much of what is stored is lost")
@@ -126,7 +126,7 @@ def _forget(options: argparse.Namespace) -> int:
         write_line(f"{result.refused:,} refused rows deleted")
     if result.swept:
         write_line(f"deleted old refused rows, and what an interrupted run had left: {', '.join(result.swept)}")
-    write_line("published versions hold what was built before: build anew, and delete the old ones")
+    write_line("published versions still hold what was learned before: build a new one, and delete the old ones")
     return ExitCode.OK
 
 

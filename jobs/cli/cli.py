@@ -159,7 +159,7 @@ def _exit_code(error: BaseException) -> ExitCode | None:
         return ExitCode.BUSY
     if isinstance(error, SparkJobError | WorkspaceFullError | StoreUnreachableError):
         return ExitCode.FAILED
-    # The rooms' errors are recognised by their module, so that no room is imported only for this.
+    # The other packages' errors are recognised by their module, so that no package is imported only for this.
     rooms = {"graph_build.errors", "model.errors", "retrieval.errors"}
     if isinstance(error, JobError | StoreError) or type(error).__module__ in rooms:
         return ExitCode.WRONG_INPUT

@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     FAILED = 1  # something failed, through no fault of the user
     WRONG_INPUT = 2  # the input or the command line is wrong
     BUSY = 3  # another process is writing to the workspace
-    REFUSED = 4  # a nightly build did not pass its gates
+    REFUSED = 4  # a night, or a version to publish, did not pass its gates
     INTERRUPTED = 130
 
 
@@ -30,8 +30,8 @@ class ExitCode(IntEnum):
 class Command:
     """One command: its name, its line in `lightsage --help`, its flags, and the function that runs it.
 
-    `publishes` is set for commands that write a version: if one of them is interrupted or fails unexpectedly, the log
-    says that the version served before is still served.
+    `publishes` is set for commands that build or publish a version. If one of them is interrupted or fails
+    unexpectedly, the log says that the version served before is still served.
     """
 
     name: str

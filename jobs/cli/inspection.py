@@ -36,7 +36,7 @@ def inspect(paths: Sequence[str], config: Path | None, recipe: str | None) -> tu
 
 
 def recognised_recipe(groups: Sequence["FileGroup"]) -> str | None:
-    """Return the recipe whose layout files have; that of events comes before that of items."""
+    """Return the recipe whose layout some files have; None without one. One that fits events comes before items."""
     recipes = [read_recipe(name) for name in recipe_names()]
     fitting = [
         (group.table == "items", recipe.name)
@@ -59,7 +59,7 @@ def next_command(inspection: "Inspection", recipe: str | None, config: Path | No
     Args:
         inspection: what was found out.
         recipe: the recipe that reads them.
-        config: the file of settings, if there is one or one has been written.
+        config: the file of settings, if there is one or one is to be written.
     """
     events = inspection.of("events")
     if not events:

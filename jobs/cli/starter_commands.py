@@ -95,7 +95,7 @@ def _demo(options: argparse.Namespace) -> int:
 COMMANDS = (
     Command(
         "inspect",
-        "say what files of logs hold, what is wrong with them and what to write",
+        "say what log files hold, what is wrong with them, and which settings they need",
         _inspect_arguments,
         _inspect,
     ),

@@ -1,4 +1,4 @@
-"""The commands about versions: `versions`, `compare`, `publish`, `rollback`, `diff` and `graph show`."""
+"""The commands about versions: `versions`, `compare`, `publish`, `report`, `rollback`, `diff` and `graph show`."""
 
 import argparse
 import sys
@@ -39,7 +39,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         after="the as-of times of both versions",
         protocol="as in `evaluate` (default item)",
         json="also write the differences to this file",
-        html="also write a page with the frontier of hits on all answers and on the tail",
+        html="also write a page, with a chart of hits on the tail by hits on all answers",
     )
     add_recipe(parser)
 
@@ -91,7 +91,9 @@ def _publish(options: argparse.Namespace) -> int:
 def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspace(parser)
     parser.add_argument(
-        "--to", metavar="VERSION", help="the version to publish; default: the parent of the published one"
+        "--to",
+        metavar="VERSION",
+        help="the version to publish; default: the published one's parent, or the one before it",
     )
 
 

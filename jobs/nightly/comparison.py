@@ -36,7 +36,7 @@ class Comparison:
     Args:
         rows: rows as in REPORT.json, for the fit, the published version and the counting peers.
         ratios: other model → slice → (ratio of the fit's HR@100 to the model's, low, high, questions, sessions).
-        baskets: whether the day's baskets were measured, because it has no sessions with two items.
+        baskets: whether the day's baskets were measured, because no session of the day has two items.
     """
 
     rows: Rows

@@ -6,7 +6,7 @@ from statistics import median
 from jobs.nightly.gates import Gate
 from jobs.nightly.record import NightRecord
 
-# Changes above which something is worth a look. They are no limits: the gates are.
+# Changes above which something is worth a look. Only the gates set limits.
 EVENTS_CHANGE, HIT_RATE_DROP = 0.3, 0.05
 LEAST_DAYS = 3
 

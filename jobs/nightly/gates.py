@@ -61,9 +61,9 @@ def quality_gates(ratios: Ratios, config: NightlyConfig, *, baskets: bool = Fals
 
     Args:
         ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, questions,
-            sessions). Of baskets, the recall@100 is compared, and each basket is one question.
+            sessions). For baskets, recall@100 is compared, and each basket is one question.
         config: the allowed drops.
-        baskets: whether the day's baskets were measured, because it has no sessions with two items.
+        baskets: whether the day's baskets were measured, because no session of the day has two items.
     """
     gates = []
     metric = "recall@100" if baskets else "HR@100"
@@ -104,7 +104,7 @@ def coverage_gate(coverage: float, published: float | None, config: NightlyConfi
         coverage: the coverage of the fit.
         published: the coverage of the published version; None if there is none.
         config: the allowed drop.
-        queries: number of distinct queries.
+        queries: number of queries.
     """
     if queries < config.least_questions:
         remark = f"{queries} queries, fewer than {config.least_questions}"

@@ -1,4 +1,4 @@
-"""The last attempt at a night for Prometheus: the content of `nights/lightsage.prom`, which node_exporter collects."""
+"""Describes the last attempt at a night to Prometheus, in `nights/lightsage.prom`, which node_exporter collects."""
 
 import datetime as dt
 from typing import Any
@@ -14,8 +14,8 @@ def metrics_text(attempt: NightRecord, standing: NightRecord | None = None, *, r
 
     Args:
         attempt: the last attempt; its times and its outcome are shown.
-        standing: the record whose figures are shown: that of the date's published night if the attempt left it as it
-            was. None = the attempt's own.
+        standing: the record of the date's published night, whose figures are shown if the attempt did not replace it.
+            None = the figures of the attempt are shown.
         running: whether the attempt has not ended yet.
     """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -66,7 +66,7 @@ def _refused(night: NightRecord) -> dict[tuple[str, str], int]:
 
 
 def _hit_rates(night: NightRecord) -> dict[str, float]:
-    """Slice → HR@100 of the fit."""
+    """Slice → HR@100 of the fit; for baskets, recall@100."""
     return {
         row["slice"]: row["value"]
         for row in night.quality

@@ -89,8 +89,8 @@ def nightly(
 
     Raises:
         GateError: the night failed its gates; the version published before stays current.
-        JobError, StoreError and the rooms' errors: the night could not be built; the version published before stays
-            current.
+        JobError, StoreError and the errors of graph_build, model and retrieval: the night could not be built; the
+            version published before stays current.
     """
     night: _Night | None = None
     try:

@@ -136,7 +136,7 @@ def history(
     Args:
         nights: earlier nights by date.
         rolled_back: names of the versions that were rolled back.
-        most: how many nights at most say what is usual, from the last.
+        most: the largest number of nights that say what is usual, counted back from the last.
     """
     standing = [night for night in nights if night.outcome == "published" and night.version not in rolled_back]
     return [night for night in standing if not night.forced][-most:], standing[-1] if standing else None

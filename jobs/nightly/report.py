@@ -32,7 +32,7 @@ NIGHT_TERMS = {
     **QUALITY_TERMS,
 }
 SLICES = ("all", "tail", "cold")
-MOST_DATES = 5  # at most as many are written along an axis
+MOST_DATES = 5  # the largest number of dates along an axis
 
 
 def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:

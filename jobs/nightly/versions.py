@@ -28,7 +28,7 @@ class VersionInfo:
         edges: edges in its graph.
         ads: ads in flight at the as-of time; None without an ads table, and for versions that did not count them.
         forced: names of the gates that --force overrode.
-        damage: why the version cannot be read; then only `name`, `current` and `remarks` are known.
+        damage: why the version cannot be read; then only `name`, `current`, `published` and `remarks` are known.
         remarks: what else a reader should know, in sentences.
     """
 
@@ -165,7 +165,7 @@ def delete_old_versions(workspace: Workspace, keep: int, unpublished_days: float
 
 
 def _age(workspace: Workspace, name: str) -> dt.timedelta:
-    """How long ago a version was made; nothing if its manifest does not tell."""
+    """How long ago a version was made; zero if its manifest cannot be read."""
     try:
         return dt.datetime.now(dt.UTC) - workspace.manifest(name).created_at
     except (CorruptVersionError, FormatVersionError):

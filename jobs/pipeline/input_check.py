@@ -39,11 +39,14 @@ def check_inputs(tables: Mapping[str, Sequence[str]], config: Config, *, warn: b
 
 
 def all_faults(tables: Mapping[str, Sequence[str]], config: InputConfig) -> str | None:
-    """Return what is wrong with tables for a reader that stopped at the first fault; None if that was the only one.
+    """Return everything that is wrong with tables, after a reader stopped at the first fault.
 
     Args:
         tables: `events`, `items`, `ads` → files and folders.
         config: the `[input]` section.
+
+    Returns:
+        None unless several faults would stop a build.
     """
     from graph_build.inspection.tables import check_tables
 

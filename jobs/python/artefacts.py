@@ -96,8 +96,8 @@ def read_embeddings(workspace: Place, version: str | None = None) -> "Embeddings
         version: the version; None = the published one.
 
     Returns:
-        item_ids (N,) strings as a pyarrow array, and numpy matrices of N rows in that order: query (the item as the one
-        being viewed), item (the item as a candidate), and others.
+        item_ids (N,) strings as a pyarrow array, and numpy matrices with a row for each: query (the vector of the item
+        when it is viewed), item (its vector as a candidate), and others.
     """
     from model.embeddings import Embeddings
 

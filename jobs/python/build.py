@@ -39,7 +39,8 @@ def build(
         The version: its `name`, its folder `path` and its `manifest`.
 
     Raises:
-        JobError, StoreError and the errors of the rooms: nothing was published; the message says what to change.
+        JobError, StoreError and the errors of graph_build, model and retrieval: nothing was published; the message says
+            what to change.
     """
     tables = (None if path is None else str(path) for path in (items, ads))
     return _run(RunInputs(as_paths(events), *tables), workspace, config, as_date(date), publish)
@@ -61,7 +62,8 @@ def train(workspace: Place, version: str | None = None, *, config: Settings = No
         The new version; `compare` says whether it is better.
 
     Raises:
-        JobError, StoreError and the errors of the rooms: nothing was stored; the message says what to change.
+        JobError, StoreError and the errors of graph_build, model and retrieval: nothing was stored; the message says
+            what to change.
     """
     graph = as_workspace(workspace).open(version, verify=True, parts=("graph",)).path / "graph"
     if not (graph / "summary.json").is_file():

@@ -1,7 +1,7 @@
 """Which version is current, who made it so, and which versions a person rolled back.
 
-`current` names the version that is served. What was rolled back is kept in `rollbacks.json` beside it, so that the loss
-of `current` does not lose it.
+`current` names the version that is served. The rollbacks are kept in `rollbacks.json` beside it, so that
+they are not lost with `current`.
 """
 
 import datetime as dt

@@ -1,4 +1,4 @@
-"""The manifest of a published version, and the fingerprint by which a version that is already built is recognised.
+"""The manifest of a version, and the fingerprint by which a version that is already built is recognised.
 
 The workspace writes a `Manifest` as the last file of a version. Before the pipeline builds a version, it looks for one
 with the same `fingerprint`.
@@ -135,22 +135,22 @@ def build_key(manifest: Manifest) -> str:
 
 
 def code_version(folders: Mapping[str, Path] | None = None) -> str:
-    """Return a hash (16 hex digits) of every file of the four rooms, so that changed code makes a new version.
+    """Return a hash (16 hex digits) of every file of our four packages, so that changed code makes a new version.
 
     Templates, pages, styles and other data files count as code. Compiled files (`__pycache__`) do not.
 
     Args:
-        folders: room → its folder; by default those of the installed packages.
+        folders: package → its folder; by default those that are installed.
 
     Raises:
-        StoreError: a room's folder is missing or holds no files.
+        StoreError: a package's folder is missing or holds no files.
     """
     digest = hashlib.blake2b(digest_size=8)
     for room, folder in sorted((folders or _room_folders()).items()):
         files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_source(path)]
         if not files:
             raise StoreError(
-                f"the code of {room} was expected in {folder}, which has no files: install the rooms again"
+                f"the code of {room} was expected in {folder}, which has no files: install LightSAGE again"
             )
         for path in files:
             content = path.read_bytes()
@@ -160,13 +160,13 @@ def code_version(folders: Mapping[str, Path] | None = None) -> str:
 
 
 def _room_folders() -> dict[str, Path]:
-    """Room → the folder where it is installed, found without importing it."""
+    """Package → the folder where it is installed, found without importing it."""
     folders = {}
     for room in ROOMS:
         spec = find_spec(room)
         if spec is None or not spec.submodule_search_locations:
             raise StoreError(
-                f"the package {room} is not installed: versions are recognised by the code of all four rooms"
+                f"the package {room} is not installed: versions are recognised by the code of all four packages"
             )
         folders[room] = Path(next(iter(spec.submodule_search_locations)))
     return folders

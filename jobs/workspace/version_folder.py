@@ -27,7 +27,7 @@ _OLDER = -1  # the place in the order of publication of all versions of releases
 
 @dataclass(frozen=True)
 class Version:
-    """A published version: a local folder that never changes, and its manifest."""
+    """A version: a local folder whose files never change, and its manifest."""
 
     path: Path
     manifest: Manifest
@@ -50,7 +50,7 @@ class VersionFolder:
         self._storage, self._staging = storage, staging
 
     def names(self) -> list[str]:
-        """Return the names of the complete versions that were published, in that order."""
+        """Return the names of the complete versions that were published, in the order of publication."""
         return [name for number, _, name in self._ordered() if number != UNPUBLISHED]
 
     def unpublished(self) -> list[str]:

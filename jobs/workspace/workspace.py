@@ -98,7 +98,7 @@ class Workspace:
         return read_current(self._storage)
 
     def versions(self) -> list[str]:
-        """Return the names of the complete versions that were published, in that order."""
+        """Return the names of the complete versions that were published, in the order of publication."""
         return self._versions.names()
 
     def unpublished(self) -> list[str]:
@@ -204,7 +204,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Let no other run build during the block; what dead runs left behind is deleted before it.
+        """Let no other run build during the block. Before the block, delete what dead runs left behind.
 
         Raises:
             WorkspaceBusyError: another run is writing; the message names it.
@@ -247,7 +247,7 @@ class Workspace:
     def scratch_folder(self) -> Iterator[Path]:
         """Yield an empty local folder in which to assemble a version, on the disk of the work folders.
 
-        At the end of the block the folder is deleted, unless it was published.
+        At the end of the block the folder is deleted, unless it has become a version.
 
         Raises:
             WorkspaceFullError: the disk ran full inside the block.

@@ -10,7 +10,7 @@ from typing import Any
 
 ENTRY_BYTES = 2_000
 """What an entry takes beside its arrays: its key, its objects and the heads of its arrays, rounded up."""
-# So many entries are freed in one go; freeing all entries of a full cache would take half a second.
+# The number of entries that are freed in one go. To free all entries of a full cache would take half a second.
 _FREED_AT_ONCE = 64
 
 
@@ -76,7 +76,7 @@ class ByteCache:
         return True
 
     def clear(self) -> None:
-        """Forget everything. The memory of many entries is freed little by little, with those that are kept next."""
+        """Forget everything. The memory of many entries is freed little by little, when others are added or grow."""
         with self._lock:
             if self._entries:
                 self._cleared.append(self._entries)

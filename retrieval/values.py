@@ -128,7 +128,7 @@ def _zone(name: str) -> int | ZoneInfo | None:
 
 
 def _offset(name: str, local: int) -> int | None:
-    """Return the offset of a local time in µs (of two possible times, the earlier's); None if the zone is unknown."""
+    """Return a local time's offset in µs, the first one if the time occurs twice; None if the zone is unknown."""
     zone = _zone(name) if len(name) <= _LONGEST_ZONE else None
     if not isinstance(zone, ZoneInfo):
         return zone

@@ -85,7 +85,7 @@ class Connections:
         """Take in a new connection. If the server has too many, close the one that has been idle longest.
 
         Returns:
-            Why the new connection is refused; None if it is welcome. It must be removed in either case.
+            Why the new connection is refused; None if it is welcome. In either case, remove it once it is closed.
         """
         n, idle = len(self), self._phases[Phase.IDLE]
         self._of_peer[connection.peer] += 1
@@ -119,9 +119,9 @@ class Connections:
             next(iter(of_phase)).abort()
 
     def hold(self, connection: Limited, n_bytes: int) -> None:
-        """Note how many bytes a connection holds that are not handed to the app.
+        """Note how many bytes a connection holds that have not been handed to the app.
 
-        If all connections together hold too much, those that hold most are cut off.
+        If all connections together hold too much, those that hold most are refused or cut off.
         """
         self._held += n_bytes - connection.held
         connection.held = n_bytes

@@ -22,8 +22,8 @@ curl -d '{"items": ["sku-1", "sku-2"], "k": 2, "country": "DE"}' localhost:8000/
 
 - `items` lists what was viewed, the most recent last. The answer has one row per item, best first, with its winning ad.
 - Only ads that may be shown at the time of the request (`at`, else the server's time) and in its `country` come back.
-- Scores compare only within one answer. `reason` says why a row is there: the types of the edges from a viewed item, or
-  `embedding`, or `fallback` if none of the viewed items is known.
+- Scores are comparable only within one answer. `reason` says why a row is there: the types of the edges from a viewed
+  item, or `embedding`, or `fallback` if none of the viewed items is known.
 - Errors are problem documents (RFC 9457): `{type, title, status, detail, errors}`. 422 names each wrong field; 503 with
   `Retry-After` means that the server is busy.
 - If the server needs a token, send it as `Authorization: Bearer TOKEN` (button *Authorize*). Changes always need one.
@@ -155,7 +155,7 @@ def document(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
     """Let an application describe itself: the routes that it has, the bodies that are read raw, and the examples.
 
     Args:
-        app: the application; its document is made when it is asked for first.
+        app: the application; its document is made when it is first asked for.
         bodies: the models of the request bodies that FastAPI does not see.
     """
 

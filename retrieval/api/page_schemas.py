@@ -76,7 +76,7 @@ class ExplainedResult(ResultBody):
     item: ItemBody
     shared_category: str | None = Field(description="Leading levels of the category that the last viewed item has too")
     edges: list[ViewedEdge]
-    parts: dict[str, float] | None = Field(None, description="What the score of retrieval is the sum of")
+    parts: dict[str, float] | None = Field(None, description="The parts whose sum is the score of retrieval")
     stages: dict[str, Any] | None = None  # type: ignore[assignment]
     ad: AdBody | None = None
 

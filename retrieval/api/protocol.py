@@ -24,8 +24,9 @@ from retrieval.api.request_queue import RequestQueue
 from retrieval.api.workers import EXTENSION
 from retrieval.config import ServeConfig
 
-# A connection whose request was turned away is not read for a while, which grows with the number of connections: a
-# thousand such requests are answered each second, however many clients send them; more would take all the time.
+# A connection whose request was turned away is not read for a while. The pause grows with the number of connections:
+# about a thousand such requests are answered each second, however many clients send them. More would take all of the
+# server's time.
 _PAUSE_SECONDS_PER_CONNECTION, _LEAST_PAUSE_SECONDS, _LARGEST_PAUSE_SECONDS = 0.001, 0.2, 2.0
 # Monitoring must reach the server even while other requests are turned away.
 _ALWAYS_BEGUN = ("/healthz", "/readyz", "/metrics")

@@ -83,7 +83,8 @@ class RequestQueue:
     def _take_turn(self) -> None:
         """Begin a request of the peer whose turn it is.
 
-        Only one: before the next, the event loop looks for new data, in which a peer may be that has waited longer.
+        Only one: before the next one begins, the event loop looks for new data, which may come from a peer that has
+        waited longer.
         """
         self._turn_is_set = False
         now = asyncio.get_running_loop().time()

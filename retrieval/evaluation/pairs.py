@@ -24,7 +24,7 @@ _MAX_PREFIX = 100
 class Pairs:
     """P pairs of a query and a target; a ranker is measured by where it ranks the target.
 
-    Shapes: queries: n distinct lists of viewed rows. query (P,) int64, the query of each pair. target (P,) int64,
+    Shapes: queries: n lists of viewed rows. query (P,) int64, the query of each pair. target (P,) int64,
     the row of each target. query_known, target_known (P,) bool: if False, the number in query or target means nothing
     and the pair is a miss. group (P,) int64, the session or basket of each pair. question (P,) int64, the question that
     each pair belongs to; in baskets a question has many targets. stretch (P,) int64, the stretch of time of the

@@ -95,7 +95,7 @@ def evaluate(
     With `ads`, candidates and targets are the items that have an eligible ad at the time of the question, for a request
     that names no country. Pairs whose target is not such an item are dropped; the row `skipped` counts the questions
     that then have no pair left. The intervals are bootstrapped over sessions or baskets; coverage has none, and its n
-    is the number of distinct queries.
+    is the number of ranked queries (n of `Pairs`).
 
     Args:
         model: the name of the model in the report.

@@ -24,7 +24,7 @@ def query_vector(viewed: Floats, recency_weight: float) -> Floats:
 
     Args:
         viewed: (V, D + 1) float32, the exported query vectors of the viewed items, most recent last; not empty. A
-            request counts the last `recent_items` known items, repeated ones each time.
+            request counts the last `recent_items` known items; one that was viewed several times counts each time.
         recency_weight: w, weight of an item relative to the next more recent one.
 
     Returns:
@@ -61,7 +61,7 @@ def winning_ad(
     exclude_advertisers: Collection[str] = (),
     exclude_campaigns: Collection[str] = (),
 ) -> Mapping[str, Any] | None:
-    """Return the ad of an item that is shown, the first that may be; None if none may be.
+    """Return the ad that an item shows: the first one that may be shown; None without one.
 
     Args:
         ads: the item's exported ads, in their order.

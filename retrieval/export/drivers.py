@@ -47,15 +47,15 @@ def without_password(text: str) -> str:
 
 @contextlib.contextmanager
 def replaced_collections(name: str, version: str, earlier: list[str], delete: Callable[[str], object]) -> Iterator[str]:
-    """Yield the name of a new collection; it is deleted after an error in the block, and earlier ones at its end.
+    """Yield the name of a new collection, which the block fills and, as its last step, points the alias to.
 
-    The block fills the collection and, as its last step, points the alias to it.
+    After an error in the block, the new collection is deleted; otherwise the earlier ones are.
 
     Args:
         name: the alias.
         version: the version that is exported.
-        earlier: what the alias pointed to before, and what exports left behind that were killed; see `generations`.
-        delete: deletes a collection of a name.
+        earlier: the collections that exports made before, even if they were killed; see `generations`.
+        delete: deletes the collection of a given name.
     """
     new = generation(name, version)
     try:

@@ -51,7 +51,7 @@ def write(export: Export, target: str, name: str) -> None:
 def _write(client: Any, milvus: Any, export: Export, name: str) -> None:
     collections = client.list_collections()
     if name in collections:
-        raise ExportError(f"{name} is a collection, and no alias; choose another --name, or drop the collection")
+        raise ExportError(f"{name} is a collection, not an alias; choose another --name, or drop the collection")
     earlier = generations(name, collections)
     is_switched = any(name in client.list_aliases(collection)["aliases"] for collection in earlier)
     with replaced_collections(name, export.version, earlier, client.drop_collection) as new:

@@ -45,7 +45,7 @@ def write(export: Export, target: str, name: str) -> None:
         name: what the names of the tables begin with.
 
     Raises:
-        ExportError: the driver or pgvector is not installed, a table of that name is no earlier export, or the database
+        ExportError: the driver or pgvector is not installed, no export made the table of that name, or the database
             refuses.
         StoreFailedError: the database cannot be reached, or fails.
     """
@@ -56,7 +56,7 @@ def write(export: Export, target: str, name: str) -> None:
         raise ExportError(f"--name {name}: has more than {_LONGEST_NAME} characters, too many for a table")
     try:
         with psycopg.connect(target, connect_timeout=10, application_name="lightsage export") as connection:
-            # Two exports under one name follow each other.
+            # Of two exports under one name, the second waits for the first.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"lightsage export {name}"])
             _write(connection, export, name)
     except psycopg.OperationalError as error:

@@ -15,7 +15,7 @@ from retrieval.export.drivers import driver, first_line, generations, replaced_c
 from retrieval.export.rows import Export
 
 NAMESPACE = uuid.UUID("9b5f2f55-3d0e-5c43-8d5c-1f3f8ad6a5a4")
-"""A point's id is `uuid.uuid5(NAMESPACE, item_id)`, as Qdrant takes no other texts as ids."""
+"""A point's id is `uuid.uuid5(NAMESPACE, item_id)`, because Qdrant accepts no text as an id except a UUID."""
 _INDEXED = {
     "item_id": "keyword",
     "categories": "keyword",
@@ -42,7 +42,8 @@ def write(export: Export, target: str, name: str) -> None:
         name: the alias.
 
     Raises:
-        ExportError: the driver is not installed, or the name is that of a collection.
+        ExportError: the driver is not installed, the folder holds other files, the name is that of a collection or of
+            somebody else's alias, or the driver refuses.
         StoreFailedError: the store cannot be reached, or refuses.
     """
     qdrant = driver("qdrant_client", "qdrant")
@@ -65,7 +66,7 @@ def _write(client: Any, export: Export, name: str, is_remote: bool) -> None:
     models = driver("qdrant_client.models", "qdrant")
     collections = [collection.name for collection in client.get_collections().collections]
     if name in collections:
-        raise ExportError(f"{name} is a collection, and no alias; choose another --name, or delete the collection")
+        raise ExportError(f"{name} is a collection, not an alias; choose another --name, or delete the collection")
     earlier = generations(name, collections)
     aliases = [alias for alias in client.get_aliases().aliases if alias.alias_name == name]
     for alias in aliases:
@@ -97,7 +98,7 @@ def _create(client: Any, models: Any, export: Export, collection: str, is_remote
         vectors_config={"vector": models.VectorParams(**dot), "query_vector": unsearched},
         metadata=export.description,
     )
-    # Before the vectors, so that the graph gets the links that filtered searches need.
+    # Created before the vectors arrive, so that the graph gets the links that filtered searches need.
     for field, kind in _INDEXED.items() if is_remote else ():
         client.create_payload_index(collection, field, models.PayloadSchemaType(kind))
 

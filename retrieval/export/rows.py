@@ -49,9 +49,9 @@ class Batch:
     """The rows of n items.
 
     Shapes: vectors, query_vectors (n, D + 1) float32. columns: a table of n rows with item_id, category, categories
-    (the category and all above it, as filters compare them), brand, price, title, popularity, ads, in the order in
-    which they win, and direct: the items that have a direct edge from this one, and what a view of this one adds to
-    their scores, most first.
+    (the category and all above it, as filters compare them), brand, price, title, popularity, ads (in the order in
+    which they win) and direct. The last one lists the items to which this one has a direct edge, each with what a view
+    of this one adds to its score, the largest bonus first.
     """
 
     vectors: Floats
@@ -64,7 +64,8 @@ class Batch:
     def documents(self) -> list[dict[str, Any]]:
         """Return the columns as one dictionary per item; the times of ads are Unix seconds, rounded up.
 
-        Rounding up changes nothing at whole seconds: an ad that starts or ends within a second does so at its end.
+        Rounding up changes nothing for requests at whole seconds: an ad that starts or ends between two seconds then
+        does so at the later one.
         """
         documents = self.columns.to_pylist()
         for document in documents:

@@ -2,21 +2,23 @@
 
 **What it holds.** Entries are numbered from 1, never changed, and numbers are never used again. The *snapshot* is what
 `Changes` records of all entries up to its own sequence: the newest value of every changed field. Values that newer ones
-have replaced are of no use to any version. After some ten thousand entries a server writes a new snapshot and deletes
-the entries that it covers, but for the last thousand, so that readers that follow closely miss nothing. A reader that
+have replaced are of no use to any version. After `changes_compact_after` entries (20,000, more for a large log) a
+server writes a new snapshot and deletes the entries that it covers, but for the last thousand, so that readers that
+follow closely miss nothing. A reader that
 asks for older ones is told the snapshot's sequence (`CompactedError`); a server then reads the snapshot.
 
 **The file.** `SqliteChangeLog` keeps all this in one SQLite file: the tables `entries`, `snapshot` (Arrow streams in
 parts, each with a checksum) and `log` (one row: the log's identity, and the snapshot's sequence). A batch of changes
 and a snapshot are each one transaction, so a process may be killed, or the power fail, at any step. SQLite's rollback
-journal is used, not its write-ahead log: whatever was confirmed is in the one file, which may be copied or moved alone
-and read from a read-only folder, while the write-ahead log would be left behind. Nor does a snapshot go into a second
-file that takes the first one's place: servers would have to agree on when to change over.
-The view `changes` has the name of the earlier format's table, for the queries that read both and for people with
-`sqlite3`. Earlier builds refuse a file that has the view.
+journal is used, so that whatever was confirmed is in the one file, which may be copied or moved alone and read from a
+read-only folder. A write-ahead log would be left behind. Nor does a snapshot go into a second file that takes the first
+one's place: servers would have to agree on when to change over.
+The view `changes` has the name of the earlier format's table, for the queries that read both formats and for people
+with `sqlite3`. Earlier releases refuse a file that has the view.
 
 **No confirmed change is lost.** Before and after each write the path must still lead to the file that is open (device
-and inode), with the same identity and no sequence below one seen before. If it leads to a newer copy of the same log,
+and inode). Before each write, the file must have the same identity, and its last sequence must not be below one seen
+before. If the path leads to a newer copy of the same log,
 the copy is opened and followed. Otherwise the write fails, and its message says what to do.
 """
 
@@ -49,7 +51,7 @@ _ROWS_AT_ONCE = 10_000
 
 
 class Entry(NamedTuple):
-    """An entry of the log, numbered from 1. `change` is None if this build cannot read it."""
+    """An entry of the log, numbered from 1. `change` is None if this release cannot read it."""
 
     sequence: int
     received_at: datetime

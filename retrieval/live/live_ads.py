@@ -135,7 +135,7 @@ class LiveAds:
         for name in {name for change in changes for name in change.codes}:
             newest, recorded = self._newest(name, numbers, rows), self.changes.campaigns.field(name)
             decided = np.unique(rows[newest.origin == _CAMPAIGN])
-            # A campaign's change also determines a value if the same version of the ad itself repeats it.
+            # A campaign's change also determines a value that a later change of the ad, of the same version, repeats.
             of_ads = (newest.origin == _AD) & np.isin(newest.version, versions)
             by_ad = (array[of_ads].tolist() for array in (rows, newest.version, newest.code))
             by_campaign = (array.tolist() for array in (decided, recorded.version[decided], recorded.code[decided]))

@@ -125,7 +125,7 @@ class LogFile:
         return int(self.connection.execute("SELECT snapshot_sequence FROM log").fetchone()[0])
 
     def oldest_sequence(self) -> int:
-        """Return the number of the oldest entry that was not deleted; of the next one to come if there is none."""
+        """Return the number of the oldest entry that was not deleted; without one, the number of the next entry."""
         oldest = self.connection.execute("SELECT MIN(sequence) FROM changes").fetchone()[0]
         return self.snapshot_sequence() + 1 if oldest is None else int(oldest)
 

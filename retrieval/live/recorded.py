@@ -113,7 +113,7 @@ class RecordedField:
         self._length = max(length, self._length)
 
     def is_new(self, row: int, version: int, code: int) -> bool:
-        """Return whether a value would be recorded: there is none, one of a lower version, or another of the same."""
+        """Return whether a value is news: none is recorded, or one of a lower version, or another of this version."""
         recorded = self._versions[row]
         return bool(recorded < version or (recorded == version and self._codes[row] != code))
 
@@ -227,7 +227,7 @@ class Changes:
         return CodedChange(change.ad_id, change.campaign_id, change.version, codes)
 
     def add(self, sequence: int, change: Change | CodedChange | None) -> None:
-        """Record an entry of the log; its change is None if this build cannot read it."""
+        """Record an entry of the log; its change is None if this release cannot read it."""
         self.sequence = max(self.sequence, sequence)
         if change is None:
             return

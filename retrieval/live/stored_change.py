@@ -46,21 +46,21 @@ def write(change: Change) -> str:
 
 
 def read(text: str | bytes) -> Change:
-    """Return a change from JSON; fields of newer builds are left out.
+    """Return a change from JSON; fields of newer releases are left out.
 
     Raises:
-        ValueError, TypeError, RecursionError: this build cannot read it.
+        ValueError, TypeError, RecursionError: this release cannot read it.
     """
     fields = orjson.loads(text if isinstance(text, str) else text.decode(errors="replace"))
     return Change.model_validate({name: fields[name] for name in fields if name in Change.model_fields})
 
 
 class EntriesReader:
-    """Records many entries of the log at once. Entries of the usual form are columns, and cost a tenth of the others.
+    """Records many entries of the log at once. Entries of the usual form are read as columns, ten times as fast.
 
     Args:
         changes: where they are recorded.
-        unreadable: called with the number of each entry that this build cannot read, and the reason.
+        unreadable: called with the number of each entry that this release cannot read, and the reason.
     """
 
     def __init__(self, changes: Changes, unreadable: Callable[[int, Exception], None]) -> None:
@@ -172,7 +172,7 @@ def _shapes(texts: Sequence[bytes]) -> tuple[dict[tuple[str, ...], Shape], list[
 
 
 def _parsed(texts: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Return the objects that texts are as JSON; an empty one for a text that is none."""
+    """Parse texts as JSON objects; a text that is not one gives an empty object."""
     with suppress(ValueError):
         every = orjson.loads(b"[" + b",".join(texts) + b"]")  # takes half as long as text by text
         if len(every) == len(texts) and set(map(type, every)) == {dict}:
@@ -198,7 +198,7 @@ def _is_usual(names: tuple[str, ...]) -> bool:
 
 
 def _coded(name: str, column: tuple[Any, ...], codes: ValueCodes) -> tuple[Rows, Mask]:
-    """Return (the codes of values of a field, which of them need not be read by the model).
+    """Return (the codes of values of a field, a mask of those that need not be read by the model).
 
     Raises:
         ValueError, TypeError, OverflowError: the field cannot have one of the values.

@@ -1,4 +1,4 @@
-"""Clients that abuse a server, over raw sockets from addresses of their own; each counts what it is answered."""
+"""Clients that abuse a server, over raw sockets from addresses of their own; each counts its answers."""
 
 import asyncio
 import itertools
@@ -25,8 +25,8 @@ class Target:
         port: the server's port.
         items: ids that exist.
         until: when to stop, by `time.monotonic()`.
-        counts: answers by status; `lost` counts connections that were closed instead of an answer.
-        unanswered: when each request was sent to which no answer came.
+        counts: answers by status; `lost` and `cut off` count connections that were closed.
+        unanswered: the times at which the requests without an answer were sent.
     """
 
     host: str
@@ -120,7 +120,7 @@ async def one_after_the_other(target: Target, requests: Iterator[bytes], address
 
 
 def flood(connections: int, requests: Callable[[Target], Iterator[bytes]] = plain) -> Abuse:
-    """Return an abuse: so many connections, each of which sends request after request."""
+    """Return an abuse: a number of connections, each of which sends request after request."""
 
     async def work(target: Target) -> None:
         every = requests(target)
@@ -132,7 +132,7 @@ def flood(connections: int, requests: Callable[[Target], Iterator[bytes]] = plai
 def pour(
     connections: int, head: bytes, chunk: bytes = b"", pause: float = 0.0, reads: bool = True, addresses: int = 1
 ) -> Abuse:
-    """Return an abuse: connections that send a head, and then the same bytes for ever; without any, they only wait.
+    """Return an abuse: connections that send a head, and then the same bytes for ever, or wait if there are none.
 
     Args:
         connections: the number of connections; each that is closed is opened again.
@@ -244,14 +244,14 @@ def large(path: str, **body: object) -> Callable[[Target], Iterator[bytes]]:
 
 
 def many_words(target: Target) -> Iterator[bytes]:
-    """Completions of 250 words, which are others each time."""
+    """Completions of 250 words, which differ each time."""
     draw = random.Random(1)
     while True:
         yield get("/v1/items?q=" + "+".join(draw.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(250)))
 
 
 def wrong_bodies(target: Target) -> Iterator[bytes]:
-    """A megabyte each: half a million numbers where ids belong."""
+    """A megabyte each: 330,000 numbers where ids belong."""
     return itertools.repeat(post("/v1/retrieve", {"items": [1] * 330_000}))
 
 

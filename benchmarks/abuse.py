@@ -5,7 +5,8 @@
 
 The catalogue is generated. A server in a process of its own serves it with the default limits. A well-behaved client,
 from 127.0.0.9, keeps one connection open and sends a request every 20 ms; another one asks for `/healthz`. A further
-process abuses the server from 127.0.0.2. The exit code is 1 if a bar is missed.
+process abuses the server from 127.0.0.2, and from more addresses where an abuse needs several. The exit code is 1 if a
+bar is missed.
 """
 
 import argparse
@@ -158,11 +159,11 @@ class Served:
     start_seconds: float
 
     def memory(self) -> int:
-        """Return the bytes of memory that are its own, with its share of what others have mapped too."""
+        """Return the bytes of its memory; of what other processes have mapped too, only its share counts (PSS)."""
         return int(self.process.memory_full_info().pss)
 
     def failures(self) -> float:
-        """Return how many requests were answered with 500 or 5xx other than 503 and 507 so far."""
+        """Return how many requests were answered with 500 so far."""
         text = Client(self, "127.0.0.7").body(get("/metrics")).decode()
         lines = [line for line in text.splitlines() if line.startswith("lightsage_requests_total{")]
         return sum(float(line.split()[-1]) for line in lines if 'status="500"' in line)
@@ -184,7 +185,7 @@ def serving(folder: Path, log: Path) -> Iterator[Served]:
 
 
 def new_log(options: argparse.Namespace, name: str) -> Path:
-    """Return the path of a log of changes that does not exist yet."""
+    """Delete an earlier log of changes of this name, and return the path for a new one."""
     path: Path = options.work / f"{name}.sqlite"
     for old in options.work.glob(f"{name}.sqlite*"):
         old.unlink()
@@ -301,7 +302,7 @@ def measuring(served: Served, items: list[str]) -> Iterator[Measured]:
 
 
 def seconds_until_quiet(measured: Measured, end: float, quiet: float) -> float:
-    """Return the seconds from a time until half a second in which at most one request is slower than usual.
+    """Return the seconds from a time until half a second in which at most one request is slow or not answered with 200.
 
     Args:
         measured: all requests.
@@ -412,7 +413,7 @@ def missed_bars(name: str, under: Measured, back: float, quiet: float, slack: fl
 
 
 def memory_bar(most: int, quiet: int) -> list[str]:
-    """Return whether the memory went above the budget of the caches and what is allowed beside it."""
+    """Return the bar of the memory if it was missed: the budget of the caches, and what is allowed beside it."""
     bar = BUDGET + TIMES_MEMORY * quiet
     return [f"{most / MIB:.0f} MiB > {bar / MIB:.0f} MiB"] if most > bar else []
 
@@ -436,7 +437,7 @@ def table_row(name: str, target: Target, under: Measured, back: float, memory: t
 
 def stopped(target: Target, signalled: float, measured: Measured, before: int) -> tuple[str, list[str]]:
     """Return the row of the server that was stopped under load, and whether a request that was sent was lost."""
-    # What is on its way when the signal comes counts as sent after it.
+    # Requests that were sent between `signalled` and the signal itself count as sent after it.
     lost = sum(sent < signalled for sent in target.unanswered)
     lost += sum(sent < signalled and status == 0 for sent, _, status in measured.requests)
     under = measured.between(0.0, signalled)

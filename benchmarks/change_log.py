@@ -104,7 +104,7 @@ def serving(log: Path, options: argparse.Namespace) -> Iterator[str]:
 
 
 def empty(path: Path) -> Path:
-    """Return the path of a log that does not exist yet."""
+    """Delete the log at a path, if there is one, and return the path."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     return path
@@ -170,7 +170,7 @@ def while_asking(url: str, work: Callable[[], None]) -> dict[str, list[float]]:
 
 
 def write_log(path: Path, n: int, n_ads: int) -> None:
-    """Write n changes of ads to a new log, in the order of a random walk through the ads."""
+    """Write n changes to a new log, each of an ad drawn at random."""
     SqliteChangeLog(empty(path)).close()
     ads = np.random.default_rng(1).integers(0, n_ads, n).tolist()
     rows = (

@@ -4,7 +4,8 @@
     python benchmarks/export.py --demo DEMO [--items 6000] [--queries 60] [--output PAGE.md]
 
 Each store is asked by the code of docs/export.md. Qdrant's and Milvus' embedded modes run in this process, PostgreSQL
-as a server of its own. A driver that is not installed leaves its row out. One thread of LightSAGE; two minutes.
+as a server of its own. A store whose driver is not installed has no row. LightSAGE uses one thread. All takes two
+minutes.
 """
 
 import json
@@ -122,7 +123,7 @@ def some_items(index: Index, n: int) -> Index:
 
 
 def make_queries(export: Export, n: int) -> list[Query]:
-    """Queries of one to three items that are often viewed, half of them with a country, all some hours after as-of."""
+    """Queries of one to three often viewed items, three in four with a country, six hours after the as-of time."""
     index, generator = export.index, np.random.default_rng(1)
     assert index.ads is not None
     countries = [EVERYWHERE, *(country.upper() for country in index.ads.countries[:3])]

@@ -52,8 +52,8 @@ def compare_versions(
 
     Returns:
         versions, as_of, protocol, rows (see `retrieval.evaluation.paired.differences`, and verdict), settings (key →
-        both values, where they differ), notes (sentences), and with `options.frontier` frontier (see
-        `jobs.candidates.frontier`).
+        both values, where they differ), notes (sentences), include_current if that was asked for, and with
+        `options.frontier` frontier (see `jobs.candidates.frontier`).
 
     Raises:
         OverlapError: a test event is not after an as-of time, and that is not allowed.

@@ -2,5 +2,5 @@
 
 Each of them is written whole or not at all.
 
-Imports only the modules of `jobs` outside its folders, and none of graph_build, model and retrieval.
+Imports only the modules that lie directly in `jobs`, and none of graph_build, model and retrieval.
 """

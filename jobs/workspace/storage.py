@@ -1,7 +1,7 @@
 """The files below the root of a workspace, on disk or in an object store. Names are never patterns.
 
 Errors of an object store become errors of one line. Of `jobs`, imports only `atomic_files`, `store_errors` and
-the modules outside the folders.
+the modules that lie directly in `jobs`.
 """
 
 import contextlib

@@ -92,7 +92,7 @@ class EventsInput(TableInput):
 
     timestamp_unit: TimeUnit | None = Field(
         default=None,
-        description="unit of times that are whole numbers: s, ms, us, ns or day, counted from 1970, or order: number n "
+        description="unit of times that are numbers: s, ms, us, ns or day, counted from 1970, or order: number n "
         "is day n after 2000-01-01, for logs that know only the order of events",
     )
     types: dict[str, EventType | Ignored] = Field(

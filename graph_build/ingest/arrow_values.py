@@ -19,9 +19,11 @@ from graph_build.ingest.values import (
     END_OF_TIMES,
     FIRST_TIME,
     SCALES,
+    WRITTEN_COUNT,
     WRITTEN_INTEGER,
     WRITTEN_NUMBER,
     WRITTEN_TIME,
+    TimeScale,
     zone_offset,
 )
 
@@ -147,13 +149,29 @@ def _times(values: pa.Array, unit: TimeUnit | None) -> pa.Array:
         return _scaled(values.cast(pa.int32()).cast(pa.int64()), DAY)
     if pa.types.is_date64(type_):
         return _scaled(values.cast(pa.int64()), _PER_UNIT["ms"])
-    if pa.types.is_integer(type_) or unit is not None:
-        scale = SCALES[unit or "s"]
-        whole = _integers(values)
-        near = pc.and_(pc.greater_equal(whole, -scale.farthest), pc.less_equal(whole, scale.farthest))
-        time = pc.multiply(pc.divide(pc.if_else(near, whole, None), scale.divisor), scale.factor)
-        return pc.add(time, scale.start).cast(TIME)
+    if not is_text(type_) or unit is not None:
+        return _counted_times(values, SCALES[unit or "s"])
     return _written_times(values)
+
+
+def _counted_times(values: pa.Array, scale: TimeScale) -> pa.Array:
+    """Return the times of numbers, of which a fraction counts to the microsecond."""
+    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        numbers = values.cast(pa.float64(), safe=False)
+        near = pc.less_equal(pc.abs(numbers), float(scale.farthest))
+        micros = pc.floor(pc.add(pc.multiply(pc.if_else(near, numbers, None), scale.factor / scale.divisor), 0.5))
+        return pc.add(micros.cast(pa.int64()), scale.start).cast(TIME)
+    whole, fraction = values, None
+    if is_text(values.type):
+        parts = pc.extract_regex(values.cast(pa.string()), WRITTEN_COUNT)
+        whole = pc.struct_field(parts, "whole")
+        sixths = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.struct_field(parts, "fraction"), 6, "0"), 0, 6)
+        fraction = pc.divide(pc.multiply(sixths.cast(pa.int64()), scale.factor), scale.divisor * 1_000_000)
+        fraction = pc.if_else(pc.starts_with(whole, "-"), pc.negate(fraction), fraction)
+    whole = _integers(whole)
+    near = pc.and_(pc.greater_equal(whole, -scale.farthest), pc.less_equal(whole, scale.farthest))
+    time = pc.multiply(pc.divide(pc.if_else(near, whole, None), scale.divisor), scale.factor)
+    return pc.add(time if fraction is None else pc.add(time, fraction), scale.start).cast(TIME)
 
 
 def _scaled(counts: pa.Array, factor: int) -> pa.Array:

@@ -180,11 +180,11 @@ def _type_faults(
 ) -> Iterator[str]:
     if _fits(kind, type_):
         return
-    if kind == "time" and pa.types.is_integer(type_):
+    if kind == "time" and is_number(type_):
         if table == "events" and config.events.timestamp_unit is not None:
             return
         advice = (
-            "if these are integers counted from 1970, set [input.events] timestamp_unit to "
+            "if these are numbers counted from 1970, set [input.events] timestamp_unit to "
             '"s", "ms", "us", "ns" or "day"'
             if table == "events"
             else "write it as a timestamp"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from graph_build.config import TimeUnit
-from graph_build.ingest.contract import Kind, is_text, value_type
+from graph_build.ingest.contract import Kind, is_number, is_text, value_type
 from graph_build.ingest.values import (
     ASCII_BLANKS,
     BASIC_FORMS,
@@ -19,8 +19,10 @@ from graph_build.ingest.values import (
     END_OF_TIMES,
     FIRST_TIME,
     SCALES,
+    WRITTEN_COUNT,
     WRITTEN_NUMBER,
     WRITTEN_TIME,
+    TimeScale,
 )
 
 if TYPE_CHECKING:
@@ -119,11 +121,8 @@ def written_text(column: "Column", null_words: tuple[str, ...] = ()) -> "Column"
 
 
 def _time(column: "Column", type_: pa.DataType, unit: TimeUnit | None) -> "Column":
-    if pa.types.is_integer(type_) or (is_text(type_) and unit is not None):
-        whole = column.try_cast("bigint")
-        scale = SCALES[unit or "s"]
-        time = F.call_function("div", whole, F.lit(scale.divisor)) * scale.factor + scale.start
-        return F.when(whole.between(-scale.farthest, scale.farthest), F.timestamp_micros(time))
+    if is_number(type_) or (is_text(type_) and unit is not None):
+        return _counted_time(column, type_, SCALES[unit or "s"])
     if is_text(type_):
         written = F.regexp_replace(F.translate(column, ",", "."), _NO_SECONDS, "$1:00$2")
         plain = F.coalesce(column.try_cast("timestamp"), written.try_cast("timestamp"))
@@ -132,6 +131,23 @@ def _time(column: "Column", type_: pa.DataType, unit: TimeUnit | None) -> "Colum
     if pa.types.is_date(type_):
         return scaled_time(F.unix_date(column).cast("bigint"), DAY)
     return scaled_time(F.unix_micros(column.cast("timestamp")), 1)
+
+
+def _counted_time(column: "Column", type_: pa.DataType, scale: TimeScale) -> "Column":
+    """Return the time of a number, of which a fraction counts to the microsecond."""
+    if not is_text(type_) and not pa.types.is_integer(type_):
+        number = F.when(F.abs(column.cast("double")) <= scale.farthest, column.cast("double"))
+        return F.timestamp_micros(F.floor(number * (scale.factor / scale.divisor) + 0.5) + scale.start)
+    whole = column.try_cast("bigint")
+    fraction = F.lit(0).cast("bigint")
+    if is_text(type_):
+        has_point, java = column.rlike(r"^[+-]?\d+\.\d*$"), WRITTEN_COUNT.replace("(?P<", "(?<")
+        digits = F.substring(F.rpad(F.regexp_extract(column, java, 2), 6, "0"), 1, 6).try_cast("bigint")
+        micros = F.call_function("div", digits * scale.factor, F.lit(scale.divisor * 1_000_000))
+        fraction = F.when(has_point, F.when(column.startswith("-"), -micros).otherwise(micros)).otherwise(fraction)
+        whole = F.when(has_point, F.regexp_extract(column, java, 1).try_cast("bigint")).otherwise(whole)
+    time = F.call_function("div", whole, F.lit(scale.divisor)) * scale.factor + fraction + scale.start
+    return F.when(whole.between(-scale.farthest, scale.farthest), F.timestamp_micros(time))
 
 
 def scaled_time(counts: "Column", factor: int) -> "Column":

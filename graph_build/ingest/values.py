@@ -68,6 +68,8 @@ BASIC_FORMS = (
     (r"^([^Tt ]+[Tt ]\d{2})(\d{2}(?:[^\d:].*)?)$", r"\1:\2"),
 )
 WRITTEN_NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?i:inf|infinity|nan))$"
+# A time that is a number, counted in some unit.
+WRITTEN_COUNT = r"^(?P<whole>[+-]?\d+)(?:\.(?P<fraction>\d*))?$"
 WRITTEN_INTEGER = r"^(?P<sign>[+-]?)0*(?P<digits>\d+)$"
 
 # What an id loses in a program that takes it for a number: (pattern, replacement).

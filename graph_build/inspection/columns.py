@@ -147,10 +147,10 @@ def _shown(value: Any) -> str:
 
 
 def time_unit(column: Column) -> TimeUnit | None:
-    """Return the unit in which whole numbers are plausible times; None if no unit fits, or there are no numbers."""
-    if column.kind != "whole number":
+    """Return the unit in which numbers are plausible times; None if no unit fits, or there are no numbers."""
+    if column.kind not in ("whole number", "number"):
         return None
-    numbers = _whole_numbers(column).drop_null()
+    numbers = read_value(pa.chunked_array([column.values]), "number").drop_null()
     if not len(numbers):
         return None
     middle = float(np.median(numbers.to_numpy()))

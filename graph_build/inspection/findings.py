@@ -37,7 +37,7 @@ class TimeFacts:
     Args:
         first: the first, in microseconds since 1970.
         last: the last one.
-        unit: the unit of times that are whole numbers.
+        unit: the unit of times that are numbers.
         by_hour: the number of events in each hour of the day, in UTC; empty if no time tells the hour.
         days: the number of days with an event.
     """

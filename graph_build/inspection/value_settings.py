@@ -68,7 +68,7 @@ def _in_sample(findings: TableFindings) -> str:
 
 
 def settle_times(findings: TableFindings, section: TableInput) -> None:
-    """Note the unit of times that are whole numbers.
+    """Note the unit of times that are numbers.
 
     Args:
         findings: what is known of the table; the settings to write and the faults are added to it.
@@ -80,8 +80,8 @@ def settle_times(findings: TableFindings, section: TableInput) -> None:
         return
     unit = None if is_basic_date(column) else time_unit(column)
     if unit is not None:
-        example = next((text for text in column.examples if text.lstrip("-").isdigit()), column.examples[0])
-        message = f"{findings.files[0]}: the times in column {own!r} are whole numbers, e.g. {example}"
+        example = next((text for text in column.examples if text.lstrip("-")[:1].isdigit()), column.examples[0])
+        message = f"{findings.files[0]}: the times in column {own!r} are numbers, e.g. {example}"
         findings.write("timestamp_unit", unit, message)
     elif column.kind in ("whole number", "number") and not is_basic_date(column):
         message = f"{findings.files[0]}: column {own!r} holds numbers that are no times, e.g. {column.examples[0]}"

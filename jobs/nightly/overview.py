@@ -50,7 +50,7 @@ def render_overview(workspace: Workspace) -> str:
         versions=versions,
         nights=nights,
         night_of={night.version: night for night in nights if night.outcome == "published"},
-        quality=[name for name in workspace.names(QUALITY) if name.endswith(".html")],
+        quality=sorted(name.removesuffix(".html") for name in workspace.names(QUALITY) if name.endswith(".html")),
         outcomes=OUTCOMES,
         minute=_minute,
         written=dt.datetime.now(dt.UTC),

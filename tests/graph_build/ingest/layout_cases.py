@@ -220,6 +220,21 @@ _CASES = [
         [view("1"), view("2"), view("3")],
         {"events": {"format": "json"}},
     ),
+    FileCase(
+        "times that are numbers with a fraction",
+        {
+            "a.json": lines(
+                *(record(n, timestamp=time) for n, time in enumerate((1.5, "-1.5", "1.", "1e9", "x", "1.5.2", ".")))
+            ),
+            "b.parquet": parquet({"timestamp": [1.75]}),
+            "c.csv": csv(HEADER, "s,1773480307.25,view,7,", "s,1773480307,view,8,"),
+        },
+        [
+            *[view("0"), view("1"), view("2"), *((str(n), "view", None, "time_invalid") for n in (3, 4, 5, 6))],
+            *[view("i"), view("7"), view("8")],
+        ],
+        {"events": {"timestamp_unit": "s"}},
+    ),
     *[
         FileCase(
             f"times in the unit {unit}, such as {number}",

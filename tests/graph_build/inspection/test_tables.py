@@ -29,7 +29,7 @@ def test_seven_faults_of_a_log_of_100_000_rows_are_told_in_one_go(tmp_path: Path
         "separated by ';': [input.events] separator = \";\"",
         'not UTF-8, but seems to be cp1252: [input] encoding = "cp1252"',
         "'sku' seems to hold it: [input.events.columns] item_id = \"sku\"",
-        'are whole numbers, e.g. 1772409600000: [input.events] timestamp_unit = "ms"',
+        'are numbers, e.g. 1772409600000: [input.events] timestamp_unit = "ms"',
         '[input.events.types] "detail" = "view", "zzz" = "ignore"',
         "1,429 of 100,000 rows hold more values than there are columns; line 3: 'v0;",
         "have no time that can be read in column 'timestamp', e.g. 'gestern'",

@@ -14,7 +14,7 @@ KILLER = """
 import os, signal, sys
 from contextlib import contextmanager
 from jobs import progress
-from jobs.workspace import checkpoints, storage, workspace
+from jobs.workspace import checkpoints, storage, version_folder
 
 point, arguments = sys.argv[1], sys.argv[2:]
 
@@ -43,7 +43,7 @@ def stage(self, name):
 
 progress.StageProgress.stage = stage
 die_before_writing(checkpoints, lambda path: point == f"stamp of {stage_of(path)}")
-die_before_writing(workspace, lambda path: point == path.name)
+die_before_writing(version_folder, lambda path: point == path.name)
 die_before_writing(storage, lambda path: point == path.name)
 from jobs.cli.cli import main
 sys.exit(main(arguments))

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.nightly import nightly
-from jobs.workspace import checkpoints
-from jobs.workspace import workspace as store
+from jobs.workspace import checkpoints, version_folder
 from tests.jobs.faults import broken_stage, run_until_killed
 from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night
 
@@ -53,7 +52,7 @@ def test_a_full_disk_while_the_manifest_is_written_changes_nothing_and_a_rerun_f
     stopped: Night, first: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_whole", fail_for_lack_of_space)
+        patch.setattr(version_folder, "write_whole", fail_for_lack_of_space)
         assert stopped.run(SECOND) == 1
     assert stopped.current == first.current
     assert stopped.intact()
@@ -124,7 +123,7 @@ def test_a_full_disk_in_any_stage_leaves_the_served_version_and_a_rerun_finishes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", [store, checkpoints], ids=["store", "stages"])
+@pytest.mark.parametrize("module", [version_folder, checkpoints], ids=["store", "stages"])
 def test_a_full_disk_in_any_write_leaves_a_served_version_and_a_rerun_finishes(
     stopped: Night, first: Night, module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

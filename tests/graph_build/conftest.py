@@ -12,6 +12,7 @@ import pytest
 
 from graph_build.config import GraphConfig
 from graph_build.errors import GraphInputError
+from tests.spark_sessions import small_session
 
 DAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
 GRAPH_TABLES = ("full/nodes", "full/edges", "fit/nodes", "fit/edges", "transitions", "sessions")
@@ -36,12 +37,9 @@ EVENT_SCHEMA = pa.schema(
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    from graph_build.spark.session import QUERY_SETTINGS, spark_session
+    from graph_build.spark.session import QUERY_SETTINGS
 
-    session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
-    # On a few rows, compiling generated code takes longer than it saves. The tests of the commands run with it.
-    session.conf.set("spark.sql.codegen.wholeStage", "false")
-    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    session = small_session()
     # Adaptive plans run each shuffle as a job of its own, which does not pay for two partitions.
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(QUERY_SETTINGS, "spark.sql.adaptive.enabled", "false")

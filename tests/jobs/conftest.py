@@ -18,6 +18,7 @@ from jobs.cli.cli import main
 from jobs.marketplace import MarketplaceConfig, MarketplaceFiles, generate
 from jobs.workspace.manifest import Manifest, version_name
 from jobs.workspace.workspace import Workspace
+from tests.spark_sessions import small_session
 
 AS_OF = datetime(2026, 3, 15, 23, 59, 59, tzinfo=UTC)
 SMALL_MODEL = {"dim": 16, "members": 1, "train": {"max_epochs": 0.5, "threads": 1}}
@@ -89,9 +90,7 @@ class Shop:
 @pytest.fixture(scope="session")
 def spark_for_commands() -> Any:
     """A Spark session that commands find, so that they do not start and end one each."""
-    from graph_build.spark.session import spark_session
-
-    return spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
+    return small_session()
 
 
 def marketplace_files(folder: Path) -> MarketplaceFiles:

@@ -78,12 +78,15 @@ def test_a_part_of_a_day_does_not_replace_it_and_stray_rows_are_completed_by_the
     assert store(log[:20], days=[date_of(0)], force=True).days[date_of(0)].events < whole
 
 
-def test_refused_rows_lie_beside_their_day_are_counted_with_it_and_go_with_it(
-    store: Callable[..., Any], root: str
-) -> None:
-    bad = [event("s", at(5, day=0), "teleport", "a", user_id="u1"), event(None, at(6, day=1), "view", "a")]
-    nowhen = event("s", None, "view", "a")
-    result = store([*day_log(0), *day_log(1), *bad, nowhen])
+BAD = [
+    event("s", at(5, day=0), "teleport", "a", user_id="u1"),
+    event(None, at(6, day=1), "view", "a"),
+    event("s", None, "view", "a"),
+]
+
+
+def test_refused_rows_lie_beside_their_day_and_are_counted_with_it(store: Callable[..., Any], root: str) -> None:
+    result = store([*day_log(0), *day_log(1), *BAD])
     assert result.refused == {"type_unknown": 1, "session_missing": 1, "time_invalid": 1}
     days = read_days_file(root).days
     assert days[date_of(0)].refused == {"type_unknown": 1}
@@ -91,6 +94,13 @@ def test_refused_rows_lie_beside_their_day_are_counted_with_it_and_go_with_it(
     assert stored_days(root, GraphConfig()).refused == result.refused
     assert {row["reason"] for row in refused_rows(root)} == set(result.refused)
     assert not any("u1" in row["row"] for row in refused_rows(root))
+
+
+@pytest.mark.slow
+def test_refused_rows_go_with_their_day_or_at_an_age_and_their_counts_stay(
+    store: Callable[..., Any], root: str
+) -> None:
+    store([*day_log(0), *day_log(1), *BAD])
     store(day_log(1), 1)
     assert [row["reason"] for row in refused_rows(root)] == ["type_unknown"]
     assert stored_days(root, GraphConfig()).refused == {"type_unknown": 1}
@@ -100,6 +110,7 @@ def test_refused_rows_lie_beside_their_day_are_counted_with_it_and_go_with_it(
     assert stored_days(root, GraphConfig()).refused == {"type_unknown": 1}
 
 
+@pytest.mark.slow
 def test_folders_that_nothing_names_are_swept_and_a_missing_day_is_named(store: Callable[..., Any], root: str) -> None:
     store([*day_log(0), *day_log(1)])
     named = {str(path) for path in Path(root).rglob("*")}

@@ -155,6 +155,7 @@ def test_users_without_session_ids_are_forgotten_with_their_refused_rows(
     assert rows == []
 
 
+@pytest.mark.slow
 def test_another_gap_needs_another_store(store: Callable[..., Any], root: str) -> None:
     store(visit("x", 1, 2), 0)
     config = GraphConfig.model_validate({"input": {"events": {"session_gap": 10}}})

@@ -28,6 +28,7 @@ def build_from_days(spark: Any, root: str, out: Path, config: GraphConfig | None
     return out
 
 
+@pytest.mark.slow
 def test_a_build_from_days_equals_one_from_the_log_with_a_late_day_and_a_day_that_was_sent_again(
     spark: Any, store: Callable[..., Any], root: str, built: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -17,16 +17,12 @@ Row = tuple[str | None, str | None, str | None, str | None]
 
 @dataclass(frozen=True)
 class FileCase:
-    """Files of one log by their names, and the rows read from them. `input` holds keys of the `[input]` section.
-
-    Spark reads those that are not `quick` only in the slow tests.
-    """
+    """Files of one log by their names, and the rows read from them. `input` holds keys of the `[input]` section."""
 
     name: str
     files: dict[str, bytes]
     rows: list[Row]
     input: dict[str, Any] = field(default_factory=dict)
-    quick: bool = True
 
 
 NOON = dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC)

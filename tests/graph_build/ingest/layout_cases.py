@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -59,7 +58,7 @@ BASKET_ROWS: list[Row] = [
 ]
 PLAIN_LISTS = {"explode": "items", "columns": {"item_id": "items", "query": "#"}}
 
-_CASES = [
+LAYOUT_CASES = [
     FileCase(
         "JSON lines, also compressed, with a mark, blank lines and keys that come late",
         {
@@ -251,11 +250,3 @@ _CASES = [
         for unit, number in (("ns", 1_773_000_000_123_456_789), ("day", 20_000), ("order", 0), ("order", -1))
     ],
 ]
-
-_QUICK = (
-    "damaged lines of JSON are refused one by one",
-    "the same records as nested parquet, and with lists and records that are text",
-    "constants for rows that have no value of their own, and types that mean nothing",
-)
-
-LAYOUT_CASES = [replace(case, quick=case.name in _QUICK) for case in _CASES]

@@ -99,6 +99,7 @@ def test_ids_that_are_numbers_in_one_file_and_text_in_another_are_compared_as_te
     assert "1.parquet and int64 in" in warning
 
 
+@pytest.mark.slow
 def test_one_value_that_holds_a_large_share_of_the_events_is_named(built: Callable[..., Any]) -> None:
     rows = [event(f"s{s}", at(s), "view", f"{i}", user_id=f"u{s}") for s in range(100) for i in (s % 30, (s + 1) % 30)]
     rows += [event("no session", at(0.1 * n), "view", f"{n % 30}", user_id="anonymous") for n in range(80)]

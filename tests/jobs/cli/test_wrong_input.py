@@ -205,6 +205,7 @@ def test_a_second_run_in_the_same_workspace_is_refused(tmp_path, capsys):
     assert f"{workspace} is being written by process" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bad_rows_are_counted_and_kept_in_quarantine(tmp_path, spark_for_commands):
     workspace = tmp_path / "workspace"
     log = write_events(

@@ -30,6 +30,7 @@ def test_the_first_night_is_published_and_reports(first: Night) -> None:
     assert first.intact()
 
 
+@pytest.mark.slow
 def test_a_failed_night_continues_after_its_finished_stages(stopped: Night, first: Night) -> None:
     record = stopped.record(SECOND)
     assert (record["outcome"], record["error"]) == ("failed", "fit")
@@ -57,6 +58,7 @@ def test_a_failed_night_continues_after_its_finished_stages(stopped: Night, firs
     assert stopped.record(FIRST)["outcome"] == "published"
 
 
+@pytest.mark.slow
 def test_a_failed_gate_keeps_the_served_version_and_force_is_recorded(
     stopped: Night, first: Night, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,17 @@
+"""The Spark session that the tests of one process share."""
+
+from typing import Any
+
+
+def small_session() -> Any:
+    """Return the session, which is started at the first call.
+
+    On a few rows, compiling generated code takes longer than it saves. Commands that tests start as processes of their
+    own run with it.
+    """
+    from graph_build.spark.session import spark_session
+
+    session = spark_session(master="local[2]", driver_memory="1g", shuffle_partitions=2)
+    session.conf.set("spark.sql.codegen.wholeStage", "false")
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    return session

@@ -319,7 +319,7 @@ def losses(index: Index, events: Path) -> list[str]:
     }
     lines = []
     for protocol in ("item", "session"):
-        sessions = sessions_of(table, "browse", Config().graph.input.day_zone)
+        sessions = sessions_of(table, "browse", Config().graph.input)
         pairs = pairs_of(protocol, sessions, catalogue.item_ids, catalogue.events)
         for name, ranker in rankers.items():
             rows = evaluate(name, ranker, pairs, protocol=protocol, samples=1)

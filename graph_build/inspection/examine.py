@@ -19,7 +19,7 @@ from graph_build.inspection.findings import Fault, TableFindings
 from graph_build.inspection.flat_records import lists_of
 from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.layout_settings import settle_layout
-from graph_build.inspection.recognise import Guess, is_basket, missing, recognise
+from graph_build.inspection.recognise import Guess, missing, recognise
 from graph_build.inspection.row_faults import ContractRows, row_faults
 from graph_build.inspection.sample import Sample, exploded, read_sample, with_written_lists
 from graph_build.inspection.toml_text import toml_value
@@ -194,9 +194,3 @@ def _settle_encoding(findings: TableFindings, encoding: str) -> None:
     message = f"{findings.files[0]} is not UTF-8, but seems to be {encoding}"
     findings.comments["encoding"] = message
     findings.faults.append(Fault(message, f"[input] encoding = {toml_value(encoding)}", cause="encoding"))
-
-
-def basket_note(findings: TableFindings) -> str | None:
-    """Return a note if the column that is read as the session holds baskets; None if it does not."""
-    own = findings.mapping.get("session_id")
-    return f"{own!r} is read as the session: one basket each" if isinstance(own, str) and is_basket(own) else None

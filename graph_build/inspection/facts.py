@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from graph_build.config import EventsInput, TableInput
 from graph_build.ingest.values import DAY
 from graph_build.inspection.findings import TableFindings, TimeFacts
-from graph_build.inspection.recognise import id_spans
+from graph_build.inspection.recognise import id_spans, is_basket
 from graph_build.inspection.row_faults import ContractRows
 
 _HOUR = DAY // 24
@@ -87,11 +87,13 @@ def count_ids(findings: TableFindings, rows: ContractRows) -> dict[str, int]:
                 "([input.events] session_gap; default: 30 minutes)"
             )
         return counts
+    own = findings.mapping.get("session_id", "session_id")
+    if isinstance(own, str) and is_basket(own):
+        findings.notes.append(f"{own!r} is read as the session, so that each basket is a session of its own")
     if "timestamp" in rows.values:
         spans = id_spans(rows.values["session_id"], rows.values["timestamp"].cast(pa.int64()))
         n_long = int((spans > _LONG_SESSION).sum())
         if len(spans) >= _MIN_SPANS and n_long > _MIN_LONG_SHARE * len(spans):
-            own = findings.mapping.get("session_id", "session_id")
             findings.notes.append(
                 f"{n_long:,} of {len(spans):,} ids in {own!r} last longer than 12 hours: are these users? If so, write "
                 f'[input.events.columns] user_id = "{own}" and session_id = "", so that pauses end sessions'

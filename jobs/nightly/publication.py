@@ -71,7 +71,9 @@ def settle(workspace: Workspace, tonight: dt.date, write: Callable[[NightRecord]
             continue
         night.ended = night.ended or night.began
         if _was_current(workspace, str(night.version)):
-            log.warning("the run of %s was stopped after it had published %s: its record is completed", date, name)
+            log.warning(
+                "the run of %s was stopped after it had published %s: its record is completed", date, night.version
+            )
             write(night)
         elif date == tonight:
             continue

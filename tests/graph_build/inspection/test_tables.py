@@ -175,6 +175,26 @@ def test_a_session_id_that_lasts_for_days_is_taken_for_a_user(tmp_path: Path) ->
     assert any("last longer than 12 hours: are these users?" in note for note in findings.notes)
 
 
+def test_baskets_that_stand_in_for_sessions_are_noted(tmp_path: Path) -> None:
+    def row(n: int) -> list[Any]:
+        return [f"o{n // 3}", f"{BEGIN + dt.timedelta(minutes=n):%Y-%m-%dT%H:%M:%SZ}", "purchase", f"p{n % 9}"]
+
+    findings = only(write_rows(tmp_path / "log.csv", 60, row, "order_id,timestamp,event_type,item_id"))
+    assert findings.mapping["session_id"] == "order_id"
+    assert any("each basket is a session of its own" in note for note in findings.notes)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000)])
+def test_times_that_are_numbers_with_a_fraction_are_recognised(tmp_path: Path, unit: str, factor: int) -> None:
+    def row(n: int) -> list[Any]:
+        return [f"s{n // 3}", f"{factor * (BEGIN.timestamp() + n / 8):.1f}", "view", f"p{n % 9}"]
+
+    findings = only(write_rows(tmp_path / "log.csv", 60, row, "session_id,ts,event_type,item_id"))
+    assert findings.mapping["timestamp"] == "ts"
+    assert findings.settings["timestamp_unit"] == unit
+    assert findings.times.first == round(BEGIN.timestamp()) * 1_000_000
+
+
 def test_the_quiet_hours_of_a_log_tell_the_zone_of_its_days(tmp_path: Path) -> None:
     def row(n: int) -> list[Any]:
         # Shoppers of a place nine hours ahead sleep from 23 to 7 o'clock there, so from 14 to 22 UTC.

@@ -40,7 +40,7 @@ def spark() -> Iterator[Any]:
     from graph_build.spark.session import QUERY_SETTINGS
 
     session = small_session()
-    # Adaptive plans run each shuffle as a job of its own, which does not pay for two partitions.
+    # Adaptive plans run each shuffle as a job of its own, which is not worth it for two partitions.
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(QUERY_SETTINGS, "spark.sql.adaptive.enabled", "false")
         yield session
@@ -57,7 +57,7 @@ def event(session: str | None, time: Any, kind: str | None, item: str | None = N
 
 
 def write_events(path: Path, rows: list[dict[str, Any]], *, row_group_size: int | None = None) -> str:
-    """Write events with the four required columns and those that any row has; return the path."""
+    """Write events with the four required columns and every column that some row has; return the path."""
     used = {name for row in rows for name in row} | {"session_id", "timestamp", "event_type", "item_id"}
     schema = pa.schema([field for field in EVENT_SCHEMA if field.name in used])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def input_error(name: Any, path: str, settings: GraphConfig | None = None) -> st
 
 
 def check_table(spark: Any, name: Any, path: str, settings: GraphConfig, known: list[str] | None = None) -> Any:
-    """Return the checked items or ads of one file; `known` are the items that ads may name, None for any."""
+    """Return the checked items or ads of one file; ads may name only the items in `known`, or any if it is None."""
     from graph_build.ingest import checked_tables, spark_reader
 
     sources = spark_reader.sources(name, [path], settings.input)
@@ -101,7 +101,7 @@ def sorted_tables(folder: Path) -> dict[str, list[str]]:
 
 @pytest.fixture
 def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Return a function that checks the events of rows or of a path, as a build does first."""
+    """Return a function that checks the events of rows or of a path, which is the first step of a build."""
     from graph_build.ingest import checked_tables, spark_reader
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None, date: dt.date | None = None) -> Any:
@@ -115,7 +115,7 @@ def checked(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def assembled(checked: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function from rows or a path to rows of sessions, from which every later step of a build starts."""
+    """Return a function that makes rows of sessions from events or a path; later steps of a build start from them."""
     from graph_build.sessions.rows import session_rows
 
     def run(rows: list[dict[str, Any]] | str, config: GraphConfig | None = None) -> Any:
@@ -126,7 +126,7 @@ def assembled(checked: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def events_of(rows: Any) -> list[dict[str, Any]]:
-    """Return the events of rows of sessions, in order: session, n, item_id, search, counted."""
+    """Return the events in rows of sessions, in their order, each with session, n, item_id, search and counted."""
     from graph_build.sessions.kernel import COUNTED
 
     return [
@@ -137,7 +137,7 @@ def events_of(rows: Any) -> list[dict[str, Any]]:
 
 
 def named_pairs(pairs: Any, rows: Any) -> list[dict[str, Any]]:
-    """Return pairs with the ids of their items, which come from rows of sessions."""
+    """Return pairs with the ids of their items; the ids are looked up in rows of sessions."""
     from pyspark.sql import functions as F
 
     from graph_build.edges.combine import with_item_ids
@@ -184,7 +184,7 @@ def built(spark: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 def config(**sections: Any) -> GraphConfig:
-    """Return a configuration with these keys of the `[input]` section."""
+    """Return a configuration with these keys in its `[input]` section."""
     return GraphConfig.model_validate({"input": sections})
 
 
@@ -197,7 +197,7 @@ GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t
 
 
 def entries_of(log: list[tuple[int, int, int, int]]) -> Any:
-    """Return Swing's entries of rows (user, item, level in the full graph, level in the fit graph)."""
+    """Return rows (user, item, level in the full graph, level in the fit graph) as entries of Swing."""
     import numpy as np
 
     from graph_build.edges.swing_lists import Entries

@@ -39,7 +39,7 @@ def spark_class(*arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for(process: "subprocess.Popen[str]", pattern: str) -> str:
-    """Read the log up to the first line that matches the pattern; return what its group matched."""
+    """Read the log up to the first line that matches the pattern; return the text of the pattern's group."""
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
@@ -75,7 +75,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, lis
 
 
 def zip_graph_build(target: Path) -> None:
-    """Zip the package as docs/cluster.md says: every file, templates and settings too, but no compiled ones."""
+    """Zip the package as docs/cluster.md says: all files, with templates and settings, but no compiled files."""
     with zipfile.ZipFile(target, "w") as archive:
         for path in sorted(ROOM.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -126,10 +126,10 @@ def test_the_driver_collects_nothing_that_grows_with_the_log(cluster: Any, tmp_p
     log = tmp_path / "log.parquet"
     pq.write_table(pa.table(columns), log)
     config = tmp_path / "shop.toml"
-    # Below these sizes the report brings the graph to the driver. The bound is fixed and does not grow with the log.
+    # The report brings graphs up to these sizes to the driver. The sizes are fixed and do not grow with the log.
     config.write_text("[graph.report]\nmax_component_edges = 0\nmax_networkx_edges = 0\n")
     limits = {"spark_driver_memory": "512m", "spark_driver_maxResultSize": "1m"}
-    # Spark sends tables below this size (10 MB by default) through the driver to every worker. It is fixed, too.
+    # Spark sends tables below this size (10 MB by default) through the driver to every worker. The size is fixed, too.
     limits["spark_sql_autoBroadcastJoinThreshold"] = "500k"
     job = submit(cluster[0], tmp_path, str(log), tmp_path / "out", "--config", str(config), **limits)
     output, errors = job.communicate(timeout=600)

@@ -1,4 +1,4 @@
-"""Interaction counters equal a count in plain Python; those of the fit graph leave out the held-out sessions."""
+"""Interaction counters equal a count in plain Python; the fit graph's counters leave out the held-out sessions."""
 
 import datetime as dt
 import random
@@ -56,7 +56,7 @@ def catalogue_and_ads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 
 
 def count_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
-    """Count the pairs one by one; return [full, fit] of each (kind, src, dst)."""
+    """Count the pairs one by one; return the counts [full, fit] of each (kind, src, dst)."""
     counts: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def count(src: dict[str, str | None], dst_item: str, weight: float, is_held_out: bool) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 
 from graph_build.summary import GraphSummary
 
-# A file of the version before `isolated`, `mean_degree` and `degrees`.
+# A file of a version that did not have `isolated`, `mean_degree` and `degrees` yet.
 EARLIER = """{
   "as_of": "2026-03-15T23:59:58+00:00",
   "events": {"read": 12, "valid": 10, "duplicates": 1, "opened_views": 2, "left_out": 0, "by_type": {"view": 10}},

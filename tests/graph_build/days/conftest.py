@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 def day_log(day: int, seed: int | None = None, sessions: int = 30) -> Rows:
-    """Return sessions with searches, purchases, logged sources and users who come back on other days."""
+    """Return a day of sessions with searches, purchases and logged sources; their users come back on other days."""
     rng = random.Random(day if seed is None else seed)
     rows = []
     for s in range(sessions):
@@ -46,7 +46,7 @@ def store(spark: Any, tmp_path: Path) -> Callable[..., Any]:
         config: GraphConfig | None = None,
         **options: Any,
     ) -> Any:
-        """Ingest rows as the days of these numbers; without numbers the input decides."""
+        """Ingest rows as the days with these numbers; without numbers, the input decides which days it holds."""
         path = write_events(tmp_path / f"in-{len(list(tmp_path.iterdir()))}" / f"{name}.parquet", rows)
         options = {"days": [date_of(n) for n in numbers] or None} | options
         return ingest(spark, [path], str(tmp_path / folder), config or GraphConfig(), IngestOptions(**options))

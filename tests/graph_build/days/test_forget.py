@@ -63,7 +63,7 @@ def test_forgetting_users_gives_the_graph_of_a_log_without_their_sessions_and_th
     build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), GraphConfig())
     assert sorted_tables(tmp_path / "night") == sorted_tables(from_log)
     assert len(list(Path(root).glob("*/2026*"))) == 2, "the folders that were replaced are deleted"
-    # The days are read again, whole and late, with refused rows of the users.
+    # Neither a whole day that is ingested again nor late rows bring the users back.
     store([*day_log(1), *bad], 1)
     store([*bad, event("late", at(99), "view", "i1", user_id="u2"), event("late2", at(99), "view", "i1", user_id="u5")])
     assert on_disk(root).isdisjoint({hash_of(spark, "u1"), hash_of(spark, "u2")})
@@ -80,7 +80,7 @@ def test_a_day_of_which_nothing_is_left_is_deleted_and_does_not_come_back(
     assert sorted(read_days_file(root).days) == [date_of(1)]
     with pytest.raises(GraphInputError, match=f"no valid event of {date_of(0)}"):
         store(one, 0)
-    # A session without a user stands for one.
+    # A session without a user is forgotten by its session id.
     assert forget(spark, ["b"], root, GraphConfig()).sessions == 1
     assert read_days_file(root).days == {}
     with pytest.raises(GraphInputError, match="no day is stored"):
@@ -106,7 +106,7 @@ class _DeadError(BaseException):
 
 
 class _Killer:
-    """Wraps the store's steps in the file system, and kills the process at the n-th; a dead process does nothing."""
+    """Wraps the steps that the store takes in the file system; they fail from the n-th on, as in a killed process."""
 
     def __init__(self, patch: pytest.MonkeyPatch, at_step: int) -> None:
         self.at_step, self.step = at_step, 0
@@ -137,7 +137,7 @@ def test_a_kill_at_any_step_hides_the_user_from_readers_and_the_next_forget_fini
     store([*log, event("x", at(51), "teleport", "a", user_id="u1")])
     whole, user = tmp_path / "whole", hash_of(spark, "u1")
     shutil.copytree(root, whole)
-    for step in (1, 2, 4, 6, 7):  # before the list, a table, days.json and the end; the seventh does not come
+    for step in (1, 2, 4, 6, 7):  # killed before the list, two tables and the last step; there is no seventh step
         shutil.rmtree(root)
         shutil.copytree(whole, root)
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""An ingest loses no event of a stored day: late rows are added, a part of a day is refused, every refusal is told."""
+"""An ingest loses no event of a stored day: late rows are added, parts of a day are refused, refusals are reported."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.graph_build.days.conftest import date_of, day_log
 
 
 def events_of(root: str) -> dict[int, int]:
-    """Return day → stored item events, by the days' position."""
+    """Return the number of stored item events of each day, by the day's number."""
     days = read_days_file(root).days
     return {n: days[date_of(n)].events for n in range(9) if date_of(n) in days}
 
@@ -43,7 +43,7 @@ def test_late_events_are_added_to_their_day_once_and_what_cannot_be_added_is_ref
     build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), GraphConfig())
     _, from_log = built([*first, *late, *second])
     assert sorted_tables(tmp_path / "night") == sorted_tables(from_log)
-    # Sent again, with one more event of a session that is stored: nothing doubles, and the event is refused.
+    # The rows are sent again, with one more event of a stored session: nothing doubles, and this event is refused.
     more = event("0-3", at(1439, day=0), "view", "i3")
     shown = event("late", at(1439, day=0), "impression", "i9")
     result = store([*late, more, shown, *second], name=str(date_of(1)))
@@ -104,7 +104,7 @@ def test_refused_rows_go_with_their_day_or_at_an_age_and_their_counts_stay(
     store(day_log(1), 1)
     assert [row["reason"] for row in refused_rows(root)] == ["type_unknown"]
     assert stored_days(root, GraphConfig()).refused == {"type_unknown": 1}
-    # The rows have an age limit; the counts stay.
+    # Refused rows are deleted at a certain age; their counts stay.
     store(day_log(2), 2, quarantine_days=0)
     assert refused_rows(root) == []
     assert stored_days(root, GraphConfig()).refused == {"type_unknown": 1}

@@ -1,4 +1,4 @@
-"""Late rows of users without session ids: nothing is lost, nothing doubles, and what cannot be added is refused."""
+"""Late rows of users without session ids: nothing doubles, and every event that is refused or lost is reported."""
 
 import datetime as dt
 import json
@@ -34,7 +34,7 @@ def visit(user: str, *minutes: float, day: int = 0) -> Rows:
 
 
 def events_of(rows: Any) -> dict[int, set[tuple[int, str]]]:
-    """Return session → its events, as time and item."""
+    """Return the events of each session as pairs of time and item."""
     return {row["session"]: set(zip(row["time"], row["item_id"], strict=True)) for row in rows.collect()}
 
 
@@ -43,7 +43,7 @@ def events_of(rows: Any) -> dict[int, set[tuple[int, str]]]:
 def test_late_and_stray_sessions_meet_stored_ones_as_a_plain_program_says(assembled: Callable[..., Any]) -> None:
     rng = random.Random(5)
     log = [row for row in log_of_users(rng, users=150, most_events=10) if row["event_id"] is None]
-    # Most events come once, some twice; in half of the sessions all events come the first time.
+    # Most events come once, some twice. For half of the users, all events come the first time.
     whole = {user for user in {row["user_id"] for row in log} if rng.random() < 0.5}
     before = [row for row in log if row["user_id"] in whole or rng.random() < 0.6]
     late = [row for row in log if row not in before or rng.random() < 0.3]
@@ -71,7 +71,7 @@ def test_late_and_stray_sessions_meet_stored_ones_as_a_plain_program_says(assemb
     assert {row[0] for row in comparison.unstored.collect()} == states["new"]
     assert {row["session"] for row in comparison.conflicts.collect()} == states["conflict"]
     assert comparison.known == len(states["known"])
-    # Where the late rows are the day's own log, the stored rows are the strays: no event is lost without a number.
+    # If the late rows are the day's own log, the stored rows are strays, and every event that is lost is counted.
     stays, goes = not_delivered(stored, delivered, LONGEST_PAUSE)
     left, lost = events_of(stays), {row["session"]: row["lost"] for row in goes.collect()}
     came = set().union(*events_of(delivered).values())
@@ -105,7 +105,7 @@ def test_late_rows_of_users_are_added_where_they_prolong_no_stored_session_and_r
     build_graphs(spark, GraphInputs(days=root), str(tmp_path / "night"), GraphConfig())
     _, from_log = built([*first, *apart, *second])
     assert sorted_tables(tmp_path / "night") == sorted_tables(from_log)
-    # A part of a stored session, sent again, doubles nothing; what prolongs one is refused, with the rows beside it.
+    # A part of a stored session that is sent again doubles nothing. A session that prolongs a stored one is refused.
     part, longer = visit("x", 110), visit("y", 100, 130)
     result = store([*part, *longer, *apart[:1], *second], name=str(date_of(1)))
     assert stored_items(root)[0] == before + 3
@@ -113,7 +113,7 @@ def test_late_rows_of_users_are_added_where_they_prolong_no_stored_session_and_r
     assert result.refused == {"session_stored": 2}
     with pytest.raises(GraphInputError, match=rf"session_stored.*--day {date_of(0)}"):
         store(longer, name="more")
-    # All files of the day, named, replace it.
+    # If the day is named, all of its files together replace it.
     assert store([*first, *apart, *longer[1:]], 0).refused == {}
     assert stored_items(root)[0] == before + 4
 
@@ -124,7 +124,8 @@ def test_stray_rows_of_users_give_way_to_the_days_own_log_and_lost_events_are_to
 ) -> None:
     stray = [*visit("a", 1, day=1), *visit("b", 1, day=1), *visit("c", 1, 2, day=1), *visit("d", 1, day=1)]
     store([*without_ids(day_log(0, sessions=8)), *stray], name=str(date_of(0)))
-    # Delivered again with more; continued without the stray event; delivered in part; and not met at all.
+    # The day's own log has a's stray session with more events, continues b's without its event, has only a part of c's,
+    # and has nothing near d's.
     own = [*visit("a", 0, 1, 3, day=1), *visit("b", 5, day=1), *visit("c", 2, 4, day=1), *visit("d", 90, day=1)]
     result = store(own, name=str(date_of(1)))
     assert stored_items(root)[1] == len(own) + 2

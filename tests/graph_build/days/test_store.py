@@ -19,7 +19,7 @@ from graph_build.errors import GraphInputError
 from tests.graph_build.conftest import GRAPH_TABLES, at, event, sorted_rows, sorted_tables
 from tests.graph_build.days.conftest import date_of, day_log
 
-# What format 2 stored for `day_log(0)`.
+# The day `day_log(0)` as format 2 stored it.
 FORMAT_2 = Path(__file__).parents[1] / "fixtures" / "stored_days_v2"
 
 
@@ -87,7 +87,7 @@ def test_days_of_format_2_are_read_like_days_that_are_ingested_now(
 
 
 def lose_the_store() -> None:
-    """Stands for a process that stood still while another one took over the store."""
+    """Fail like a process that stood still while another process took the store over."""
     raise LookupError("lost")
 
 

@@ -1,4 +1,4 @@
-"""The summary and the report name the groups that the caps cut most, the same from a log and from stored days."""
+"""The summary and the report name the groups that the caps cut most, from a log as well as from stored days."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CONFIG = GraphConfig(
 
 
 def log_rows() -> list[dict[str, Any]]:
-    """Return a popular item, a bot, a big basket, and a search that two sessions of one user share."""
+    """Return events of a popular item, a bot, a big basket, and a search that two sessions of one user share."""
     rows = [event(f"fan-{i}", at(i), "view", "star", user_id=f"fan-{i}") for i in range(9)]
     rows += [event("bot", at(i), "click", f"i{i}", user_id="bot") for i in range(8)]
     rows += [event("basket", at(i), "purchase", f"i{i}", user_id="buyer") for i in range(5)]

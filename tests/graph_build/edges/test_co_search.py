@@ -1,4 +1,4 @@
-"""Counts of co-search pairs equal the rules in plain Python, and a search is cut at its cap."""
+"""Co-search pairs are counted as plain Python counts them by the rules, and a search is cut at its cap."""
 
 import datetime as dt
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The quota of edges of an item, and the scale factors of the edge types."""
+"""The quota of edges per item, and the factors that scale edge types."""
 
 import itertools
 import random

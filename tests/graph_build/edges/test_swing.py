@@ -1,4 +1,4 @@
-"""Swing scores in Spark equal the caps and the formula in plain Python."""
+"""Swing scores from Spark equal those that plain Python computes with the caps and the formula."""
 
 import random
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The Swing kernel gives published values, and those of the formula in plain Python."""
+"""The Swing kernel gives the scores that another project publishes, and those of the formula in plain Python."""
 
 import random
 from typing import Any
@@ -20,7 +20,7 @@ SCALE = 1 << 40
 def scores_of(
     users: Lists, n: int, *, top_k: int = 1000, anchors: list[int] | None = None, **settings: float
 ) -> dict[tuple[int, int], float]:
-    """Run the kernel on lists of items below n; return the score of each (anchor, partner)."""
+    """Run the kernel on lists of items with numbers below n; return the score of each (anchor, partner)."""
     indptr = offsets_from_lengths([len(user) for user in users])
     items = np.array([item for user in users for item in sorted(user)], np.int32)
     levels = np.array([user[item] for user in users for item in sorted(user)], np.uint8)

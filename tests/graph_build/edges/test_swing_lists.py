@@ -1,4 +1,4 @@
-"""The caps on users and items, and the packed lists, equal plain Python."""
+"""Capped users and items, and packed lists, are the same as in plain Python."""
 
 import itertools
 from collections import defaultdict
@@ -50,7 +50,7 @@ def test_a_stream_of_pieces_is_capped_like_all_its_entries_at_once(log: Log, by:
     assert levels_of(entries) == capped(log, by, cap, SEED)
 
 
-# user, item, level, whether the fit graph has it, day
+# (user, item, level, whether the fit graph has the entry, day)
 daily_logs = st.lists(
     st.tuples(st.integers(-3, 3), st.integers(-6, 6), st.integers(1, 3), st.booleans(), st.integers(0, 3)), max_size=60
 )

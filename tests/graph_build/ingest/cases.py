@@ -19,7 +19,7 @@ REASON_OF_NULL = {
 
 @dataclass(frozen=True)
 class Case:
-    """A column of a log. Times are compared as ISO 8601 text in UTC. `csv`, `parquet`: the formats that are tested."""
+    """A column of a log. Times are compared as ISO 8601 text in UTC. The case is tested as `csv`, `parquet` or both."""
 
     name: str
     column: str

@@ -1,4 +1,4 @@
-"""Files that both readers must read alike: what is written, and the events read from it, with those refused."""
+"""Files that both readers must read alike: their content, and the events read from it, refused ones included."""
 
 import datetime as dt
 import gzip
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# Of each row in the order of the files: item_id, event_type and query, and why it is refused.
+# (item_id, event_type, query, the reason why the row is refused). Rows are in the order of the files.
 Row = tuple[str | None, str | None, str | None, str | None]
 
 
@@ -32,7 +32,7 @@ START = "s,2026-03-14,view"
 
 
 def view(item_id: str | None, query: str | None = None) -> Row:
-    """Return a view that is read."""
+    """Return the row of a view that is not refused."""
     return item_id, "view", query, None
 
 
@@ -42,7 +42,7 @@ def csv(*lines: str, end: str = "\n", encoding: str = "utf-8") -> bytes:
 
 
 def parquet(columns: dict[str, Any] | None = None, **options: Any) -> bytes:
-    """Return a parquet file of one event in these columns, on top of those that are required."""
+    """Return a parquet file of one event, with the required columns and these."""
     without = options.pop("without", ())
     table = {name: values for name, values in (REQUIRED | (columns or {})).items() if name not in without}
     sink = io.BytesIO()

@@ -1,6 +1,6 @@
-"""Generated input files: rows that are known, written in one of the many ways in which logs are written.
+"""Generated input files: known rows, written in one of the many ways in which logs are written.
 
-`written_tables` is a strategy for the fuzz tests. A table is drawn first, then how it is written, then perhaps a fault.
+`written_tables` is a strategy for the fuzz tests. It draws a table, then a way to write it, and then perhaps a fault.
 """
 
 import csv
@@ -23,7 +23,7 @@ Cell = str | int | float | dt.datetime | list[Any] | None
 Rows = list[dict[str, Cell]]
 
 _TIMES = st.datetimes(dt.datetime(1970, 1, 2), dt.datetime(2026, 3, 31), timezones=st.just(dt.UTC))
-# Values have no blanks at their ends. None of them is a word for null, but a null may be written as one.
+# Values have no blanks at their ends. No value is a word for null, but a null may be written as such a word.
 _WORD = st.text(st.sampled_from("ab7Z0-_/%=+.äß語🙂'\"\\;|#& ,"), max_size=8).map(lambda text: f"i{text}e")
 _TITLE = st.one_of(_WORD, st.lists(_WORD, min_size=2, max_size=3).map("\n".join))
 COLUMNS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
@@ -85,7 +85,7 @@ FAULTS = ["unclosed quote", "undecodable byte", "cut off", "surplus value", "zer
 
 @dataclass(frozen=True)
 class Written:
-    """A file of a table, and the rows that it holds. A `fault`, if there is one, was made after it was written."""
+    """A file of a table, and the rows that it holds. If there is a `fault`, it came in after the rows were written."""
 
     name: str
     content: bytes
@@ -118,7 +118,7 @@ def written_tables(draw: st.DrawFn, table: str, *, faults: bool) -> Written:
 
 
 def _moved_to_folders(draw: st.DrawFn, rows: Rows, names: list[str]) -> dict[str, str]:
-    """Give all rows the same value of some columns, and return these columns as the names of folders."""
+    """Give all rows the same values in some columns, and return these columns as the names of folders."""
     movable = [name for name in names if name not in ("embedding", "query", "title")]
     folders = {"dt": "2026-03-14"} if draw(st.booleans()) else {}
     for name in draw(st.lists(st.sampled_from(movable), max_size=2, unique=True)):
@@ -163,7 +163,7 @@ def _as_parquet(draw: st.DrawFn, rows: Rows, columns: list[str]) -> bytes:
 
 
 def _as_json(draw: st.DrawFn, table: str, file: str, rows: Rows, columns: list[str]) -> Written:
-    """Write lines of JSON: flat records, or records of which each holds several rows in a list."""
+    """Write lines of JSON: flat records, or records that hold several rows each, in a list."""
     is_ascii, with_numbers = draw(st.booleans()), draw(st.booleans())
 
     def cell(value: Cell) -> Any:

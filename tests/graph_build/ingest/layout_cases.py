@@ -19,12 +19,12 @@ def nested(records: list[dict[str, Any]]) -> bytes:
 
 
 def quoted(value: Any) -> str:
-    """Return a value as JSON in one value of CSV."""
+    """Return a value as JSON, quoted as one value of CSV."""
     return '"' + json.dumps(value).replace('"', '""') + '"'
 
 
 def lines(*records: Any) -> bytes:
-    """Return lines of JSON. A text is a line as it stands."""
+    """Return lines of JSON. A text becomes a line without a change."""
     return b"".join((row if isinstance(row, str) else json.dumps(row)).encode() + b"\n" for row in records)
 
 

@@ -94,7 +94,7 @@ def test_a_search_without_a_query_is_refused(checked: Callable[..., Any]) -> Non
 
 
 def counted_events(unit: int) -> list[dict[str, Any]]:
-    """Return events whose times are counts of seconds, read as so many microseconds each."""
+    """Return events with times in seconds that were read as if a second were `unit` microseconds."""
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     seconds = int(at(0).timestamp())
     return [event("s", epoch + dt.timedelta(microseconds=(seconds + n) * unit), "view", f"{n}") for n in range(3)]
@@ -114,6 +114,6 @@ def test_times_of_a_unit_that_is_too_small_stop_the_job_and_the_message_names_th
     with pytest.raises(GraphInputError, match=r'timestamp_unit = "s"'):
         read_events([str(tmp_path / "seconds.parquet")], settings.input)
     assert checked(counted_events(unit=1_000_000)).as_of == at(0) + dt.timedelta(seconds=2)
-    # No unit makes these plausible; they may be made up.
+    # No unit makes these times plausible; they may be made up.
     early = [event("s", dt.datetime(1970, 1, 1, 0, 0, n, tzinfo=dt.UTC), "view", "a") for n in range(3)]
     assert checked(early).as_of.year == 1970

@@ -1,4 +1,4 @@
-"""The Arrow reader and the Spark reader read every case of one table of files alike, and refuse the same rows."""
+"""The Arrow reader and the Spark reader read the files of every case alike, and refuse the same rows."""
 
 from functools import reduce
 from pathlib import Path
@@ -25,7 +25,7 @@ def written(case: FileCase, folder: Path) -> tuple[str, InputConfig]:
 
 
 CASES = [*FILE_CASES, *LAYOUT_CASES]
-# Spark takes seconds to plan the reading of a case. It reads the other ones in the slow tests.
+# Spark takes seconds to plan the reading of a case, so it reads all other cases in the slow tests.
 _QUICK = {
     "rows with other numbers of values than the header",
     "names of folders that are mapped to columns",

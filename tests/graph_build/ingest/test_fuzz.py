@@ -1,6 +1,6 @@
-"""Every generated file is read right, or its rows are counted, or it is refused by name: never anything else.
+"""Every generated file is read right, or its bad rows are counted, or it is refused by name; nothing else happens.
 
-The fast tests read with Arrow, or only look at the files; the slow ones read many files in one job of Spark.
+The fast tests read files with Arrow, or only check them; the slow tests read many files in one job of Spark.
 """
 
 import datetime as dt
@@ -35,7 +35,7 @@ def write(written: Written, folder: Path) -> tuple[str, InputConfig]:
 
 
 def comparable(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return a row in a form in which equal rows are equal, whatever types they came in; without nulls."""
+    """Return a row without nulls, in a form in which equal rows compare as equal, whatever types they came in."""
 
     def value(cell: Any) -> Any:
         if isinstance(cell, dt.datetime):
@@ -50,14 +50,15 @@ def comparable(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def check(written: Written, table: str, read: Rows, refused: int) -> None:
-    """Check what was read of a file against what was written to it."""
+    """Compare the rows that were read from a file with those that were written to it."""
     expected = [comparable(row) for row in written.rows]
     if written.fault is None:
         assert [comparable(row) for row in read] == expected
         assert not refused
         return
     if not set(written.input) and ".csv" in written.name and written.fault != "zeroed bytes":
-        # A title with line breaks may hold what the fault brought in; of a file that was cut off, the last row may.
+        # A query or title with line breaks may hold text that the fault brought in. In a file that was cut off, the
+        # last row may be wrong too.
         without = {"query", "title"}
         expected = [comparable({k: v for k, v in row.items() if k not in without}) for row in written.rows]
         certain = read[:-1] if written.fault == "cut off" else read
@@ -68,7 +69,7 @@ def check(written: Written, table: str, read: Rows, refused: int) -> None:
 
 
 def check_refusal(written: Written, path: str, error: GraphInputError) -> None:
-    """Check that only a file with a fault is refused, and by name."""
+    """Check that the refused file has a fault, and that the error names it."""
     assert written.fault is not None, error
     assert written.name in str(error) or path in str(error)
 
@@ -114,7 +115,7 @@ def test_spark_reads_generated_files_right_or_counts_their_rows_or_refuses_them(
     spark: Any, table: Any, data: st.DataObject
 ) -> None:
     drawn = data.draw(st.lists(written_tables(table, faults=True), min_size=12, max_size=12))
-    # Damage inside a parquet file ends the job, which other tests try.
+    # A damaged parquet file ends the whole job; other tests try that.
     files = [written for written in drawn if written.fault is None or ".csv" in written.name]
     names = list(column_kinds(table))
     reason = {

@@ -1,4 +1,4 @@
-"""Items and ads: which rows are refused, which lose a value only, and how values are read."""
+"""Items and ads: which rows are refused, which rows lose only a value, and how values are read."""
 
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def test_the_newest_of_daily_snapshots_counts_and_the_replaced_rows_are_not_bad(
         "2": "active",
         "4": "active",
     }
-    # The newest row of the third ad cannot be read, and an older one does not show the ad again.
+    # The newest row of the third ad cannot be read, and an older row must not bring the ad back.
     assert checked.refused == {"duplicate_ad_id": 7, "bid_unreadable": 1}
 
     items = [[{"item_id": "a", "price": 1.0}, {"item_id": "b", "price": 1.0}], [{"item_id": "a", "price": 2.0}]]
@@ -221,7 +221,7 @@ def test_the_newest_of_daily_snapshots_counts_and_the_replaced_rows_are_not_bad(
 
 
 ENDS = {
-    # (starts_at, ends_at) → the same as they are read, or the reason for which the ad is refused
+    # (starts_at, ends_at) as written → both as read, or the reason why the ad is refused
     ("2026-01-01", "9999-12-31T23:59:59-05:00"): ("2026-01-01 00:00:00", None),
     ("0001-01-01T00:00:00+05:00", "2026-01-01"): (None, "2026-01-01 00:00:00"),
     ("1899-12-31T23:59:59Z", "3000-01-01"): (None, None),

@@ -1,4 +1,4 @@
-"""Delta and Iceberg tables are read by their files in force; what the files alone do not tell is refused."""
+"""Delta and Iceberg tables are read from their files in force; if these alone do not suffice, a table is refused."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ def catalogue(path: Path, item_ids: list[str]) -> str:
 
 
 def doubts_of(summary: Any) -> list[str]:
-    """Return the doubts but for the one that every log of a test raises: that it is small."""
+    """Return the doubts without the one that every log of a test raises: the log is small."""
     small = [doubt for doubt in summary.doubts if "a model learns little from fewer than 5,000" in doubt]
     assert len(small) == 1
     return [doubt for doubt in summary.doubts if doubt not in small]
@@ -66,7 +66,7 @@ def test_sessions_of_one_event_make_no_strong_clicks_and_cause_a_warning(
     rows = [event(f"s{i}", at(i), "view", f"i{i % 4}", user_id=user and f"{user}{i // 4}") for i in range(40)]
     summary, out = built(rows)
     assert (summary.nodes, summary.sessions, summary.edges["strong_click"]) == (4, 40, 0)
-    # Swing still counts what users open over several sessions.
+    # Swing still counts the items that a user opens in several sessions.
     assert summary.edges["swing"] == (12 if user else 0)
     assert any("40 of 40 sessions hold at most one item event" in warning for warning in summary.doubts)
     assert "at most one item event" in (out / "report.html").read_text()

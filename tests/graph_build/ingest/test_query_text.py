@@ -1,4 +1,4 @@
-"""Queries are normalised as the golden file says, and so that a second time changes nothing."""
+"""Queries are normalised as the golden file says, and normalising them again changes nothing."""
 
 import json
 import unicodedata
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from graph_build.ingest.query_text import normalise_query
 
-# Rows of query, normalised text, hash of that text.
+# Each row: query, normalised text, hash of the normalised text.
 GOLDEN = json.loads((Path(__file__).parent / "golden_queries.json").read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""The Arrow reader and the Spark reader read every case of one table alike, and refuse the same rows."""
+"""The Arrow reader and the Spark reader read the column of every case alike, and refuse the same rows."""
 
 import csv
 import datetime as dt
@@ -46,7 +46,7 @@ def read_by_spark(spark: Any, path: str, config: InputConfig, column: str) -> Re
 
 
 def read_value(value: Any, column: str) -> Any:
-    """Return a time as text, or None outside the years 1 to 9999; any other value as it is."""
+    """Return a time as text, or None if it lies outside the years 1 to 9999; return other values as they are."""
     if column != "timestamp" or value is None:
         return value
     if not FIRST_TIME <= value < END_OF_TIMES:

@@ -1,4 +1,4 @@
-"""The reader of JSON, nested parquet and other dialects: its parts, its two ways to follow a path, and its parsers."""
+"""The reader of JSON, nested parquet and CSV dialects: parts of files, both ways to follow a path, both parsers."""
 
 import random
 from pathlib import Path

@@ -15,7 +15,7 @@ URI = "viewfs://lightsage"
 
 @pytest.fixture
 def storage(spark: Any, tmp_path: Path) -> Path:
-    """Return a folder that Spark and fsspec know as `URI`, as they would know a bucket."""
+    """Return a folder that Spark and fsspec find under `URI`, like a bucket."""
 
     class Mounted(LocalFileSystem):
         protocol = "viewfs"

@@ -1,4 +1,4 @@
-"""Warnings about sessions: ids that name users, sessions of one item, and what a log says of few or early events."""
+"""Warnings about sessions: ids that name users, sessions of one item, missing session ids, and times near 1970."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Rows = list[dict[str, Any]]
 
 
 def visits(n: int, days: int, hours: float) -> Rows:
-    """Return n sessions a day of two events; the ids are the same on every day."""
+    """Return n sessions of two events for each day; the ids are the same on every day."""
     times = [(day, s, minute) for day in range(days) for s in range(n) for minute in (0, 60 * hours)]
     return [event(f"s{s}", at(s + minute, day=day), "view", f"i{s}-{minute}") for day, s, minute in times]
 

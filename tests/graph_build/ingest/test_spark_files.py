@@ -1,4 +1,4 @@
-"""What Spark reads of items whose files differ in types: vectors of any numbers, features, and a row in quarantine."""
+"""How Spark reads vectors of any numbers, features whose types differ by file, its own tables, and refused rows."""
 
 import json
 from decimal import Decimal
@@ -54,7 +54,7 @@ def test_vectors_of_all_number_types_and_features_of_differing_types_are_read(sp
     for name, row in rows.items():
         assert row["embedding"] == ([1.0] * len(HALVES) if name in whole else HALVES)
         assert row["half `size`."] == 1.5
-    # One file has text, so that all values are text.
+    # In one file the feature is text, so all its values are text.
     sizes = {name: row["size"] for name, row in rows.items() if row["size"] is not None}
     assert sizes == {"half": "12", "double": "18446744073709551615", "large": "1.5", "decimal": "2.50"}
 

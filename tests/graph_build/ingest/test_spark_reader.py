@@ -32,7 +32,7 @@ def test_the_names_of_files_decide_among_equal_times_in_different_files(
     for name, items in (("b c.parquet", "yuiop"), ("a.parquet", "qwert")):
         write_events(folder / name, [event("s", at(1), "view", item) for item in items])
     assert "".join(event["item_id"] for event in events_of(assembled(str(folder)))) == "qwertyuiop"
-    # A file of another schema is read on its own, but its events keep their order among those of the other files.
+    # A file of another schema is read on its own, but its events keep their place among the events of other files.
     write_events(folder / "aa.parquet", [event("s", at(1), "view", "-", country="DE")])
     assert "".join(event["item_id"] for event in events_of(assembled(str(folder)))) == "qwert-yuiop"
 

@@ -1,4 +1,4 @@
-"""The grammar of times against a slow reference, and one golden file that retrieval's twin reads as well."""
+"""Times are read as a slow reference reads them; a golden file of values is shared with the tests of retrieval."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""Lines of a web server's log become records, whose paths and queries are empty unless a person was shown a page."""
+"""A line of a web server's log becomes a record; its path and query are empty unless a person was shown a page."""
 
 from typing import Any
 

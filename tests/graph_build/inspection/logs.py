@@ -16,7 +16,7 @@ def millis(n: int, seconds: int = 20) -> int:
 def write_rows(
     path: Path, n: int, row: Callable[[int], list[Any]], header: str, separator: str = ",", encoding: str = "utf-8"
 ) -> Path:
-    """Write CSV of n rows; `header` is "" for none."""
+    """Write a CSV file of n rows; if `header` is "", it has none."""
     lines = [separator.join(map(str, row(at))) for at in range(n)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes("".join(f"{line}\n" for line in ([header] if header else []) + lines).encode(encoding))
@@ -24,7 +24,7 @@ def write_rows(
 
 
 def seven_faults(path: Path, n: int = 100_000) -> Path:
-    """Write a log with seven different faults: four in how it is written, three in some of its rows."""
+    """Write a log with foreign event types and seven other faults: four in how it is written, three in some rows."""
 
     def row(at: int) -> list[Any]:
         cells: list[Any] = [f"v{at // 4}", millis(at), ("detail", "detail", "zzz")[at % 3], f"p{at % 80}", "Köln"]

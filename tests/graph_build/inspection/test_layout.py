@@ -1,4 +1,4 @@
-"""How a file is written is told by its bytes, whatever its name says."""
+"""The layout of a file is recognised by its bytes, whatever its name says."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What inspection finds out about tables, what it suggests, and that the check of a build tells all faults at once."""
+"""What inspection finds in tables and which settings it suggests; the check of a build names all faults at once."""
 
 import datetime as dt
 import json
@@ -36,7 +36,7 @@ def test_seven_faults_of_a_log_of_100_000_rows_are_told_in_one_go(tmp_path: Path
         "have no item in column 'sku' (the value is missing)",
     ):
         assert line in told
-    assert len(faults) == 8  # the names of event types are two faults in one line
+    assert len(faults) == 8  # the seven, and one for the names of all event types
     assert [fault.stops for fault in faults].count(False) == 3
 
 
@@ -94,7 +94,7 @@ def test_items_and_ads_are_told_from_events(tmp_path: Path) -> None:
 
 def test_a_file_without_a_header_is_read_by_its_values(tmp_path: Path) -> None:
     def row(n: int) -> list[Any]:
-        # Sessions stand together, items recur; nothing has a name.
+        # The rows of a session stand together, items recur, and no column has a name.
         return [
             n // 4 + 1,
             f"{BEGIN + dt.timedelta(minutes=n):%Y-%m-%dT%H:%M:%S.123Z}",
@@ -197,7 +197,7 @@ def test_times_that_are_numbers_with_a_fraction_are_recognised(tmp_path: Path, u
 
 def test_the_quiet_hours_of_a_log_tell_the_zone_of_its_days(tmp_path: Path) -> None:
     def row(n: int) -> list[Any]:
-        # Shoppers of a place nine hours ahead sleep from 23 to 7 o'clock there, so from 14 to 22 UTC.
+        # Shoppers nine hours ahead of UTC sleep from 23 to 7 o'clock local time, which is from 14 to 22 UTC.
         day, minute = divmod(n * 9, 16 * 60)
         time = BEGIN + dt.timedelta(days=day, hours=22, minutes=minute)
         return [f"s{n // 3}", f"{time:%Y-%m-%dT%H:%M:%SZ}", "view", f"p{n % 9}"]

@@ -1,4 +1,4 @@
-"""The neighbourhood of an item equals plain loops over the edges, and is shown as a page and written as GEXF."""
+"""Plain loops over the edges find the same neighbourhood of an item, which is shown as a page and written as GEXF."""
 
 import random
 import re
@@ -20,7 +20,7 @@ Edge = tuple[str, str, str, float]
 
 @pytest.fixture
 def graph(tmp_path: Path) -> tuple[Path, list[Edge]]:
-    """Return the folder of a graph of 12 items, eight of which have titles, and its edges."""
+    """Return the folder and the edges of a graph with 12 items, eight of them with titles."""
     rng = random.Random(3)
     names = [f"i{n}" for n in range(12)]
     pairs = {

@@ -1,4 +1,4 @@
-"""What stands out in a graph is said, and what is usual is not."""
+"""The findings name what is unusual in a graph, and nothing else."""
 
 import dataclasses
 from typing import Any

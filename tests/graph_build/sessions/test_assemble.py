@@ -11,7 +11,7 @@ from graph_build.sessions.assemble import hash_queries
 from graph_build.sessions.rows import count_events
 from tests.graph_build.conftest import at, event, events_of
 
-# Rows of query, normalised text, hash of that text.
+# Each row: query, normalised text, hash of the normalised text.
 GOLDEN = Path(__file__).parents[1] / "ingest" / "golden_queries.json"
 
 
@@ -28,7 +28,7 @@ def test_duplicates_are_dropped_and_clicks_that_were_logged_twice_are_merged(ass
         event("a", at(1), "view", "i", event_id="1"),
         event("a", at(1), "view", "i", event_id="1"),
         event("a", at(1), "view", "i", event_id="2"),
-        # Without an event_id only identical neighbours are duplicates.
+        # Without an event_id, only identical rows right after each other are duplicates.
         event("b", at(1), "view", "i"),
         event("b", at(1), "view", "i"),
         event("b", at(1), "view", "j"),

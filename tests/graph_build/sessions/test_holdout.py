@@ -1,4 +1,4 @@
-"""The hold-out takes the last sessions as a whole, and never all of them."""
+"""The hold-out takes the last sessions, each as a whole, but never all sessions."""
 
 import datetime as dt
 import random

@@ -1,4 +1,4 @@
-"""Without session ids, sessions are what a user does without a long pause, as a plain program cuts it, in any order."""
+"""Without session ids, a user's events are cut at long pauses as by a plain program, whatever their order."""
 
 import datetime as dt
 import itertools
@@ -83,7 +83,7 @@ def test_sessions_of_users_equal_those_of_a_plain_program_and_have_the_same_numb
     assert {row["id"] for row in assembled} == {None}
     rng.shuffle(rows)
     again = assembled_by_arrow(rows, zone)
-    # Events of one time are taken in the order of the file, unless a sequence says otherwise.
+    # Events with the same time stand in the order of the file, unless a sequence says otherwise.
     assert {(row["session"], frozenset(row["item_id"])) for row in again} == {
         (row["session"], frozenset(row["item_id"])) for row in assembled
     }

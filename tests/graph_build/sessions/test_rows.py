@@ -1,4 +1,4 @@
-"""Training pairs, lists of items and counts of sessions equal the rules in plain Python."""
+"""Training pairs, lists of items and counts of sessions are those that the rules give in plain Python."""
 
 import datetime as dt
 from collections import Counter

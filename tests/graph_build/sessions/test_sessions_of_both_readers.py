@@ -1,4 +1,4 @@
-"""A log that Spark reads for the graph and Arrow for the evaluation gives the same sessions."""
+"""The graph reads a log with Spark and the evaluation reads it with Arrow; both get the same sessions."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -30,7 +30,7 @@ LOG = [
     event("a", at(5), "view", "opened"),
     event("a", at(6), "purchase", "opened"),
     event("a", at(7), "purchase", "late"),
-    # An event_id counts once, wherever it stands. Clicks with and without their request are merged.
+    # An event_id counts once, wherever it stands. A click that was logged with and without its request is merged.
     event("b", at(1), "view", "x", event_id="1"),
     event("b", at(3), "view", "y", event_id="2"),
     event("b", at(1), "view", "x", event_id="1"),
@@ -46,7 +46,7 @@ LOG = [
     event("d", at(2), "purchase", "q"),
     event("d", at(3), "purchase", "p"),
     event("d", at(1, day=1), "purchase", "p"),
-    # Events that are refused, a session with one item left, and a session with an impression only.
+    # Refused events, a session with one item left, and a session with only an impression.
     event("e", None, "view", "x"),
     event("e", at(1), "search"),
     event("e", at(2), "view", "x"),
@@ -54,7 +54,7 @@ LOG = [
 ]
 
 
-# Nights in which the clocks of Berlin go forward and back, around midnights of both zones.
+# Views around midnight, in Berlin and UTC, in nights when the clocks of Berlin go forward and back.
 CLOCKS_CHANGE = [
     event("s", time, "view", f"i{n}")
     for n, time in enumerate(
@@ -109,7 +109,7 @@ def test_the_graph_and_the_evaluation_have_the_same_sessions(assembled: Callable
     ]
     assert browsing.session_ids.to_pylist() == ["a", "b", "c", "c", "e"]
     assert sorted(without_repeats(*session) for session in lists(browsing)) == of_graph["browse"]
-    # The evaluation also takes baskets from sessions that browse, and needs two items or more.
+    # The evaluation also takes baskets from sessions with views, and a basket needs two items or more.
     baskets = lists(sessions_of(events, "basket"))
     assert [items for items, _ in baskets] == [["opened", "late"], ["p", "q"]]
     assert baskets[1] in of_graph["basket"]

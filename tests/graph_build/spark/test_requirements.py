@@ -1,4 +1,4 @@
-"""A Spark that is too old, or not installed, is one line with the way out."""
+"""If Spark is too old or not installed, the error is one line that says what to do."""
 
 import logging
 from types import SimpleNamespace

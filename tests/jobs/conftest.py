@@ -1,4 +1,4 @@
-"""A small marketplace that was run once from end to end through the command line, and empty workspaces."""
+"""A small marketplace, built once from end to end through the command line, and empty workspaces."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def ignore_progress(_: str, __: float) -> None:
 
 
 def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
-    """A manifest with a fingerprint, and nothing else of its own."""
+    """Return a manifest with this fingerprint and as-of time; all other fields are always the same."""
     return Manifest(
         version=version_name(as_of, fingerprint),
         fingerprint=fingerprint,
@@ -41,7 +41,7 @@ def manifest(fingerprint: str = "0" * 32, as_of: datetime = AS_OF) -> Manifest:
 
 
 def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "0" * 32) -> str:
-    """Publish a version of one file; return its name."""
+    """Publish a version of one file; return the version's name."""
     with workspace.lock(), workspace.scratch_folder() as staged:
         (staged / "index").mkdir()
         (staged / "index" / "vectors.faiss").write_text(content)
@@ -49,7 +49,7 @@ def publish(workspace: Workspace, content: str = "vectors", fingerprint: str = "
 
 
 def add(workspace: Workspace, digit: str) -> str:
-    """Add an unpublished version of one file, whose fingerprint repeats a digit; return its name."""
+    """Add an unpublished version of one file, with one repeated digit as its fingerprint; return the version's name."""
     with workspace.lock(), workspace.scratch_folder() as staged:
         (staged / "file").write_text(digit)
         return workspace.add(staged, manifest(digit * 32)).name
@@ -76,7 +76,7 @@ class Shop:
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments of the `run` that built it."""
+        """The arguments of the `run` that built the version."""
         tables = {"events": self.files.events, "items": self.files.items, "ads": self.files.ads, "config": self.config}
         named = [part for name, path in tables.items() for part in (f"--{name}", str(path))]
         return [*named, "--workspace", str(self.workspace)]
@@ -89,7 +89,7 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def spark_for_commands() -> Any:
-    """A Spark session that commands find, so that they do not start and end one each."""
+    """Return a Spark session that commands find and use, so that none starts and ends a session of its own."""
     return small_session()
 
 
@@ -145,7 +145,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 @contextmanager
 def _serving(command: list[Any], cwd: Path) -> Iterator[str]:
-    """Start a server, yield its URL once it listens, stop it as a scheduler would."""
+    """Start a server, yield its URL once it listens, and stop it as a scheduler would."""
     process = subprocess.Popen([str(part) for part in command], cwd=cwd, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = []
@@ -164,5 +164,5 @@ def _serving(command: list[Any], cwd: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def serving() -> Callable[..., AbstractContextManager[str]]:
-    """A context manager that runs a server's command line in a folder and yields its URL."""
+    """Return a context manager that runs a server's command line in a folder and yields the server's URL."""
     return _serving

@@ -56,7 +56,7 @@ class BrokenStageError(RuntimeError):
 
 @contextmanager
 def broken_stage(monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseException | None = None) -> Iterator[None]:
-    """Inside the block, the stage raises at its beginning."""
+    """Make the stage raise at its beginning while the block runs."""
     original = StageProgress.stage
 
     @contextmanager
@@ -72,12 +72,12 @@ def broken_stage(monkeypatch: pytest.MonkeyPatch, stage: str, error: BaseExcepti
 
 
 def run_until_killed(arguments: Sequence[object], point: str) -> None:
-    """Run a `lightsage` command in a process that kills itself with SIGKILL.
+    """Run a `lightsage` command in a process that kills itself with SIGKILL at a given point.
 
     Args:
-        arguments: of the command.
-        point: a stage, at whose beginning it dies; "stamp of STAGE", before the checkpoint is complete; or the name of
-            a file of the workspace, before it is written.
+        arguments: the arguments of the command.
+        point: where the process dies: a stage (at its beginning), "stamp of STAGE" (before the stage's checkpoint is
+            complete), or the name of a file of the workspace (before the file is written).
     """
     command = [sys.executable, "-c", KILLER, point, *map(str, arguments)]
     process = subprocess.run(command, capture_output=True, text=True, timeout=600)

@@ -44,9 +44,9 @@ class RawFiles:
     Args:
         events: the files that `--events` takes.
         items: the file that `--items` takes.
-        types: how many events of each type it keeps.
+        types: how many events of each type the recipe keeps.
         others: files of the raw data that the recipe leaves out.
-        rows: how many rows of each type there are, if that is more than `types`, because some are copies.
+        rows: how many rows of each type the files have, if copies make that more than `types`; else empty.
     """
 
     events: list[Path]
@@ -57,7 +57,7 @@ class RawFiles:
 
 
 def shop() -> list[Event]:
-    """Return what shoppers did: they look at four items that follow each other, and some take the last one."""
+    """Return events: a session views four items in turn; some put the last one into the cart, and some then buy it."""
     chance = random.Random(7)
     events = []
     for session in range(SESSIONS):
@@ -74,7 +74,7 @@ def shop() -> list[Event]:
 
 
 def counts(events: Iterable[Event], **names: str) -> dict[str, int]:
-    """Return the number of events of each of LightSAGE's types, by the shop's kinds; other kinds are left out."""
+    """Count events by LightSAGE's types; `names` gives the type of each kind, and other kinds are left out."""
     kinds = [names[event.kind] for event in events if event.kind in names]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
@@ -118,7 +118,7 @@ def retailrocket(folder: Path) -> RawFiles:
 
 
 def otto(folder: Path) -> RawFiles:
-    """One JSON object a session, with the list of its events."""
+    """One JSON object per session, with the list of its events."""
     names = {"view": "clicks", "cart": "carts", "buy": "orders"}
     events = shop()
     sessions: dict[int, list[dict[str, Any]]] = {}
@@ -131,7 +131,7 @@ def otto(folder: Path) -> RawFiles:
 
 
 def hm(folder: Path) -> RawFiles:
-    """Purchases by day, and articles; customers are long hashes, and articles begin with a zero."""
+    """Purchases with their day, and articles; ids of customers are long hashes, ids of articles begin with a zero."""
     events = shop()
     rows = [
         (
@@ -160,7 +160,7 @@ def hm(folder: Path) -> RawFiles:
 
 
 def rees46(folder: Path) -> RawFiles:
-    """CSV in gzip; times end in UTC, some codes and brands are missing, and things are taken out of carts."""
+    """CSV in gzip; times end in "UTC", some codes and brands are missing, and one item is taken out of a cart."""
     names = {"view": "view", "cart": "cart", "buy": "purchase"}
     events = shop()
     rows = [
@@ -199,7 +199,7 @@ def yoochoose(folder: Path) -> RawFiles:
 
 
 def diginetica(folder: Path) -> RawFiles:
-    """Values between semicolons; most users are NA, and the order within a session stands in `timeframe`."""
+    """Values separated by semicolons; most users are NA, and `timeframe` gives the order within a session."""
     events = [e for e in shop() if e.kind == "view"]
     rows = [
         (
@@ -221,7 +221,7 @@ def diginetica(folder: Path) -> RawFiles:
 
 
 def ga4(folder: Path) -> RawFiles:
-    """The tables of the BigQuery export in parquet: items and parameters are lists of records."""
+    """A table of the BigQuery export in parquet: items and parameters are lists of records."""
     names = {"view": "view_item", "cart": "add_to_cart", "buy": "purchase"}
     parameter = pa.struct(
         [
@@ -310,7 +310,7 @@ def segment(folder: Path) -> RawFiles:
 
 
 def snowplow(folder: Path) -> RawFiles:
-    """What an analytics SDK makes of enriched events: contexts are lists of records, the action is a record."""
+    """Enriched events as an analytics SDK writes them: contexts are lists of records, the action is a record."""
     names = {"view": "product_view", "cart": "add_to_cart", "buy": "transaction"}
     vendor = "com_snowplowanalytics_snowplow"
     events = shop()
@@ -372,7 +372,7 @@ def instacart(folder: Path) -> RawFiles:
 
 
 def amazon_m2(folder: Path) -> RawFiles:
-    """A session a row: its items are a list that numpy has written, over several lines if it is long."""
+    """One row per session: its items are a list as numpy prints it, on several lines if the list is long."""
     events = [e for e in shop() if e.kind == "view"]
     rows = []
     for session in range(SESSIONS):
@@ -403,7 +403,7 @@ def amazon_m2(folder: Path) -> RawFiles:
 
 
 def weblog(folder: Path) -> RawFiles:
-    """The combined format, with pictures, a robot, and requests that failed."""
+    """A web log in the combined format, with requests for pictures, requests of a robot, and failed requests."""
     names = {"view": "product", "cart": "cart", "buy": "order"}
     events = shop()
     lines = []

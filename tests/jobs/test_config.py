@@ -15,7 +15,7 @@ from jobs.settings import as_toml
 
 @pytest.fixture
 def load_error(tmp_path: Path) -> Callable[[str], str]:
-    """Load a file that must be refused; returns the error message."""
+    """Return a function that loads a file, which must be refused, and returns the error message."""
 
     def load(text: str) -> str:
         path = tmp_path / "c.toml"
@@ -83,7 +83,7 @@ def test_the_printed_settings_are_read_back_as_the_same_configuration(tmp_path: 
 
 
 def test_the_printed_settings_have_every_key_with_its_description() -> None:
-    """A key without a value is a comment."""
+    """A key without a value is printed as a comment."""
     text = as_toml(Config())
     comments = " ".join(line.partition("# ")[2] for line in text.splitlines())
 

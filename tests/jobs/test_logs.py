@@ -44,7 +44,7 @@ def test_a_line_on_a_terminal_has_its_level_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("jobs.logs.Console", lambda **_: Console(file=screen, force_terminal=True, width=200))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    root.handlers.clear()  # those of the test runner would be closed
+    root.handlers.clear()  # else the handlers of the test runner would be closed
     try:
         log_to_stderr(verbose=False, lines="plain")
         logging.getLogger("jobs").error("no such file")

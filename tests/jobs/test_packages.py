@@ -12,12 +12,12 @@ from jobs import packages
 from jobs.cli import cli
 from tests.source_tree import ROOT
 
-# Distribution → the module that it installs, where the names differ.
+# Distribution → the module that it installs, if the two names differ.
 MODULES = {"faiss-cpu": "faiss", "numpy": None}
 
 
 def run(code: str, cwd: Path, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a folder, with the packages of this checkout behind it on the path."""
+    """Run code in a folder; on the path, the packages of this checkout come after the folder."""
     variables = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(cwd), **env}
     command = [sys.executable, *flags, "-c", code]
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
@@ -55,7 +55,7 @@ def test_a_bug_in_an_import_of_ours_is_no_missing_package() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder of a user, with modules that have the names of our packages."""
+    """Return a folder of a user, with modules that have the names of our packages."""
     for name in ("model", "retrieval"):
         (tmp_path / f"{name}.py").write_text(f"print('another {name}')\n")
     for name in ("graph_build", "jobs"):
@@ -83,7 +83,7 @@ def test_commands_find_our_packages_although_the_path_begins_with_others(project
 
 
 def test_the_console_script_does_not_look_in_the_working_directory(project: Path) -> None:
-    """The script of an installation begins its path with its own folder, as this one does."""
+    """Like an installed script, the script of this test has its own folder first on its path."""
     script = project.parent / "bin"
     script.mkdir(exist_ok=True)
     (script / "lightsage").write_text("import sys\nfrom jobs.cli.cli import main\nsys.exit(main())\n")

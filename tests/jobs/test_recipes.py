@@ -1,4 +1,4 @@
-"""Recipes: each is read and merged with other settings, each sample is recognised, and each becomes a version."""
+"""Each recipe is read and merged with other settings; each sample is recognised and becomes a version."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from jobs.recipe import merged, read_recipe, recipe_names
 from tests.jobs.recipe_samples import ITEMS, SAMPLES
 from tests.source_tree import ROOT
 
-# What INTERFACES promises to scripts.
+# The names that scripts may rely on.
 NAMES = [
     *("amazon_m2", "diginetica", "ga4", "hm", "instacart", "otto", "rees46", "retailrocket", "segment", "snowplow"),
     *("weblog", "yoochoose"),
@@ -86,7 +86,7 @@ def test_each_recipe_reads_all_events_of_the_raw_files(name: str, tmp_path: Path
     events = read_events(list(map(str, raw.events)), load_config(None, name).graph.input)
     counts = events.rows["event_type"].value_counts().to_pylist()
     assert events.refused == {}
-    # Of what a customer buys on a day, H&M's file may hold copies, which sessions drop.
+    # H&M's file may hold copies of what a customer bought on a day; sessions drop the copies.
     assert {count["values"]: count["counts"] for count in counts} == (raw.rows or raw.types)
 
 
@@ -105,7 +105,7 @@ max_component_edges = 0
 
 @pytest.fixture(scope="module")
 def quick_spark(spark_for_commands: Any) -> Iterator[None]:
-    """Spark without generated code and adaptive plans, which cost more than they save on a few rows."""
+    """Switch off Spark's generated code and adaptive plans: on a few rows they cost more than they save."""
     from graph_build.spark.session import QUERY_SETTINGS
 
     settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
@@ -126,7 +126,7 @@ def test_each_layout_becomes_a_published_version_by_its_recipe_alone(
     name: str, tmp_path: Path, quick_spark: None
 ) -> None:
     raw = SAMPLES[name](tmp_path)
-    tiny = tmp_path / "tiny.toml"  # for speed alone
+    tiny = tmp_path / "tiny.toml"  # only for speed
     tiny.write_text(TINY)
     items = ["--items", str(raw.items)] if raw.items else []
     workspace = tmp_path / "workspace"

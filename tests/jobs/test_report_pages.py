@@ -1,4 +1,4 @@
-"""Every report in a browser, as wide as a phone and a desk, light and dark: axe is clean, nothing is clipped."""
+"""In a browser, on narrow and wide screens, light and dark, axe finds no fault in any report and nothing is clipped."""
 
 import dataclasses
 import datetime as dt
@@ -31,7 +31,7 @@ LONG = "a-very-long-name-without-any-blank-" * 4
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Name → HTML."""
+    """Return the HTML of each report by its name."""
     categories = [f"Category number {n}" for n in range(13)]
     mixing = CategoryMixing(categories, [[n + m for m in range(13)] for n in range(13)], 1000, 0.6, 0.2)
     statistics = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""A workspace with the shop's version and variants of it that were never published."""
+"""A workspace with the shop's version and unpublished variants of this version."""
 
 import shutil
 from collections.abc import Callable
@@ -17,7 +17,7 @@ PARTS = ("index", "embeddings", "graph/sessions")
 
 @dataclass(frozen=True)
 class Variants:
-    """A copy of the shop's workspace; `add` makes variants of its version."""
+    """A copy of the shop's workspace; `add` makes variants of the published version."""
 
     workspace: Workspace
     shop: Shop
@@ -31,7 +31,7 @@ class Variants:
         return [str(self.shop.files.test_events)]
 
     def add(self, digit: str, change: Callable[[Path], None], **update: Any) -> str:
-        """Add an unpublished variant, whose files `change` alters; return its name."""
+        """Add an unpublished variant with files that `change` alters; return the variant's name."""
         version = self.workspace.open(self.current)
         name = f"{version.name[:-8]}{digit * 8}"
         with self.workspace.lock(), self.workspace.scratch_folder() as staged:

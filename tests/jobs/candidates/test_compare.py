@@ -1,4 +1,4 @@
-"""Two versions are compared on the same questions, and each value is that of its own evaluation."""
+"""Two versions are compared on the same questions, and each gets the same values as when it is evaluated alone."""
 
 import json
 from itertools import pairwise

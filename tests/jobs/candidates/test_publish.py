@@ -13,17 +13,17 @@ from tests.jobs.candidates.conftest import Variants
 
 
 def unchanged(_: Path) -> None:
-    """A variant that serves what the published version serves."""
+    """Leave a variant as it is: it serves what the published version serves."""
 
 
 def spoiled(folder: Path) -> None:
-    """A variant whose vectors are too long."""
+    """Make the vectors of a variant too long."""
     path = folder / "embeddings" / "item.npy"
     np.save(path, 2 * np.load(path))
 
 
 def shuffled(folder: Path) -> None:
-    """A variant that has the vectors of other items."""
+    """Give the items of a variant the vectors of other items."""
     path = folder / "index" / "item.npy"
     np.save(path, np.random.default_rng(0).permutation(np.load(path)))
 

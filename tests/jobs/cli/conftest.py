@@ -8,6 +8,6 @@ from tests.jobs.conftest import Shop
 
 @pytest.fixture(scope="session")
 def popular_items(shop: Shop) -> list[str]:
-    """All items of the shop's index, those with the most events first."""
+    """Return all items of the shop's index, items with the most events first."""
     items = pq.read_table(shop.version / "index" / "items.parquet")
     return items.sort_by([("events", "descending")])["item_id"].to_pylist()

@@ -1,4 +1,4 @@
-"""The examples of docs/deploy do what they say: run as cron would, and read by systemd."""
+"""The examples of docs/deploy do what they say: their command is run as by cron, and systemd reads the units."""
 
 import configparser
 import re
@@ -16,7 +16,7 @@ UNITS = ["lightsage-nightly.service", "lightsage-nightly.timer", "lightsage-serv
 
 
 def cron_command(root: Path) -> str:
-    """The command of the crontab as cron hands it to the shell, with the paths of a server below a folder."""
+    """Return the crontab's command as cron hands it to the shell, with the server's paths moved below `root`."""
     [line] = [line for line in (DEPLOY / "lightsage.cron").read_text().splitlines() if line.startswith("30 2,3 ")]
     *times, user, command = line.split(maxsplit=6)
     assert (times, user) == (["30", "2,3", "*", "*", "*"], "lightsage")
@@ -25,7 +25,7 @@ def cron_command(root: Path) -> str:
 
 
 def as_cron(root: Path, exit_code: int) -> subprocess.CompletedProcess[str]:
-    """Run the crontab's command with a `lightsage` that writes its arguments and ends with an exit code."""
+    """Run the crontab's command with a `lightsage` that prints its arguments and ends with this exit code."""
     program = root / "srv" / "lightsage" / ".venv" / "bin" / "lightsage"
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@"\necho "a line of the log" >&2\nexit {exit_code}\n')
@@ -82,7 +82,8 @@ def test_the_nightly_unit_does_not_retry_without_end() -> None:
     hours = re.fullmatch(r"(\d+)h", unit["Unit"]["StartLimitIntervalSec"])
     assert hours
     attempts = int(unit["Unit"]["StartLimitBurst"])
-    # A dead lock fails within a minute or so, every RestartSec: all attempts fall into the interval.
+    # With the lock of a dead process, an attempt fails within about a minute, and the next one starts RestartSec later.
+    # All attempts fall into the interval.
     assert attempts * (int(unit["Service"]["RestartSec"]) + 120) < int(hours[1]) * 3600 < 24 * 3600
     assert unit["Service"]["Restart"] == "on-failure"
     assert unit["Service"]["RestartPreventExitStatus"].split() == ["2", "4"]

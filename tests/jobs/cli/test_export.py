@@ -1,4 +1,4 @@
-"""`export`: a version in another store, and one line where it cannot be written."""
+"""`export` writes a version to another store, or says in one line why it cannot."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hints can be copied from where the user stands, and `--version` says what runs."""
+"""Hints can be run as they are in the user's current folder, and `--version` says which release runs."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""`lightsage inspect` and the check of the input before Spark starts, as a person meets them on the command line."""
+"""`lightsage inspect` and the check of the input before Spark starts, as a user sees them on the command line."""
 
 import json
 import tomllib

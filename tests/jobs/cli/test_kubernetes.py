@@ -45,7 +45,7 @@ def test_a_pod_is_killed_only_after_it_has_drained_and_answered(config: Any) -> 
     pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     assert spec["terminationGracePeriodSeconds"] > pre_stop + serve.drain_seconds + serve.shutdown_seconds
     readiness = container["readinessProbe"]
-    # A load balancer that asks /readyz itself must see the failure before the server stops accepting.
+    # A load balancer that asks /readyz itself must see the failure before the server stops accepting connections.
     assert serve.drain_seconds >= readiness["periodSeconds"] + readiness["timeoutSeconds"]
 
 
@@ -88,7 +88,7 @@ def test_selectors_match_the_labels_of_pods() -> None:
 def test_pods_run_without_rights_and_with_limits(kind: str) -> None:
     spec = pod(kind)
     [container] = spec["containers"]
-    # The images name their user, which Kubernetes cannot check; useradd gives the first user the number 1000.
+    # The images give their user by name, but Kubernetes checks a number; useradd gives the first user the number 1000.
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] == 1000
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -114,7 +114,7 @@ def test_the_night_runs_the_command_for_yesterday(tmp_path: Path, config: Any) -
     assert (options.events, options.ads) == (["/logs/events/{date}"], "/logs/ads.parquet")
     mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
     assert not mounts[options.workspace].get("readOnly")
-    # The servers cannot say which versions they serve.
+    # The servers cannot write down which versions they serve, so the nights must keep enough of them.
     assert config.nightly.keep_versions > 7
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new environment in which the project was installed with its extra `serve` only."""
+    """Return the interpreter of a new environment in which the project is installed with only its extra `serve`."""
     folder = tmp_path_factory.mktemp("serve-only")
     source, environment = folder / "source", folder / "venv"
     source.mkdir()

@@ -30,7 +30,7 @@ def write_events(path: Path, n: int = 40, **columns: object) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path, spark_for_commands):
-    """A path for a workspace, in which a refused command must leave no version, no lock and no file."""
+    """Yield a path for a workspace, in which a refused command must leave nothing but finished stages."""
     path = tmp_path / "workspace"
     yield path
     assert not (path / "current").exists()

@@ -109,7 +109,7 @@ def test_the_log_has_every_kind_of_broken_row(market: Market) -> None:
 
 
 def test_next_clicks_depend_on_more_than_category_and_popularity(market: Market) -> None:
-    """More pairs of items from two categories share a style than if the second items are shuffled.
+    """More pairs of items from two categories share a style than after the second items are shuffled.
 
     Shuffling keeps the two categories and the number of clicks of each item, but breaks up the pairs.
     """

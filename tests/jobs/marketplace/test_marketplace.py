@@ -1,4 +1,4 @@
-"""The marketplace's tables follow the input contract, are reproducible, and list the items and ads of a real shop."""
+"""The marketplace's tables follow the input contract, are reproducible, and look like those of a real shop."""
 
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Workspaces in which one night was published, and the next one stopped or not begun."""
+"""Workspaces in which one night was published, and the next one was stopped or has not begun."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.jobs.nightly.workspaces import DAYS, FIRST, SECOND, Night, copy_night
 
 @pytest.fixture(scope="session")
 def first(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> Night:
-    """Three days are stored, and the night of the fourth is published."""
+    """Return a workspace in which three days are stored and the night of the fourth is published."""
 
     def make(root: Path) -> None:
         files = generate(MarketplaceConfig.small(), root / "marketplace")
@@ -36,7 +36,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, spark_for_commands: Any) -> 
 
 @pytest.fixture(scope="session")
 def stopped_after_graph(first: Night, tmp_path_factory: pytest.TempPathFactory) -> Night:
-    """The second night, which stopped after its graph."""
+    """Return a workspace in which the second night stopped after its graph was built."""
 
     def make(root: Path) -> None:
         root.mkdir()

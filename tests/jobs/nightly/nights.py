@@ -1,4 +1,4 @@
-"""A record of a night, shared by tests of its files."""
+"""The record of a night, shared by the tests of files that are made from a record."""
 
 import datetime as dt
 
@@ -9,7 +9,7 @@ DAY = dt.date(2026, 3, 6)
 
 
 def published_night(day: dt.date = DAY) -> NightRecord:
-    """A published night with every field filled, and one gate that failed."""
+    """Return a published night with a value in every field, and one gate that failed."""
     quality = [
         {"model": model, "slice": part, "metric": metric, "k": k, "value": value, "low": 0.1, "high": 0.9, "n": 7}
         for model, value in (("fit", 0.41), ("published", 0.39))

@@ -1,7 +1,8 @@
 """Nights without Spark, torch and FAISS: each stage writes a small, plausible output within milliseconds.
 
 Everything else is real: the commands, the workspace and its locks, checkpoints, stored days, gates, records, reports,
-publication and retention. A night's file is JSON with `text`, its content, and `good`, whether it passes the gates.
+publication and retention. The log of a day is a JSON file: `text` is its content, and `good` says whether a night
+with it passes the gates.
 """
 
 import datetime as dt
@@ -26,7 +27,7 @@ from jobs.pipeline.days import DayInputs, days_uri
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 MEANWHILE: list[Callable[[], object]] = []
-"""What a person does while a night is built; each is called once, in the middle."""
+"""Functions that stand for what a person does while a night is built; each is called once, in the middle."""
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
         build: {"code_version": lambda: "c0de"},
         nightly._Night: {"_has_usable_weights": lambda _, followed: bool(followed and not followed.has_seen_the_day)},
         parent: {"unreadable_part": lambda _: None},
-        # For speed: a kill of the process loses nothing that was written, and nobody looks at the memory.
+        # For speed: a killed process loses nothing that it wrote, even without fsync, and no test looks at memory.
         os: {"fsync": lambda _: None},
         progress: {"memory_bytes": lambda _: 0},
     }
@@ -71,9 +72,9 @@ def run(arguments: Sequence[str], output: Path, *, kill_at: tuple[Path, int] | N
     """Run a command in a child process; return its exit code, or -9 if it was killed.
 
     Args:
-        arguments: of `lightsage`.
-        output: the file that gets what the command says.
-        kill_at: (a folder, n): the process kills itself before its n-th change of a file below the folder, from 0.
+        arguments: the arguments of `lightsage`.
+        output: the file for the command's output.
+        kill_at: (a folder, n): the process kills itself before its n-th change below the folder, counted from 0.
     """
     child = os.fork()
     if child == 0:

@@ -20,7 +20,7 @@ def test_a_loss_of_quality_fails_only_when_it_is_certain() -> None:
     results = verdicts(quality_gates(sure, CONFIG))
     assert results == {
         "HR@100 to the published version's, all": False,
-        "HR@100 to the published version's, tail": True,  # with few queries it may be noise
+        "HR@100 to the published version's, tail": True,  # with few queries the loss may be noise
     }
     (bad,) = failed(quality_gates(sure, CONFIG))
     assert str(bad) == (

@@ -20,7 +20,7 @@ DAY = dt.date(2026, 3, 6)
 
 
 def write_graph(folder: Path, day: dt.date = DAY, *, held_from: dt.datetime | None = None, good: bool = True) -> Path:
-    """A graph of a day and the one before, as a cluster leaves it; the stubbed stages read `content.json`."""
+    """Write a graph of a day and the day before as a cluster leaves it; the stubbed stages read `content.json`."""
     midnight = dt.datetime.combine(day, dt.time(), dt.UTC)
     starts = [midnight + dt.timedelta(hours=hour) for hour in (-30, -1, 0, 23)]
     held = [start >= (held_from or midnight) for start in starts]

@@ -77,8 +77,8 @@ def kill_at(night: Night, point: str) -> None:
     run_until_killed(night.arguments(SECOND), point)
 
 
-# Every stage and every write of the workspace meets a kill and a full disk. One night meets them in turn: an attempt
-# that reaches a later point has finished the stages before it.
+# The next tests kill a night, or fill its disk, in every stage and at every write of the workspace. The same night is
+# stopped at one point after the other: an attempt that reaches a later point has finished the stages before it.
 
 
 @pytest.mark.slow

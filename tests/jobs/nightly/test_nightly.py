@@ -48,7 +48,7 @@ def test_a_failed_night_continues_after_its_finished_stages(stopped: Night, firs
     manifest = json.loads((version / "manifest.json").read_text())
     assert manifest["config"]["parent"] == first.current
     assert all(gate["passed"] for gate in manifest["metrics"]["gates"])
-    # The same date again: recognised by its inputs, though its stages are gone.
+    # The same date again: the night is recognised by its inputs, though the outputs of its stages are deleted.
     assert stopped.run(SECOND) == 0
     assert stopped.record(SECOND) == record, "re-running a published date keeps its record"
     assert 'outcome="unchanged"} 1.0' in (stopped.workspace / "nights" / "lightsage.prom").read_text()

@@ -1,4 +1,4 @@
-"""The overview of a workspace links every report that there is, and no other; it never stops what writes it."""
+"""The overview links every report of a workspace and no other; if it cannot be written, the command goes on."""
 
 import datetime as dt
 import re

@@ -1,4 +1,4 @@
-"""What a night promises about versions: rollbacks hold, a kill loses no record, and whatever is unreadable is told.
+"""A night keeps its promises about versions: rollbacks hold, a kill loses no record, unreadable parts are reported.
 
 The stages are stubs; see `stub_stages`.
 """
@@ -25,7 +25,7 @@ DAYS = [f"2026-03-0{n}" for n in range(1, 8)]
 
 
 class Shop:
-    """A workspace of stubbed nights, and the files of its days."""
+    """A workspace of nights with stubbed stages, and the log files of the days."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -58,7 +58,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """Three nights are published."""
+    """Return a shop in which three nights are published."""
     stub_stages.install(monkeypatch)
     shop = Shop(tmp_path)
     for day in DAYS[1:4]:
@@ -183,7 +183,7 @@ def crash(*_: object) -> None:
 
 
 def killed(shop: Shop, day: str, *points: tuple[Any, str]) -> None:
-    """Run a night that dies at the first of the points; a dead process writes no record either."""
+    """Run a night that dies at the first of these points, or at the latest before it writes its record."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in [*points, (nightly._Night, "close")]:
             patch.setattr(module, name, crash)

@@ -1,4 +1,4 @@
-"""The record of a night, and the files that it leaves behind."""
+"""The record of a night, and the files that the night leaves behind."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""The morning report shows every number of the night, whatever is missing, and escapes all text."""
+"""The morning report shows every number that the night has, whichever others are missing, and escapes all text."""
 
 import datetime as dt
 

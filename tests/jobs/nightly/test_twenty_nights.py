@@ -1,6 +1,6 @@
-"""Twenty nights of a tiny shop, with kills, late files, bad days, rollbacks and repeated runs, against a plain model.
+"""Twenty nights of a tiny shop with kills, late files, bad days, rollbacks and repeated runs end as in a plain model.
 
-The stages are stubs; see `stub_stages`. The seed of a failure is in the test's name and in the output:
+The stages are stubs; see `stub_stages`. The output of a failure names its seed, with which it can be repeated:
 
     python -m tests.jobs.nightly.test_twenty_nights SEED [SEED ...]
 """
@@ -31,7 +31,7 @@ CONFIG = f"[nightly]\nkeep_versions = {KEEP}\n"
 
 
 class Shop:
-    """A workspace beside its model; every step is taken in both, and then they are compared."""
+    """A workspace and its model; every step is taken in both, and then the two are compared."""
 
     def __init__(self, root: Path, seed: int) -> None:
         self.root, self.random = root, random.Random(seed)
@@ -43,7 +43,7 @@ class Shop:
         (root / "config.toml").write_text(CONFIG)
 
     def live(self) -> None:
-        """Twenty nights, as chance has them."""
+        """Run twenty nights, with other steps between them as chance decides."""
         chance = self.random.random
         self.file("2026-02-28", good=True)
         self.store("2026-02-28")
@@ -70,12 +70,12 @@ class Shop:
             if night and chance() < 0.1:
                 self.night(str(FIRST_DAY + dt.timedelta(days=night - 1)))
             if chance() < 0.1:
-                (self.root / "shop" / "current").unlink(missing_ok=True)  # and a person puts it right
+                (self.root / "shop" / "current").unlink(missing_ok=True)  # and a person restores it
                 if self.model.current:
                     self.command("rollback", "--to", self.model.current.name)
 
     def file(self, date: str, *, good: bool) -> None:
-        """Deliver the file of a day; each delivery has another content."""
+        """Deliver the file of a day; each delivery has new content."""
         self.goodness[date] = good
         text = f"{date} {self.random.random()}"
         (self.root / "logs" / f"{date}.json").write_text(json.dumps({"text": text, "good": good}))
@@ -84,7 +84,7 @@ class Shop:
         return str(json.loads((self.root / "logs" / f"{date}.json").read_text())["text"])
 
     def store(self, date: str) -> None:
-        """Store a day, so that the first night has one before it."""
+        """Store the day that comes before the first night."""
         from jobs.config import Config
         from jobs.pipeline.days import DayInputs
         from tests.jobs.nightly.stub_stages import _store_days
@@ -95,7 +95,7 @@ class Shop:
         self.model.stored[date] = self.content(date)
 
     def night(self, date: str, *, force: bool = False, rollback_meanwhile: bool = False) -> None:
-        """Run a night until nothing kills it; it must end as the model says, as if nothing had killed it."""
+        """Repeat a night until no kill stops it; it must end as the model says, as if there had been no kill."""
         from tests.jobs.nightly import stub_stages
 
         logs, tables = str(self.root / "logs" / "{date}.json"), ["--config", str(self.root / "config.toml")]
@@ -113,7 +113,7 @@ class Shop:
             assert before is None or self.workspace.current() in {before, *new, *self.names()}, self.story()
             if code != -9:
                 break
-        # A run that is killed after its last step has done everything.
+        # If an earlier run has already done everything, this one changes nothing.
         code = self.run(arguments)
         stub_stages.MEANWHILE.clear()
         expected, outcome = self.model.night(
@@ -131,7 +131,7 @@ class Shop:
         self.check(date, outcome)
 
     def rollback(self) -> None:
-        """Roll back as a person does, who looks whether it worked if the command is killed."""
+        """Roll back as a person does: if the command is killed, look whether it worked, and repeat it if it did not."""
         before = self.model.current
         possible = self.model.rollback()
         self.steps.append(f"rollback to {self.model.current.name if self.model.current else None}")
@@ -227,8 +227,8 @@ def simulate(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, "random"])
 def test_twenty_nights_end_as_the_model_says(seed: int | str) -> None:
-    """In a process of its own, which forks and replaces the stages."""
-    if seed == "random":  # drawn here, because every process that runs tests must collect the same ones
+    """Run the nights in a process of their own, which forks and replaces the stages."""
+    if seed == "random":  # drawn here, because all processes of a test run must collect the same tests
         seed = random.SystemRandom().randrange(10**6)
     command = [sys.executable, "-m", "tests.jobs.nightly.test_twenty_nights", str(seed)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ}, check=False)

@@ -124,7 +124,7 @@ def test_an_unpublished_version_is_listed_and_stays_while_it_is_young_or_served(
     lease = Lease(workspace)
     lease.take(served)
     assert delete_old(workspace, 9) == [old]
-    with workspace.lock():  # the sweep of a later run leaves it, too
+    with workspace.lock():  # the sweep of a later run does not delete it either
         pass
     assert workspace.unpublished() == [served, young]
     assert workspace.versions() == NAMES
@@ -135,7 +135,7 @@ def test_a_version_that_a_server_serves_stays_until_the_server_ends(workspace: W
     lease.take(NAMES[0])
     lease.take(NAMES[1])  # being loaded, while the first is still served
     assert delete_old(workspace, 1) == [NAMES[2]]
-    lease.drop(NAMES[1])  # refused
+    lease.drop(NAMES[1])  # it was refused
     lease.take(NAMES[4])
     assert delete_old(workspace, 1) == [NAMES[1]], "the first is still served"
     lease.drop(NAMES[0])
@@ -164,7 +164,7 @@ def test_a_server_opens_the_version_of_its_lease(workspace: Workspace, monkeypat
 
 
 def lease_file(workspace: Workspace, name: str, content: bytes, hours: float) -> None:
-    """A lease that was last written some hours ago."""
+    """Write the file of a lease that looks `hours` hours old."""
     workspace.write_file(f"serving/{name}", content)
     path, written = Path(workspace.uri) / "serving" / name, time.time() - hours * 3600
     os.utime(path, (written, written))

@@ -16,7 +16,7 @@ FIRST, SECOND = DAYS[-2:]
 
 @dataclass(frozen=True)
 class Night:
-    """A workspace of nights, and the logs by day beside it. Its name would be a pattern, if any path were one."""
+    """A workspace of nights, and a log for each day. The workspace's name looks like a pattern, but is not one."""
 
     name = "shop [1] {a,b}*?"
     root: Path
@@ -42,7 +42,7 @@ class Night:
         return main(self.arguments(date, *flags))
 
     def intact(self) -> bool:
-        """Whether every file of the served version is as it was published."""
+        """Return True if every file of the served version is as it was published, and raise otherwise."""
         Workspace(self.workspace).open(verify=True)
         return True
 

@@ -36,7 +36,7 @@ class Run:
         return json.loads((self.workspace / "versions" / current / "manifest.json").read_text())  # type: ignore[no-any-return]
 
     def files(self) -> dict[str, Any]:
-        """Path → size and checksum of the version's files, but for model.json, which says how long training took."""
+        """Return path → size and checksum of the version's files, without model.json, which holds the training time."""
         return {name: record for name, record in self.manifest()["files"].items() if name != "model/model.json"}
 
     def checkpoints(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Test events are read by the rules of the graph build: names, types, case, times, ids, and what is left out."""
+"""Test events are read by the rules of the graph build: names, types, case, times, ids, and which rows are left out."""
 
 import datetime as dt
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_times_since_1970_may_be_numbers_or_text(tmp_path, times):
 
 def test_bad_rows_are_left_out_counted_and_the_first_is_named(tmp_path, caplog):
     bad = [{"timestamp": "14.3.2026"}, {"timestamp": None}, {"event_type": "glance"}, {"item_id": " "}]
-    bad.append({"timestamp": "0001-01-01T00:00+14:00"})  # no year in UTC
+    bad.append({"timestamp": "0001-01-01T00:00+14:00"})  # before the year 1 in UTC
     search = GOOD | {"event_type": "search", "item_id": None, "query": "red shoes"}
     path = write_table(
         tmp_path / "e.parquet", [GOOD | {"query": None}, *(GOOD | fault for fault in bad), *[GOOD] * 4, search]
@@ -121,7 +121,7 @@ def test_sessions_are_ordered_and_a_view_after_its_click_counts_once(tmp_path):
     ]
     sessions = sessions_of(read_events(write_table(tmp_path / "e.parquet", rows), InputConfig()))
     assert sessions.session_ids.to_pylist() == ["s", "t"]
-    # The identical b collapses and so does the view that the click on c opened; d, seen again, stays.
+    # The identical views of b count once, and so do the click on c and the view that it opened. Both views of d count.
     assert sessions.item_ids.to_pylist() == ["a", "b", "c", "d", "d", "z"]
     assert sessions.offsets.tolist() == [0, 5, 6]
 

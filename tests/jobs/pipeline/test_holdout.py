@@ -1,4 +1,4 @@
-"""The hold-out of a small shop measures what is served."""
+"""On the hold-out of a small shop, results are scored as they are served."""
 
 import json
 

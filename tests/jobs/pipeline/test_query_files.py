@@ -1,4 +1,4 @@
-"""Files of queries: partition keys, CSV without types, and files that are not what they seem."""
+"""Files of queries: partition keys, CSV without types, and files whose content does not fit their name."""
 
 from pathlib import Path
 

@@ -96,7 +96,7 @@ def test_the_lists_follow_the_steps_of_the_held_out_sessions(shop: Any, ranker: 
         for session, first, second, search in steps
     ]
     pairs = list(zip(sorted(map(str, actual)), sorted(map(str, expected)), strict=True))
-    # A list also depends on earlier views, so a few targets are in the list of one prefix and not in that of another.
+    # Lists after the same view also depend on the views before it, so a few targets are in one of them but not in all.
     assert sum(actual_step != expected_step for actual_step, expected_step in pairs) <= 0.1 * len(pairs)
 
 
@@ -140,7 +140,7 @@ def test_the_counters_for_training_leave_out_the_hold_out(shop: Any, ranker: Emb
 def test_counters_of_the_hold_out_itself_would_look_far_better(
     shop: Any, ranker: EmbeddingRanker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The leak that the test above rules out would be noticed."""
+    """The leak that the test above rules out would show in the scores."""
     caplog.set_level(logging.INFO)
     graph = shop.version / "graph"
     for level in ("fit", "full"):
@@ -209,7 +209,7 @@ def test_without_pairs_in_the_hold_out_no_reranker_is_served(
 
 
 def test_the_reranker_is_trained_on_impressions(shop: Any, ranker: EmbeddingRanker, tmp_path: Path) -> None:
-    """In each request, the item with the most events was opened. The next items of the sessions count little."""
+    """In each request, the shown item with the most events was opened, so other weights are learned than from views."""
     graph = tmp_path / "graph"
     graph.mkdir()
     for name in ("counters", "tables", "sessions"):
@@ -219,7 +219,7 @@ def test_the_reranker_is_trained_on_impressions(shop: Any, ranker: EmbeddingRank
     for session in held_sessions:
         rows = generator.choice(len(ids), 20, replace=False)
         opened = ids[rows[np.argmax(ranker.catalogue.events[rows])]]
-        time = session["times"][-1]  # after all but the last
+        time = session["times"][-1]  # after all views but the last
         lists.append({"session": session["session"], "time": time, "items": sorted(ids[rows]), "opened": [opened]})
     lists.append({"session": 1, "time": held_sessions[0]["start"], "items": ["ghost", "other"], "opened": ["ghost"]})
     lists.append(lists[0] | {"items": [*lists[0]["items"], "ghost"], "opened": ["ghost", *lists[0]["opened"]]})

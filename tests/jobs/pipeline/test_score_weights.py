@@ -47,7 +47,7 @@ def test_weights_that_the_configuration_fixes_are_not_chosen() -> None:
 def test_the_popularity_weight_is_the_largest_that_keeps_nearly_the_best_score(
     best: float, loss: float, expected: float
 ) -> None:
-    """The score is 1 at its best, falls by `loss` per unit of weight to either side, and may fall by 0.002."""
+    """The score is 1 at its best and falls by `loss` per unit of weight on either side; a fall of 0.002 is accepted."""
     weights = chosen(lambda w: 1 - loss * abs(w.popularity - best), prior_weight=0.0, direct_weight=0.0)
     assert weights.popularity == expected
 

@@ -1,4 +1,4 @@
-"""A session encoder is trained, compared with the mean of the items, and served if it is better."""
+"""A session encoder is trained, compared with the mean of the items' vectors, and served if it is better."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,8 @@ def test_the_share_that_scores_highest_is_served() -> None:
 @pytest.mark.slow
 def test_an_index_with_an_encoder_uses_it_for_lists_of_items(shop: Any, choice: HoldoutChoice, tmp_path: Path) -> None:
     graph, as_of = shop.version / "graph", read_index(shop.version / "index").as_of
-    choice.embeddings.save(tmp_path / "embeddings")  # of `fit/`, which has the same items
+    # These are the embeddings of `fit/`; they cover the same items as the version's own.
+    choice.embeddings.save(tmp_path / "embeddings")
     assert Embeddings.load(tmp_path / "embeddings").item_ids.equals(choice.embeddings.item_ids)
     for share in (0.5, 0.0):
         decided = HoldoutChoice(choice.record, choice.weights, choice.embeddings, share)

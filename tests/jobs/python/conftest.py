@@ -1,4 +1,4 @@
-"""The fixtures of the commands, whose results those of the functions must equal."""
+"""Fixtures from the tests of the commands: functions must give the same results as commands."""
 
 from tests.jobs.cli.conftest import popular_items
 

@@ -1,4 +1,4 @@
-"""What programs import from `jobs`: light to import, documented, and with the results of the commands."""
+"""The names that programs import from `jobs` are light to import, documented, and give the results of commands."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ HEAVY = (
 
 
 def modules_after(code: str) -> set[str]:
-    """The top-level modules that a new Python has after some code."""
+    """Return the top-level modules that a new Python process has imported after some code."""
     script = f"{code}\nimport sys, json\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout))

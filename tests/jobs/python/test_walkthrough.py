@@ -34,7 +34,7 @@ def test_the_notebook_has_no_outputs_and_its_links_lead_somewhere() -> None:
 def test_the_notebook_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark_for_commands: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each cell, with the value of its last line as a notebook shows it."""
+    """Run each cell, and keep the value of its last line, which a notebook would show."""
     monkeypatch.setenv("WALKTHROUGH", str(tmp_path))
     names: dict[str, Any] = {}
     values = []

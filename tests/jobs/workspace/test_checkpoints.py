@@ -1,4 +1,4 @@
-"""A stage runs once, and again if its inputs change or its outputs are damaged. It is never half finished."""
+"""A stage runs once, and again if its inputs change or its outputs are damaged; it never stays half finished."""
 
 import errno
 import json

@@ -61,7 +61,7 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leave_lock(workspace: Workspace, **changes: object) -> lock.Owner:
-    """Leave the lock of an owner that is like this process but for some fields."""
+    """Leave the lock of an owner that equals this process except for some fields; return the owner."""
     owner = lock.Owner.this_process().model_copy(update=changes)
     workspace.write_file("lock", owner.model_dump_json().encode())
     return owner
@@ -218,7 +218,7 @@ def test_only_one_of_many_writers_takes_over_the_lock_of_a_dead_owner(workspace:
             try:
                 with Workspace(tmp_path / "ws").lock():
                     outcomes.append("got")
-                    # Held until all others have tried, however slow they are.
+                    # The lock is held until all others have tried, however slow they are.
                     deadline = time.monotonic() + 10
                     while len(outcomes) < 8 and time.monotonic() < deadline:
                         time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""The fingerprint changes exactly if inputs, configuration or code do."""
+"""The fingerprint changes exactly if the inputs, the configuration or the code change."""
 
 import os
 import shutil
@@ -104,7 +104,7 @@ def test_a_remote_object_changes_the_fingerprint_when_its_content_changes() -> N
 
 @pytest.fixture
 def rooms(tmp_path: Path) -> dict[str, Path]:
-    """Return the folder of each of four rooms, which have a wing with a template."""
+    """Return the folder of each of the four packages; each has a subpackage with code and a template."""
     folders = {room: tmp_path / "site-packages" / room for room in ROOMS}
     for folder in folders.values():
         (folder / "wing" / "page").mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_a_version_is_named_by_utc_time_and_fingerprint() -> None:
 
 
 def test_a_folder_is_walked_as_the_graph_build_walks_it(tmp_path: Path) -> None:
-    """The workspace wing imports no room, so the walk exists twice. Both walks must agree on the files."""
+    """`jobs.workspace` does not import `graph_build`, so the walk exists twice; both must find the same files."""
     from graph_build.ingest.files import files_of
 
     log, elsewhere = tmp_path / "log", tmp_path / "elsewhere"

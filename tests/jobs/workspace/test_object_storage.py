@@ -46,7 +46,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def uri(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty workspace in a bucket of its own, with a download cache of its own."""
+    """Return the URI of an empty workspace in a bucket of its own, with a download cache of its own."""
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "nobody",
@@ -62,7 +62,7 @@ def uri(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def publish(workspace: Workspace, version: Path, name: str) -> Version:
-    """Publish the version of a local workspace under another name."""
+    """Publish a version from a local folder under another name."""
     manifest = Manifest.model_validate_json((version / "manifest.json").read_bytes())
     with workspace.lock(), workspace.scratch_folder() as staged:
         for part in ("index", "embeddings"):
@@ -138,7 +138,7 @@ def test_a_second_writer_is_refused(uri: str) -> None:
 
 
 def test_a_lock_is_created_renewed_and_taken_over_by_one_only(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conditions of the writes are those of S3: the file must be missing, or still be the one that was read."""
+    """S3 checks a condition at each write: the file must be missing, or still have the content that was read."""
     first, second = Storage(uri), Storage(uri)
     assert first.create("lock", b"1")
     assert not second.create("lock", b"2")
@@ -157,7 +157,7 @@ def test_a_lock_is_created_renewed_and_taken_over_by_one_only(uri: str, monkeypa
     assert second.replace("lock", b"4", expected=b"3")
     monkeypatch.setattr(lock, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.3)
-    with Workspace(uri).lock():  # an unreadable lock, which nobody renews
+    with Workspace(uri).lock():  # takes over an unreadable lock that nobody renews
         deadline = time.monotonic() + 60
         while json.loads(first.read("lock"))["renewals"] < 2:
             assert time.monotonic() < deadline, "it is not renewed"

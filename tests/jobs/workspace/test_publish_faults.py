@@ -20,7 +20,7 @@ class CrashError(BaseException):
     """Stands for the end of the process: no handler may repair anything."""
 
 
-# The steps of publishing at which the files reach the disk; publishing takes each once.
+# The steps of publishing at which files reach the disk; publishing takes each step once.
 DISK_STEPS = [
     *((version_folder, step) for step in ("flushed", "write_whole", "flush")),
     (store, "write_current"),

@@ -1,4 +1,4 @@
-"""Inputs in an object store that cannot be used: one line of ours with the way out, whichever command reads them."""
+"""If an object store cannot be used, every command that needs it says so in one line, with what to do."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What dead runs left behind is deleted when it is old and named by nothing."""
+"""Files that dead runs left behind are deleted when they are old and nothing names them."""
 
 import json
 import os
@@ -15,7 +15,7 @@ HALF = "20260302T000000-00000002"
 
 
 def age(path: Path, days: float) -> None:
-    """Make a file or folder, with everything in it, so many days old."""
+    """Make a file, or a folder with everything in it, look `days` days old."""
     at = time.time() - days * 86_400
     for each in (*path.rglob("*"), path):
         os.utime(each, (at, at))

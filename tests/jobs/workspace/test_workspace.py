@@ -112,7 +112,7 @@ def test_a_damaged_local_copy_of_a_version_elsewhere_is_fetched_again(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     workspace = Workspace(f"memory://{tmp_path.name}")
     publish(workspace)
-    damage(workspace.open().path, "file cut off")  # the copy
+    damage(workspace.open().path, "file cut off")  # this damages the local copy
     assert (workspace.open().path / "index" / "vectors.faiss").read_text() == "vectors"
     workspace.write_file(f"versions/{workspace.current()}/index/vectors.faiss", b"VECTORS")
     assert workspace.find("0" * 32) == workspace.current(), "the copy is whole"
@@ -159,7 +159,7 @@ def test_the_newest_whole_version_counts_as_published_if_current_is_lost(
     names = [publish(any_workspace, fingerprint=digit * 32) for digit in "9352"]
     any_workspace.delete_file(f"versions/{names[3]}/index/vectors.faiss")
     any_workspace.roll_back(names[1], names[3])
-    any_workspace.roll_back(names[2], names[1])  # which takes only the second rollback back
+    any_workspace.roll_back(names[2], names[1])  # from here on the third version no longer counts as rolled back
     if content is None:
         any_workspace.delete_file("current")
     else:

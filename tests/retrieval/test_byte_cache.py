@@ -1,4 +1,4 @@
-"""The cache keeps what was used last, within its bytes."""
+"""The cache keeps the values that were used last, within its limit of bytes."""
 
 import numpy as np
 import pytest

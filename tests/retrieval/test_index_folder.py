@@ -80,7 +80,7 @@ def test_nprobe_is_raised_until_recall_reaches_the_target(world: SimpleNamespace
     assert built.kind == (pq4 if 1.25 * pq4.microseconds < sq8.microseconds else sq8).kind
     assert 0.9 <= built.recall <= 1.0
     assert 1 < built.parameters["nprobe"] < built.parameters["nlist"]
-    # The recorded recall is that of searches through the public functions.
+    # The recorded recall equals the recall of searches through the public functions.
     for seed in range(3):
         probes = np.sort(np.random.default_rng(seed).choice(4000, 50, replace=False))
         truth = topk.search(catalogue.query[probes], catalogue.item, 100, rows).rows.reshape(50, 100)
@@ -208,7 +208,7 @@ def test_an_index_keeps_its_recall_when_few_rows_are_eligible(world) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("fixtures/index_v*/")), ids=lambda path: path.name)
 def test_an_index_folder_of_every_past_format_still_gives_the_same_answers(path: Path, world) -> None:
-    """The code of its time wrote each folder and the answers beside it; they are never rewritten."""
+    """Each folder, and the answers beside it, was written by the code of its time and is never rewritten."""
     index = read_index(path)
     assert (index.meta["format"], index.ann.kind, index.as_of) == (2, "ivf_sq8", world.AS_OF)
     assert index.session_encoder is not None

@@ -1,4 +1,4 @@
-"""What evaluation and configuration need must import where FAISS, torch and Spark are not installed."""
+"""Serving and evaluation import without FAISS, torch, Spark and FastAPI, and configuration even without numpy."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Retrieval normalises queries as the graph build does: one golden file pins both sides."""
+"""Retrieval normalises queries as the graph build does: both are tested with one golden file."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The exact primitive against plain Python sorting."""
+"""The exact search for the best k equals plain Python sorting."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ def slow_top_k(line: list[float], k: int) -> list[int]:
 )
 def test_top_k_is_the_sorted_head_with_ties_by_column(n: int, m: int, k: int, masked: float, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    # Few distinct values: ties everywhere, also across the cut.
+    # There are few distinct values, so that many scores tie, also between the last result and the next row.
     score = generator.integers(0, 12, (n, m)).astype(np.float32)
     score[generator.random((n, m)) < masked] = -np.inf
     lists = topk.top_k(score, k)

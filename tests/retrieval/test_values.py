@@ -1,4 +1,4 @@
-"""Times and texts of requests are read as the graph build reads them: one golden file, and the slow reference."""
+"""Requests' times and texts are read as the graph build reads them: a golden file and a slow reference say how."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""Prefixes and the funnel against slow references; a prefix of a nested embedding finds what all dimensions find."""
+"""Prefixes and the funnel equal slow references; a prefix of a nested embedding finds what all dimensions find."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from retrieval.config import RetrievalConfig
 
 
 def nested(n: int, dim: int, seed: int, decay: float = 1.0) -> np.ndarray:
-    """Vectors whose first dimensions weigh most, like Matryoshka embeddings."""
+    """Return vectors whose first dimensions weigh most, as in Matryoshka embeddings."""
     vectors = np.random.default_rng(seed).standard_normal((n, dim)) / (1 + np.arange(dim)) ** decay
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -72,5 +72,5 @@ def test_a_lossy_funnel_has_a_longer_shortlist_than_the_prefix_alone() -> None:
         ann, _ = build(item, item, np.arange(3000), config)
         assert ann.recall >= 0.9
         sizes[halved] = ann.shortlist
-    # The shortlist is three steps longer than an exact search of the prefix needs.
+    # The shortlist is three steps longer than the one that an exact search of the prefix needs.
     assert sizes[True] > 2 * sizes[False]

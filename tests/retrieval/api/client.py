@@ -10,7 +10,7 @@ from retrieval.config import ServeConfig
 
 
 def serve(world: SimpleNamespace, snapshot: Snapshot, config: ServeConfig, now) -> Iterator[httpx.Client]:
-    """Yield one client of a server whose clock stands at `now`."""
+    """Yield a client of a server whose clock stands at `now`."""
     app = create_app(lambda: snapshot, lambda: "published", config, clock=lambda _: now)
     with world.serving(app) as url, httpx.Client(base_url=url, timeout=20) as client:
         yield client

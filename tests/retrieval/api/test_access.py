@@ -1,4 +1,4 @@
-"""Who may do what: tokens, routes that nobody listed as readable, and headers against framing."""
+"""Who may read and write: tokens, routes that are not listed as readable, and headers against framing."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_token_that_no_client_can_send_is_refused_at_the_start(name: str, toke
         ("\tsecret\r\n", b"bearer  secret "),
         ("ключ-é", "Bearer ключ-é".encode()),
         ("two words", b"BEARER two words"),
-        ("\udcff\udcfe", b"Bearer \xff\xfe"),  # how Python reads bytes of the environment that are no UTF-8
+        ("\udcff\udcfe", b"Bearer \xff\xfe"),  # how Python reads environment bytes that are not UTF-8
     ],
 )
 def test_a_token_is_compared_in_the_bytes_that_a_client_sends(token: str, sent: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Changes over HTTP when the log is compacted, elsewhere or locked, and when a batch concerns every ad."""
+"""Changes over HTTP when the log is compacted, moved away or locked, and when a batch concerns every ad."""
 
 import sqlite3
 import statistics
@@ -70,7 +70,7 @@ def test_no_change_is_confirmed_while_the_log_is_elsewhere(
         assert_problem(set_status(client, ad, 9, "paused"), 507, "changes.sqlite", "put it back, or restart the server")
         assert ads_by_item(client) == before
         until(lambda: "moved away" in caplog.text)
-        time.sleep(0.2)  # ten looks at the log
+        time.sleep(0.2)  # the server looks at the log ten times
         assert caplog.text.count("moved away") == 1, "it is reported once"
         (tmp_path / "away").rename(path)
         assert set_status(client, ad, 9, "paused").status_code == 200
@@ -152,6 +152,6 @@ def test_a_batch_that_changes_every_campaign_holds_up_no_reader(shop) -> None:
         over.set()
         reader.join()
         assert set(ads_by_item(client).values()) <= set(table["ad_id"].to_pylist()[::n_campaigns])
-        # Before, such a batch took 20 seconds, and reads stood still for as long.
+        # In an earlier version such a batch took 20 seconds, and reads waited as long.
         assert statistics.median(busy) < max(5 * statistics.median(quiet), 0.05)
         assert max(busy) < max(10 * max(quiet), 0.5)

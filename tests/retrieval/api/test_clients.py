@@ -27,7 +27,7 @@ VIEWS = ["item00003", "item00021"]
 
 
 def block(language: str) -> str:
-    """The program in a language of docs/clients.md."""
+    """Return the program of docs/clients.md in a language."""
     found = re.search(rf"```{language}\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.DOTALL)
     assert found
     return found[1]
@@ -39,13 +39,13 @@ def run(command: list[str], url: str, **variables: str) -> subprocess.CompletedP
 
 @pytest.fixture
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
-    """The command that runs the program in a language."""
+    """Return the command that runs the program of docs/clients.md in one language."""
     file, command = PROGRAMS[request.param]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     if request.param == "java" and shutil.which("javac") is None:
         pytest.skip("there is no Java compiler")
-    # With half a second, a machine that is busy with other tests might be too slow.
+    # A machine that is busy with other tests might not answer within half a second.
     text = block(request.param).replace("timeout=0.5", "timeout=20").replace("500", "20000")
     (tmp_path / file).write_text(text)
     return [*command, str(tmp_path / file), *VIEWS]

@@ -1,4 +1,4 @@
-"""Raw connections: what a client may send, how long it may take, and what becomes of requests when the server stops."""
+"""Raw connections: what clients may send, how long they may take, and which requests a stopping server answers."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ BODY = json.dumps({"items": ["item00001"], "k": 5}).encode()
 
 @pytest.fixture
 def serving(world: SimpleNamespace, retriever) -> Any:
-    """Return a function that serves the small shop with some limits; its context yields (host, port)."""
+    """Return a function that serves the small shop with given limits, as a context that yields (host, port)."""
 
     @contextlib.contextmanager
     def run(**limits: Any) -> Iterator[tuple[str, int]]:
@@ -82,7 +82,7 @@ def sent(address: tuple[str, int], *parts: bytes, pause: float = 0.02) -> socket
 
 
 def refusal(address: tuple[str, int], *parts: bytes) -> tuple[int, str]:
-    """Return status and detail of the problem with which these bytes are answered, after which all is closed."""
+    """Send these bytes; return status and detail of the problem in the answer, and check that the connection closes."""
     with sent(address, *parts) as connection:
         status, headers, body = answer(connection)
         assert headers["content-type"] == "application/problem+json"
@@ -173,7 +173,7 @@ def test_what_takes_long_is_not_begun_for_a_client_that_has_gone(serving, monkey
             second.shutdown(socket.SHUT_WR)
             assert answer(second)[0] == 400
             until(lambda: not is_full())
-            fourth.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that it is reset
+            fourth.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # to reset it
         until(lambda: not is_full())
         go_on.set()
         assert (answer(first)[0], answer(third)[0]) == (200, 200)

@@ -1,4 +1,4 @@
-"""Every operation of the API has a name, a group and a worked example, and every example is as it is in truth."""
+"""Every operation of the API has a name, a group and a worked example, and the examples match the real answers."""
 
 from typing import Any
 

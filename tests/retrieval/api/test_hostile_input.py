@@ -1,4 +1,4 @@
-"""Whatever a text holds, no request fails; and what is far too much is refused before it takes time."""
+"""No text makes a request fail, and a request that holds far too much is refused before it takes time."""
 
 import json
 import time
@@ -8,7 +8,7 @@ import pytest
 
 from tests.retrieval.api.client import assert_problem
 
-# Case folding or composition makes these longer; others no header, path or index expects.
+# Case folding or composition makes some of these texts longer; headers, paths or indexes do not expect the others.
 TEXTS = [
     "ß" * 257,
     "ß" * 512,

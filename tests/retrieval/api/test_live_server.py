@@ -1,4 +1,4 @@
-"""Live changes over HTTP, the tokens that they need, and requests above the limit."""
+"""Live changes over HTTP, the tokens that they need, and the end of a server with requests on the way."""
 
 import asyncio
 import json
@@ -185,7 +185,7 @@ def test_running_requests_are_answered_before_the_server_ends(shop, world) -> No
 
 
 def test_concurrent_changes_end_in_the_same_state_on_every_server(shop) -> None:
-    """Two servers that share a log get changes of one ad at once; both end with the status of the highest version."""
+    """Two servers share a log and get changes of one ad at once; both end with the status of the highest version."""
     log = MemoryChangeLog()
     with shop.serving(log) as first, shop.serving(log) as second:
         item, ad = next(iter(ads_by_item(first).items()))

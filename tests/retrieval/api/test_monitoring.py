@@ -23,14 +23,14 @@ RULES = [
 ]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 EXPRESSIONS = [rule["expr"] for rule in RULES] + [target["expr"] for panel in PANELS for target in panel["targets"]]
-# What Prometheus itself adds to every scrape.
+# Labels that Prometheus itself adds to every scraped metric.
 SCRAPED = {"instance", "job"}
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
 
 @pytest.fixture(scope="module")
 def exported(world, catalogue, edges) -> dict[str, set[str]]:
-    """The labels of each metric that a server or a night has, by its name."""
+    """Return the labels of each metric of a server or a night, by the metric's name."""
     from tests.retrieval.conftest import Shop
 
     with Shop(world, catalogue, edges).serving() as client:
@@ -49,7 +49,7 @@ def exported(world, catalogue, edges) -> dict[str, set[str]]:
 
 
 def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Every metric of an expression, with the values of its label matchers."""
+    """Yield every metric of an expression, with the values of its label matchers."""
     for name, matchers in re.findall(r"\b(lightsage_\w+|up)\b(?:\{(.*?)\})?", expression):
         yield name, dict(re.findall(r'(\w+)\s*[=!]~?\s*"(.*?)"', matchers))
 
@@ -90,7 +90,7 @@ def test_rules_have_what_prometheus_requires() -> None:
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert re.fullmatch(r"\d+[smhd]", rule.get("for", "1m"))
-        # Grouping leaves only some labels for the text.
+        # Grouping leaves only some labels that the text can use.
         used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
         grouped = re.match(r"\w+ by \((.*?)\)", rule["expr"])
         assert used <= (set(grouped[1].split(", ")) if grouped else SCRAPED)

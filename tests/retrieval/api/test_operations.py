@@ -1,4 +1,4 @@
-"""What operators see of a server: version, readiness, metrics, request ids, log lines and the API's document."""
+"""What a server shows operators: version, readiness, metrics, request ids, log lines and the API's document."""
 
 import re
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.retrieval.conftest import until
 
 
 class Broken:
-    """A retriever with a bug, to see what a client learns of it."""
+    """A retriever with a bug, which shows how much of the bug a client sees."""
 
     catalogue = SimpleNamespace(row_of={})
     ads = None

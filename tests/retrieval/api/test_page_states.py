@@ -1,4 +1,4 @@
-"""The page in every state that it can be in: axe finds nothing, nothing overflows, and what is shown is true."""
+"""In every state of the page axe finds nothing, nothing overflows, and the page shows the truth."""
 
 import base64
 import json
@@ -70,7 +70,7 @@ EXPLAIN, ITEMS, GRAPH = "**/v1/explain", "**/v1/items?*", "**/v1/graph?*"
 
 @pytest.fixture(scope="module")
 def shops(world: SimpleNamespace) -> Iterator[SimpleNamespace]:
-    """Servers: one of awkward ids and texts, one with stages, one without ads, and one that needs a token to read."""
+    """Servers: one with awkward ids and texts, one with stages, one without ads, and one that needs a token to read."""
     plain = world.small_catalogue()
     ids = sorted([*plain.item_ids.tolist()[: plain.n_rows - len(HOSTILE)], *HOSTILE])
     attributes = pa.table(
@@ -384,7 +384,7 @@ def test_axe_finds_nothing_and_nothing_overflows(page: Any, shops: Any, state: C
 
 @pytest.mark.parametrize("state", [ads, long_everything, failure, locked], ids=lambda state: state.__name__)
 def test_text_of_twice_the_size_and_a_page_at_twice_the_zoom_do_not_overflow(page: Any, shops: Any, state: Any) -> None:
-    page.set_viewport_size({"width": 640, "height": 450})  # what 1280 x 900 is at a zoom of 200%
+    page.set_viewport_size({"width": 640, "height": 450})  # as a page of 1280 x 900 at a zoom of 200%
     state(page, shops)
     for size in ("100%", "200%"):
         page.evaluate("size => { document.documentElement.style.fontSize = size }", size)

@@ -1,4 +1,4 @@
-"""Whose turn it is: one request of each peer in turn, a bounded number and a bounded wait."""
+"""The queue takes one request of each peer in turn, and bounds their number and their wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

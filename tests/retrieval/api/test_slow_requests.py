@@ -1,4 +1,4 @@
-"""Requests that take long: they run in threads of their own, only so many wait, and nobody else waits for them."""
+"""Slow requests run in threads of their own, few of them may wait, and other requests do not wait for them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +63,7 @@ def test_an_answer_is_the_same_from_the_event_loop_and_from_a_thread(shop, world
 
 
 def test_no_answer_mixes_ads_from_before_and_after_a_change(shop, world, catalogue, edges) -> None:
-    """Slots of ads move with each change; an answer that read both would show ads of other items."""
+    """Ads change their places in the arrays with each change; an answer that mixed both would show wrong ads."""
     rows = [{"ad_id": f"ad-{n % 60}-{n}", "item_id": f"item{n % 60:05d}", "campaign_id": "c"} for n in range(120)]
     ads = Ads.from_table(world.ads_table(rows), catalogue.row_of, quiet=True)
     retriever = Retriever(catalogue, edges, ads, None, as_of=world.AS_OF)

@@ -1,4 +1,4 @@
-"""Eligibility and the winning ad, against a rule written as a loop."""
+"""Eligibility and the winning ad equal the rule written as a loop."""
 
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ ROW_OF = {item: row for row, item in enumerate(IDS)}
 def test_ads_in_flight_are_those_active_at_the_time_in_any_country(
     world: SimpleNamespace, seed: int, n: int, half_hours: int
 ) -> None:
-    # Each ad on an item of its own, so that every active one wins in one of the countries.
+    # Each ad has an item of its own, so that every active ad wins in one of the countries.
     rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
     row_of = {row["item_id"]: number for number, row in enumerate(rows)}
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
@@ -65,7 +65,7 @@ def test_eligible_items_and_winners_equal_the_rule(
 def test_an_ad_is_eligible_exactly_if_it_has_no_reason_for_ineligibility(
     world: SimpleNamespace, seed: int, n: int, half_hours: int, country: str | None
 ) -> None:
-    # Each ad on an item of its own, so that every eligible one wins.
+    # Each ad has an item of its own, so that every eligible ad wins.
     rows = [row | {"ad_id": f"ad{n}", "item_id": f"item{n}"} for n, row in enumerate(world.random_ads(10, n, seed))]
     row_of = {row["item_id"]: number for number, row in enumerate(rows)}
     at = world.AS_OF + timedelta(minutes=30 * half_hours)
@@ -211,7 +211,7 @@ def test_replacing_rows_equals_reading_a_table_with_the_new_rows(
 
 
 def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as it is compared: the version is the table's, and null and empty codes limit nothing."""
+    """Return a row in the form in which rows are compared: without nulls, empty countries and the version."""
     return row | {"version": None, "countries": [code for code in row["countries"] or [] if code]}
 
 

@@ -1,4 +1,4 @@
-"""Typed edges by source row, against plain dictionaries."""
+"""Typed edges by source row equal plain dictionaries."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What a catalogue refuses, and how it is read from a version's embeddings."""
+"""Wrong arrays that a catalogue refuses, and how a catalogue is read from a version's embeddings."""
 
 from dataclasses import replace
 from pathlib import Path

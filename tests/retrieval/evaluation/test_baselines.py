@@ -1,4 +1,4 @@
-"""Counting baselines against dictionaries filled session by session."""
+"""Counting baselines equal dictionaries that are filled session by session."""
 
 from collections import Counter, defaultdict
 from math import log, sqrt
@@ -44,7 +44,7 @@ def slow_cosine(sessions: list[list[int]]) -> Table:
 
 
 def best(line: dict[int, float], k: int) -> list[int]:
-    # Rounded to float32 like the ranked scores, so that the same rows tie.
+    # Scores are rounded to float32 like the ranked ones, so that the same rows tie.
     return sorted(line, key=lambda row: (-np.float32(line[row]), row))[:k]
 
 
@@ -96,7 +96,7 @@ def test_lists_leave_out_the_last_item_and_ineligible_rows(kind) -> None:
 
 
 def slow_session_knn(sessions: list[list[int]], views: list[int], m: int, k: int) -> dict[int, float]:
-    """VMIS-kNN, step by step as in its paper."""
+    """Return the scores of VMIS-kNN, step by step as in its paper."""
     views = views[-9:]
     seen = {item: len(views) - 1 - views[::-1].index(item) for item in views}
     sampled: set[int] = set()

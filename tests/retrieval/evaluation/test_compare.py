@@ -15,7 +15,7 @@ from tests.oracles.session_tables import as_ids, sessions_of
 
 
 class Fixed:
-    """A ranker with a fixed list for each last viewed row, and none for other rows."""
+    """A ranker with a fixed list for some last viewed rows, and an empty list for the others."""
 
     def __init__(self, lists: dict[int, list[int]]) -> None:
         self.lists = lists
@@ -31,7 +31,7 @@ def test_ratios_equal_their_definition(catalogue) -> None:
     events[[1, 3, 5]] = [1, 5, 2]
     lists = [[0, 1], [2, 3], [4, 5], [0, 6]]
     pairs = pairs_of("item", sessions_of(as_ids(lists)), catalogue.item_ids, events)
-    # The first finds 1, 3 and 6, the second 1 and 5; all but 6 are tail items.
+    # The first ranker finds 1, 3 and 6, the second 1 and 5; all targets but 6 are tail items.
     first, second = rank_pairs(Fixed({0: [1, 6], 2: [3]}), pairs), rank_pairs(Fixed({0: [9, 1], 4: [5]}), pairs)
     compared = ratios(first, second, pairs)
     assert list(compared) == ["all", "tail"]
@@ -57,7 +57,7 @@ def test_a_ranker_with_renumbered_rows_has_the_same_report(catalogue, edges) -> 
     sessions = sessions_of(as_ids(lists))
     pairs = pairs_of("session", sessions, catalogue.item_ids, catalogue.events)
     ranker = EmbeddingRanker(catalogue, edges)
-    # The other version has all items, in another order, and three more that are no target.
+    # The other version has the same items in another order, and three more that are no target.
     order = rng.permutation(n + 3)
     row_in_other = np.argsort(order)
 

@@ -1,4 +1,4 @@
-"""Metrics against plain loops, and the bootstrap against the theory and against itself in chunks."""
+"""Metrics equal plain loops; the bootstrap agrees with theory, and with itself when it runs in chunks."""
 
 import doctest
 

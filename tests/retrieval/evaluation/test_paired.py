@@ -1,4 +1,4 @@
-"""Paired differences against loops over sessions, and their intervals against a slow bootstrap and by simulation."""
+"""Paired differences equal loops over sessions; a slow bootstrap and a simulation check their intervals."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.oracles.session_tables import as_ids, baskets_of, sessions_of
 
 
 def pairs_with(group: list[int], question: list[int] | None = None) -> Pairs:
-    """Pairs of which only the groups and questions matter."""
+    """Return pairs whose groups and questions matter, and nothing else."""
     n = len(group)
     zeros, known = np.zeros(n, np.int64), np.ones(n, bool)
     return Pairs(
@@ -30,7 +30,7 @@ def pairs_with(group: list[int], question: list[int] | None = None) -> Pairs:
 
 
 def slow_value(metric: str, k: int, ranks: list[int], pairs: Pairs, within: list[bool]) -> dict[int, list[float]]:
-    """Session or basket → the values of its answers; of a basket one value, the mean recall of its questions."""
+    """Return session → the values of its answers, or basket → one value, the mean recall of its questions."""
     values: dict[int, list[float]] = {}
     if metric == "recall":
         of_question: dict[tuple[int, int], list[bool]] = {}
@@ -78,7 +78,7 @@ def test_differences_equal_a_loop_over_the_sessions(answers: list[tuple[int, int
 
 
 def drawn(seed: int, groups: int = 40) -> tuple[Pairs, np.ndarray, np.ndarray]:
-    """Sessions of one to five answers, and two rankers of which the second finds some more."""
+    """Return sessions of one to five answers, and the ranks of two rankers, of which the second finds some more."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
     easy = rng.random(groups)[group]

@@ -1,4 +1,4 @@
-"""The protocols against loops that follow their definitions step by step."""
+"""The protocols equal loops that follow their definitions step by step."""
 
 from collections import defaultdict
 from datetime import timedelta
@@ -80,7 +80,7 @@ def test_item_and_session_protocols_equal_their_definitions(world, catalogue, ed
     st.sampled_from([None, 20, 150]),
 )
 def test_the_basket_protocol_equals_its_definition(world, catalogue, edges, lists, n_ads) -> None:
-    """With ads, candidates and targets are eligible at the basket's time. The rest is skipped and counted."""
+    """With ads, candidates and targets are eligible at the basket's time. Other questions are skipped and counted."""
     rows = None if n_ads is None else world.random_ads(60, n_ads, n_ads)
     ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
     baskets = baskets_of(as_ids(lists))

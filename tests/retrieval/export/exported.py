@@ -1,4 +1,4 @@
-"""Exports of the small shop, the slow answer to a search in one, and the code of docs/export.md."""
+"""Exports of the small shop, a slow search of an export, and the code of docs/export.md."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -64,11 +64,11 @@ def assert_finds_what_exact_search_finds(
     country: str | None,
     categories: Sequence[str] = ("shoes",),
 ) -> None:
-    """Check a documented search at two times, in short and complete lists, and in categories.
+    """Check a documented search at two times, with short and complete lists, and in categories.
 
     Args:
         search: (query vector, k, time, country, items to leave out, category) → rows that begin with item and ad.
-        viewed: the query vectors that the store has of the viewed items.
+        viewed: the query vectors of the viewed items, as the store has them.
         views: the viewed items.
         country: the country of the shopper.
         categories: the categories to search in.
@@ -82,25 +82,25 @@ def assert_finds_what_exact_search_finds(
 
 
 def documented_search(heading: str, client: Any) -> Callable[..., Sequence[Sequence[Any]]]:
-    """Return the search in Python of docs/export.md in a store, for `assert_finds_what_exact_search_finds`."""
+    """Return the search of a store in Python from docs/export.md, for `assert_finds_what_exact_search_finds`."""
     search = documented_functions(heading)["search"]
     return lambda query, k, at, *conditions: search(client, query, k, int(at.timestamp()), *conditions)
 
 
 def blocks(heading: str, language: str) -> list[str]:
-    """Return the blocks of a language below a heading of docs/export.md."""
+    """Return the code blocks in a language below a heading of docs/export.md."""
     page = (ROOT / "docs" / "export.md").read_text()
     section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
 def documented(heading: str, language: str) -> str:
-    """Return the first block of a language below a heading of docs/export.md."""
+    """Return the first code block in a language below a heading of docs/export.md."""
     return blocks(heading, language)[0]
 
 
 def documented_functions(heading: str | None = None) -> dict[str, Any]:
-    """Return what the Python code of the page defines: that for every store, and that of one store."""
+    """Return the functions that the page's Python code defines for every store and, with a heading, for one store."""
     namespace: dict[str, Any] = {}
     for name in ("The query vector", *([heading] if heading else [])):
         for block in blocks(name, "python"):

@@ -82,7 +82,7 @@ def bulk_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def is_typed(value: Any, field: dict[str, Any]) -> bool:
-    """Whether a value is one of a mapped field's type, as OpenSearch's strict mapping would require."""
+    """Return whether a value has the type of a mapped field, as OpenSearch's strict mapping requires."""
     kind = field["type"]
     if kind == "object":
         return field["enabled"] is False

@@ -1,4 +1,4 @@
-"""Exports to Milvus, whose embedded form, Milvus Lite, answers with the items and ads of exact search."""
+"""An export to Milvus Lite, the embedded form of Milvus, answers with the items and ads of exact search."""
 
 from collections.abc import Iterator
 from dataclasses import replace

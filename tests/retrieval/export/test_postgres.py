@@ -1,4 +1,4 @@
-"""Exports to a real PostgreSQL with pgvector, which answers with the items and ads of exact search."""
+"""An export to a real PostgreSQL with pgvector answers with the items and ads of exact search."""
 
 import json
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def search(
 def test_the_documented_search_finds_what_exact_search_finds(
     database: Any, views: list[int], country: str | None, with_index: bool
 ) -> None:
-    # So few items are scanned if there is a choice.
+    # PostgreSQL would scan so few items without the index if it had a choice.
     database.execute("SET enable_seqscan = off; SET enable_sort = off" if with_index else "SET enable_indexscan = off")
     viewed = viewed_vectors(database, views)
     assert_finds_what_exact_search_finds(partial(search, database), viewed, views, country, categories=())

@@ -1,4 +1,4 @@
-"""Exports to Qdrant, whose embedded mode answers with the items and ads of exact search."""
+"""An export to Qdrant in its embedded mode answers with the items and ads of exact search."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Exported rows carry the score without edges, and every ad that may be shown from the as-of time on."""
+"""Exported rows hold the score without edges, and every ad that may be shown at the as-of time or later."""
 
 from datetime import timedelta
 
@@ -54,7 +54,7 @@ def test_what_is_left_out_is_the_bonus_of_direct_edges_and_the_tail_rule(views: 
 
 @pytest.mark.parametrize("views", [[5], [5, 9], [9, 5, 9, 30]])
 def test_with_the_bonuses_of_direct_edges_the_list_is_the_served_one(views: list[int]) -> None:
-    """Among the best by vectors and the items with a bonus are the best of all, however long the list."""
+    """The best items of all are among the best by vectors and the items with a bonus, for lists of any length."""
     batch, index = whole(), small_export().index
     documents, base = batch.documents(), batch.vectors @ query_vector(batch.query_vectors[views], 0.5)
     ranker = EmbeddingRanker(index.catalogue, index.edges, RetrievalConfig(long_tail=False))

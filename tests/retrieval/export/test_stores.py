@@ -1,4 +1,4 @@
-"""Drivers are optional and named if missing; names of collections never touch those of others."""
+"""A missing driver is named in one line, and exports delete no collections but earlier ones under the same name."""
 
 import sys
 import tomllib

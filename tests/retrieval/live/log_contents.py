@@ -1,4 +1,4 @@
-"""What a log records, as plain values that can be compared."""
+"""The records of a log as plain values that can be compared."""
 
 from typing import Any
 

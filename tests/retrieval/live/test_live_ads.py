@@ -1,4 +1,4 @@
-"""The value with the highest version is in effect, whatever the order and number of messages."""
+"""The value with the highest version is in effect, in whatever order and however often messages arrive."""
 
 import gc
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""The file of the change log: migrated, compacted, moved away, replaced, read-only, damaged, or killed at any step."""
+"""The change log's file: migrated, compacted, moved, replaced, read-only or damaged, and its writer killed."""
 
 import os
 import random
@@ -42,7 +42,7 @@ def pause(ad: str, version: int = 1) -> Change:
 
 
 def first_format(path: Path, n: int) -> sqlite3.Connection:
-    """Write a log of n changes as the first format had it, and leave it open with its write-ahead log."""
+    """Write a log of n changes in the first format, and leave it open with its write-ahead log."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(FIRST_FORMAT)
@@ -88,7 +88,7 @@ def test_a_snapshot_and_the_entries_after_it_record_what_all_entries_record(
 
 
 def read_fast(texts: list[str]) -> tuple[Changes, list[int]]:
-    """Record texts as a log does that is opened; return what is recorded, and the numbers of those unreadable."""
+    """Record texts as a log does when it is opened; return the records and the numbers of the unreadable texts."""
     recorded, unreadable = Changes(), list[int]()
     encoded = [text.encode() for text in texts]
     entries = stored_change.EntriesReader(recorded, lambda number, _: unreadable.append(number))
@@ -101,7 +101,7 @@ def read_fast(texts: list[str]) -> tuple[Changes, list[int]]:
 
 
 def read_slowly(texts: list[str]) -> tuple[Changes, list[int]]:
-    """Do the same one entry at a time, each by the model of a change."""
+    """Do the same as `read_fast`, but read one entry at a time by the model of a change."""
     recorded, unreadable = Changes(), list[int]()
     for number, text in enumerate(texts, start=1):
         try:
@@ -349,7 +349,7 @@ def test_another_log_in_its_place_is_refused_and_a_newer_copy_of_it_is_followed(
     os.replace(newer, path)
     assert log.append([pause("c")])[0].sequence == 3
     assert [entry.change.ad_id for entry in SqliteChangeLog(path).after(0)] == ["a", "b", "c"]
-    path.write_bytes(Path(older).read_bytes())  # over the same file, which keeps its inode
+    path.write_bytes(Path(older).read_bytes())  # written over the same file, which keeps its inode
     with pytest.raises(ChangeLogError):
         log.append([pause("d")])
 
@@ -420,7 +420,7 @@ def test_a_file_that_is_no_log_or_damaged_is_refused_with_the_way_out_and_stays_
 
 
 def write_until_killed(path: Path, first: int, pipe: Connection) -> None:
-    """Write changes and make snapshots; send the number of each change after it was confirmed."""
+    """Write changes and make snapshots; send the number of each change once it is confirmed."""
     change_log._STAY = 3
     log = SqliteChangeLog(path)
     for number in range(first, first + 1_000_000):

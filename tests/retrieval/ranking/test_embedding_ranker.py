@@ -1,4 +1,4 @@
-"""The embedding ranker: the terms of a score add up to it, whichever way it is computed."""
+"""The embedding ranker: the terms of a score add up to the score, whichever way the score is computed."""
 
 from types import SimpleNamespace
 
@@ -40,7 +40,7 @@ def test_the_terms_add_up_to_the_score_and_equal_the_rule(
     np.testing.assert_array_equal(terms.revisit, np.where(np.isin(all_rows, views), np.float32(REVISIT), 0))
     without_revisit = terms.similarity + terms.bias + terms.direct
     expected = world.slow_scores(catalogue, world.edge_rows(N), views)
-    # A viewed tail item is scored by its own vector where revisits count, which the reference does not know.
+    # Where revisits count, a viewed tail item is scored by its own vector. The reference does not know this rule.
     others = np.setdiff1d(all_rows, views)
     np.testing.assert_allclose(without_revisit[others], expected[others], atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Counters and the re-ranker against counts by hand, and on an order that only counters predict."""
+"""Counters equal counts by hand, and the re-ranker learns an order that only counters predict."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def log_iqp(counter: Counter, context: Context, rows: np.ndarray, smoothing: flo
 
 def test_shares_equal_counts_by_hand() -> None:
     counter = Counter.of_pairs("item > kind", SELF, KIND, VIEWS, OPENED)
-    # After item 0: kind 0 twice, kind 1 once. In all: kind 0 three times, kind 1 three times.
+    # After item 0, kind 0 was opened twice and kind 1 once. In all, each kind was opened three times.
     values = log_iqp(counter, after(0), np.array([0, 1, 2, 3, 4]), smoothing=2.0)
     assert np.exp(values[:4]) == pytest.approx([3 / 5, 3 / 5, 2 / 5, 2 / 5])
     assert np.isnan(values[4])
@@ -106,7 +106,7 @@ def test_viewed_items_count_together_by_recency() -> None:
 
 
 def test_queries_are_hashed_as_in_the_golden_file() -> None:
-    """The graph build is pinned to the same file; its counters name a query by this hash."""
+    """The graph build is tested with the same file; its counters name a query by this hash."""
     rows = json.loads(GOLDEN_QUERIES.read_text(encoding="utf-8"))
     assert len(rows) > 5
     for query, _, expected in rows:

@@ -1,4 +1,4 @@
-"""The served session encoder equals the trained one for all sizes, and damaged networks are refused."""
+"""The served session encoder gives the vectors of the trained one for all sizes; damaged networks are refused."""
 
 from functools import cache
 from pathlib import Path

@@ -13,7 +13,8 @@ from retrieval.search.retriever import Retriever
 from retrieval.times import microseconds
 
 N = 60
-# The thresholds are so small that 60 items take the path of millions. Every list is probed, every row trained on.
+# The thresholds are so small that 60 items are searched as millions are. Every list is probed, and
+# every row is used in training.
 CONFIGS = {
     "none": RetrievalConfig(),
     "flat": RetrievalConfig(exact_below=0),
@@ -32,7 +33,7 @@ def make_retriever(
     rows: list | None,
     indexed: np.ndarray | None = None,
 ) -> Retriever:
-    """Return a retriever over rows of ads (None: no ads table) and one kind of index, which probes all its lists."""
+    """Return a retriever over rows of ads (None: no ads table) with one kind of index, which probes all lists."""
     config = CONFIGS[kind]
     ads = None if rows is None else Ads.from_table(world.ads_table(rows), catalogue.row_of)
     if indexed is None:

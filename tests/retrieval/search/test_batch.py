@@ -131,7 +131,7 @@ def test_a_catalogue_that_the_index_holds_only_in_part_is_ranked_by_products(
     ann = build(catalogue.item, catalogue.query, np.arange(0, 60, 10), RetrievalConfig(), bias=catalogue.bias)[0]
     config = RetrievalConfig(batch_exact_below=0, exact_below=1)
     retriever = Retriever(catalogue, edges, ads, ann, as_of=world.AS_OF, config=config)
-    monkeypatch.setattr(retriever.planner, "search_many", None)  # would gather 54 rows for every query
+    monkeypatch.setattr(retriever.planner, "search_many", None)  # this search would gather 54 rows for every query
     table = pa.table({"query_id": ["a"], "item_ids": [["item00001"]]})
     (answer,) = retrieve_tables(retriever, table, 5, all_items=True)
     single = retriever.retrieve(RetrievalRequest(["item00001"], 5, all_items=True))

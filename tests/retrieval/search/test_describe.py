@@ -1,4 +1,4 @@
-"""The items to begin with are popular, and of many categories."""
+"""The example items that the page offers are popular, and of many categories."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from retrieval.search.retriever import Retriever
 
 
 def slow_examples(items: list[dict[str, Any]], limit: int) -> set[str]:
-    """Of the items by events: the first of each top-level category, then the first of the others."""
+    """Sort items by events; return the first of each top-level category, and then the first of the others."""
     ranked = sorted(items, key=lambda item: (-item["events"], item["item_id"]))
     chosen: list[dict[str, Any]] = []
     for item in ranked:

@@ -1,4 +1,4 @@
-"""Caps, min_score and exclusions against the rules applied one row after the other."""
+"""Caps, min_score and exclusions give the same results as the rules applied row by row."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -42,7 +42,7 @@ def check_batches(data: st.DataObject, n: int, nested: bool) -> None:
     draw = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     campaign = draw.integers(-1, 6, n)
     advertiser = campaign // 3 if nested else draw.integers(-1, 4, n)
-    # Whoever has no name has a negative number that no other ad has.
+    # An ad without an advertiser or campaign has a negative number that no other ad has.
     owners = [np.where(of < 0, -1 - np.arange(n), of) for of in (advertiser, campaign)]
     ads = SimpleNamespace(
         advertiser=owners[0], campaign=owners[1], advertisers=dict.fromkeys(range(6)), campaigns=dict.fromkeys(range(6))
@@ -99,7 +99,7 @@ def capped_by_popularity(retriever, request: RetrievalRequest) -> list[str]:
 @pytest.mark.parametrize("kind", ["ivf_sq8", "ivf_pq4"])
 def test_all_that_reaches_min_score_is_returned_though_the_index_misses_rows(world, catalogue, edges, kind) -> None:
     retriever = make_retriever(world, kind, catalogue, edges, world.random_ads(N, 200, 3))
-    retriever.ann.parameters["nprobe"] = 1  # of several lists, so that much is missed
+    retriever.ann.parameters["nprobe"] = 1  # only one of several lists, so that many rows are missed
     exact = make_retriever(world, "none", catalogue, edges, world.random_ads(N, 200, 3))
     short = 0
     for row in range(N):

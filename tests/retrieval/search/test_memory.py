@@ -1,4 +1,4 @@
-"""What a retriever remembers of requests stays within its bytes, whatever the requests are."""
+"""The cache of a retriever stays within its limit of bytes, whatever the requests are."""
 
 import gc
 from pathlib import Path
@@ -19,7 +19,7 @@ N = 1500
 @pytest.fixture(scope="module")
 def retriever_of(world):
     catalogue = world.small_catalogue(N)
-    # Every item has a category of its own, below one of 50.
+    # Every item has a category of its own, which is below one of 50 categories.
     categories = pa.array([f"Level {row % 50} > Shelf {row}" for row in range(N)])
     names = catalogue.attributes.column_names
     attributes = catalogue.attributes.set_column(names.index("category"), "category", categories)
@@ -111,7 +111,7 @@ def test_memory_after_100_000_distinct_filters_is_that_of_the_budget(world, retr
 
 
 def test_scopes_are_ready_when_changed_ads_replace_the_present_ones(world, retriever_of) -> None:
-    """What was asked for last is quick again at once, and is that of the changed ads."""
+    """The latest requests are quick again right after a change of ads, and get the changed ads."""
     retriever = retriever_of(10**9)
     filters = [Filters(), Filters(category="Level 3")]
     requests = [
@@ -123,7 +123,7 @@ def test_scopes_are_ready_when_changed_ads_replace_the_present_ones(world, retri
     winner = before[0][0].ad_id
     row = retriever.ads.row(winner)
     changed = [retriever.ads.replaced(world.ads_table([row | {"status": status}])) for status in ("paused", "stopped")]
-    for ads in changed:  # only the last one comes into effect
+    for ads in changed:  # only the last of these comes into effect
         retriever.prepare_ads(ads)
     assert [retriever.retrieve(request).results for request in requests] == before
     retriever.replace_ads(changed[1])

@@ -1,4 +1,4 @@
-"""The contract of a table of queries, and the errors about tables that break it."""
+"""The columns and types of a table of queries, and the errors for other tables."""
 
 from datetime import UTC, datetime
 

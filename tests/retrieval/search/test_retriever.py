@@ -1,4 +1,4 @@
-"""The retriever against brute force, for every kind of index and every condition of a request."""
+"""The retriever equals brute force for every kind of index and every condition of a request."""
 
 from datetime import timedelta
 

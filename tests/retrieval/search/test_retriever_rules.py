@@ -82,7 +82,7 @@ def test_the_long_tail_rule_can_be_switched_off(world, catalogue, edges) -> None
 @pytest.mark.parametrize("kind", ["none", "flat"])
 def test_viewed_items_gain_the_revisit_weight_and_other_scores_stay(world, catalogue, edges, kind, monkeypatch) -> None:
     revisit_edges = replace(edges, revisit_weight=0.4)
-    # With the rule, a viewed tail item would also be scored by its own vector, as neighbours of viewed items are.
+    # With the long-tail rule, a viewed tail item would be scored by its own vector, as neighbours of viewed items are.
     monkeypatch.setitem(CONFIGS, kind, CONFIGS[kind].model_copy(update={"long_tail": False}))
     without, with_revisit = (make_retriever(world, kind, catalogue, e, None) for e in (edges, revisit_edges))
     for items in (["item00001"], ["item00004", "item00009", "item00004", "item00030"], ["item00007", "item00007"]):

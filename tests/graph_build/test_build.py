@@ -156,6 +156,7 @@ def test_the_summary_counts_isolated_items_and_neighbours(build: tuple[Any, Path
     assert summary.degrees.keys() == by_type.keys()
 
 
+@pytest.mark.slow
 def test_the_fit_graph_is_a_build_without_the_held_out_sessions(
     build: tuple[Any, Path], built: Callable[..., Any]
 ) -> None:

@@ -84,6 +84,7 @@ def count_one_by_one(out: Path) -> dict[tuple[str, str, str], list[float]]:
     return dict(counts)
 
 
+@pytest.mark.slow
 def test_counters_equal_a_count_in_plain_python(built: Callable[..., Any], catalogue_and_ads: dict[str, str]) -> None:
     _, out = built(log_rows(), config=GraphConfig(counters=True), **catalogue_and_ads)
     expected = count_one_by_one(out)

@@ -156,6 +156,7 @@ def test_days_of_a_time_zone_are_stored_and_held_out_as_they_are_read_from_a_log
     assert sorted_rows(before / "full/nodes") == sorted_rows(night / "fit/nodes")
 
 
+@pytest.mark.slow
 def test_a_log_cut_into_days_of_another_zone_is_doubted(store: Callable[..., Any]) -> None:
     rows = [event(f"s{n}", at(300 + 7 * n, day=0), "view", f"i{n % 5}") for n in range(200)]
     (doubt,) = store(rows, 0).doubts

@@ -10,7 +10,7 @@ from graph_build.decay import ONE
 from graph_build.edges.combine import scale_factors, within_quota
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_the_quota_keeps_edges_that_are_strong_for_either_end(spark: Any, seed: int) -> None:
     rng = random.Random(seed)
     pairs = {(rng.randrange(12), rng.randrange(12)) for _ in range(70)}

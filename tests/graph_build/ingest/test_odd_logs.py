@@ -24,6 +24,7 @@ def doubts_of(summary: Any) -> list[str]:
     return [doubt for doubt in summary.doubts if doubt not in small]
 
 
+@pytest.mark.slow
 def test_the_summary_and_the_report_warn_of_what_looks_wrong(built: Callable[..., Any], tmp_path: Path) -> None:
     rows = [event(f"s{s}", at(0), "view", f"{i}") for s in range(150) for i in range(3)]
     rows += [event("late", at(0, day=40), "view", "1")]

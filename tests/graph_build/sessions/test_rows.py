@@ -22,7 +22,7 @@ def strong_clicks(rows: Any, config: StrongClickConfig) -> oracle.Rows:
     return [row.asDict() for row in pairs.withColumn("time", utc).collect()]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_strong_clicks_equal_the_rules_in_plain_python(assembled: Callable[..., Any], seed: int) -> None:
     log = oracle.random_log(seed)
     config = StrongClickConfig(max_steps=3)

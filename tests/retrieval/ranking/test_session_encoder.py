@@ -19,7 +19,7 @@ N, DIM = 30, 8
 
 
 @cache
-def encoders(positions: tuple[int, ...] = (0, 1)) -> tuple[Trained, SessionEncoder]:
+def encoders(positions: tuple[int, ...]) -> tuple[Trained, SessionEncoder]:
     torch.manual_seed(0)
     trained = Trained(DIM, SessionConfig(length=6, heads=2, positions=positions)).eval()
     inputs = np.random.default_rng(0).standard_normal((N, DIM)).astype(np.float32)
@@ -47,14 +47,14 @@ def test_the_served_encoder_equals_the_trained_one(positions: tuple[int, ...], l
 
 
 def test_the_batch_size_does_not_change_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, served = encoders()
+    _, served = encoders((0, 1))
     sessions = queries(*(1 + n % 7 for n in range(50)))
     in_one_batch = served.vectors(sessions)
     monkeypatch.setattr("retrieval.ranking.session_encoder._BATCH", 7)
     np.testing.assert_allclose(served.vectors(sessions), in_one_batch, atol=1e-6)
 
 
-@pytest.mark.parametrize("positions", [(0, 1), (3, 1)])
+@pytest.mark.parametrize("positions", [(0, 1), pytest.param((3, 1), marks=pytest.mark.slow)])
 def test_an_encoder_is_read_back_as_it_was_written_and_damage_is_named(
     tmp_path: Path, positions: tuple[int, ...]
 ) -> None:
@@ -75,7 +75,7 @@ def test_an_encoder_is_read_back_as_it_was_written_and_damage_is_named(
 
 
 def test_a_network_that_returns_other_vectors_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    _, served = encoders()
+    _, served = encoders((0, 1))
     SessionEncoder(served.network, np.full((N, DIM), np.nan, np.float32), 6).write(tmp_path)
     with pytest.raises(IndexFolderError, match=r"session\.onnx: is not a network"):
         SessionEncoder.read(tmp_path, 6)

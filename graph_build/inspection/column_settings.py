@@ -1,4 +1,4 @@
-"""Settings that map the columns of the log to those of the contract."""
+"""Finds the settings that map the columns of the log to those of the contract."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from graph_build.inspection.toml_text import toml_value
 
 
 def settle_columns(findings: TableFindings, guess: Guess, section: TableInput) -> None:
-    """Map the contract's columns: as configured, else to those of the same name, else to those that seem to hold them.
+    """Map each column of the contract: as configured, else to the one of its name, else to one that seems to hold it.
 
     Args:
         findings: what is known of the table; the settings to write and the faults are added to it.
@@ -30,7 +30,7 @@ def settle_columns(findings: TableFindings, guess: Guess, section: TableInput) -
         for name, own in section.columns.items()
         if all(part in names for part in ([own] if isinstance(own, str) else own))
     }
-    # A column with a name of the contract is read as that, whatever its values look like.
+    # A column that has the name of a column of the contract is read as that column, whatever its values look like.
     mapping |= {name: name for name in column_kinds(findings.table) if name not in section.columns and name in names}
     taken = {own for own in mapping.values() if isinstance(own, str)}
     suggested: dict[str, str | list[str]] = {}
@@ -38,7 +38,7 @@ def settle_columns(findings: TableFindings, guess: Guess, section: TableInput) -
     for name, own in guess.mapping.items():
         if name in mapping or name in constants or own in taken or (name in section.columns and name not in mapping):
             continue
-        if section.columns and name not in needed:  # a configuration that maps columns chooses the optional ones
+        if section.columns and name not in needed:  # a configuration that maps columns also decides on optional ones
             continue
         mapping[name] = own
         if own != name:

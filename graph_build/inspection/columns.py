@@ -1,4 +1,4 @@
-"""Describes the columns of a sample by their values: kind, examples, how many are missing, and how many differ."""
+"""Describes the columns of a sample: the kind of their values, examples, how many are missing, and how many differ."""
 
 import datetime as dt
 import re
@@ -22,11 +22,11 @@ _MOST_TESTED = 2_000  # values that are tested to tell the kind of a text column
 _MIN_SHARE = 0.9
 _SHOWN = 3
 _EXAMPLE = 40  # characters
-# Times of logs lie between these.
+# Numbers count as times only if the times lie between these.
 _EARLIEST, _LATEST = dt.datetime(1995, 1, 1, tzinfo=dt.UTC), dt.datetime(2040, 1, 1, tzinfo=dt.UTC)
 _DATE = re.compile(r"\d{4}-?\d{1,2}-?\d{1,2}")
 _LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
-# Days since 1970 and the numbers of an order are like other small numbers: no value shows that it is a time.
+# Days since 1970, and numbers that only tell the order of events, look like any small numbers: not like times.
 _UNITS: tuple[TimeUnit, ...] = ("s", "ms", "us", "ns")
 
 
@@ -37,11 +37,11 @@ class Column:
     Args:
         name: the log's own name, with points where it leads into records.
         kind: what its values are.
-        values: the values; texts without blanks around them, and null for words that stand for null.
+        values: the values. Texts have no blanks around them, and words that stand for null are null.
         n: the number of rows.
-        nulls: how many of them have no value.
+        nulls: how many rows have no value.
         distinct: how many different values there are; 0 for lists, whose values are not compared.
-        examples: the commonest values; of lists, the first one.
+        examples: the commonest values; in a column of lists, the first list.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Column:
 
     @property
     def is_id(self) -> bool:
-        """Return whether its values may be ids."""
+        """Return whether the values of the column may be ids."""
         return self.kind in ("text", "whole number") and self.distinct > 1
 
     def counts(self) -> dict[str, int]:
-        """Return the number of rows of each value, as text, the commonest first."""
+        """Return value as text → number of rows with it, the commonest value first."""
         pairs = chunk(self.values.cast(pa.string())).drop_null().value_counts()
         counted = zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True)
         return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0])))
@@ -128,7 +128,7 @@ def _kind(distinct: pa.Array, decimal: str) -> ColumnKind:
 
 
 def _is_whole(distinct: pa.Array) -> bool:
-    """Return whether floats are whole numbers; where some are missing, pandas writes whole numbers as floats."""
+    """Return whether floats are whole numbers; pandas writes whole numbers as floats if some are missing."""
     numbers = distinct.cast(pa.float64(), safe=False)
     return bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
 
@@ -147,7 +147,7 @@ def _shown(value: Any) -> str:
 
 
 def time_unit(column: Column) -> TimeUnit | None:
-    """Return the unit in which numbers are plausible times; None if no unit fits, or there are no numbers."""
+    """Return the unit in which a column's numbers are plausible times; None if no unit fits, or it has no numbers."""
     if column.kind not in ("whole number", "number"):
         return None
     numbers = read_value(pa.chunked_array([column.values]), "number").drop_null()

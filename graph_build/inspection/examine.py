@@ -1,6 +1,6 @@
-"""Examines one table: what its files are, which settings they need, and what is wrong even with these.
+"""Examines one table: what its files are, which settings they need, and what is wrong even with these settings.
 
-Each step corrects what it finds and goes on, so that one fault does not hide the next.
+Each step goes on as if the faults that it finds were corrected, so that one fault does not hide the next.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ def examine(
 
 
 def effective_section(findings: TableFindings, config: InputConfig) -> TableInput:
-    """Return the settings of a table: those that are configured, with those to write added.
+    """Return the settings of a table: those that are configured, and those that the inspection says to write.
 
     Args:
         findings: what was found out.
@@ -133,7 +133,7 @@ def _sample(findings: TableFindings, section: TableInput) -> Sample:
 
 
 def _layout_like(file: str, layout: Layout) -> Layout:
-    """Return the layout of another file of a table; its header may differ."""
+    """Return the layout of another file of the same table; that file may have another header."""
     other = sniff(file, None)
     if layout.format != "csv" or other.format != "csv":
         return other
@@ -142,7 +142,7 @@ def _layout_like(file: str, layout: Layout) -> Layout:
 
 
 def _folders(file: str) -> dict[str, str | None]:
-    """Return the columns that the names of folders hold, such as `event_type=view/`."""
+    """Return the columns whose values stand in the names of folders, such as `event_type=view/`."""
     keys = [part.partition("=")[0] for part in file.split("/")[:-1] if "=" in part]
     return folder_columns("events", file, dict.fromkeys(keys, ()))
 
@@ -150,7 +150,7 @@ def _folders(file: str) -> dict[str, str | None]:
 def _choose_rows(
     findings: TableFindings, sample: Sample, section: TableInput, null_words: Sequence[str]
 ) -> tuple[Sample, Guess]:
-    """Return the rows and what they seem to be. If the items stand in a list, it is exploded first."""
+    """Return the rows and what they seem to be. If the items stand in a list, the list is exploded first."""
     decimal = findings.layout.decimal
     findings.columns = describe(sample.rows, null_words, decimal)
     guess = recognise(findings.columns, findings.table)

@@ -42,7 +42,7 @@ def time_facts(rows: ContractRows, section: TableInput) -> TimeFacts | None:
 
 
 def suggested_zone(rows: ContractRows, times: TimeFacts) -> str | None:
-    """Return a note that suggests a time zone for the log's days, if its quiet hours tell one; None otherwise.
+    """Return a note that suggests a time zone for the log, if its quiet hours point to one; None otherwise.
 
     Args:
         rows: the events.
@@ -52,7 +52,7 @@ def suggested_zone(rows: ContractRows, times: TimeFacts) -> str | None:
     if times.days < _MIN_DAYS or not len(hours) or hours.sum() < _MIN_EVENTS_OF_DAYS:
         return None
     nights = np.array([np.take(hours, range(at, at + _NIGHT), mode="wrap").sum() for at in range(24)])
-    # Where several hours in a row begin equally quiet nights, the middle one counts.
+    # If several hours in a row begin nights that are equally quiet, the middle hour counts.
     is_quiet = nights == nights.min()
     if is_quiet.all():
         return None
@@ -62,7 +62,7 @@ def suggested_zone(rows: ContractRows, times: TimeFacts) -> str | None:
     offset = (_MIDDLE_OF_NIGHT - middle + 12) % 24 - 12
     if nights.min() > _MAX_NIGHT_SHARE * hours.sum() or abs(offset) < 3:
         return None
-    zone = f"Etc/GMT{-offset:+d}"  # these names count westwards
+    zone = f"Etc/GMT{-offset:+d}"  # in these names, + means west
     return (
         f"the log is quietest at {middle:02d}:00 UTC; if that is its night, its days are {abs(offset)} hours "
         f'{"ahead of" if offset > 0 else "behind"} UTC: [input] day_zone = "{zone}", or the name of its region'

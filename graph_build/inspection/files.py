@@ -12,7 +12,7 @@ from graph_build.inspection.layout import Layout, sniff
 from graph_build.inspection.recognise import recognise
 from graph_build.inspection.sample import read_sample
 
-# About so many files of a path are looked at; the others join those whose names end alike.
+# About this many files of a path are looked at. Any other file joins the table of a file whose name has the same end.
 _LOOKED_AT = 24
 _FIRST_BYTES = 1 << 16
 
@@ -22,11 +22,11 @@ class FileGroup:
     """Files that make up one table.
 
     Args:
-        paths: the paths that were given; instead of one that holds several tables, the files of this table in it.
+        paths: the paths that were given. If a path holds several tables, its files of this table replace it.
         files: the files.
-        layout: how the first one is written.
-        columns: the names in the first rows of that file; in records and lists, names with points.
-        table: which table they seem to be before any list is exploded.
+        layout: how the first file is written.
+        columns: the names of the columns in the first rows of that file; names inside records and lists have points.
+        table: the table that the files seem to be, judged before any list is exploded.
     """
 
     paths: list[str]
@@ -47,7 +47,7 @@ class _Peek:
 
 
 def group_files(paths: Sequence[str]) -> tuple[list[FileGroup], list[str]]:
-    """Return the tables behind paths, and what is wrong with files that belong to none.
+    """Return the tables that paths hold, and what is wrong with files that belong to no table.
 
     Args:
         paths: files and folders; one folder may hold several tables.
@@ -91,8 +91,8 @@ def _peek(file: str) -> _Peek | str:
         for key in element
     }
     names = layout.names or tuple(sample.rows.column_names)
-    # Files that seem to be of the same kind and are written alike are one table. Catalogues with different columns are
-    # tables of their own; logs of events are not, because their columns may differ from day to day.
+    # Files make up one table if they seem to be the same table and are written alike. But catalogues with different
+    # columns are different tables. Logs of events are not, because their columns may differ from day to day.
     columns = {None: frozenset(names), "items": frozenset(guess.mapping)}.get(guess.table)
     width = 0 if layout.header else len(layout.names)
     key = (guess.table, layout.format, layout.separator, width, columns)

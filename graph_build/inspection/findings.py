@@ -1,4 +1,4 @@
-"""What an inspection finds out: about one table, and about all of them together."""
+"""What an inspection finds out about one table."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,10 @@ class Fault:
     """Something that is wrong with a table.
 
     Args:
-        message: what is wrong, with its file, and column or row.
+        message: what is wrong, and in which file and column or row.
         line: the line to write into the configuration; "" if the file itself must change.
-        stops: whether a build would stop; otherwise it leaves rows or values out.
-        cause: what it is about, such as a column.
+        stops: whether the fault stops a build; if not, the build at most leaves rows or values out.
+        cause: what the fault is about, such as a column.
     """
 
     message: str
@@ -35,8 +35,8 @@ class TimeFacts:
     """The times of events.
 
     Args:
-        first: the first, in microseconds since 1970.
-        last: the last one.
+        first: the first time, in microseconds since 1970.
+        last: the last time, likewise.
         unit: the unit of times that are numbers.
         by_hour: the number of events in each hour of the day, in UTC; empty if no time tells the hour.
         days: the number of days with an event.
@@ -55,17 +55,17 @@ class TableFindings:
 
     Args:
         table: which of the three tables; None if it is none of them.
-        paths: the paths that were given; instead of one that holds several tables, the files of this table in it.
-        files: all its files.
-        n_bytes: their size; of more than 1,000 files, that of the first 1,000.
-        layout: how they are written.
+        paths: the paths that were given. If a path holds several tables, its files of this table replace it.
+        files: all files of the table.
+        n_bytes: the size of the files; if there are more than 1,000, the size of the first 1,000.
+        layout: how the files are written.
         n_rows: the number of all rows; estimated if not all were looked at.
         n_sampled: the number of rows that were looked at.
         columns: the columns of these rows.
-        mapping: the contract's column → the log's own name, or several that are joined.
+        mapping: the contract's column → the log's own name for it, or several names whose values are joined.
         settings: what to write under `[input.TABLE]`, beyond what is configured.
         input_settings: what to write under `[input]`.
-        comments: key → why it is to be written.
+        comments: key → why it must be written.
         event_types: the log's word for a type of event → its number of rows.
         meanings: the log's word → LightSAGE's type; "" if a person must decide.
         times: the times of the events; None if there are none.

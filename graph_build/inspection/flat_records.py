@@ -1,4 +1,4 @@
-"""Makes flat rows of records: what stands in an inner record gets a name with points (`item.id`)."""
+"""Turns records into flat rows: a field of an inner record gets a name with points (`item.id`)."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def flat_table(records: Sequence[Mapping[str, Any]], explode: str | None) -> pa.
 
     Args:
         records: objects.
-        explode: the path of a list of which each element is a row; None for none.
+        explode: the path of a list whose elements become rows; None if no list is exploded.
     """
     rows = [row | {"#row": n} for n, record in enumerate(records) for row in _flat_rows(record, explode)]
     names = list(dict.fromkeys(name for row in rows for name in row))[:_MOST_COLUMNS]
@@ -75,7 +75,7 @@ def _flatten(record: Mapping[str, Any], path: str, put: Callable[[str, Any], Non
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """Return values as one Arrow type; as text if they are of several."""
+    """Return values as an array of one Arrow type; they become text if they have several types."""
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):

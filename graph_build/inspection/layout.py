@@ -37,7 +37,7 @@ class Layout:
         separator: what stands between two values of CSV.
         quote: the mark around values of CSV; "" if there is none.
         header: whether the first line of CSV names the columns.
-        names: the names of the columns of CSV by position, made up where no line names them.
+        names: the names of the columns of CSV by position; made up if the file has no header.
         decimal: the decimal mark of numbers in CSV.
     """
 
@@ -111,7 +111,7 @@ def text_lines(head: bytes, encoding: str, *, is_all: bool) -> list[str]:
     Args:
         head: the first bytes.
         encoding: their encoding.
-        is_all: whether there is nothing more, so that the last line is whole.
+        is_all: whether these bytes are the whole text, so that its last line is complete.
     """
     text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = re.split(r"\r\n|\n|\r", text)
@@ -119,14 +119,14 @@ def text_lines(head: bytes, encoding: str, *, is_all: bool) -> list[str]:
 
 
 def is_json(file: str, lines: Sequence[str]) -> bool:
-    """Return whether lines are JSON objects, one a line.
+    """Return whether each line holds one JSON object.
 
     Args:
         file: the path, for the message.
         lines: the first lines.
 
     Raises:
-        GraphInputError: it is JSON, but one array or one object over several lines.
+        GraphInputError: the text is JSON, but one array, or one object over several lines.
     """
     first = next(line.strip() for line in lines if line.strip())
     if first[0] not in "[{":
@@ -188,7 +188,8 @@ def _quote(lines: Sequence[str]) -> str:
 def _separator(lines: Sequence[str], quote: str) -> str:
     """Return the separator that cuts the first line and most others into the same number of values, two or more.
 
-    Of several, the one that gives the most values; a comma if there is none.
+    If several separators do so for about as many lines, the one that gives the most values is returned. If no separator
+    does, a comma is returned.
     """
 
     def score(separator: str) -> tuple[bool, float, int]:
@@ -228,7 +229,11 @@ def _is_value(cell: str) -> bool:
 
 
 def _decimal(rows: Sequence[Sequence[str]], separator: str) -> str:
-    """Return the decimal mark: a comma if a column holds numbers with one, and otherwise hardly anything but digits."""
+    """Return the decimal mark of numbers.
+
+    It is a comma if some column holds numbers with a comma and nearly all its other values are whole numbers; else a
+    point. A file whose values are separated by commas always has a point.
+    """
     if separator == ",":
         return "."
     for column in zip(*(row for row in rows if len(row) == _usual_width(rows)), strict=False):

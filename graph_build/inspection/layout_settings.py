@@ -1,4 +1,4 @@
-"""Settings on how the files of a table are written, where their names and the configuration say otherwise."""
+"""Finds out how a table's files are written, and which settings to write if names and configuration say otherwise."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ _FORMATS = {"csv": "CSV", "json": "JSON, one object a line", "weblog": "the log 
 
 
 def settle_layout(findings: TableFindings, section: TableInput) -> None:
-    """Note how the files are written where the configuration, and the names of the files, say otherwise.
+    """Note how the files are written, and the settings to write if file names and configuration say otherwise.
 
     Args:
         findings: what is known of the table; the settings to write and the faults are added to it.
@@ -59,7 +59,7 @@ def settle_layout(findings: TableFindings, section: TableInput) -> None:
 def _has_needed(layout: Layout, section: TableInput, table: Table | None) -> bool:
     """Return whether a file that is written in this layout has all needed columns."""
     needed = [section.columns.get(name, name) for name in REQUIRED[table or "events"] if name not in section.constants]
-    if table in (None, "events"):  # either will do
+    if table in (None, "events"):  # one of the two is enough
         person = [section.columns.get(name, name) for name in ("session_id", "user_id")]
         needed = [own for own in needed if own not in person]
         needed.append(next((own for own in person if _is_there(own, layout)), person[0]))

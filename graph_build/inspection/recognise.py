@@ -1,4 +1,4 @@
-"""Tells which table a sample is, and which of its columns are the contract's: by their names, and by their values."""
+"""Tells which table a sample is, and which columns of the contract it has, by the names and values of its columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from graph_build.inspection.vocabulary import TABLE_WORDS, event_type, name_scor
 
 _MIN_SCORE = 0.25
 _MOST_TYPES = 300
-# A column whose name does not tell is the event type if at least this share of its values are words for events.
+# If no column has a name for the event type, a column holds it if at least this share of its values are event words.
 _MIN_KNOWN_TYPES = 0.3
 _CATALOGUE_COLUMNS = ("category", "brand", "title", "price")
 _AD_COLUMNS = ("campaign_id", "advertiser_id", "starts_at", "ends_at", "bid")
-# Names of baskets. They count as the session only if nothing better is there.
+# Names of baskets. A column with such a name is the session only if no other column has a better name for it.
 _BASKETS = ("basketid", "cartid", "orderid", "invoiceno", "invoice", "transactionid", "receiptid")
 
 
@@ -27,9 +27,9 @@ class Guess:
     """What a sample seems to be.
 
     Args:
-        table: which table; None for none of the three.
+        table: which of the three tables it is; None if it is none of them.
         mapping: the contract's column → the log's own name.
-        why_none: what it lacks, if it is none of the three.
+        why_none: what the sample lacks, if it is none of the three.
     """
 
     table: Table | None
@@ -74,7 +74,7 @@ def _is_ads(ads: Mapping[str, str], events: Mapping[str, str], columns: Mapping[
 
 
 def _is_catalogue(items: Mapping[str, str], events: Mapping[str, str], columns: Mapping[str, Column]) -> bool:
-    """Return whether rows are items, with attributes, and not what people did with them."""
+    """Return whether each row is an item with attributes, and not an event with an item."""
     if "event_type" in events or "session_id" in events or "item_id" not in items:
         return False
     return _is_nearly_unique(columns[items["item_id"]]) and any(name in items for name in _CATALOGUE_COLUMNS)
@@ -85,7 +85,7 @@ def _is_nearly_unique(column: Column) -> bool:
 
 
 def _mapping(table: Table, columns: Mapping[str, Column]) -> dict[str, str]:
-    """Map columns of the contract: each to the column of the log that has the best name for it and whose values fit."""
+    """Map each column of the contract to the column of the log whose values fit and whose name fits best."""
     scores = [
         (_score(table, name, column), -at, name, own)
         for name in column_kinds(table)
@@ -137,7 +137,7 @@ def _may_be(table: Table, name: str, column: Column) -> bool:
 
 
 def _complete(mapping: dict[str, str], columns: Mapping[str, Column]) -> None:
-    """Add what values tell where names do not: times and event types; without a header, also persons and items."""
+    """Use the values where no name fits: map times and event types and, without a header, also persons and items."""
     rest = [column for own, column in columns.items() if own not in mapping.values()]
     if "timestamp" not in mapping:
         times = sorted(
@@ -171,7 +171,10 @@ def known_share(column: Column) -> float:
 
 
 def _togetherness(column: Column) -> float:
-    """Return how much more often than by chance neighbouring rows have the same value, as rows of one person do."""
+    """Return how much more often neighbouring rows have the same value than they would by chance.
+
+    Rows of one person often stand together.
+    """
     codes = column.values.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
     if len(codes) < 2:
         return 0.0
@@ -180,7 +183,7 @@ def _togetherness(column: Column) -> float:
 
 
 def _is_session(column: Column, time: Column | None) -> bool:
-    """Return whether ids are those of sessions: nearly all that recur do so within twelve hours."""
+    """Return whether ids are those of sessions: for nearly every id, all events lie within twelve hours."""
     if time is None:
         return True
     spans = id_spans(column.values, micros(time))
@@ -188,7 +191,7 @@ def _is_session(column: Column, time: Column | None) -> bool:
 
 
 def id_spans(ids: pa.Array, times: pa.Array) -> np.ndarray:
-    """Return the time from the first to the last event of each id that has at least two, in microseconds.
+    """Return the time from first to last event, in microseconds, for each id with at least two events.
 
     Args:
         ids: (R,) ids, null where there is none.
@@ -214,7 +217,7 @@ def micros(column: Column) -> pa.Array:
 
 
 def type_of_rows(names: list[str], files: list[str]) -> EventType:
-    """Return what all rows of a table without event types most likely are.
+    """Return the most likely type of all events of a table, if no column holds their types.
 
     Args:
         names: the names of its columns.
@@ -233,7 +236,7 @@ def is_basket(own_name: str) -> bool:
 
 
 def missing(table: Table, mapping: Mapping[str, object]) -> list[str]:
-    """Return the required columns that a mapping lacks.
+    """Return the required columns that a mapping lacks, but for `session_id`, which a `user_id` may replace.
 
     Args:
         table: which of the three tables.

@@ -18,7 +18,7 @@ from graph_build.ingest.refusals import check_unit, event_faults
 from graph_build.inspection.findings import Fault, TableFindings
 from graph_build.inspection.sample import Sample
 
-# If a larger share of a sample is bad, the whole table is taken to be bad.
+# If more than this share of a sample is bad, the whole table is taken to be bad.
 ALMOST_ALL = 0.99
 _SHOWN_TYPES = 8
 _SLASHES = re.compile(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}")
@@ -65,7 +65,7 @@ class ContractRows:
                 column = with_point(column)
             try:
                 values[name] = read_value(pa.chunked_array([column]), kind, unit if kind == "time" else None)
-            except (pa.ArrowException, KeyError):  # a type that the kind cannot have; the check of columns names it
+            except (pa.ArrowException, KeyError):  # the column's type does not fit; the check of columns reports it
                 values[name] = pa.nulls(len(rows), ARROW_TYPES[kind])
         return cls(values, written, len(rows))
 
@@ -75,7 +75,7 @@ class ContractRows:
 
 
 def _own_values(rows: pa.Table, own: str | tuple[str, ...], null_words: Sequence[str]) -> pa.Array | None:
-    """Return the values of a column of the log, or of several that are joined; None if there is none."""
+    """Return the values of a column of the log, or of several that are joined; None if the log lacks one of them."""
     if own == ROW and ROW not in rows.column_names:
         return pa.array([str(n) for n in range(len(rows))])
     parts = [own] if isinstance(own, str) else list(own)
@@ -92,7 +92,10 @@ def _own_values(rows: pa.Table, own: str | tuple[str, ...], null_words: Sequence
 
 
 class _Values:
-    """Values with the operators of `event_faults`; to import Arrow's expressions would take longer than the check."""
+    """Values with the operators that `event_faults` needs.
+
+    Arrow's expressions have these operators too, but importing them would take longer than the check.
+    """
 
     def __init__(self, values: pa.Array) -> None:
         self.values = values
@@ -125,7 +128,7 @@ class _Values:
 
 
 def row_faults(findings: TableFindings, rows: ContractRows, sample: Sample, max_bad_share: float) -> list[Fault]:
-    """Return what is wrong with the rows of a sample, with counts and, where one helps, the line to write.
+    """Return what is wrong with the rows of a sample, with counts and, if a setting helps, the line to write.
 
     Args:
         findings: what is known of the table.
@@ -149,7 +152,7 @@ class _Reporter:
         self.faults: list[Fault] = []
 
     def lines(self, sample: Sample) -> None:
-        """Report lines of another width, and lines that cannot be read."""
+        """Report rows with too many or too few values, and lines that cannot be read."""
         file = self.findings.files[0]
         for lines, what, advice in (
             (sample.surplus, "hold more values than there are columns", "quote values that hold separators"),
@@ -215,7 +218,7 @@ class _Reporter:
         self.faults.append(Fault(message, line, stops=self._stops(n), cause=reason))
 
     def _types_without_items(self, holds: pa.Array) -> str:
-        """Return the line that leaves out event types that never have an item; "" if there is none."""
+        """Return the line that leaves out the event types that never have an item; "" if there are no such types."""
         if "event_type" not in self.rows.written:
             return ""
         written = self.rows.written["event_type"].cast(pa.string())
@@ -281,7 +284,7 @@ class _Reporter:
             self.faults.append(Fault(message, stops=self._stops(n), cause=f"{name}_missing"))
 
     def _unreadable(self, name: str, consequence: str, *, refused: bool = False) -> None:
-        """Report values of a column of times or numbers that cannot be read as such."""
+        """Report the values of a column of times or numbers that cannot be read as a time or a number."""
         if name not in self.rows.written or name not in self.rows.values:
             return
         lost = pc.and_(pc.is_valid(self.rows.written[name]), pc.is_null(self.rows.values[name]))
@@ -305,7 +308,7 @@ class _Reporter:
         return f"{n:,} of {self.rows.n if total is None else total:,} {what}{sampled}"
 
     def _stops(self, n: int) -> bool:
-        """Return whether a build would stop for so many bad rows; a sample may be worse than the whole table."""
+        """Return whether a build would stop because of n bad rows; a sample may be worse than the whole table."""
         least = self.max_bad_share if self.findings.is_all else max(self.max_bad_share, ALMOST_ALL)
         return n > least * self.rows.n
 

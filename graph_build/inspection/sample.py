@@ -1,7 +1,9 @@
-"""Reads some rows of a file: all of a small one; of a large one the beginning, the middle, the end, and a few between.
+"""Reads a sample of the rows of a file.
 
-Of a large compressed file it reads the beginning alone. Rows come out flat, as text or as the file's own types; what
-stands in records has names with points (`item.id`).
+A small file is read as a whole. A large file is read at its beginning, middle and end and, if it is on this host, in
+short pieces between them. A large compressed file is read at its beginning only, and a parquet file at the beginning of
+its first, middle and last row group. The rows are flat, and their values are text or have the file's own types. A field
+of an inner record gets a name with points (`item.id`).
 """
 
 import csv
@@ -27,7 +29,7 @@ from graph_build.spark.storage import open_file
 
 WHOLE = 12 << 20  # bytes up to which a file is read as a whole
 _SMALL_SPAN, _SMALL_SPANS = 4 << 10, 240
-_FIRST = 1 << 17  # if no more bytes than this are read, they are the beginning alone
+_FIRST = 1 << 17  # a sample of at most this many bytes is the beginning of the file alone
 _JSON_SHARE = 4  # JSON and web logs take longer to read, so a sample of them is this many times smaller
 _PARQUET_ROWS, _NESTED_ROWS = 60_000, 3_000
 _MOST_COLUMNS = 300
@@ -41,12 +43,12 @@ class Sample:
     Args:
         rows: the rows; columns of CSV are text.
         is_all: whether these are all rows of the table.
-        total: the number of all rows; estimated unless `is_all` or the files tell it.
-        surplus: rows with more values than there are columns, as (line or 0 if unknown, text).
-        short: the number of rows with fewer values; they are filled up with nulls.
-        broken: lines that cannot be read, as (line or 0 if unknown, text).
-        records: the records that `rows` were made of, if they hold records or lists.
-        encoding: the encoding of the text that was read, which may differ from that of its first bytes.
+        total: the number of all rows of the table; an estimate, unless `is_all` or the file states the number.
+        surplus: rows with more values than there are columns, as (line number, text); the number is 0 if unknown.
+        short: the number of rows with fewer values than there are columns; nulls fill them up.
+        broken: lines that cannot be read, as (line number, text); the number is 0 if unknown.
+        records: the records from which `rows` were made, if they hold inner records or lists.
+        encoding: the encoding of the whole sample; the first bytes of the file may suggest another one.
     """
 
     rows: pa.Table
@@ -60,7 +62,7 @@ class Sample:
 
     @property
     def n_seen(self) -> int:
-        """Return the number of rows that were looked at, with those that cannot be read."""
+        """Return the number of rows that were looked at, including those that cannot be read."""
         return len(self.rows) + len(self.surplus) + len(self.broken)
 
 
@@ -77,9 +79,9 @@ def read_sample(file: str, layout: Layout, explode: str | None = None, *, most_b
 
     Args:
         file: a path or URI.
-        layout: how it is written.
-        explode: the path of a list of which each element is a row.
-        most_bytes: about how much of a CSV file is read; of JSON and web logs, a quarter of that.
+        layout: how the file is written.
+        explode: the path of a list; each of its elements becomes a row.
+        most_bytes: about how many bytes of a CSV file are read; for JSON and web logs, a quarter of that.
 
     Raises:
         GraphInputError: the file cannot be read.
@@ -113,11 +115,11 @@ def exploded(sample: Sample, explode: str | None) -> Sample:
 
 
 def with_written_lists(sample: Sample, names: Sequence[str]) -> Sample:
-    """Return a sample with records, in which the lists that some columns hold as text are parsed.
+    """Return a sample with its rows as records, and parse the lists that some columns hold as text.
 
     Args:
         sample: a sample of flat rows.
-        names: the columns.
+        names: the columns with such lists.
     """
     if not names:
         return sample
@@ -128,7 +130,7 @@ def with_written_lists(sample: Sample, names: Sequence[str]) -> Sample:
 
 
 def spans(size: int, large: int, n_small: int = _SMALL_SPANS) -> list[tuple[int, int]]:
-    """Return which bytes of a large file are read, as (begin, length): beginning, middle, end, and pieces between.
+    """Return the parts of a large file that are read, as (begin, length): beginning, middle, end, and pieces between.
 
     Args:
         size: the size of the file.
@@ -146,7 +148,7 @@ def spans(size: int, large: int, n_small: int = _SMALL_SPANS) -> list[tuple[int,
 
 
 def _parts(file: str, whole: int) -> tuple[list[tuple[bytes, int]], float]:
-    """Return parts of a file in whole lines, each with where it begins, and how many times longer the whole file is."""
+    """Return parts of a file as (whole lines, begin), and how many times larger the file is than these parts."""
     with open_file(file) as opened:
         size = opened.seek(0, io.SEEK_END)
         opened.seek(0)
@@ -163,7 +165,7 @@ def _parts(file: str, whole: int) -> tuple[list[tuple[bytes, int]], float]:
 
 
 def _compressed_part(file: str, layout: Layout, whole: int) -> tuple[list[tuple[bytes, int]], float]:
-    """Return the first lines of a compressed file, in which nothing can be skipped."""
+    """Return the same as `_parts` for a compressed file: the first lines alone, because none of it can be skipped."""
     with open_file(file) as raw, open_bytes(file, layout.compression) as opened:
         size = raw.seek(0, io.SEEK_END)
         content = opened.read(whole + 1)
@@ -185,7 +187,7 @@ def _whole_lines(content: bytes, *, at_begin: bool, at_end: bool) -> bytes:
 
 
 def _common_encoding(contents: Sequence[bytes], first: str) -> str:
-    """Return the encoding of all of a text, of which the first bytes may be in ASCII."""
+    """Return the encoding that suits all parts of a text; the first part alone may hold nothing but ASCII."""
     if first not in ("utf-8", "utf-8-sig"):
         return first
     others = {encoding_of(content) for content in contents} - {"utf-8", "utf-8-sig"}
@@ -231,7 +233,7 @@ def _without_header(text: str) -> tuple[str, int]:
 
 
 def _parsed(text: str, columns: Sequence[str], layout: Layout, sample: Sample, first_line: int) -> pa.Table:
-    """Return the rows of lines of CSV, all as text, and note in the sample those of another width."""
+    """Return the rows of CSV lines, all values as text; note in the sample the rows with too many or too few values."""
     separator, short = layout.separator, []
     if len(separator) > 1:
         text, separator = text.replace(separator, "\x1f"), "\x1f"
@@ -327,7 +329,7 @@ def _first(batches: Iterator[Any]) -> Iterable[Any]:
 
 
 def _plain_types(table: pa.Table) -> pa.Table:
-    """Return a table with dictionaries as their values, and nanoseconds as microseconds."""
+    """Replace the codes of dictionary columns by their values, and times in nanoseconds by times in microseconds."""
     columns = {}
     for name in table.column_names:
         column = table[name]

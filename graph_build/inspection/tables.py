@@ -24,12 +24,12 @@ _FEW_EVENTS = 1_000
 
 @dataclass
 class Inspection:
-    """What paths hold.
+    """What the inspected paths hold.
 
     Args:
         tables: the tables, events first.
         faults: what is wrong with files that belong to no table.
-        notes: what is worth knowing of the tables together.
+        notes: what is odd about the tables taken together.
     """
 
     tables: list[TableFindings]
@@ -37,12 +37,12 @@ class Inspection:
     notes: list[str] = field(default_factory=list)
 
     def of(self, table: Table) -> list[TableFindings]:
-        """Return what was found of one of the three tables."""
+        """Return the findings about one of the three tables."""
         return [findings for findings in self.tables if findings.table == table]
 
 
 def inspect_paths(paths: Sequence[str], config: InputConfig) -> Inspection:
-    """Return which tables paths hold, which settings they need, and what is wrong with them.
+    """Return which tables the paths hold, which settings these tables need, and what is wrong with them.
 
     Args:
         paths: files and folders of any of the three tables.
@@ -57,7 +57,7 @@ def inspect_groups(groups: Sequence[FileGroup], faults: Sequence[str], config: I
 
     Args:
         groups: the files of each table.
-        faults: what is wrong with files that belong to none.
+        faults: what is wrong with files that belong to no table.
         config: what is configured already.
     """
     inspection = Inspection([], list(faults))
@@ -75,8 +75,8 @@ def inspect_groups(groups: Sequence[FileGroup], faults: Sequence[str], config: I
 def check_tables(paths: Mapping[Table, Sequence[str]], config: InputConfig) -> list[Fault]:
     """Return everything that is wrong with the tables of a build, without Spark.
 
-    Rows are checked in a sample; columns, types and the text of CSV in every file. A Spark table (`table:NAME`) is
-    passed over.
+    Rows are checked in a sample; columns, types and the text of CSV are checked in every file. A Spark table
+    (`table:NAME`) is not checked.
 
     Args:
         paths: table → its files and folders.
@@ -105,12 +105,15 @@ def check_tables(paths: Mapping[Table, Sequence[str]], config: InputConfig) -> l
 
 
 def _looked_at(table: Table, paths: Sequence[str], files: Sequence[str], config: InputConfig) -> TableFindings | None:
-    """Return what a sample tells of a table; None if it tells nothing, and the check of the files reports the fault."""
+    """Return what a sample shows of a table, or None if it cannot be examined.
+
+    In that case the check of all files still reports what is wrong.
+    """
     try:
         return examine(table, paths, files, config)
     except GraphInputError:
         return None
-    except Exception:  # an odd sample must not keep a build from files that the build can read
+    except Exception:  # a build that can read the files must not fail because of their sample
         log.debug("the sample of %s could not be looked at", table, exc_info=True)
         return None
 
@@ -158,7 +161,7 @@ def _strangers(inspection: Inspection) -> list[str]:
 
 
 def _ids(tables: Sequence[TableFindings], *, whole: bool = True) -> pa.Array | None:
-    """Return the item ids of tables; None if there are none, or if not all rows were looked at and all are needed."""
+    """Return the item ids of tables; None if there are none or, with `whole`, if not all rows were looked at."""
     arrays = []
     for findings in tables:
         own = findings.mapping.get("item_id")

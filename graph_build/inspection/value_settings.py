@@ -1,4 +1,4 @@
-"""Settings on what the values of columns mean: types of events, units of times, decimal marks, levels of categories."""
+"""Finds the settings for what values mean: types of events, units of times, decimal marks, levels of categories."""
 
 from graph_build.config import EventsInput, TableInput
 from graph_build.ingest.contract import TYPES
@@ -16,7 +16,7 @@ _SHOWN_TYPES = 8
 
 
 def settle_types(findings: TableFindings, section: EventsInput, max_bad_share: float) -> None:
-    """Say what each word for a type of event means.
+    """Note what each word for a type of event means.
 
     Args:
         findings: what is known of the table; the settings to write and the faults are added to it.

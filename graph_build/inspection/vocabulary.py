@@ -1,4 +1,4 @@
-"""What logs call the columns of the contract, and their events: words in lower case, of letters and digits only."""
+"""The words that logs use for the contract's columns and types of events: in lower case, letters and digits only."""
 
 import re
 
@@ -10,7 +10,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# Table → column of the contract → what logs call it; names that say it better stand first.
+# Table → column of the contract → the names that logs use for it, the most certain ones first.
 NAMES: dict[Table, dict[str, tuple[str, ...]]] = {
     "events": {
         "session_id": _words(
@@ -143,7 +143,7 @@ EVENT_WORDS: dict[EventType | Ignored, tuple[str, ...]] = {
         """
     ),
 }
-# What a name of a file or of columns says about its events, where no column does.
+# The type of events → words in the names of files or columns that suggest it, if no column tells the type.
 TABLE_WORDS: dict[EventType, tuple[str, ...]] = {
     "purchase": _words("purchase order buy transaction basket sales invoice receipt t_dat quantity"),
     "add_to_cart": _words("addtocart add_to_cart cart"),
@@ -155,7 +155,7 @@ _NO_LETTER = re.compile(r"[^a-z0-9]")
 
 
 def plain(name: str) -> str:
-    """Return a name in lower case without anything but letters and digits.
+    """Return the letters and digits of a name, in lower case.
 
     >>> plain("Product_ID")
     'productid'
@@ -164,13 +164,13 @@ def plain(name: str) -> str:
 
 
 def is_known_name(name: str) -> bool:
-    """Return whether a name is one that logs have for a column of the contract."""
+    """Return whether logs use a name for a column of the contract."""
     word = plain(name)
     return len(word) > 1 and any(word in names for columns in NAMES.values() for names in columns.values())
 
 
 def name_score(table: Table, column: str, own_name: str) -> float:
-    """Return from 0 (no) to 1 (surely) how well a column's name says that it is a column of the contract.
+    """Return how certain a column's name is to mean a column of the contract, from 0 (not at all) to 1 (surely).
 
     Args:
         table: which of the three tables.
@@ -179,7 +179,7 @@ def name_score(table: Table, column: str, own_name: str) -> float:
     """
     names = (plain(column), *NAMES[table].get(column, ()))
     path = own_name.split(".")
-    # "product.id" is a product's id, "items.item_id" an item's; a shorter path says it better.
+    # "product.id" is the id of a product, and "items.item_id" that of an item; the shorter a path, the more certain.
     words = [
         plain(path[-1]),
         *([plain("".join(path[-2:])), plain(path[-2]).rstrip("s") + plain(path[-1])] if path[1:] else []),

@@ -40,9 +40,9 @@ def most_cut_in_days(
     Args:
         rows: rows of sessions.
         pairs: `co_search.search_pairs`.
-        usable: the checked events behind both; without them a group's name is its hash.
+        usable: the checked events from which both were made; without them a group's name is its hash.
         config: the caps.
-        cut: rule → number of members that it removed; rules that removed none are skipped.
+        cut: rule → number of members that its cap removed; rules whose caps removed none are skipped.
     """
     over = (F.col("members") - F.lit(config.co_search.max_items_per_search)).alias("over")
     searches = pairs.where("members is not null").select("day", "low", F.col("high").alias("key"), over)
@@ -112,7 +112,7 @@ def _name_of_user_day(key: int) -> str:
 
 
 def _look_up_names(usable: "DataFrame", sessions: list[int], searches: list[tuple[int, int, int]]) -> dict[int, str]:
-    """Return the ids of sessions and the texts of searches (user, day, hash of the query), in one pass over the log."""
+    """Return hash → session id or query, read in one pass over the log; a search is (user, day, hash of the query)."""
     if not sessions and not searches:
         return {}
     queries = [query for _, _, query in searches]

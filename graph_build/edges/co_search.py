@@ -2,7 +2,7 @@
 
 The raw weight of a pair is Σ decay(day) · count(day), where count(day) is how many searches on that day led to both
 items; it is the same in both directions. We use plain counts and not a cosine, because counts add up over days exactly,
-and because a single search of one shopper must not outweigh what a hundred shoppers did. The formula is our own.
+and because one search of one shopper must not outweigh the searches of a hundred shoppers. The formula is our own.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ PAIRS = "day int, low bigint, high bigint, full boolean, fit boolean, members bi
 def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFrame":
     """Return the items that each search of a user led to: day, user, search, item, code.
 
-    `search` is the hash of the query. `code` is defined in `swing_lists`; here there is a single level.
+    `search` is the hash of the query. `code` is defined in `swing_lists`; here it has only one level.
 
     Args:
         rows: rows of sessions.
@@ -56,9 +56,9 @@ def searched_items(rows: "DataFrame", cutoff: HoldoutCutoff | None) -> "DataFram
 def search_pairs(items: "DataFrame", config: CoSearchConfig) -> "DataFrame":
     """Return each pair of items of a search: day, low, high, full and fit (whether that graph has the pair), members.
 
-    A hash chooses which items of a search are paired, up to the cap. A row with `members` set holds no pair: it
-    reports a search that the cap reduced, with the user as low, the query as high, and its size before the cap as
-    members.
+    A hash chooses which items of a search are paired, up to the cap. A row with `members` set holds no pair, but
+    reports a search that the cap reduced: `low` is the user, `high` the query, and `members` the number of items before
+    the cap.
 
     Args:
         items: `searched_items`.
@@ -107,7 +107,7 @@ def _pair_items(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[An
         from graph_build.edges.swing_lists import cap_stream
 
         keys = _SearchKeys()
-        # A search takes the place that a user has in Swing's entries.
+        # In Swing's entries, the key that is named "user" is a user's; here it is a search's.
         capped, cut = cap_stream(map(keys.entries, batches), "user", cap, seed)
         if len(capped.user):
             keys.merge()
@@ -118,7 +118,7 @@ def _pair_items(config: CoSearchConfig) -> Callable[[Iterator[Any]], Iterator[An
 
 
 class _SearchKeys:
-    """The day, user and query behind each key, which is one hash of the three."""
+    """The day, user and query of each key; a key is one hash of these three."""
 
     def __init__(self) -> None:
         self._batches: list[tuple[Any, ...]] = []
@@ -152,7 +152,7 @@ class _SearchKeys:
 
 
 def _pairs(entries: "Entries", keys: _SearchKeys, cap: int) -> Iterator["pa.RecordBatch"]:
-    """Pair each entry with the k-th next entry of the same search, for every k that a capped list can have."""
+    """Pair each entry with every later entry of the same search, one distance in the list at a time."""
     import numpy as np
     import pyarrow as pa
 

@@ -43,8 +43,8 @@ def symmetric(pairs: "DataFrame") -> "DataFrame":
 def within_quota(pairs: "DataFrame", quota: int) -> "DataFrame":
     """Keep the edges that are among the `quota` strongest out of src or into dst; ties go to the smaller hash.
 
-    One side suffices, so that a tail item keeps edges for which its popular neighbour has no room. Only items with more
-    than `quota` neighbours are ranked, and only pairs of two such items can lose an edge.
+    One side suffices, so that a tail item keeps an edge that is not among the strongest of its popular neighbour. Only
+    items with more than `quota` neighbours are ranked, and only pairs of two such items can lose an edge.
 
     Args:
         pairs: pairs of one type; read more than once.
@@ -65,7 +65,7 @@ def within_quota(pairs: "DataFrame", quota: int) -> "DataFrame":
 
 
 def _persisted(table: "DataFrame") -> "tuple[DataFrame, DataFrame]":
-    """Compute the rows once; return them as they are, and in the form for joins: broadcast if they are few."""
+    """Compute the rows once; return the table, and the table to join, which is broadcast if it has few rows."""
     table = table.persist()
     return table, F.broadcast(table) if table.count() <= MAX_BROADCAST_ROWS else table
 
@@ -98,7 +98,7 @@ def _weight_within(graph: str, way: str) -> "Column":
 
 
 def _find_limits(quota: int) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Find for each node and side its weakest edge within the quota: the weight, and the hash at the other end."""
+    """Find for each node and side the weakest edge within the quota: its weight, and the hash at its other end."""
 
     def rank(batches: Iterator[Any]) -> Iterator[Any]:
         import numpy as np

@@ -1,7 +1,7 @@
 """Strong-click edges: a shopper left the page of one item for that of another within a few steps of a session.
 
 The raw weight of src → dst is Σ decay(day) · count(day, steps) / steps over all days and steps; dst → src weighs
-`backward` times as much. Edges from such strong signals follow LightSAGE (arXiv 2310.19394); the weights are our own.
+`backward` times as much. LightSAGE (arXiv 2310.19394) has such edges from strong signals; the weights are our own.
 """
 
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def daily_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
-    """Return one row per strong click, to be summed: day, src, dst, steps, full and fit (1 if the graph has it).
+    """Return one row per strong click, to be summed: day, src, dst, steps, full and fit (1 if that graph has it, or 0).
 
     Args:
         rows: rows of sessions.
@@ -43,7 +43,7 @@ def weigh_clicks(counts: "DataFrame", as_of: AsOf, config: StrongClickConfig) ->
         config: half-life and share of the backward direction.
     """
     share = 1.0 / F.col("steps")
-    # Both directions in one row, so that each pair of items is shuffled once.
+    # Both directions stand in one row, so that each pair of items is shuffled once.
     is_up = F.col("src") < F.col("dst")
     low, high = F.least("src", "dst").alias("low"), F.greatest("src", "dst").alias("high")
     weights = []

@@ -1,9 +1,10 @@
 """Swing edges in Spark: two items are linked if both were opened by pairs of users who otherwise share few items.
 
-The formula (arXiv 2010.05525) is in `swing_kernel`. Entries are shuffled three times: by item, to cap the users of an
-item; by user, to cap and pack each user's list (a user above the cap has one list for each day); by bucket of items, to
-score. In the third shuffle the lists travel packed, in a few large rows instead of one row per entry. The two graphs of
-a build (`full`, and `fit` without the held-out sessions) share these shuffles.
+The formula (arXiv 2010.05525) is in `swing_kernel`. Entries (user, item) are shuffled three times. The first shuffle is
+by item, to cap the users of an item. The second is by user, to cap and pack each user's list; a user above the cap has
+one list for each day. The third is by bucket of items, to score pairs of items; in this one the lists travel packed, in
+a few large rows instead of one row per entry. The two graphs of a build (`full`, and `fit` without the held-out
+sessions) share these shuffles.
 """
 
 import math
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-# User-item entries in one bucket, and in one partition on the way there: a few hundred MB in a Python worker.
+# About how many entries one bucket holds, and one partition of the first two shuffles: a few hundred MB in a worker.
 BUCKET_ENTRIES = 10_000_000
 PARTITION_ENTRIES = 2_000_000
 
@@ -35,7 +36,7 @@ RULES = {"item": "swing_item_users", "user": "swing_user_items"}
 
 
 def strengths(config: SwingConfig) -> list[float]:
-    """Return the distinct weights of the behaviours in ascending order; a level is a position in them, from 1."""
+    """Return the distinct weights of the behaviours, ascending; a level is a position in this list, counted from 1."""
     weights = {config.view_weight, config.click_weight, config.add_to_cart_weight, config.purchase_weight}
     return sorted(weights)
 
@@ -93,8 +94,8 @@ def plan_partitions(entries: int, cores: int) -> tuple[int, int]:
 def pack_user_lists(entries: "DataFrame", config: SwingConfig, parts: int, buckets: int) -> "DataFrame":
     """Cap the entries and pack the lists of users for each bucket: bucket, payload, cut, key, members.
 
-    A row with `cut` set holds no list: it reports a user's day or an item that a cap reduced, with its key and its size
-    before the cap.
+    A row with `cut` set holds no list, but reports a user's day or an item that a cap reduced: `key` is its key, and
+    `members` its size before the cap.
 
     Args:
         entries: `user_item_entries`.
@@ -110,7 +111,7 @@ def pack_user_lists(entries: "DataFrame", config: SwingConfig, parts: int, bucke
 
 
 def score_pairs(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataFrame":
-    """Score the packed lists; return pairs (`combine`) of each item with its top-k partners.
+    """Score the packed lists; return pairs (in the form of `combine`) of each item with its top-k partners.
 
     A pair stays if either of its items has the other among its partners. The score is the same in both directions, in
     units of 1 / `fixed_point`.
@@ -127,7 +128,7 @@ def score_pairs(lists: "DataFrame", config: SwingConfig, buckets: int) -> "DataF
 
 
 def count_cut_entries(lists: "DataFrame", config: SwingConfig) -> dict[str, int]:
-    """Return rule → number of entries that its cap removed.
+    """Return rule → number of entries that the rule's cap removed.
 
     Args:
         lists: `pack_user_lists`.
@@ -144,7 +145,7 @@ def count_cut_entries(lists: "DataFrame", config: SwingConfig) -> dict[str, int]
 
 
 def most_cut(lists: "DataFrame", limit: int) -> dict[str, list[tuple[int, int]]]:
-    """Return rule → (key, members) of the items and the users' days that its cap cut most.
+    """Return rule → (key, members) of the items or the users' days that the rule's cap cut most.
 
     Args:
         lists: `pack_user_lists`.
@@ -190,8 +191,8 @@ def _cap_items(config: SwingConfig) -> Callable[[Iterator[Any]], Iterator[Any]]:
             "members": pa.nulls(len(capped.user), "int64"),
         }
         yield from pa.table(columns).to_batches(100_000)
-        # A row of a cut item has no code. The item's key is written to both columns; in `user` it only spreads
-        # these rows over partitions.
+        # A row that reports a cut item has no code. The item's key stands in `item` and also in `user`, where it only
+        # spreads these rows over partitions.
         nulls = pa.nulls(len(cut.key), "int8")
         columns = {"user": cut.key, "item": cut.key, "code": nulls, "members": cut.members}
         yield from pa.table(columns).to_batches(100_000)

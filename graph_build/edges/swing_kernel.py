@@ -1,4 +1,6 @@
-"""Swing scores of one bucket of items. Needs only numpy, and numba for speed, so that it runs in any Spark worker.
+"""Swing scores of one bucket of items.
+
+The module needs only numpy, and numba for speed, so that it runs in any Spark worker.
 
 Two items are similar if pairs of users who share little else opened both (Yang et al., arXiv 2010.05525):
 
@@ -23,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 class UserLists(NamedTuple):
-    """The items of each user in CSR form: user u, of U, has the entries indptr[u] to indptr[u + 1], of E.
+    """The items of U users as E entries in CSR form: user u has the entries indptr[u] to indptr[u + 1] - 1.
 
     Args:
         indptr: (U + 1,) int64.
@@ -168,8 +170,8 @@ def _score(
                     touched[m] = j
                     m += 1
                 size[j] += 1
-        # Inverted lists of the anchor's users: for each other item that at least two of them have, which users have it.
-        # Most items belong to only one of these users; they cost nothing more.
+        # Inverted lists: for each other item that at least two of the anchor's users have, which users these are.
+        # Most items belong to only one of the anchor's users, and get no list.
         shared = 0
         offset = 0
         for t in range(m):
@@ -194,7 +196,7 @@ def _score(
                     member[end[j]] = p - first
                     value[end[j]] = mine * roots[levels[q]]
                     end[j] += 1
-        # The members of a list ascend, and u runs through them in order: those after the cursor are the v > u.
+        # The members of a list ascend, and u runs through them in order; the members after the cursor are the v > u.
         for p in range(first, last):
             u = item_users[p]
             for q in range(indptr[u], indptr[u + 1]):

@@ -1,11 +1,11 @@
 """The item lists of users for Swing: capped, and packed into the form in which they travel to the buckets.
 
-An entry (user, item) carries a code of one byte: its level in the whole graph in the low four bits, and its level in
-the fit graph in the high four. The level is the position of the behaviour's strength; at level 0 the entry is not in
-that graph. Needs only numpy and Arrow, so that it runs in any Spark worker.
+An entry (user, item) carries a code of one byte: its level in the full graph in the low four bits, and its level in the
+fit graph in the high four. The level is the position of the behaviour's weight (`swing.strengths`); level 0 means that
+the entry is not in that graph. The module needs only numpy and Arrow, so that it runs in any Spark worker.
 
-A user with more items than the cap counts day by day: what a household bought on one day belongs together, while a
-hundred items chosen by chance from a year do not.
+A user with more items than the cap counts day by day: the items that a household bought on one day belong together,
+while a hundred items chosen by chance from a year do not.
 """
 
 from collections.abc import Iterable
@@ -69,7 +69,7 @@ def user_key(user: Ints) -> Ints:
 
 
 def sampling_hash(user: Ints, item: Ints, seed: int) -> NDArray[np.uint64]:
-    """Return a uniform hash of each entry: a cap keeps the smallest, regardless of the order of the entries.
+    """Return a uniform hash of each entry; a cap keeps the entries with the smallest hashes, whatever their order.
 
     Args:
         user: (E,) int64.
@@ -114,7 +114,7 @@ def cap_entries(entries: Entries, by: str, cap: int, seed: int) -> tuple[Entries
 
 
 def _without_excess(code: Codes, ranked: Ints, sizes: Ints, cap: int) -> Codes:
-    """Set the level of each graph to 0 after the first `cap` entries of a group in that graph.
+    """Set the level in each graph to 0 for all but the first `cap` entries that a group has in that graph.
 
     Args:
         code: codes of all entries; changed in place.
@@ -134,7 +134,7 @@ def _without_excess(code: Codes, ranked: Ints, sizes: Ints, cap: int) -> Codes:
 def cap_stream(batches: Iterable[Entries], by: str, cap: int, seed: int) -> tuple[Entries, CutGroups]:
     """Cap entries that come in batches; the same entries stay as if `cap_entries` got all batches at once.
 
-    Memory holds about BUFFERED_ROWS entries, or twice the entries that stay if those are more, and one batch.
+    Memory holds one batch, and about BUFFERED_ROWS entries or twice the entries that stay, whichever is more.
 
     Args:
         batches: the entries, in batches of any order.
@@ -209,7 +209,7 @@ def bucket_of(item: Ints, buckets: int) -> Ints:
 
 
 def pack_lists(entries: Entries, buckets: int) -> Iterable[tuple[int, bytes]]:
-    """Pack for each bucket the whole lists that have an item in it, and at least one other item: (bucket, payload).
+    """Pack for each bucket, as a whole, the lists of two or more items that have an item in it: (bucket, payload).
 
     Args:
         entries: the entries, list by list.

@@ -19,7 +19,8 @@ def measure_mixing(pairs: "DataFrame", total: int, items: "DataFrame") -> Catego
 
     Args:
         pairs: low, high (hashes of items); one row per pair and edge type.
-        total: about how many pairs there are; from twice SAMPLE_PAIRS on, only a sample is counted, chosen by hash.
+        total: about how many pairs there are. If it is at least twice SAMPLE_PAIRS, only a sample is counted, chosen by
+            hash.
         items: item (hash), category (levels joined by ">").
 
     Returns:

@@ -1,8 +1,8 @@
 """Line charts as SVG, for all reports.
 
-They are drawn here, and not by a plotting library, because a report is one page that works offline and without scripts,
-follows the reader's light or dark mode, and is made on hosts that have only the graph's dependencies. Python computes
-where things are; the markup is in templates/charts.html.j2.
+No plotting library is used, because a report is one page that works offline and without scripts and follows the
+reader's light or dark mode, and because it is made on hosts that have only the dependencies of the graph build. Python
+computes the positions; the markup is in templates/charts.html.j2.
 """
 
 import math
@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 WIDTH = 440
 LEFT, TOP, RIGHT = 54, 20, 16  # margins around the plotted area
-FOOT = 194  # the height at which the horizontal axis lies
+FOOT = 194  # distance of the horizontal axis from the top
 TARGET_TICKS = 4
 
 
@@ -45,7 +45,7 @@ class Series:
         name: the name in the legend.
         points: (x, y) in the order of the line; those that are not finite are left out.
         colour: a colour of page.css, such as an edge type.
-        dashed: whether the line is dashed, for a line that may lie on another.
+        dashed: whether the line is dashed, so that a line below it stays visible.
         dot: radius of its dots.
     """
 
@@ -64,7 +64,7 @@ class Axis:
         label: what the numbers are; written below the horizontal axis, or above the vertical one.
         ticks: value → text; by default round numbers.
         logarithmic: whether the scale is logarithmic; values must then be positive.
-        from_zero: the axis begins at 0, and not at the smallest value.
+        from_zero: whether the axis begins at 0 instead of the smallest value.
         text: how numbers are written.
     """
 
@@ -76,13 +76,13 @@ class Axis:
 
 
 def line_chart(series: Sequence[Series], title: str, x: Axis | None = None, y: Axis | None = None) -> Markup:
-    """Draw lines over common axes, with a legend. A line of one point is a dot; one without points is left out.
+    """Draw lines over common axes, with a legend. A line of one point is a dot; a line without points is left out.
 
     Args:
         series: the lines; the first one is drawn on top.
         title: what the picture shows, for screen readers.
-        x: the horizontal axis, across.
-        y: the vertical axis, upwards.
+        x: the horizontal axis.
+        y: the vertical axis.
     """
     x, y = x or Axis(), y or Axis()
     drawn = [(line, [point for point in line.points if all(map(math.isfinite, point))]) for line in series]
@@ -112,7 +112,7 @@ def line_chart(series: Sequence[Series], title: str, x: Axis | None = None, y: A
 
 
 def degree_chart(degrees: Mapping[str, Sequence[DegreePoint]], nodes: int) -> Markup:
-    """Draw the share of items that have at least a number of neighbours, over that number, one line per edge type.
+    """Draw a line per edge type: the share of items that have at least n neighbours, over n.
 
     Args:
         degrees: edge type → points, as in `GraphStatistics.degrees`.
@@ -140,7 +140,7 @@ class _Scale:
 
     @classmethod
     def fit(cls, values: list[float], axis: Axis, start: float, end: float, *, widen: bool) -> "_Scale":
-        """Return a scale that shows all values; with `widen`, a linear one begins and ends at round numbers."""
+        """Return a scale that shows all values; with `widen`, a linear scale begins and ends at round numbers."""
         whole = all(value == int(value) for value in values)
         low, high = min(values), max(values)
         if axis.logarithmic:

@@ -99,7 +99,7 @@ def render_ego(network: Any) -> str:
 
 @dataclass
 class _Dot:
-    """An item in the picture; the label has no position if no free place was found for it."""
+    """An item in the picture; its label has no position if there was no free place for the label."""
 
     x: int
     y: int
@@ -111,7 +111,7 @@ class _Dot:
 
 
 def _read_facts(graph: Path, ids: pa.Array) -> dict[str, dict[str, Any]]:
-    """Return item_id → events, is_tail and what the catalogue knows."""
+    """Return item_id → events, is_tail and, where the catalogue has them, title and category."""
     chosen = pc.field("item_id").isin(ids)
     nodes = pq.read_table(graph / "full" / "nodes", columns=["item_id", "events", "is_tail"], filters=chosen)
     facts = {row.pop("item_id"): row for row in nodes.sort_by("item_id").to_pylist()}
@@ -141,7 +141,7 @@ def _positions(network: Any) -> dict[str, tuple[int, int]]:
 
 
 def _edge_lines(network: Any, positions: dict[str, tuple[int, int]]) -> Iterator[dict[str, Any]]:
-    """Yield the lines from node to node; those of the item itself stand out."""
+    """Yield the lines from node to node; lines from or to the item itself stand out."""
     item = network.graph["item"]
     heaviest = max((edge["weight"] for _, _, edge in network.edges(data=True)), default=1.0)
     for src, dst, edge in network.edges(data=True):
@@ -157,7 +157,7 @@ def _edge_lines(network: Any, positions: dict[str, tuple[int, int]]) -> Iterator
 
 
 def _shift(positions: dict[str, tuple[int, int]], src: str, dst: str, lane: int) -> tuple[int, int]:
-    """Return how far a line is moved sideways, so that edge types between the same two items lie beside each other."""
+    """Return how far a line is moved sideways, so that edges of several types between two items lie side by side."""
     (x1, y1), (x2, y2) = positions[min(src, dst)], positions[max(src, dst)]
     length = math.hypot(x2 - x1, y2 - y1) or 1.0
     return round((y1 - y2) / length * lane * LANE), round((x2 - x1) / length * lane * LANE)
@@ -177,7 +177,7 @@ def _node_dots(network: Any, positions: dict[str, tuple[int, int]]) -> list[_Dot
 
 
 def _place_labels(dots: list[_Dot]) -> None:
-    """Put each label above or below its dot, where it covers no dot and no earlier label; or leave it out."""
+    """Put each label above or below its dot; leave it out if it would cover a dot or another label in both places."""
     taken = [(float(dot.x), dot.y + 4, 5.0) for dot in dots]  # center x, base line y, half a width
     for dot in dots:
         half = len(dot.label) * CHARACTER_WIDTH / 2
@@ -190,7 +190,7 @@ def _place_labels(dots: list[_Dot]) -> None:
 
 
 def _neighbour_rows(network: Any) -> list[dict[str, Any]]:
-    """Return the neighbours, strongest first, and by type the weights of their edges with the item."""
+    """Return the neighbours, strongest first, each with the weights of its edges with the item by edge type."""
     item = network.graph["item"]
     weights: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for src, dst, edge in network.edges(data=True):

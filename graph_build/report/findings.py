@@ -1,11 +1,11 @@
-"""What stands out in a finished graph, as sentences: a reader of the report sees them first."""
+"""Writes the sentences with which the report begins: what stands out in a finished graph."""
 
 from collections.abc import Iterator
 
 from graph_build.report.terms import EDGE_LABELS
 from graph_build.summary import GraphSummary
 
-# Shares above which something is worth a look. They are no limits: the nightly gates are.
+# Above these shares the report mentions something. Nothing fails because of them; nights have gates for that.
 REFUSED, DUPLICATES, CUT, ISOLATED, ADS_WITHOUT_ITEM = 0.01, 0.1, 0.05, 0.4, 0.05
 
 

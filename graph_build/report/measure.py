@@ -1,4 +1,4 @@
-"""Measures a finished graph for its report: components, density, degrees, hubs, and how it mixes categories.
+"""Measures a finished graph for its report: components, density, degrees, hubs, and how its edges join categories.
 
 Only a graph of at most `report.max_component_edges` edges is brought to the driver. For a larger graph, Spark counts
 isolated items, degrees, hubs and categories, and the rest is left out.
@@ -86,8 +86,8 @@ def titles_of(items: "DataFrame", item_ids: Iterable[str]) -> dict[str, str]:
 class _TypedPairs:
     """Pairs of neighbours by edge type. Items that have any edge are numbered from 0 to `linked` - 1.
 
-    `edge_type` is the type's position in EDGE_TYPES, from 1. `forward` tells whether low → high is an edge, `backward`
-    whether high → low is one.
+    `edge_type` is the type's position in EDGE_TYPES, counted from 1. `forward` tells whether low → high is an edge, and
+    `backward` whether high → low is an edge.
     """
 
     low: Codes
@@ -224,7 +224,7 @@ def _find_hubs(degrees: "DataFrame", names: "DataFrame") -> dict[str, list[Hub]]
 
 
 def _degree_points(degrees: "DataFrame") -> dict[str, list[DegreePoint]]:
-    """Return by edge type how many items have at least n neighbours, for powers of two n."""
+    """Return for each edge type how many items have at least n neighbours, where n runs over powers of two."""
     power = F.floor(F.log2("degree")).cast("int")
     rows = degrees.groupBy("edge_type", power.alias("power")).agg(F.count(F.lit(1))).collect()
     points_by_type: dict[str, list[DegreePoint]] = {}

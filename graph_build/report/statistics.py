@@ -1,4 +1,4 @@
-"""What the report shows of a finished graph: plain values that `measure` fills and `html` draws, without Spark."""
+"""What the report shows of a finished graph: plain values, without Spark, that `measure` computes and `html` draws."""
 
 from dataclasses import dataclass, field
 
@@ -44,7 +44,7 @@ class CategoryMixing:
     Args:
         categories: names of the largest top-level categories, largest first, then "others" if there are more.
         counts: `counts[i][j]` is the number of pairs between categories i and j; if i = j, each pair counts twice.
-        pairs: number of pairs that were counted; a sample of a large graph.
+        pairs: number of pairs that were counted; in a large graph these are a sample.
         within: share of the pairs that stay inside one category.
         expected: what `within` would be if pairs joined their ends at random.
     """

@@ -3,6 +3,6 @@
 The public surface is `graph_build.config.GraphConfig`, `graph_build.spark.session.spark_session` and
 `graph_build.build.build_graphs`; importing the package alone loads neither Spark nor Java.
 
-Its folders are called wings. The ground files are the modules outside them (config, errors, decay, …); every wing may
-import them. `build` and `counters` are not ground files, because they import wings.
+The ground files are the modules that stand outside the folders of the package (config, errors, decay, …) and that every
+folder may import. `build` and `counters` are not among them, because they import folders themselves.
 """

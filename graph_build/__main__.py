@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("--config %s: %s", options.config, error)
         return 2
     try:
-        check_spark()  # before Spark is imported, because an older one lacks what is imported
+        check_spark()  # first, because older releases of Spark lack names that the imports below need
         from graph_build.build import GraphInputs, build_graphs
         from graph_build.spark.session import session_for_one_build
 

@@ -1,4 +1,4 @@
-"""Small helpers that several wings share: offsets of lists, runs of equal keys, and hashes of numbers and texts."""
+"""Small helpers that several folders share: offsets of lists, runs of equal keys, and hashes of numbers and texts."""
 
 from hashlib import blake2b
 from typing import Any
@@ -14,15 +14,16 @@ INT64_MIN = np.iinfo(np.int64).min
 
 
 def offsets_from_lengths(lengths: Any) -> Ints:
-    """Return the offsets, (N + 1,) int64, of lists that stand one after the other and have these lengths, (N,)."""
+    """Return the offsets, (N + 1,) int64, of lists of the given lengths, (N,), that stand one after the other."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def starts_of_runs(*keys: NDArray[Any]) -> Ints:
-    """Return the positions at which a run of equal keys begins; several (N,) keys are compared as one tuple.
+    """Return the positions at which runs of equal keys begin.
 
     Args:
-        keys: arrays of one length, not empty, in which equal tuples are neighbours.
+        keys: one or more arrays (N,), not empty. The elements of all arrays at one position form one key; equal keys
+            stand side by side.
     """
     changes = np.zeros(len(keys[0]) - 1, np.bool_)
     for key in keys:

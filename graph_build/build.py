@@ -240,7 +240,7 @@ class GraphBuild:
         return _Sessions(session_log, counts, n_events, cutoff, last_days(session_log.rows, cutoff))
 
     def write_nodes(self, sessions: _Sessions, items: checked_tables.Checked | None) -> _Nodes:
-        """Write the items and the nodes of both graphs, and look for signs of a wrong log."""
+        """Write the items and the nodes of both graphs, and look for signs that the log is faulty."""
         catalogue = None
         if items is not None:
             self._write(items.table, "tables/items")
@@ -332,7 +332,7 @@ class GraphBuild:
         return _Edges(pairs, {kind: totals["full"].get(kind, (0, 0))[1] for kind in combine.EDGE_TYPES})
 
     def write_counters(self, sessions: _Sessions, tables: _CheckedInputs, ads: checked_tables.Checked | None) -> None:
-        """Write the counters of the pre-ranker, and the impressions of the log; stored days keep only their number."""
+        """Write the counters of the pre-ranker and, unless stored days are used, the impressions of the log."""
         items = tables.items.table if tables.items else None
         entities = item_entities(items, ads.table if ads else None, self._read("full", "nodes"))
         pairs = self._read("transitions")
@@ -406,7 +406,7 @@ class GraphBuild:
         )
 
     def _count_ads(self, ads: checked_tables.Checked | None, as_of: dt.datetime) -> dict[str, Any]:
-        """Count the ads; those that were refused because their item is unknown count too."""
+        """Count the ads; `without_item` and `rows` include those that were refused because their item is unknown."""
         if ads is None:
             return {"total": 0, "by_status": {}, "in_flight": 0, "without_item": 0, "rows": 0}
         counts = count_ads(ads.table, self._read("full", "nodes"), as_of)
@@ -420,7 +420,7 @@ class GraphBuild:
             raise GraphInputError(f"the item ids {twice['ids']} have the same 64-bit hash; rename one of them")
 
     def _stage(self, frame: "DataFrame", name: str) -> "DataFrame":
-        """Write an intermediate result once, and return it as read from there."""
+        """Write an intermediate result to a file, so that it is computed once, and return the table read from there."""
         self._write(frame, f"{STAGING}/{name}")
         return reader(self.spark).schema(frame.schema).parquet(join(self.out, STAGING, name))
 

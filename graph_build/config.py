@@ -1,4 +1,4 @@
-"""Every setting of the graph build, with its default. Importing it loads neither Spark nor Arrow."""
+"""Every setting of the graph build, with its default. Importing this module loads neither Spark nor Arrow."""
 
 from collections.abc import Iterable, Iterator
 from typing import Literal, Self
@@ -68,7 +68,7 @@ class TableInput(_Section):
         return self
 
     def _faults(self) -> Iterator[str]:
-        """Yield what two keys say against each other, with the line to write."""
+        """Yield messages about keys that contradict each other or have unusable values; each says what to change."""
         for_csv = [name for name in CSV_KEYS if getattr(self, name) != type(self).model_fields[name].default]
         if self.format not in (None, "csv") and for_csv:
             yield f"{for_csv[0]} is for CSV, but format is {self.format!r}; leave one of the two out"
@@ -135,7 +135,7 @@ class ItemsInput(TableInput):
 
 
 class InputConfig(_Section):
-    """The three tables that come in."""
+    """How the three input tables are read."""
 
     events: EventsInput = EventsInput()
     items: ItemsInput = ItemsInput()
@@ -192,9 +192,10 @@ class StrongClickConfig(_Section):
 
 
 class SwingConfig(_Section):
-    """Swing on the user-item graph; user u weighs 1 / (user_offset + |I_u|) ** user_exponent.
+    """Swing on the user-item graph; a user of n items weighs 1 / (user_offset + n) ** user_exponent.
 
-    Before the graph is scored, the two caps thin it out by a hash seeded with `seed`.
+    Before the graph is scored, the caps `max_user_items` and `max_item_users` remove some of its edges. A hash seeded
+    with `seed` chooses which.
     """
 
     alpha: float = Field(

@@ -1,8 +1,9 @@
-"""Interaction counters for the pre-ranker: how often an entity was opened after another (`ENTITIES`).
+"""Counts interactions for the pre-ranker: how often items were opened after other items, after queries and by country.
 
-They follow InteractRank (Pinterest, arXiv 2504.06609), whose feature IQP(p, q) is such a count divided by the count of
-p. A strong click counts 1 / steps, every other pair 1; older days count in full. Pairs of held-out sessions count only
-in `full`.
+The same is counted for the categories, brands and advertisers of the items (`ENTITIES`). The counters follow
+InteractRank (Pinterest, arXiv 2504.06609), whose feature IQP(p, q) is such a count divided by the count of p. A strong
+click counts 1 / steps and every other pair counts 1, whatever its day. Pairs of held-out sessions count only in the
+column `full`, and not in `fit`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 CONTEXTS = "src_query string, src_country string, dst string, held boolean"
-# Entity that comes first → entities of the item that is opened after it.
+# What comes first → what is counted of the item that is opened after it.
 ENTITIES = {
     "item": ("item", "category", "brand", "advertiser"),
     "category": ("item", "category", "brand"),
@@ -37,7 +38,7 @@ def count_interactions(
         entities: `item_entities`.
 
     Returns:
-        kind, src, dst, full, fit. The src of a query is its hash (`assemble.hash_queries`) in decimal.
+        kind, src, dst, full, fit. If src is a query, it is the query's hash (`assemble.hash_queries`) in decimal.
     """
     weight = F.when(F.col("kind") == "strong_click", 1.0 / F.col("steps")).otherwise(1.0)
     pairs = _sum_by(transitions, ["src", "dst"], weight)
@@ -81,15 +82,15 @@ def item_entities(items: "DataFrame | None", ads: "DataFrame | None", nodes: "Da
 
 
 def impression_lists(checked: "DataFrame", rows: "DataFrame | None" = None) -> "DataFrame":
-    """Return the items that each request showed, and those that were opened: session, time, items, opened.
+    """Return the items that each request showed, and those of them that were opened: session, time, items, opened.
 
-    Requests that showed fewer than two items are left out. So are requests whose items were all opened, or none of
-    them, because they teach no order. Every event that names the request opens its item, unless it is an impression.
+    An item counts as opened if any event other than an impression names the request and the item. Requests of which
+    all items or none were opened are left out, because they teach no order. So are requests that showed only one item.
 
     Args:
         checked: checked events (`events.checked`).
-        rows: rows of the sessions of these events, needed where the log does not name them; a request then belongs to
-            the session in which its first item was opened.
+        rows: rows of sessions, needed if some events have no session id. A request of such events belongs to the
+            session in which the first of its items was opened.
     """
     requested = checked.where("reason is null and not left_out and request is not null and item_id is not null")
     is_shown = F.col("event_type") == "impression"
@@ -109,7 +110,7 @@ def impression_lists(checked: "DataFrame", rows: "DataFrame | None" = None) -> "
 
 
 def _in_cut_sessions(lists: "DataFrame", rows: "DataFrame") -> "DataFrame":
-    """Give lists without a session id the number of the session that was cut from what their user did."""
+    """Give each list without a session id the number of the session in which one of its items was first opened."""
     last = F.element_at("time", -1).alias("last")
     cut = rows.where("id is null").select(
         F.col("session").alias("cut"), F.element_at("user", 1).alias("owner"), "start", last

@@ -1,7 +1,7 @@
 """The days of a time zone: `[input] day_zone` says in which zone a day of the log begins and ends.
 
-A day is stored, held out and named by its date in that zone. Days that a clock change makes an hour shorter or longer
-need no care: a day lasts from one midnight of the zone to the next.
+Stored days and held-out days are named by their dates in that zone. A day lasts from one midnight of the zone to the
+next, even if a clock change makes it an hour shorter or longer.
 """
 
 import datetime as dt
@@ -12,16 +12,16 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def rules(zone: str) -> dt.tzinfo:
-    """Return the rules of a zone.
+    """Return the rules of a time zone, as Python's `datetime` uses them.
 
     Args:
-        zone: its name, such as Europe/Berlin.
+        zone: the name of the zone, such as Europe/Berlin.
 
     Raises:
         ValueError: there is no such zone.
     """
     if zone == UTC:
-        return dt.UTC  # needs no table of zones
+        return dt.UTC  # works on hosts without a table of time zones
     try:
         return ZoneInfo(zone)
     except (OSError, ValueError, KeyError):
@@ -31,7 +31,7 @@ def rules(zone: str) -> dt.tzinfo:
 
 
 def parse_date(text: str) -> dt.date:
-    """Return a day that is written in one of the forms of a log: 2026-03-14, 2026-3-14, 20260314, 2026-W11-6, 2026-073.
+    """Parse a date in one of the forms that logs use: 2026-03-14, 2026-3-14, 20260314, 2026-W11-6, 2026-073.
 
     Args:
         text: the date.
@@ -66,12 +66,12 @@ def midnight(day: dt.date, zone: str) -> dt.datetime:
 
 
 def microseconds(time: dt.datetime) -> int:
-    """Return the microseconds since 1970 of a time with a zone."""
+    """Return the microseconds from 1970 to a time, which must have a time zone."""
     return (time - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 def local_day(micros: int, zone: str) -> dt.date:
-    """Return the day of a time.
+    """Return the day in which a time lies.
 
     Args:
         micros: microseconds since 1970.

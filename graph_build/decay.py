@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
-# The weight of one event of the as-of day. Fewer than 2^31 such events on one edge add up within int64.
+# The weight of one event of the as-of day. Fewer than 2^31 such events on one edge have a sum that fits into int64.
 ONE = 1 << 32
 
 EPOCH = dt.date(1970, 1, 1)
@@ -25,8 +25,8 @@ def day_number(date: dt.date) -> int:
 def decayed(day: "Column", as_of_day: int, half_life_days: float, share: "Column | float" = 1.0) -> "Column":
     """Return the weight of one event, int64: round(2^32 · share · 2^(-(as_of_day - day) / half_life_days)).
 
-    Days later than the as-of day weigh as much as the as-of day. Such days belong to held-out sessions; if weights grew
-    after the as-of day, they could overflow.
+    Events after the as-of day weigh as much as those of the as-of day. They belong to held-out sessions; if weights
+    grew after the as-of day, sums could overflow.
 
     Args:
         day: day number of the event.

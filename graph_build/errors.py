@@ -6,7 +6,7 @@ class GraphError(Exception):
 
 
 class GraphInputError(GraphError, ValueError):
-    """The input cannot be used; the message says what is wrong and, if a table is, names its file and column."""
+    """The input cannot be used; the message says what is wrong and, for a faulty table, names its file and column."""
 
 
 class JavaNotFoundError(GraphError, RuntimeError):
@@ -14,7 +14,7 @@ class JavaNotFoundError(GraphError, RuntimeError):
 
 
 class SparkVersionError(GraphError, RuntimeError):
-    """Spark or Python is too old for the graph build, or pyspark is not installed."""
+    """Spark is too old for the graph build, or pyspark is not installed."""
 
 
 class SparkJobError(GraphError, RuntimeError):

@@ -21,7 +21,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str, done: float) -> Iterator[None]:
-        """Time one stage; `done` is the share of the whole build that is finished when it begins."""
+        """Time one stage; `done` is the share of the whole build that is finished when the stage begins."""
         if self.progress is not None:
             self.progress(name, done)
         start = time.perf_counter()

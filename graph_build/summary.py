@@ -12,11 +12,11 @@ class GraphSummary:
     """Counts of one build. Where the two graphs differ, the counts are those of `full`.
 
     Args:
-        as_of: time of the last valid event that was used, UTC.
+        as_of: time of the last valid event that was used, except impressions, in UTC.
         events: read, valid, duplicates (dropped), opened_views (views that count with the click that opened them),
-            left_out (events of our own ads, when they are excluded), other_days (events of days that were not
-            requested), ignored (events of types that mean nothing), by_type {type: valid events}. For stored days,
-            read is the sum of valid events, duplicates and refused rows.
+            left_out (events with an ad_id, if `exclude_ad_events` is set), other_days (events of days that were not
+            requested), ignored (events of types that are configured as "ignore"), by_type {type: valid events}. If the
+            build used stored days, `read` is the sum of valid events, duplicates and refused rows.
         quarantined: input → reason → rows.
         nodes: items in the graph.
         tail: items with at most `tail.max_events` events.
@@ -24,20 +24,22 @@ class GraphSummary:
         transitions: kind → training pairs.
         sessions: sessions that list an item.
         holdout_sessions: how many of these sessions are held out.
-        capped: rule → members that the cap removed.
+        capped: rule → how many items or users its cap removed.
         ads: total (accepted ads), by_status {status: ads}, in_flight (accepted ads of known items that can be shown at
-            the as-of time), without_item (ads whose item is unknown, whether accepted or refused for it), rows
-            (accepted ads, and those refused for their item). Files of older versions have only the first two.
+            the as-of time), without_item (ads whose item is unknown, both accepted and refused ones), rows (accepted
+            ads, plus those refused because their item is unknown). Files of older versions have only the first two.
         most_cut: rule → name of a group → its members before the cap, for the groups that lost most. Items, sessions
-            and searches have their names from the log; a user's day, or session without an id, by the first 48 bits of
-            `xxhash64(user_id)`, in hex, and its date or start. Where a user_id is missing, the session_id replaces it.
+            and searches have their names from the log. A user's day is named by the first 48 bits of
+            `xxhash64(user_id)`, in hex, and its date; a session without an id by the same bits and its start. If a
+            user_id is missing, the session_id replaces it.
         doubts: sentences about what looks wrong with the log.
         seconds: stage → wall time.
         isolated: items without any edge. None in files of older versions, which did not count them.
         mean_degree: mean number of distinct neighbours of an item, in either direction and over all edge types. None in
             files of older versions, and for graphs with more edges than `report.max_component_edges`.
-        degrees: edge type → [(n, items with at least n neighbours of that type)]. The n are the powers of two and, in
-            graphs of at most `report.max_component_edges` edges, the largest degree. Empty in files of older versions.
+        degrees: edge type → [(n, items with at least n neighbours of that type)]. The values of n are powers of two
+            and, in graphs of at most `report.max_component_edges` edges, the largest degree. Empty in files of older
+            versions.
     """
 
     as_of: dt.datetime

@@ -1,7 +1,7 @@
-"""Assembles loose events into rows of sessions: puts events in order, drops duplicates, cuts, and describes events.
+"""Assembles loose events into rows of sessions: orders events, drops duplicates, cuts at pauses, and describes events.
 
-Runs in Spark's Python workers, on partitions that hold whole sessions and, of events without session ids, whole days
-of users.
+Runs in Spark's Python workers. A partition holds whole sessions and, where events have no session ids, whole days of
+users.
 """
 
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def assemble_sessions(
 def hash_queries(queries: pa.Array) -> tuple[Ints, Flags]:
     """Return the hash of each query's normalised text, and whether there is a text at all.
 
-    Retrieval hashes queries the same way (`retrieval.ranking.reranker`); one golden file pins both.
+    Retrieval hashes queries the same way (`retrieval.ranking.reranker`); tests compare both with one golden file.
     """
     texts = queries.dictionary_encode()
     # The last element stands for rows without a query.
@@ -101,10 +101,10 @@ def hash_queries(queries: pa.Array) -> tuple[Ints, Flags]:
 def _in_sessions(events: pa.Table, longest_pause: int) -> tuple[pa.Table, Ints]:
     """Put events in order, drop duplicates, and cut the days of users into sessions.
 
-    A duplicate that has a later time neither begins nor prolongs a session, because duplicates are dropped first.
+    Duplicates are dropped first, so that a duplicate with a later time neither begins nor prolongs a session.
 
     Returns:
-        The events, and for each of them a number of dropped events, to be summed by session.
+        The events, and for each of them the number of dropped events that count with it, all of the same session.
     """
     events, duplicates = _without_duplicates(events.take(pa.array(_order(events))))
     has_id = events["id"].is_valid().to_numpy()
@@ -132,10 +132,11 @@ def _without_duplicates(events: pa.Table) -> tuple[pa.Table, Ints]:
     """Drop repeated events of a session: those with the same event_id, and identical neighbours without an event_id.
 
     Two clicks that are equal in session, time and item are one click when one has a request_id and the other has none.
-    The one with the request_id stays, and takes over the other's query and source where it has none.
+    The one with the request_id stays. If it has no query or no source, it takes over that of the other.
 
     Returns:
-        The events that stay, and for each of them a number of dropped events, to be summed by session.
+        The events that stay, and for each of them the number of dropped events that count with it, all of the same
+        session.
     """
     total = len(events)
     session = _column(events, "session")

@@ -1,4 +1,4 @@
-"""Extracts from rows of sessions what the graph is made of: training pairs, lists of items, counts of items.
+"""Extracts training pairs, lists of items and counts of items from rows of sessions.
 
 Runs in Spark's Python workers, one batch at a time. The loops are in `kernel`.
 """
@@ -22,7 +22,7 @@ KINDS = ("strong_click", "co_purchase")
 class SessionBatch(NamedTuple):
     """A batch of rows of sessions, with the positions of their events in the flattened lists.
 
-    There are S sessions with E events in all; session s has the events offsets[s] to offsets[s + 1].
+    There are S sessions with E events in all; session s has the events offsets[s] to offsets[s + 1] - 1.
     """
 
     batch: pa.RecordBatch
@@ -109,7 +109,7 @@ def training_pairs(
 
 
 class ItemLists(NamedTuple):
-    """For each session: its items in order, their times, and the hash of the search that each belongs to, or null."""
+    """The items of each session in order, their times, and the hash of each item's search (null if it has none)."""
 
     items: pa.Array
     times: pa.Array
@@ -136,7 +136,7 @@ def item_lists(sessions: SessionBatch, max_basket: int) -> ItemLists:
 
 
 def count_items(sessions: SessionBatch, weight: Ints, is_held_out: Flags) -> pa.Table:
-    """Count for each graph the events of each item, and the events that name each page as their source.
+    """Count for each graph the events of each item, and the events that name the item's page as their source.
 
     Args:
         sessions: rows with type, item, item_id, source, source_id, time and flags.

@@ -42,8 +42,9 @@ def is_held_out(cutoff: HoldoutCutoff | None) -> "Column":
 def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
     """Hold out the last sessions that together have at least a share of the item events, but never all sessions.
 
-    Sessions are not split; those with the same start are ordered by their hash. Little reaches the driver: the
-    numbers of events by day and by second of one day, and two sessions, the first of all and the first held-out one.
+    Sessions are not split; those with the same start are ordered by their hash. Spark sends only little to the driver:
+    the numbers of events by day, those by second of one day, and two sessions (the first of all, and the first that is
+    held out).
 
     Args:
         rows: rows of sessions.
@@ -57,7 +58,7 @@ def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
     day, later = _reach(by_day, share * total, 0)
     in_day = counted.where(F.col("day") == day).withColumn("second", F.expr("start div 1000000"))
     second, later = _reach(_events_by(in_day, "second"), share * total, later)
-    # Of the sessions that start in this second, take the later ones first, until the share is reached.
+    # Take the sessions that start in this second, the latest first, until the share is reached.
     order = Window.orderBy(F.desc("start"), F.desc("session"))
     before = F.coalesce(F.sum("counted").over(order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(0))
     in_second = in_day.where(F.col("second") == second).withColumn("before", before)
@@ -72,7 +73,7 @@ def cutoff_for_share(rows: "DataFrame", share: float) -> HoldoutCutoff | None:
 
 
 def cutoff_at_day(day: dt.date, zone: str = UTC) -> HoldoutCutoff:
-    """Hold out all sessions that start on a day of a time zone or later.
+    """Hold out all sessions that start on a day or later.
 
     No session is split, because sessions end at midnight.
 

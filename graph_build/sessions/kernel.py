@@ -1,7 +1,7 @@
-"""Compiled loops over session events: flags, strong-click pairs and baskets. Needs only numpy, and numba for speed.
+"""Compiled loops over session events: flags, strong-click pairs and baskets.
 
-Arrays hold the events of many sessions one after the other: session s has the events offsets[s] to offsets[s + 1], in
-the order in which they happened.
+The module needs only numpy, and numba for speed. Arrays hold the events of many sessions one after the other: session s
+has the events offsets[s] to offsets[s + 1] - 1, in the order in which they happened.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from graph_build.spark.jit import jit
 VIEW, CLICK, ADD_TO_CART, PURCHASE, SEARCH = range(5)
 
 # Flags of an event, as bits of one byte. A run is a series of views and clicks of the same item.
-COUNTED = 1  # an item event; a view that a click has just opened counts with the click
-RUN_START = 2  # the first event of a run: these make the session's sequence of items
+COUNTED = 1  # an item event, except a view that the click just before it opened: such a view counts with the click
+RUN_START = 2  # the first event of a run; these events make the session's sequence of items
 LISTED = 4  # as RUN_START, if within the cap of items per session
-CLICK_STEP = 8  # the first event of a run in its segment, if within the cap: strong clicks are read from these
+CLICK_STEP = 8  # the first event of a run in a segment, if within the cap; strong clicks are made from these events
 WITHIN_CAP = 16  # a view or click within the cap
 
 
@@ -42,7 +42,7 @@ def _describe_events(
     for s in range(sessions):
         part = 0
         position = 0
-        last = -1  # the view or click before
+        last = -1  # the previous view or click
         carried, has_carried = np.int64(0), False  # the last query that any event carried
         searched, has_searched = np.int64(0), False  # the query of the last search
         for i in range(offsets[s], offsets[s + 1]):
@@ -84,8 +84,9 @@ def _strong_click_pairs(
 ) -> Any:  # fmt: skip
     """Return strong clicks as (4, P): session, position of the src event, position of the dst event, steps.
 
-    In a session that logs source items, only these links count, each as one step; the src event is then the event that
-    names the source. A pair that repeats in a session counts once, at its fewest steps and then its earliest time.
+    In a session that logs source items, only the logged links count, each as one step; the src event is then the event
+    that names the source. A pair that repeats in a session counts once, with its fewest steps; if several repetitions
+    have as few, the earliest one counts.
     """
     capacity = 1024
     pairs = np.empty((4, capacity), np.int32)
@@ -149,8 +150,8 @@ def _basket_items(offsets: Any, item: Any, has_item: Any, browsed: Any, max_item
     """Return the first event of each distinct item of each basket. A basket is a session without view or click.
 
     Returns:
-        Positions of the events, at most `max_items` a basket; offsets of the baskets in them; the number of distinct
-        items of each session before that cap.
+        Positions of the events, at most `max_items` a basket; the offsets of the baskets in these positions; the number
+        of distinct items of each session before that cap, 0 if it is no basket.
     """
     positions = np.empty(len(item), np.int32)
     used = 0
@@ -182,9 +183,9 @@ def _basket_items(offsets: Any, item: Any, has_item: Any, browsed: Any, max_item
 
 
 def _co_purchase_pairs(offsets: Any, positions: Any, item: Any, session: Any, partners: int, seed: int) -> Any:
-    """Pair each item of a basket with the `partners` items after it on a ring in seeded hash order.
+    """Put the items of each basket on a ring in the order of a seeded hash; pair each with the next `partners` items.
 
-    The order inside a basket means nothing. If all pairs were made, big baskets would outweigh the others.
+    The order of the log inside a basket means nothing. If all pairs were made, big baskets would outweigh the others.
 
     Returns:
         (3, P): session, position of the src event, position of the dst event.

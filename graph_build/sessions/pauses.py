@@ -1,4 +1,4 @@
-"""Cuts what one user does on one day into sessions, at long pauses, where the log has no session ids."""
+"""Cuts the events of a user's day into sessions at long pauses, if the log has no session ids."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from graph_build.sessions import kernel
 
 
 def cut_at_pauses(session: Ints, has_id: Any, user: Ints, day: Ints, time: Ints, longest: int) -> Ints:
-    """Return the session of each event: a new one wherever its user pauses for too long.
+    """Return the session of each event; a new session begins after each pause that is too long.
 
     The number of a session depends on the user, the day and the time of its first event, and on nothing else: a file
     that is sent again, or in another order, gives the same sessions.
 
     Args:
         session: (E,), the sessions so far, each with its events side by side and in order of time; E is at least 1.
-            Where there is no id, all that a user does on a day is one of them.
+            Without ids, all events of a user's day are one session.
         has_id: (E,) bool, whether the log names the session; such sessions are not cut.
         user: (E,), the hash of the user.
         day: (E,), the day in the zone in which days are cut.

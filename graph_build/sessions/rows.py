@@ -1,4 +1,4 @@
-"""Sessions in Spark: assembles checked events into rows of sessions, and maps those rows to what the graph is made of.
+"""Sessions in Spark: assembles checked events into rows of sessions, and maps these rows to pairs, lists and counts.
 
 The format of a row is in `schema`. The work itself is done batch by batch in `assemble` and `extract`.
 """
@@ -36,7 +36,7 @@ ITEM_COUNTS = {"linked": F.sum, "events": F.sum, "popularity": F.sum, "first": F
 ITEMS = "item bigint, item_id string, " + ", ".join(
     f"{name}_{graph} bigint" for graph in GRAPHS for name in ITEM_COUNTS
 )
-# What `extract.training_pairs` reads, without `session`, `item_id` and `source_id`. The list also has `day`, which
+# The columns that `extract.training_pairs` reads, without `session`, `item_id` and `source_id`; and `day`, which
 # `strong_clicks` needs.
 _PAIR_COLUMNS = ("day", "browsed", "logged", "time", "type", "item", "source", "segment", "flags")
 
@@ -157,7 +157,7 @@ def strong_clicks(rows: "DataFrame", cutoff: HoldoutCutoff | None, config: Graph
 
 
 def session_lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
-    """Return each session's items with times and searches: the opened ones in order, or those of a basket.
+    """Return each session's items with times and searches: the opened items in order, or the items of a basket.
 
     Args:
         rows: rows of sessions.
@@ -182,7 +182,7 @@ def session_lists(rows: "DataFrame", baskets: CoPurchaseConfig) -> "DataFrame":
 
 
 def item_counts(rows: "DataFrame", cutoff: HoldoutCutoff | None, as_of: AsOf, half_life_days: float) -> "DataFrame":
-    """Count for each graph the events of each item, and the events that name each page as their source.
+    """Count for each graph the events of each item, and the events that name the item's page as their source.
 
     Args:
         rows: rows of sessions.

@@ -9,13 +9,13 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 SESSION_ROW = pa.schema(
     [
-        # Hash of session id and day; without a session id, that of `pauses.session_number`.
+        # Hash of session id and day; without a session id, the result of `pauses.session_number`.
         ("session", pa.int64()),
         ("id", pa.int64()),  # hash of the session id; null without one, and in days that earlier releases stored
         ("day", pa.int32()),  # days since 1970-01-01
         ("start", pa.int64()),  # all times are microseconds since 1970
         ("browsed", pa.bool_()),  # has a view or a click
-        ("logged", pa.bool_()),  # logs source items, so that only these links count as strong clicks
+        ("logged", pa.bool_()),  # has an event with a source item; then only such links count as strong clicks
         ("counted", pa.int32()),  # events with `kernel.COUNTED`
         ("cut", pa.int32()),  # items beyond the cap
         ("duplicates", pa.int32()),  # events that were dropped
@@ -29,9 +29,9 @@ SESSION_ROW = pa.schema(
         ("source", pa.list_(pa.int64())),  # hash of source_id
         ("source_id", pa.list_(pa.string())),
         ("search", pa.list_(pa.int64())),  # hash of the query that the event belongs to
-        ("segment", pa.list_(pa.int32())),  # searches that began before the event or with it
+        ("segment", pa.list_(pa.int32())),  # number of searches that began before the event or with it
         ("flags", pa.list_(pa.int8())),  # bits of `kernel`
-        ("country", pa.string()),  # the first that an event of the session names
+        ("country", pa.string()),  # the first country that an event of the session names
     ]
 )
 SESSION_ROW_IN_SPARK = from_arrow_schema(SESSION_ROW)

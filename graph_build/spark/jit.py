@@ -13,13 +13,13 @@ except ImportError:  # a host that only serves and evaluates, without the extra 
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Return the compiled function; without numba the function itself, which is slower.
+    """Return the compiled function; if numba is not installed, return the function itself, which is slower.
 
-    The compiled code is kept on disk for the next process, except if the package came in a zip, as on a cluster.
+    The compiled code is kept on disk for the next process, unless the package came in a zip, as on a cluster.
     """
     if numba is None:
         return np.errstate(over="ignore")(function)  # hashes overflow on purpose
     try:
         return numba.njit(cache=os.path.isfile(__file__))(function)
-    except RuntimeError:  # no place to keep it: a read-only installation, a user without a home
+    except RuntimeError:  # no folder to keep the code in: a read-only installation and a user without a home
         return numba.njit(function)

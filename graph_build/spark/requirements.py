@@ -1,4 +1,4 @@
-"""What the graph build needs of the host: Spark from 4.0 on. Older releases lack what the other modules import."""
+"""Checks that the host has Spark 4.0 or newer. Older releases lack names that the other modules import."""
 
 from importlib.util import find_spec
 
@@ -11,7 +11,7 @@ def check_spark() -> None:
     """Check that pyspark is installed and new enough.
 
     Raises:
-        SparkVersionError: it is not.
+        SparkVersionError: pyspark is not installed, or too old.
     """
     if find_spec("pyspark") is None:
         raise SparkVersionError(
@@ -28,10 +28,10 @@ def check_version(release: str, what: str) -> None:
 
     Args:
         release: the release, such as 4.0.1.
-        what: where it was seen, for the message, such as "the cluster runs".
+        what: where the release was seen, for the message, such as "the cluster runs".
 
     Raises:
-        SparkVersionError: it is older than 4.0.
+        SparkVersionError: the release is older than 4.0.
     """
     major = release.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST:

@@ -26,10 +26,11 @@ QUERY_SETTINGS = {
     "spark.sql.caseSensitive": "true",
     # pandas writes nanoseconds; Spark reads them only as plain integers.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
-    # Times before 1900 are read as they are written; Spark refuses them otherwise, or moves them to another calendar.
+    # Times before 1900 are read as they are written. Without these settings, Spark refuses them, or moves them to
+    # another calendar.
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
-    # Only this reader takes half-precision floats.
+    # Only Spark's vectorized reader can read half-precision floats.
     "spark.sql.parquet.enableVectorizedReader": "true",
     "spark.sql.parquet.enableNestedColumnVectorizedReader": "true",
     # A file that cannot be read must not count as empty.
@@ -37,23 +38,23 @@ QUERY_SETTINGS = {
     "spark.sql.files.ignoreMissingFiles": "false",
     # CSV may be in any encoding that Java knows.
     "spark.sql.legacy.javaCharsets": "true",
-    # Spark's default is INT96, which other readers take for nanoseconds without a zone.
+    # Spark's default is INT96, which other readers read as nanoseconds without a time zone.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
-# Events whose edges go through one partition of a shuffle: a few hundred MB.
+# At most this many events share a partition of a shuffle; their edges take a few hundred MB.
 SHUFFLE_EVENTS = 1_000_000
 
 LONGEST_CAUSE = 500  # characters; a cause may hold a whole plan or row
 
 _PATTERN = {*"[]{}*?\\"}
 
-# Intermediate results are written to parquet in this folder instead of growing into one long plan, so that planning
-# stays short and a lost executor loses nothing.
+# Intermediate results are written to parquet files in this folder, so that Spark's plans stay short and no result is
+# lost with an executor.
 STAGING = "_staging"
 _UNREADABLE_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] Encountered error while reading file (\S.*?)\.\s")
 
-# What the JVM says of an object store → what to do.
+# Pattern of the JVM's error about an object store → what to do.
 _STORE_REMEDIES = {
     r"S3AFileSystem not found|No FileSystem for scheme": (
         "Write S3 paths as s3a://, and start Spark with the package of its Hadoop release, e.g. "
@@ -77,15 +78,15 @@ def spark_session(
 ) -> "SparkSession":
     """Return the active session if there is one, with only the query settings changed; else a new one.
 
-    Under spark-submit, only the query settings, `app_name`, `shuffle_partitions` and a given `master` are set; the rest
-    is the cluster's.
+    Under spark-submit, only the query settings, `app_name`, `shuffle_partitions` and a given `master` are set. All
+    other settings are those of the cluster.
 
     Args:
         master: Spark's master; by default what spark-submit set, else `local[*]`.
         app_name: the name that Spark's own pages show.
         driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
         shuffle_partitions: upper bound of the partitions after a shuffle; by default twice the cores locally,
-            Spark's own default on a cluster. Adaptive execution joins small ones.
+            Spark's own default on a cluster. Adaptive execution joins small partitions.
         local_dir: where shuffles spill; by default Spark's.
 
     Raises:
@@ -103,7 +104,7 @@ def spark_session(
     builder = SparkSession.builder.appName(app_name)
     if not submitted:
         os.environ["JAVA_HOME"] = str(java_home())
-        # Spark's workers take the `python3` on PATH, which need not be the environment that runs this.
+        # By default Spark's workers run the `python3` on PATH, which may belong to another environment than this one.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         master = master or "local[*]"
         room = str(Path(__file__).resolve().parents[2])
@@ -112,7 +113,7 @@ def spark_session(
         settings = {
             "spark.driver.memory": driver_memory,
             "spark.ui.enabled": "false",
-            # For the line of Python that built a column, Spark would ask the JVM five times for every column.
+            # To note the line of Python that built a column, Spark would call the JVM five times for every column.
             "spark.python.sql.dataFrameDebugging.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.shuffle.partitions": str(shuffle_partitions or 2 * _cores(master)),
@@ -144,14 +145,14 @@ def reader(spark: "SparkSession") -> "DataFrameReader":
 
 
 def by_literal_name(paths: "Sequence[str]", read: "Callable[[list[str]], DataFrame]") -> "DataFrame":
-    """Return the rows of all paths, none of which is a pattern.
+    """Return the rows of all paths; each path is a name, even if it looks like a pattern.
 
     Where patterns are off, Spark reads every path once more for each path that looks like a pattern. Such a path is
     therefore read on its own.
 
     Args:
         paths: at least one file or folder.
-        read: reads some of them with `reader`.
+        read: reads a list of paths with `reader`.
     """
     plain = [path for path in paths if not _PATTERN & {*path}]
     groups = [plain, *([path] for path in paths if _PATTERN & {*path})]
@@ -160,16 +161,16 @@ def by_literal_name(paths: "Sequence[str]", read: "Callable[[list[str]], DataFra
 
 @contextmanager
 def session_for_one_build(*, master: str | None = None, driver_memory: str = "3g") -> "Iterator[SparkSession]":
-    """Give a session to the block. A session started for the block ends with it, and so does its JVM.
+    """Give a Spark session to the block. If it was started for the block, it ends with the block, and so does its JVM.
 
-    `SparkSession.stop` alone would leave the JVM and its heap behind, memory that the training needs.
+    `SparkSession.stop` alone would leave the JVM running, and its heap would hold memory that the training needs.
 
     Args:
         master: Spark's master, as in `spark_session`.
         driver_memory: heap of the JVM in local mode, e.g. `"3g"`.
 
     Raises:
-        GraphInputError: a file that Spark was reading is damaged.
+        GraphInputError: a file that Spark was reading is damaged, or an object store cannot be used.
         SparkJobError: Spark failed inside the block for another reason.
     """
     from py4j.protocol import Py4JError
@@ -254,12 +255,12 @@ def _readable(error: Exception) -> GraphInputError | SparkJobError:
 
 
 def _store_remedy(report: str) -> str | None:
-    """What to do about an error of Spark's own readers of object stores; None for any other error."""
+    """Return what to do about an error of Spark's own readers of object stores; None for any other error."""
     return next((remedy for pattern, remedy in _STORE_REMEDIES.items() if re.search(pattern, report)), None)
 
 
 def make_room(spark: "SparkSession", events: int) -> None:
-    """Raise the number of partitions after a shuffle to what the events need; Spark joins small ones again.
+    """Raise the number of partitions after a shuffle to what the events need; Spark joins small partitions again.
 
     Args:
         spark: the Spark session.

@@ -36,7 +36,7 @@ def write_text(path: str, text: str) -> None:
         with scratch.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())  # a lost host must not leave the new name with no content
+            os.fsync(file.fileno())  # else a crash of the host could leave an empty file of this name
         scratch.replace(target)
         return
     _file_system(path)
@@ -122,10 +122,10 @@ def matches(pattern: str) -> list[str]:
 def names_below(root: str) -> list[str] | None:
     """Return the paths of all files below a folder, relative to it, in the order of their names.
 
-    Numbers in names are compared as numbers: `part-9` comes before `part-10`. For a file it is [""]; if nothing is
-    there, None.
+    Numbers in names are compared as numbers: `part-9` comes before `part-10`. Links to local folders are followed,
+    except those to a folder above.
 
-    Links to local folders are followed, except those to a folder above.
+    The result is [""] if `root` is a file, and None if there is neither a file nor a folder.
 
     Args:
         root: a local path or a URI.
@@ -159,7 +159,7 @@ def is_store_error(error: BaseException | None) -> bool:
 
 
 def _file_system(path: str, **options: Any) -> tuple[Any, str]:
-    """The file system of a URI, and the path in it."""
+    """Return the file system of a URI, and the path in it."""
     import fsspec
 
     try:

@@ -1,7 +1,7 @@
 """Reads and checks events with only pyarrow, by the same contract as the Spark reader.
 
 `lightsage evaluate` reads test events with this module: they fit in memory, and the host may have no Spark. One
-table of cases pins both readers to each other.
+table of test cases checks that both readers agree.
 """
 
 import csv
@@ -48,7 +48,7 @@ from graph_build.ingest.values import null_words
 
 # A session's key consists of its number and, in the last bits, its day. Days of the years 0 to 9999 fit.
 _DAY_BITS, _DAY_SHIFT = 23, 1 << 22
-_UNKNOWN = "unknown_type"  # an event type that no rule knows, as it was written
+_UNKNOWN = "unknown_type"  # the column of event types that no rule knows, as they were written
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class ArrowEvents:
     Args:
         rows: usable events in the order of the files: every column of the contract (null where the log has none) and
             the place of the row (`file`, `block`, `row`).
-        read: all rows.
-        ignored: events of types that mean nothing.
-        left_out: events of our own ads that the configuration leaves out.
-        refused: refused rows by reason.
+        read: number of all rows.
+        ignored: number of events of types that mean nothing.
+        left_out: number of events of our own ads that the configuration leaves out.
+        refused: reason → number of refused rows.
         example: the commonest reason and one row that was refused for it; empty if no row is refused.
     """
 
@@ -123,10 +123,10 @@ def read_events(paths: list[str], config: InputConfig, now: dt.datetime | None =
 def loose_events(rows: pa.Table, zone: str = UTC) -> pa.Table:
     """Return events in the form that sessions are assembled from. Each distinct id becomes a number.
 
-    The numbers are valid only in this table; the graph uses hashes instead. `session` is one number for
-    (session_id, day), or without a session_id for (user_id, day); `id` is one for the session_id, or null. Where a
-    session_id is missing, users are numbered by hashes, so that the sessions that are cut from what they do have the
-    same numbers in every table. Impressions, which belong to no session, are left out.
+    The numbers are valid only in this table; the graph uses hashes instead. `session` is a number for each pair of
+    session_id and day; for events without a session_id, for each pair of user_id and day. `id` is the number of the
+    session_id, or null. If any session_id is missing, the numbers of users are hashes, so that a session that is cut
+    from a user's events has the same number in every table. Impressions belong to no session and are left out.
 
     Args:
         rows: `ArrowEvents.rows`, or some of them.
@@ -184,7 +184,7 @@ def _without_impressions(rows: pa.Table) -> pa.Table:
 
 
 def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.Table:
-    """Return a file's rows under the contract's names and types, with places and `fault` (null for a good row)."""
+    """Return a file's rows under the contract's names and types, with places and `FAULT` (null for a good row)."""
     table = _columns(source, path, needed_columns("events", config))
     folders = source.folders[source.files.index(path)]
     columns: dict[str, Any] = {}
@@ -201,7 +201,7 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
         if own_name in folders:
             folder_text = pa.chunked_array([pa.repeat(pa.scalar(folders[own_name], pa.string()), len(table))])
             of_folder = read_value(folder_text, kind, unit)
-            if value is not None and kind != "time":  # a folder may hold the day of a time
+            if value is not None and kind != "time":  # a folder may name only the day of a time
                 both = map(pc.utf8_lower, (value, of_folder)) if kind == "text" else (value, of_folder)
                 differs = pc.fill_null(pc.not_equal(*both), False)
                 fault = pc.coalesce(fault, pc.if_else(differs, FOLDER_MISMATCH, pa.scalar(None, pa.string())))
@@ -219,7 +219,7 @@ def _read_file(source: Source, path: str, rank: int, config: InputConfig) -> pa.
 
 
 def _columns(source: Source, path: str, needed: list[str]) -> pa.Table:
-    """Return the needed columns that a file has, as they are, and `FAULT`; those of CSV are text."""
+    """Return the needed columns that a file has, not yet converted, and `FAULT`. Columns of CSV are text."""
     names = [name for name in needed if source.has_own(name)]
     try:
         if source.records is not None or source.csv is not None:
@@ -261,7 +261,7 @@ def _example(
     source_of: Mapping[int, tuple[str, Source]],
     config: InputConfig,
 ) -> str:
-    """Return one row that was refused for a reason, by its file, number and the value that explains the reason."""
+    """Describe one row that was refused for a reason: its file, its number, and the value that explains the reason."""
     first = pc.index(reason, name).as_py()
     rank, row = rows["file"][first].as_py(), rows["row"][first].as_py()
     path, source = source_of[rank]
@@ -279,32 +279,35 @@ def _example(
 
 
 def _unknown_types(rows: pa.Table) -> dict[str, int]:
-    """Return the commonest unknown types of rows, as they were written."""
+    """Return the commonest unknown types, as they were written, with the number of rows that have each of them."""
     counts = rows.group_by(_UNKNOWN).aggregate([([], "count_all")])
     counts = counts.sort_by([("count_all", "descending"), (_UNKNOWN, "ascending")])[:SHOWN_TYPES]
     return {row[_UNKNOWN] or "": row["count_all"] for row in counts.to_pylist()}
 
 
 def _content(rows: pa.Table) -> Any:
-    """Return one number per event, the same for events that agree in all columns but `event_id`, and only for them."""
+    """Return a number for each event.
+
+    Two events have the same number if, and only if, they agree in all columns except `event_id`.
+    """
     content = np.zeros(len(rows), np.int64)
     for name in column_kinds("events"):
         if name == "event_id" or rows[name].null_count == len(rows):
             continue
-        # Both factors are at most the number of rows, so that their product fits.
+        # Both factors are at most the number of rows, so that their product fits into int64.
         content = content * (len(rows) + 1) + _numbers(rows[name])
         content = np.unique(content, return_inverse=True)[1].astype(np.int64)
     return content
 
 
 def _numbers(column: pa.ChunkedArray) -> Any:
-    """Return for each row the number of its value. Values, and null, are numbered as they first appear."""
+    """Return the number of each row's value. Values and null are numbered in the order in which they first appear."""
     values = chunk(column).dictionary_encode(null_encoding="encode")
     return values.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _hashes(column: pa.ChunkedArray) -> Any:
-    """Return for each row the hash of its text; there are no nulls."""
+    """Return the hash of each row's text; the column holds no nulls."""
     values = chunk(column).dictionary_encode()
     hashes = np.array([hash_text(text) for text in values.dictionary.to_pylist()], np.int64)
     return hashes[values.indices.to_numpy()]

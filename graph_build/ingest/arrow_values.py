@@ -50,14 +50,14 @@ def chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 def read_value(
     column: pa.ChunkedArray, kind: Kind, unit: TimeUnit | None = None, null_words: tuple[str, ...] = ()
 ) -> pa.Array:
-    """Return a column's values as the kind, null where one cannot be read.
+    """Return a column's values as the kind; a value that cannot be read is null.
 
-    Times before the year 1 or after the year 9999 come out as some time outside `FIRST_TIME` to `END_OF_TIMES`.
+    A time before the year 1 or after the year 9999 becomes some time before `FIRST_TIME`, or not before `END_OF_TIMES`.
 
     Args:
         column: a column of a type that the contract accepts for the kind.
         kind: id, text, time, number or integer.
-        unit: the unit of times that are integers; None if times may not be integers.
+        unit: the unit of times that are numbers; None if times may not be numbers.
         null_words: texts that stand for null.
     """
     type_ = value_type(column.type)
@@ -76,9 +76,9 @@ def read_value(
 
 
 def with_point(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return numbers that were written with a decimal comma as they are written with a point.
+    """Return numbers that are written with a decimal comma in the form with a decimal point.
 
-    A point becomes a comma, so that a number with a point in it cannot be read.
+    A point becomes a comma, so that a number that was written with a point cannot be read.
     """
     for written, other in ((".", "\0"), (",", "."), ("\0", ",")):
         column = pc.replace_substring(column, written, other)
@@ -86,7 +86,7 @@ def with_point(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def clean_texts(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
-    """Return texts without the blanks around them, null where nothing or a word for null is left.
+    """Return texts without the blanks around them; if nothing or a word for null is left, the text is null.
 
     Args:
         values: texts.
@@ -116,7 +116,7 @@ def _doubles(values: pa.Array) -> pa.Array:
 
 
 def _integers(values: pa.Array) -> pa.Array:
-    """Return int64. The fraction of a double is cut, because pandas writes integers with a gap as doubles."""
+    """Return int64. The fraction of a double is cut off: pandas writes integers as doubles if one is missing."""
     type_ = values.type
     if is_text(type_):
         parts = pc.extract_regex(values.cast(pa.string()), WRITTEN_INTEGER)
@@ -155,7 +155,7 @@ def _times(values: pa.Array, unit: TimeUnit | None) -> pa.Array:
 
 
 def _counted_times(values: pa.Array, scale: TimeScale) -> pa.Array:
-    """Return the times of numbers, of which a fraction counts to the microsecond."""
+    """Return the times that numbers stand for. Fractions are read to the microsecond."""
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         numbers = values.cast(pa.float64(), safe=False)
         near = pc.less_equal(pc.abs(numbers), float(scale.farthest))
@@ -175,7 +175,7 @@ def _counted_times(values: pa.Array, scale: TimeScale) -> pa.Array:
 
 
 def _scaled(counts: pa.Array, factor: int) -> pa.Array:
-    """Return counts of `factor` microseconds since 1970 as times; those outside the calendar do not overflow."""
+    """Return times that are counted from 1970 in units of `factor` microseconds. Too large counts do not overflow."""
     first, last = FIRST_TIME // factor - 1, END_OF_TIMES // factor
     within = pc.max_element_wise(pc.min_element_wise(counts, last, skip_nulls=False), first, skip_nulls=False)
     return pc.multiply(within, factor).cast(TIME)
@@ -206,13 +206,13 @@ def _written_times(text: pa.Array) -> pa.Array:
         else:
             rows = rows[valid[rows]]
             time[rows] = [_in_region(int(local), offset) for local in time[rows]]
-    # A leap second is read as the second before it, the last of its UTC day, so that it stays on that day.
+    # A leap second is read as the second before it, which is the last of the same UTC day, so the day stays the same.
     valid &= ~is_leap | (time // 1_000_000 % 86_400 == 86_399)
     return pa.array(time, mask=~valid).cast(TIME)
 
 
 def _written_dates(parts: pa.StructArray) -> tuple[Any, Any]:
-    """Return the days since 1970 of calendar, ordinal and week dates, and which of them exist."""
+    """Return calendar, ordinal and week dates as days since 1970, and whether each date exists."""
     year, month, day, ordinal, week, weekday = (
         _digits(parts.field(name)) for name in ("year", "month", "day", "ordinal", "week", "weekday")
     )
@@ -234,12 +234,12 @@ def _written_dates(parts: pa.StructArray) -> tuple[Any, Any]:
 
 
 def _digits(text: pa.Array) -> Any:
-    """Return digits as numpy integers, 0 for none."""
+    """Return texts of digits as numpy integers; an empty text and null become 0."""
     return pc.if_else(pc.equal(text, ""), "0", text).fill_null("0").cast(pa.int64()).to_numpy().copy()
 
 
 def _in_region(local: int, region: ZoneInfo) -> int:
-    """Return the UTC time of a local time, in microseconds; of two possible times the earlier, as in Java."""
+    """Return the UTC time of a local time, in microseconds. If two are possible, it is the earlier one, as in Java."""
     if not FIRST_TIME <= local < END_OF_TIMES:
         return local
     time = (_EPOCH + dt.timedelta(microseconds=local)).replace(tzinfo=region)

@@ -36,17 +36,17 @@ class Events:
     """Checked events.
 
     Args:
-        rows: what `events.checked` returned, including the refused rows (`reason` not null).
-        read: all rows.
-        left_out: events of our own ads that the configuration leaves out.
-        by_type: usable events, and impressions, by type.
-        without_session: those of them, but for impressions, that have no session id.
-        refused: refused rows by reason.
+        rows: the result of `events.checked`, including the refused rows (`reason` not null).
+        read: number of all rows.
+        left_out: number of events of our own ads that the configuration leaves out.
+        by_type: type → number of usable events; impressions are counted too.
+        without_session: number of usable events without a session id; impressions are not counted.
+        refused: reason → number of refused rows.
         unused: number of rows of days that were not requested; they are not refused.
         ignored: number of rows of types that mean nothing; they are not refused.
         by_day: day number → number of rows that are not refused, including those of days that were not requested.
         as_of: time of the last usable event.
-        unknown_types: the commonest types of the rows that were refused for their type, with their numbers.
+        unknown_types: the commonest types that are refused as unknown → number of rows.
     """
 
     rows: "DataFrame"
@@ -166,7 +166,7 @@ def checked_events(
 def events_of_days(
     spark: "SparkSession", sources: list[Source], config: GraphConfig, days: Sequence[dt.date]
 ) -> "DataFrame":
-    """Return the usable events of some days, all with the reason `session_stored`; the caller picks the sessions.
+    """Return the usable events of some days, all with the reason `session_stored`. The caller keeps some sessions only.
 
     Args:
         spark: the session to read in.
@@ -224,9 +224,9 @@ def checked_ads(
 def _refusals(
     table: str, sources: list[Source], rows: "DataFrame", config: GraphConfig, value_faults: tuple[str, ...]
 ) -> dict[str, int]:
-    """Return reason → number of rows. Rows with a reason in `value_faults` lose only a value, and are not bad.
+    """Return reason → number of rows. Rows with a reason in `value_faults` lose only a value and do not count as bad.
 
-    Rows that newer ones replace are not bad either, and do not count as rows of the table.
+    Rows that newer rows replace do not count as bad either, nor as rows of the table.
     """
     counts = rows.groupBy("reason").agg(F.count(F.lit(1)), F.max("raw")).collect()
     refused = {reason: n for reason, n, _ in counts if reason is not None}
@@ -247,7 +247,7 @@ def _first_files(sources: list[Source]) -> str:
 
 
 def _unknown_types(raw: "DataFrame") -> dict[str, int]:
-    """Return the commonest types, as they were written, of the rows that are refused for their type."""
+    """Return the commonest types that are refused as unknown, as they were written, with their numbers of rows."""
     names = raw.where("reason = 'type_unknown'").groupBy(F.coalesce("event_type", F.lit("")).alias("name")).count()
     return {row[0]: row[1] for row in names.sort(F.desc("count"), "name").take(SHOWN_TYPES)}
 

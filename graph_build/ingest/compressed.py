@@ -1,4 +1,4 @@
-"""Opens files to read their decompressed bytes, and tells by the first bytes what a file is."""
+"""Opens files to read their decompressed bytes, and recognises the kind of a file by its first bytes."""
 
 import gzip
 import io
@@ -10,8 +10,8 @@ import pyarrow as pa
 from graph_build.spark.storage import open_file
 
 ENDS = (".gz", ".zst")
-# Files from which no table is read: the pattern of their first bytes → what they are, and what to do with them. Where
-# the usual magic number is made of letters, with which a table may begin as well, the pattern is longer.
+# Files from which no table is read: the pattern of their first bytes → what they are, and what to do with them. A
+# table may begin with the same letters as a magic number, so a pattern of letters is longer than the usual one.
 _FOREIGN = {
     rb"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
     rb"BZh\d1AY&SY": "compressed with bzip2; unpack it, or compress it with gzip",
@@ -26,11 +26,11 @@ _FOREIGN = {
     rb"%PDF-": "a PDF document",
 }
 MAGIC_BYTES = 16
-"""How many first bytes tell what a file is."""
+"""The number of first bytes by which the kind of a file is known."""
 
 
 def foreign(head: bytes) -> str | None:
-    """Return what a file that holds no table is, and what to do with it; None if its first bytes may be of a table.
+    """Return what kind of file begins with these bytes, and what to do with it; None if a table may begin with them.
 
     Args:
         head: the first `MAGIC_BYTES` or more.
@@ -63,7 +63,7 @@ def open_bytes(file: str, compression: str | None = None) -> IO[bytes]:
 
     Args:
         file: a path or URI.
-        compression: `gzip`, `zstd` or ""; None = what the end of the name says.
+        compression: `gzip`, `zstd` or ""; None = the one that the end of the name says.
     """
     opened = open_file(file)
     if compression is None:
@@ -76,7 +76,7 @@ def open_bytes(file: str, compression: str | None = None) -> IO[bytes]:
 
 
 def what_it_is(head: bytes) -> str | None:
-    """Return why a file is no text, and what to do with it; None if its first bytes may be text.
+    """Return why a file is not text, and what to do with it; None if its first bytes may be text.
 
     Args:
         head: the first `MAGIC_BYTES` or more.

@@ -67,11 +67,11 @@ ITEM_TYPES = ("view", "click", "add_to_cart", "purchase")
 SESSION_TYPES = (*ITEM_TYPES, "search")
 TYPES = ("impression", *SESSION_TYPES)
 
-# An event needs one of them; without a session_id, sessions are cut from what a user does.
+# An event needs one of these ids. If it has only a user_id, its session is cut from the events of that user.
 SESSION_COLUMNS = ("session_id", "user_id")
 FEATURE = "text, a number, a boolean, a date or a timestamp"
-LONGEST_DECIMAL = 38  # digits, in Spark
-# Why a row is refused before its values are checked.
+LONGEST_DECIMAL = 38  # the most digits of a decimal in Spark
+# Reasons to refuse a row before its values are checked.
 TOO_MANY_VALUES = "too_many_values"
 FOLDER_MISMATCH = "folder_mismatch"
 
@@ -85,7 +85,7 @@ def column_kinds(table: Table) -> dict[str, Kind]:
 
 
 def needed_columns(table: Table, config: InputConfig) -> list[str]:
-    """Return the log's own names of the columns that are read: those of the contract, then the items' features.
+    """Return the columns that are read, by the log's own names: those of the contract, then the features of items.
 
     Args:
         table: which of the three tables.
@@ -96,7 +96,7 @@ def needed_columns(table: Table, config: InputConfig) -> list[str]:
 
 
 def mapped(table: Table, config: InputConfig) -> dict[str, str]:
-    """Return the log's own name of every column of `table`; for columns that are joined, "date + time".
+    """Return the log's own name of every column of `table`. Joined columns have one name, such as "date + time".
 
     Args:
         table: which of the three tables.
@@ -116,7 +116,7 @@ def mapped(table: Table, config: InputConfig) -> dict[str, str]:
 
 
 def own_name(column: str | tuple[str, ...]) -> str:
-    """Return the one name of a column of the log, or of several that are joined.
+    """Return the name of a column of the log, or one name for several columns that are joined.
 
     >>> own_name(("date", "time"))
     'date + time'
@@ -134,8 +134,9 @@ def check_columns(table: Table, file: str, types: Mapping[str, pa.DataType], con
         config: the `[input]` section.
 
     Raises:
-        GraphInputError: a required column is missing, or both of SESSION_COLUMNS are, a known column has a type that
-            the contract cannot read, or a configured item feature is missing. Each fault is a line of the message.
+        GraphInputError: a required column is missing, events have neither of SESSION_COLUMNS, a known column has a type
+            that the contract cannot read, or a configured item feature is missing or has a wrong type. Each fault is a
+            line of the message.
     """
     if faults := list(_column_faults(table, file, types, config)):
         raise GraphInputError("\n".join(faults))
@@ -214,10 +215,10 @@ def _fits(kind: Kind, type_: pa.DataType) -> bool:
         return is_text(type_)
     if kind == "time":
         return is_text(type_) or is_.is_timestamp(type_) or is_.is_date(type_)
-    if kind in ("number", "integer"):  # pandas writes integers with a gap as doubles
+    if kind in ("number", "integer"):  # pandas writes integers as doubles if one is missing
         return is_text(type_) or is_number(type_)
     if not is_list(type_):
-        return is_text(type_)  # CSV has no lists: they come as JSON
+        return is_text(type_)  # CSV has no lists: they are written as text
     inner = value_type(type_.value_type)
     if kind == "vector":
         return is_number(inner)
@@ -247,7 +248,7 @@ def is_list(type_: pa.DataType) -> bool:
 
 
 def value_type(type_: pa.DataType) -> pa.DataType:
-    """Return the type of a column's values; if the column is categorical, the type of its dictionary."""
+    """Return the type of a column's values; for a categorical column, the type of its categories."""
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 

@@ -1,8 +1,8 @@
-"""Reads how a CSV file is written, and checks the whole file for faults that a reader would pass over in silence.
+"""Finds out how a CSV file is written, and checks the whole file for faults that a reader would not report.
 
-The grammar is that of RFC 4180, with any separator and any quote or none: a value that begins with a quote ends with
-one, and a quote inside it is doubled. A value that does not begin with a quote may hold quotes as they are. All readers
-agree on a file that keeps to it.
+The grammar is that of RFC 4180, with any separator and any quote or none: a value that begins with a quote ends with a
+quote, and a quote inside it is doubled. A value that does not begin with a quote may hold quotes as they are. If a file
+keeps to this grammar, all readers read the same values.
 """
 
 import codecs
@@ -23,7 +23,7 @@ from graph_build.ingest.compressed import MAGIC_BYTES, open_bytes, what_it_is, w
 from graph_build.ingest.contract import Table
 from graph_build.paths import is_local, local_path
 
-# A longer value is taken for a quote that is never closed.
+# If a value is longer, its quote is taken for one that is never closed.
 LONGEST_VALUE = 1 << 24
 _CHUNK = 1 << 20
 _BLANK = " \t\r\n\ufeff\u00a0"
@@ -32,18 +32,18 @@ _QUOTES = (
     "a value that begins with a quote must end with one, and a quote inside it must be doubled; correct the file, or "
     'write it anew with a CSV library; if quotes mean nothing in it, set quote = "" in the table\'s [input] section'
 )
-# What may separate the values of a file that seems to have one column.
+# The separators that a file may have if it seems to have only one column.
 _SEPARATORS = (";", "\t", "|", "::", ",")
-# Stands for a separator of several characters in a line that is parsed: it is in no text.
+# Replaces a separator of several characters in a line that is parsed. No text holds this character.
 ONE_CHARACTER = "\x1f"
 
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """What a configuration says of CSV files.
+    """How CSV files are written, according to the configuration.
 
     Args:
-        separator: what stands between two values of a row: one character or more.
+        separator: the text between two values of a row, of one character or more.
         quote: the mark around values that hold separators; empty if there is none.
         has_header: whether the first row of a file names the columns.
         names: the names of the columns by position; empty if they are those of the header.
@@ -55,7 +55,7 @@ class CsvDialect:
     names: tuple[str, ...] = ()
 
     def reader(self, lines: Iterable[str], **options: Any) -> Iterator[list[str]]:
-        """Return Python's reader of lines that keep their ends."""
+        """Return the records of lines, read by Python's `csv` module; the lines still have their line ends."""
         csv.field_size_limit(LONGEST_VALUE)
         separator = self.separator
         if len(separator) > 1:
@@ -92,7 +92,7 @@ class CsvLayout:
         header_lines: the number of lines up to the end of the header; 0 if the file has none.
         encoding: Python's name of the encoding.
         has_line_breaks: whether quoted values hold line breaks, so that the file cannot be split at its lines.
-        line_end: what ends a row; a line feed also stands for a carriage return with a line feed.
+        line_end: the character that ends a row. A line feed also stands for a carriage return with a line feed.
         dialect: the separator and the quotes.
     """
 
@@ -132,7 +132,7 @@ def csv_layout(table: Table, file: str, encoding: str, dialect: CsvDialect = PLA
 
 
 def _stamp(file: str) -> tuple[float, ...]:
-    """Return what tells that a file is still the same; for a remote one, the time of asking."""
+    """Return numbers that change when a local file changes; for a remote file, numbers that are new at every call."""
     if not is_local(file):
         return (time.monotonic(),)
     try:
@@ -199,15 +199,15 @@ def _is_valid(decoder: codecs.IncrementalDecoder, part: bytes) -> bool:
 class _Scan:
     """Checks one CSV file.
 
-    Below the header, only lines with quotes, and lines inside quoted values, are parsed: of the others, only the last
-    can have a fault.
+    Below the header, only lines with quotes and lines inside quoted values are parsed. Among all other lines, only the
+    last can have a fault.
     """
 
     def __init__(self, table: Table, file: str, encoding: str, dialect: CsvDialect) -> None:
         self._table, self._file, self._encoding, self._dialect = table, file, encoding, dialect
         self._line = 0
         self._last = ""
-        self._begin: int | None = None  # the line on which the record that is being read began
+        self._begin: int | None = None  # the line on which the current record began
         self._has_line_breaks = False
         self._ends: set[str] = set()
 
@@ -228,7 +228,7 @@ class _Scan:
         return CsvLayout(header, header_lines, self._encoding, self._has_line_breaks, line_end, self._dialect)
 
     def _skip_without_quotes(self) -> bool:
-        """Return whether the file has no quotes. If so, all of it was decoded, and its last line is the current one."""
+        """Return whether the file has no quotes. If so, all of it was decoded, and the current line is its last one."""
         lines, end = 0, ""
         with open_csv(self._file, self._encoding) as opened:
             while chunk := opened.read(_CHUNK):
@@ -284,7 +284,7 @@ class _Scan:
             yield self._last
 
     def _quoted_lines(self, opened: TextIO) -> Iterator[str]:
-        """Yield the lines with quotes, and those inside a quoted value."""
+        """Yield the lines that hold quotes or lie inside a quoted value."""
         for line in self._lines(opened):
             if self._begin is not None or self._dialect.quote in line:
                 self._begin = self._begin or self._line
@@ -320,5 +320,5 @@ class _Scan:
 
 
 def _line_end(line: str) -> str:
-    """Return what ends a line: LF (also for CR LF), CR, or nothing."""
+    """Return the end of a line: LF (also for CR LF), CR, or nothing."""
     return "\n" if line.endswith("\n") else line[-1:] if line.endswith("\r") else ""

@@ -24,14 +24,14 @@ def csv_blocks(
 ) -> Iterator[pa.Table]:
     """Yield the rows of a file: the columns as text, and `FAULT`, which is null for a good row.
 
-    Nulls fill up a row that is too short. One that is too long has the fault `too_many_values`.
+    A row that is too short is filled up with nulls. A row that is too long has the fault `too_many_values`.
 
     Args:
         file: a path or URI.
         layout: how the file is written.
         names: the columns that are read.
-        start: the byte from which rows are read: those that begin at it or later. Above 0 only if `can_be_split`.
-        end: the byte before which the last row begins; None = the end of the file.
+        start: a byte; the rows that begin there or later are read. It may be above 0 only if `can_be_split`.
+        end: a byte; only the rows that begin before it are read. None = all rows up to the end of the file.
     """
     if layout.has_line_breaks or layout.line_end == "\r":
         with open_csv(file, layout.encoding) as lines:
@@ -48,7 +48,7 @@ def csv_blocks(
 
 
 def can_be_split(layout: CsvLayout) -> bool:
-    """Return whether a part of the file can be read without what comes before it."""
+    """Return whether a part of the file can be read without the parts before it."""
     return _is_utf_8(layout) and not layout.has_line_breaks and layout.line_end == "\n"
 
 
@@ -58,8 +58,8 @@ def line_blocks(opened: IO[bytes], start: int, end: int | None, skip: int = 0) -
     Args:
         opened: a file; it must be seekable if `start` is above 0.
         start: a position in bytes.
-        end: the byte before which the last line begins; None = the end of the file.
-        skip: lines at the beginning of the file that are passed over.
+        end: a position in bytes; only lines that begin before it are read. None = all lines up to the end of the file.
+        skip: number of lines at the beginning of the file that are passed over; used only if `start` is 0.
     """
     if start:
         opened.seek(start - 1)
@@ -90,7 +90,7 @@ def _text_blocks(file: str, layout: CsvLayout) -> Iterator[bytes]:
 
 
 def _by_record(lines: Iterable[str], layout: CsvLayout, names: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield the rows of lines with Python's own reader: rows of any length, and values with line breaks."""
+    """Yield the rows of lines by Python's own reader, which takes rows of any length and values with line breaks."""
     records = (record for record in layout.dialect.reader(lines) if len(record) > 1 or any(map(str.strip, record)))
     width, places = len(layout.header), [layout.header.index(name) for name in names]
     while chunk := list(islice(records, _RECORDS)):
@@ -103,7 +103,7 @@ def _by_record(lines: Iterable[str], layout: CsvLayout, names: Sequence[str]) ->
 
 
 def _parsed(block: bytes, layout: CsvLayout, names: Sequence[str]) -> pa.Table:
-    """Return the rows of a block of whole lines without line breaks in values."""
+    """Return the rows of a block of whole lines in which no value holds a line break."""
     is_ragged = False
 
     def note(_: pc_csv.InvalidRow) -> str:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def event_type(types: dict[str, EventType | Ignored]) -> "Column":
-    """Return the contract's event type, null for an unknown one, and `ignore` for one that means nothing.
+    """Return the contract's event type: null if the log's type is unknown, `ignore` if it means nothing.
 
-    `types` maps the log's own names; upper and lower case do not matter.
+    `types` maps the log's own names to the contract's; upper and lower case do not matter.
     """
     known = type_names(types)
     names = F.create_map(*(F.lit(text) for pair in known.items() for text in pair))
@@ -28,7 +28,7 @@ def event_type(types: dict[str, EventType | Ignored]) -> "Column":
 
 
 def day_of(zone: str) -> "Column":
-    """Return the day number of an event's `timestamp`, in a time zone. Spark's own zone is UTC."""
+    """Return the day number of an event's `timestamp` in a time zone. Spark itself computes in UTC."""
     time = F.col("timestamp")
     return F.unix_date(F.to_date(time if zone == UTC else F.from_utc_timestamp(time, zone)))
 
@@ -40,7 +40,7 @@ def reason(
     days: list[dt.date] | None = None,
     zone: str = UTC,
 ) -> "Column":
-    """Return why an event is refused, null where it is not.
+    """Return why an event is refused; null if it is not.
 
     Args:
         date: the last day that is used.
@@ -61,10 +61,10 @@ def reason(
 
 
 def checked(rows: "DataFrame", columns: list[str], config: EventsInput, zone: str = UTC) -> "DataFrame":
-    """Return events under the names used from here on. Those with a `reason` or `left_out` do not count.
+    """Return events under the names used from here on. Events with a `reason`, or that are `left_out`, do not count.
 
     Args:
-        rows: what `spark_reader.read` returned for events, with `reason` and `raw`.
+        rows: the result of `spark_reader.read` for events, with `reason` and `raw`.
         columns: the contract columns that the input has.
         config: the `[input.events]` section.
         zone: the time zone of the days.
@@ -74,7 +74,8 @@ def checked(rows: "DataFrame", columns: list[str], config: EventsInput, zone: st
     content = [name for name in columns if name not in ("event_type", "event_id")]
     item_id = F.when(kind != "search", F.col("item_id"))
     user = F.xxhash64(F.coalesce("user_id", "session_id"))
-    # All that a user does on a day, until `sessions.pauses` cuts it; no session_id has the same hash as a user_id.
+    # Without a session_id, all events of a user on a day are one session until `sessions.pauses` cuts it. The text
+    # "user" keeps its hash apart from the hashes of session ids.
     of_user = F.xxhash64(F.lit("user"), user, day)
     return rows.select(
         "reason",

@@ -1,7 +1,7 @@
-"""Which values of a record of the log are read: by name, by a path into nested records, or from each element of a list.
+"""Says which values of each record are read: by name, by a path into nested records, or from each element of a list.
 
-A path is names with points between them (`items.item_id`). A column whose own name holds points comes first.
-`record_rows` follows paths in Python's objects, `nested_rows` in Arrow's columns.
+A path consists of names with points between them (`items.item_id`). If a column has the whole path as its own name, it
+is read first. `record_rows` follows paths in Python's objects, `nested_rows` in Arrow's columns.
 """
 
 from collections.abc import Collection
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from graph_build.config import InputConfig, TableInput
 from graph_build.ingest.contract import Table, mapped, own_name
 
-# Names that stand for no column: the position in the exploded list, and a text that only this row of the log has.
+# Names that stand for no column of the log: the position in the exploded list, and a text that is unique to the record.
 POSITION, ROW = "#", "#row"
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What is read of each record.
+    """The values that are read from each record.
 
     Args:
-        columns: (the log's own name of a column, the names or paths whose texts are joined by a blank).
-        explode: the path of the list of which each element becomes a row; None = each record is a row.
-        null_words: texts that stand for null in a text that is joined.
+        columns: for each column, the log's own name, and the names or paths to read. The texts of several are joined by
+            a blank.
+        explode: the path of a list, each element of which becomes a row; None = each record is a row.
+        null_words: texts that stand for null when texts are joined.
     """
 
     columns: tuple[tuple[str, tuple[str, ...]], ...]
@@ -30,7 +31,7 @@ class Fields:
 
     @property
     def paths(self) -> list[str]:
-        """Return all names and paths, and that of the list, without the names that stand for no column."""
+        """Return all names and paths, with the path of the exploded list, but without POSITION and ROW."""
         paths = [path for _, parts in self.columns for path in parts if path not in (POSITION, ROW)]
         return list(dict.fromkeys([*paths, *([self.explode] if self.explode else [])]))
 
@@ -39,7 +40,7 @@ class Fields:
         return Fields(tuple(field for field in self.columns if field[0] in names), self.explode, self.null_words)
 
     def in_element(self, path: str) -> str | None:
-        """Return the part of a path inside an element of the exploded list: "" for the element, None if it is outside.
+        """Return the part of a path inside an element of the exploded list: "" = the element, None = it lies outside.
 
         >>> Fields((), "items").in_element("items.price"), Fields((), "items").in_element("items")
         ('price', '')
@@ -52,12 +53,12 @@ class Fields:
 
 
 def fields_of(table: Table, config: InputConfig, null_words: tuple[str, ...] = ()) -> Fields:
-    """Return what is read of each record of a table.
+    """Return the values that are read from each record of a table.
 
     Args:
         table: which of the three tables.
         config: the `[input]` section.
-        null_words: words for null in texts that are joined.
+        null_words: texts that stand for null when texts are joined.
     """
     section: TableInput = getattr(config, table)
     columns: dict[str, tuple[str, ...]] = {}
@@ -72,7 +73,7 @@ def fields_of(table: Table, config: InputConfig, null_words: tuple[str, ...] = (
 
 
 def split_path(path: str) -> list[tuple[str, list[str]]]:
-    """Return the ways to read a path: the name of a column, and the names below it; the longest name first.
+    """Return the ways to split a path into the name of a column and the names below it, the longest column name first.
 
     >>> split_path("a.b")
     [('a.b', []), ('a', ['b'])]
@@ -82,7 +83,7 @@ def split_path(path: str) -> list[tuple[str, list[str]]]:
 
 
 def column_of(path: str, names: Collection[str]) -> tuple[str, list[str]] | None:
-    """Return the column in which a path begins, and the names below it; None if there is none.
+    """Return the column in which a path begins, and the names below it; None if there is no such column.
 
     Args:
         path: a name or path.

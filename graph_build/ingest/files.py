@@ -1,8 +1,8 @@
 """Finds the files of an input and their columns, before any engine reads them.
 
-Of parquet only the footers are read here, so that a wrong path or type is reported at once, by name. CSV files are
-checked as a whole, because no reader reports the faults of their text. Plain CSV and flat parquet are read by the
-engines; all other files by `record_files`.
+Only the footers of parquet files are read here, so that a wrong path or type is reported at once, by name. CSV files
+are checked as a whole, because no reader reports the faults of their text. The engines read plain CSV and flat parquet;
+`record_files` reads all other files.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -31,13 +31,13 @@ from graph_build.paths import is_local, local_path
 from graph_build.spark.storage import join, matches, names_below
 
 Format = Literal["parquet", "csv", "json", "weblog", "table"]
-# What a path begins with that names a table of Spark.
+# The beginning of a path that names a table of Spark.
 SPARK_TABLE = "table:"
 SparkSchema = Callable[[str], pa.Schema] | None
 _EXPECTED = "expected parquet (.parquet), CSV (.csv, .tsv, .txt) or JSON lines (.json, .jsonl), perhaps .gz or .zst"
 _CSV = (".csv", ".tsv", ".tab", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
-# Kinds of files that are none of these, by the ends of their names; any other file may be parquet.
+# The ends of the names of other kinds of files. A file whose name has any other end may be parquet.
 _OTHER_KINDS = """
     .avro .orc .feather .arrow .xls .xlsx .md .log .dat .sql .db .xml .html .gz .zip .bz2 .zst .xz .lz4 .7z .tar .tgz
 """
@@ -51,13 +51,13 @@ class Source:
 
     Args:
         files: paths or URIs, in reading order; for a table of Spark, `table:NAME`.
-        format: `parquet`, `csv`, `json` or `table`.
-        types: the files' own column names with the Arrow types in which they are read (CSV and JSON: all strings).
-        order: rank among the inputs, which orders rows that tie in time.
+        format: `parquet`, `csv`, `json`, `weblog` or `table`.
+        types: the files' own column names with the Arrow types in which they are read (CSV, JSON, logs: all strings).
+        order: the rank of the path among the inputs. It orders rows that tie in time.
         places: each file's rank among all files of its input, regardless of their columns.
-        folders: for each file, the columns that the names of its folders hold, as text; the same names for all files.
+        folders: for each file, the columns that the names of its folders hold, as text. All files have the same ones.
         csv: how the files are written; None if they are not CSV.
-        records: how rows are read that no engine reads as they are; None for plain CSV and flat parquet.
+        records: how `record_files` reads the rows; None if the engines read the files (plain CSV, flat parquet).
     """
 
     files: tuple[str, ...]
@@ -70,16 +70,16 @@ class Source:
     records: RecordLayout | None = None
 
     def has(self, name: str) -> bool:
-        """Return whether the rows have a column, from the files (and not only nulls) or from the names of folders."""
+        """Return whether the rows have a column: in the files, with more than nulls, or in the names of folders."""
         return self.has_own(name) or name in self.folders[0]
 
     def has_own(self, name: str) -> bool:
-        """Return whether the column stands in the files themselves, and is more than nulls."""
+        """Return whether the files themselves have the column, and it holds more than nulls."""
         return name in self.types and not pa.types.is_null(self.types[name])
 
 
 def find_sources(table: Table, paths: list[str], config: InputConfig, spark_schema: SparkSchema = None) -> list[Source]:
-    """Return the files behind `paths`, checked against the contract and grouped by their columns and types.
+    """Find the files behind `paths`, check them against the contract, and group them by their columns and types.
 
     Args:
         table: which table they hold.
@@ -129,7 +129,7 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
 
     Args:
         table: which table the sources hold.
-        sources: all its files.
+        sources: all sources of the table.
         config: the `[input]` section.
     """
     names, warnings = mapped(table, config), []
@@ -137,7 +137,7 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
         first: dict[bool, tuple[str, pa.DataType]] = {}
         for source in sources:
             type_ = source.types.get(names[name])
-            # What CSV calls text may be numbers.
+            # Every column of CSV is text, numbers too.
             if kind == "id" and source.format == "parquet" and type_ is not None and not pa.types.is_null(type_):
                 first.setdefault(pa.types.is_integer(type_), (source.files[0], type_))
         if len(first) == 2:
@@ -150,9 +150,9 @@ def mixed_ids(table: Table, sources: list[Source], config: InputConfig) -> list[
 
 
 def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list[str]:
-    """Return a file itself, or the files of a folder or pattern in the order of `names_below`, without hidden ones.
+    """Return a file itself, or the files of a folder or pattern without hidden ones, in the order of `names_below`.
 
-    A path that exists as it is written is no pattern. Of a Delta or Iceberg table, the files that are in force.
+    A path that exists as it is written is no pattern. For a Delta or Iceberg table, they are the files in force.
 
     Args:
         table: which table they hold, for the message.
@@ -160,8 +160,8 @@ def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list
         format_: the configured format, if there is one.
 
     Raises:
-        GraphInputError: the path does not exist or cannot be read, the folder holds no file, or it is a part of a Delta
-            or Iceberg table.
+        GraphInputError: the path does not exist or cannot be read, is not of the configured format (Delta, Iceberg),
+            holds no file, or holds a Delta or Iceberg table or is a part of one.
     """
     try:
         names = names_below(path)
@@ -193,7 +193,7 @@ def files_of(table: Table, path: str, format_: FileFormat | None = None) -> list
 
 
 def expanded(path: str, files: list[str]) -> list[str]:
-    """Return a path as it is, or the files in its place if it is a pattern.
+    """Return the path itself, or the files behind it if it is a pattern.
 
     Args:
         path: a file or folder, or a pattern.
@@ -220,7 +220,7 @@ class _File:
 
 
 def _once(faults: list[tuple[str, str]]) -> list[str]:
-    """Return the faults of files; one that several files have is told once, with their number."""
+    """Return the faults of files. A fault that several files have is listed once, with the number of these files."""
     lines: dict[str, list[str]] = {}
     for file, line in faults:
         lines.setdefault(line.removeprefix(f"{file}: "), []).append(line)
@@ -228,7 +228,7 @@ def _once(faults: list[tuple[str, str]]) -> list[str]:
 
 
 def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[tuple[str, "_File | GraphInputError"]]:
-    """Return each file with what it is, or with what is wrong with it."""
+    """Return each file with its description, or with the error that says what is wrong with it."""
 
     def inspect(file: str) -> "tuple[str, _File | GraphInputError]":
         try:
@@ -244,7 +244,7 @@ def _inspected(table: Table, files: list[str], config: InputConfig) -> Iterable[
 
 def _inspect(table: Table, file: str, config: InputConfig) -> _File:
     features = config.items.features if table == "items" else ()
-    # What the name of a folder holds is text, as in CSV.
+    # Values in the names of folders are text, as in CSV.
     columns = {name: name for name in features} | mapped(table, config)
     words = {own_name: null_words(name, "csv", config) for name, own_name in columns.items()}
     folders = folder_columns(table, file, words)
@@ -262,7 +262,7 @@ def _check(table: Table, file: str, types: dict[str, pa.DataType], config: Input
 
 
 def _format_of(table: Table, file: str, section: TableInput) -> Format:
-    """Return the configured format, or that which the file's name says."""
+    """Return the configured format, or the one that the file's name shows."""
     if section.format is not None:
         return section.format if section.format in ("csv", "json", "weblog") else "parquet"
     name = without_compression(file.rpartition("/")[2])
@@ -283,7 +283,7 @@ Inspected = tuple[_File, dict[str, pa.DataType]]
 
 
 def _inspect_csv(table: Table, file: str, config: InputConfig) -> Inspected:
-    """Return a CSV file, and the types of its columns for the check."""
+    """Return how to read a CSV file, and the types of its columns for the check."""
     dialect = dialect_of(file, getattr(config, table))
     layout = csv_layout(table, file, config.encoding, dialect)
     # Columns without a name, such as the row numbers that pandas writes, are left out.
@@ -296,7 +296,7 @@ def _inspect_csv(table: Table, file: str, config: InputConfig) -> Inspected:
 
 
 def _inspect_json(table: Table, file: str, config: InputConfig) -> Inspected:
-    """Return a file of JSON lines, which is read as text, and the types of its columns for the check."""
+    """Return how to read a file of JSON lines (as text), and the types of its columns for the check."""
     texts = {own for name, own in mapped(table, config).items() if column_kinds(table)[name] == "text"}
     fields = fields_of(table, config)
     types = json_types(table, file, fields, texts)
@@ -308,7 +308,7 @@ def _inspect_json(table: Table, file: str, config: InputConfig) -> Inspected:
 
 
 def _inspect_web_log(table: Table, file: str, config: InputConfig) -> Inspected:
-    """Return the log of a web server, which is read as text, and the types of its columns for the check."""
+    """Return how to read the log of a web server (as text), and the types of its columns for the check."""
     try:
         with open_bytes(file) as opened:
             lines = [line for line in opened.read(1 << 16).splitlines() if line.strip()]
@@ -326,7 +326,7 @@ def _inspect_web_log(table: Table, file: str, config: InputConfig) -> Inspected:
 
 
 def _inspect_parquet(table: Table, file: str, config: InputConfig) -> Inspected:
-    """Return a parquet file, and the types of its columns for the check."""
+    """Return how to read a parquet file, and the types of its columns for the check."""
     fields = fields_of(table, config)
     features = config.items.features if table == "items" else ()
     names = {name for path in fields.paths if path not in features for name, _ in split_path(path)}
@@ -345,7 +345,7 @@ def _inspect_table(table: Table, path: str, config: InputConfig, spark_schema: S
 
 
 def _typed(table: Table, file: str, format_: Format, fields: Fields, types: dict[str, pa.DataType]) -> Inspected:
-    """Return a file of columns with types, and the types of its columns for the check."""
+    """Return how to read a file whose columns have types, and these types for the check."""
     if not _needs_records(fields, types):
         return _File(file, format_, types), types
     schema = pa.schema(list(types.items()))
@@ -368,7 +368,10 @@ def _file_of_records(
 
 
 def _needs_records(fields: Fields, names: Collection[str]) -> bool:
-    """Return whether a column does not stand in the file by its own name."""
+    """Return whether `record_files` must read the file.
+
+    It must if a list is exploded, or if a column is joined from several, lies inside another, or is POSITION or ROW.
+    """
     if fields.explode is not None or any(len(parts) > 1 for _, parts in fields.columns):
         return True
     special = {POSITION, ROW} & {path for _, parts in fields.columns for path in parts}
@@ -376,5 +379,5 @@ def _needs_records(fields: Fields, names: Collection[str]) -> bool:
 
 
 def _is_hidden(path: str) -> bool:
-    """Return whether Spark, too, would pass over a path below the given one: `_SUCCESS`, but not `_key=value`."""
+    """Return whether a path below the given one is hidden, as in Spark: `_SUCCESS` is, but `_key=value` is not."""
     return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))

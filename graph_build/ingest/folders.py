@@ -1,4 +1,4 @@
-"""Columns that the names of folders hold: `status=paused/` gives every row below it the status paused."""
+"""Reads columns from the names of folders: `status=paused/` gives every row below it the status paused."""
 
 from collections.abc import Mapping
 from urllib.parse import unquote
@@ -7,7 +7,7 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import Table
 from graph_build.ingest.values import BLANKS
 
-# What Hive and Spark write for null.
+# Hive and Spark write this text for null.
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -15,12 +15,12 @@ def folder_columns(table: Table, file: str, null_words: Mapping[str, tuple[str, 
     """Return the columns that a file's path holds, as text.
 
     Every folder of the path counts, so that a file has the same columns whether its partition or the whole table is
-    given. A key that is none of the columns, such as `dt`, is passed over.
+    given. A key that is not the name of a column, such as `dt`, is passed over.
 
     Args:
         table: which table the file holds, for the message.
         file: the path or URI, as it was given.
-        null_words: the log's names of the table's columns → the words that stand for null in each.
+        null_words: the log's name of each column of the table → the words that stand for null in it.
 
     Raises:
         GraphInputError: two folders of the path give a column different values.

@@ -1,4 +1,4 @@
-"""Checks items and ads: one row per item and per ad remains; others are refused, and copies of items dropped."""
+"""Checks items and ads: one row of each item and each ad stays, copies of item rows are dropped, other rows refused."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,15 @@ AD_COLUMNS = (
     "bid",
     "version",
 )
-# For these reasons a row loses only the value, because every item of the catalogue is embedded; the reason is
-# still counted.
+# A row with one of these reasons loses only the value and stays, because every item of the catalogue is embedded. The
+# reason is still counted.
 KEPT_WITHOUT_EMBEDDING = ("embedding_not_finite", "embedding_dimension", "embedding_unreadable")
 KEPT_WITHOUT_PRICE = ("price_not_finite", "price_unreadable")
 KEPT = KEPT_WITHOUT_EMBEDDING + KEPT_WITHOUT_PRICE
-# Rows that a newer row of the same id replaces, as in a folder of daily snapshots, are counted, and are not bad.
+# The reasons of rows that a newer row of the same id replaces, as in a folder of daily snapshots. These rows are
+# counted, but do not count as bad.
 REPLACED = ("duplicate_item_id", "duplicate_ad_id")
-# Statuses with which shops hide ads; any other status but `active` may be a mistake.
+# Statuses with which shops hide ads. Any other status may be a mistake, except `active`.
 HIDING_STATUSES = (
     "paused", "inactive", "ended", "stopped", "disabled", "archived", "deleted", "removed", "draft", "pending",
     "rejected", "suspended", "exhausted", "expired", "scheduled", "completed", "finished", "off",
@@ -40,20 +41,21 @@ HIDING_STATUSES = (
 
 
 def item_reason() -> "Column":
-    """Return why an item row is refused, null where it is not."""
+    """Return why an item row is refused; null if it is not."""
     return F.when(F.col("item_id").isNull(), "item_missing")
 
 
 def items(rows: "DataFrame", columns: list[str]) -> "DataFrame":
-    """Return item rows with a final `reason`. Of identical rows one stays; of conflicting rows, the last.
+    """Return item rows with a final `reason`. The last row of an item stays, copies are dropped, other rows refused.
 
-    The last is that of the last file, in the order of the files' names, so that of daily snapshots the newest counts.
+    The last row is the one in the last file. Files are in the order of their names, so that the newest of several daily
+    snapshots counts.
 
     An item loses a price that is not a finite number, and an embedding that holds NaN or infinity or does not have the
-    commonest length; the `reason` then is one of KEPT.
+    commonest length. The `reason` is then one of KEPT.
 
     Args:
-        rows: what `spark_reader.read` returned for items.
+        rows: the result of `spark_reader.read` for items.
         columns: the contract columns that the input has.
     """
     content = [name for name in rows.columns if name in columns or name.startswith("feature_")]
@@ -88,7 +90,7 @@ def items_table(checked: "DataFrame", columns: list[str], features: tuple[str, .
     """Return the catalogue: item_id, the optional columns that the input has, and the configured features.
 
     Args:
-        checked: what `items` returned.
+        checked: the result of `items`.
         columns: the contract columns that the input has.
         features: the configured features, by the names of their columns.
     """
@@ -101,14 +103,14 @@ def items_table(checked: "DataFrame", columns: list[str], features: tuple[str, .
 
 
 def ad_reason() -> "Column":
-    """Return why an ad row is refused, null where it is not."""
+    """Return why an ad row is refused; null if it is not."""
     return (
         F.when(F.col("ad_id").isNull(), "ad_missing")
         .when(F.col("item_id").isNull(), "item_missing")
         .when(F.col("campaign_id").isNull(), "campaign_missing")
         .when(F.col("ends_at") < F.col("starts_at"), "ends_before_start")
         .when(F.isnan("bid") | (F.abs(F.col("bid")) == float("inf")), "bid_not_finite")
-        # A date that cannot be read must not come to mean "for ever", nor a country "everywhere".
+        # An unreadable date must not count as "for ever", and an unreadable country not as "everywhere".
         .when(F.col("unreadable").isNotNull(), F.col("unreadable"))
         .when(
             F.exists("countries", lambda code: code.isNull() | ~_trimmed(code).rlike("^([A-Za-z]{2})?$")),
@@ -118,13 +120,14 @@ def ad_reason() -> "Column":
 
 
 def ads(rows: "DataFrame", known_items: "DataFrame | None") -> "DataFrame":
-    """Return ad rows with a final `reason`. For each ad_id the highest version stays; of equal versions, the last row.
+    """Return ad rows with a final `reason`. Only the newest row of each ad stays.
 
-    The last is that of the last file, in the order of the files' names, so that of daily snapshots the newest counts.
-    It counts even if it is refused: an older row might show an ad that has been paused since.
+    It is the row with the highest version or, if several have the same version, the last row. That is the one in the
+    last file. Files are in the order of their names, so that the newest of several daily snapshots counts. The newest
+    row replaces older rows even if it is refused: an older row might show an ad that has been paused since.
 
     Args:
-        rows: what `spark_reader.read` returned for ads.
+        rows: the result of `spark_reader.read` for ads.
         known_items: (item_id) of the catalogue and the log; None if there is no catalogue.
     """
     newest = Window.partitionBy("ad_id").orderBy(
@@ -169,7 +172,7 @@ def count_ads(ads: "DataFrame", nodes: "DataFrame", as_of: dt.datetime) -> dict[
 
 
 def ads_table(checked: "DataFrame") -> "DataFrame":
-    """Return the accepted ads with all columns of the contract; countries in upper case, status in lower case."""
+    """Return the accepted ads with all columns of the contract, with countries in upper and status in lower case."""
     trimmed = F.transform("countries", lambda country: F.upper(_trimmed(country)))
     countries = F.filter(F.array_distinct(trimmed), lambda country: country != "")
     return (

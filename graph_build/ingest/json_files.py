@@ -1,4 +1,4 @@
-"""Looks into a file of JSON lines: whether it is one, which columns it has, and of which types."""
+"""Finds out whether a file holds JSON lines, which columns they have, and which types the columns have."""
 
 import json
 import zlib
@@ -14,21 +14,21 @@ from graph_build.ingest.csv_rows import line_blocks
 from graph_build.ingest.fields import POSITION, ROW, Fields
 from graph_build.ingest.record_rows import as_list, reader_of, record
 
-# The types of columns are told from this many lines.
+# The types of columns are those of at most this many lines at the beginning of a file.
 _HEAD_LINES = 2000
 _CHUNK = 1 << 24
 
 
 def json_types(table: Table, file: str, fields: Fields, texts: Collection[str]) -> dict[str, pa.DataType]:
-    """Return the columns that a file of JSON lines has, with the types of their first values.
+    """Return the columns that a file of JSON lines has, with the types of their values in the first lines.
 
-    A column of mixed types is text. A column that the first lines lack counts too, as text, if its key stands anywhere
+    A column of mixed types is text. A column that is missing in the first lines is text too, if its key stands anywhere
     in the file.
 
     Args:
         table: which table the file holds, for the message.
         file: a path or URI.
-        fields: what is read.
+        fields: the values that are read.
         texts: the columns whose numbers are read as text.
 
     Raises:
@@ -108,7 +108,7 @@ def _first_records(table: Table, file: str) -> list[dict[str, Any]]:
 
 
 def _types_at(table: Table, file: str, records: Sequence[dict[str, Any]], fields: Fields) -> dict[str, pa.DataType]:
-    """Return the types of the paths that any of the records has."""
+    """Return path → type, for each path that at least one record has."""
     types = {POSITION: pa.string(), ROW: pa.string()}
     elements: list[Any] = []
     if fields.explode is not None:
@@ -140,7 +140,7 @@ def _check_lists(table: Table, file: str, sources: Sequence[Any], path: str, bel
 
 
 def type_of(values: Sequence[Any]) -> pa.DataType:
-    """Return the type of JSON values; text if they differ. Booleans are text."""
+    """Return the type of JSON values. Booleans, and values of several types other than numbers, are text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {list}:
         inner = type_of([element for value in values for element in value or ()])
@@ -154,7 +154,7 @@ def type_of(values: Sequence[Any]) -> pa.DataType:
 
 
 def _keys_in(file: str, keys: set[str]) -> set[str]:
-    """Return which keys stand anywhere in a file. A compressed one is read to its end, which shows that it is whole."""
+    """Return the keys that stand anywhere in a file. A compressed file is read to its end, to see if it is whole."""
     missing = {key: _writings(key) for key in keys}
     tail = max((len(text) + 2 for texts in missing.values() for text in texts), default=0)
     with open_bytes(file) as opened:
@@ -167,10 +167,13 @@ def _keys_in(file: str, keys: set[str]) -> set[str]:
 
 
 def _has_key(text: bytes, beginning: bytes) -> bool:
-    """Return whether a key stands in JSON, or in JSON that is text; without its beginning, one search is enough."""
+    """Return whether a key stands in JSON, or in JSON within a text.
+
+    If the beginning of the key stands nowhere, one search is enough.
+    """
     return beginning in text and (beginning + b'"' in text or beginning + b'\\"' in text)
 
 
 def _writings(key: str) -> set[bytes]:
-    """Return how a key may be written, with the quote before it."""
+    """Return the ways in which a key may be written, each with the quote before it."""
     return {json.dumps(key, ensure_ascii=is_ascii)[:-1].encode() for is_ascii in (True, False)}

@@ -1,7 +1,7 @@
-"""Finds the files of Delta and Iceberg tables that are in force: a table's folder also holds files that are not.
+"""Finds the files in force of a Delta or Iceberg table: those of its newest state. Its folder also holds older files.
 
 The packages `deltalake` and `pyiceberg` read the tables' logs. The files themselves are parquet, and are read like any
-other. What only the table's own reader could tell from them is refused: deleted rows and renamed columns.
+other parquet. A table with deleted rows or renamed columns is refused, because its files alone do not show them.
 """
 
 import re
@@ -22,7 +22,7 @@ _AS_TABLE = "or read it with Spark: table:NAME"
 
 
 def lake_format(names: Sequence[str]) -> str | None:
-    """Return `delta` or `iceberg` if a folder is such a table, None if it is neither.
+    """Return `delta` or `iceberg` if a folder is a table of that kind; None if it is neither.
 
     Args:
         names: the paths of all files below the folder, hidden ones too.
@@ -33,7 +33,7 @@ def lake_format(names: Sequence[str]) -> str | None:
 
 
 def inner_tables(names: Sequence[str]) -> list[str]:
-    """Return the folders below a folder that are Delta or Iceberg tables.
+    """Return the Delta and Iceberg tables that lie below a folder, as paths below it.
 
     Args:
         names: the paths of all files below the folder, hidden ones too.
@@ -44,7 +44,7 @@ def inner_tables(names: Sequence[str]) -> list[str]:
 
 
 def outer_table(path: str) -> str | None:
-    """Return the Delta or Iceberg table in which a local file or folder lies; None if it lies in none."""
+    """Return the Delta or Iceberg table in which a local file or folder lies; None if it lies in no such table."""
     if not is_local(path):
         return None
     parts = local_path(path).rstrip("/").split("/")[:-1]
@@ -57,7 +57,7 @@ def outer_table(path: str) -> str | None:
 
 
 def lake_files(table: Table, path: str, format_: str) -> list[str]:
-    """Return the files of a Delta or Iceberg table that are in force, in the order of their names.
+    """Return the files in force of a Delta or Iceberg table, in the order of their names.
 
     Args:
         table: which table they hold, for the message.
@@ -65,8 +65,8 @@ def lake_files(table: Table, path: str, format_: str) -> list[str]:
         format_: `delta` or `iceberg`.
 
     Raises:
-        GraphInputError: the package that reads the table is not installed, the table cannot be read, or its files do
-            not tell all.
+        GraphInputError: the package that reads the table is not installed, the table cannot be read or is empty, or it
+            has deleted rows or renamed columns.
     """
     module, package = ("deltalake", "deltalake") if format_ == "delta" else ("pyiceberg.table", "pyiceberg")
     try:

@@ -1,7 +1,7 @@
-"""Reads the needed values of Arrow's columns, through nested records and from each element of a list.
+"""Reads the needed values of Arrow's columns, also those inside nested records and in each element of a list.
 
-Every type becomes one that both readers know. A path that leads into text, or to a place in a list, cannot be followed
-column by column: `record_rows` then reads the records one by one, as text.
+Every type is converted to one that both readers know. A path that leads into text, or to a position in a list, cannot
+be followed column by column. In that case `record_rows` reads the records one by one, as text.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from graph_build.ingest.values import BLANKS
 
 
 def plain_type(type_: pa.DataType) -> pa.DataType:
-    """Return the type in which values of a type are read.
+    """Return the type to which values of a type are converted.
 
     Integers are int64 (large ones decimals), floats are doubles, and times are in microseconds and UTC.
     """
@@ -44,7 +44,7 @@ def field_types(table: Table, file: str, schema: pa.Schema, fields: Fields) -> d
         table: which table the file holds, for the message.
         file: a path or URI.
         schema: the file's columns.
-        fields: what is read of each row.
+        fields: the values that are read from each row.
 
     Raises:
         GraphInputError: there is no column to explode, or a path leads into a list that is not exploded.
@@ -94,7 +94,7 @@ def _check_lists(table: Table, file: str, schema: pa.Schema, path: str) -> None:
 
 
 def _described(field: pa.Field) -> str:
-    """Return a column's name, and those inside it.
+    """Return the name of a column, and the names of the columns inside it.
 
     >>> _described(pa.field("x", pa.list_(pa.struct([("id", pa.int64())]))))
     'x [id]'
@@ -106,13 +106,13 @@ def _described(field: pa.Field) -> str:
 
 
 def type_at(type_: pa.DataType, keys: Sequence[str]) -> pa.DataType | None:
-    """Return the type of what lies below a value; None if nothing does.
+    """Return the type of the value to which names lead from another value; None if they lead nowhere.
 
-    Below a text, which may be JSON, and at a place in a list, only the values would tell the type; it is then text.
+    Below a text, which may be JSON, or at a position in a list, only the values could show the type. It is then text.
 
     Args:
-        type_: the value's type.
-        keys: the names that lead down.
+        type_: the type of the value from which the names lead.
+        keys: the names.
     """
     for key in keys:
         type_ = value_type(type_)
@@ -131,7 +131,7 @@ def can_follow(schema: pa.Schema, fields: Fields) -> bool:
 
     Args:
         schema: the columns in which the fields' paths begin.
-        fields: what is read of each row.
+        fields: the values that are read from each row.
     """
     element: pa.DataType | None = None
     if fields.explode is not None:
@@ -149,7 +149,7 @@ def can_follow(schema: pa.Schema, fields: Fields) -> bool:
 
 
 def _record_type(schema: pa.Schema, path: str) -> pa.DataType | None:
-    """Return the type at a path that leads through records only; None if it leads elsewhere."""
+    """Return the type at a path that leads through records only; None for any other path."""
     way = column_of(path, schema.names)
     if way is None or not _leads_through_records(schema.field(way[0]).type, way[1]):
         return None
@@ -169,8 +169,8 @@ def rows_of_columns(table: pa.Table, fields: Fields, row_prefix: str, first: int
 
     Args:
         table: the columns in which the fields' paths begin, and perhaps `FAULT`.
-        fields: what is read of each row.
-        row_prefix: what a text for `#row` begins with.
+        fields: the values that are read from each row.
+        row_prefix: the beginning of every text for `#row`.
         first: the number of the table's first row.
     """
     if not can_follow(table.schema, fields):
@@ -187,9 +187,9 @@ def rows_of_columns(table: pa.Table, fields: Fields, row_prefix: str, first: int
 
 
 class _ExplodedRows:
-    """The rows that a table becomes: one for each element of the exploded list; without one, the rows of the table.
+    """The rows made from a table: one for each element of the exploded list, or the table's own if no list is exploded.
 
-    `parents` holds for each of them the number of its row in the table.
+    For each of these rows, `parents` holds the number of the table's row that it was made from.
     """
 
     def __init__(self, table: pa.Table, fields: Fields) -> None:
@@ -234,7 +234,7 @@ def _plain(values: pa.Array) -> pa.Array:
 
 
 def _joined(values: Sequence[pa.Array], null_words: tuple[str, ...]) -> pa.Array:
-    """Return the texts of several columns with a blank between them, null where one of them is missing."""
+    """Return the texts of several columns joined by a blank; null where one of the texts is missing."""
     texts = [pc.utf8_trim(part.cast(pa.string()), BLANKS) for part in values]
     nothing = pa.array(["", *null_words])
     return pc.binary_join_element_wise(*(pc.if_else(pc.is_in(text, nothing), None, text) for text in texts), " ")

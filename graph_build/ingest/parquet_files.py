@@ -9,12 +9,12 @@ from graph_build.errors import GraphInputError
 from graph_build.ingest.contract import Table, is_list
 from graph_build.spark.storage import open_file
 
-# Spark's own readers know the other codecs.
+# Spark's own readers know all codecs except these.
 _UNREADABLE_CODECS = ("BROTLI", "LZO")
 
 
 def open_parquet(file: str) -> pq.ParquetFile:
-    """Open a parquet file. Times of the type INT96 are read in microseconds, because nanoseconds end in 2262.
+    """Open a parquet file. INT96 times are read in microseconds: those in nanoseconds reach only to the year 2262.
 
     Args:
         file: a path or URI.
@@ -30,12 +30,12 @@ def parquet_types(
     Args:
         table: which table the file holds, for the message.
         file: a path or URI.
-        contract: the file's names of the contract's columns. One that holds only nulls has the type null.
+        contract: the file's names of the contract's columns. A column of only nulls gets the type null.
         features: further columns that are read.
 
     Raises:
-        GraphInputError: the file is not parquet, or a column that is read stands in it twice or is compressed with a
-            codec that Spark does not know.
+        GraphInputError: the file cannot be read as parquet, or a column that is read stands in it twice or is
+            compressed with a codec that Spark does not know.
     """
     try:
         with open_parquet(file) as opened:
@@ -78,7 +78,7 @@ def _why(file: str, error: Exception) -> str:
 
 
 def _leaves(footer: pq.FileMetaData, name: str) -> list[int]:
-    """Return the physical columns behind a column: one, or several of a list or struct."""
+    """Return the physical columns of a column: one, or several if it is a list or struct."""
     paths = [(i, footer.schema.column(i).path) for i in range(footer.num_columns)]
     return [i for i, path in paths if path == name] or [i for i, path in paths if path.startswith(f"{name}.")]
 

@@ -1,12 +1,15 @@
-"""Normalises search queries, so that equal queries compare equal. Retrieval has a twin; one golden file pins both."""
+"""Normalises search queries, so that equal queries compare equal.
+
+Retrieval has its own implementation; one golden file tests both.
+"""
 
 import unicodedata
 
 
 def normalise_query(query: str | None) -> str | None:
-    """Return a query in NFKC, case-folded, with single blanks between words; None when nothing is left.
+    """Return a query in NFKC, case-folded, with single blanks between words; None if nothing is left.
 
-    Folding can undo the composition (İ folds to i and a dot), so NFKC is applied twice.
+    NFKC is applied again after folding, which can undo the composition: İ folds to i and a dot.
     """
     if query is None:
         return None

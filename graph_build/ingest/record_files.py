@@ -1,7 +1,7 @@
-"""Reads rows of files that no engine reads as they are: JSON, web logs, nested parquet, CSV of other dialects.
+"""Reads rows of files that no engine can read as they are: JSON, web logs, nested parquet, CSV of other dialects.
 
 This is the one reader of such files. `arrow_reader` calls it directly; `spark_files` calls it on Spark's executors, for
-parts of files side by side. It needs no engine. The contract's rules for values come after it, as for any other file.
+parts of files side by side. It needs no engine. The contract's rules for values are applied later, as for any file.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from graph_build.ingest.parquet_files import open_parquet
 from graph_build.ingest.record_rows import FAULT, rows_of_lines, rows_of_web_log
 from graph_build.spark.storage import size_of
 
-# A longer file is read in parts of this many bytes.
+# A longer file of lines is read in parts of this many bytes, unless it cannot be split.
 PART_BYTES = 1 << 26
 _ROWS = 8192  # records that are read at once
 
@@ -30,8 +30,8 @@ class RecordLayout:
     """How the rows of files are read.
 
     Args:
-        format: what the files are; JSON and logs of web servers have one record in each line.
-            A `table` is one of Spark, which reads it itself.
+        format: the format of the files. JSON and logs of web servers have one record in each line. A `table` is a table
+            of Spark, and Spark reads it.
         fields: the columns by the log's own names, and where they stand in a record.
         types: the columns that the files have, with the types in which they are read.
         csv: how CSV files are written; None for other files.
@@ -45,9 +45,9 @@ class RecordLayout:
 
 @dataclass(frozen=True)
 class FilePart:
-    """A part of a file: the lines that begin at the bytes from `start` to `end`; of parquet, these row groups.
+    """A part of a file: the lines that begin at a byte from `start` up to, but not including, `end`.
 
-    What begins at `end` is not part of it. Without an `end` the part goes to the end of the file.
+    For parquet, the two are numbers of row groups. Without an `end` the part goes to the end of the file.
     """
 
     file: str
@@ -75,7 +75,7 @@ def read_part(part: FilePart, layout: RecordLayout, names: Sequence[str]) -> Ite
     """Yield the rows of a part of a file in order: the columns, and `FAULT`, which is null for a good row.
 
     Args:
-        part: what is read.
+        part: the part of the file.
         layout: how its rows are read.
         names: the log's own names of the columns.
     """
@@ -135,7 +135,7 @@ def needed_roots(fields: Fields, names: Sequence[str]) -> list[str]:
     """Return the columns in which the fields' paths begin.
 
     Args:
-        fields: what is read.
+        fields: the values that are read.
         names: all columns.
     """
     ways = [column_of(path, names) for path in fields.paths]

@@ -1,7 +1,7 @@
-"""Reads the needed values of records that are Python's objects, as text: lines of JSON, JSON in other files, web logs.
+"""Reads needed values, as text, from records that are Python's objects: JSON lines, JSON in other files, web logs.
 
-A text stays as it is. A number, true and false become the text that JSON has for them; a whole number has no fraction.
-A list or a record becomes JSON. Where a path leads into a text, the text is read as JSON.
+A text stays as it is. Numbers, true and false become the text that JSON has for them; whole numbers have no fraction.
+A list or a record becomes JSON. If a path leads into a text, the text is read as JSON.
 """
 
 import datetime as dt
@@ -19,10 +19,10 @@ from graph_build.ingest.web_log import parse_line
 
 try:
     from orjson import loads as _loads
-except ImportError:  # Python's own parser reads the same, several times slower
+except ImportError:  # Python's own parser reads the same values, but several times slower
     _loads = None  # type: ignore[assignment]
 
-FAULT = "#fault"  # the name of the column that says why a row is refused before its values are checked
+FAULT = "#fault"  # the column with the reason to refuse a row before its values are checked
 Record = dict[str, Any] | None
 _EXACT = 2.0**53  # whole numbers beyond this are not exact as floats
 _LONG = 1e18  # whole numbers beyond this may have been rounded by the fast parser
@@ -38,9 +38,9 @@ def rows_of_web_log(lines: Sequence[bytes], fields: Fields, row_prefix: str, fir
     """Return the rows of lines of a web server's log (`rows_of_records`).
 
     Args:
-        lines: lines that are not blank. One that cannot be read is a row of nulls with the fault `unreadable`.
-        fields: what is read.
-        row_prefix: what a text for `#row` begins with.
+        lines: lines that are not blank. A line that cannot be read is a row of nulls with the fault `unreadable`.
+        fields: the values that are read.
+        row_prefix: the beginning of every text for `#row`.
         first: the number of the first line.
     """
     return rows_of_records(list(map(parse_line, lines)), fields, row_prefix, first)
@@ -50,9 +50,9 @@ def rows_of_lines(lines: Sequence[bytes], fields: Fields, row_prefix: str, first
     """Return the rows of lines of JSON (`rows_of_records`).
 
     Args:
-        lines: lines that are not blank. One that holds no record is a row of nulls with the fault `unreadable`.
-        fields: what is read.
-        row_prefix: what a text for `#row` begins with.
+        lines: lines that are not blank. A line without a record is a row of nulls with the fault `unreadable`.
+        fields: the values that are read.
+        row_prefix: the beginning of every text for `#row`.
         first: the number of the first line.
     """
     if _loads is not None:
@@ -64,7 +64,7 @@ def rows_of_lines(lines: Sequence[bytes], fields: Fields, row_prefix: str, first
 
 
 def record(line: bytes) -> Record:
-    """Return the record that a line of JSON holds; None if it holds none."""
+    """Return the record that a line of JSON holds; None if it holds no record."""
     try:
         value = parse_json(line.decode("utf-8"))
     except UnicodeDecodeError:
@@ -81,7 +81,7 @@ def _fast_record(line: bytes) -> Record:
 
 
 def parse_json(text: str) -> Any:
-    """Return a JSON value, also with NaN or Infinity; None if the text is no JSON, or holds half a surrogate pair."""
+    """Return a JSON value, NaN and Infinity included; None if the text is no JSON, or holds half a surrogate pair."""
     try:
         value = json.loads(text)
         if "\\u" in text:
@@ -97,9 +97,9 @@ def rows_of_records(
     """Return the rows of records: a text column for each field, and `FAULT`, which is null for a good row.
 
     Args:
-        records: what was read; None for a record that cannot be read. A record may hold its own `FAULT`.
-        fields: what is read of each record.
-        row_prefix: what a text for `#row` begins with.
+        records: the records; None for a record that cannot be read. A record may hold its own `FAULT`.
+        fields: the values that are read from each record.
+        row_prefix: the beginning of every text for `#row`.
         first: the number of the first record.
         is_exact: whether whole numbers have all their digits.
     """
@@ -118,8 +118,8 @@ def rows_of_records(
 class _Rows:
     """The rows of records. `parents` holds the number of each row's record.
 
-    Without a list to explode, each record is a row. An element of a list is a row; an empty list has none. A single
-    record or value counts as a list of one.
+    If no list is exploded, each record is a row. Otherwise each element of a record's list is a row, and an empty list
+    gives no row. A single record or value counts as a list of one element.
     """
 
     def __init__(self, records: Sequence[Record], fields: Fields, is_exact: bool) -> None:
@@ -170,7 +170,7 @@ class _Rows:
 
 
 def reader_of(path: str) -> Callable[[Any], Any]:
-    """Return a function from a record to the value at a path; None where the path leads nowhere."""
+    """Return a function that returns the value at a path in a record, or None if the path leads nowhere."""
     if "." not in path:
         return lambda record: _step(record, path)
     ways = split_path(path)
@@ -199,7 +199,10 @@ def _step(value: Any, key: str) -> Any:
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return the elements of what stands where a list is expected: of a list, of one in text, or the value itself."""
+    """Return the elements of a list, or of a text that holds a list.
+
+    None has no elements; any other value counts as a list of one element.
+    """
     if isinstance(value, str):
         parsed = parse_json(value) if value.lstrip()[:1] in ("[", "{") else None
         return written_list(value) if parsed is None else as_list(parsed)
@@ -209,7 +212,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def written_list(text: str) -> list[str]:
-    """Return the elements of a list that is text, and no JSON: between blanks, commas, semicolons or vertical bars.
+    """Return the elements of a list that is text but no JSON. Blanks, commas, semicolons or vertical bars divide them.
 
     >>> written_list("['a' 'b']"), written_list("7|8")
     (['a', 'b'], ['7', '8'])

@@ -1,7 +1,7 @@
-"""Which events are refused, for which reason, and how many of them a job accepts. The module depends on no engine.
+"""Says which events are refused, for which reasons, and how large a share of bad rows a job accepts.
 
-The conditions are built from operators that Spark's columns and Arrow's expressions have in common, so that both
-readers refuse by the same code.
+The module depends on no engine. The conditions are built from operators that Spark's columns and Arrow's expressions
+have in common, so that both readers refuse by the same code.
 """
 
 import datetime as dt
@@ -19,9 +19,9 @@ OTHER_DAY = "other_day"
 SESSION_STORED = "session_stored"
 IGNORED = "ignored"
 UNREADABLE = "unreadable"
-# Rows of days that were not requested.
+# The reasons of rows of days that were not requested.
 OTHER_DAYS = (AFTER_DATE, OTHER_DAY)
-# Rows that are no fault of the log. They are counted, but neither refused nor kept.
+# Reasons that are no fault of the log. Rows with these are counted, but neither refused nor kept.
 UNUSED = (IGNORED, *OTHER_DAYS)
 
 # The column whose value explains each reason.
@@ -49,17 +49,17 @@ _ADVICE = {
 SHOWN_TYPES = 10
 _EPOCH = dt.date(1970, 1, 1)
 _START = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-# Events before this time come from no shop on the web. Those in the first tenth of the time from 1970 to it (until
-# 1973) count as near 1970.
+# Events before this time come from no shop on the web. Events until 1973, in the first tenth of the years from 1970 to
+# this time, count as near 1970.
 _PLAUSIBLE_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
-# The name under [input.events.types] of all types that have no line of their own.
+# Under [input.events.types], this name stands for all types that have no line of their own.
 ANY_OTHER = "*"
 
 
 def type_names(types: Mapping[str, EventType | Ignored]) -> dict[str, EventType | Ignored]:
-    """Return name in lower case → the contract's event type, or `ignore`; for its own names and those in `types`."""
+    """Return name in lower case → event type or `ignore`. The names are those of the contract and those in `types`."""
     known: dict[str, EventType | Ignored] = {name: name for name in TYPES}  # type: ignore[misc]
     return known | {name.lower(): kind for name, kind in types.items()}
 
@@ -72,14 +72,15 @@ def event_faults(
     days: list[dt.date] | None = None,
     zone: str = UTC,
 ) -> dict[str, Any]:
-    """Return the condition of every reason for which an event is refused; the first that holds is the event's reason.
+    """Return reason → condition for which an event is refused. The first condition that holds gives the event's reason.
 
     Args:
         column: an event's value by name, as a column or expression of the engine: `session_id`, `user_id`, `item_id`
             and `query` (null when blank), `event_type` (null when unknown, `ignore` when it means nothing), `time`
             (microseconds since 1970) and `day` (days since 1970).
         is_null: the engine's test for null.
-        now: events more than a day after this time are refused, because one wrong clock would make all others old.
+        now: events more than a day after this time are refused, because one wrong clock would make all other events
+            seem old.
         last_day: the last day that is used.
         days: the only days that are used.
         zone: the time zone of the days.
@@ -137,12 +138,12 @@ def check_unit(files: str, first: int, last: int, unit: TimeUnit | None, now: dt
     Args:
         files: the first files of the events, for the message.
         first: the time of the first usable event, in microseconds since 1970.
-        last: the time of the last one.
-        unit: the unit of times that are integers; None if they are timestamps.
+        last: the time of the last usable event.
+        unit: the unit of times that are numbers; None if times are timestamps or text.
         now: the present.
 
     Raises:
-        GraphInputError: the times have another unit.
+        GraphInputError: the times seem to have another unit.
     """
     if last >= microseconds(_PLAUSIBLE_FROM) // 10:
         return
@@ -166,7 +167,7 @@ def check_unit(files: str, first: int, last: int, unit: TimeUnit | None, now: dt
 
 
 def named_types(unknown: Mapping[str, int]) -> str:
-    """Return unknown event types, as they were written, and how many rows have each of them, as text.
+    """Return a text that lists unknown event types, as they were written, with the number of rows that have each.
 
     >>> named_types({"scroll": 1200, "": 3})
     "'scroll': 1,200, no type: 3"
@@ -180,5 +181,5 @@ def commonest(refused: Mapping[str, int]) -> str:
 
 
 def listed(refused: Mapping[str, int]) -> str:
-    """Return the reasons and how many rows each of them refused, as text."""
+    """Return a text that lists the reasons with the number of rows that were refused for each."""
     return ", ".join(f"{reason}: {n:,}" for reason, n in sorted(refused.items()))

@@ -1,4 +1,4 @@
-"""Finds what looks wrong with the sessions of a log: their order, their ids, and sessions that link no items."""
+"""Finds things that look wrong with a log's sessions: the order of events, the ids, and sessions that link no items."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 MAX_SHARE_OF_TIES = 0.9
 MAX_SHARE_OF_SINGLES = 0.99
-# A visit lasts no longer than LONG_HOURS. If a larger share of the sessions lasts longer, or has ids that recur on
-# MANY_DAYS or more, the ids are those of users. Bots and pages that stay open make up smaller shares.
+# A visit lasts no longer than LONG_HOURS. If more than MAX_SHARE_LIKE_USERS of the sessions last longer, or have ids
+# that recur on MANY_DAYS or more, the ids are those of users. Bots and pages that stay open make up a smaller share.
 LONG_HOURS, MANY_DAYS, MAX_SHARE_LIKE_USERS = 6, 3, 0.05
 MIN_SESSIONS = 20
-# In larger logs, the days on which ids recur are counted for a sample of about so many sessions.
+# In logs with more sessions, the days of each id are counted only in a sample of about this many sessions.
 SAMPLED_SESSIONS = 200_000
 
 
 def session_doubts(rows: "DataFrame", config: InputConfig) -> list[str]:
-    """Return a sentence for each doubt, with the numbers behind it and what to do.
+    """Return a sentence for each doubt, with the numbers that cause it and what to do.
 
     Args:
         rows: rows of sessions.
@@ -38,14 +38,14 @@ class _Counts:
     """Numbers of sessions.
 
     Args:
-        total: all.
-        cut: those without an id, which were cut at pauses.
-        walks: those of several events, with a view or a click.
-        tied: those of them in which all events have the same time.
-        single: those of at most one item event.
-        one_item: those of at most one item.
-        visits: those of several events, with an id.
-        long: those of them that last longer than LONG_HOURS.
+        total: all sessions.
+        cut: sessions without an id, which were cut at pauses.
+        walks: sessions of several events, with a view or a click.
+        tied: `walks` in which all events have the same time.
+        single: sessions of at most one item event.
+        one_item: sessions of at most one item.
+        visits: sessions of several events, with an id.
+        long: `visits` that last longer than LONG_HOURS.
     """
 
     total: int
@@ -75,7 +75,7 @@ def _count(rows: "DataFrame") -> _Counts:
 
 
 def _order(counts: _Counts) -> str | None:
-    """Doubt the order of events where most sessions have one time only."""
+    """Doubt the order of events if all events of a session have the same time in most sessions."""
     if not counts.walks or counts.tied <= MAX_SHARE_OF_TIES * counts.walks:
         return None
     return (
@@ -85,7 +85,7 @@ def _order(counts: _Counts) -> str | None:
 
 
 def _one_item(counts: _Counts) -> str | None:
-    """Doubt the ids where nearly every session has one event, or events of one item."""
+    """Doubt the ids if nearly every session has only one item event, or events of only one item."""
     column = "user_id" if counts.cut == counts.total else "session_id"
     if counts.single > MAX_SHARE_OF_SINGLES * counts.total:
         return (
@@ -101,7 +101,7 @@ def _one_item(counts: _Counts) -> str | None:
 
 
 def _like_users(rows: "DataFrame", counts: _Counts, config: InputConfig) -> str | None:
-    """Doubt the session ids where they seem to be ids of users."""
+    """Doubt the session ids if they seem to be ids of users."""
     signs = []
     if counts.visits >= MIN_SESSIONS and counts.long > MAX_SHARE_LIKE_USERS * counts.visits:
         signs.append(f"{counts.long:,} of {counts.visits:,} sessions last longer than {LONG_HOURS} hours")
@@ -119,7 +119,7 @@ def _like_users(rows: "DataFrame", counts: _Counts, config: InputConfig) -> str 
 
 
 def _share_of_recurring_ids(rows: "DataFrame", counts: _Counts) -> float:
-    """Return the share of the sessions whose ids are used on MANY_DAYS or more; an id has one session a day."""
+    """Return the share of sessions whose ids are used on MANY_DAYS or more. An id has one session on each day."""
     with_id = counts.total - counts.cut
     if with_id < MIN_SESSIONS:
         return 0.0

@@ -1,7 +1,7 @@
-"""Opens checked files in Spark. Only the columns that are needed are read: from CSV by place, from parquet by name.
+"""Opens checked files in Spark. Only the needed columns are read: from CSV by position, from parquet by name.
 
 Spark infers nothing here: neither types, nor headers, nor columns from the names of folders, nor patterns in paths.
-What Spark cannot read as it is goes through `record_files`, which reads it on the executors, part by part.
+`record_files` reads the files that Spark cannot read as they are, on the executors, part by part.
 """
 
 import re
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _MOST_TASKS = 10_000
-# How many values beyond the header's are read from a CSV row, to see whether there are any.
+# The number of values after the last column of the header that are read from a CSV row, to see if it has too many.
 _SURPLUS = 8
 _ENCODINGS = {"utf-8-sig": "UTF-8", "iso8859-1": "ISO-8859-1", "mac-roman": "x-MacRoman", "ascii": "US-ASCII"}
 _INTEGERS = {"int8": "tinyint", "int16": "smallint", "int32": "int", "int64": "bigint"} | {
@@ -47,10 +47,11 @@ class Opened:
     """The rows of a source.
 
     Args:
-        rows: one row per row of the files, with `file`, `block` and `row` for its place, and the columns below.
-        own: the files' own columns by the log's names.
-        folders: the columns of the folders by the log's names, as text.
-        fault: why a row is refused before its values are checked, null where it is not; None if no row is.
+        rows: one row per row of the files, with its place in `file`, `block` and `row`, and the columns of `own` and
+            `folders`.
+        own: the log's name → the column, for columns in the files themselves.
+        folders: the log's name → the column, as text, for columns from the names of folders.
+        fault: why a row is refused before its values are checked, null where it is not; None if no row is refused.
         where: where a row with a fault stands, as text; None for files that Spark reads itself.
     """
 
@@ -65,7 +66,7 @@ def table_schema(name: str) -> pa.Schema:
     """Return the columns of a table of Spark, with their Arrow types.
 
     Args:
-        name: the table's name, perhaps with that of its catalogue and schema.
+        name: the table's name, perhaps with the names of its catalogue and schema before it.
 
     Raises:
         GraphInputError: Spark has not been started, or has no such table.
@@ -101,7 +102,7 @@ def open_source(spark: "SparkSession", source: Source, needed: list[str]) -> Ope
     Args:
         spark: the session to read in.
         source: the files.
-        needed: the log's names of the columns to read; those that the files lack are left out.
+        needed: the log's names of the columns to read. Columns that the files lack are left out.
 
     Raises:
         GraphInputError: Java does not know the encoding of a CSV file.
@@ -158,13 +159,13 @@ def _records(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[
                 yield from pa.table(arrays, [field.split(" ")[0] for field in schema.split(", ")]).to_batches()
                 row += n
 
-    # One part is one task, unless there are very many.
+    # Each part is one task, unless there are very many parts.
     tasks = max(1, min(len(parts), _MOST_TASKS))
     return spark.range(0, len(parts), 1, tasks).mapInArrow(rows_of, schema), F.col("fault")
 
 
 def _table(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[DataFrame, Column | None]":
-    """Return the rows of a table of Spark. Where they stand in it is known only within one job."""
+    """Return the rows of a table of Spark. Their places in the table are the same only within one job."""
     rows = spark.table(source.files[0].removeprefix(SPARK_TABLE))
     places = [F.lit(source.order << 32).alias("file"), F.lit(0).cast("bigint").alias("block")]
     places.append(F.monotonically_increasing_id().alias("row"))
@@ -190,7 +191,7 @@ def _table(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[Da
 
 
 def _faulty_places(faults: pa.ChunkedArray, part: FilePart, first: int) -> pa.Array:
-    """Return where the rows with a fault stand, null for good ones."""
+    """Return where each row with a fault stands; null for a good row."""
     if faults.null_count == len(faults):
         return pa.nulls(len(faults), pa.string())
     start = f", counted from byte {part.start}" if part.start else ""
@@ -225,7 +226,7 @@ def _csv(spark: "SparkSession", source: Source, names: list[str]) -> "tuple[Data
         .options(**({"multiLine": "true", "lineSep": layout.line_end} if whole else {"multiLine": "false"}))
     )
     columns = [F.col(f"v{layout.header.index(name)}") for name in names]
-    if whole:  # the last value then keeps the carriage return of its line
+    if whole:  # in this case the last value keeps the carriage return of its line
         columns = [F.regexp_replace(column, "\r$", "") for column in columns]
     columns = [column.alias(f"c{n}") for n, column in enumerate(columns)]
     surplus = F.concat_ws("", *(f"v{n}" for n in range(width, width + _SURPLUS))).rlike(r"\S")
@@ -272,13 +273,13 @@ def _quoted(name: str) -> str:
 
 
 def _spark_type(type_: pa.DataType) -> "T.DataType":
-    """Return the type by which Spark reads a column of parquet."""
+    """Return the type in which Spark reads a column of parquet."""
     is_, type_ = pa.types, value_type(type_)
     if is_list(type_):
         return T.ArrayType(_spark_type(type_.value_type))
     if is_.is_timestamp(type_) and type_.unit != "us":
-        # `spark.session` sets nanosAsLong. Milliseconds that do not fit into microseconds make Spark
-        # fail if it reads them as times.
+        # `spark.session` sets nanosAsLong. If Spark reads milliseconds as times, it fails on those that do not fit into
+        # microseconds.
         return T.LongType()
     if is_.is_timestamp(type_):
         return T.TimestampType() if type_.tz else T.TimestampNTZType()
@@ -297,7 +298,7 @@ def _spark_type(type_: pa.DataType) -> "T.DataType":
 
 
 def _plain(column: "Column", type_: pa.DataType) -> "Column":
-    """Return a column of parquet with the types that Spark cannot read turned into those that it can."""
+    """Return a column of parquet; values that were read in a substitute type (`_spark_type`) are converted."""
     is_, type_ = pa.types, value_type(type_)
     if is_.is_timestamp(type_) and type_.unit == "ns":
         return F.timestamp_micros(F.call_function("div", column, F.lit(1000)))  # a double would lose a digit
@@ -311,7 +312,7 @@ def _plain(column: "Column", type_: pa.DataType) -> "Column":
 
 
 def _half(bytes_: "Column") -> "Column":
-    """Return the number of a half-precision float, which parquet holds in two bytes, the lower one first."""
+    """Return the number of a half-precision float. Parquet holds it in two bytes, the lower byte first."""
     digits = F.hex(bytes_)
     bits = F.conv(F.concat(F.substring(digits, 3, 2), F.substring(digits, 1, 2)), 16, 10).cast("int")
     sign = F.when(bits >= 0x8000, -1.0).otherwise(1.0)

@@ -1,7 +1,7 @@
 """Reads checked files into Spark under the contract's names and types, one row per row of the log.
 
-Beside the contract's columns every row carries its place in the input (`file`, `block`, `row`) and `raw`, the row as it
-was written, for quarantine. The place orders rows that tie in time, in the same way however Spark splits the files.
+Besides the contract's columns every row has its place in the input (`file`, `block`, `row`) and, for quarantine, `raw`:
+the row as it was written. The place orders rows that tie in time. The order is the same however Spark splits the files.
 """
 
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]:
-    """Return the checked files behind `paths`, all of which Spark can read.
+    """Return the checked files behind `paths`. Spark can read all of them.
 
     Args:
         table: which table they hold.
@@ -50,7 +50,7 @@ def sources(table: Table, paths: list[str], config: InputConfig) -> list[Source]
 
 
 def present(table: Table, checked: list[Source], config: InputConfig) -> list[str]:
-    """Return the contract columns that at least one source has with a type other than null, or that are constant.
+    """Return the contract's columns that are constant, or that at least one source has with a type other than null.
 
     Args:
         table: which table the sources hold.
@@ -68,8 +68,8 @@ def read(
 ) -> "DataFrame":
     """Return all rows of the sources: the contract's columns (null where absent), the row's place, `reason` and `raw`.
 
-    A value that cannot be read becomes null; in an item or an ad, `unreadable` then holds the reason of the first such
-    column, such as `price_unreadable`. Blank ids and texts become null.
+    A value that cannot be read becomes null, and so do blank ids and texts. For items and ads, `unreadable` holds the
+    reason of the first value that cannot be read, such as `price_unreadable`.
 
     Args:
         spark: the session to read in.
@@ -77,7 +77,7 @@ def read(
         checked: all its sources.
         config: the `[input]` section.
         reason: an expression over the contract's columns: why a row is refused, null for a good row. Good events, and
-            events of days that were not requested, get no `raw`, because there are too many of them.
+            events that are not used (UNUSED), get no `raw`, because there are too many of them.
     """
     features = {name: _common_type(name, checked) for name in _features(table, config)}
     frames = [_read_source(spark, table, source, config, reason, features) for source in checked]
@@ -88,7 +88,7 @@ def read(
 
 
 def read_ids(texts: "Column") -> "Column":
-    """Return ids that were given as text, as they would be read from a log; null where nothing is left."""
+    """Return ids, which are given as text, as they would be read from a log; null if nothing is left of an id."""
     return written_text(texts)
 
 
@@ -127,16 +127,16 @@ def _read_source(
 
 
 def _first(conditions: "list[Column]") -> "Column":
-    """Return the first of the conditions' values that is not null."""
+    """Return the value of the first condition that is not null."""
     return F.coalesce(*conditions) if conditions else F.lit(None).cast("string")
 
 
 def _contract_columns(
     table: Table, opened: Opened, source: Source, config: InputConfig
 ) -> "tuple[list[Column], list[Column], list[Column]]":
-    """Return the contract's columns, and reasons: for values that cannot be read, and for those unlike their folder's.
+    """Return the contract's columns, the reasons for unreadable values, and those for values unlike their folder's.
 
-    A reason is null where it does not hold. Events have no reasons for values that cannot be read.
+    A reason is null where it does not hold. Events have no reasons for unreadable values.
     """
     unit = config.events.timestamp_unit if table == "events" else None
     section: TableInput = getattr(config, table)
@@ -161,7 +161,7 @@ def _contract_columns(
         if table == "items" and name == "category" and config.items.category_separator is not None:
             value = levels(value, config.items.category_separator)
         values.append(value.alias(name))
-        if has_both and kind != "time":  # a folder may hold the day of a time
+        if has_both and kind != "time":  # a folder may name only the day of a time
             own, of_folder = map(F.lower, read[:2]) if kind == "text" else read[:2]
             mismatches.append(F.when(own != of_folder, FOLDER_MISMATCH))
         for (column, type_), is_missing in zip(written, missing, strict=True):
@@ -177,7 +177,8 @@ def _text_or_own(column: "Column", type_: pa.DataType, words: tuple[str, ...]) -
 def _within_calendar(name: str, time: "Column") -> "Column":
     """Return an ad's start or end as (time, is_open).
 
-    If the time means that there is no start or end, `is_open` is true. Then, and outside the calendar, `time` is null.
+    `is_open` is true if the time means that there is no start or end. In this case, or if the time lies outside the
+    calendar, `time` is null.
     """
 
     def limited(time: "Column") -> "Column":
@@ -196,7 +197,7 @@ def _features(table: Table, config: InputConfig) -> list[str]:
 
 
 def _common_type(name: str, checked: list[Source]) -> str | None:
-    """Return the Spark type that a feature is cast to where its files differ in type; None to leave it as it is."""
+    """Return the Spark type to which a feature is cast if its files differ in type; None if it is not cast."""
     types = [source.types.get(name, pa.string()) for source in checked]
     types = [value_type(type_) for type_ in types if not pa.types.is_null(type_)]
     if not types:
@@ -224,7 +225,7 @@ def feature(rank: int) -> str:
 
 
 def _raw_row(table: Table, opened: Opened, config: InputConfig) -> "Column":
-    """Return the columns that are read, as they were written, but hash the user id, which must not leave the build."""
+    """Return the columns that are read, as written. Only the user id is hashed, because it must not leave the build."""
     user = mapped(table, config).get("user_id")
     columns = opened.folders | opened.own
     return F.struct(
@@ -238,6 +239,6 @@ def _raw_row(table: Table, opened: Opened, config: InputConfig) -> "Column":
 def _is_always_readable(type_: pa.DataType, kind: Kind) -> bool:
     """Return whether every value of the type can be read as the kind."""
     type_ = value_type(type_)
-    if kind in ("vector", "words"):  # lists; as text they are JSON, or words between separators
+    if kind in ("vector", "words"):  # as text, a list is JSON, or has separators between its elements
         return not is_text(type_)
     return kind != "time" and bool(pa.types.is_integer(type_) or (kind == "number" and pa.types.is_floating(type_)))

@@ -40,7 +40,8 @@ SPARK_TYPES: dict[Kind, str] = {
 _JAVA_TIME = WRITTEN_TIME.replace("(?P<", "(?<")
 _GROUPS = dict(re.compile(WRITTEN_TIME).groupindex)
 _NUMBERS = ("year", "month", "day", "ordinal", "week", "weekday", "hour", "minute", "second")
-# Times that Spark's own cast reads once a comma has become a point, and seconds are added before an offset.
+# Times that Spark's own cast reads after two changes: a comma becomes a point, and missing seconds are added before an
+# offset.
 _PLAIN_TIME = (
     r"^\d{4}-\d{1,2}-\d{1,2}(?:[T ]\d{1,2}(?::\d{1,2}(?::\d{1,2}(?:[.,]\d{0,9})?)?"
     r" ?(?:Z|UTC|GMT|(?:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4})|[A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+)?)?)?$"
@@ -49,15 +50,15 @@ _NO_SECONDS = r"^([\d-]+[T ]\d{1,2}:\d{1,2})( ?[A-Z+-].*)$"
 
 
 def read_value(column: "Column", kind: Kind, type_: pa.DataType, unit: TimeUnit | None = None) -> "Column":
-    """Return a column's values as the kind, null where one cannot be read.
+    """Return a column's values as the kind; a value that cannot be read is null.
 
-    Times before the year 1 or after the year 9999 come out as some time outside `FIRST_TIME` to `END_OF_TIMES`.
+    A time before the year 1 or after the year 9999 becomes some time before `FIRST_TIME`, or not before `END_OF_TIMES`.
 
     Args:
-        column: a column of the type; if that is text, what `written_text` returned.
+        column: a column of the type; if the type is text, the result of `written_text`.
         kind: the contract's kind.
         type_: the column's type in the file.
-        unit: the unit of times that are integers; None if times may not be integers.
+        unit: the unit of times that are numbers; None if times may not be numbers.
     """
     type_ = value_type(type_)
     if kind in ("id", "text"):
@@ -75,9 +76,9 @@ def read_value(column: "Column", kind: Kind, type_: pa.DataType, unit: TimeUnit 
 
 
 def with_point(column: "Column") -> "Column":
-    """Return numbers that were written with a decimal comma as they are written with a point.
+    """Return numbers that are written with a decimal comma in the form with a decimal point.
 
-    A point becomes a comma, so that a number with a point in it cannot be read.
+    A point becomes a comma, so that a number that was written with a point cannot be read.
     """
     return F.translate(column, ",.", ".,")
 
@@ -87,7 +88,7 @@ def levels(category: "Column", separator: str) -> "Column":
 
     Args:
         category: texts.
-        separator: what separates the levels.
+        separator: the text between the levels.
     """
     parts = F.transform(F.split(category, re.escape(separator)), lambda level: F.btrim(level, F.lit(BLANKS)))
     joined = F.array_join(F.filter(parts, lambda level: level != ""), " > ")
@@ -95,7 +96,7 @@ def levels(category: "Column", separator: str) -> "Column":
 
 
 def _written_vector(column: "Column") -> "Column":
-    """Return numbers that are written as a JSON list, or between blanks, commas or semicolons, in brackets or not."""
+    """Return the numbers of a JSON list, or of a text that separates them by blanks, commas or semicolons."""
     inside = F.btrim(F.regexp_replace(column, r"^[\[({]|[\])}]$", ""), F.lit(BLANKS))
     parts = F.split(F.regexp_replace(inside, r"\s*[,;]\s*|\s+", ","), ",")
     is_number = F.forall(parts, lambda part: part.rlike(WRITTEN_NUMBER))
@@ -105,13 +106,13 @@ def _written_vector(column: "Column") -> "Column":
 
 
 def written_text(column: "Column", null_words: tuple[str, ...] = ()) -> "Column":
-    """Return text composed (NFC) and without the blanks around it, null where nothing or a word for null is left.
+    """Return text composed (NFC) and without the blanks around it; if nothing or a word for null is left, it is null.
 
     Args:
         column: strings.
         null_words: texts that stand for null.
     """
-    # Nearly every value is in ASCII and without blanks; looking up every character would cost more than reading.
+    # Nearly every value is ASCII without blanks around it. A look at every character would cost more than reading it.
     ends = [column.endswith(blank) for blank in ASCII_BLANKS]
     is_odd = reduce(or_, [column < F.lit("!"), F.length(column) != F.octet_length(column), *ends])
     trimmed = F.btrim(column, F.lit(BLANKS))
@@ -134,7 +135,7 @@ def _time(column: "Column", type_: pa.DataType, unit: TimeUnit | None) -> "Colum
 
 
 def _counted_time(column: "Column", type_: pa.DataType, scale: TimeScale) -> "Column":
-    """Return the time of a number, of which a fraction counts to the microsecond."""
+    """Return the time that a number stands for. A fraction is read to the microsecond."""
     if not is_text(type_) and not pa.types.is_integer(type_):
         number = F.when(F.abs(column.cast("double")) <= scale.farthest, column.cast("double"))
         return F.timestamp_micros(F.floor(number * (scale.factor / scale.divisor) + 0.5) + scale.start)
@@ -151,7 +152,7 @@ def _counted_time(column: "Column", type_: pa.DataType, scale: TimeScale) -> "Co
 
 
 def scaled_time(counts: "Column", factor: int) -> "Column":
-    """Return counts of `factor` microseconds since 1970 as times; those outside the calendar do not overflow.
+    """Return times that are counted from 1970 in units of `factor` microseconds. Too large counts do not overflow.
 
     Args:
         counts: bigint, counted from 1970.
@@ -162,7 +163,7 @@ def scaled_time(counts: "Column", factor: int) -> "Column":
 
 
 def bound(value: "Column", use: "Callable[[Column], Column]") -> "Column":
-    """Return what `use` makes of a value, which is computed once, however often `use` names it.
+    """Return `use(value)`; the value is computed only once, however often `use` names it.
 
     Args:
         value: any expression.
@@ -196,7 +197,7 @@ def _odd_clock(part: "Column", date: "Column") -> "Column":
     clock = F.concat_ws(":", *(number.cast("string") for number in (hour, minute, second)))
     zone = F.when(part["zone"].contains("/"), part["zone"]).otherwise(F.upper(part["zone"]))
     text = F.concat(date.cast("string"), F.lit(" "), clock, F.lit("."), fraction, F.lit(" "), zone)
-    # A leap second is read as the second before it, the last of its UTC day, so that it stays on that day.
+    # A leap second is read as the second before it, which is the last of the same UTC day, so the day stays the same.
     return bound(
         F.rtrim(text).try_cast("timestamp"),
         lambda time: F.when(~is_leap | (F.pmod(F.unix_seconds(time), F.lit(86_400)) == 86_399), time),

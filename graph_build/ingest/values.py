@@ -1,8 +1,8 @@
 """How ids, texts, times and numbers are written in a table: the one grammar that both readers follow.
 
-Ids and texts lose the blanks around them and are composed (NFC), so that equal ids compare equal; they are null when
-nothing is left. A value that does not fit its column is null. Retrieval has a twin for times and ids; one golden file
-pins both.
+Ids and texts lose the blanks around them and are composed (NFC), so that equal ids compare equal. If nothing is left,
+an id or a text is null. A value that does not fit its column is null. Retrieval has its own implementation for times
+and ids; one golden file tests both.
 """
 
 import re
@@ -12,16 +12,18 @@ from zoneinfo import ZoneInfo
 
 from graph_build.config import InputConfig, TimeUnit
 
-# Times as integers are read within this many microseconds of 1970; -2^63 often stands for a missing time.
+# A number is no time if it lies farther than this many microseconds from the time that 0 stands for. For example, -2^63
+# often stands for a missing time.
 FARTHEST_TIME = 9_000_000_000_000_000
-# The years 1 to 9999 in microseconds since 1970, from the first up to but not including the second. Python's calendar,
-# and so everything that follows, knows no other years. Readers keep times beyond either end apart from missing times.
+# The years 1 to 9999, in microseconds since 1970: times are from FIRST_TIME up to, but not including, END_OF_TIMES.
+# Python's calendar knows no other years, so no later step can use them. Readers keep times outside of these years, so
+# that they differ from missing times.
 FIRST_TIME, END_OF_TIMES = -62_135_596_800_000_000, 253_402_300_800_000_000
 DAY = 86_400_000_000
 
 
 class TimeScale(NamedTuple):
-    """What a whole number means as a time: `start + number * factor // divisor` microseconds since 1970."""
+    """The time that a number stands for: `start + number * factor / divisor` microseconds since 1970."""
 
     factor: int
     divisor: int = 1
@@ -29,7 +31,7 @@ class TimeScale(NamedTuple):
 
     @property
     def farthest(self) -> int:
-        """Return the largest number that is read, with either sign."""
+        """Return the largest number that is read; the smallest is its negative."""
         return FARTHEST_TIME * self.divisor // self.factor
 
 
@@ -51,9 +53,9 @@ BLANKS = ASCII_BLANKS + (
     "\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 )
 
-# ISO 8601 as logs write it: a blank or T before the time, fields of one digit, a comma before the fraction, an offset
-# or a region at the end. Abbreviations such as BST name several zones, and are refused. Python, Java and RE2 read these
-# patterns; Java needs them without the P.
+# ISO 8601 as logs write it: with a blank or T before the time, fields of one digit, a comma before the fraction, and an
+# offset or a region at the end. Abbreviations such as BST name several zones and are refused. Python and RE2 read these
+# patterns as they are; for Java, the P is removed.
 _ZONE = r"(?P<zone>(?:(?i:Z|UTC|GMT)|(?i:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4}))|[A-Z][A-Za-z_]+(?:/[\w+-]+)+)"
 WRITTEN_TIME = (
     r"^(?P<year>\d{4})-(?:(?P<month>\d{1,2})-(?P<day>\d{1,2})|(?P<ordinal>\d{3})|W(?P<week>\d{2})-(?P<weekday>[1-7]))"
@@ -72,7 +74,7 @@ WRITTEN_NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|(?
 WRITTEN_COUNT = r"^(?P<whole>[+-]?\d+)(?:\.(?P<fraction>\d*))?$"
 WRITTEN_INTEGER = r"^(?P<sign>[+-]?)0*(?P<digits>\d+)$"
 
-# What an id loses in a program that takes it for a number: (pattern, replacement).
+# Removes the parts of an id that a program drops if it takes the id for a number: (pattern, replacement).
 LOOSE_ID = (r"^0+(?=.)|\.0+$", "")
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
@@ -80,7 +82,10 @@ _LARGEST_OFFSET = 18 * 60  # minutes, as in Java
 
 
 def loose_id(item_id: str) -> str:
-    """Return an id in lower case, without what a program that takes it for a number drops: zeros before, `.0` after."""
+    """Return an id in lower case, without leading zeros and a final `.0`.
+
+    A program that takes the id for a number drops these.
+    """
     return re.sub(*LOOSE_ID, item_id).lower()
 
 
@@ -94,7 +99,7 @@ def clean_text(text: str) -> str | None:
 
 
 def null_words(name: str, format_: str, config: InputConfig) -> tuple[str, ...]:
-    """Return the words that stand for null in a column of CSV; other formats have a null of their own, and no words.
+    """Return the words that stand for null in a column of CSV. Other formats have a null of their own, and no words.
 
     Args:
         name: the contract's name of the column.
@@ -108,7 +113,7 @@ def null_words(name: str, format_: str, config: InputConfig) -> tuple[str, ...]:
 
 
 def zone_offset(zone: str) -> int | ZoneInfo | None:
-    """Return what a written zone stands for: its offset in microseconds, or the rules of a region; None if unknown.
+    """Return the offset of a written zone in microseconds, or the rules of a region; None if the zone is unknown.
 
     >>> zone_offset("+02:00"), zone_offset("Z"), zone_offset("-19:00")
     (7200000000, 0, None)

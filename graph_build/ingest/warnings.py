@@ -1,4 +1,4 @@
-"""Finds what looks wrong with the input, but is no reason to refuse it; the report and log lines warn of it."""
+"""Finds things that look wrong with the input but are no reason to refuse it; the report and log lines name them."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -16,21 +16,22 @@ from graph_build.ingest.values import LOOSE_ID
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# With a smaller share of common items, events and catalogue are unlikely to describe the same shop.
+# Two tables that have a smaller share of their items in common are unlikely to describe the same shop.
 MIN_OVERLAP = 0.1
 MAX_GAP_DAYS = 7
 FIRST_PLAUSIBLE_DAY = 3652  # 1980-01-01
 MIN_SHARE_OF_LAST_DAY = 0.01
-# Fewer events of items teach a model little.
+# A model learns little from fewer events of items.
 FEW_EVENTS = 5_000
-# A log of one day of another time zone has at least this share of its events on each of two days, within these hours.
+# If a log holds one day of another time zone, its events span HOURS_OF_A_DAY, but lie on two days. Each of these has at
+# least MIN_SHARE_OF_OTHER_DAY of the events.
 MIN_SHARE_OF_OTHER_DAY = 0.05
 HOURS_OF_A_DAY = (20, 26)
-# One value that holds a larger share of the events than this may stand for "unknown", if the log has at least so many
-# events and values.
+# A value in more than MAX_SHARE_OF_ONE_VALUE of the events may stand for "unknown", if the log has at least MIN_EVENTS
+# events and MIN_VALUES values.
 MAX_SHARE_OF_ONE_VALUE = 0.2
 MIN_EVENTS, MIN_VALUES = 200, 20
-# What logs write where they know no user. A warning can name no other user id, because they are hashed.
+# The words that logs write for an unknown user. A warning can name only these user ids, because user ids are hashed.
 _PLACEHOLDERS = (
     *NULL_WORDS, "0", "-1", "unknown", "Unknown", "UNKNOWN", "anonymous", "Anonymous", "guest", "none", "undefined",
     "(not set)", "-", "00000000-0000-0000-0000-000000000000",
@@ -40,7 +41,7 @@ _PLACEHOLDERS = (
 def doubts(
     rows: "DataFrame", nodes: "DataFrame", usable: "DataFrame | None", config: InputConfig, *, has_catalogue: bool
 ) -> list[str]:
-    """Return a sentence for each doubt, with the numbers behind it and what to do.
+    """Return a sentence for each doubt, with the numbers that cause it and what to do.
 
     Args:
         rows: rows of sessions.
@@ -64,10 +65,10 @@ def doubts(
 
 
 def unknown_types(unknown: Mapping[str, int]) -> list[str]:
-    """Return a sentence that names the event types that no rule knows; none if all types are known.
+    """Return a sentence with the event types that no rule knows; no sentence if all types are known.
 
     Args:
-        unknown: the commonest unknown types, as they were written, with the numbers of their rows.
+        unknown: the commonest unknown types, as they were written → number of rows.
     """
     if not unknown:
         return []
@@ -91,7 +92,7 @@ def event_doubts(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> l
 
 
 def without_sessions(n: int, total: int, gap: float) -> list[str]:
-    """Tell that only some of the events name their session.
+    """Return a sentence if some events name their session and others do not.
 
     Args:
         n: the number of events without a session id.
@@ -108,7 +109,7 @@ def without_sessions(n: int, total: int, gap: float) -> list[str]:
 
 
 def _cut_in_another_zone(events: "DataFrame", by_day: Mapping[int, int], zone: str) -> str | None:
-    """Doubt the time zone of the days if the events span the hours of one day, but lie on two."""
+    """Doubt the time zone of the days if the events span the hours of one day, but lie on two days."""
     total = sum(by_day.values())
     days = sorted(day for day, n in by_day.items() if n >= MIN_SHARE_OF_OTHER_DAY * total)
     if len(days) != 2 or days[1] - days[0] != 1:
@@ -160,7 +161,7 @@ def ad_doubts(ads: "DataFrame", as_of: dt.datetime, nodes: "DataFrame") -> list[
 
 
 def _common_item(nodes: "DataFrame") -> str | None:
-    """Doubt an item that holds a large share of the events."""
+    """Doubt an item that has a large share of the events."""
     opened = nodes.where("events > 0")
     n, total, top = opened.agg(F.count(F.lit(1)), F.sum("events"), F.max("events")).collect()[0]
     if not _is_common(n, total, top):
@@ -170,19 +171,19 @@ def _common_item(nodes: "DataFrame") -> str | None:
 
 
 def _common_session(rows: "DataFrame", usable: "DataFrame | None") -> str | None:
-    """Doubt a session that holds a large share of the events."""
+    """Doubt a session that has a large share of the events."""
     n, total, top = rows.agg(F.count(F.lit(1)), F.sum("counted"), F.max("counted")).collect()[0]
     if not _is_common(n, total, top):
         return None
     session, has_id = rows.where(F.col("counted") == top).select("session", F.col("id").isNotNull()).first()  # type: ignore[misc]
     if not has_id:
-        return None  # the user, who holds as many events, is doubted
+        return None  # `_common_user` doubts the user, who has as many events
     name = None if usable is None else usable.where(F.col("session") == session).select("session_id").first()
     return _common("session_id", "one value" if name is None else repr(name[0]), top, total)
 
 
 def _common_user(rows: "DataFrame") -> str | None:
-    """Doubt a user who holds a large share of the events. Users are hashed, so only placeholders have a name."""
+    """Doubt a user who has a large share of the events. Users are hashed, so only placeholders can be named."""
     user = F.try_element_at("user", F.lit(1)).alias("user")
     users = rows.groupBy(user).agg(F.sum("counted").alias("n"))
     n, total, top = users.agg(F.count(F.lit(1)), F.sum("n"), F.max(F.struct("n", "user"))).collect()[0]
@@ -217,7 +218,7 @@ def _few(by_day: Mapping[int, int]) -> str | None:
 
 
 def _early(by_day: Mapping[int, int]) -> str | None:
-    """Doubt times near 1970: the unit where all lie there, and zeros for unknown times where some do."""
+    """Doubt times near 1970: if all times lie there, their unit; if some do, whether 0 stands for unknown times."""
     early = {day: n for day, n in by_day.items() if day < FIRST_PLAUSIBLE_DAY}
     if not early:
         return None
@@ -233,7 +234,7 @@ def _early(by_day: Mapping[int, int]) -> str | None:
 
 
 def _last_day(by_day: Mapping[int, int]) -> str | None:
-    """Doubt the clock where a few events lie long after all others."""
+    """Doubt the clock if a few events lie long after all others."""
     days = sorted(by_day.items())
     if len(days) < 2:
         return None
@@ -249,7 +250,7 @@ def _last_day(by_day: Mapping[int, int]) -> str | None:
 
 
 def _unknown_items(nodes: "DataFrame") -> str | None:
-    """Doubt the item ids where events and catalogue share few."""
+    """Doubt the item ids if events and catalogue have few of them in common."""
     opened, known = F.col("events") > 0, F.col("in_catalogue")
     sums = [F.sum(part.cast("bigint")) for part in (opened, known, opened & known)]
     n_opened, n_known, n_both = nodes.agg(*sums).collect()[0]
@@ -261,7 +262,7 @@ def _unknown_items(nodes: "DataFrame") -> str | None:
 
 
 def _unknown_ads(ads: "DataFrame", nodes: "DataFrame") -> str | None:
-    """Doubt the item ids where ads and graph share few."""
+    """Doubt the item ids if ads and graph have few of them in common."""
     advertised = ads.select("item_id").distinct().withColumn("advertised", F.lit(True))
     known = nodes.select("item_id").withColumn("known", F.lit(True))
     every = advertised.join(known, "item_id", "full_outer")
@@ -276,7 +277,7 @@ def _unknown_ads(ads: "DataFrame", nodes: "DataFrame") -> str | None:
 
 
 def _different_ids(start: str, one: "tuple[str, DataFrame]", other: "tuple[str, DataFrame]") -> str:
-    """Return the sentence on ids that two tables do not share, with examples: two that are nearly the same, or any."""
+    """Return a sentence on the ids that two tables do not share. If two of them are nearly the same, it names these."""
     (name, ids), (other_name, other_ids) = one, other
     pair = _alike(ids, other_ids)
     if pair is not None:
@@ -291,7 +292,7 @@ def _different_ids(start: str, one: "tuple[str, DataFrame]", other: "tuple[str, 
 
 
 def _alike(some: "DataFrame", others: "DataFrame") -> tuple[str, str] | None:
-    """Return one item_id of each table that differ only in zeros before, `.0` after, or case; None if no two do."""
+    """Return two item_ids, one of each table, that differ only in leading zeros, a final `.0` or case; else None."""
 
     def loosened(nodes: "DataFrame", name: str) -> "DataFrame":
         loose = F.lower(F.regexp_replace("item_id", *LOOSE_ID))

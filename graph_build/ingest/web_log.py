@@ -1,7 +1,7 @@
 """Reads lines of a web server's log, in the common and the combined format of Apache and nginx, as records.
 
 The items of a shop stand in the paths of its pages. `path.0` is the first part of a path and `path.1` the second, so
-that /product/4711 has the item 4711 at `path.1`. What follows a question mark stands in `query`: /view?item=4711 has
+that /product/4711 has the item 4711 at `path.1`. Parameters after a question mark stand in `query`: /view?item=4711 has
 the item at `query.item`.
 """
 
@@ -17,7 +17,7 @@ _LINE = re.compile(
 )
 _TIME = re.compile(r"^(\d{1,2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}:\d{2}:\d{2}) ?([+-]\d{4})?$")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# What a page was answered with: found, or unchanged since the browser asked last.
+# Statuses of pages that were shown: the page was found, or is unchanged since the browser last asked for it.
 _SHOWN = ("200", "203", "206", "304")
 _ROBOT = re.compile(r"bot\b|crawl|spider|slurp|monitor|curl/|wget/|python-|scrapy|headless", re.IGNORECASE)
 _FIELDS = ("host", "user", "time", "method", "page", "status", "bytes", "referrer", "agent")
@@ -36,8 +36,8 @@ def is_field(path: str) -> bool:
 def parse_line(line: bytes) -> dict[str, Any] | None:
     """Return the record of a line; None if it is no line of such a log.
 
-    `path` and `query` are filled only if a page was shown to a person: if a GET or POST succeeded, and the browser does
-    not call itself a robot.
+    `path` and `query` are filled only if a page was shown to a person, that is, if a GET or POST succeeded and the
+    browser does not call itself a robot.
     """
     match = _LINE.match(line.decode("utf-8", errors="replace"))
     if match is None or (time := _iso(match["time"])) is None:
@@ -64,7 +64,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 def _split(target: str) -> Any:
     try:
         return urlsplit(target)
-    except ValueError:  # what a robot tries
+    except ValueError:  # some robots ask for such addresses
         return urlsplit("")
 
 

@@ -1,4 +1,4 @@
-"""Stores days of events with their aggregates, and gives the build its log, from files or from stored days.
+"""Stores days of events with their aggregates, and gives the build its log of sessions from files or stored days.
 
 May import edges, sessions, ingest, spark and the ground files.
 """

@@ -1,16 +1,16 @@
-"""Decides what an ingest does with each day of its input: which days are whole, and of which only late rows came.
+"""Decides for each day of an input what an ingest does with it: whether the day is whole, or only late rows of it came.
 
-The input *claims* to hold whole the days that the caller names. If the caller names none, it claims those that its
-paths name (`date=2026-03-06/`, `2026-03-06.parquet`, `events_20260306.csv`). A day that is not stored yet is stored. A
-stored day is
+An input *claims* a day if it is expected to hold the whole day. It claims the days that the caller names. If the caller
+names none, it claims the days that its paths name (`date=2026-03-06/`, `2026-03-06.parquet`, `events_20260306.csv`). A
+day that is not stored yet is stored. A stored day is
 
-- replaced, if the input holds nearly all of its stored events and sessions: it was delivered again. If the caller
-  names the day, and more than stray rows of it were stored, nearly all of its events suffice;
-- completed, if the input claims it, does not replace it, and only stray rows of it were stored so far;
-- extended by the sessions that are new, if the input neither claims it nor holds nearly all of it: its rows came late.
+- replaced, if the input holds nearly all of its stored events and sessions: the day was delivered again. If the caller
+  names the day, and more than stray rows of it were stored, nearly all of its events are enough;
+- completed, if the input claims it, but does not replace it, and only stray rows of it were stored so far;
+- extended by new sessions, if the input neither claims it nor holds nearly all of it: these rows of the day came late.
 
-Any other claim stops the ingest, because the input may be only a part of the day. With `force` a claim replaces the
-day, and an input that claims no day replaces all of its days.
+Any other claim stops the ingest, because the input may be only a part of the day. With `force`, an input replaces every
+day that it claims, or, if it claims no day, every day of which it holds events.
 """
 
 import datetime as dt
@@ -37,12 +37,12 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class DayInput:
-    """What the input holds of one day.
+    """The part of one day that the input holds.
 
     Args:
-        events: number of its item events.
-        covered: share of the day's stored sessions that the input holds too; 0 if the day is not stored, or the caller
-            names the days.
+        events: number of item events of the day in the input.
+        covered: share of the day's stored sessions that the input holds too; 0 if the day is not stored, or if the
+            caller names the days.
     """
 
     events: int
@@ -54,10 +54,10 @@ class Claims:
     """The days that an input claims.
 
     Args:
-        asked: the days that the caller names; None if the caller leaves it to the input.
+        asked: the days that the caller names; None if the caller names none.
         by_path: the days that the paths of the input name.
         least_share: an input with at least this share of a stored day's events and sessions counts as the whole day.
-        force: replace the claimed days, or all days if none is claimed, whatever is lost.
+        force: replace the claimed days, or all days of the input if none is claimed, even if stored events are lost.
     """
 
     asked: frozenset[dt.date] | None
@@ -66,11 +66,11 @@ class Claims:
     force: bool = False
 
     def whole(self, day: dt.date, before: StoredDay | None = None) -> bool:
-        """Return whether a day counts as whole: it was whole before, or the input claims it, or claims no day at all.
+        """Return whether a day counts as whole: it was whole before, the input claims it, or the input claims no day.
 
         Args:
             day: a day that is stored, replaced or completed.
-            before: the day as it was stored before; None if it was not.
+            before: the day as it was stored before; None if it was not stored.
         """
         return day in self._claimed or not self._claimed or (before is not None and before.whole)
 
@@ -79,11 +79,11 @@ class Claims:
 
         Args:
             day: the day.
-            day_input: what the input holds of it.
-            stored: the day as it is stored; None if it is not.
+            day_input: the part of the day that the input holds.
+            stored: the day as it is stored; None if it is not stored.
 
         Raises:
-            GraphInputError: the input claims the day, but holds too little of what is stored.
+            GraphInputError: the input claims the day, but holds too little of its stored events or sessions.
         """
         if stored is None:
             return Action.STORE
@@ -113,8 +113,8 @@ def days_in_paths(paths: Iterable[str], files: Mapping[str, Iterable[str]]) -> f
     """Return the days whose dates stand in the names of files and folders.
 
     Args:
-        paths: the inputs as they were given. Of the folders above a file, only the nearest counts; of those above a
-            folder, none.
+        paths: the inputs as they were given. If an input is a file, the name of the nearest folder above it counts too;
+            the names of folders above an input that is a folder do not count.
         files: input → the files in it.
 
     >>> sorted(days_in_paths(["/log/2025-01-01/date=2026-03-06"], {}))[0].isoformat()

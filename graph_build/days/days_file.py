@@ -4,9 +4,10 @@
     STORE/<ingest>/<day>/sessions/ clicks/ searches/     one folder for each day that an ingest stored
     STORE/<ingest>/quarantine/day=<day>/                 the rows that were refused when that day was stored
 
-`days.json` is replaced in one step, after everything that it names is written and before anything that it no longer
-names is removed. So a process that is killed leaves the store intact; the next writer deletes the folders that
-nothing names. Only one process may write to a store at a time: the caller holds the lock of the workspace.
+`days.json` is replaced in one step. The folders that the new file names are written before, and the folders that it no
+longer names are removed afterwards. So a process that is killed leaves the store intact, and the next writer deletes
+the folders that `days.json` does not name. Only one process may write to a store at a time: the caller holds the lock
+of the workspace.
 """
 
 import datetime as dt
@@ -39,12 +40,12 @@ class StoredDay:
         events: number of item events.
         last: time of the last event, in microseconds since 1970.
         impressions: number of impressions.
-        cut_searches: how many items the cap removed from searches.
+        cut_searches: number of items that the cap removed from searches.
         most_cut: the groups that the caps cut most (`caps.most_cut_in_days`).
         source: a fingerprint of the files behind the day, so that the same files are not read again.
         refused: reason → number of rows that were refused when the day was stored.
-        whole: False for a day that came as a few stray rows beside other days. The day's own log completes it.
-        forgotten: how many users of `DaysFile.forgotten`, from the first on, are deleted from the day.
+        whole: False if only a few stray rows of the day came, with the logs of other days. Its own log completes it.
+        forgotten: number of users that are deleted from the day. They are the first in `DaysFile.forgotten`.
     """
 
     folder: str
@@ -60,11 +61,11 @@ class StoredDay:
 
     @property
     def ingest(self) -> str:
-        """The folder of the ingest that stored the day."""
+        """The folder of the ingest that stored the day, as a name in the store."""
         return self.folder.split("/")[0]
 
     def quarantine(self, day: dt.date) -> str:
-        """Return the folder of the refused rows, as a path below the store; it need not exist."""
+        """Return the folder of the refused rows, as a path below the store. It may be missing."""
         return f"{self.ingest}/quarantine/day={day}"
 
 
@@ -75,8 +76,9 @@ class DaysFile:
     Args:
         settings: the settings with which the days were stored (`settings_of`).
         days: date → day.
-        forgotten: hashes of the forgotten users, the first forgotten first. Every later read leaves their sessions out.
-        exists: whether the file exists; without it, nothing is known about the folders of the store.
+        forgotten: hashes of the forgotten users, in the order in which they were forgotten. Later reads leave out
+            the sessions of these users.
+        exists: whether the file exists. If it does not, nothing is known about the folders of the store.
     """
 
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class DaysFile:
     exists: bool = False
 
     def check_settings(self, root: str, config: GraphConfig) -> None:
-        """Refuse a configuration other than that of the stored days.
+        """Refuse a configuration whose settings differ from those of the stored days.
 
         Raises:
             GraphInputError: the settings differ.
@@ -101,9 +103,9 @@ class DaysFile:
 def settings_of(config: GraphConfig) -> dict[str, dict[str, Any]]:
     """Return the settings on which the stored `rows` and `aggregates` depend."""
     clicks = config.strong_click
-    # Earlier releases stored days of UTC, and did not say so.
+    # Earlier releases stored days of UTC without naming the zone, so UTC is still not named.
     zone = {} if config.input.day_zone == UTC else {"day_zone": config.input.day_zone}
-    # Nor did they cut sessions at pauses.
+    # They did not cut sessions at pauses, so the default gap is not named either.
     gap = config.input.events.session_gap
     pauses = {} if gap == EventsInput().session_gap else {"session_gap": gap}
     return {
@@ -124,7 +126,7 @@ def settings_of(config: GraphConfig) -> dict[str, dict[str, Any]]:
 
 
 def read_days_file(root: str) -> DaysFile:
-    """Read `days.json`; without one the store is empty.
+    """Read `days.json`. If the file does not exist, the store is empty.
 
     Args:
         root: the store.
@@ -161,14 +163,14 @@ def write_days_file(root: str, file: DaysFile) -> None:
     content = {
         "format_version": FORMAT,
         "settings": file.settings,
-        "forgotten": [str(user) for user in file.forgotten],  # as text, because JSON's numbers are often doubles
+        "forgotten": [str(user) for user in file.forgotten],  # as text: many programs read numbers of JSON as doubles
         "days": {str(day): asdict(stored) for day, stored in sorted(file.days.items())},
     }
     write_text(join(root, "days.json"), json.dumps(content, indent=2))
 
 
 def put_days(root: str, file: DaysFile, new: Mapping[dt.date, StoredDay | None], config: GraphConfig) -> None:
-    """Put new days into the store (None deletes the day), then remove what they replace, and its quarantine.
+    """Put new days into the store (None deletes a day), then remove the days that they replace, with their quarantine.
 
     Args:
         root: the store.
@@ -191,7 +193,7 @@ def put_days(root: str, file: DaysFile, new: Mapping[dt.date, StoredDay | None],
 
 @contextmanager
 def new_ingest_folder(root: str) -> Iterator[str]:
-    """Name a new folder of the store for the block, and remove the folder if the block fails."""
+    """Yield the name of a new folder of the store. If the `with` block fails, remove the folder."""
     folder = f"{dt.datetime.now(dt.UTC).strftime(_INGEST_TIME)}-{uuid4().hex[:8]}"
     try:
         yield folder
@@ -201,15 +203,15 @@ def new_ingest_folder(root: str) -> Iterator[str]:
 
 
 def sweep(root: str, file: DaysFile, quarantine_days: float) -> list[str]:
-    """Remove the folders that nothing names, which killed processes left behind, and the quarantine that is too old.
+    """Remove folders that `days.json` does not name (killed processes left them), and quarantine that is too old.
 
     Args:
         root: the store.
-        file: the content of `days.json`. If it does not exist, nothing is removed.
+        file: the content of `days.json`. If the file does not exist, nothing is removed.
         quarantine_days: the age in days at which refused rows are deleted.
 
     Returns:
-        What was removed, as paths below the store.
+        The removed folders, as paths below the store.
     """
     if not file.exists:
         return []
@@ -235,6 +237,6 @@ def sweep(root: str, file: DaysFile, quarantine_days: float) -> list[str]:
 
 
 def undated_quarantine(root: str) -> list[str]:
-    """Return the paths, below the store, of the folders in which format 2 kept refused rows, not split by day."""
+    """Return the folders in which format 2 kept refused rows, not split by day, as paths below the store."""
     folders = [f"{ingest}/quarantine" for ingest in filter(_INGEST.fullmatch, list_folder(root))]
     return [folder for folder in folders if any(name.endswith(".parquet") for name in list_folder(join(root, folder)))]

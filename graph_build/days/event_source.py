@@ -30,13 +30,13 @@ class SessionLog:
     Args:
         rows: rows of sessions.
         as_of: time of the last event.
-        read: number of events read; None for stored days, which do not keep it.
-        left_out: events of our own ads, when they are excluded.
-        other_days: events of days that were not requested.
-        ignored: events of types that mean nothing.
+        read: number of events that were read; None for stored days, which do not keep this number.
+        left_out: number of events of our own ads that were excluded.
+        other_days: number of events of days that were not requested.
+        ignored: number of events of types that mean nothing.
         impressions: number of impressions.
-        refused: reason → number of events.
-        quarantine: the refused events; None if there are none, and for stored days, which keep them in the store.
+        refused: reason → number of events that were refused.
+        quarantine: the refused events; None if there are none, and for stored days (they are in the store).
         usable: the checked events behind the rows; None for stored days.
         stored: the stored days, if the sessions come from them.
     """
@@ -54,29 +54,29 @@ class SessionLog:
     stored: StoredDays | None = None
 
     def clicks(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "DataFrame":
-        """Return `strong_click.daily_clicks`.
+        """Return `strong_click.daily_clicks` of all days.
 
-        For days before the hold-out the stored counts are used, if they were made with the build's settings.
+        The stored counts are used for days before the hold-out, if they were made with the build's settings.
         """
         rows, early = self._split(cutoff, "clicks", CLICKS, config)
         late = daily_clicks(rows, cutoff, config)
         return late if early is None else late.unionByName(early)
 
     def searches(self, cutoff: HoldoutCutoff | None, config: GraphConfig) -> "tuple[DataFrame, DataFrame]":
-        """Return `co_search.search_pairs` of the days that are counted now, and `daily_searches` of all days."""
+        """Return `co_search.search_pairs` of the days that are counted here, and `daily_searches` of all days."""
         rows, early = self._split(cutoff, "searches", SEARCHES, config)
         pairs = search_pairs(searched_items(rows, cutoff), config.co_search).persist(StorageLevel.DISK_ONLY)
         late = daily_searches(pairs)
         return pairs, late if early is None else late.unionByName(early)
 
     def count_cut_searches(self, pairs: "DataFrame", config: GraphConfig) -> int:
-        """Count the items that the cap removed from searches; `pairs` are those of `searches`."""
+        """Count the items that the cap removed from searches; `pairs` is the first result of `searches`."""
         if self.stored is not None and self.stored.aggregates_match:
             return sum(day.cut_searches for day in self.stored.days.values())
         return count_cut_items(pairs, config.co_search)
 
     def most_cut(self, pairs: "DataFrame", config: GraphConfig, cut: dict[str, int]) -> list[CutGroup]:
-        """Return the sessions, baskets and searches that were cut most, by name (`caps.most_cut_in_days`)."""
+        """Return the sessions, baskets and searches that were cut most, with names (`caps.most_cut_in_days`)."""
         if self.stored is not None:
             return self.stored.most_cut
         return most_cut_in_days(self.rows, pairs, self.usable, config, cut)
@@ -84,7 +84,7 @@ class SessionLog:
     def _split(
         self, cutoff: HoldoutCutoff | None, name: str, schema: str, config: GraphConfig
     ) -> "tuple[DataFrame, DataFrame | None]":
-        """Return the rows that must be counted now, and the stored counts of the days before them."""
+        """Return the rows of the days that are counted here, and the stored counts of the days before them."""
         if self.stored is None or not self.stored.aggregates_match:
             return self.rows, None
         first = cutoff.day(config.input.day_zone) if cutoff else day_number(max(self.stored.days)) + 1
@@ -93,7 +93,7 @@ class SessionLog:
 
 
 def assemble_log(checked: checked_tables.Events, folder: str, config: GraphConfig) -> SessionLog:
-    """Assemble checked events into sessions; write them to a folder once, and read them from there.
+    """Assemble checked events into sessions, write the sessions to a folder once, and read them from there.
 
     Args:
         checked: the events.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForgetResult:
-    """What `forget` did.
+    """The result of `forget`.
 
     Args:
         sessions: number of sessions that were deleted.
@@ -55,8 +55,8 @@ def forget(
 ) -> ForgetResult:
     """Delete every stored session that has an event of one of the users, and the refused rows of the users.
 
-    The users are listed in `days.json` first, so from then on no read returns their sessions. A run that is stopped at
-    any point is completed by the next one, whichever users it names.
+    The users are listed in `days.json` first, so from then on no read returns their sessions. If a run is stopped at
+    any point, the next run completes it, whichever users that run names.
 
     Args:
         spark: the Spark session.
@@ -64,7 +64,8 @@ def forget(
         root: the store.
         config: the settings with which the days were stored.
         quarantine_days: the age in days at which refused rows are deleted.
-        check: called right before `days.json` is replaced; raises if this process may no longer change the store.
+        check: called right before `days.json` is replaced; it raises an error if this process may no longer change the
+            store.
 
     Raises:
         GraphInputError: nothing was ever stored, the days were stored with other settings, or a folder is missing or
@@ -81,7 +82,7 @@ def forget(
         check()
         write_days_file(root, file)
     swept = sweep(root, file, quarantine_days)
-    undated = undated_quarantine(root)  # an earlier release did not note whose rows these are
+    undated = undated_quarantine(root)  # an earlier release did not record to which users these rows belong
     for folder in undated:
         remove_folder(join(root, folder))
     done = min((stored.forgotten for stored in file.days.values()), default=len(file.forgotten))
@@ -96,7 +97,7 @@ def forget(
 
 
 def _hashes(spark: "SparkSession", user_ids: Sequence[str]) -> list[int]:
-    """Read ids in the same way as those of a log, and return their hashes."""
+    """Read ids in the same way as the ids of a log, and return their hashes."""
     users = spark.createDataFrame([(user,) for user in user_ids], "user string")
     ids = users.select(read_ids(F.col("user")).alias("user")).where("user is not null").distinct()
     return sorted(row[0] for row in ids.select(F.xxhash64("user")).collect())
@@ -145,9 +146,9 @@ def _delete(
 
 
 def _like_before(stored: Mapping[dt.date, StoredDay], file: DaysFile) -> dict[dt.date, StoredDay]:
-    """Return rewritten days with the facts about their input that were stored before.
+    """Return rewritten days with the facts about their input that they had before.
 
-    The source is kept, so that the same files are still recognised and not read again.
+    The source stays the same, so that the same files are still recognised and not read again.
     """
     before = file.days
     return {
@@ -171,13 +172,13 @@ def _write_kept_refused(
     of_users: "DataFrame",
     users: tuple[int, ...],
 ) -> None:
-    """Write the refused rows of a rewritten day, without those of the users."""
+    """Write the refused rows of a rewritten day, without the rows of the users."""
     rows = read_refused(spark, root, {day: before[day]})
     if rows is not None and after is not None:
         _without(rows, of_users, users).drop("day").write.parquet(join(root, after.quarantine(day)))
 
 
 def _without(refused: "DataFrame", of_users: "DataFrame", users: tuple[int, ...]) -> "DataFrame":
-    """Leave out the refused rows of users and of their sessions."""
+    """Return the refused rows without those of users and of their sessions."""
     rows = refused.where(~F.coalesce(F.col("user").isin(*users), F.lit(False)))
     return rows.join(of_users.select("session"), "session", "left_anti")

@@ -1,4 +1,4 @@
-"""Stores days of events. What an ingest does with each day of its input is decided in `claims`."""
+"""Stores days of events. `claims` decides what an ingest does with each day of its input."""
 
 import datetime as dt
 import logging
@@ -36,13 +36,14 @@ class IngestOptions:
     """How an ingest treats the store.
 
     Args:
-        days: the days to store, all of which the input must hold completely. None = every day of which the input has a
-            valid event; its paths may say which of them it holds completely (`claims`).
+        days: the days to store; the input must hold each of them completely. None = all days with a valid event in the
+            input. Its paths may then say which of these days it holds completely (`claims`).
         least_share: an input with at least this share of a stored day's events and sessions counts as the whole day.
-        force: replace days whatever is lost.
+        force: replace days even if stored events are lost.
         quarantine_days: the age in days at which refused rows are deleted.
         source: the fingerprint to store with each day (`StoredDay.source`).
-        check: called right before `days.json` is replaced; raises if this process may no longer change the store.
+        check: called right before `days.json` is replaced; it raises an error if this process may no longer change the
+            store.
     """
 
     days: Sequence[dt.date] | None = None
@@ -55,19 +56,19 @@ class IngestOptions:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What an ingest did.
+    """The result of an ingest.
 
     Args:
         days: the days that were stored or changed.
-        before: those of them that were stored before, as they were.
-        actions: what was done with each day of the input.
+        before: the earlier state of the days that were stored before.
+        actions: day of the input → what was done with it.
         refused: reason → number of rows that were refused.
-        other_days: number of events of days that were not asked for.
+        other_days: number of events of days that were not requested.
         ignored: number of events of types that mean nothing.
-        already_stored: number of late sessions of which every event was stored before.
+        already_stored: number of late sessions whose events were all stored before.
         late_impressions: number of impressions of days to which only late sessions were added. Impressions belong to no
-            session, so nothing tells which of them were counted before; the count of these days stays as it is.
-        doubts: sentences about what looks wrong with the input.
+            session, so it is not known which of them were counted before. The count of these days stays as it is.
+        doubts: sentences about things that look wrong with the input.
     """
 
     days: dict[dt.date, StoredDay]
@@ -82,7 +83,7 @@ class IngestResult:
 
     @property
     def lines(self) -> list[str]:
-        """What was done, in one line for each day, and one for each kind of rows that were not stored."""
+        """What was done: one line for each day, and one line for each kind of rows that were not stored."""
         lines = []
         for day, stored in self.days.items():
             text, before = f"{day}: {stored.events:,} events stored", self.before.get(day)
@@ -112,12 +113,13 @@ def ingest(
     Args:
         spark: the Spark session.
         paths: files or folders of events.
-        root: the store; it is created if there is none.
+        root: the store; it is created if it does not exist.
         config: how the events are read, and the settings on which stored days depend.
         options: how the store is treated; None = the defaults.
 
     Raises:
-        GraphInputError: the events cannot be used, or would replace a day by a part of it. The store is unchanged then.
+        GraphInputError: the events cannot be used, or would replace a day by a part of it. In both cases the store is
+            unchanged.
     """
     options = options or IngestOptions()
     file = read_days_file(root)
@@ -145,7 +147,7 @@ def _claims(paths: list[str], sources: list[Source], options: IngestOptions) -> 
     files: dict[str, list[str]] = {path: [] for path in paths}
     for source in sources:
         files[paths[source.order]] += source.files
-    # Below a pattern, the names of the folders that it matched count as well.
+    # For a pattern, the names of the folders that it matched count as well.
     by_path = days_in_paths([file for path in paths for file in expanded(path, files[path])], files)
     named = None if options.days is None else frozenset(options.days)
     return Claims(named, by_path, options.least_share, options.force)
@@ -153,7 +155,7 @@ def _claims(paths: list[str], sources: list[Source], options: IngestOptions) -> 
 
 @dataclass
 class _Ingest:
-    """One ingest, into a folder of its own. It adds to the `doubts`."""
+    """One ingest, into a folder of its own. It appends further sentences to `doubts`."""
 
     spark: "SparkSession"
     root: str
@@ -165,7 +167,7 @@ class _Ingest:
     doubts: list[str]
 
     def run(self, claims: Claims, sources: list[Source]) -> IngestResult:
-        """Write the days, which `days.json` does not name yet."""
+        """Write the days into the folder; `days.json` does not name them yet."""
         rows = self._assembled_rows()
         actions = self._actions(rows, claims)
         if empty := sorted((claims.asked or frozenset()) - set(actions)):
@@ -202,7 +204,7 @@ class _Ingest:
         """Return what to do with each day of the input."""
         counts = {_date(row[0]): row[1] for row in rows.groupBy("day").agg(F.sum("counted")).collect()}
         stored = {day: self.file.days[day] for day in counts if day in self.file.days}
-        if claims.asked is not None:  # so a day whose folder is lost can be stored anew
+        if claims.asked is not None:  # so that a day whose folder is lost can be stored anew
             stored = {day: facts for day, facts in stored.items() if has_folder(self.root, facts)}
         covered: dict[dt.date, float] = {}
         if stored and claims.asked is None:
@@ -229,12 +231,12 @@ class _Ingest:
         return compare(rows.where(_is_of(days)), self._stored_rows(days), self.config.input.events.longest_pause)
 
     def _merged(self, rows: "DataFrame", actions: dict[dt.date, Action], late: LateSessions) -> "DataFrame":
-        """Return the rows to store: of a day that is extended or completed, the stored sessions too."""
+        """Return the rows to store. Those of an extended or completed day include sessions that are stored already."""
         extended = {day for day, action in actions.items() if action is Action.EXTEND}
         completed = {day for day, action in actions.items() if action is Action.COMPLETE}
         if not extended and not completed:
             return rows
-        # Of a session that is stored and delivered, one row counts: the stored one, unless the input claims the day.
+        # If a session is both stored and delivered, the stored row counts, unless the input claims the day.
         merged = rows.where(~_is_of(extended)).unionByName(self._stored_rows(late.with_news))
         if late.unstored is not None:
             merged = merged.unionByName(rows.join(late.unstored, "session", "left_semi").select(*rows.columns))
@@ -243,7 +245,7 @@ class _Ingest:
         return merged
 
     def _stray_rows(self, rows: "DataFrame", completed: set[dt.date]) -> "DataFrame":
-        """Return the stored rows that stay once their days' own logs are in; report how many events are lost."""
+        """Return the stored stray rows that stay when their days' own logs come; report how many events are lost."""
         longest_pause = self.config.input.events.longest_pause
         stays, goes = not_delivered(self._stored_rows(completed), rows.where(_is_of(completed)), longest_pause)
         for day, lost in sorted(goes.groupBy("day").agg(F.sum("lost")).collect()):
@@ -265,7 +267,7 @@ class _Ingest:
         return {
             day: replace(
                 facts,
-                # Late sessions leave the day's own log as it was, so that it is still recognised.
+                # Late sessions do not change the source of the day, so that its own log is still recognised.
                 source=self.file.days[day].source if actions[day] is Action.EXTEND else self.options.source,
                 whole=self.file.days[day].whole
                 if actions[day] is Action.EXTEND
@@ -282,7 +284,7 @@ class _Ingest:
         late: LateSessions,
         sources: list[Source],
     ) -> tuple[dict[dt.date, StoredDay], dict[str, int]]:
-        """Write the refused rows beside the days; return the days with the counts, and the counts of this ingest."""
+        """Write the refused rows beside the days; return the days with all their counts, and this ingest's counts."""
         columns = (F.lit("events").alias("input"), "reason", F.col("raw").alias("row"), "user", "session", "day")
         parts = [self.checked.refused_rows] if self.checked.refused else []
         if late.conflicts is not None:
@@ -299,7 +301,7 @@ class _Ingest:
     def _with_earlier_refusals(
         self, days: dict[dt.date, StoredDay], actions: dict[dt.date, Action]
     ) -> dict[dt.date, StoredDay]:
-        """Add to extended and completed days the rows that earlier ingests refused, and their counts."""
+        """Add the rows that earlier ingests refused, and their counts, to extended and completed days."""
         for day, stored in days.items():
             if actions[day] not in (Action.EXTEND, Action.COMPLETE):
                 continue
@@ -321,7 +323,7 @@ def _impressions_by_day(checked: checked_tables.Events, forgotten: Sequence[int]
 
 
 def _without_users_events(refused: "DataFrame", events: "DataFrame", users: Sequence[int]) -> "DataFrame":
-    """Leave out the refused rows of users, and of sessions in which these users have an event."""
+    """Return the refused rows without those of users and of sessions in which these users have an event."""
     if not users:
         return refused
     sessions = events.where(F.col("user").isin(*users)).select("session").distinct()

@@ -1,8 +1,9 @@
-"""Compares the sessions of an input with those that are stored of the same days.
+"""Compares the sessions of an input with the stored sessions of the same days.
 
-A delivered session *meets* a stored one if both are one visit. Either they have the same number; or neither has an id,
-both are of one user on one day, and the pause between them is not longer than `session_gap`. In the second case the
-whole log would give one session instead of the two. Its number may be another one, because the first event decides it.
+A delivered session *meets* a stored session if both belong to one visit. This is so in two cases: they have the same
+number; or neither has an id, both are of one user on one day, and the pause between them is not longer than
+`session_gap`. In the second case the whole log would give one session instead of the two. Their numbers may differ,
+because the first event of a session decides its number.
 """
 
 import datetime as dt
@@ -26,9 +27,9 @@ class LateSessions:
         days: days with a session that is stored without some of its late events.
         with_news: days with a session that is not stored yet.
         known: number of sessions that are stored with all their late events.
-        unstored: the sessions that are not stored yet (column `session`); None without late rows.
-        conflicts: the sessions that meet a stored one which lacks some of their events (session, id, user, day, start,
-            last); None without any.
+        unstored: the sessions that are not stored yet (column `session`); None if there are no late rows.
+        conflicts: the sessions that meet stored ones, none of which holds all their events (session, id, user, day,
+            start, last); None if there are no such sessions.
     """
 
     days: Sequence[dt.date] = ()
@@ -64,10 +65,10 @@ def compare(delivered: "DataFrame", stored: "DataFrame", longest_pause: int) -> 
 
 
 def not_delivered(stored: "DataFrame", delivered: "DataFrame", longest_pause: int) -> "tuple[DataFrame, DataFrame]":
-    """Return what is left of stored stray rows once the day's own log was delivered.
+    """Return the stored stray rows that stay when the day's own log is delivered.
 
-    A stored session that meets a delivered one gives way to it. It stays where neither has an id and they have no
-    event in common: then the visit stands in two sessions, but nothing is lost.
+    If a stored session meets a delivered one, only the delivered one stays. But if the two have different numbers and
+    no event in common, both stay: the visit then stands in two sessions, but no event is lost.
 
     Args:
         stored: the stored rows of a day.
@@ -75,8 +76,8 @@ def not_delivered(stored: "DataFrame", delivered: "DataFrame", longest_pause: in
         longest_pause: the longest pause within a session without an id, in microseconds.
 
     Returns:
-        (the stored rows that stay; the sessions that go though some of their events were not delivered, with their
-        day and `lost`, the number of these events).
+        (the stored rows that stay; the sessions that do not stay although some of their events were not delivered, with
+        their day and `lost`, the number of these events).
     """
     met = _meetings(_described(delivered), _described(stored), longest_pause)
     both = met.groupBy("stored", "stored_day").agg(
@@ -92,10 +93,10 @@ def not_delivered(stored: "DataFrame", delivered: "DataFrame", longest_pause: in
 
 
 def events_of_conflicts(events: "DataFrame", conflicts: "DataFrame") -> "DataFrame":
-    """Return the checked events that belong to sessions.
+    """Return the checked events of sessions that are in conflict with stored ones.
 
     Args:
-        events: checked events; the `session` of one without an id stands for all that the user did on that day.
+        events: checked events. Without an id, all events of a user on a day have the same `session`.
         conflicts: `LateSessions.conflicts`.
     """
     visits = conflicts.select(_visit().alias("visit"), F.col("id").isNull().alias("cut"), "day", "start", "last")
@@ -111,7 +112,7 @@ def _visit() -> "Column":
 
 
 def _described(rows: "DataFrame") -> "DataFrame":
-    """Return rows of sessions as session, id, user, day, start, last and events (time, type, item)."""
+    """Return for each row of a session: session, id, user, day, start, last, and events (time, type, item)."""
     return rows.select(
         "session",
         "id",
@@ -124,7 +125,7 @@ def _described(rows: "DataFrame") -> "DataFrame":
 
 
 def _meetings(delivered: "DataFrame", stored: "DataFrame", longest_pause: int) -> "DataFrame":
-    """Return each pair of sessions that meet: session, events; stored, stored_day, stored_events."""
+    """Return each pair of sessions that meet, as session, events (delivered), stored, stored_day and stored_events."""
     d, s = delivered.alias("d"), stored.alias("s")
     is_close = (F.col("d.start") - F.col("s.last") <= longest_pause) & (
         F.col("s.start") - F.col("d.last") <= longest_pause

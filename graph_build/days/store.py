@@ -1,6 +1,6 @@
-"""Reads the stored days of a log, so that a nightly build reads one new day instead of the whole window.
+"""Reads stored days, so that a nightly build reads only one new day of the log instead of the whole window.
 
-A store is a folder (`days_file` describes it). Users are stored as hashes; no part of the build keeps their ids.
+A store is a folder, which `days_file` describes. Users are stored as hashes; no part of the build keeps their ids.
 """
 
 import datetime as dt
@@ -34,8 +34,8 @@ class StoredDays:
     Args:
         root: the store.
         days: date → day.
-        aggregates_match: whether the aggregates were made with the settings of the build, from the same sessions.
-        forgotten: hashes of users whose sessions are left out. Empty if every day was stored without them.
+        aggregates_match: whether the aggregates were made from the same sessions with the settings of the build.
+        forgotten: hashes of users whose sessions are left out. Empty if the days hold no forgotten users.
     """
 
     root: str
@@ -54,14 +54,14 @@ class StoredDays:
         return without_users(self._read(spark, "sessions", SESSION_ROW_IN_SPARK, list(self.days)), self.forgotten)
 
     def aggregates(self, spark: "SparkSession", name: str, schema: str, before: int) -> "DataFrame":
-        """Return the stored counts of the days before a day number. `full` and `fit` hold the same counts."""
+        """Return the stored counts of the days before a day number, in two equal columns `full` and `fit`."""
         early = [day for day in self.days if day_number(day) < before]
         counts = self._read(spark, name, schema, early)
         return counts.withColumnRenamed("count", "full").withColumn("fit", F.col("full"))
 
     @property
     def most_cut(self) -> list[CutGroup]:
-        """For every day, the groups that the caps cut most, in one list."""
+        """One list of the groups that the caps cut most on each day."""
         return [CutGroup(*group) for day in self.days.values() for group in day.most_cut]
 
     @property
@@ -75,7 +75,7 @@ class StoredDays:
 
     @property
     def contents(self) -> dict[str, str]:
-        """Date → a name of what the build reads of the day. If the name is the same, so are the sessions."""
+        """Date → a name for the sessions of the day that the build reads. The same name means the same sessions."""
         users = f" without {len(self.forgotten)} users" if self.forgotten else ""
         return {str(day): stored.folder + users for day, stored in sorted(self.days.items())}
 
@@ -92,7 +92,7 @@ def stored_days(root: str, config: GraphConfig, date: dt.date | None = None) -> 
     Args:
         root: the store.
         config: settings of the build.
-        date: the last day that is read; None for the last one stored.
+        date: the last day that is read; None for the last stored day.
 
     Raises:
         GraphInputError: no such day is stored, the rows were stored with other settings, or a day's folder is missing.
@@ -113,7 +113,7 @@ def stored_days(root: str, config: GraphConfig, date: dt.date | None = None) -> 
         first = max(days) - dt.timedelta(days=config.window_days - 1)
         days = {day: stored for day, stored in days.items() if day >= first}
     check_folders(root, days)
-    # A `forget` that was stopped has listed the users, but not deleted all their sessions.
+    # If a run of `forget` was stopped, it listed the users, but did not delete all their sessions.
     done = min(stored.forgotten for stored in days.values())
     forgotten = file.forgotten[done:]
     matches = file.settings["aggregates"] == settings["aggregates"] and not forgotten
@@ -152,7 +152,7 @@ def source_of(root: str, day: dt.date) -> str | None:
 
 
 def has_folder(root: str, stored: StoredDay) -> bool:
-    """Return whether the sessions of a stored day are there.
+    """Return whether the folder with the sessions of a stored day exists.
 
     Args:
         root: the store.

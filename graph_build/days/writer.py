@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-# A refused row, with the hashes of its user and its session, by which `forget` finds it.
+# A refused row. `forget` finds it by the hashes of its user and its session.
 REFUSED_ROW = "input string, reason string, row string, user bigint, session bigint"
 
 
@@ -43,7 +43,7 @@ def write_days(
         folder: the folder of the ingest, below the store.
         config: the settings of the aggregates.
         impressions: day number → number of impressions.
-        usable: the events behind the rows, in which the names of cut groups can be looked up.
+        usable: the checked events behind the rows, from which cut groups get their names; None = their hashes are used.
     """
     last = F.max(F.element_at("time", -1))
     cut = [F.sum(F.when(kind, F.col("cut"))) for kind in (F.col("browsed"), ~F.col("browsed"))]
@@ -68,7 +68,7 @@ def write_days(
 
 
 def write_and_read(frame: "DataFrame", root: str, folder: str, schema: "str | StructType") -> "DataFrame":
-    """Write a table into a folder of the store, and return it as read from there.
+    """Write a table into a folder of the store, and return the table as it is read from there.
 
     Args:
         frame: the table.
@@ -85,8 +85,8 @@ def write_refused(
 ) -> dict[dt.date, dict[str, int]]:
     """Write the refused rows of an ingest beside the days that it stores; return day → reason → number of rows.
 
-    A row lies beside the day of its time. If that day is not stored by this ingest, or the row has no time that can be
-    read, it lies beside the newest day.
+    A row is written beside the day of its time. If this ingest does not store that day, or the time cannot be read, the
+    row is written beside the newest day.
 
     Args:
         refused: the columns of REFUSED_ROW, and `day` (day number, or null).

@@ -1,4 +1,4 @@
 """The HTTP API and its page, over a version that can be replaced while the server runs.
 
-May import every wing but evaluation.
+May import every other folder of `retrieval` except `evaluation`.
 """

@@ -1,4 +1,4 @@
-"""Admission control: the ASGI layer in front of the app that checks tokens."""
+"""Admission control: an ASGI layer that checks tokens before a request reaches the app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retrieval.api.problem import problem
 from retrieval.errors import TokenError
 
 _READING_METHODS = ("GET", "HEAD", "OPTIONS")
-# Routes that only read, but by POST. Any other request whose method is not among those above counts as a change.
+# These routes take POST, but only read. A request to another route counts as a change unless its method is above.
 _READING_POSTS = ("/v1/retrieve", "/v1/explain")
 
 
@@ -21,8 +21,8 @@ class Tokens:
     """Bearer tokens, compared byte for byte in UTF-8. The write token also grants reading.
 
     Args:
-        write: required for every request that changes state; without a token, all of these are refused.
-        read: required for all other requests under `/v1`; without a token, these are open.
+        write: required for every request that changes state; if None, all such requests are refused.
+        read: required for all other requests under `/v1`; if None, everyone may send them.
 
     Blanks around a token, such as the newline at the end of a file, are not part of it.
 
@@ -64,7 +64,7 @@ def _checked(token: str, name: str, absent: str) -> str:
 
 def _matches(authorization: bytes, token: str) -> bool:
     scheme, _, credentials = authorization.partition(b" ")
-    # An environment variable that is not valid UTF-8 is compared by its bytes.
+    # A token from an environment variable may be invalid UTF-8; its bytes are compared all the same.
     expected = token.encode("utf-8", "surrogateescape")
     return scheme.lower() == b"bearer" and hmac.compare_digest(credentials.strip(), expected)
 

@@ -55,7 +55,7 @@ def create_app(
     """
     config, metrics = config or ServeConfig(), Metrics()
     state = ServerState(load, current_version, log or MemoryChangeLog(), config, metrics, clock)
-    # Whoever looks into single requests must not hold up those who show ads, so each kind has its own threads.
+    # Explanations must not delay the retrievals that show ads, so each kind of request has its own threads.
     workers = [Workers(config, metrics, name) for name in ("retrieve", "explain")]
     retrieval = RetrievalRoutes(state, config, metrics, workers[0])
     connections = Connections(config, metrics)
@@ -76,11 +76,11 @@ def create_app(
         version="1",
         lifespan=lifespan,
         redoc_url=None,
-        # Otherwise each request checks whether OpenTelemetry is set up.
+        # Without this, the framework checks on each request whether OpenTelemetry is set up.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.config, app.state.connections = config, connections
-    # The framework wraps the routes that it includes, and its wrappers do not tell which of them matches.
+    # Routes are also listed here, because the framework wraps routers and its wrappers do not tell which route matches.
     routes = [*app.routes]
     for router in (retrieval.router, status.router, changes.router, page.router):
         app.include_router(router)
@@ -91,7 +91,7 @@ def create_app(
     framework_layers = app.build_middleware_stack
 
     def all_layers() -> ASGIApp:
-        """Return our layers in front of the framework's, so that the fast path does not pay for the framework's."""
+        """Return our layers in front of the framework's, so that requests on the fast path skip the framework's."""
         fast = FastRoute(SecurityHeaders(framework_layers()), "/v1/retrieve", retrieval.answer)
         admitted = AdmissionControl(fast, tokens or Tokens())
         return RequestTelemetry(admitted, metrics, config.slow_seconds, lambda scope: _route_of(routes, scope))
@@ -101,8 +101,8 @@ def create_app(
 
 
 def _route_of(routes: Sequence[BaseRoute], scope: Scope) -> str | None:
-    """Return the pattern of the route that a request would have reached; None if there is none."""
-    # A mount moves the root of the path to itself; the patterns begin at the root of the app.
+    """Return the pattern of the route that a request would have reached; None if no route matches."""
+    # Within a mount, `root_path` ends at the mount, but the patterns of the routes begin at the root of the app.
     scope = {**scope, "root_path": scope.get("app_root_path", scope.get("root_path", ""))}
     partial = None
     for route in routes:

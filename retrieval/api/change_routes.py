@@ -44,7 +44,7 @@ class ChangeRoutes:
 
     Attributes:
         router: the routes.
-        bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
+        bodies: the models of the request bodies. These are read raw, so the framework does not document them.
     """
 
     def __init__(self, state: ServerState, config: ServeConfig) -> None:
@@ -93,7 +93,7 @@ class ChangeRoutes:
         return change if isinstance(change, Response) else await self._record([change])
 
     async def _read(self, request: Request, read: Callable[[bytes], Read | Response]) -> Read | Response:
-        """Read a body; a large one is not validated on the event loop, where that would hold up other requests."""
+        """Read a body; a large one is validated in another thread, so that the event loop serves other requests."""
         body = await read_body(request.receive, self._config)
         if isinstance(body, Response):
             return body
@@ -119,13 +119,13 @@ class ChangeRoutes:
         ) -> Response:
             """The log after a sequence number, oldest entry first; send `sequence` as `after` for the next page.
 
-            410: the log no longer has these entries. Its `sequence` is the number after which it can be read.
+            410: the log no longer has these entries. `sequence` in the answer is the number after which it can be read.
             """
             return await state.aside(_log_response, state.log, after, limit)
 
 
 def _change_of(name: str, value: str, body: bytes) -> Change | Response:
-    """Return the change of the ad or campaign in the path; if the body names another one, an error response."""
+    """Return the change of the ad or campaign in the path, or an error response if the body names another one."""
     fields = validated(_JsonObject, body)
     if isinstance(fields, Response):
         return fields

@@ -119,7 +119,7 @@ class Connections:
             next(iter(of_phase)).abort()
 
     def hold(self, connection: Limited, n_bytes: int) -> None:
-        """Note how many bytes a connection holds that have not been handed to the app.
+        """Note how many of the bytes that a connection has received are not handed to the app yet.
 
         If all connections together hold too much, those that hold most are refused or cut off.
         """
@@ -139,12 +139,12 @@ class Connections:
             self.hold(largest, 0)
 
     def watch_unsent(self, connection: Limited) -> None:
-        """Watch a connection whose client has not taken all of an answer; its time begins anew with each answer."""
+        """Watch a connection whose client has not taken all of an answer; its time starts anew at each answer."""
         self._stalled[connection] = self._now()
         self._stalled.move_to_end(connection)
 
     def check(self) -> None:
-        """Close what has waited too long; call this several times a second."""
+        """Close connections that have waited too long; to be called several times a second."""
         now = self._now()
         for phase, seconds in self._seconds.items():
             for connection in self._first(self._phases[phase], now - seconds):
@@ -182,7 +182,7 @@ class Connections:
 
     @staticmethod
     def _first(since: OrderedDict[Limited, float], before: float) -> list[Limited]:
-        """Return the connections that have been there since before a time."""
+        """Return the connections whose waiting began at or before a time."""
         first = []
         for connection, begin in since.items():
             if begin > before:
@@ -196,7 +196,7 @@ class Connections:
 
 
 def peer_of(client: tuple[str, int] | None) -> str:
-    """Return whose connection it is: an IPv4 address, or the /64 network of an IPv6 address.
+    """Return the peer that a connection counts for: its IPv4 address, or the /64 network of its IPv6 address.
 
     >>> peer_of(("2001:db8::1", 4711))
     '2001:db8::/64'

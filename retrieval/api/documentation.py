@@ -1,4 +1,4 @@
-"""What `/docs` says of the API: an introduction, groups, and for each operation its name and a worked example."""
+"""What `/docs` says about the API: an introduction, groups, and for each operation its name and a worked example."""
 
 from __future__ import annotations
 
@@ -152,10 +152,10 @@ _PARAMETERS = {
 
 
 def document(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
-    """Let an application describe itself: the routes that it has, the bodies that are read raw, and the examples.
+    """Make an application's OpenAPI document: its routes, the bodies that are read raw, and the examples.
 
     Args:
-        app: the application; its document is made when it is first asked for.
+        app: the application; the document is made at the first request for it.
         bodies: the models of the request bodies that FastAPI does not see.
     """
 

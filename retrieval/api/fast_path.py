@@ -1,7 +1,8 @@
-"""The fast path: `POST /v1/retrieve` is answered in front of the framework, which would raise its cost by half.
+"""Answers `POST /v1/retrieve` in front of the framework, which would raise the cost of a request by half.
 
-Bodies are read raw and validated here, for that route and for all others. A body has arrived before the request reaches
-the app (`protocol`), so none is waited for. `python benchmarks/request_overhead.py` measures the savings.
+This is the fast path. Bodies are read raw and validated here, for that route and for all others. A request reaches the
+app only when its whole body has arrived (see `protocol`), so nothing here waits for a body.
+`python benchmarks/request_overhead.py` measures the savings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from retrieval.config import ServeConfig
 Model = TypeVar("Model", bound=BaseModel)
 
 MOST_KEYS = 200
-"""Any body with more keys than this is wrong; there are about thirty."""
+"""A body with more keys than this is wrong, because only about thirty keys exist."""
 _UNCHECKED_BYTES = 4096
 _KEY = re.compile(rb'"\s*:')
 
@@ -77,9 +78,9 @@ def validated(model: type[Model], body: bytes) -> Model | Response:
 
 
 def parse_query(body: bytes, config: ServeConfig, model: type[Model]) -> Model | Response:
-    """Validate the body of a request for ads; one with far more keys or values than a valid body has is not parsed.
+    """Validate the body of a request for ads; do not parse it if it has far more keys or values than a valid one.
 
-    Listing a wrong field takes about 5 µs, and a megabyte has room for 90,000 of them.
+    Listing a wrong field takes about 5 µs, and a body of one megabyte has room for 90,000 wrong fields.
 
     Args:
         body: JSON.
@@ -92,7 +93,7 @@ def parse_query(body: bytes, config: ServeConfig, model: type[Model]) -> Model |
     if len(body) > _UNCHECKED_BYTES:
         if sum(1 for _ in islice(_KEY.finditer(body), MOST_KEYS + 1)) > MOST_KEYS:
             return problem(422, f"the body has more than {MOST_KEYS} keys; /docs lists the keys that exist")
-        # Ids may have commas, too, so a body may have many more of them than its lists have places.
+        # Ids may contain commas, so a valid body may have many more commas than its lists have places.
         most_commas = 10 * (config.max_items + 3 * config.max_exclude + MOST_KEYS)
         if body.count(b",") > most_commas:
             return problem(422, f"the body has more than {most_commas} commas, so that its lists are too long")

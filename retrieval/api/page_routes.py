@@ -36,11 +36,11 @@ class PageRoutes:
         state: the served version.
         config: the limits of the server.
         request_body: the model of the body of `/v1/retrieve`, with this server's limits.
-        workers: answer what the page asks, so that no other request waits for it.
+        workers: the threads that answer the page's requests, so that no other request waits for these.
 
     Attributes:
         router: the routes.
-        bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
+        bodies: the models of the request bodies. These are read raw, so the framework does not document them.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PageRoutes:
         for path, name in (("/", "index.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
             self.router.get(path, include_in_schema=False)(_static_file(_FOLDER / name, config.image_hosts))
         self._add_completion()
-        # The second path takes ids that a path cannot hold: clients and proxies resolve `.` and `..`, escaped or not.
+        # The second path takes the id as a parameter: clients and proxies resolve `.` and `..` in a path, even escaped.
         for path in ("/v1/items/{item_id:path}/graph", "/v1/graph"):
             self.router.add_api_route(
                 path,
@@ -86,10 +86,10 @@ class PageRoutes:
             q: str | None = Query(None, min_length=1, max_length=max_length),
             limit: int = Query(10, ge=1, le=50),
         ) -> Response:
-            """Items whose id begins with `q`; then those with all of its words in the title, most events first.
+            """Items whose id begins with `q`, then items whose title has all words of `q`, most events first.
 
-            Of many words the first eight different ones count. Without `q`: some of the items with the most events, as
-            far as there are enough each of another category.
+            Only the first eight different words count. Without `q`, the answer is some of the items with the most
+            events, each of another category as far as there are enough categories.
             """
             return await self._workers.run(request.scope, _completed, self._state.snapshot, q, limit)
 
@@ -140,7 +140,7 @@ def _graph(snapshot: Snapshot, item_id: str, row: int, neighbours: int) -> Respo
 def _static_file(path: Path, image_hosts: Sequence[str]) -> Callable[[], Awaitable[Response]]:
     content = path.read_bytes()
     if path.suffix == ".html":
-        # The hosts have no character that means anything in HTML, or in the policy.
+        # No character that a host may have is special in HTML or in the policy.
         hosts = " ".join(image_hosts).encode()
         content = content.replace(b'name="image-hosts" content=""', b'name="image-hosts" content="%s"' % hosts)
     headers = _HEADERS | {"Content-Security-Policy": _policy(image_hosts)}
@@ -152,7 +152,7 @@ def _static_file(path: Path, image_hosts: Sequence[str]) -> Callable[[], Awaitab
 
 
 def _policy(image_hosts: Sequence[str]) -> str:
-    """Return the Content-Security-Policy: the page loads nothing from elsewhere but the pictures of some hosts."""
+    """Return the Content-Security-Policy: the page loads nothing from other hosts except pictures from some of them."""
     pictures = ["https:" if host == "*" else f"https://{host}" for host in image_hosts]
     images = " ".join(["img-src 'self' data:", *pictures])
     return f"default-src 'self'; {images}; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"

@@ -23,7 +23,7 @@ class ItemBody(BaseModel):
 
 
 class ItemsResponse(BaseModel):
-    """The items that were looked for."""
+    """The items that were found."""
 
     version: str
     items: list[ItemBody]

@@ -61,7 +61,7 @@ def busy(detail: str) -> Response:
 
 
 def failure() -> Response:
-    """Return the response to a request on which the server failed; the reason is for its log alone."""
+    """Return the response to a request on which the server failed; only the server's log has the reason."""
     return problem(500, "the server failed on this request; its log says why")
 
 

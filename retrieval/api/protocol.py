@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with limits on what a client may send and on how long it may take.
 
-A request reaches the app only after all of it has arrived, so a slow or silent client holds no place that others need.
-One request is read at a time. What follows it on the connection waits until it is answered.
+A request reaches the app only after all of it has arrived, so a slow or silent client takes no place that others need.
+One request is read at a time; the bytes after it on the connection wait until the request is answered.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from retrieval.api.request_queue import RequestQueue
 from retrieval.api.workers import EXTENSION
 from retrieval.config import ServeConfig
 
-# A connection whose request was turned away is not read for a while. The pause grows with the number of connections:
-# about a thousand such requests are answered each second, however many clients send them. More would take all of the
-# server's time.
+# A connection whose request was turned away is not read for a while. The pause grows with the number of connections, so
+# that about a thousand such requests are answered each second, however many clients send them. More would take all of
+# the server's time.
 _PAUSE_SECONDS_PER_CONNECTION, _LEAST_PAUSE_SECONDS, _LARGEST_PAUSE_SECONDS = 0.001, 0.2, 2.0
 # Monitoring must reach the server even while other requests are turned away.
 _ALWAYS_BEGUN = ("/healthz", "/readyz", "/metrics")
@@ -41,7 +41,7 @@ _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r$", re.IGN
 _CHUNKED_OVERHEAD = 2
 # Bytes of a body in chunks that are parsed before the size of the framing is checked.
 _PARSED_AT_ONCE = 16_384
-# Pause after each read of what a refused client still sends, as it may send without end.
+# Pause after each read from a client that was refused, because it may go on sending without end.
 _LINGER_PAUSE_SECONDS = 0.05
 
 
@@ -59,7 +59,7 @@ class Connection(HttpToolsProtocol):
         connections: all connections of the server, and their limits.
         queue: where requests that have arrived wait for their turn.
         limits: the limits of one request.
-        uvicorn: what uvicorn passes to its protocols.
+        uvicorn: the arguments that uvicorn passes to its protocols.
     """
 
     def __init__(self, connections: Connections, queue: RequestQueue, limits: ServeConfig, **uvicorn: Any) -> None:
@@ -71,7 +71,7 @@ class Connection(HttpToolsProtocol):
         self._phase = Phase.IDLE
         # The phase that `Connections` knows. It stays IDLE while a request that arrived in one piece is answered.
         self._listed = Phase.IDLE
-        self._buffer = b""  # the beginning of a head, or what came after the request that is being answered
+        self._buffer = b""  # the beginning of a head, or the bytes after the request that is being answered
         self._body = bytearray()
         self._is_blocked = False
         self._wire_bytes = 0
@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what has arrived, although the client sends no more."""
+        """Answer a request that has arrived whole, although the client sends no more; refuse an unfinished one."""
         if self._phase is Phase.APP:
             self.cycle.keep_alive = False
             self._tell_closed()
@@ -117,7 +117,7 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin no further request until the client has taken most of the answers.
 
-        The app need not wait for that: what it writes is kept, within the limit on all answers not yet taken.
+        The app need not wait for this: its output is kept, within the limit on all answers that were not taken yet.
         """
         self._is_blocked = True
         self._all.watch_unsent(self)
@@ -142,7 +142,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """Close the connection if it has no request, else after the answer."""
+        """Close the connection if it has no request, else after its last answer."""
         if self._phase is Phase.IDLE:
             self.transport.close()
         elif self._phase is Phase.APP and not self._buffer:
@@ -241,7 +241,7 @@ class Connection(HttpToolsProtocol):
             self._wire_bytes += len(part)
             self._feed(part)
             if self._phase is not Phase.BODY:
-                if begin + len(part) < len(data):  # what follows chunks at once is not read
+                if begin + len(part) < len(data):  # bytes right after the last chunk are not read
                     self.cycle.keep_alive = False
                 return
             if self._wire_bytes > self._limits.max_head_bytes + (1 + _CHUNKED_OVERHEAD) * len(self._body):
@@ -264,19 +264,19 @@ class Connection(HttpToolsProtocol):
     # --- what the parser finds ---
 
     def on_message_begin(self) -> None:
-        """Begin a request. After a body in chunks, the next one may follow at once; it is not read."""
+        """Begin a request. One that follows a body in chunks at once is not read; the connection closes instead."""
         if self._in_head:
             super().on_message_begin()
         else:
             self.cycle.keep_alive = False
 
     def on_url(self, url: bytes) -> None:
-        """Add to the URL."""
+        """Take in a part of the URL."""
         if self._in_head:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a header. Fields after the body are not headers."""
+        """Take in a header. Fields after the body (trailers) are ignored."""
         if self._in_head:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
@@ -351,7 +351,7 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _read_on(self) -> None:
-        """Read what was sent before the last answer, then what comes now."""
+        """Read the bytes that came before the last answer was sent, then those that come now."""
         if self._phase is Phase.IDLE and not self._is_blocked and not self.transport.is_closing():
             data, self._buffer = self._buffer, b""
             self._all.hold(self, 0)
@@ -381,7 +381,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer with an error and close, once the client has had time to read; what it sends until then is dropped."""
+        """Answer with an error, and close once the client has had time to read it; drop what comes until then."""
         if self._phase is Phase.LINGERING or self.transport.is_closing():
             return
         if self.cycle is not None:

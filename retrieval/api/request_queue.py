@@ -23,11 +23,11 @@ class Waiting(Protocol):
     arrived: float
 
     def begin(self) -> None:
-        """Answer it in a task, which belongs to `RequestQueue.begun` until it ends."""
+        """Answer the request in a task, which is in `RequestQueue.begun` until it ends."""
         ...
 
     def turn_away(self) -> None:
-        """Answer it with 503."""
+        """Answer the request with 503."""
         ...
 
 
@@ -56,7 +56,7 @@ class RequestQueue:
     def add(self, request: Waiting) -> None:
         """Begin a request if none waits and none was begun since the last turn; else let it wait.
 
-        If there are too many, the last request of the longest line is turned away, which may be this one.
+        If there are too many, the last request of the longest line is turned away; it may be the new one.
         """
         if not self._turn_is_set and len(self.begun) < self._limit:
             request.begin()
@@ -83,8 +83,8 @@ class RequestQueue:
     def _take_turn(self) -> None:
         """Begin a request of the peer whose turn it is.
 
-        Only one: before the next one begins, the event loop looks for new data, which may come from a peer that has
-        waited longer.
+        Only one request begins: before the next one, the event loop looks for new data, which may come from a peer that
+        has waited longer.
         """
         self._turn_is_set = False
         now = asyncio.get_running_loop().time()

@@ -32,12 +32,12 @@ class RetrievalRoutes:
         state: the served version.
         config: the limits of the server.
         metrics: where retrievals are counted.
-        workers: answer the requests that take longer than a few milliseconds.
+        workers: the threads that answer the requests that take longer than a few milliseconds.
 
     Attributes:
         router: the routes.
         body: the model of the body of `/v1/retrieve`, with this server's limits.
-        bodies: the models of the request bodies, which are read raw and therefore not documented by the framework.
+        bodies: the models of the request bodies. These are read raw, so the framework does not document them.
     """
 
     def __init__(self, state: ServerState, config: ServeConfig, metrics: Metrics, workers: Workers) -> None:
@@ -56,9 +56,9 @@ class RetrievalRoutes:
         self._add_neighbors()
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
-        """Read the body of `/v1/retrieve` from its ASGI channel and answer it.
+        """Read the body of a request to `/v1/retrieve` and answer the request.
 
-        A request that is answered within a few milliseconds is answered here, at once. All others go to the workers.
+        A request that takes no longer than a few milliseconds is answered here, at once. All others go to the workers.
         """
         body = await read_body(receive, self._config)
         if isinstance(body, Response):
@@ -70,7 +70,7 @@ class RetrievalRoutes:
         if outcome is None:
             try:
                 outcome = await self._workers.run(scope, self._answer, snapshot.pinned(), body)
-            # The framework, which would handle these, stands behind this route.
+            # The framework's error handlers stand behind this route, so it handles these errors itself.
             except BusyError as error:
                 return busy(str(error))
             except ClientGoneError as error:
@@ -81,10 +81,10 @@ class RetrievalRoutes:
         return response
 
     def _answer(self, snapshot: Snapshot, raw: bytes, *, quick: bool = False) -> tuple[Response, Retrieved | None, int]:
-        """Return the response to a body, and what was retrieved for which k, if anything was.
+        """Return (the response to a body, what was retrieved, k); the last two are None and 0 if nothing was.
 
         Raises:
-            SlowRequestError: `quick` is set, and the answer would take longer.
+            SlowRequestError: `quick` is set, and the answer would take longer than a few milliseconds.
         """
         body = parse_query(raw, self._config, self.body)
         if isinstance(body, Response):
@@ -115,7 +115,7 @@ class RetrievalRoutes:
         state, config = self._state, self._config
         responses = {200: {"model": schemas.NeighborsResponse}, **schemas.problems(401, 404, 422, 503)}
 
-        # The second path takes ids that a path cannot hold: clients and proxies resolve `.` and `..`, escaped or not.
+        # The second path takes the id as a parameter: clients and proxies resolve `.` and `..` in a path, even escaped.
         @self.router.get("/v1/neighbors", response_model=None, responses=responses)
         @self.router.get("/v1/items/{item_id:path}/neighbors", response_model=None, responses=responses)
         async def neighbors(request: Request, item_id: str, k: int = config.default_k) -> Response:
@@ -137,7 +137,7 @@ def known_item(snapshot: Snapshot, item_id: str, config: ServeConfig) -> int | N
     Args:
         snapshot: the version.
         item_id: the id.
-        config: the greatest length of an id; composing a longer text (NFC) can take long.
+        config: an id longer than its `max_id_length` is unknown, because composing a long text (NFC) can take long.
     """
     return snapshot.retriever.catalogue.find(item_id) if len(item_id) <= config.max_id_length else None
 

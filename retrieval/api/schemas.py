@@ -50,7 +50,7 @@ def _country(value: str) -> str:
 
 
 def _shorten(value: Any) -> str:
-    # Only the beginning of a long value is written out: a list may have half a million elements.
+    # Long texts are cut, and lists are not written out at all: a list may have half a million elements.
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value[:61] if isinstance(value, str) else value)
@@ -58,7 +58,7 @@ def _shorten(value: Any) -> str:
 
 
 Time = Annotated[datetime, BeforeValidator(_time)]
-# The pattern is for the documentation; the validator's message says it in words.
+# The pattern is only for the documentation; the validator checks it and says in words what is expected.
 Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
@@ -83,7 +83,7 @@ class RetrieveBody(BaseModel):
     k: int = Field(20, ge=1, description="How many results")
     at: Time | None = Field(None, description="When ads must be active (no zone = UTC); default: the server's time")
     country: Country | None = Field(None, description="ISO 3166 alpha-2; without one, no ad with a country limit")
-    # A factory, as pydantic would make a deep copy of a plain default for each request.
+    # A factory, because pydantic would make a deep copy of a plain default for each request.
     filters: Filters = Field(default_factory=lambda: NO_FILTERS)
     exclude: list[str] = Field(default_factory=list, description="Items that must not be returned")
     min_score: Number | None = Field(None, description="Results below this score are left out")
@@ -94,7 +94,7 @@ class RetrieveBody(BaseModel):
     stage_scores: bool = Field(False, description="Whether to return the score that each stage gave a result")
 
     def to_request(self, default_at: datetime) -> RetrievalRequest:
-        """Return the request that the retriever takes; `default_at` is its time if the body names none."""
+        """Return the request for the retriever; `default_at` is its time if the body names none."""
         return RetrievalRequest(
             self.items,
             self.k,
@@ -127,7 +127,7 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def limited_body(config: ServeConfig) -> type[RetrieveBody]:
-    """Return the body of `/v1/retrieve` with a server's limits, so that its documentation states them."""
+    """Return the model of the body of `/v1/retrieve` with a server's limits, so that the documentation states them."""
     identifier = Annotated[str, Field(min_length=1, max_length=config.max_id_length)]
     names = Annotated[list[identifier], Field(max_length=config.max_exclude)]
     filters = create_model("Filters", __base__=Filters, exclude_advertisers=(names, []), exclude_campaigns=(names, []))

@@ -14,7 +14,7 @@ _HEADERS = (
 class SecurityHeaders:
     """An ASGI layer that adds the headers to every answer of the framework, and leaves those that a route has set.
 
-    It stands behind the fast path, whose answers are JSON alone.
+    It stands behind the fast path, whose answers are only JSON.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -67,14 +67,14 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what has arrived, then call `on_stop`; the stopping signal is raised again only after this.
+        """Answer the requests that have arrived, then call `on_stop`; uvicorn then raises the signal to stop again.
 
         For `drain_seconds`, connections are still accepted, but each is closed after its answer. Until all are closed,
         slow clients are cut off as before.
         """
         self._connections.stopping = True
         checking = asyncio.create_task(self._keep_checking())
-        # What is in the buffers of the system was sent before the signal, so it is read first.
+        # Requests in the buffers of the system were sent before the signal, so they are read first.
         await asyncio.sleep(max(self._drain_seconds, _READING_SECONDS))
         await super().shutdown(sockets=sockets)
         checking.cancel()
@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Bind sockets for every address of a host, to be passed to `Server.run`; they refuse connections until then.
+    """Bind a socket to every address of a host, for `Server.run`; until that runs, they refuse connections.
 
     Args:
         host: a host name or address of this machine.
@@ -147,7 +147,7 @@ def create_server(
         on_listening: called with the URL once connections are accepted.
         on_stop: called once the last running request has ended.
     """
-    # A second thread makes a single query slower, and requests are answered one after the other anyway.
+    # A second thread makes a single query slower, and the event loop answers requests one after the other anyway.
     use_threads(1)
     config: ServeConfig = app.state.config
     _allow_files(config.max_connections + _OTHER_FILES)
@@ -172,7 +172,7 @@ def create_server(
 
 
 def _allow_files(n: int) -> None:
-    """Raise the number of files that this process may open, as each connection is one."""
+    """Raise the number of files that this process may open, because each connection counts as one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= n:
         return

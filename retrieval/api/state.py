@@ -30,7 +30,7 @@ from retrieval.times import microseconds
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-# Every second, the ads of the next two seconds (in µs) are prepared.
+# How far ahead, in µs, eligible ads are found: two seconds, because this happens every second.
 _LOOK_AHEAD = 2_000_000
 _WARMING_QUERIES = 50
 _WARMING_COUNTRIES = 8
@@ -174,7 +174,7 @@ class ServerState:
         return outcomes
 
     async def catch_up(self) -> None:
-        """Apply the entries that other servers have written to the log, and make a snapshot when many have come in."""
+        """Apply the entries that other servers have written to the log; make a snapshot if the log is long."""
         async with self._lock:
             await self._catch_up()
             if self._live is not None and self._is_compaction_due(self._live):
@@ -185,7 +185,7 @@ class ServerState:
         return await asyncio.get_running_loop().run_in_executor(self._aside, function, *args)
 
     async def look_ahead(self) -> None:
-        """Find the ads that are eligible in the next seconds, so that no request waits when one starts or ends."""
+        """Find the ads that are eligible in the next seconds, so that no request waits when an ad starts or ends."""
         snapshot = self.snapshot.pinned()
         now = microseconds(self.now(snapshot))
         await self.aside(snapshot.retriever.prepare_time, now, now + _LOOK_AHEAD)
@@ -201,7 +201,7 @@ class ServerState:
         """Answer later requests with the present ads, even if the request that changed them was cancelled half-way."""
         live = self._live
         if live is not None and live.ads is not self.snapshot.retriever.ads:
-            # The worker frees the previous ads, which takes a while for a million.
+            # The worker frees the previous ads, which takes a while for a million ads.
             self._worker.submit(_forget, self.snapshot.retriever.ads)
             self.snapshot.retriever.replace_ads(live.ads)
         if live is not None:
@@ -248,12 +248,12 @@ class ServerState:
 
     def _is_compaction_due(self, live: LiveAds) -> bool:
         n_entries = live.changes.sequence - self.log.snapshot_sequence
-        # The more ads a snapshot covers, the longer it takes, and the more entries make it worth while.
+        # A snapshot of more ads takes longer, so it is made after more entries.
         return n_entries > max(self._config.changes_compact_after, len(live.changes) // 10)
 
     async def published(self) -> str | None:
-        """Return the name of the published version; None if it cannot be read, as that must not fail a request."""
-        # All who ask at the same time share one look, because a workspace may take long to answer.
+        """Return the name of the published version; None if it cannot be read, so that no request fails for this."""
+        # Requests that ask at the same time share one look-up, because a workspace may take long to answer.
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(asyncio.to_thread(self._published))
         return await asyncio.shield(self._looking)
@@ -274,7 +274,7 @@ class ServerState:
         return name
 
     async def check_published(self) -> None:
-        """Serve the published version if another one is served now, or record why it is refused."""
+        """Serve the published version if it is not served yet, or record why it is refused."""
         name = await self.published()
         if name is None:
             return
@@ -381,7 +381,7 @@ def warm(retriever: Retriever, at: datetime) -> None:
 
 
 def _forget(_: object) -> None:
-    """Hold the last reference to an object, in the thread that calls this."""
+    """Hold the last reference to an object, so that the thread that calls this frees the object."""
 
 
 def _release_memory() -> None:

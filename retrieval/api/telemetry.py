@@ -179,7 +179,7 @@ class RequestTelemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            # The id stands in the text too, because plain lines show nothing else.
+            # The id is in the message too, because logs in plain text show nothing but the message.
             extra: dict[str, str | int | float] = {"request_id": request_id}
             _log.exception("request %s to %r failed", request_id, scope["path"], extra=extra)
             # The error is not raised again: the server would log it a second time and drop the client's connection.

@@ -39,7 +39,7 @@ class Workers:
     A request whose client has gone waits no longer.
 
     Args:
-        config: the number of threads, and of requests that may run or wait.
+        config: the number of threads, and the largest number of requests that may run or wait.
         metrics: where rejected requests are counted.
         name: the name of the threads.
     """
@@ -54,8 +54,8 @@ class Workers:
 
         Args:
             scope: the ASGI scope of the request.
-            function: what answers it.
-            *arguments: its arguments.
+            function: the function that answers the request.
+            *arguments: the arguments of the function.
 
         Raises:
             BusyError: too many requests run or wait.

@@ -1,5 +1,5 @@
-"""Retrieval: from embeddings, edges and ads to the next ads of a shopper, in a batch or over HTTP.
+"""Retrieval: turns embeddings, edges and ads into the ads to show a shopper next, in a batch or over HTTP.
 
-The ground files are the modules outside the wings (config, errors, queries, …); every wing may import them.
-`index_folder`, which reads and writes the folder of an index, stands between the wings.
+Every folder may import the modules that lie directly in `retrieval` (config, errors, queries, …). The only exception is
+`index_folder`: it imports `catalogue`, `ann` and `ranking`, so these and `evaluation` may not import it.
 """

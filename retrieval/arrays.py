@@ -17,9 +17,9 @@ Lengths = Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 def python_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column as Python objects. Other threads get a turn every few milliseconds.
+    """Return the values of a column as Python objects, and give other threads a turn every few milliseconds.
 
-    `to_pylist` alone keeps them waiting until it is done, so that a server stands still while it loads a version.
+    `to_pylist` alone would keep them waiting until it is done, so a server would stand still while it loads a version.
     """
     values: list[Any] = []
     for begin in range(0, len(column), _VALUES_AT_ONCE):

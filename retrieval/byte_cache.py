@@ -1,4 +1,4 @@
-"""The one cache of a retriever: what it remembers of requests, bounded by the bytes that this takes."""
+"""The only cache of a retriever: data that later requests can use again, up to a number of bytes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import count, islice
 from typing import Any
 
 ENTRY_BYTES = 2_000
-"""What an entry takes beside its arrays: its key, its objects and the heads of its arrays, rounded up."""
-# The number of entries that are freed in one go. To free all entries of a full cache would take half a second.
+"""Bytes that an entry takes besides the values of its arrays: key, objects and headers of the arrays, rounded up."""
+# The number of entries that are freed at once. To free all entries of a full cache would take half a second.
 _FREED_AT_ONCE = 64
 
 
 class ByteCache:
-    """Keeps values up to a number of bytes; what was used longest ago goes first.
+    """Keeps values up to a number of bytes, and drops first those that were used longest ago.
 
-    A value above the limit is not kept. Threads may share the cache. It computes nothing itself, so that
-    no thread waits for what another one computes.
+    A value above the limit is not kept. Threads may share the cache. The cache computes nothing itself, so no thread
+    waits for the computations of another one.
 
     Args:
         limit: the greatest number of bytes; 0 keeps nothing.
@@ -51,7 +51,7 @@ class ByteCache:
             return [(key, self._entries[key][0]) for key in islice(reversed(self._entries), n)]
 
     def put(self, key: Hashable, value: Any, nbytes: int) -> Any:
-        """Keep a value whose arrays take `nbytes`. Return the value to use: one that is kept already stays."""
+        """Keep a value whose arrays take `nbytes`, and return the value to use: that of the key, if it has one."""
         nbytes += ENTRY_BYTES
         with self._lock:
             if key in self._entries:
@@ -76,7 +76,7 @@ class ByteCache:
         return True
 
     def clear(self) -> None:
-        """Forget everything. The memory of many entries is freed little by little, when others are added or grow."""
+        """Forget everything. The memory of many entries is freed little by little, as new entries are added or grow."""
         with self._lock:
             if self._entries:
                 self._cleared.append(self._entries)
@@ -84,7 +84,7 @@ class ByteCache:
         self._free()
 
     def _free(self) -> None:
-        """Free some of what was cleared, and what was used longest ago until the limit is kept."""
+        """Free some of the cleared entries, and those used longest ago until the rest is within the limit."""
         for number in count():
             with self._lock:
                 if not (self._bytes > self.limit or (self._cleared and number < _FREED_AT_ONCE)):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-# A host, the hosts below one (`*.`), or any host (`*`); it stands in the header that tells browsers what to load.
+# A host, all hosts below one (`*.`), or any host (`*`), as written in the header that tells browsers what to load.
 ImageHost = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?)$", max_length=253)]
 
 

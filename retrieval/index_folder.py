@@ -261,6 +261,6 @@ def _read_edges(path: Path, direct_weight: float, revisit_weight: float) -> Edge
     try:
         with np.load(path, allow_pickle=False) as arrays:
             indptr, dst, kind, weight, names = (arrays[name] for name in _EDGE_ARRAYS)
-    except Exception as error:  # a damaged zip surfaces as any of a dozen errors
+    except Exception as error:  # a damaged zip file may raise any of a dozen errors
         raise IndexFolderError(f"{path}: not readable as edges ({error}); build the index again") from error
     return Edges(indptr, dst, kind, weight, tuple(names.tolist()), direct_weight, revisit_weight)

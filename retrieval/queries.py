@@ -19,7 +19,7 @@ from retrieval.topk import TopK
 class Queries:
     """n lists of viewed rows, most recent last; no list is empty.
 
-    Shapes: rows (V,) int64, all lists one after the other; offsets (n + 1,) int64, where each list starts, and V.
+    Shapes: rows (V,) int64, all lists one after the other; offsets (n + 1,) int64, the start of each list, then V.
 
     Raises:
         RetrievalError: a list is empty.

@@ -92,7 +92,7 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
     n, m = score.shape
     if n == 0 or m == 0 or k <= 0:
         return TopK(np.zeros(n + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    # Many times faster than np.nonzero over two dimensions.
+    # This is many times faster than np.nonzero over two dimensions.
     flat = np.flatnonzero(score >= _lower_bound(score, k)[:, None])
     lines, columns = np.divmod(flat, m)
     values = score.ravel()[flat]
@@ -109,7 +109,7 @@ def top_k(score: Floats, k: int, rows: Rows | None = None) -> TopK:
 
 
 def _lower_bound(score: Floats, k: int) -> Floats:
-    """Return for each line a value that its k best scores reach, and few of its other scores: (n,) float32.
+    """Return for each line a value that its k best scores reach, and that few of its other scores do: (n,) float32.
 
     The value is the k-th largest maximum of disjoint groups of columns, so at least k columns reach it. This costs one
     vectorised pass; a selection over all columns would cost ten.

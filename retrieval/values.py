@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
-# Python's calendar, the years 1 to 9999, in µs since 1970: from the first up to but not including the second.
+# Python's calendar, the years 1 to 9999, in µs since 1970: from FIRST_TIME up to but not including END_OF_TIMES.
 FIRST_TIME, END_OF_TIMES = -62_135_596_800_000_000, 253_402_300_800_000_000
 # An ad that starts before 1900 has no start, and one that ends in or after the year 3000 has no end.
 NO_START_BEFORE, NO_END_FROM = -2_208_988_800_000_000, 32_503_680_000_000_000
@@ -35,7 +35,7 @@ _ZONE = r"(?i:Z|UTC|GMT)|(?i:UTC|GMT)?[+-](?:\d{1,2}|\d{1,2}:\d{2}|\d{4})|[A-Z][
 _TIME = re.compile(rf"{_DATE}(?:[Tt ](?:{_CLOCK})(?: ?(?P<zone>{_ZONE})(?:\[[\w/+-]+\])?)?)?", re.ASCII)
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
 _LARGEST_OFFSET = 18 * 60  # minutes
-# No region has a longer name; a longer one is not looked up, and so not cached.
+# No region has a longer name than this; a longer name is not looked up, and so not cached.
 _LONGEST_ZONE = 100
 
 

@@ -1,4 +1,4 @@
 """Approximate search: FAISS indexes, their tuning to a target recall, and search over Matryoshka prefixes.
 
-Imports only the room's ground files.
+Imports no other folder of `retrieval`.
 """

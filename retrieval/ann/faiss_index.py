@@ -1,4 +1,4 @@
-"""The approximate index over the advertised rows, which `tuning` builds. No other module knows FAISS's sentinels."""
+"""The approximate index over the advertised rows; `tuning` builds it. Only this module sees FAISS's -1 for no row."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from retrieval.ann.matryoshka import funnel, unit_prefix
 from retrieval.arrays import Floats, Mask, Rows
 from retrieval.errors import IndexFolderError
 
-# A selection caches FAISS's parameters for so many numbers of lists; each takes about so many bytes.
+# How many of FAISS's parameter objects a selection caches, one for each nprobe, and about how many bytes each takes.
 _CACHED_PARAMETERS, _PARAMETERS_BYTES = 64, 1_000
 FILTERED_PERCENT = (30, 10, 3)
 """Percentages of eligible rows for which an index is tuned, besides 100."""
 
 
 def use_threads(threads: int) -> None:
-    """Set the number of threads of FAISS (OpenMP) and of numpy's BLAS; more than 1 pays only for batches of queries.
+    """Set the number of threads of FAISS (OpenMP) and of numpy's BLAS; more than 1 is faster only for batches.
 
-    On a host that is busy with other work, a second BLAS thread can slow a product down from 0.1 ms to 8 ms.
+    On a host that is busy with other work, a second BLAS thread can lengthen a matrix product from 0.1 ms to 8 ms.
     """
     faiss.omp_set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
@@ -38,7 +38,7 @@ def use_threads(threads: int) -> None:
 
 @contextmanager
 def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of threads that search and multiply with one core each, so that they never wait for each other."""
+    """Yield a pool of threads that search and multiply matrices on one core each, so that none waits for another."""
     # FAISS has a thread count for each calling thread, BLAS has one for the whole process.
     with (
         threadpool_limits(1, user_api="blas"),
@@ -57,8 +57,8 @@ class Ann:
         nlist, nprobe: how many inverted lists there are, and how many of them are searched.
         visited: how many rows the searched lists hold, on average.
         visited_P: how many eligible rows must be visited where P per cent of the rows are eligible.
-        shortlist: the multiple of k rows to retrieve; they are then ranked exactly.
-        prefix, dim: how many dimensions are indexed, and how many there are (see `matryoshka`).
+        shortlist: for the k best rows, this many times k rows are retrieved and then ranked exactly.
+        prefix, dim: how many dimensions are indexed, and how many the whole vectors have (see `matryoshka`).
         funnel: 1 if the shortlist is halved by longer prefixes.
 
     recall: recall@100 of the whole search against exact search, measured when the index was built.
@@ -74,7 +74,7 @@ class Ann:
 
     @property
     def shortlist(self) -> int:
-        """The multiple of k rows that a search should retrieve, because its order is only approximate."""
+        """How many times k rows a search should retrieve, because the order that it finds is only approximate."""
         return self.parameters.get("shortlist", 3)
 
     @property
@@ -138,7 +138,7 @@ class Ann:
         return numbers
 
     def selection(self, eligible: Mask) -> Selection:
-        """Return which indexed rows a search may return, from a mask (N,) bool over the rows of the catalogue."""
+        """Return the indexed rows that a search may return, given a mask (N,) bool over the rows of the catalogue."""
         mask = eligible[self.rows]
         if self.kind == "flat":
             return Selection(mask, None)
@@ -208,8 +208,8 @@ class Ann:
     def _search_selected(self, query: Floats, k: int, selection: Selection, in_list: Rows) -> Rows:
         """Return positions of the k best selected rows in the nearest lists.
 
-        The search takes at least nprobe lists, and enough for them to hold `rows_to_visit` selected rows. The number of
-        lists thus adapts to where the selected rows lie.
+        The search reads nprobe lists, or more if these do not hold `rows_to_visit` selected rows. So the number of
+        lists adapts to where the selected rows lie.
         """
         nprobe, nlist = self.parameters["nprobe"], self.parameters["nlist"]
         needed = self.rows_to_visit(selection.n_rows)
@@ -273,7 +273,8 @@ def with_bias(vectors: Floats, bias: Floats) -> Floats:
         bias: (n,) float32.
 
     Returns:
-        (n, D') float32; zeros fill D' up to a multiple of 16, with which FAISS reads 8-bit codes fastest.
+        (n, D') float32; D' is D + 1 rounded up to a multiple of 16, at which FAISS reads 8-bit codes fastest. The rest
+            is zeros.
     """
     n, dim = vectors.shape
     wider = np.zeros((n, -(-(dim + 1) // 16) * 16), np.float32)

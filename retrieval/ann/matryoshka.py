@@ -24,7 +24,7 @@ def unit_prefix(vectors: Floats, dim: int) -> Floats:
 
 
 def funnel(vector: Floats, item: Floats, bias: Floats, rows: Rows, dim: int, least: int) -> Rows:
-    """Halve a shortlist repeatedly: each step keeps the better half by a prefix twice as long as the last.
+    """Halve a shortlist repeatedly: each step doubles the prefix, ranks by it and keeps the better half.
 
     The caller still has to rank the remaining rows by the whole vectors.
 

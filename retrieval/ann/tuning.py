@@ -22,13 +22,13 @@ _log = logging.getLogger(__name__)
 _RECALL_AT = 100
 _ADD_ROWS = 65_536
 _FILTERED_QUERIES = 100
-# Multiples of k rows to retrieve and then rank exactly. Eight bits lose little, so longer shortlists would not pay.
+# The shortlists to try, in multiples of k rows. Eight bits lose little precision, so ivf_sq8 needs no longer ones.
 _SHORTLISTS = {"ivf_sq8": (3,), "ivf_pq4": (3, 6, 10), "flat": (1,)}
-# The same for prefixes: the coarser the order by a prefix, the longer the shortlist has to be.
+# The shortlists to try for a prefix: the coarser the order by the prefix, the longer the shortlist has to be.
 _PREFIX_SHORTLISTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
-# How many settings must reach the target before the cheapest is chosen; a longer shortlist may need fewer lists.
+# The cheapest setting is chosen once this many reach the target: a longer shortlist may need fewer inverted lists.
 _SETTINGS_AT_TARGET = 3
-# A later kind is preferred if the first costs this many times its CPU. Timing is noisy, so small savings are ignored.
+# A later kind is preferred only if an earlier one takes more than this many times its CPU time: timing is noisy.
 _WORTHWHILE = 1.25
 # Four-bit codes cannot be learned from fewer vectors than this.
 _FEWEST_ROWS = 16
@@ -38,7 +38,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Tuned:
-    """One kind of index at its best setting; microseconds: CPU time per query on one thread, with exact ranking."""
+    """One kind of index at its best setting; microseconds: CPU time per query on one thread, exact ranking included."""
 
     kind: str
     parameters: dict[str, int]
@@ -60,7 +60,7 @@ def build(
 
     Up to `config.exact_below` rows, the index is flat. For more rows, every kind in `config.index_kinds` is tuned to
     `config.target_recall` (recall@100 against exact search). The first kind that reaches the target is taken, unless a
-    later one costs at least a fifth less CPU. Everything is measured on a sample of the items' query vectors.
+    later one takes at least a fifth less CPU time. Everything is measured on a sample of the items' query vectors.
 
     Args:
         item: (N, D) float32, the items' vectors as candidates.
@@ -107,7 +107,7 @@ def build(
 
 @dataclass(frozen=True, eq=False)
 class _IndexedVectors:
-    """The items' vectors, with the bias as a last dimension if there is one.
+    """The items' vectors, with the bias as one more dimension if there is one.
 
     whole: (N, ·) float32, with all dimensions. indexed: (N, ·) float32, in the form that is indexed. rows: (I,) int64,
     the rows to index. parameters: the parameters of an index over a prefix.
@@ -164,7 +164,7 @@ def _empty(kind: str, centres: Any, dim: int, nlist: int) -> Any:
         return faiss.IndexFlatIP(dim)
     if kind == "ivf_sq8":
         return faiss.IndexIVFScalarQuantizer(centres, dim, nlist, faiss.ScalarQuantizer.QT_8bit, product)
-    # Four bits for each pair of dimensions: a sixteenth of the vectors' size, and scored in registers.
+    # Four bits for each pair of dimensions take a sixteenth of the vectors' memory, and are scored in CPU registers.
     return faiss.IndexIVFPQFastScan(centres, dim, nlist, dim // 2 if dim % 2 == 0 else dim, 4, product)
 
 
@@ -193,7 +193,7 @@ class _Tuning:
         self._truth = self._best(self._whole_queries, self._rows)
 
     def cheapest(self, ann: Ann) -> tuple[Ann, Tuned]:
-        """Return the index at the cheapest tried setting that reaches the target; if none does, at the best recall."""
+        """Return the index at the cheapest tried setting that reaches the target, else at the one of best recall."""
         settings, left = [], 1 if ann.kind == "flat" else _SETTINGS_AT_TARGET
         for shortlist in self._shortlists(ann):
             tried = replace(ann, parameters=ann.parameters | {"shortlist": shortlist})
@@ -207,7 +207,7 @@ class _Tuning:
         return min(settings, key=lambda setting: _order(setting[1], self._config.target_recall))
 
     def filtered(self, ann: Ann, generator: np.random.Generator) -> dict[str, int]:
-        """Return visited_P: how many eligible rows must be visited where P per cent are eligible, drawn at random."""
+        """Return each visited_P: how many eligible rows must be visited if a random P per cent are eligible."""
         needed, visited, queries = {}, ann.visited, self._queries[:_FILTERED_QUERIES]
         for percent in FILTERED_PERCENT:
             mask = generator.random(len(self._rows)) < percent / 100
@@ -231,7 +231,7 @@ class _Tuning:
         return topk.search(queries, self._whole, self._k, rows).rows.reshape(len(queries), self._k)
 
     def _shortlists(self, ann: Ann) -> tuple[int, ...]:
-        """Return the shortlists to try; a prefix skips those with which even its exact search misses the target."""
+        """Return the shortlists to try; for a prefix, without those that are too short even for an exact search."""
         if not ann.prefix:
             return _SHORTLISTS[ann.kind]
         longest = min(len(self._rows), self._k * _PREFIX_SHORTLISTS[-1])

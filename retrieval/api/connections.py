@@ -85,7 +85,7 @@ class Connections:
         """Take in a new connection. If the server has too many, close the one that has been idle longest.
 
         Returns:
-            Why the new connection is refused; None if it is welcome. In either case, remove it once it is closed.
+            Why the new connection is refused; None if it is accepted. In either case, remove it once it is closed.
         """
         n, idle = len(self), self._phases[Phase.IDLE]
         self._of_peer[connection.peer] += 1

@@ -1,4 +1,4 @@
 """The data that is served: items with their vectors, typed edges, ads with the rules of eligibility, and score terms.
 
-Imports only the room's ground files.
+Imports no other folder of `retrieval`.
 """

@@ -15,8 +15,8 @@ from retrieval.arrays import Mask, Rows, spans
 from retrieval.values import to_datetime
 
 ALWAYS = np.iinfo(np.int64)
-"""`ALWAYS.min` stands for the start of an ad that has none, `ALWAYS.max` for the end of an ad that has none."""
-# Arrays of Python objects are gathered in parts of this many: other threads get no turn while numpy copies one.
+"""`ALWAYS.min` is the start of an ad without a start, `ALWAYS.max` the end of an ad without an end."""
+# Python objects are gathered in parts of this many, because other threads get no turn while numpy copies a part.
 _OBJECTS_AT_ONCE = 16_384
 
 
@@ -24,12 +24,12 @@ _OBJECTS_AT_ONCE = 16_384
 class AdColumns:
     """The columns of A ads in the order of catalogue rows; an item's ads are ordered by bid, highest first, then ad_id.
 
-    Shapes: each array (A,). number: the ad's own number, by which it is found again when its slot has changed. bid: 0
-    for an ad without a bid, which is marked in `without_bid`. starts, ends: µs since 1970 in UTC. campaign,
-    advertiser, status: numbers by the dictionaries `campaigns`, `advertisers` and `statuses`; an ad without a name
-    has a negative number that no other ad has, and an ad without a status has -1. country_set: the index of the ad's
-    set in `country_sets`, which hold case-folded codes; the empty set means no limit. country_lists: the same sets as
-    they were written.
+    Shapes: each array (A,). An ad's slot is its position in the arrays. number: the ad's own number, which stays the
+    same when its slot changes. bid: 0 for an ad without a bid, which is marked in `without_bid`. starts, ends: µs since
+    1970 in UTC. campaign, advertiser, status: numbers by the dictionaries `campaigns`, `advertisers` and `statuses`; an
+    ad without a campaign's or an advertiser's name has a negative number that no other ad has, and an ad without a
+    status has -1. country_set: the index of the ad's set in `country_sets`, which hold case-folded codes; the empty set
+    means no limit. country_lists: the same sets as they were written.
     """
 
     ad_ids: NDArray[np.object_]
@@ -148,7 +148,7 @@ class AdColumns:
         Args:
             slots: (n,) int64, the ads that change.
             status: (n,) int64, their statuses by `statuses`, or -1.
-            statuses: the numbers of all statuses; those of this object's `statuses` are the same.
+            statuses: the number of each status; this object's statuses keep their numbers.
             starts: (n,) int64, when they start.
             ends: (n,) int64, when they end.
         """
@@ -168,7 +168,7 @@ class AdColumns:
 
         Args:
             changed: the ads to put in.
-            removed: (n,) int64, the slots of the ads to take out, each once; those of the changed ads are among them.
+            removed: (n,) int64, the slots of the ads to take out, each once; the changed ads' old slots are among them.
         """
         changed = changed._numbered_as(self)
         new = replace(
@@ -192,7 +192,7 @@ class AdColumns:
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def _keeping_slots(self, new: AdColumns) -> AdColumns:
-        """Pass on what was derived from the slots, as `new` has the same ads in them."""
+        """Pass on the data derived from the slots, because `new` has the same ads in the same slots."""
         if "_slot_of" in self.__dict__:
             new.__dict__["_slot_of"] = self._slot_of
         return new
@@ -231,7 +231,7 @@ class AdColumns:
         return replace(self, **copies)
 
     def _order_with(self, changed: AdColumns, removed: Rows) -> Rows:
-        """Return the search order of these ads and, from number A on, of the changed ones, without the removed ones."""
+        """Return the search order of these ads without the removed ones, and of the changed ads, numbered from A on."""
         remaining = np.ones(len(self), bool)
         remaining[removed] = False
         items = np.unique(changed.item_rows)
@@ -290,7 +290,7 @@ def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
 
 
 def _gathered(array: NDArray[Any], more: NDArray[Any], order: Rows) -> NDArray[Any]:
-    """Return the elements of two arrays, the second numbered after the first, in an order."""
+    """Return the elements of two arrays in a given order, in which the second array's numbers follow the first's."""
     joined = np.concatenate([array, more])
     if array.dtype != object:
         return joined[order]

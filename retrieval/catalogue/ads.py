@@ -75,8 +75,8 @@ class Ads:
     highest version (null = 0) counts, and the last among equal versions.
 
     source: the table that was read. columns: the ads of known items, by slot. bounds: all times at which an ad starts
-    or ends, ascending. moved: the items, by ad_id, of ads whose item is not, or was not, that of the table. Ads that
-    replace others share this dictionary with them, so an item counts only as far as it fits the columns.
+    or ends, ascending. moved: ad_id → item, for ads whose item differs, or once differed, from that in the table. An
+    object shares this dictionary with all objects that replace it, so an entry counts only if it fits the columns.
     """
 
     source: AdsSource
@@ -132,7 +132,7 @@ class Ads:
         return self._with(columns, changed.instants())
 
     def _note_items(self, table: pa.Table, numbers: Rows) -> None:
-        """Remember the items of new rows, as far as they are not those of the table that was read."""
+        """Remember the items of new rows that differ, or once differed, from those in the table that was read."""
         read = self.source.table["item_id"]
         before = read.take(pa.array(numbers, mask=numbers >= len(read)))
         moved = pc.fill_null(pc.not_equal(before, table["item_id"]), True)
@@ -220,7 +220,7 @@ class Ads:
         return list(self.ad_ids[first:last].tolist())
 
     def winner(self, row: int, conditions: AdConditions) -> str | None:
-        """Return the ad that may be shown of the item in a catalogue row; None if no ad of it is eligible."""
+        """Return the winning ad of the item in a catalogue row; None if no ad of the item is eligible."""
         first, last = self.columns.slots_of_item(row)
         eligible = np.flatnonzero(passing(self.columns.take(np.arange(first, last)), conditions))
         return str(self.ad_ids[first + eligible[0]]) if len(eligible) else None
@@ -228,7 +228,8 @@ class Ads:
     def row(self, ad_id: str) -> dict[str, Any] | None:
         """Return an ad's current row, by column; None if there is no such ad.
 
-        The version is the table's. Of a replaced ad whose item the catalogue does not have, only the item is known.
+        The version is that of the table that was read. If a replaced ad's item is not in the catalogue, only the ids of
+        the ad and of the item are returned.
         """
         number, table = self.source.number_of.get(ad_id), self.source.table
         if number is None:
@@ -247,7 +248,7 @@ class Ads:
         return int(np.searchsorted(self.bounds, at, side="right"))
 
     def intervals(self, at: Rows) -> Rows:
-        """Return the numbers of the stretches that contain many times (n,) int64, µs."""
+        """Return for each of many times (n,) int64, µs, the number of the stretch that contains it."""
         return np.searchsorted(self.bounds, at, side="right").astype(np.int64)
 
     def eligible(self, at: int, country: str | None = None) -> Eligible:
@@ -280,7 +281,7 @@ class Ads:
         return self.winners(passing(self.columns, conditions, BY_EXCLUSION, among=among))
 
     def winners(self, mask: Mask) -> Eligible:
-        """Return the items of the ads that pass (A,) bool, each with the first of its passing ads."""
+        """Return the items of the ads in a mask (A,) bool, each with the first of its ads in the mask."""
         ads = np.flatnonzero(mask)
         rows = self.item_rows[ads]
         first = np.ones(len(rows), bool)
@@ -314,7 +315,7 @@ class Ads:
 
     def in_flight(self, at: int) -> int:
         """Return how many ads are active at `at` (µs), ignoring countries."""
-        # The number changes only when an ad starts or ends, and the newest one is what monitoring keeps asking for.
+        # The number changes only when an ad starts or ends, and monitoring keeps asking for the newest one.
         interval = self.interval(at)
         number = self._in_flight.get(interval)
         if number is None:

@@ -32,8 +32,9 @@ _REQUIRED = ("ad_id", "item_id", "campaign_id")
 def conform(table: pa.Table) -> pa.Table:
     """Return the table with exactly the columns of `SCHEMA`; optional columns that are missing become null.
 
-    An end from the year 3000 on means no end, and a start before 1900 no start. Other times outside the calendar become
-    its first or last moment, so that the ad has ended, or does not start, and every time can be printed.
+    An end from the year 3000 on means no end, and a start before 1900 means no start. Any other time outside the
+    calendar becomes the first or last moment of the calendar: then the ad has ended, or never starts, and the time can
+    be printed.
 
     Raises:
         CatalogueError: a required column is missing, or a column cannot be cast to its type.

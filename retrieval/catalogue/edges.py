@@ -26,8 +26,9 @@ class Edges:
     """Directed typed edges in CSR form, sorted by source row, then destination row, then type.
 
     Shapes: indptr (N + 1,) int64; dst (E,) int32; type (E,) uint8, an index into type_names; weight (E,) float32.
-    direct_weight: factor of log(1 + weight) of a direct edge in the score of its destination. The direct edges are the
-    strong clicks, or the Swing edges if there are no strong clicks. revisit_weight: added to a viewed item's score.
+    direct_weight: a direct edge adds direct_weight · log(1 + weight) to the score of its destination. The direct edges
+    are the strong clicks, or the Swing edges if there are no strong clicks. revisit_weight: added to a viewed item's
+    score.
 
     Raises:
         CatalogueError: the arrays do not fit together.

@@ -216,7 +216,7 @@ def _aligned(table: pa.Table, ids: pa.Array, column: str, missing: float) -> NDA
 def _attributes(items: pa.Table | None, ids: pa.Array) -> pa.Table:
     columns = [] if items is None else [name for name in ATTRIBUTES if name in items.column_names]
     if items is None or not columns:
-        # A table without columns has no rows; the ids keep the count.
+        # A table without columns has no rows, so the ids are its column.
         return pa.table({"item_id": ids})
     line = pc.index_in(ids, value_set=items["item_id"].combine_chunks())
     return pa.table({"item_id": ids} | {name: items[name].take(line) for name in columns})

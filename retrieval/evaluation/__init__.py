@@ -1,4 +1,4 @@
-"""Measures how well models and counting baselines find what shoppers did next in later sessions.
+"""Measures how well models and counting baselines predict the next items of later sessions.
 
-May import ranking, catalogue, ann and the ground files.
+Of the other folders of `retrieval`, it may import `ranking`, `catalogue` and `ann`.
 """

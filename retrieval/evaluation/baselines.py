@@ -1,6 +1,7 @@
-"""Counting baselines, which a learned model must beat: each is a sparse item-to-item matrix.
+"""Counting baselines, which a learned model must beat: each but popularity is a sparse item-to-item matrix.
 
-A query's candidates are the stored entries in the line of its last viewed item, best first; ties go to the lower row.
+In a matrix, a query's candidates are the stored entries in the line of its last viewed item, best first; ties go to the
+lower row.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Transitions(CountingBaseline):
 
 
 class Rules(CountingBaseline):
-    """Sequential rules: b counts 1/n if n steps after a, `backward`/n if n steps before; n is at most `max_steps`."""
+    """Sequential rules: b counts 1/n if it comes n steps after a, `backward`/n if n steps before; n ≤ `max_steps`."""
 
     def __init__(self, sessions: TrainingSessions, max_steps: int = 10, backward: float = 0.5) -> None:
         super().__init__(_steps(sessions, [(n, 1.0 / n) for n in range(1, max_steps + 1)], backward))
@@ -98,7 +99,7 @@ class ItemKNN(CountingBaseline):
 
 
 class Swing(CountingBaseline):
-    """The weights of one type of the graph's edges, by default Swing."""
+    """Ranks by the weights of one type of the graph's edges, by default Swing."""
 
     def __init__(self, edges: Edges, edge_type: str = "swing") -> None:
         kind = edges.type_names.index(edge_type) if edge_type in edges.type_names else len(edges.type_names)
@@ -109,7 +110,7 @@ class Swing(CountingBaseline):
 
 
 class Popularity:
-    """Ranks the same list for all queries: the items by popularity (N,), without those of popularity 0."""
+    """Returns the same list for all queries: the items by popularity (N,), without those of popularity 0."""
 
     def __init__(self, popularity: NDArray[np.floating[Any] | np.integer[Any]]) -> None:
         self._score = np.asarray(popularity, np.float32)

@@ -1,7 +1,7 @@
-"""The paired comparison of two rankers: how much more the second one finds of the same answers, with intervals.
+"""The paired comparison of two rankers: how much more of the same targets the second one finds, with intervals.
 
 Both rankers answer the same questions. Most of what makes one session easier than another is therefore the same for
-both, and drops out of the difference: its interval is much narrower than those of the two values.
+both, and drops out of the difference. So the interval of the difference is much narrower than those of the two values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from retrieval.evaluation.pairs import Pairs
 from retrieval.evaluation.protocols import CUTS, grouped, metrics_of
 
 LEAST_GROUPS = 20
-"""With fewer sessions or baskets in a slice, resampling them says nothing about others, so there is no interval."""
+"""A slice of fewer sessions or baskets has no interval, because resampling so few says nothing about others."""
 
 
 def differences(
@@ -36,8 +36,8 @@ def differences(
     used for both rankers.
 
     Args:
-        first: (P,) int64, the ranks of the first ranker: that of each target from 1, 0 = not listed.
-        second: (P,) int64, the ranks of the second ranker.
+        first: (P,) int64, the rank that the first ranker gives each target, from 1; 0 = not listed.
+        second: (P,) int64, the rank that the second ranker gives each target.
         pairs: the pairs that both answer; only their groups and questions are used.
         slices: name → (P,) bool, the pairs of each slice.
         protocol: the protocol of the pairs.
@@ -47,7 +47,7 @@ def differences(
     Returns:
         Rows of slice, metric, k, a (the value of the first), b (that of the second), difference (b - a), low, high, n
         (as in `protocols.evaluate`) and groups (sessions or baskets in the slice). Values are None in a slice without
-        pairs; low and high also in one of fewer than `LEAST_GROUPS` groups.
+        pairs; low and high are also None in a slice of fewer than `LEAST_GROUPS` groups.
     """
     cells = [(part, name, k) for part in slices for name in metrics_of(protocol) for k in CUTS[name]]
     both = [[grouped(name, ranks, pairs, slices[part], k) for ranks in (first, second)] for part, name, k in cells]

@@ -16,7 +16,7 @@ from retrieval.evaluation.sessions import Sessions
 from retrieval.queries import Queries
 
 _MAX_BASKET_QUERIES = 20
-# Older items of a prefix hardly matter, and all prefixes of a bot's long session would not fit into memory.
+# Older items of a prefix hardly matter, and the uncut prefixes of a bot's long session would not fit into memory.
 _MAX_PREFIX = 100
 
 
@@ -28,7 +28,7 @@ class Pairs:
     the row of each target. query_known, target_known (P,) bool: if False, the number in query or target means nothing
     and the pair is a miss. group (P,) int64, the session or basket of each pair. question (P,) int64, the question that
     each pair belongs to; in baskets a question has many targets. stretch (P,) int64, the stretch of time of the
-    question; stretches are divided by the starts and ends of ads. events (P,) int64, training events of the target, 0
+    question; a stretch ends when an ad starts or ends. events (P,) int64, training events of the target, 0
     if it is unknown. last_unknown (n,) bool: whether a query's last viewed item is missing from the catalogue; None =
     this holds for no query.
     """
@@ -101,7 +101,7 @@ def item_pairs(
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
         ads: the ads, whose starts and ends divide time into stretches.
-        include_current: whether a is a candidate; then b may be a again.
+        include_current: whether a is a candidate; if so, b may equal a.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     first = _followed(sessions, distinct=not include_current)
@@ -132,7 +132,7 @@ def session_pairs(
 ) -> Pairs:
     """Return the pairs of the session protocol: each prefix of a session, and the item that follows it.
 
-    Unknown items of a prefix are skipped. If the last item of a prefix is unknown, nothing is excluded, as in serving.
+    Unknown items of a prefix are skipped. If the last item of a prefix is unknown, no item is excluded, as in serving.
     A prefix without a known item is a miss. Only the last 100 known items of a prefix count.
 
     Args:
@@ -140,8 +140,8 @@ def session_pairs(
         item_ids: (N,) the catalogue's ids, sorted.
         events: (N,) int64, each item's training events.
         ads: the ads, whose starts and ends divide time into stretches.
-        include_current: whether a prefix's last item is a candidate. If not, prefixes whose last item comes
-            next again are left out.
+        include_current: whether a prefix's last item is a candidate. If not, a prefix is left out if the same item
+            follows it again.
     """
     rows, known = lookup(item_ids, sessions.item_ids)
     last = _followed(sessions, distinct=not include_current)
@@ -198,7 +198,7 @@ def basket_pairs(
     question = np.repeat(np.arange(len(chosen)), lengths)
     different = source != other
     source, other, question = source[different], other[different], question[different]
-    # The time of a basket is that of its first row.
+    # The time of a basket is that of its first event.
     stretch = _stretch(baskets.times[baskets.offsets[basket[source]]], ads)
     queries, query = _single(rows[source], known[source], stretch, len(item_ids))
     return Pairs(
@@ -216,7 +216,7 @@ def basket_pairs(
 
 
 def _followed(sessions: Sessions, *, distinct: bool) -> Rows:
-    """Return the events that have a next event in their session; with `distinct`, only if its item is another one."""
+    """Return the events that have a next event in their session; with `distinct`, only if that has another item."""
     session = sessions.session
     follows = session[1:] == session[:-1]
     if distinct:

@@ -94,8 +94,8 @@ def evaluate(
 
     With `ads`, candidates and targets are the items that have an eligible ad at the time of the question, for a request
     that names no country. Pairs whose target is not such an item are dropped; the row `skipped` counts the questions
-    that then have no pair left. The intervals are bootstrapped over sessions or baskets; coverage has none, and its n
-    is the number of ranked queries (n of `Pairs`).
+    that then have no pair left. The intervals are bootstrapped over sessions or baskets; coverage has no interval,
+    and its n is the number of ranked queries (n in `Pairs`).
 
     Args:
         model: the name of the model in the report.
@@ -180,7 +180,7 @@ class Translated:
         self._row[other_row[known]] = known
 
     def rank(self, queries: Queries, k: int, *, eligible: Mask | None = None, include_current: bool = False) -> TopK:
-        """See `retrieval.queries.Ranker`; a query without an item that the other version knows has an empty list."""
+        """See `retrieval.queries.Ranker`; a query with no item of the other version has an empty list."""
         if eligible is not None:
             raise EvaluationError("eligible rows cannot be translated")
         rows = self._other_row[queries.rows]
@@ -295,7 +295,7 @@ def grouped(metric: str, rank: Rows, pairs: Pairs, in_slice: Mask, k: int) -> tu
 def _rank(ranker: Ranker, pairs: Pairs, which: Rows, k: int, eligible: Mask | None = None) -> TopK:
     """Rank some of the queries.
 
-    The last viewed item is normally not a candidate. If it is unknown, nothing is excluded, as in serving.
+    The last viewed item is normally not a candidate. If it is unknown, no item is excluded, as in serving.
     """
     queries = pairs.queries.take(which)
     lists = ranker.rank(queries, k, eligible=eligible, include_current=pairs.include_current)

@@ -1,4 +1,4 @@
-"""VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022): the next item by the most similar sessions.
+"""VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022): ranks items by the most similar sessions.
 
 It is the baseline for the session encoder; nothing is learned. A session is more similar if it shares more items with
 the query, and if these items come later in the query. Each similar session votes for its items, weighted by their IDF.
@@ -26,7 +26,7 @@ class SessionKNN:
 
         Args:
             sessions: the sessions in order of time, the most recent last.
-            sample: m, how many of the most recent sessions that share an item with the query are compared with it.
+            sample: m, how many sessions are compared with a query: the most recent ones that share an item with it.
             neighbours: k, how many of these sessions vote.
         """
         self.sample, self.neighbours = sample, neighbours

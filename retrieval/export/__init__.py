@@ -1,4 +1,4 @@
 """Hands the vectors, attributes and ads of a version over to stores that people already run.
 
-May import search, index_folder, ranking, catalogue, ann and the ground files.
+Of the other folders of `retrieval`, it may import `search`, `ranking`, `catalogue` and `ann`.
 """

@@ -15,7 +15,9 @@ from retrieval.export.rows import EVERYWHERE
 
 
 def query_vector(viewed: Floats, recency_weight: float) -> Floats:
-    """Return the vector to search with: the mean of the viewed items' query vectors, weighted by recency, then 1.
+    """Return the vector to search with: the mean of the viewed items' query vectors at length 1, with a 1 appended.
+
+    The mean is weighted by recency:
 
         v = Σ w^age · q_age over the D first dimensions, where the most recent item has age 0
         query = (v / |v|, 1)
@@ -24,7 +26,7 @@ def query_vector(viewed: Floats, recency_weight: float) -> Floats:
 
     Args:
         viewed: (V, D + 1) float32, the exported query vectors of the viewed items, most recent last; not empty. A
-            request counts the last `recent_items` known items; one that was viewed several times counts each time.
+            request counts its last `recent_items` known items, and each item as often as it was viewed.
         recency_weight: w, weight of an item relative to the next more recent one.
 
     Returns:
@@ -38,7 +40,7 @@ def query_vector(viewed: Floats, recency_weight: float) -> Floats:
 
 
 def direct_bonuses(edges: Sequence[Sequence[Mapping[str, Any]]], recency_weight: float) -> dict[str, float]:
-    """Return what direct edges from the viewed items add to the scores of other items, by item.
+    """Return the bonus that direct edges from the viewed items add to the score of each item, by item_id.
 
         bonus(j) = Σ w^age · b_ij / Σ w^age, where b_ij is the exported bonus of the edge from the viewed item i
 
@@ -61,7 +63,7 @@ def winning_ad(
     exclude_advertisers: Collection[str] = (),
     exclude_campaigns: Collection[str] = (),
 ) -> Mapping[str, Any] | None:
-    """Return the ad that an item shows: the first one that may be shown; None without one.
+    """Return the ad that is shown for an item: the first one that may be shown, or None if there is none.
 
     Args:
         ads: the item's exported ads, in their order.

@@ -20,7 +20,7 @@ def driver(module: str, extra: str) -> Any:
         extra: the extra of this product that installs it.
 
     Raises:
-        ExportError: it is not installed; the message says what to install.
+        ExportError: the module is not installed; the message says what to install.
     """
     try:
         return import_module(module)
@@ -47,14 +47,14 @@ def without_password(text: str) -> str:
 
 @contextlib.contextmanager
 def replaced_collections(name: str, version: str, earlier: list[str], delete: Callable[[str], object]) -> Iterator[str]:
-    """Yield the name of a new collection, which the block fills and, as its last step, points the alias to.
+    """Yield the name of a new collection; the block fills it and, as its last step, points the alias to it.
 
     After an error in the block, the new collection is deleted; otherwise the earlier ones are.
 
     Args:
         name: the alias.
         version: the version that is exported.
-        earlier: the collections that exports made before, even if they were killed; see `generations`.
+        earlier: the collections of earlier exports, even of killed ones; see `generations`.
         delete: deletes the collection of a given name.
     """
     new = generation(name, version)
@@ -69,7 +69,7 @@ def replaced_collections(name: str, version: str, earlier: list[str], delete: Ca
 
 
 def generation(name: str, version: str) -> str:
-    """Return a new name for the collection of one export, which the alias will point to.
+    """Return a new name for the collection of one export; the alias will point to this collection.
 
     Args:
         name: the alias.
@@ -82,7 +82,7 @@ def generation(name: str, version: str) -> str:
 
 
 def generations(name: str, collections: list[str]) -> list[str]:
-    """Return those of the collections that exports under a name have made.
+    """Return the collections that exports under a name have made.
 
     Args:
         name: the alias of the exports.

@@ -1,4 +1,4 @@
-"""Writes a folder as a whole: beside its final path, and then in its place."""
+"""Writes a folder beside its final path, and moves it to that path once it is complete."""
 
 from __future__ import annotations
 

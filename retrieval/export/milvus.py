@@ -1,4 +1,4 @@
-"""Exports to Milvus: a new collection with one entity per item, to which an alias is then switched."""
+"""Exports to Milvus: a new collection with one entity per item; an alias is then switched to the collection."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def _index(client: Any) -> Any:
 
 
 def _entities(batch: Batch) -> list[dict[str, Any]]:
-    """Return the rows of items.
+    """Return the entities of a batch, one per item.
 
-    Milvus cannot filter by several values of one ad. So an entity also has the countries of all its ads, their first
-    start and their last end: every item with an eligible ad passes a filter by these, and few others do.
+    Milvus cannot filter by several fields of the same ad. So an entity also has the countries of all its ads, their
+    earliest start and their latest end. Every item with an eligible ad passes a filter by these, and few others do.
     """
     entities = []
     pairs = zip(batch.vectors.tolist(), batch.query_vectors.tolist(), strict=True)

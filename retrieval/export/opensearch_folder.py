@@ -1,4 +1,4 @@
-"""Exports to files for OpenSearch: the index's mapping, bulk requests, the switch of the alias, and a script for all.
+"""Exports to files for OpenSearch: mapping, bulk requests, a request that switches the alias, and a script to send all.
 
 The bulk requests have the documented form: two lines per item, the action and the document.
 """
@@ -71,7 +71,7 @@ def write(export: Export, target: str, name: str) -> None:
 
 
 def mapping(export: Export) -> dict[str, Any]:
-    """Return the settings and the mapping of the index, the body of the request that creates it."""
+    """Return the body of the request that creates the index: its settings and its mapping."""
     words = ("ad_id", "campaign_id", "advertiser_id", "countries")
     numbers = {"starts_at": "long", "ends_at": "long", "bid": "double"}
     ad = {name: {"type": kind} for name, kind in numbers.items()}
@@ -105,7 +105,7 @@ def mapping(export: Export) -> dict[str, Any]:
 
 
 def _bulk_requests(export: Export) -> Iterator[bytearray]:
-    """The bodies of requests, none of which splits an item."""
+    """Yield the bodies of the requests; no item is split between two of them."""
     body = bytearray()
     for batch in export.batches():
         for lines in _items(batch):
@@ -117,7 +117,7 @@ def _bulk_requests(export: Export) -> Iterator[bytearray]:
 
 
 def _items(batch: Batch) -> Iterator[bytes]:
-    """The two lines of each item."""
+    """Yield the two lines of each item."""
     pairs = zip(batch.vectors, batch.query_vectors, strict=True)
     for document, (vector, query_vector) in zip(batch.documents(), pairs, strict=True):
         present = {key: value for key, value in document.items() if value is not None}

@@ -45,8 +45,8 @@ def write(export: Export, target: str, name: str) -> None:
         name: what the names of the tables begin with.
 
     Raises:
-        ExportError: the driver or pgvector is not installed, no export made the table of that name, or the database
-            refuses.
+        ExportError: the driver or pgvector is not installed, a table of that name was not made by an export, a name or
+            a vector is too long, or the database refuses.
         StoreFailedError: the database cannot be reached, or fails.
     """
     psycopg = driver("psycopg", "pgvector")
@@ -56,7 +56,7 @@ def write(export: Export, target: str, name: str) -> None:
         raise ExportError(f"--name {name}: has more than {_LONGEST_NAME} characters, too many for a table")
     try:
         with psycopg.connect(target, connect_timeout=10, application_name="lightsage export") as connection:
-            # Of two exports under one name, the second waits for the first.
+            # If two exports have the same name, the second waits for the first.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"lightsage export {name}"])
             _write(connection, export, name)
     except psycopg.OperationalError as error:
@@ -94,7 +94,7 @@ def _write(connection: Any, export: Export, name: str) -> None:
 
 
 def _require_vector(connection: Any) -> None:
-    """Create the extension if the database does not have it."""
+    """Create the extension pgvector if the database does not have it."""
     if connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone():
         return
     if not connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone():

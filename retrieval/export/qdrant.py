@@ -1,4 +1,4 @@
-"""Exports to Qdrant: a new collection with one point per item, to which an alias is then switched."""
+"""Exports to Qdrant: a new collection with one point per item; an alias is then switched to the collection."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _create(client: Any, models: Any, export: Export, collection: str, is_remote
         vectors_config={"vector": models.VectorParams(**dot), "query_vector": unsearched},
         metadata=export.description,
     )
-    # Created before the vectors arrive, so that the graph gets the links that filtered searches need.
+    # These are created before the vectors arrive, so that the vector index gets the links that filtered searches need.
     for field, kind in _INDEXED.items() if is_remote else ():
         client.create_payload_index(collection, field, models.PayloadSchemaType(kind))
 

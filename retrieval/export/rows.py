@@ -1,7 +1,7 @@
 """What is exported of a version: one row per item, with its vectors, attributes and ads, in batches.
 
-An exported vector has one more dimension than the item's: the score's bias. A query vector ends with 1. So their inner
-product is similarity + bias, the score without direct edges, earlier views and the tail rule.
+An exported vector has one more dimension than the item's own: the bias of its score. A query vector ends with 1. So the
+inner product of both is similarity + bias, the score without direct edges, earlier views and the tail rule.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SECOND = 1_000_000
 EVERYWHERE = "*"
 """Stands in the countries of an ad that has no country limit. Every request matches it."""
 NO_END = NO_END_FROM // _SECOND
-"""The end of an ad that has none, in Unix seconds: the year 3000. An ad without a start starts at 0."""
+"""The end of an ad without an end, in Unix seconds: the year 3000. An ad without a start starts at 0."""
 _AD = pa.struct(
     [
         ("ad_id", pa.string()),
@@ -50,8 +50,8 @@ class Batch:
 
     Shapes: vectors, query_vectors (n, D + 1) float32. columns: a table of n rows with item_id, category, categories
     (the category and all above it, as filters compare them), brand, price, title, popularity, ads (in the order in
-    which they win) and direct. The last one lists the items to which this one has a direct edge, each with what a view
-    of this one adds to its score, the largest bonus first.
+    which they win) and direct. `direct` lists the items to which the row's item has a direct edge, the largest bonus
+    first; a view of the row's item adds the bonus to the score of the listed item.
     """
 
     vectors: Floats
@@ -78,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """What to export: a version by its name and its index, the settings of requests, and where progress goes.
+    """What to export: a version by its name and its index, the settings of requests, and a callback for progress.
 
     `progress` is called with a message and the share that is done, 0 to 1.
     """
@@ -186,7 +186,7 @@ class Export:
 
 
 def _ads_from(ads: Ads, at: int) -> tuple[Rows, pa.Array]:
-    """Return the active ads that end after a time (µs): (the rows of their items (A,), ascending, the ads).
+    """Return (the items' rows (A,), ascending, the ads) of the active ads that end after a time (µs).
 
     An item's ads are in the order in which they win. Ads that have yet to start are among them.
     """

@@ -1,4 +1,4 @@
 """Changes of ads between two nightly tables: their schema, their log, and their effect on eligibility.
 
-May import search, and all that search may import.
+Of the other folders of `retrieval`, it may import `search`, `ranking`, `catalogue` and `ann`.
 """

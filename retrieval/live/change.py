@@ -1,4 +1,4 @@
-"""Live changes of ads between two nightly tables: what a change may contain."""
+"""What a live change of ads, between two nightly tables, may contain."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ def _country(value: str) -> str:
 
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=ID_LENGTH), AfterValidator(_clean_id)]
-# The pattern is for the documentation; the validator's message says it in words.
+# The pattern is only for the documentation; the validator checks it and says in words what is expected.
 Country = Annotated[str, AfterValidator(_country), Field(json_schema_extra={"pattern": COUNTRY_PATTERN})]
 
 
 class Change(BaseModel):
     """New values of some fields of an ad or, without an ad_id, of all ads of a campaign.
 
-    Fields that are left out stay as they are. A null is a new value: for ends_at it means no end, for countries no
-    limit, for status active. An end from the year 3000 on means no end, and a start before 1900 no start. An ad that is
-    not in any table yet needs item_id and campaign_id before it can be shown.
+    Fields that are left out stay as they are. A null is a new value: as ends_at it means no end, as countries
+    no limit, and as status active. An end from the year 3000 on means no end, and a start before 1900 means no start.
+    An ad that is not in any table yet needs item_id and campaign_id before it can be shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

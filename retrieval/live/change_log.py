@@ -1,25 +1,25 @@
 """The log of live changes, which several servers can share: a snapshot of older entries, and a list of newer ones.
 
-**What it holds.** Entries are numbered from 1, never changed, and numbers are never used again. The *snapshot* is what
-`Changes` records of all entries up to its own sequence: the newest value of every changed field. Values that newer ones
-have replaced are of no use to any version. After `changes_compact_after` entries (20,000, more for a large log) a
-server writes a new snapshot and deletes the entries that it covers, but for the last thousand, so that readers that
-follow closely miss nothing. A reader that
-asks for older ones is told the snapshot's sequence (`CompactedError`); a server then reads the snapshot.
+**What it holds.** Entries are numbered from 1 and never changed, and no number is used twice. The *snapshot* holds what
+`Changes` records of all entries up to the snapshot's sequence number: the newest value of every changed field. No
+version needs the values that newer ones have replaced. After `changes_compact_after` entries (20,000, more for a large
+log) a server writes a new snapshot and deletes the entries that the snapshot covers. It keeps the last thousand of
+them, so that readers that follow closely miss nothing. A reader that asks for deleted entries is told the snapshot's
+sequence number (`CompactedError`); a server then reads the snapshot.
 
 **The file.** `SqliteChangeLog` keeps all this in one SQLite file: the tables `entries`, `snapshot` (Arrow streams in
-parts, each with a checksum) and `log` (one row: the log's identity, and the snapshot's sequence). A batch of changes
-and a snapshot are each one transaction, so a process may be killed, or the power fail, at any step. SQLite's rollback
-journal is used, so that whatever was confirmed is in the one file, which may be copied or moved alone and read from a
-read-only folder. A write-ahead log would be left behind. Nor does a snapshot go into a second file that takes the first
-one's place: servers would have to agree on when to change over.
-The view `changes` has the name of the earlier format's table, for the queries that read both formats and for people
-with `sqlite3`. Earlier releases refuse a file that has the view.
+parts, each with a checksum) and `log` (one row: the log's identity, and the snapshot's sequence number). A batch of
+changes is one transaction, and so is a snapshot. So a process may be killed, or the power may fail, at any step.
+SQLite uses its rollback journal, so that all confirmed changes are in the one file. This file may be copied or moved
+alone, and read from a read-only folder; a write-ahead log would be left behind. A snapshot is not written into a second
+file that replaces the first, because the servers would have to agree on when to change over. The view `changes` has the
+name of the earlier format's table, so that one query reads both formats, and so that people with `sqlite3` find it.
+Earlier releases refuse a file that has the view.
 
 **No confirmed change is lost.** Before and after each write the path must still lead to the file that is open (device
-and inode). Before each write, the file must have the same identity, and its last sequence must not be below one seen
-before. If the path leads to a newer copy of the same log,
-the copy is opened and followed. Otherwise the write fails, and its message says what to do.
+and inode). Before each write, the file must have the same identity, and its last sequence number must not be below one
+that was seen before. If the path leads to a newer copy of the same log, the copy is opened and followed. Otherwise the
+write fails, and the error message says what to do.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 
 class CompactedError(ChangeLogError):
-    """Entries were asked for that the log does not have any more; `sequence` is that of the snapshot."""
+    """The log no longer has entries that were asked for; `sequence` is the last number that the snapshot covers."""
 
     def __init__(self, sequence: int) -> None:
         super().__init__(
@@ -95,11 +95,11 @@ class ChangeLog(Protocol):
         ...
 
     def compact(self, changes: Changes) -> bool:
-        """Make a snapshot of what all entries record, and delete the entries that it covers, but for the last ones.
+        """Make a snapshot of what all entries record, and delete the entries that it covers, except the last ones.
 
         Returns:
-            Whether it was made; not if `changes` lacks an entry that another server has written, nor if the log is
-            read-only.
+            Whether a snapshot was made. None is made if `changes` lacks an entry that another server has written, or
+            if the log is read-only.
         """
         ...
 
@@ -158,8 +158,8 @@ class SqliteChangeLog:
 
     Args:
         path: the file; it is made if there is none.
-        read_only: whether to leave the file as it is, whatever its format; there need not be one yet, and it may lie in
-            a read-only folder.
+        read_only: whether to leave the file as it is, whatever its format; the file need not exist yet, and it may lie
+            in a read-only folder.
 
     Raises:
         ChangeLogError: the file is damaged, is not a log, is locked for too long, cannot be written, or was moved away
@@ -212,7 +212,7 @@ class SqliteChangeLog:
         ]
 
     def read_ahead(self) -> int:
-        """Read all that `read` will return next, and return how many ads and campaigns were changed."""
+        """Read what the next call of `read` returns, and return how many ads and campaigns were changed."""
         self._ahead = self.read()
         return len(self._ahead)
 
@@ -283,7 +283,7 @@ class SqliteChangeLog:
             raise failure(self._path, "read", f"its snapshot is damaged: {error}") from error
 
     def _change(self, number: int, text: str) -> Change | None:
-        """Return a change; an unreadable one must not block later ones."""
+        """Return a change; None if it cannot be read, so that it does not block later ones."""
         try:
             return stored_change.read(text)
         except (ValueError, TypeError, RecursionError) as error:
@@ -301,7 +301,7 @@ class SqliteChangeLog:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Collect no garbage: a million entries make no cycles, and looking for them takes a third of the time."""
+    """Collect no garbage: a million entries make no cycles, and looking for cycles takes a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 class _Newest(NamedTuple):
-    """The value in effect of one field of n ads, each (n,): its version, its code, and where it comes from.
+    """For n ads, the value of one field that is in effect: its version, its code and its origin, each (n,).
 
     The code of a value from the table is known for the fields of campaigns only.
     """
@@ -48,7 +48,7 @@ class LiveAds:
 
     Args:
         base: the ads of the table.
-        changes: what is recorded already.
+        changes: the changes that are recorded already.
     """
 
     def __init__(self, base: Ads, changes: Changes | None = None) -> None:
@@ -135,7 +135,7 @@ class LiveAds:
         for name in {name for change in changes for name in change.codes}:
             newest, recorded = self._newest(name, numbers, rows), self.changes.campaigns.field(name)
             decided = np.unique(rows[newest.origin == _CAMPAIGN])
-            # A campaign's change also determines a value that a later change of the ad, of the same version, repeats.
+            # A campaign's change also counts as applied if a later change of an ad repeats its value and version.
             of_ads = (newest.origin == _AD) & np.isin(newest.version, versions)
             by_ad = (array[of_ads].tolist() for array in (rows, newest.version, newest.code))
             by_campaign = (array.tolist() for array in (decided, recorded.version[decided], recorded.code[decided]))
@@ -151,7 +151,7 @@ class LiveAds:
 
     def _update(self, ads: list[str], campaigns: list[str]) -> None:
         self._replace(ads)
-        # The campaigns come second, because one of the ads may just have joined one.
+        # The campaigns come second, because one of the ads may just have joined one of them.
         self._reschedule(campaigns)
 
     def _replace(self, ads: list[str]) -> None:
@@ -201,7 +201,7 @@ class LiveAds:
         return np.array([number_of.setdefault(ad, len(number_of)) for ad in ads], np.int64)
 
     def _lines(self, numbers: Rows) -> Rows:
-        """Return the lines of ads in the table, or the line after its last one."""
+        """Return each ad's line in the table; an ad that is not in the table gets the line after the last one."""
         return np.minimum(numbers, self._base.source.table.num_rows)
 
     def _table_rows(self, numbers: Rows) -> pa.Table:
@@ -243,7 +243,7 @@ class LiveAds:
         return _Newest(version, code, origin)
 
     def _table_code(self, name: str) -> Rows:
-        """Return the codes of a column of the table, and that of null after them."""
+        """Return the codes of a column of the table, followed by the code of null."""
         if name not in self._table_codes:
             column = self._base.source.table[name].combine_chunks()
             with_null = pa.concat_arrays([column, pa.nulls(1, column.type)])

@@ -80,7 +80,7 @@ class LogFile:
             self._follow(seen)
             self.connection.execute("BEGIN IMMEDIATE")
             try:
-                # Another process may have replaced the file while this one waited.
+                # Another process may have replaced the file while this process waited.
                 self._check_in_place()
                 self._check_content(seen)
                 yield self.connection
@@ -125,7 +125,7 @@ class LogFile:
         return int(self.connection.execute("SELECT snapshot_sequence FROM log").fetchone()[0])
 
     def oldest_sequence(self) -> int:
-        """Return the number of the oldest entry that was not deleted; without one, the number of the next entry."""
+        """Return the number of the oldest entry that was not deleted; if there is none, that of the next entry."""
         oldest = self.connection.execute("SELECT MIN(sequence) FROM changes").fetchone()[0]
         return self.snapshot_sequence() + 1 if oldest is None else int(oldest)
 
@@ -188,11 +188,11 @@ class LogFile:
         self.connection.text_factory = lambda text: text.decode(errors="replace")
 
     def _set_up(self) -> None:
-        """Create or migrate the tables; retry while another server does so, as SQLite does not always wait itself."""
+        """Create or migrate the tables; retry while another server does so, because SQLite does not always wait."""
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
-                # An earlier format had a write-ahead log; it stays while another process has the file open.
+                # An earlier format had a write-ahead log; that log stays while another process has the file open.
                 with suppress(sqlite3.OperationalError):
                     self.connection.execute("PRAGMA journal_mode = DELETE")
                 if self._recognise() < _FORMAT:
@@ -229,11 +229,11 @@ class LogFile:
         """Return the format of the file; 0 for an empty file, and for one in the first format.
 
         Raises:
-            ChangeLogError: it is not a log, or has a newer format.
+            ChangeLogError: the file is not a log, or has a newer format.
         """
         if self.connection.in_transaction:
             return self._recognise_state()
-        # Another server may be creating the tables.
+        # Reads one state, because another server may be creating the tables.
         self.connection.execute("BEGIN")
         try:
             return self._recognise_state()
@@ -270,7 +270,7 @@ class LogFile:
         return status.st_dev, status.st_ino
 
     def _stamps(self) -> list[tuple[int, int, int]]:
-        """Return what changes when the file or a side file is written."""
+        """Return numbers that change when the file or one of its side files is written."""
         stamps = []
         for suffix in _SIDE_FILES:
             with suppress(OSError):
@@ -279,7 +279,7 @@ class LogFile:
         return stamps
 
     def _follow(self, seen: int) -> None:
-        """If the path leads to another file now, open it; it must continue the log that was open."""
+        """If the path now leads to another file, open that file; it must continue the log that was open."""
         if self._read_only and (self.connection is None or (self._copy is not None and self._copied != self._stamps())):
             identity = self._identity
             self.close()
@@ -308,10 +308,10 @@ class LogFile:
             raise self._lost("was moved away or replaced while it was in use", "put it back, or")
 
     def _check_content(self, seen: int, identity: str | None = None) -> None:
-        """Make sure that the file is the log that was opened, and lacks nothing that was seen in it."""
+        """Make sure that the file is the log that was opened, and lacks no entry that was seen in it."""
         expected = self._identity if identity is None else identity
         present = self._identity_in_file()
-        # The expected identity is empty if another server has migrated the log since it was opened here to be read.
+        # The expected identity is empty if the log was opened in the first format, and then migrated by another server.
         if present != expected and expected:
             raise self._lost("was replaced by another log while it was in use", "put the earlier one back, or")
         self._identity = present

@@ -29,8 +29,8 @@ class ValueCodes:
     """Gives every value of a field a code (int64), so that equal values have equal codes.
 
     Texts and lists of countries are numbered in the order in which they come up. The code of a time is its µs since
-    1970, that of a bid the bits of its float64. A null is -1, `ALWAYS.min` (starts_at), `ALWAYS.max` (ends_at) or the
-    bits of NaN (bid).
+    1970, and the code of a bid is the bits of its float64. The code of a null is `ALWAYS.min` (starts_at), `ALWAYS.max`
+    (ends_at), the bits of NaN (bid) or else -1.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class RecordedField:
         self._length = max(length, self._length)
 
     def is_new(self, row: int, version: int, code: int) -> bool:
-        """Return whether a value is news: none is recorded, or one of a lower version, or another of this version."""
+        """Return whether a value is news: none is recorded, or a lower version, or this version with another value."""
         recorded = self._versions[row]
         return bool(recorded < version or (recorded == version and self._codes[row] != code))
 
@@ -122,7 +122,7 @@ class RecordedField:
         self._versions[row], self._sequences[row], self._codes[row] = version, sequence, code
 
     def record(self, rows: Rows, version: Rows, sequence: Rows, code: Rows) -> None:
-        """Record values (n,), in the order of their sequences, as `is_new` and `set` do one after the other."""
+        """Record values (n,) in the order of their sequences, as `is_new` and `set` do for one after the other."""
         is_given = np.zeros(len(self._versions), bool)
         is_given[rows] = True
         (known,) = np.nonzero(is_given & (self._versions >= 0))
@@ -139,7 +139,7 @@ class RecordedField:
         repeats = np.zeros(len(rows), bool)
         repeats[1:] = (rows[1:] == rows[:-1]) & counts[:-1] & (code[1:] == code[:-1])
         (counts,) = np.nonzero(counts & ~repeats)
-        # Of several assignments to a row, numpy keeps the last.
+        # If a row is assigned several times, numpy keeps the last value.
         self._versions[rows[counts]] = version[counts]
         self._sequences[rows[counts]] = sequence[counts]
         self._codes[rows[counts]] = code[counts]
@@ -161,11 +161,11 @@ class Subjects:
         return len(self.row_of)
 
     def add(self, name: str) -> int:
-        """Return the row of a subject, which is new if the subject is."""
+        """Return the row of a subject; a new subject gets a new row."""
         return self.row_of.setdefault(name, len(self.row_of))
 
     def add_all(self, names: pa.ChunkedArray) -> Rows:
-        """Return the rows (n,) int64 of subjects, which are new if the subjects are."""
+        """Return the rows (n,) int64 of subjects; new subjects get new rows."""
         encoded = names.combine_chunks().dictionary_encode()
         rows = np.array([self.add(name) for name in python_values(encoded.dictionary)], np.int64)
         return rows[encoded.indices.to_numpy()]
@@ -179,7 +179,7 @@ class Subjects:
         return field
 
     def fields(self) -> Iterator[tuple[str, RecordedField]]:
-        """Yield the fields of which anything is recorded, and what."""
+        """Yield each field of which anything is recorded, by name and with its values."""
         for name in FIELDS:
             if name in self._fields:
                 yield name, self.field(name)

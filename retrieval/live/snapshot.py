@@ -1,4 +1,4 @@
-"""What is recorded of ads and campaigns, as two Arrow streams, written in a second for a million changed ads."""
+"""Writes the recorded changes as two Arrow streams, and reads them; a million changed ads take a second to write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES_AT_ONCE = 10_000
 def encode(changes: Changes, kind: str) -> pa.Buffer:
     """Return what is recorded as an Arrow stream.
 
-    It has the column `name`, and for each field of which anything is recorded `FIELD.version` (-1 = nothing),
+    The stream has the column `name`, and for each field of which anything is recorded `FIELD.version` (-1 = nothing),
     `FIELD.sequence` and `FIELD.value`. Texts are written as such, countries joined by commas, times as µs since 1970,
     bids as the bits of a float64, and nulls as `ValueCodes` says.
 
@@ -43,12 +43,12 @@ def encode(changes: Changes, kind: str) -> pa.Buffer:
 
 
 def decode(content: bytes | bytearray, kind: str, changes: Changes) -> None:
-    """Record what an Arrow stream holds in `changes`, which has nothing of this kind yet.
+    """Record the content of an Arrow stream in `changes`, which must hold nothing of this kind yet.
 
     Args:
         content: what `encode` returned.
         kind: "ads" or "campaigns".
-        changes: where it is recorded.
+        changes: where the content is recorded.
 
     Raises:
         pa.ArrowException, KeyError: the stream is damaged.

@@ -1,4 +1,4 @@
-"""Writes changes to the log and reads them; their usual form is read in blocks, ten times as fast."""
+"""Writes changes to the log and reads them; changes of the usual form are read in blocks, ten times as fast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from retrieval.live.change import CAMPAIGN_FIELDS, FIELDS, Change
 from retrieval.live.recorded import Changes, CodedChange, ValueCodes
 from retrieval.search.filters import ID_LENGTH
 
-# Values that the model of a change leaves as they are. All others are read by the model.
+# Values that `Change`, the model of a change, leaves as they are. The model reads all other values.
 _ID = r"^[!-~](?:[ -~]*[!-~])?$"
 _STATUS = r"^[a-z_]{1,64}$"
 _TIME = r"^(?:19|2\d)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z$"
@@ -59,7 +59,7 @@ class EntriesReader:
     """Records many entries of the log at once. Entries of the usual form are read as columns, ten times as fast.
 
     Args:
-        changes: where they are recorded.
+        changes: where the entries are recorded.
         unreadable: called with the number of each entry that this release cannot read, and the reason.
     """
 
@@ -115,8 +115,8 @@ class EntriesReader:
         Args:
             names: the fields.
             numbers: the numbers of all entries.
-            values: n lists of values.
-            positions: n positions of the entries.
+            values: the values of each of the n entries to add.
+            positions: the positions of these n entries among all.
         """
         columns: dict[str, tuple[Any, ...]] = dict(zip(names, zip(*values, strict=True), strict=True))
         if not all(_TYPES[name] >= set(map(type, column)) for name, column in columns.items()):

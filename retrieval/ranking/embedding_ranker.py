@@ -22,8 +22,8 @@ class ScoreTerms:
     """The terms of the scores of some rows for one query, each (R,) float32.
 
     similarity: query vector · item vector; `EmbeddingRanker` says which of a tail item's vectors counts. bias: the
-    terms of recent demand and popularity. bonus: added for direct edges from viewed items and for having been viewed.
-    revisit: the part of the bonus for having been viewed.
+    terms of recent demand and popularity. bonus: added to a row for direct edges from viewed items, and if it was
+    viewed itself. revisit: the part of the bonus for having been viewed.
     """
 
     similarity: Floats

@@ -78,7 +78,7 @@ class Counter:
 
     Shapes: item_of (N,) int32, the item entity of each catalogue row, −1 for none; indptr (Q + 1,) int64; column (E,)
     int32, item entities, ascending within a query entity; count (E,) float32; query_of (N,) int32, the query entity of
-    each viewed row, −1 for none; keys (Q,), ascending strings, are given instead of query_of.
+    each viewed row, −1 for none; keys (Q,): ascending strings, given instead of query_of.
     """
 
     name: str
@@ -160,7 +160,7 @@ class Counter:
         return self.name.partition(">")[2]
 
     def entities(self, context: Context) -> list[tuple[int, float]]:
-        """Return the request's query entities with counts, and their weights, which add up to 1."""
+        """Return the request's query entities that have counts, with their weights, which add up to 1."""
         if self.query_of is not None:
             of_views = self.query_of[context.views]
             pairs = zip(of_views.tolist(), context.weights.tolist(), strict=True)
@@ -186,7 +186,7 @@ class Counter:
             entities: the query entities and their weights w, as `entities` returns them.
             items: (C,) int32, item entities; ascending order makes the look-up faster, because neighbours in memory are
                 read together. The value returned for −1 means nothing.
-            smoothing: openings that are added to those of each query entity.
+            smoothing: number of openings that are added to those of each query entity.
 
         Returns:
             (C,) float32.
@@ -305,7 +305,7 @@ class Reranker:
             return cls(tuple(counters), weight, mean, deviation, *settings)
         except IndexFolderError:
             raise
-        except Exception as error:  # a damaged zip surfaces as any of a dozen errors
+        except Exception as error:  # a damaged zip file may raise any of a dozen errors
             raise IndexFolderError(f"{path}: not readable as a pre-ranker ({error}); build the index again") from error
 
 
@@ -316,7 +316,7 @@ def raw_features(counters: Sequence[Counter], context: Context, rows: Rows, smoo
         counters: F counters.
         context: what is known of the request.
         rows: (C,) int64, candidate rows.
-        smoothing: openings that are added to those of each query entity.
+        smoothing: number of openings that are added to those of each query entity.
 
     Returns:
         (C, F) float32; NaN if nothing was ever opened after the request's entities or the candidate has no entity.

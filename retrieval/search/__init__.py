@@ -1,4 +1,4 @@
 """Answers a retrieval request: filters, eligibility, search plan, limits and explanation.
 
-May import ranking, catalogue, ann, index_folder and the ground files.
+Of the other folders of `retrieval`, it may import `ranking`, `catalogue` and `ann`.
 """

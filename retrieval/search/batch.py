@@ -118,7 +118,7 @@ def retrieve_tables(
 
     Args:
         retriever: answers the queries.
-        queries: one table as `conform_queries` accepts it, or tables that it returned.
+        queries: one table as `conform_queries` accepts it, or tables that `conform_queries` returned.
         k: number of lines per query, at least 1.
         at: the time for queries without one of their own; None = the as-of time.
         all_items: rank the whole catalogue, advertised or not.

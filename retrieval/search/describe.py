@@ -14,9 +14,9 @@ from retrieval.search.retriever import Retriever
 from retrieval.values import clean_text
 
 MOST_WORDS = 8
-"""So many words of a typed text are looked for in titles."""
+"""The greatest number of words of a typed text that are looked for in titles."""
 EXAMPLES_FROM = 200
-"""Examples are chosen among so many items, those with the most events."""
+"""Examples are chosen among this many items, those with the most events."""
 
 
 def describe_items(retriever: Retriever, rows: list[int]) -> list[dict[str, Any]]:
@@ -34,9 +34,9 @@ def describe_items(retriever: Retriever, rows: list[int]) -> list[dict[str, Any]
 
 
 def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[str, Any]]:
-    """Return items whose id begins with a text; then those with all of its words in the title, most events first.
+    """Return items whose id begins with a text, then items with all its words in the title, most events first.
 
-    Of a text with many words the first `MOST_WORDS` different ones count.
+    Only the first `MOST_WORDS` different words of a text count.
 
     Args:
         retriever: the version.
@@ -60,7 +60,7 @@ def completions(retriever: Retriever, text: str, limit: int = 10) -> list[dict[s
 
 
 def examples(retriever: Retriever, limit: int = 10) -> list[dict[str, Any]]:
-    """Return items to begin with: of those with the most events, the first of each top-level category, then others.
+    """Return items to begin with: of those with the most events, one of each top-level category, then others.
 
     Args:
         retriever: the version.
@@ -68,7 +68,7 @@ def examples(retriever: Retriever, limit: int = 10) -> list[dict[str, Any]]:
     """
     catalogue = retriever.catalogue
     n = min(catalogue.n_rows, EXAMPLES_FROM)
-    # Of items with as many events as the last of these, any may be left out, but the same ones each time.
+    # Any items with as many events as the last one chosen may be left out, but the same ones each time.
     rows = np.argpartition(-catalogue.events, n - 1)[:n] if n else np.zeros(0, np.int64)
     rows = rows[np.lexsort((rows, -catalogue.events[rows]))]
     if "category" not in catalogue.attributes.column_names:
@@ -83,7 +83,7 @@ def examples(retriever: Retriever, limit: int = 10) -> list[dict[str, Any]]:
 def _titled(titles: pa.ChunkedArray, words: list[str]) -> Rows:
     """Return the rows (n,) whose title contains all words, ascending."""
     rows = np.arange(len(titles))
-    # The longest word is usually the rarest; each further word is looked for only where the earlier ones stand.
+    # The longest word is usually the rarest; each further word is looked for only in titles that have the earlier ones.
     for word in sorted(words, key=len, reverse=True):
         with_word = pc.fill_null(pc.match_substring(titles, word, ignore_case=True), False)
         titles, rows = titles.filter(with_word), rows[with_word.to_numpy()]

@@ -23,7 +23,7 @@ from retrieval.search.scope import Scope
 from retrieval.values import clean_text
 
 _SHOWN_AD_COLUMNS = ("campaign_id", "advertiser_id", "starts_at", "ends_at", "countries", "bid")
-# Of an item whose ads may all not be shown, so many are explained.
+# If no ad of an item may be shown, at most this many of its ads are explained.
 _SHOWN_ADS = 20
 
 
@@ -148,7 +148,7 @@ def _respond(retriever: Retriever, request: RetrievalRequest) -> Response:
 
 
 def _score_parts(ranker: EmbeddingRanker, views: Rows, rows: Rows) -> list[dict[str, float]]:
-    """Return what the score of each row consists of, by the names that the page shows."""
+    """Return the parts of each row's score, under the names that the page shows."""
     terms = ranker.score_terms(views, rows)
     columns = zip(
         terms.similarity.tolist(), terms.bias.tolist(), terms.direct.tolist(), terms.revisit.tolist(), strict=True

@@ -1,4 +1,4 @@
-"""The conditions of a request on items and ads, and the rules that test items: each is a mask and an explanation."""
+"""The conditions of a request on items and ads, and the rules that test items, each with a mask and an explanation."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ class ItemFilter:
         return category_key(category)
 
     def knows(self, key: str) -> bool:
-        """Return whether any item of the catalogue is in a category, in its compared form, or below it."""
+        """Return whether any item of the catalogue is in a category or below it; `key` comes from `category_key`."""
         return key in self._known
 
     def in_category(self, key: str) -> Mask:
-        """Return the items that are in a category, in its compared form, or below it: (N,) bool."""
+        """Return the items that are in a category or below it, (N,) bool; `key` comes from `category_key`."""
         mask: Mask | None = self._cache.get(("category", key))
         if mask is None:
             assert self._categories is not None

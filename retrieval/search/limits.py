@@ -1,6 +1,6 @@
-"""Applies k, min_score, exclusions and per-advertiser caps to a ranked list, and explains why a row is left out.
+"""Applies k, min_score, exclusions and caps to a ranked list, and explains why a row is left out.
 
-Ranked rows come in batches of any length, and each is tested in a few numpy operations.
+Ranked rows come in batches of any length, and each batch is tested in a few numpy operations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from retrieval.catalogue.ads import Ads
     from retrieval.catalogue.items import Catalogue
 
-# Up to so many ads, a loop is faster than numpy.
+# Up to this many ads, a loop is faster than numpy.
 _FEW = 64
 
 BELOW_MIN_SCORE = "its score is below min_score"
@@ -91,11 +91,11 @@ class ResultLimits(NamedTuple):
 
 
 class ResultList:
-    """The results of one request, filled from ranked rows; each further batch of rows ranks behind the last one.
+    """The results of one request, filled from ranked rows; each further batch of rows ranks behind the one before it.
 
     Attributes:
         lines: the row and the score of each result, best first.
-        below_min_score: whether a row came whose score is below min_score, so that all further ones are, too.
+        below_min_score: whether a row had a score below min_score; if so, all further rows have one, too.
     """
 
     def __init__(self, limits: ResultLimits) -> None:
@@ -120,7 +120,7 @@ class ResultList:
         return len(self.lines) >= self._limits.k
 
     def extend(self, rows: Rows, scores: Floats) -> None:
-        """Append those of the next ranked rows (n,), with their scores (n,), that the limits let pass."""
+        """Append the next ranked rows (n,) that the limits let pass, with their scores (n,)."""
         if len(self._left_out):
             if len(rows) > _FEW:
                 passing = ~np.isin(rows, self._left_out)
@@ -151,7 +151,7 @@ class ResultList:
         return closed
 
     def rejection(self, row: int, score: float) -> str | None:
-        """Return why a row of the scope would not be the next result, k aside; None if it would be."""
+        """Return why a row of the scope would not be the next result, ignoring k; None if it would be."""
         if self._limits.min_score is not None and score < self._limits.min_score:
             return BELOW_MIN_SCORE
         for cap, name in zip(reversed(self._caps), self._cap_names(), strict=True):
@@ -183,7 +183,7 @@ class ResultList:
         return bool(((campaign[1:] != campaign[:-1]) | (advertiser[1:] == advertiser[:-1])).all())
 
     def _one_by_one(self, ads: Rows, positions: Rows) -> Rows:
-        """Do the same as `_accepted` for few ads, or where campaigns share advertisers and either cap may be first."""
+        """Do the same as `_accepted` for few ads, or where a campaign has several advertisers."""
         accepted = []
         ads = ads[positions]
         owners = list(zip(*(cap.owner[ads].tolist() for cap in self._caps), strict=True))
@@ -217,7 +217,7 @@ class _Cap:
         return np.where(owner < 0, len(self._counts) - 1, owner)
 
     def filled(self, ads: Rows) -> Mask:
-        """Return whether the owner of each ad (n,) has all its results."""
+        """Return whether the owner of each ad (n,) has as many results as the cap allows."""
         return self._counts[self._places(ads)] >= self._most
 
     def room_of(self, ads: Rows) -> Rows:
@@ -225,10 +225,11 @@ class _Cap:
         return self._most - self._counts[self._places(ads)]
 
     def room(self, ads: Rows) -> Mask:
-        """Return which of the ranked ads (n,) pass if those before them did.
+        """Return which of the ranked ads (n,) pass, if all ads before them count as results.
 
-        After the campaigns, the advertisers may be capped in the same way, if each campaign has one advertiser: an ad
-        that its advertiser's cap rejects has taken its campaign's room only from ads that the same cap rejects.
+        The campaigns' cap comes first, and the advertisers' cap then tests what has passed. This is right if each
+        campaign has one advertiser: an ad that the advertisers' cap rejects has taken room of its campaign only from
+        later ads of the same advertiser, which this cap rejects, too.
         """
         owner = self.owner[ads]
         order = np.argsort(owner, kind="stable")

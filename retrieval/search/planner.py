@@ -26,8 +26,8 @@ _WIDENING = 8
 # Vectors that do not lie side by side are fetched and scored in parts of this many rows.
 _FETCHED_ROWS = 16_384
 # A quick search reads at most this many floats that lie side by side, and fetches at most this many others. If its
-# first rows do not fill the list, it ranks further ones only in scopes of at most `_QUICK_SORTED` rows. Each of these
-# three limits takes about 2 ms.
+# first rows do not fill the list, it ranks further ones only in scopes of at most `_QUICK_SORTED` rows. A search
+# at one of these three limits takes about 2 ms.
 _QUICK_SCANNED, _QUICK_FETCHED = 8_000_000, 1_000_000
 _QUICK_SORTED = 10_000
 # A quick search asks for at most this many rows, because keeping a long list costs more than the search of the index.
@@ -140,7 +140,7 @@ class SearchPlanner:
                 return results.lines
             if quick and len(scope.rows) > _QUICK_SORTED:
                 raise SlowRequestError("the limits ask for many rows")
-            # What has been ranked, and what no cap has room for, leaves the scan.
+            # Rows that have been ranked, and rows for which a cap has no room, are not ranked again.
             scores[np.searchsorted(scope.rows, best.rows)] = -np.inf
             scores[results.closed(scope.rows)] = -np.inf
             n *= _WIDENING
@@ -201,7 +201,7 @@ class SearchPlanner:
     def search_many(self, queries: Queries, k: int, scope: Scope, *, include_current: bool = False) -> TopK:
         """Return the k best of the rows that the index finds for each query; a list is shorter where there are fewer.
 
-        Rows of the scope with a direct edge from a viewed item, and those that the index does not hold, are ranked too.
+        Rows of the scope with an edge from a viewed item, and rows that the index does not hold, are ranked too.
 
         Args:
             queries: the viewed rows of n queries.
@@ -252,7 +252,7 @@ class SearchPlanner:
             rows = np.concatenate([rows, not_indexed])
         direct = scope.mask[query.rows]
         if len(query.rows):
-            # Direct rows are listed once, with their own scores.
+            # The rows in `query.rows` are listed once, with their own scores.
             position = np.searchsorted(query.rows, rows)
             position[position == len(query.rows)] = 0
             rows = rows[query.rows[position] != rows]
@@ -263,7 +263,7 @@ class SearchPlanner:
         return rows[best], score[best]
 
     def _selection(self, scope: Scope) -> tuple[Selection | None, Rows]:
-        """Return what the index may return (None = all of it), and the rows of the scope that it does not hold."""
+        """Return which rows the index may return (None = all), and the rows of the scope that it does not hold."""
         return scope.derived(
             "selection",
             lambda: self._new_selection(scope),

@@ -1,4 +1,4 @@
-"""The table of queries that a batch answers; each part is checked against its contract before it is answered."""
+"""The table of queries that a batch answers; each part of the table is checked before it is answered."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def conform_queries(queries: pa.Table, source: str = "the queries", *, rows_befo
     """Return the queries with the columns and types of `QUERIES`.
 
     The columns `at`, `country` and `query` are optional. Integers are accepted as ids, and ISO 8601 text as times; a
-    time without an offset is UTC. Columns in which pandas writes its index are passed over. Item ids lose the blanks
-    around them; what is left blank or null is not an item.
+    time without an offset is UTC. Columns in which pandas writes its index are ignored. Blanks around item ids are
+    removed, and so are ids that are then empty or null.
 
     Args:
         queries: the table as it was read.
-        source: what error messages call the table, e.g. its file name.
+        source: the table's name in error messages, e.g. its file name.
         rows_before: the number of rows of the source that come before this part of it.
 
     Raises:

@@ -27,7 +27,7 @@ class Response:
     items, ads, scores, reasons: aligned columns. An ad is None without an ads table or if all items were requested; a
     reason is None if reasons were not requested.
     fallback: none of the request's items is known, so that the results are only the most popular items.
-    plan: how they were found: "index", "index, widened" (the index was searched twice), "exact" or "popular".
+    plan: how the results were found: "index", "index, widened" (the index was searched twice), "exact" or "popular".
     seconds: the time spent on eligibility, search and reasons.
     stages: if requested, the score that each stage gave each result.
     """

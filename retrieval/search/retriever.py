@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from retrieval.ranking.reranker import Reranker
     from retrieval.ranking.session_encoder import SessionEncoder
 
-# So many scopes are prepared for the ads that replace the present ones.
+# The number of scopes, those used last, that are prepared for ads that replace the present ones or for a later time.
 _PREPARED = 16
-# At most so many stretches of time, between which ads start or end, are prepared at once.
+# At most this many stretches of time, between which ads start or end, are prepared at once.
 _STRETCHES_AHEAD = 4
 _ALL_ITEMS = ("all items",)
 # While a list is too short, the number of candidates is multiplied by this.
@@ -45,7 +45,7 @@ _WIDENING = 8
 
 
 class Reranking:
-    """The pre-ranker as the second stage of one request (see `planner.Order`), with the scores it read."""
+    """The pre-ranker as the second stage of one request (see `planner.Order`); it keeps the scores of retrieval."""
 
     def __init__(self, reranker: Reranker, context: Context) -> None:
         self.context, self.depth, self._reranker = context, reranker.depth, reranker
@@ -97,7 +97,7 @@ class Retriever:
         self._mean_ranker = EmbeddingRanker(catalogue, edges, self.config) if session_encoder else self.ranker
         self._as_of = microseconds(as_of)
         self._cache = ByteCache(self.config.scope_cache_bytes)
-        # Each table of ads has a number of its own, which keeps what is remembered of it apart.
+        # Each table of ads has a number of its own, so that the cached data of two tables is kept apart.
         self._generations = count()
         self._generation = next(self._generations)
         self._prepared: tuple[Ads, int, list[tuple[Hashable, Scope]]] | None = None
@@ -132,13 +132,13 @@ class Retriever:
 
     @property
     def cache_bytes(self) -> int:
-        """The bytes of memory that are in use for what is remembered of requests, at most `scope_cache_bytes`."""
+        """The bytes of memory that the cache takes, at most `scope_cache_bytes`."""
         return self._cache.nbytes
 
     def prepare_ads(self, ads: Ads) -> None:
-        """Find the eligible ads for the conditions that were asked for last, before `replace_ads`.
+        """Find the eligible ads under the conditions of the latest requests, before `replace_ads` is called.
 
-        So no later request has to wait for this. Another thread than that of the requests may do it.
+        So no later request has to wait for this. A thread other than that of the requests may call it.
 
         Args:
             ads: the ads that will replace the present ones.
@@ -152,9 +152,9 @@ class Retriever:
         self._prepared = ads, later._generation, scopes
 
     def prepare_time(self, now: int, until: int) -> None:
-        """Find the eligible ads for the next times at which ads start or end, for the conditions asked for last.
+        """Find the eligible ads after the next starts and ends of ads, under the conditions of the latest requests.
 
-        So no request has to wait for this. Another thread may do it, with a `pinned` retriever.
+        So no request has to wait for this. Another thread may call it, on a `pinned` retriever.
 
         Args:
             now: µs since 1970, UTC.
@@ -286,7 +286,7 @@ class Retriever:
     def _scope_of(
         self, time: int, request: RetrievalRequest, category: str | None, ads: Ads | None, *, quick: bool
     ) -> Scope:
-        """Return the shared scope of a time, a country and a category, which is written as by `category_key`."""
+        """Return the shared scope of a time, a country and a category, which comes from `category_key`."""
         if ads is None and category is None:
             return self._all_items
         key = self._key(time, request.country, ads, category)
@@ -308,7 +308,7 @@ class Retriever:
         return scope
 
     def _excluding(self, ads: Ads, time: int, request: RetrievalRequest, scope: Scope, *, quick: bool) -> Scope:
-        """Return the items of a scope that have an ad of an advertiser and a campaign that the request allows."""
+        """Return the items of a scope with an eligible ad whose advertiser and campaign are not excluded."""
         if quick:
             _check_quick(len(ads))
         passing = scope.derived("passing", lambda: ads.passing(time, request.country), lambda mask: mask.nbytes)

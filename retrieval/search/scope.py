@@ -24,7 +24,7 @@ class Scope:
         shared: whether other requests get this same object, so that data derived from it is worth keeping.
 
     Attributes:
-        used_at: the time, in µs since 1970, for which a request last asked for a shared scope.
+        used_at: the time, in µs since 1970, of the last request that asked for this scope, if it is shared.
     """
 
     def __init__(self, rows: Rows, ads: Rows | None, n_rows: int, *, shared: bool = False) -> None:
@@ -36,13 +36,13 @@ class Scope:
         self._key: Hashable = None
 
     def keep_in(self, cache: ByteCache, key: Hashable) -> Scope:
-        """Put a shared scope into a cache, to which all data derived from it then counts. Return the scope to use."""
+        """Put a shared scope into a cache, which then counts all data derived from it; return the scope to use."""
         self._cache, self._key = cache, key
         scope: Scope = cache.put(key, self, self._nbytes)
         return scope
 
     def derived(self, name: str, make: Callable[[], T], nbytes: Callable[[T], int]) -> T:
-        """Return data that belongs to the scope. It is kept with it, unless the cache has no room for both.
+        """Return data that belongs to the scope, and keep it with the scope unless the cache has no room for both.
 
         Args:
             name: what the data is.
@@ -76,7 +76,7 @@ class Scope:
     def ads_of(self, rows: Rows) -> NDArray[np.signedinteger[Any]]:
         """Return the winning ads (n,) of rows (n,) of this scope, which must have ads."""
         assert self.ads is not None
-        # A table costs one memory access per row, a binary search many; but it has a line for every item.
+        # A table costs one memory access per row, and a binary search many. But the table has a line for every item.
         if not self.shared or 16 * len(self.rows) < self.n_rows:
             return self.ads[np.searchsorted(self.rows, rows)]
         return self.derived("ad_of", self._make_ad_of, lambda table: table.nbytes)[rows]

@@ -1,8 +1,8 @@
-"""The commands of LightSAGE: they run the other rooms and keep versions in a workspace.
+"""The commands of LightSAGE: they run the other packages and keep versions in a workspace.
 
-The ground files are the modules outside the wings (config, errors, …); every wing may import them. Notebooks and other
-programs import the names below, which are described in docs/python.md. None of them is imported before it is used, so
-`import jobs` costs nothing and changes nothing.
+The modules that lie directly in `jobs` (config, errors, …) may be imported by every folder of `jobs`. Notebooks and
+other programs import the names below, which docs/python.md describes. A name is imported only when it is first used,
+so `import jobs` costs nothing and changes nothing.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""The configuration of the whole system in one TOML file: the settings of each room, and those of the jobs.
+"""The configuration of the whole system in one TOML file: the settings of each package, and those of the commands.
 
-A file has the section `[input]` at the top, where users look for it, although it belongs to the graph build.
+In the file, the section `[input]` stands at the top, where users look for it, although it belongs to the graph build.
 """
 
 import tomllib
@@ -157,10 +157,10 @@ class Config(BaseModel):
 
 
 def load_config(path: Path | None, recipe: str | None = None) -> Config:
-    """Read a TOML file, on top of a recipe. Keys that both leave out have their defaults.
+    """Read a TOML file. If a key is not in the file, the recipe's value counts, or else the default.
 
     Args:
-        path: the file; None = nothing beyond the recipe.
+        path: the file; None = the recipe alone.
         recipe: the name of a recipe; None = all defaults.
 
     Raises:
@@ -188,7 +188,7 @@ def config_of(content: Mapping[str, Any], source: str) -> Config:
 
     Args:
         content: section → key → value.
-        source: what the messages call it.
+        source: the name of the file in messages.
 
     Raises:
         ConfigError: a key is unknown or out of range; the message names the key.
@@ -202,7 +202,7 @@ def config_of(content: Mapping[str, Any], source: str) -> Config:
 
 
 def _with_input(content: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the content of a file with its section `[input]` where the configuration has it, in the graph build's."""
+    """Return the content of a file with its section `[input]` moved into `[graph]`, where the configuration has it."""
     content = dict(content)
     if "input" in content and isinstance(content.get("graph", {}), dict):
         if "input" in content.get("graph", {}):
@@ -218,7 +218,7 @@ def _user_key(location: tuple[int | str, ...]) -> str:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    if error["type"] == "value_error":  # raised by a validator of this code base, whose text needs no more
+    if error["type"] == "value_error":  # raised by a validator in our own code, whose text says everything
         return str(error["ctx"]["error"])
     if error["type"] != "extra_forbidden":
         return f"{error['msg']} (got {error['input']!r})"

@@ -2,7 +2,7 @@
 
 
 class JobError(ValueError):
-    """The user gave a command something that it cannot work with."""
+    """The user gave a command an input or an option that it cannot work with."""
 
 
 class ConfigError(JobError):
@@ -34,7 +34,7 @@ class WorkspaceBusyError(StoreError):
 
 
 class LockLostError(WorkspaceBusyError):
-    """This process stood still for so long that another one took over its lock; it publishes nothing."""
+    """This process stood still for so long that another one took over its lock, so this one publishes nothing."""
 
 
 class StoreUnreachableError(StoreError):
@@ -42,7 +42,7 @@ class StoreUnreachableError(StoreError):
 
 
 class RolledBackError(StoreError):
-    """A version is not made current, because a person rolled it back, or rolled back while it was built."""
+    """A version is not made current, because a person rolled it back, or chose another version while it was built."""
 
 
 class WorkspaceFullError(StoreError):

@@ -44,7 +44,7 @@ def log_to_stderr(*, verbose: bool, lines: str) -> None:
         handler.setFormatter(JsonLines())
     elif console.is_terminal:
         handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
-        # `basicConfig` would give it a format that writes the level again.
+        # Without a format of its own, `basicConfig` would give the handler one that writes the level a second time.
         handler.setFormatter(logging.Formatter("%(message)s"))
     else:
         handler = logging.StreamHandler()

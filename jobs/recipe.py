@@ -21,11 +21,11 @@ class Recipe:
         name: its name on the command line.
         about: which logs have this layout.
         source: where the layout is described.
-        files: table → which of the raw files it is read from.
-        left_out: what of the raw files is not read, and why; "" if nothing.
-        signs: how `inspect` recognises its files; one of them is enough. Each is a table with one or more of the keys
-            `columns` (all must be there), `width` (the number of columns), `names` (patterns of file names) and
-            `format`.
+        files: table → the raw files from which it is read.
+        left_out: which parts of the raw files are not read, and why; "" if all are read.
+        signs: the signs by which `inspect` recognises a file of this layout; one is enough. Each sign is a table with
+            one or more of the keys `columns` (the file must have all of them), `width` (the number of columns), `names`
+            (patterns of file names) and `format`. A file must fit every key of the sign.
         settings: the settings, as in a configuration file.
     """
 
@@ -43,7 +43,7 @@ class Recipe:
         Args:
             file: its path.
             format_: its format.
-            columns: the names of its columns; of records, with points.
+            columns: the names of its columns; columns inside records have names with points.
         """
         return any(_fits(sign, file, format_, columns) for sign in self.signs)
 
@@ -82,11 +82,11 @@ def read_recipe(name: str) -> Recipe:
 
 
 def merged(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which others replace those of the same key, section by section.
+    """Return the settings of both mappings, section by section; if both have a key, the value of `over` counts.
 
     Args:
-        settings: the settings below.
-        over: the settings on top of them.
+        settings: the settings that may be replaced.
+        over: the settings that replace them.
 
     >>> merged({"input": {"a": 1, "b": 2}}, {"input": {"b": 3}})
     {'input': {'a': 1, 'b': 3}}

@@ -1,4 +1,4 @@
-"""Judges a version before it is published: compares two versions on later events, and checks the gates of one.
+"""Judges versions before they are published: compares two versions on later events, and checks a version's gates.
 
-May import nightly, pipeline, workspace and the ground files.
+May import nightly, pipeline, workspace and the modules that lie directly in `jobs`.
 """

@@ -1,7 +1,7 @@
-"""`lightsage compare`: how much more one version finds than another, on the same later questions, with intervals.
+"""`lightsage compare`: measures whether one version finds more targets than another, with intervals.
 
-Both versions answer the same questions, each from its own index, as its server would. The differences are paired: see
-`retrieval.evaluation.paired`.
+Both versions answer the same questions of later events, each from its own index, as its server would. The differences
+are paired: see `retrieval.evaluation.paired`.
 """
 
 import logging
@@ -41,22 +41,22 @@ def compare_versions(
     options: CompareOptions,
     report: ProgressCallback,
 ) -> dict[str, Any]:
-    """Measure what the second version finds more than the first, on events that neither has seen.
+    """Measure how many more targets the second version finds than the first, on events that neither has seen.
 
     Args:
-        contenders: the two versions. The slices tail and cold go by the training events of the first.
+        contenders: the two versions. The training events of the first decide which targets are tail and cold.
         events: files or folders of test events.
         config: the full configuration; `[input]` says how the events are read.
         options: what to measure, and how.
         report: called with the progress.
 
     Returns:
-        versions, as_of, protocol, rows (see `retrieval.evaluation.paired.differences`, and verdict), settings (key →
-        both values, where they differ), notes (sentences), include_current if that was asked for, and with
-        `options.frontier` frontier (see `jobs.candidates.frontier`).
+        A mapping with the keys versions, as_of, protocol, rows (those of `retrieval.evaluation.paired.differences`,
+        each with a verdict), settings (key → both values, for settings that differ) and notes (sentences). It has
+        include_current if that option is set, and frontier (see `jobs.candidates.frontier`) if `options.frontier` is.
 
     Raises:
-        OverlapError: a test event is not after an as-of time, and that is not allowed.
+        OverlapError: a test event is not after the as-of time of a version, and `options` do not allow that.
         TableError, EvaluationError: the events do not fit the contract, or hold nothing to measure.
     """
     from retrieval.evaluation.paired import differences
@@ -95,7 +95,7 @@ def compare_versions(
 
 
 def _notes(table: pa.Table, contenders: Sequence[Contender], options: CompareOptions) -> list[str]:
-    """Check that no version may have seen the events; return what makes the comparison unfair, in sentences."""
+    """Check that no version may have seen the events; return a sentence for each reason why the result is unfair."""
     notes = []
     for contender in contenders:
         name = contender.version.name
@@ -118,7 +118,7 @@ def _notes(table: pa.Table, contenders: Sequence[Contender], options: CompareOpt
 def _rows_of_ads(
     contenders: Sequence[Contender], sessions: "Sessions", options: CompareOptions
 ) -> list[dict[str, Any]]:
-    """The rows of the slice `ads`: candidates are the items with an ad, answers those with an ad in both versions."""
+    """The rows of the slice `ads`: only items with an ad are candidates, and targets need an ad in both versions."""
     from retrieval.evaluation.paired import differences
     from retrieval.evaluation.protocols import CUTS, metrics_of, rank_ads
 
@@ -143,7 +143,7 @@ def _coverage(rankings: "Sequence[Ranking]", pairs: "Sequence[Pairs]") -> dict[s
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    """Whether the second version is better; empty where there is no interval to judge by."""
+    """Return in words whether the second version is better; empty for coverage, or if no difference was measured."""
     if row["metric"] == "coverage" or row["difference"] is None:
         return ""
     if row["low"] is None:

@@ -1,4 +1,4 @@
-"""Versions that answer test questions as their servers would, and what they are asked."""
+"""Versions that answer test questions as their servers would."""
 
 import logging
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Contender:
         version: the version; its index is readable.
         index: its index.
         ranker: ranks the rows of the index.
-        settings: the settings of retrieval that the version was built with.
+        settings: the settings of retrieval with which the version was built.
     """
 
     version: Version
@@ -57,21 +57,21 @@ class Contender:
 
     @classmethod
     def open(cls, workspace: Workspace, name: str, config: Config) -> "Contender":
-        """Open a version of a workspace by its name, after checking its index against its checksums."""
+        """Open a version of a workspace by its name, after comparing the files of its index with their checksums."""
         return cls.of(workspace.open(name, verify=True, parts=("index",)), config)
 
     @classmethod
     def of(cls, version: Version, config: Config) -> "Contender":
-        """Read the index of a version; `config` stands in for settings of its manifest that cannot be read."""
+        """Read a version's index; its settings come from its manifest or, if that has no valid ones, from `config`."""
         from retrieval.index_folder import read_index
 
         index, settings = read_index(version.path / "index"), _settings_of(version.manifest, config)
         return cls(version, index, served_ranker(index, settings), settings)
 
     def pairs(self, sessions: "Sessions", options: CompareOptions, *, ads: bool = False) -> "Pairs":
-        """Return the questions and answers of sessions, in the rows of this version.
+        """Return the questions of sessions and their targets, as rows of this version's catalogue.
 
-        Those of other versions are in the same order, because the order comes from the sessions alone.
+        Every version has its pairs in the same order, because the order depends on the sessions alone.
         """
         from retrieval.evaluation.pairs import pairs_of
 

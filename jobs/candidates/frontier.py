@@ -1,7 +1,7 @@
-"""The frontier of a version: its hits on all answers and on the tail, at several weights of popularity.
+"""The frontier of a version: its hits on all targets and on those of the tail, at several weights of popularity.
 
-The weight of popularity is the dial that trades hits on common items for hits on rare ones. A version is better for
-every taste if its whole line lies further up and to the right.
+The weight of popularity is the dial that trades hits on common items for hits on rare ones. If the whole line of a
+version lies further up and to the right, the version is better at any balance of the two.
 """
 
 from dataclasses import replace
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 def popularity_dial(
     contender: Contender, sessions: "Sessions", options: CompareOptions, config: Config
 ) -> list[dict[str, Any]]:
-    """Measure a version at each weight of popularity that a build may choose, and at the one that it serves.
+    """Measure a version at each weight of popularity that a build may choose, and at the weight that it serves.
 
     Args:
         contender: the version.
-        sessions: the test sessions, of which a seeded sample is measured if there are many.
+        sessions: the test sessions; if there are many, a seeded sample of them is measured.
         options: the options of the comparison.
         config: `[validation] max_sessions` bounds the sample.
 
     Returns:
-        By weight: popularity (the weight), all and tail (HR@100, or recall@100 of baskets; tail is None without tail
-        answers) and served (whether the version has this weight). Empty if the manifest does not tell the weight.
+        For each weight, ascending, a mapping with the keys popularity (the weight), all and tail (HR@100, or recall@100
+        of baskets; tail is None without targets of the tail) and served (whether the version serves this weight). The
+        list is empty if the manifest does not name the version's weight.
     """
     served = contender.version.manifest.metrics.get("score_weights", {}).get("popularity")
     if served is None:
@@ -48,7 +49,7 @@ def popularity_dial(
 
 
 def sampled(sessions: "Sessions", most: int, seed: int) -> "Sessions":
-    """Return the sessions, or a seeded sample of them in the same order if there are more than `most`.
+    """Return the sessions. If there are more than `most`, return a seeded sample of them in the same order.
 
     Args:
         sessions: the sessions.
@@ -72,7 +73,7 @@ def sampled(sessions: "Sessions", most: int, seed: int) -> "Sessions":
 
 
 def _with_popularity(catalogue: Any, change: float) -> Any:
-    """The catalogue with a changed weight of popularity in its biases."""
+    """Return the catalogue with other biases, in which the weight of popularity is greater by `change`."""
     from retrieval.catalogue.score_terms import item_bias
     from retrieval.config import ScoreWeights
 

@@ -9,7 +9,7 @@ from jobs.nightly.report import NIGHT_TERMS
 
 _TERMS = ("HR@k", "MRR@20", "coverage@20", "cold")
 _COLOURS = (("bar", "third"), ("accent", "second"))
-"""For each version, the colours of its line and of the point that it serves."""
+"""For each version, the colours of its line and of the point that stands for its served weight."""
 
 
 def render_comparison(content: Mapping[str, Any]) -> str:
@@ -40,7 +40,7 @@ def render_comparison(content: Mapping[str, Any]) -> str:
 
 
 def headlines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return what to look at first, as (sentence, good, bad or empty): the hits among the first 100, by slice.
+    """Return the most important results, the hits among the first 100 by slice, as (sentence, "good", "bad" or "").
 
     Args:
         rows: the rows of the comparison.
@@ -80,7 +80,7 @@ def _text(value: Any) -> str:
 
 
 def _chart(content: Mapping[str, Any]) -> str:
-    """Draw each version's hits on the tail over its hits on all answers, at the weights of popularity."""
+    """Draw for each version its hits on the tail (up) and on all targets (across), at each weight of popularity."""
     from graph_build.report.charts import Axis, Series, line_chart, short_percent
 
     series = []

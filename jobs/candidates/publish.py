@@ -1,7 +1,7 @@
-"""`lightsage publish`: publishes a version that was built beside the published one, if it passes the gates of a night.
+"""`lightsage publish`: publishes a version that was built with `run --no-publish`, if it passes the gates of a night.
 
-A night measures its fit on a held-out day. This version may have learned from every day there is, so its hits are
-judged only on later events, if some are given. The other gates are those of a night.
+A night measures its fit on a held-out day. The version here may have learned from every day of the log, so its hits can
+be judged only on later events; without any, they are not judged. The other gates are those of a night.
 """
 
 import logging
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The parts of a version that its gates read, and those that its counting peers read besides.
+# The parts of a version that its gates read, and the further parts that the counting peers need.
 PARTS = ("index", "embeddings", "graph/summary.json")
 PEER_PARTS = ("graph/sessions",)
 PEERS = ("transitions", "rules", "item-kNN", "popularity")
@@ -42,7 +42,7 @@ class Publication:
 
     Args:
         version: the version that is current now.
-        before: the version that was current before; None without one.
+        before: the version that was current before; None if there was none.
         gates: the results of all gates.
     """
 
@@ -65,7 +65,7 @@ def publish_version(
     Args:
         workspace: the workspace, whose lock is taken.
         name: the name of the version.
-        config: the full configuration; `[nightly]` sets what is allowed.
+        config: the full configuration; `[nightly]` sets the limits of the gates.
         events: files or folders of events after the as-of times of this version and the published one; empty = the hits
             are not judged.
         force: publish even if gates fail; the manifest names the failed gates.
@@ -73,8 +73,8 @@ def publish_version(
 
     Raises:
         GateError: a gate failed; the version published before stays current.
-        StoreError: there is no such whole version, or only `lightsage rollback` may publish it, because it was replaced
-            or held back before.
+        StoreError: there is no such whole version, or it was replaced or held back before, so that only `lightsage
+            rollback` may publish it.
     """
     with workspace.lock():
         before = _current(workspace)
@@ -98,12 +98,12 @@ def publish_version(
 
 @dataclass(frozen=True)
 class Candidacy:
-    """A version that is to be published, and all that its gates need.
+    """A version that is to be published, and everything that its gates need.
 
     Args:
-        workspace: the workspace, whose nights say what is usual.
+        workspace: the workspace; the records of its nights give the gates their ranges.
         version: the version; the parts that its gates read are readable.
-        published: the published version, whose index is readable; None without one.
+        published: the published version, whose index is readable; None if nothing is published.
         config: the full configuration.
         events: files or folders of later events; empty = the hits are not judged.
     """
@@ -118,7 +118,7 @@ class Candidacy:
     def open(
         cls, workspace: Workspace, name: str, published: str | None, config: Config, events: Sequence[str]
     ) -> "Candidacy":
-        """Open both versions by their names, after checking what is read against its checksums."""
+        """Open both versions by their names, after comparing the needed files with their checksums."""
         version = workspace.open(name, verify=True, parts=(*PARTS, *(PEER_PARTS if events else ())))
         old = None if published is None else workspace.open(published, verify=True, parts=("index",))
         return cls(workspace, version, old, config, events)
@@ -128,7 +128,7 @@ def check_gates(candidacy: Candidacy, report: ProgressCallback) -> list[Gate]:
     """Return the results of a version's gates.
 
     Args:
-        candidacy: the version, and what it is judged by.
+        candidacy: the version, and everything that its gates need.
         report: called with the progress.
     """
     workspace, version, config = candidacy.workspace, candidacy.version, candidacy.config
@@ -159,7 +159,7 @@ def _current(workspace: Workspace) -> str | None:
 
 
 def _check_order(workspace: Workspace, name: str, current: str | None) -> None:
-    """Refuse a version that was held back, or published and then replaced: only a rollback publishes it."""
+    """Refuse a version that was held back, or published and then replaced: only a rollback may publish it."""
     order, rollback = workspace.versions(), workspace.rollbacks().get(name)
     is_older = name in order and current in order and order.index(name) < order.index(str(current))
     if rollback is not None and rollback.held:
@@ -202,7 +202,7 @@ def _gates_on_hits(candidacy: Candidacy, report: ProgressCallback) -> list[Gate]
 
 
 def _questions(table: pa.Table, contender: Contender, config: Config) -> "tuple[str, Sessions, Pairs]":
-    """The first protocol that the events can be measured by (item, else basket), with their sessions and pairs."""
+    """The protocol item, or basket if item has nothing to measure, with the sessions and pairs of the events."""
     from retrieval.errors import EvaluationError
     from retrieval.evaluation.protocols import require_pairs
 

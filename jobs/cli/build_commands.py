@@ -1,4 +1,4 @@
-"""The commands that build versions (`run`, `nightly`), and those for stored days of events (`ingest`, `forget`)."""
+"""The commands that build versions (`run`, `nightly`), and the commands for stored days (`ingest`, `forget`)."""
 
 import argparse
 import contextlib
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _write_next_steps(name: str, workspace: Workspace) -> None:
     write_line(f"built {name} in {workspace.uri}, unpublished")
-    with contextlib.suppress(NoVersionError):  # there may be nothing to compare it with
+    with contextlib.suppress(NoVersionError):  # without a published version, there is nothing to compare with
         current = workspace.current()
         write_line(f"compare it: lightsage compare {current} {name} --events TEST --workspace {workspace.uri}")
     write_line(f"publish it: lightsage publish {name} --workspace {workspace.uri}")

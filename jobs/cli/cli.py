@@ -1,6 +1,6 @@
 """The entry point of `lightsage COMMAND`: parses the command line, runs the command, and turns errors into exit codes.
 
-Each command loads only what it needs; the exit codes are those of `jobs.cli.command.ExitCode`.
+Each command imports only the packages that it needs. `jobs.cli.command.ExitCode` has the exit codes.
 """
 
 import argparse
@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
     for command in module.COMMANDS
 }
 
-# The flags that take a path, and the system's errors that the user can avoid with another path.
+# The flags that take a path, and the errors of the operating system that another path can avoid.
 _PATH_FLAGS = (
     *("workspace", "directory", "config", "events", "items", "ads", "graph", "queries"),
     *("output", "html", "changes", "gexf"),
@@ -50,7 +50,7 @@ _PATH_ERRORS = {
     errno.ENAMETOOLONG,
     errno.ELOOP,
 }
-# The errors of a disk, or of a network file system, that is gone for a while.
+# The errors of a disk or a network file system that cannot be reached for a while.
 _DISK_ERRORS = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO}
 
 
@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    # torch and faiss read this when they are first imported. Threads that wait actively slow each other on a busy host.
+    # torch and faiss read this variable when they are first imported. On a busy host, threads that wait actively slow
+    # each other down.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = parser().parse_args(arguments)
     log_to_stderr(verbose=options.verbose, lines=options.log)
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: BaseException, command: Command, options: argparse.Namespace) -> int:
-    """Log an error, with its traceback if it was unexpected or --verbose is given, and return the exit code."""
+    """Log an error, with its traceback if the error is unexpected or --verbose is given, and return the exit code."""
     still_served = "; the version served before is still served" if command.publishes else ""
     if is_interrupt(error):
         log.error("interrupted%s", still_served)
@@ -107,7 +108,7 @@ def _report(error: BaseException, command: Command, options: argparse.Namespace)
 
 
 def _expected(error: BaseException, options: argparse.Namespace) -> tuple[ExitCode | None, str]:
-    """Return the exit code (None if the error is unexpected) and the message of an error."""
+    """Return the exit code and the message of an error; the exit code is None if the error is unexpected."""
     if isinstance(error, OSError) and (message := _path_error(error, options)):
         return ExitCode.WRONG_INPUT, message
     if isinstance(error, OSError) and is_disk_full(error):
@@ -134,7 +135,7 @@ def _path_error(error: OSError, options: argparse.Namespace) -> str | None:
     flags.sort(key=lambda pair: Path(pair[1]).absolute() != path)  # exact matches come before folders above or below
     for flag, value in flags:
         flag_path = Path(value).absolute()
-        # The error is about something inside the path of the flag, or about a folder above it that cannot be created.
+        # The error's path may lie inside the flag's path, or it may be a folder above, which cannot be created.
         if path.is_relative_to(flag_path) or flag_path.is_relative_to(path):
             where = "" if path == flag_path else f" ({path})"
             return f"--{flag} {value} cannot be used: {error.strerror}{where}"
@@ -159,7 +160,7 @@ def _exit_code(error: BaseException) -> ExitCode | None:
         return ExitCode.BUSY
     if isinstance(error, SparkJobError | WorkspaceFullError | StoreUnreachableError):
         return ExitCode.FAILED
-    # The other packages' errors are recognised by their module, so that no package is imported only for this.
+    # Errors of the other packages are recognised by the names of their modules, so that none is imported only for this.
     rooms = {"graph_build.errors", "model.errors", "retrieval.errors"}
     if isinstance(error, JobError | StoreError) or type(error).__module__ in rooms:
         return ExitCode.WRONG_INPUT

@@ -1,4 +1,4 @@
-"""What the commands share: the `Command` type, exit codes, types of arguments, flags, reports, and printing."""
+"""The parts that commands share: the `Command` type, exit codes, types of arguments, flags, reports, and printing."""
 
 import argparse
 import datetime as dt
@@ -42,7 +42,7 @@ class Command:
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser of command lines that shows the usage and ends with exit code 2 when a line is wrong."""
+    """A parser of command lines; if a line is wrong, it prints the usage and ends the process with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser`."""
@@ -86,19 +86,19 @@ def add_events(parser: argparse.ArgumentParser, help_: str, *, metavar: str = "P
 
     Args:
         parser: the parser of the command.
-        help_: what the events are.
-        metavar: how the usage names a path.
+        help_: the help of the flag.
+        metavar: the name of a path in the usage.
         required: whether the command needs the flag.
     """
     parser.add_argument("--events", nargs="+", action="extend", required=required, metavar=metavar, help=help_)
 
 
 def add_measurement(parser: argparse.ArgumentParser, after: str, protocol: str, json: str, html: str) -> None:
-    """Add the flags that say on what and how a version is measured, and where the result is written.
+    """Add the flags of a measurement: its events, its protocol, its options, and the files of its result.
 
     Args:
         parser: the parser of the command.
-        after: what the events must be after.
+        after: the time after which the events must be, in words.
         protocol: the help of --protocol.
         json: the help of --output.
         html: the help of --html.
@@ -114,10 +114,10 @@ def add_measurement(parser: argparse.ArgumentParser, after: str, protocol: str, 
 
 
 def check_reports(options: argparse.Namespace) -> None:
-    """Check before any work is done whether the files of --output and --html can be written.
+    """Check, before any work is done, whether the files of --output and --html can be written.
 
     Raises:
-        OutputError: one of them cannot.
+        OutputError: one of them cannot be written.
     """
     for flag in ("output", "html"):
         if path := getattr(options, flag):
@@ -127,12 +127,12 @@ def check_reports(options: argparse.Namespace) -> None:
 def write_reports(
     options: argparse.Namespace, content: dict[str, Any], render: Callable[[Mapping[str, Any]], str]
 ) -> None:
-    """Write a measurement to the files of --output and --html, as far as they are given.
+    """Write a measurement to the files of --output and --html, if they are given.
 
     Args:
         options: the options of the command.
-        content: what was measured.
-        render: makes the page of it.
+        content: the measurement.
+        render: makes a page of the measurement.
     """
     from jobs.pipeline.evaluate import write_report
 
@@ -144,7 +144,7 @@ def write_reports(
 
 
 def day(text: str) -> dt.date:
-    """Parse a day in any form in which a log may write one (`parse_date`)."""
+    """Parse a day in any of the forms that logs may use; see `parse_date`."""
     from graph_build.day_zone import parse_date
 
     try:
@@ -164,8 +164,8 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     """Return a parser of whole numbers within a range.
 
     Args:
-        lowest: the least number that is accepted.
-        highest: the greatest number that is accepted.
+        lowest: the smallest number that is accepted.
+        highest: the largest number that is accepted.
     """
 
     def parse(text: str) -> int:
@@ -177,11 +177,11 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def open_version(options: argparse.Namespace, *parts: str) -> tuple[Version, Config]:
-    """Return a version, after checking its named parts against their checksums, and the configuration.
+    """Compare the named parts of a version with their checksums; return the version and the configuration.
 
     Args:
-        options: the command's options, with --workspace and --config. The version is the published one, unless the
-            command has --version and that is given.
+        options: the command's options, with --workspace and --config. The version is that of --version, if the command
+            has this flag and it is given, else the published one.
         *parts: the folders of the version that the command reads, such as "index".
     """
     name = getattr(options, "version", None)
@@ -197,7 +197,7 @@ def dry_run(tables: dict[str, list[str]], config: Config) -> ExitCode:
         config: the full configuration.
 
     Raises:
-        TableError: the command would stop; the message holds a line for everything that is wrong.
+        TableError: the command would stop; the message has a line for each fault.
     """
     from jobs.pipeline.input_check import check_inputs
 

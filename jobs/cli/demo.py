@@ -1,4 +1,4 @@
-"""`lightsage demo`: builds, measures and queries a version of the built-in marketplace, and shows the time it took."""
+"""`lightsage demo`: builds, measures and queries a version of the built-in marketplace, and shows the time it takes."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def demo(directory: Path, *, small: bool) -> None:
     console = Console()
     progress = StageProgress()
     settings = MarketplaceConfig.small() if small else MarketplaceConfig()
-    (directory / "marketplace").mkdir(parents=True, exist_ok=True)  # fails before any work if it cannot be created
+    (directory / "marketplace").mkdir(parents=True, exist_ok=True)  # before any work, so that an error comes at once
     with progress.stage("marketplace") as report:
         files = generate(settings, directory / "marketplace", report)
     workspace, config = Workspace(directory / "workspace"), Config()
@@ -62,7 +62,7 @@ def demo(directory: Path, *, small: bool) -> None:
 def _measure(
     version: Version, files: MarketplaceFiles, config: Config, progress: StageProgress
 ) -> dict[str, dict[str, Any]]:
-    """Return the quality on the test day, for all items and for ads only; the keys are names of report files."""
+    """Return name of a report file → quality on the test day: one file for all items, and one for ads only."""
     results = {}
     for name, ads_only in (("quality.json", False), ("quality-ads.json", True)):
         with progress.stage("evaluate ads" if ads_only else "evaluate") as report:
@@ -74,7 +74,7 @@ def _measure(
 
 
 def _print_query(version: Version, config: Config, console: Console) -> None:
-    """Print the ads for an ordinary item: the one of median popularity among items with more than five events."""
+    """Print the ads for an ordinary item: the item of median popularity among items with more than five events."""
     import numpy as np
 
     from retrieval.index_folder import read_index

@@ -6,7 +6,7 @@ from jobs.cli.command import Command, ExitCode, add_workspace, open_version, wri
 from jobs.errors import StoreUnreachableError
 from jobs.progress import StageProgress
 
-# The keys of `retrieval.export.stores.STORES`, which need not be imported to parse a command line.
+# The keys of `retrieval.export.stores.STORES`, written here so that parsing a command line imports less.
 STORES = ("parquet", "qdrant", "pgvector", "milvus", "opensearch")
 
 

@@ -1,4 +1,4 @@
-"""How hints name this program, its documents and files, so that they can be copied from where the user stands."""
+"""The names of this program, its documents and files in hints, as the user can type them in the current folder."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ _SOURCE = Path(__file__).resolve().parents[2]
 
 
 def program() -> str:
-    """Return how this program is called: `lightsage` if that is on the path, else the path of the running script."""
+    """Return the command that starts this program: `lightsage` if it is on the path, else the running script's path."""
     script = Path(sys.argv[0] if sys.argv else "")
-    if script.name != NAME:  # called from another program, such as a test
+    if script.name != NAME:  # another program, such as a test, called this code
         return NAME
     on_path = shutil.which(NAME)
     if on_path is not None and Path(on_path).resolve() == script.resolve():
@@ -22,17 +22,17 @@ def program() -> str:
 
 
 def document(page: str) -> str:
-    """Return the path of a page of the documentation or, if only the packages are installed, its name.
+    """Return the path of a page of the documentation; without the source, return `page` itself.
 
     Args:
-        page: its path in the source, such as `docs/glossary.md`.
+        page: the path of the page in the source, such as `docs/glossary.md`.
     """
     path = _SOURCE / page
     return shortest(path) if path.exists() else page
 
 
 def shortest(path: Path) -> str:
-    """Return a path relative to the current folder, or the absolute path if that is shorter."""
+    """Return a path relative to the current folder, or the absolute path if it is shorter."""
     absolute = os.path.abspath(path)
     try:
         relative = os.path.relpath(absolute)

@@ -1,4 +1,4 @@
-"""`lightsage inspect`: what files hold, whether a build could read them, and which command comes next."""
+"""`lightsage inspect`: the content of files, whether a build can read them, and the command to run next."""
 
 import dataclasses
 import shlex
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def inspect(paths: Sequence[str], config: Path | None, recipe: str | None) -> tuple["Inspection", str | None]:
-    """Return what paths hold, and the recipe by which they were read.
+    """Return the content of files and folders, and the recipe by which they were read.
 
-    A layout that a recipe describes is read by the recipe, unless settings are given.
+    Without a recipe and settings, a recipe is used if it describes the layout of the files.
 
     Args:
         paths: files and folders.
@@ -36,7 +36,7 @@ def inspect(paths: Sequence[str], config: Path | None, recipe: str | None) -> tu
 
 
 def recognised_recipe(groups: Sequence["FileGroup"]) -> str | None:
-    """Return the recipe whose layout some files have; None without one. One that fits events comes before items."""
+    """Return a recipe that fits some files, else None; a recipe that fits only a table of items is the last choice."""
     recipes = [read_recipe(name) for name in recipe_names()]
     fitting = [
         (group.table == "items", recipe.name)
@@ -48,7 +48,7 @@ def recognised_recipe(groups: Sequence["FileGroup"]) -> str | None:
 
 
 def has_faults(inspection: "Inspection") -> bool:
-    """Return whether a build would stop at what is left once the settings are written."""
+    """Return whether there are faults at which a build would stop even with the settings that `inspect` can write."""
     left = [fault for findings in inspection.tables for fault in findings.faults if fault.stops and not fault.line]
     return bool(left or inspection.faults)
 
@@ -57,9 +57,9 @@ def next_command(inspection: "Inspection", recipe: str | None, config: Path | No
     """Return the command that builds a version of the tables; None if there are no events.
 
     Args:
-        inspection: what was found out.
-        recipe: the recipe that reads them.
-        config: the file of settings, if there is one or one is to be written.
+        inspection: the content of the files.
+        recipe: the recipe by which the files are read.
+        config: the file of settings that exists or is to be written; None = there is no such file.
     """
     events = inspection.of("events")
     if not events:
@@ -76,15 +76,15 @@ def next_command(inspection: "Inspection", recipe: str | None, config: Path | No
 
 
 def needs_settings(inspection: "Inspection") -> bool:
-    """Return whether anything must be written beyond what is configured."""
+    """Return whether the files need further settings than those that are configured."""
     return any(findings.settings or findings.input_settings for findings in inspection.tables if findings.table)
 
 
 def as_json(inspection: "Inspection", recipe: str | None) -> dict[str, Any]:
-    """Return what was found out for programs.
+    """Return the content of the files as JSON, for programs.
 
     Args:
-        inspection: what was found out.
+        inspection: the content of the files.
         recipe: the recipe that was used.
     """
     return {

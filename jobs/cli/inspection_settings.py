@@ -1,4 +1,4 @@
-"""The settings that inspected files need, as a TOML file with comments that say why."""
+"""The settings that inspected files need, as a TOML file with comments that give the reasons."""
 
 import tomllib
 from pathlib import Path
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def as_toml(inspection: "Inspection", recipe: str | None, config: Path | None = None) -> str:
-    """Return the settings that the tables need, with comments that say why.
+    """Return the settings that the tables need, with comments that give the reasons.
 
     Args:
-        inspection: what was found out.
-        recipe: the recipe that the settings begin with.
-        config: a file of settings that go on top of the recipe.
+        inspection: the content of the files.
+        recipe: a recipe, whose settings come first; None = no recipe.
+        config: a file of settings, which replace those of the recipe; None = no file.
     """
     document = tomlkit.document()
     files = ", ".join(path for findings in inspection.tables for path in findings.paths)
@@ -44,7 +44,7 @@ def as_toml(inspection: "Inspection", recipe: str | None, config: Path | None = 
 
 
 def _comments(findings: "TableFindings") -> dict[tuple[str, ...], str]:
-    """Return a comment for each key that is to be written."""
+    """Return comments for the keys that are to be written, by the path of the key."""
     table = ("input", findings.table or "events")
     comments = {
         (*(("input",) if key in findings.input_settings else table), key): text

@@ -1,4 +1,4 @@
-"""What was found out about files, as lines for a terminal."""
+"""The content of inspected files, as lines for a terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ def describe(inspection: "Inspection", recipe: str | None) -> Iterator[str]:
     """Yield the lines for a terminal.
 
     Args:
-        inspection: what was found out.
+        inspection: the content of the files.
         recipe: the recipe that was used.
     """
     for findings in inspection.tables:

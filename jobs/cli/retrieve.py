@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetrieveOptions:
-    """What to retrieve: k results per query.
+    """The options of `retrieve`: k results per query, and more.
 
-    `at` is the time at which ads must be active for queries without a time (None = the as-of time). `all_items` ranks
-    the whole catalogue instead of the advertised items; `include_current` allows a query's last item as a result.
-    `input` is the `[input]` section, for queries in CSV.
+    `at` is the time at which ads must be active, for queries that have no time of their own (None = the as-of time).
+    `all_items` ranks the whole catalogue instead of the advertised items. `include_current` allows a query's last item
+    as a result. `input` is the `[input]` section, by which queries in CSV are read.
     """
 
     k: int
@@ -37,7 +37,7 @@ class RetrieveOptions:
 
 @dataclass(frozen=True)
 class RetrieveCounts:
-    """The number of queries read, of rows written, and of queries that were answered with fallback results."""
+    """How many queries were read, how many rows were written, and how many queries got fallback results."""
 
     queries: int
     rows: int
@@ -56,7 +56,7 @@ def retrieve(
 
     Args:
         index: the index folder of a version.
-        queries: path of the queries, a parquet or CSV file, or a folder of one kind.
+        queries: path of the queries: a parquet or CSV file, or a folder with files of one of these kinds.
         output: the Parquet file to write.
         options: what to retrieve for each query.
         config: the settings of retrieval.
@@ -90,7 +90,7 @@ def retrieve(
 
 
 class _QueryReader:
-    """Checks the tables of queries one after the other, and counts what was read."""
+    """Checks the tables of queries one after the other, and counts the queries."""
 
     def __init__(self, path: str, tables: Iterator[pa.Table], total: int, report: ProgressCallback) -> None:
         self.path, self.total, self.report = path, total, report

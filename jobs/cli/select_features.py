@@ -1,4 +1,4 @@
-"""`lightsage select-features`: learns which feature groups a model needs, and measures the model without the others."""
+"""`lightsage select-features`: learns which feature groups to keep, and compares models with and without the rest."""
 
 import json
 import logging
@@ -26,9 +26,9 @@ NO_IDS = 2**62
 class Selection:
     """The outcome of a selection.
 
-    `confidence` has every group, highest confidence first; `selected` are the groups to keep. `rows` are the
-    measurements on the hold-out (as in `retrieval.evaluation.protocols`) of a model with all groups and of one with
-    the selected groups only, both without id embeddings; then, on request, of the same two models with them.
+    `confidence` has every group, highest confidence first; `selected` are the groups to keep. `rows` are measurements
+    on the hold-out, as in `retrieval.evaluation.protocols`. They measure a model with all groups and a model with only
+    the selected groups, both without id embeddings and, on request, also both with id embeddings.
     """
 
     confidence: Mapping[str, float]
@@ -56,17 +56,17 @@ class Selection:
 def select_features(
     graph: Path, config: Config, keep: int, report: ProgressCallback, *, with_ids: bool = False
 ) -> Selection:
-    """Learn on `fit/` which feature groups to keep, and compare models with and without the rest on the hold-out.
+    """Learn on `fit/` which feature groups to keep, and compare models with and without the others on the hold-out.
 
     Args:
         graph: the graph folder of a version.
         config: the settings of the models.
         keep: the number of groups to select.
         report: takes the progress.
-        with_ids: also compare models with id embeddings, as they are served.
+        with_ids: also compare models with id embeddings, which served models have.
 
     Raises:
-        InputNotFoundError: the graph has no hold-out to compare on.
+        InputNotFoundError: the graph has no hold-out on which models can be compared.
     """
     from jobs.pipeline.holdout import HoldoutEvaluation
     from model.graph import load_graph
@@ -151,8 +151,8 @@ def without_ids(config: "ModelConfig") -> "ModelConfig":
 def features_only(config: "ModelConfig") -> "ModelConfig":
     """Return the settings of the same model without ids, neighbours and long-tail averages.
 
-    An item can be recognised by its neighbours' features as well as by an id. With neighbours, the selection would
-    therefore prefer features whose noise identifies items.
+    A model can recognise an item by the features of its neighbours as well as by an id. So with neighbours, the
+    selection would prefer features whose noise identifies items.
     """
     from model.graph import EDGE_TYPES
 

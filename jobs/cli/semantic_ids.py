@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.graph import ItemGraph
 
 PREFIXES = 3
-"""The number of prefixes that have columns of their own."""
+"""The number of columns for prefixes of codes."""
 
 
 def semantic_ids(
@@ -31,9 +31,9 @@ def semantic_ids(
         report: takes the progress.
 
     Returns:
-        The table and statistics of the codes. The table has the columns item_id, code (list of uint8, one number per
-        level), and prefix_1 … prefix_3 (the first numbers joined by "-"). Join the prefixes to the items table and
-        name them in `[model.features] columns` to use them as features.
+        The table, and statistics of the codes. The table has the columns item_id, code (list of uint8, one number per
+        level), and prefix_1 … prefix_3 (the first numbers joined by "-"). To use the prefixes as features, join them to
+        the items table, and name them in `[model.features] columns`.
     """
     from model.graph import load_graph
     from model.semantic_ids import code_usage

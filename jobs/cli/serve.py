@@ -1,4 +1,4 @@
-"""`lightsage serve`: serves the published version over HTTP, as of now or as of a fixed time."""
+"""`lightsage serve`: serves the published version over HTTP, with the ads of the current time or of a fixed time."""
 
 import datetime as dt
 import logging
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Clock = Callable[[dt.datetime], dt.datetime]
-"""Takes the version's as-of time and returns the time for requests that name none."""
+"""A function that takes the version's as-of time, and returns the time for requests that name no time."""
 
 
 def serve(
@@ -35,12 +35,12 @@ def serve(
         config_path: the configuration file; None = the defaults.
         host: the address to listen on.
         port: the port to listen on; 0 = any free port.
-        at: the time for requests that name none; None = now, "as-of" = the version's as-of time, else an ISO time.
-        changes: the SQLite file of the live changes; None = `changes.sqlite` in the workspace, or memory if the
-            workspace is remote.
+        at: the time for requests that name no time, as an ISO time; "as-of" = the version's as-of time, None = now.
+        changes: the SQLite file of the live changes; None = `changes.sqlite` in the workspace. If the workspace is
+            remote, None = the live changes are kept in memory only.
 
     Raises:
-        TokenError: a token is empty, or cannot be sent.
+        TokenError: a token is empty, or cannot be sent in a header.
         AddressError: the server cannot listen on that host and port.
         NoVersionError, CorruptVersionError, IndexFolderError: there is no version that can be served.
         ChangeLogError: the live changes cannot be read.
@@ -51,11 +51,11 @@ def serve(
 
     config, workspace = load_config(config_path), Workspace(uri)
     tokens = Tokens(os.environ.get("LIGHTSAGE_WRITE_TOKEN"), os.environ.get("LIGHTSAGE_READ_TOKEN"))
-    sockets = bind(host, port)  # first of all, because loading the version takes a while
+    sockets = bind(host, port)  # before the slow load of the version, so that an error comes at once
     clock, lease = _clock(at), Lease(workspace)
     loader = _SnapshotLoader(workspace, lease, config, clock)
     try:
-        # A version that cannot be served, or a log that cannot be read, is an error of the command, not of the server.
+        # Load the version and the log before the server starts: if one is unreadable, the command ends with an error.
         first = [loader.load()]
         warm(first[0].retriever, clock(first[0].as_of))
         path = changes or workspace.local_path("changes.sqlite")
@@ -90,8 +90,8 @@ class _SnapshotLoader:
         name = self._workspace.current()
         self._lease.take(name)
         try:
-            # Verifying the checksums takes a third of the time of reading the index (measured on 0.2 GB), and an
-            # error names the damaged file.
+            # To verify the checksums takes a third of the time that reading the index takes (measured on 0.2 GB). In
+            # return, the error names the damaged file.
             version = self._workspace.open(name, verify=True, parts=("index",))
             index = read_index(version.path / "index")
             log.info("version %s, as of %s", version.name, index.as_of.isoformat())
@@ -115,7 +115,7 @@ def _clock(at: str | None) -> Clock:
 
 
 def _change_log(path: Path | None, uri: str, *, takes_changes: bool) -> "ChangeLog":
-    """Open the log, and read it; a server that takes no changes leaves the file as it is."""
+    """Open and read the log of live changes; a server that takes no changes does not change the file."""
     from retrieval.live.change_log import MemoryChangeLog, SqliteChangeLog
 
     if path is None:
@@ -135,7 +135,7 @@ def _change_log(path: Path | None, uri: str, *, takes_changes: bool) -> "ChangeL
 
 
 def _log_ads_in_flight(ads: "Ads", at: dt.datetime, as_of: dt.datetime) -> None:
-    """Log how many ads are in flight; if there is none, as is usual for an old version, log a remedy too."""
+    """Log how many ads are in flight; if none is, as is usual for an old version, also log what to do."""
     from retrieval.times import microseconds
 
     n = ads.in_flight(microseconds(at))

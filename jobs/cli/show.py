@@ -1,4 +1,4 @@
-"""What the commands print: tables of quality, of results and of versions."""
+"""Prints the tables of the commands: quality, comparisons, feature groups, results and versions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _COLUMNS["session"] = _COLUMNS["item"]
 
 
 def print_quality(result: Mapping[str, Any], console: Console) -> None:
-    """Print an evaluation as a table: one row per model, the best value of each column bold, and n in the last row.
+    """Print an evaluation as a table: a row for each model, then a row for n; the best value of a column is bold.
 
     Args:
         result: the content of REPORT.json.
@@ -52,7 +52,7 @@ def print_quality(result: Mapping[str, Any], console: Console) -> None:
 
 
 def print_comparison(content: Mapping[str, Any], console: Console) -> None:
-    """Print the paired differences of two versions, one row for each slice and metric, and what to bear in mind.
+    """Print the paired differences of two versions, one row for each slice and metric, and then the notes.
 
     Args:
         content: the result of `jobs.candidates.compare.compare_versions`.
@@ -75,7 +75,7 @@ def print_comparison(content: Mapping[str, Any], console: Console) -> None:
 
 
 def print_selection(selection: "Selection", console: Console) -> None:
-    """Print the feature groups, the quality with and without the rejected groups, and the setting that excludes these.
+    """Print the feature groups, the quality with and without the excluded ones, and the setting that excludes them.
 
     Args:
         selection: the outcome of `select-features`.
@@ -111,7 +111,7 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
     """Print one row per version; a dot marks the published one.
 
     Args:
-        versions: the versions in the order in which they were published, and then those that never were.
+        versions: the published versions in the order of publication, and then the unpublished ones.
         console: where to print.
     """
     table = Table()
@@ -129,7 +129,7 @@ def print_versions(versions: Sequence[VersionInfo], console: Console) -> None:
 
 
 def print_diff(comparison: Mapping[str, Any], console: Console) -> None:
-    """Print what changed between two versions, with the values of both beside each other.
+    """Print the changes between two versions, with the values of both beside each other.
 
     Args:
         comparison: the result of `jobs.nightly.versions.diff`.

@@ -160,7 +160,7 @@ def _graph_show(options: argparse.Namespace) -> int:
 
 
 def _wide_console() -> Console:
-    """Return a console that does not shorten names when the output goes to a file or another program."""
+    """Return a console; if the output goes to a file or another program, it is so wide that names are not shortened."""
     return Console() if sys.stdout.isatty() else Console(width=240)
 
 

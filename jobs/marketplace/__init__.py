@@ -2,7 +2,7 @@
 
 Shoppers with individual tastes click through a long-tailed catalogue. The log also has the noise of real logs: random
 clicks, bots, duplicated rows and broken rows. `generate` writes the input tables, which the commands read like those
-of any real shop. This wing imports no other wing.
+of any real shop. This folder imports no other folder of `jobs`.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ def generate(
 ) -> MarketplaceFiles:
     """Write the tables events, items, ads and test_events as Parquet files.
 
-    The same configuration writes the same bytes. The default one takes a few seconds and 1 GB of memory.
+    The same configuration gives the same bytes. With the default configuration, this takes a few seconds and 1 GB of
+    memory.
 
     Args:
         config: the size of the marketplace and the habits of its shoppers.

@@ -46,7 +46,7 @@ def ads_table(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Ge
 
 
 def _advertised_items(config: MarketplaceConfig, catalogue: Catalogue, rng: np.random.Generator) -> Ints:
-    """The item of each ad. Rare items get ads more often: sellers advertise what shoppers would not find."""
+    """The item of each ad. Rare items get ads more often: sellers advertise items that shoppers would not find."""
     listed = np.flatnonzero(catalogue.listed)
     weight = np.argsort(np.argsort(-catalogue.popularity[listed])) + 0.15 * len(listed)
     advertised = rng.choice(
@@ -101,7 +101,7 @@ def _schedules(
 def _countries(campaigns: int, rng: np.random.Generator) -> list[list[str] | None]:
     """The countries of each campaign: one to three for a third of the campaigns, None (everywhere) for the others.
 
-    Some of the countries are in lower case.
+    Some campaigns write their countries in lower case.
     """
     limited = rng.permutation(campaigns) < 0.35 * campaigns
     lists: list[list[str] | None] = []

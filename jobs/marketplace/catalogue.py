@@ -1,7 +1,7 @@
 """The marketplace's items: their category, brand, style, price, popularity and title.
 
-What shoppers click next depends on an item's hidden style and price level (`related.py`). The item table shows these
-only in part, through the price and through words of the title.
+The next click of a shopper depends on the hidden style and price level of the open item (`related.py`). The item table
+shows these only in part, through the price and through words of the title.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,10 @@ NEVER = 10_000  # a day that the log never reaches
 class Catalogue:
     """All items, sorted by leaf category; arrays have one row per item.
 
-    `style` (items × STYLE_DIMS, unit length), `price_level` (about standard normal within the category) and `leaf`
-    (position in `leaves`) say what an item is like. `leaf_start` has the position of the first item of each leaf;
-    its last entry is the number of items. `style_group` and `colour` are positions in STYLES and COLOURS. An item is on
-    sale on the days [first_day, last_day); the first_day of a cold item is NEVER. Items that are `listed` are in the
-    item table.
+    `style` is an array items × STYLE_DIMS with rows of unit length. `price_level` is about standard normal within a
+    category. `leaf` is a position in `leaves`, `style_group` one in STYLES, and `colour` one in COLOURS. `leaf_start`
+    has the position of the first item of each leaf; its last entry is the number of items. An item is on sale on the
+    days [first_day, last_day); the first_day of a cold item is NEVER. The item table has the items that are `listed`.
     """
 
     leaves: tuple[LeafCategory, ...]
@@ -51,13 +50,13 @@ class Catalogue:
     titles: list[str]
 
     def on_sale(self, items: Ints, day: Ints) -> Bools:
-        """Whether each item can be bought on the day at the same position of `day`."""
+        """Return whether each item is on sale on the day that `day` has for it."""
         return (self.first_day[items] <= day) & (day < self.last_day[items])
 
 
 @dataclass(frozen=True)
 class _Brands:
-    """One row per brand: each has home categories, a price level, and a style that it prefers."""
+    """The brands, one row each: home categories, price level and preferred style."""
 
     names: npt.NDArray[np.str_]
     home_leaves: Ints
@@ -74,7 +73,7 @@ class _Brands:
         )
 
     def assign(self, leaf: Ints, leaves: int, rng: np.random.Generator) -> Ints:
-        """The brand of each item: one that is at home in its leaf category, or any if none is."""
+        """The brand of each item: a brand that is at home in the item's leaf category, or any brand if none is."""
         by_leaf = [np.flatnonzero((self.home_leaves == i).any(1)) for i in range(leaves)]
         by_leaf = [brands if len(brands) else np.arange(BRANDS) for brands in by_leaf]
         pick = rng.random(len(leaf)) ** 1.7  # the first brands of a category sell more of its items
@@ -121,7 +120,7 @@ def build_catalogue(config: MarketplaceConfig, rng: np.random.Generator) -> Cata
 
 
 def items_table(catalogue: Catalogue) -> pa.Table:
-    """Return the input table `items`: the listed items, sorted by their random ids; some have no brand."""
+    """Return the input table `items`: the listed items, sorted by their random ids; some items have no brand."""
     rows = np.flatnonzero(catalogue.listed)
     rows = rows[np.argsort(catalogue.item_ids[rows])]
     paths = np.array([leaf.path for leaf in catalogue.leaves])
@@ -145,7 +144,7 @@ def _brand_names(rng: np.random.Generator) -> npt.NDArray[np.str_]:
 
 
 def _styles(brand_style: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
-    """Each item's style group, mostly that of its brand, and its style vector near the centre of the group."""
+    """Each item's style group, which mostly is that of its brand, and its style vector near the group's centre."""
     n = len(brand_style)
     group = np.where(rng.random(n) < 0.55, brand_style, rng.integers(len(STYLES), size=n))
     centres = _unit(rng.normal(size=(len(STYLES), STYLE_DIMS)))
@@ -153,7 +152,7 @@ def _styles(brand_style: Ints, rng: np.random.Generator) -> tuple[Ints, Floats]:
 
 
 def _life_spans(config: MarketplaceConfig, rng: np.random.Generator) -> tuple[Ints, Ints, Bools]:
-    """Each item's first day, the day after its last one, and whether it is listed."""
+    """Each item's first day, the day after its last day, and whether the item is listed."""
     kinds = ("usual", "cold", "last_day", "test_day", "delisted")
     shares = [config.cold_share, config.last_day_share, config.test_day_share, config.delisted_share]
     counts = [round(config.items * share) for share in shares]
@@ -169,7 +168,7 @@ def _life_spans(config: MarketplaceConfig, rng: np.random.Generator) -> tuple[In
 
 
 def _popularity(first_day: Ints, rng: np.random.Generator) -> Floats:
-    """Zipf–Mandelbrot weights that sum to 1; new items are as popular as the upper half, because shops promote them."""
+    """Zipf–Mandelbrot weights that sum to 1; new items belong to the popular half, because shops promote them."""
     n = len(first_day)
     popularity = np.asarray((rng.permutation(n) + 8.0) ** -1.45, np.float64)
     new = (first_day > 0) & (first_day < NEVER)
@@ -179,7 +178,7 @@ def _popularity(first_day: Ints, rng: np.random.Generator) -> Floats:
 
 
 def _colours(style_group: Ints, rng: np.random.Generator) -> Ints:
-    """A colour for each item: mostly one of three favourites of its style."""
+    """A colour for each item: mostly one of the three favourite colours of its style."""
     n = len(style_group)
     favourites = rng.integers(len(COLOURS), size=(len(STYLES), 3))
     return np.where(
@@ -197,7 +196,7 @@ def _titles(
     colour: Ints,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Titles as sellers write them: the noun, with some of brand, style, colour, material and model code."""
+    """Titles as sellers write them: a noun, and often also brand, style, colour, material or model code."""
     n = len(leaf)
     departments = list(MATERIALS)
     department = np.array([departments.index(category.path.split(" > ")[0]) for category in leaves])[leaf]

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class MarketplaceConfig(BaseModel):
     """Settings of the generator. The same settings give the same files, byte for byte.
 
-    They were chosen before any model was trained on the generated data, and only to make the shop look real (length
-    of the tail, sessions, prices). They are never tuned to change a ranking of methods: a marketplace that was
-    adjusted until one method wins would prove nothing about that method.
+    The defaults were chosen before any model was trained on the generated data, and only to make the shop look real
+    (length of the tail, sessions, prices). They are never tuned to change a ranking of methods: if a marketplace is
+    adjusted until one method wins, it proves nothing about that method.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

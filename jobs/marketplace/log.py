@@ -18,12 +18,12 @@ FAULTS = ("no session", "no item", "unknown type", "no time")
 def bot_rows(config: MarketplaceConfig, catalogue: Catalogue, first_session: int, rng: np.random.Generator) -> LogRows:
     """Return the page views of price-comparing bots.
 
-    Each bot opens page after page of two categories, a second or two apart, in one session.
+    Each bot has one session, in which it opens the pages of two categories, one every second or two.
 
     Args:
         config: the number of bots, and how many items they open.
         catalogue: all items.
-        first_session: the position of the first bot's session; lower positions belong to shoppers.
+        first_session: the position of the first bot's session; the sessions before it are those of shoppers.
         rng: the source of random numbers.
     """
     parts = []
@@ -55,7 +55,7 @@ def events_table(
         config: the first day of the log, and the number of bots.
         catalogue: all items.
         shoppers: the people who may visit the shop.
-        visits: the sessions of shoppers. Rows of sessions beyond the last visit belong to bots.
+        visits: the sessions of shoppers. Sessions with a position beyond the last visit belong to bots.
         log: the rows, in any order.
         first_event: the number in the first row's event_id.
     """
@@ -86,7 +86,7 @@ def events_table(
 
 
 def add_faults(config: MarketplaceConfig, table: pa.Table, rng: np.random.Generator) -> pa.Table:
-    """Return the events with some rows repeated a little later, and with broken rows of each kind in FAULTS.
+    """Return the events, with copies of some rows a little later, and with broken rows of each kind in FAULTS.
 
     Args:
         config: how many rows are repeated and how many are broken.

@@ -13,7 +13,7 @@ SPELLINGS = 3
 
 
 def draw_queries(catalogue: Catalogue, items: Ints, rng: np.random.Generator) -> Ints:
-    """Return the code of a query for each item that a shopper looks for.
+    """Return for each item the code of a query by which a shopper searches for it.
 
     Args:
         catalogue: all items.

@@ -1,6 +1,6 @@
 """Related items: the items that the marketplace shows on each item's page, from which shoppers choose their next click.
 
-They depend on each item's hidden style and price level, which the item table shows only in part.
+Their choice depends on the hidden style and price level of items, which the item table shows only in part.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def related_items(catalogue: Catalogue, rng: np.random.Generator) -> Ints:
 
 
 def category_weights(catalogue: Catalogue) -> Floats:
-    """Return how strongly pages of one leaf show items of another: (leaf of page, leaf of item), 0 for never."""
+    """Return the weight of each leaf's items on each leaf's pages: (leaf of page, leaf of item), 0 = never shown."""
     leaves = catalogue.leaves
     same = np.eye(len(leaves))
     parent = np.array([leaf.path.rpartition(" > ")[0] for leaf in leaves])

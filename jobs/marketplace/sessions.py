@@ -1,7 +1,7 @@
 """The marketplace's shopping sessions, simulated step by step for all sessions at once.
 
-In each step, a shopper opens an item related to the open one, searches, opens an item from the category's list, goes
-back to the first item, or opens an unrelated item.
+In each step, a shopper opens an item related to the open one, searches, opens an item from the list of the category,
+goes back to the first item, or opens an unrelated item.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ EVENT_TYPES = ("view", "click", "add_to_cart", "purchase", "search")
 VIEW, CLICK, CART, PURCHASE, SEARCH = range(len(EVENT_TYPES))
 NONE = -1  # no item, source or query; a null in the table
 
-BACK_SHARE, BROWSE_SHARE = 0.06, 0.1  # of the next steps; most of the others go to a related item
-LANDING_SHARE, FIRST_SEARCH_SHARE = 0.45, 0.35  # of the first steps; the others start from a category's list
+BACK_SHARE, BROWSE_SHARE = 0.06, 0.1  # shares of the next steps; most other steps open a related item
+LANDING_SHARE, FIRST_SEARCH_SHARE = 0.45, 0.35  # shares of the first steps; the rest begins in a category's list
 CANDIDATES = 16  # items of a category that a shopper considers before opening one
 STYLE_TASTE, PRICE_TASTE = 2.5, 0.5
 CART_SHARE, PURCHASE_SHARE = 0.07, 0.4
@@ -31,7 +31,7 @@ MAX_OPENS = 40
 class LogRows:
     """Rows of the log as arrays, with NONE where a cell is empty.
 
-    `seconds` counts from the start of the first day; the other arrays hold positions, and codes of queries.
+    `seconds` counts from the start of the first day. `query` holds codes of queries, and the other arrays positions.
     """
 
     session: Ints
@@ -60,7 +60,7 @@ def log_rows(
     source: Ints | int = NONE,
     query: Ints | int = NONE,
 ) -> LogRows:
-    """Return one row per entry of `session`; a scalar is repeated for all rows.
+    """Return one row for each entry of `session`; if a column is a scalar, all rows get it.
 
     Args:
         session: positions of the sessions.
@@ -78,8 +78,8 @@ def log_rows(
 class SessionSimulator:
     """Simulates all sessions of the visits.
 
-    Between two steps, it holds one row per session that has not ended: its position in the visits (`session`), its time
-    (`clock`), the item that is open (`item`) and the first item of the session (`first`).
+    Between two steps, its arrays have one row for each session that has not ended: the session's position in the visits
+    (`session`), its time (`clock`), the item that is open (`item`) and its first item (`first`).
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class SessionSimulator:
         self._cumulative = np.concatenate([[0.0], np.cumsum(catalogue.popularity * (catalogue.first_day < NEVER))])
 
     def run(self, progress: ProgressCallback | None = None) -> LogRows:
-        """Simulate until every session has ended; returns the rows in no particular order."""
+        """Simulate until every session has ended, and return the rows in no particular order."""
         shares = np.cumsum([LANDING_SHARE, FIRST_SEARCH_SHARE, 1 - LANDING_SHARE - FIRST_SEARCH_SHARE])
         action = np.searchsorted(shares, self.rng.random(len(self.session)))
         self._open(action == 0, self._from_category(self._desired_category(), self._taste), VIEW)
@@ -138,7 +138,7 @@ class SessionSimulator:
     # Choosing an item
 
     def _desired_category(self) -> Ints:
-        """The leaf category that each shopper looks for: mostly a favourite."""
+        """The leaf category from which each shopper wants an item: mostly a favourite."""
         favourites = self.shoppers.favourites[self.visits.shopper[self.session]]
         n = len(favourites)
         favourite = favourites[np.arange(n), self.rng.integers(favourites.shape[1], size=n)]
@@ -146,18 +146,18 @@ class SessionSimulator:
         return np.where(self.rng.random(n) < 0.8, favourite, any_leaf)
 
     def _by_popularity(self, low: Floats, high: Floats) -> Ints:
-        """Items drawn by popularity, from the range `low` to `high` (0 to 1) of its cumulative sum."""
+        """Items drawn by popularity, from the part `low` to `high` (0 to 1) of the cumulative popularity."""
         drawn = (low + (high - low) * self.rng.random(low.shape)) * self._cumulative[-1]
         return np.clip(np.searchsorted(self._cumulative, drawn, side="right") - 1, 0, len(self._cumulative) - 2)
 
     def _from_category(self, leaf: Ints, score: Callable[[Ints], Floats]) -> Ints:
-        """One of CANDIDATES items, drawn from the category by popularity; a better score makes an item likelier."""
+        """One item per session, chosen by score among CANDIDATES items drawn from the category by popularity."""
         edges = self._cumulative[self.catalogue.leaf_start] / self._cumulative[-1]
         low, high = (np.repeat(edges[bound][:, None], CANDIDATES, 1) for bound in (leaf, leaf + 1))
         return self._choose(self._by_popularity(low, high), score)
 
     def _from_related(self) -> Ints:
-        """One of the related items on the open page; both its rank there and the shopper's taste count."""
+        """One of the related items on the open page, chosen by rank on the page and by the shopper's taste."""
         shown = self.related[self.item]
         rank_score = -0.6 * np.log1p(np.arange(shown.shape[1]))
         return self._choose(shown, lambda items: rank_score + self._taste(items))
@@ -170,7 +170,7 @@ class SessionSimulator:
         return STYLE_TASTE * style - PRICE_TASTE * price
 
     def _choose(self, items: Ints, score: Callable[[Ints], Floats]) -> Ints:
-        """One item per row, with probability ~ exp(score) among those on sale and not open; NONE if there is none."""
+        """One item per row, drawn with weight exp(score) from the items on sale that are not open; NONE without any."""
         day = self.visits.day[self.session][:, None]
         possible = self.catalogue.on_sale(items, day) & (items != self.item[:, None])
         keys = np.where(possible, score(items) + self.rng.gumbel(size=items.shape), -np.inf)

@@ -19,7 +19,7 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Shoppers:
-    """One row per shopper: hidden style (unit length), price level, and favourite leaf categories."""
+    """One row per shopper; `style` is hidden and has unit length, `favourites` are leaf categories."""
 
     style: Floats
     price_level: Floats
@@ -32,7 +32,7 @@ class Shoppers:
 
 @dataclass(frozen=True)
 class Visits:
-    """One row per session: its shopper, day, start (seconds), and whether its clicks log `source_item_id`."""
+    """One row per session; `start` is in seconds, `logs_source` says whether clicks log `source_item_id`."""
 
     shopper: Ints
     day: Ints

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class LeafCategory(NamedTuple):
-    """A category without children: its path, the nouns of its titles, its median price, and what it is bought for."""
+    """A category without children: its path, the nouns of its titles, its median price, and the themes it suits."""
 
     path: str
     nouns: tuple[str, ...]
@@ -12,7 +12,7 @@ class LeafCategory(NamedTuple):
     themes: tuple[str, ...]
 
 
-# path | nouns | median price | themes; items of leaves that share a theme are bought together
+# path | nouns | median price | themes. Items of two categories that share a theme are bought together.
 _LEAVES = """
 Fashion > Women > Dresses | dress, gown | 49 | party, summer
 Fashion > Women > Skirts | skirt | 34 | office, summer

@@ -1,4 +1,5 @@
-"""What notebooks and other programs import from `jobs`: the functions behind the commands, and the tables of a version.
+"""The functions that notebooks and other programs import from `jobs`.
 
-May import every folder of `jobs` but cli. `jobs/__init__.py` lists the names; docs/python.md describes them.
+Some of them do the work of a command, the others read the tables of a version. `jobs/__init__.py` lists their names;
+docs/python.md describes them. This folder may import every folder of `jobs` but cli.
 """

@@ -1,4 +1,4 @@
-"""The arguments that all functions of the Python surface take in several forms."""
+"""The arguments that all functions for other programs take, each in several forms."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Place = Workspace | str | Path
 """A workspace, or its folder or URI."""
 
 Settings = Config | Mapping[str, Any] | str | Path | None
-"""Settings as a TOML file, the name of a recipe, a mapping with the sections of a file, or none for all defaults."""
+"""Settings: a TOML file, the name of a recipe, a mapping with the sections of such a file, or None for all defaults."""
 
 Paths = str | Path | Sequence[str | Path]
 """One file or folder, or several."""
@@ -28,7 +28,7 @@ def as_config(settings: Settings) -> Config:
     """Return the full configuration that an argument names.
 
     Raises:
-        ConfigError: a key is unknown or out of range.
+        ConfigError: the file does not exist or is not TOML, or a key is unknown or out of range.
     """
     if isinstance(settings, Config):
         return settings
@@ -45,5 +45,5 @@ def as_paths(paths: Paths) -> tuple[str, ...]:
 
 
 def as_date(date: dt.date | str | None) -> dt.date | None:
-    """Return a day that may be written as YYYY-MM-DD."""
+    """Return a day as a date; as an argument, it may also be written as YYYY-MM-DD."""
     return dt.date.fromisoformat(date) if isinstance(date, str) else date

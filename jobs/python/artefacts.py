@@ -21,7 +21,7 @@ class VersionGraph:
 
     Args:
         folder: the folder `graph` of the version (docs/artefacts.md describes its tables).
-        part: "full" = of all sessions, "fit" = without the hold-out.
+        part: "full" = the graph of all sessions, "fit" = the graph without the hold-out.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class VersionGraph:
 
     @cached_property
     def arrays(self) -> "ItemGraph":
-        """The graph as numpy arrays of row numbers; row i is the i-th item of `nodes`."""
+        """The graph as numpy arrays, in which item i is row i of `nodes`."""
         from model.graph import load_graph
 
         return load_graph(self.folder, self.part, self.folder / "tables" / "items")
@@ -62,8 +62,8 @@ class VersionGraph:
     def to_pyg(self) -> Any:
         """Return the graph as `torch_geometric.data.Data`.
 
-        It has edge_index (2, E), edge_type (E,) as an index into `edge_types`, edge_weight (E,), events (N,), is_tail
-        (N,), num_nodes, and as lists item_ids (N) and edge_types.
+        Its tensors are edge_index (2, E), edge_type (E,), whose values are positions in `edge_types`, edge_weight (E,),
+        events (N,) and is_tail (N,). It also has the number num_nodes, and the lists item_ids (N) and edge_types.
         """
         import torch
         from torch_geometric.data import Data
@@ -96,8 +96,8 @@ def read_embeddings(workspace: Place, version: str | None = None) -> "Embeddings
         version: the version; None = the published one.
 
     Returns:
-        item_ids (N,) strings as a pyarrow array, and numpy matrices with a row for each: query (the vector of the item
-        when it is viewed), item (its vector as a candidate), and others.
+        An object with item_ids, a pyarrow array of N strings, and numpy matrices with a row for each item, such as
+        query (the item's vector when it is viewed) and item (its vector as a candidate).
     """
     from model.embeddings import Embeddings
 
@@ -111,7 +111,7 @@ def read_graph(workspace: Place, version: str | None = None, *, part: Literal["f
     Args:
         workspace: where the version is stored.
         version: the version; None = the published one.
-        part: "full" = the graph of all sessions, "fit" = the one without the hold-out.
+        part: "full" = the graph of all sessions, "fit" = the graph without the hold-out.
 
     Raises:
         InputNotFoundError: there is no such part.

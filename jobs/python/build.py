@@ -1,4 +1,4 @@
-"""Builds, retrains and publishes versions: what `lightsage run`, `run --graph` and `publish` do."""
+"""Builds, retrains and publishes versions, as `lightsage run`, `run --graph` and `publish` do."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
@@ -24,16 +24,16 @@ def build(
     config: Settings = None,
     publish: bool = True,
 ) -> Version:
-    """Build a version from logs, as `lightsage run` does, and publish it.
+    """Build a version from logs and publish it, as `lightsage run` does.
 
     Args:
         workspace: where the version is stored.
         events: files or folders of events.
         items: path of the item catalogue, if there is one.
-        ads: path of the ads; without this table, every item counts as advertised.
+        ads: path of the ads table; without it, every item counts as advertised.
         date: the last day to use; None = the day of the last event.
         config: the settings.
-        publish: if false, the version is stored beside the published ones, and none of them changes.
+        publish: if false, the version is only stored, and the published version stays the same.
 
     Returns:
         The version: its `name`, its folder `path` and its `manifest`.
@@ -47,10 +47,10 @@ def build(
 
 
 def train(workspace: Place, version: str | None = None, *, config: Settings = None, publish: bool = False) -> Version:
-    """Train again on the item graph of a version, with other settings and without Spark: `lightsage run --graph`.
+    """Train again on the item graph of a version, with other settings and without Spark, as `run --graph` does.
 
-    The graph, its hold-out and its ads stay as they are, so settings of `[input]` and `[graph]` change nothing. Those
-    of the model, the session encoder, the pre-ranker, the validation and the retrieval do.
+    The graph, its hold-out and its ads stay as they are, so settings of `[input]` and `[graph]` change nothing. The
+    settings of the model, the session encoder, the pre-ranker, the validation and the retrieval take effect.
 
     Args:
         workspace: where both versions are stored.
@@ -79,12 +79,12 @@ def publish(
     Args:
         workspace: where the version is stored.
         version: its name.
-        events: files or folders of later events, on which its hits are judged; empty = they are not judged.
-        config: the settings; `[nightly]` says what is allowed.
+        events: files or folders of later events, on which the version's hits are judged; empty = hits are not judged.
+        config: the settings; `[nightly]` sets the limits of the gates.
         force: publish even if gates fail; this is recorded.
 
     Returns:
-        The names of this version and of the one before, and the gates.
+        The names of this version and of the version published before, and the gates.
 
     Raises:
         GateError: a gate failed; the version published before stays current.

@@ -1,4 +1,4 @@
-"""Asks versions and measures them: what `lightsage retrieve`, `evaluate` and `compare` do."""
+"""Retrieves ads with versions and measures versions, as `lightsage retrieve`, `evaluate` and `compare` do."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -39,8 +39,8 @@ def retrieve(
             the whole catalogue), include_current (a question's last item may be a result).
 
     Returns:
-        A table with query_id (the number of the question, from 0, or the table's), rank, item_id, ad_id, score and
-        reason, best first.
+        A table with the columns query_id, rank, item_id, ad_id, score and reason; the results of a question stand
+        together, best first. The query_id is that of the table of questions, or else the number of the question from 0.
 
     Raises:
         QueriesError, RequestError: a question cannot be answered.
@@ -90,7 +90,7 @@ def evaluate(
 def compare(
     workspace: Place, first: str, second: str, events: Paths, *, config: Settings = None, **options: Any
 ) -> dict[str, Any]:
-    """Measure what one version finds more than another, on the same events, with intervals.
+    """Measure how many more targets one version finds than another, on the same events, with intervals.
 
     Args:
         workspace: where both versions are stored.
@@ -123,7 +123,7 @@ def _retriever(workspace: Workspace, version: str | None, config: Config) -> "Re
 
 @lru_cache(maxsize=2)
 def _retriever_of(index: Path, settings: str) -> "Retriever":
-    """The retriever of an index folder, which never changes; the last two stay open for the next questions."""
+    """Return the retriever of an index folder, whose files never change; the last two retrievers stay in memory."""
     from retrieval.config import RetrievalConfig
     from retrieval.index_folder import read_index
     from retrieval.search.retriever import Retriever

@@ -1,4 +1,4 @@
-"""Runs a night: measures the new version and its drift against the published one, and publishes it if its gates pass.
+"""Runs a night: builds a version, compares it with the published one, and publishes it if it passes the gates.
 
-May import pipeline, workspace and the ground files.
+May import pipeline, workspace and the modules that lie directly in `jobs`.
 """

@@ -1,6 +1,6 @@
 """The comparison of a night: measures the fit, the published version and the counting peers on the night's day.
 
-One half of the day's sessions chooses the settings of the fit; this module measures on the other half.
+The settings of the fit are chosen on one half of the day's sessions; this module measures on the other half.
 """
 
 import logging
@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured on the day.
+    """The measurements on the day.
 
     Args:
         rows: rows as in REPORT.json, for the fit, the published version and the counting peers.
@@ -47,12 +47,12 @@ class Comparison:
 def compare(
     graph: Path, choice: HoldoutChoice, published: Path | None, config: Config, report: ProgressCallback
 ) -> Comparison | None:
-    """Measure the fit and everything that it is compared with, on the judging half of the day's sessions.
+    """Measure the fit, the published version and the counting peers on the judging half of the day's sessions.
 
     Args:
         graph: folder of the item graph, whose hold-out is the day.
-        choice: the fit, and what was chosen with it.
-        published: folder of the published version; None without one.
+        choice: the fit, and the settings that were chosen with it.
+        published: folder of the published version; None if nothing is published.
         config: the full configuration.
         report: called with the progress.
 
@@ -82,7 +82,7 @@ def compare(
 
 
 def _published_ranker(version: Path, catalogue: "Catalogue", config: Config) -> Any:
-    """The published version as a ranker over the fit's rows."""
+    """Return a ranker that answers as the published version does, with the fit's row numbers."""
     from retrieval.catalogue.items import lookup
     from retrieval.evaluation.protocols import Translated
     from retrieval.index_folder import read_index

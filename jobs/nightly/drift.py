@@ -1,6 +1,6 @@
 """Canaries: checks of a refit that need no later events.
 
-They check the length of its vectors, and how far neighbours moved.
+They check the length of the refit's vectors, and how many neighbours of items stayed the same.
 """
 
 from hashlib import blake2b
@@ -20,10 +20,10 @@ _CHUNK = 65_536
 
 
 def neighbour_overlap(new: Path, old: Path, config: Config, probes: int) -> float | None:
-    """Return the mean share of a probe's 20 nearest items that are the same in two versions.
+    """Return how many of a probe item's 20 nearest items two versions have in common: the mean share over all probes.
 
-    Probes and neighbours are items that both versions know. The probes are those whose ids have the smallest hashes, so
-    they stay nearly the same from night to night.
+    Probes and neighbours are items that both versions know. The probes are the items whose ids have the smallest
+    hashes, so they stay nearly the same from night to night.
 
     Args:
         new: index folder of one version.
@@ -60,7 +60,7 @@ def _rows_of(catalogue: "Catalogue", items: "list[str] | NDArray[np.object_]") -
 
 
 def worst_norm(embeddings: Path) -> float:
-    """Return the largest distance of a vector's length from 1, over queries and items; NaN if a vector holds NaN."""
+    """Return the largest difference between 1 and the length of a vector of either role; NaN if a vector has NaN."""
     worst = 0.0
     for role in ("query", "item"):
         matrix = np.load(embeddings / f"{role}.npy", mmap_mode="r", allow_pickle=False)

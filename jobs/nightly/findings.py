@@ -1,4 +1,4 @@
-"""What stands out in a night, as sentences: a reader of the morning report sees them first."""
+"""The findings of a night: sentences about what is unusual, which stand at the top of the morning report."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -6,13 +6,13 @@ from statistics import median
 from jobs.nightly.gates import Gate
 from jobs.nightly.record import NightRecord
 
-# Changes above which something is worth a look. Only the gates set limits.
+# Larger changes than these are worth a look. They stop no night: only the gates set limits.
 EVENTS_CHANGE, HIT_RATE_DROP = 0.3, 0.05
 LEAST_DAYS = 3
 
 
 def night_findings(night: NightRecord, earlier: Sequence[NightRecord]) -> list[str]:
-    """Return what stands out: gates that failed, warnings, and what differs from the days and nights before.
+    """Return sentences about gates that failed or were not judged, warnings, and changes since earlier days and nights.
 
     Args:
         night: the night.
@@ -22,7 +22,7 @@ def night_findings(night: NightRecord, earlier: Sequence[NightRecord]) -> list[s
 
 
 def gate_title(name: str) -> str:
-    """Return the name of a gate with the labels of edge types, as all reports write them."""
+    """Return the name of a gate, with the labels that all reports use for edge types."""
     from graph_build.report.terms import EDGE_LABELS
 
     for edge_type, label in EDGE_LABELS.items():

@@ -1,8 +1,8 @@
 """Gates: the conditions under which a night is published. Each gate states the measured value and the allowed range.
 
 A gate on hits (HR@100, or recall@100 of baskets) fails only if the whole bootstrap interval lies outside the allowed
-range: noise on a small day does not stop a night, but a real loss does. A gate on size or ads compares with the range
-of the last published nights. A gate that has too little to go by is not judged, and says so.
+range. So noise on a small day does not stop a night, but a real loss does. A gate on size or ads compares a value with
+the range of the last published nights. A gate is not judged if there is too little data for it; its remark says so.
 """
 
 import math
@@ -23,12 +23,12 @@ class Gate(BaseModel):
 
     Args:
         name: what is measured.
-        value: the measured value (`found` in JSON); None if it is not a finite number.
+        value: the measured value (`found` in JSON); None if nothing was measured, or if it is not a finite number.
         least: the smallest allowed value; None = no limit.
         most: the largest allowed value; None = no limit.
-        passed: whether the value is allowed; True if it is not judged.
+        passed: whether the value is allowed; True if the gate is not judged.
         remark: further facts in words.
-        judged: False if there is too little to judge by; the remark says what is missing.
+        judged: False if there is too little data to judge by; the remark says what is missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
@@ -57,7 +57,7 @@ class Gate(BaseModel):
 
 
 def quality_gates(ratios: Ratios, config: NightlyConfig, *, baskets: bool = False) -> list[Gate]:
-    """Compare the fit's HR@100 on the day with those of the published version and the best counting peer.
+    """Compare the fit's HR@100 on the day with the HR@100 of the published version and of the best counting peer.
 
     Args:
         ratios: model → slice (`all`, `tail`) → (ratio of the fit's HR@100 to the model's, low, high, questions,
@@ -88,7 +88,7 @@ def quality_gates(ratios: Ratios, config: NightlyConfig, *, baskets: bool = Fals
 
 
 def unmeasured_gate(date: str) -> Gate:
-    """Return the gate on quality of a day on which nothing can be measured.
+    """Return the gate on quality for a day on which nothing can be measured.
 
     Args:
         date: the day.
@@ -98,7 +98,7 @@ def unmeasured_gate(date: str) -> Gate:
 
 
 def coverage_gate(coverage: float, published: float | None, config: NightlyConfig, queries: int) -> Gate:
-    """Compare the fit's coverage@20 on the day's queries with the published version's.
+    """Compare the fit's coverage@20 on the day's queries with the coverage@20 of the published version.
 
     Args:
         coverage: the coverage of the fit.
@@ -117,8 +117,8 @@ def size_gates(figures: Figures, earlier: Sequence[Figures], config: NightlyConf
     """Compare the size and the mix of the graph with those of the last published nights.
 
     Args:
-        figures: `count:<name>` is a positive count, `mix:<edge type>` that type's share of the edges, `alone` the share
-            of items without an edge.
+        figures: `count:<name>` is a positive count, `mix:<edge type>` is the share of the edges that have this type,
+            and `alone` is the share of items without an edge.
         earlier: the figures of the earlier nights.
         config: the allowed changes.
     """
@@ -143,10 +143,10 @@ def ads_gates(ads: AdFigures, earlier: Sequence[AdFigures], last: AdFigures, con
     """Compare the ads with those of the last published nights.
 
     Args:
-        ads: figures of the night's ads table: `in_flight` is the number of ads that can be shown at the as-of time,
-            `lost_share` the share of ads without an item. Empty without an ads table.
+        ads: figures of the night's ads table: `in_flight` is the number of ads that can be shown at the as-of time, and
+            `lost_share` is the share of ads without an item. Empty without an ads table.
         earlier: the same figures of the earlier nights.
-        last: the same figures of the last published night, even if it was forced.
+        last: the same figures of the last published night, even if that was published with --force.
         config: the allowed changes.
     """
     if not ads:
@@ -163,7 +163,7 @@ def ads_gates(ads: AdFigures, earlier: Sequence[AdFigures], last: AdFigures, con
         ]
     change = 1 + config.ads_change
     counts, shares = ([night[key] for night in past] for key in ("in_flight", "lost_share"))
-    # A shop that had no ad in flight may begin with any number.
+    # If a shop had no ad in flight before, any number is allowed.
     most = max(counts) * change or None
     return [
         _range_gate("ads in flight", ads["in_flight"], min(counts) / change, most),
@@ -172,14 +172,14 @@ def ads_gates(ads: AdFigures, earlier: Sequence[AdFigures], last: AdFigures, con
 
 
 def drift_gates(overlap: float | None, norm_error: float, config: NightlyConfig) -> list[Gate]:
-    """Check the vectors of the refit, and how many neighbours of the probes stay.
+    """Check the length of the refit's vectors, and how many neighbours of the probes stay the same.
 
     The hits of the refit cannot be measured, because no later events exist yet.
 
     Args:
-        overlap: share of the probes' neighbours that stay; None without a published version.
-        norm_error: largest distance of a vector's length from 1.
-        config: the least overlap.
+        overlap: share of the probes' neighbours that stay the same; None without a published version.
+        norm_error: largest difference between 1 and the length of a vector.
+        config: the smallest allowed overlap.
     """
     gates = [_range_gate("largest error of a vector's length", norm_error, None, 1e-3)]
     if overlap is not None:

@@ -1,4 +1,7 @@
-"""Describes the last attempt at a night to Prometheus, in `nights/lightsage.prom`, which node_exporter collects."""
+"""The metrics of the last attempt at a night, in Prometheus's format.
+
+They are written to `nights/lightsage.prom`, which node_exporter collects.
+"""
 
 import datetime as dt
 from typing import Any
@@ -13,8 +16,8 @@ def metrics_text(attempt: NightRecord, standing: NightRecord | None = None, *, r
     """Return the metrics of one attempt at a night in Prometheus's text format.
 
     Args:
-        attempt: the last attempt; its times and its outcome are shown.
-        standing: the record of the date's published night, whose figures are shown if the attempt did not replace it.
+        attempt: the last attempt, whose times and outcome are shown.
+        standing: the record of the date's published night, if the attempt did not replace it; its figures are shown.
             None = the figures of the attempt are shown.
         running: whether the attempt has not ended yet.
     """
@@ -61,12 +64,12 @@ def metrics_text(attempt: NightRecord, standing: NightRecord | None = None, *, r
 
 
 def _refused(night: NightRecord) -> dict[tuple[str, str], int]:
-    """(table, reason) → rows."""
+    """Return (table, reason) → number of refused rows."""
     return {(table, reason): n for table, reasons in night.quarantined.items() for reason, n in reasons.items()}
 
 
 def _hit_rates(night: NightRecord) -> dict[str, float]:
-    """Slice → HR@100 of the fit; for baskets, recall@100."""
+    """Return slice → HR@100 of the fit; for baskets, recall@100."""
     return {
         row["slice"]: row["value"]
         for row in night.quality

@@ -2,9 +2,9 @@
 
     ingest → graph → fit → judge → [gates] → refit → index → canary → [gates] → publish
 
-`fit` is trained without the events of the date. One half of the date's sessions chooses the settings of the fit;
-`judge` measures both the fit and the published version on the other half. `refit` is trained on all days, and its
-result is served. Finished stages keep their outputs, so a failed night that is run again continues after them. A night
+`fit` is trained without the events of the date. Its settings are chosen on one half of the date's sessions; `judge`
+measures both the fit and the published version on the other half. `refit` is trained on all days, and its result is
+served. The outputs of finished stages are kept, so a failed night continues after them when it is run again. A night
 with the same date, inputs, configuration, code and parent is recognised and not built again.
 """
 
@@ -55,12 +55,12 @@ class NightInputs:
 
     Args:
         date: the day that has ended.
-        events: paths of logs that contain the whole day; `{date}` in a path is replaced by the date. Leave empty if the
-            day is already stored.
+        events: paths of logs that contain the whole day; `{date}` in a path is replaced by the date. Leave this empty
+            if the day is already stored.
         items: the items table, if there is one.
-        ads: the ads table; without one every item counts as advertised.
-        graph: a graph of the days up to the date, with the date held out, that was built elsewhere; it replaces the
-            stored days and all tables.
+        ads: the ads table; without it, every item counts as advertised.
+        graph: a graph that was built elsewhere from the days up to the date, with the date held out; it is used instead
+            of the stored days and all tables.
     """
 
     date: dt.date
@@ -70,7 +70,7 @@ class NightInputs:
     graph: str | None = None
 
     def tables(self) -> dict[str, list[str]]:
-        """Return table → paths of the tables that are given."""
+        """Return table → paths; a table that is not given has an empty list."""
         single = {table: [path] if path else [] for table, path in (("items", self.items), ("ads", self.ads))}
         return {"events": [path.replace("{date}", str(self.date)) for path in self.events], **single}
 
@@ -89,7 +89,7 @@ def nightly(
 
     Raises:
         GateError: the night failed its gates; the version published before stays current.
-        JobError, StoreError and the errors of graph_build, model and retrieval: the night could not be built; the
+        JobError, StoreError and the errors of graph_build, model and retrieval: the night cannot be built; the
             version published before stays current.
     """
     night: _Night | None = None
@@ -108,7 +108,7 @@ def nightly(
             if unwritten := night.close():
                 raise unwritten
     except BaseException as error:
-        if night is None:  # the lock is not ours: another run may be writing the record of the same night
+        if night is None:  # this run may not have the lock, and another run may be writing the record of this night
             write_metrics(failed_attempt(inputs.date, error), workspace)
         raise
     return night.record
@@ -119,7 +119,7 @@ def _before(date: dt.date, workspace: Workspace) -> list[NightRecord]:
 
 
 class _Night:
-    """One night; `record` collects everything that happens in it."""
+    """One night, with a record of everything that happens in it."""
 
     def __init__(
         self, inputs: NightInputs, workspace: Workspace, config: Config, force: bool, progress: StageProgress
@@ -134,8 +134,8 @@ class _Night:
         self.stages_of_a_killed_run: list[dict[str, Any]] = []
 
     def build(self) -> None:
-        """Run all stages, or publish the existing version of the same night."""
-        tables = self._tables()  # before any work, because something may be missing
+        """Run all stages. If the version of this night exists already, publish that version instead."""
+        tables = self._tables()  # before any work, because this finds missing inputs
         zone = self.config.graph.input.day_zone
         parent = find_parent(self.workspace, self.inputs.date, self._warn, force=self.force, zone=zone)
         self.record.parent = parent.version.name if parent else None
@@ -157,10 +157,11 @@ class _Night:
             self._delete_old()
 
     def close(self) -> Exception | None:
-        """Write the record. Finished stages stay on disk until this night or another is published.
+        """Write the record. Finished stages stay on disk until this night or another one is published.
 
         Returns:
-            Why the record of a night that ended well cannot be written; the next run then completes it. None otherwise.
+            The error, if the night ended well and its record cannot be written; the next run then writes the record.
+            None otherwise.
         """
         record = self.record
         self._note_stages()
@@ -189,7 +190,7 @@ class _Night:
         return RunInputs(graph=inputs.graph)
 
     def _ingest(self) -> None:
-        """Store the date's events, unless the same files are stored already."""
+        """Store the date's events, unless the events of the same files are stored already."""
         from graph_build.days.store import source_of
 
         if not self.inputs.events:
@@ -206,13 +207,13 @@ class _Night:
             inputs = DayInputs(paths, [day], self.force, source)
             result = store_days(inputs, self.workspace, self.config, report)
         self.record.doubts += result.doubts
-        self.record.quarantined = {"events": result.refused}  # until the graph counts those of all days
+        self.record.quarantined = {"events": result.refused}  # the graph later counts the refused rows of all days
 
     def _plan(self, tables: RunInputs, followed: Parent | None) -> BuildPlan:
         """Return the build plan.
 
-        The fingerprint uses the folder names of the stored days up to this date, so storing later days does not change
-        it.
+        The fingerprint depends on the folder names of the stored days up to this date, so it stays the same if later
+        days are stored.
         """
         day, parent = self.inputs.date, followed.version if followed else None
         days: dict[str, str] = {}
@@ -244,16 +245,16 @@ class _Night:
 
         try:
             WarmStart.load(followed.version.path / "model", followed.version.path / "graph" / "full")
-        except Exception as error:  # whatever an unknown format leads to, it must not fail the night
+        except Exception as error:  # an unknown format may raise any error, and none of them must fail the night
             self._warn(f"training starts from scratch: the weights of {followed.version.name} cannot be used: {error}")
             return False
         return True
 
     def _publish_existing(self, provenance: Provenance) -> bool:
-        """Publish the version of the same night again, if there is one; return whether the night is done.
+        """If this night's version exists already, publish it again; return whether nothing is left to build.
 
-        A night that was rolled back stays so unless forced. If a run was stopped just before it made the version
-        current, this run completes the night.
+        A night that was rolled back is not published again without --force. If an earlier run was stopped just before
+        it made the version current, this run completes the night.
         """
         existing = self.workspace.find(provenance.fingerprint)
         stopped = announced(self.workspace, self.inputs.date)
@@ -293,7 +294,7 @@ class _Night:
 
         Args:
             build: the night's build.
-            judge_published: whether a gate compares the hits with those of the published version.
+            judge_published: whether a gate compares the fit's hits with the hits of the published version.
         """
         parent = build.plan.parent
 
@@ -363,7 +364,7 @@ class _Night:
         self.record.doubts.append(text)
 
     def _check(self, gates: list[Gate]) -> None:
-        """Record the gates; stop if one fails, unless forced."""
+        """Record the results of gates, and raise an error if one fails, unless --force is given."""
         self.record.gates += gates
         for gate in gates:
             log.log(logging.INFO if gate.passed else logging.ERROR, "gate %s: %s", gate.verdict, gate)

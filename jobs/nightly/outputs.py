@@ -1,4 +1,4 @@
-"""Writes what a night leaves behind: its record, its morning report, and the metrics of the last attempt."""
+"""Writes the files of a night: its record, its morning report, and the metrics of the last attempt."""
 
 import datetime as dt
 import logging
@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 def write_night(night: NightRecord, workspace: Workspace, earlier: Sequence[NightRecord]) -> None:
     """Write the outputs of a night: lightsage.prom, night.json, report.html and the overview of the workspace.
 
-    If a published date is run again and the re-run is not published, the earlier record and report stay; if the night
-    was rolled back meanwhile, they say so.
+    If a published night is run again, and the new run is not published, the record and the report of the published
+    night stay. If a rollback keeps its version from being current, they are written again and say so.
 
     Args:
         night: the record to write.
@@ -63,9 +63,9 @@ def failed_attempt(date: dt.date, error: BaseException) -> NightRecord:
 
 
 def write_metrics(attempt: NightRecord, workspace: Workspace, *, running: bool = False) -> None:
-    """Write lightsage.prom: the outcome of the last attempt, and the figures of the night that stands for its date.
+    """Write lightsage.prom: the outcome of the last attempt, and the figures of the date's published night, if any.
 
-    An error is logged, because the metrics must not stop a night.
+    An error is only logged, because the metrics must not stop a night.
 
     Args:
         attempt: the record of the attempt.

@@ -1,4 +1,4 @@
-"""The overview of a workspace: one page, `index.html`, that links its reports and says how to serve it."""
+"""The overview of a workspace: one page, `index.html`, with links to all reports and the command of the server."""
 
 import datetime as dt
 import logging
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 
 PAGE = "index.html"
 QUALITY = "quality"
-"""The folder of the workspace with pages of quality, which `evaluate --html` can write."""
+"""The folder of the workspace for pages of quality, such as those that `evaluate --html` writes."""
 MOST_NIGHTS = 60
 
 
 def write_overview(workspace: Workspace) -> bool:
-    """Write the page anew, and return whether that was possible; if not, a warning says why.
+    """Write the page anew, and return whether this succeeded; if not, a warning says why.
 
-    What it links to exists already, so a page that cannot be written must not fail a build.
+    The reports exist even without the page, so a build must not fail if the page cannot be written.
     """
     try:
         workspace.write_file(PAGE, render_overview(workspace).encode())

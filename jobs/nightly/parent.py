@@ -1,4 +1,4 @@
-"""Which version a night follows, and which days it learns from."""
+"""Finds the version that a night follows, and the days from which the night learns."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from jobs.pipeline.days import days_uri
 from jobs.workspace.version_folder import Version
 from jobs.workspace.workspace import Workspace
 
-# The parts that a night reads of its parent.
+# The parts of its parent that a night reads.
 PARTS = ("index", "embeddings", "model", "graph/full")
 
 Warn = Callable[[str], None]
@@ -23,8 +23,8 @@ class Parent:
 
     Args:
         version: the version; its parts are readable.
-        has_seen_the_day: whether it was built by `run` from the events of the night's day too. Its hit rates on that
-            day then say nothing, and training that starts from its weights would know the answers.
+        has_seen_the_day: whether the version was built by `run` and learned from the night's day too. If so, its hit
+            rates on that day say nothing, and a model that starts from its weights would know the answers.
     """
 
     version: Version
@@ -32,10 +32,10 @@ class Parent:
 
 
 def find_parent(workspace: Workspace, date: dt.date, warn: Warn, *, force: bool, zone: str = "UTC") -> Parent | None:
-    """Return the version that the night of a date follows, is compared with, and starts its training from.
+    """Return the version that the night of a date follows: it is the one to compare with and to start training from.
 
-    This is the published version. If that one is a night of the same date, its parent is returned instead. If a version
-    cannot be read, or has a part in another format, the one that was published before it takes its place.
+    This is the published version. If that is a night of the same date, its parent is returned instead. If a version
+    cannot be read, or has a part in another format, the version that was published before it is returned instead.
 
     Args:
         workspace: the workspace of the nightly builds.
@@ -105,7 +105,7 @@ def unreadable_part(version: Path) -> str | None:
     try:
         read_index(version / "index")
         Embeddings.load(version / "embeddings")
-    except Exception as error:  # whatever an unknown format leads to, it must not fail the night after all the work
+    except Exception as error:  # an unknown format may raise any error, and it must not fail the night later on
         return " ".join(str(error).split()) or type(error).__name__
     return None
 
@@ -120,10 +120,10 @@ def find_days(workspace: Workspace, config: Config, date: dt.date, warn: Warn) -
         warn: called with a warning about missing days.
 
     Returns:
-        (day → a name that changes whenever its sessions do; day → number of item events).
+        (day → a name that changes whenever the day's sessions change; day → number of item events).
 
     Raises:
-        NightError: the date is not stored, or no day before it is.
+        NightError: the date is not stored, or no day before the date is stored.
         GraphInputError: no day is stored, or the days were stored with other settings.
     """
     from graph_build.days.store import stored_days

@@ -1,7 +1,7 @@
-"""The moment at which a night is published: its record is written before `current` moves, and confirmed after.
+"""The moment at which a night is published: a record is written before `current` changes, and confirmed afterwards.
 
-The record waits in `publishing.json` beside `night.json`. If the run is killed in between, or loses its store, the next
-run settles that record, with the gates and figures of the night.
+Until it is confirmed, the record is in `publishing.json` beside `night.json`. If the run is killed in between, or its
+store fails, the next run finds the record there, and knows the gates and figures of that night.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ def announce(night: NightRecord, workspace: Workspace) -> None:
 
 
 def announced(workspace: Workspace, date: dt.date) -> NightRecord | None:
-    """Return the record that a run announced and did not confirm; None if there is none.
+    """Return the record that a run announced, but did not confirm; None if there is none.
 
     Args:
         workspace: the workspace of the nightly builds.
@@ -59,7 +59,8 @@ def settle(workspace: Workspace, tonight: dt.date, write: Callable[[NightRecord]
 
     Args:
         workspace: the workspace of the nightly builds, whose lock the caller holds.
-        tonight: the date of the night that begins. If its version is built, but not current, the night completes it.
+        tonight: the date of the night that begins now. If an earlier run of this night was stopped before its version
+            became current, that record is left for the new run.
         write: writes the outputs of a night.
     """
     for name in workspace.names("nights"):
@@ -86,7 +87,7 @@ def settle(workspace: Workspace, tonight: dt.date, write: Callable[[NightRecord]
 
 
 def _was_current(workspace: Workspace, version: str) -> bool:
-    """Whether the version is current, or was so before a person rolled it back."""
+    """Whether the version is current, or was current before a person rolled it back or another one was published."""
     if workspace.rollback_of(version):
         return True
     try:

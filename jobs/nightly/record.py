@@ -24,20 +24,21 @@ class NightRecord(BaseModel):
     Args:
         date: the day of the night.
         began: when the night began, UTC.
-        ended: when it ended, UTC.
+        ended: when the night ended, UTC.
         outcome: published; unchanged = nothing had to be built; held = a rollback keeps the version from becoming
             current; refused = a gate failed; failed = any other error.
         held: why a rollback keeps the night's version from being current.
-        error: why it was refused or failed.
+        error: why the night was refused or failed.
         version: the version that is published after the night.
-        parent: the version that it follows, is compared with and, if `warm`, starts its training from.
+        parent: the version that the night follows; the new version is compared with it, and if `warm`, training
+            starts from its weights.
         warm: whether training started from the parent's weights.
         forced: names of the gates that --force overrode.
         gates: results of all gates.
         days: stored day → number of item events.
         edges: edge type → number of edges.
-        figures: the figures of the graph, as `gates.size_gates` takes them.
-        ads: what `GraphSummary.ads` counts, and lost_share (the share of ads without an item); empty without an ads
+        figures: the figures of the graph, in the form that `gates.size_gates` needs.
+        ads: the counts of `GraphSummary.ads`, and lost_share (the share of ads without an item); empty without an ads
             table.
         quarantined: input → reason → number of rows.
         doubts: warnings, in sentences.
@@ -105,7 +106,7 @@ class NightRecord(BaseModel):
             model: `fit`, `published` or a counting peer.
             metric: e.g. `HR`.
             part: the slice.
-            k: the cut-off, as in HR@k; None = that of the first such row.
+            k: the cut-off, as in HR@k; None = the cut-off of the first row that fits.
         """
         values = (
             row["value"]
@@ -128,22 +129,22 @@ class NightRecord(BaseModel):
 def history(
     nights: Sequence[NightRecord], rolled_back: set[str], most: int
 ) -> tuple[list[NightRecord], NightRecord | None]:
-    """Return the nights that say what is usual, and the last night that stands.
+    """Return the nights whose figures are usual, and the last night that stands.
 
-    A night stands if it was published and not rolled back. What a person published against the gates says nothing about
-    what is usual.
+    A night stands if it was published and not rolled back. Its figures are usual if it also passed all gates: figures
+    that a person published with --force do not count.
 
     Args:
         nights: earlier nights by date.
         rolled_back: names of the versions that were rolled back.
-        most: the largest number of nights that say what is usual, counted back from the last.
+        most: the largest number of nights with usual figures; if there are more, the last ones are returned.
     """
     standing = [night for night in nights if night.outcome == "published" and night.version not in rolled_back]
     return [night for night in standing if not night.forced][-most:], standing[-1] if standing else None
 
 
 def records(workspace: Workspace, date: str | None = None) -> list[NightRecord]:
-    """Return the records of a workspace's nights in the order of dates, without unreadable ones.
+    """Return the records of a workspace's nights by date; records that cannot be read are left out, with a warning.
 
     Args:
         workspace: the workspace of the nightly builds.

@@ -67,7 +67,7 @@ def render_night(night: NightRecord, earlier: Sequence[NightRecord]) -> str:
 
 
 def _tile_texts(night: NightRecord) -> dict[str, str]:
-    """Label → text of the tiles at the top; the text is a dash if the night ended before the value was known."""
+    """Return label → text for the tiles at the top; the text is a dash if the night ended before a value was known."""
     minutes = ((night.ended or night.began) - night.began).total_seconds() / 60
     counts = {name: night.figures.get(f"count:{name}") for name in ("items", "edges", "sessions of the day")}
     isolated = night.figures.get("alone")
@@ -89,7 +89,7 @@ def _tile_texts(night: NightRecord) -> dict[str, str]:
 
 
 def _quality_table(night: NightRecord) -> tuple[list[tuple[str, str, int]], dict[str, list[float | None]]]:
-    """The columns (slice, metric, k), and model → its values in the order of the columns."""
+    """Return the columns (slice, metric, k), and model → its values in the order of the columns."""
     cells = {(row["model"], row["slice"], row["metric"], row["k"]): row["value"] for row in night.quality}
     columns = sorted({key[1:] for key in cells}, key=lambda c: (c[1] == "coverage", SLICES.index(c[0]), c[1], c[2]))
     models = dict.fromkeys(row["model"] for row in night.quality)
@@ -157,13 +157,13 @@ def _hit_rates_chart(nights: Sequence[NightRecord]) -> str:
 
 
 def _by_night(nights: Sequence[NightRecord], value: Callable[[NightRecord], float | None]) -> "list[Point]":
-    """(day number, value) of the nights that have one."""
+    """Return (day number, value) for each night that has a value."""
     values = [(float(night.date.toordinal()), value(night)) for night in nights]
     return [(day, y) for day, y in values if y is not None]
 
 
 def _dates(series: "Sequence[Series]") -> "Axis":
-    """An axis of day numbers, with at most MOST_DATES of them written as dates."""
+    """Return an axis of day numbers, of which at most MOST_DATES are written as dates."""
     from graph_build.report.charts import Axis
 
     days = sorted({day for line in series for day, _ in line.points})

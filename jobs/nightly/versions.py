@@ -1,4 +1,4 @@
-"""`lightsage versions`, `rollback` and `diff`: list versions, go back to one, and show what changed between two."""
+"""`lightsage versions`, `rollback` and `diff`: list versions, publish an earlier one again, and compare two."""
 
 import datetime as dt
 import logging
@@ -26,10 +26,11 @@ class VersionInfo:
         parent: the version that its night followed.
         items: items in its graph.
         edges: edges in its graph.
-        ads: ads in flight at the as-of time; None without an ads table, and for versions that did not count them.
+        ads: ads in flight at the as-of time; None without an ads table, and if the manifest has no such count.
         forced: names of the gates that --force overrode.
-        damage: why the version cannot be read; then only `name`, `current`, `published` and `remarks` are known.
-        remarks: what else a reader should know, in sentences.
+        damage: why the version cannot be read; if it is set, only `name`, `current`, `published` and `remarks` are
+            known.
+        remarks: further facts about the version, in sentences.
     """
 
     name: str
@@ -47,7 +48,7 @@ class VersionInfo:
 
 
 def list_versions(workspace: Workspace) -> list[VersionInfo]:
-    """Return all versions in the order in which they were published, and then those that never were."""
+    """Return the published versions in the order of publication, and then the unpublished ones."""
     try:
         current, doubt = workspace.published()
     except (NoVersionError, CorruptVersionError):
@@ -62,7 +63,7 @@ def list_versions(workspace: Workspace) -> list[VersionInfo]:
         info = VersionInfo(name, name == current, name not in unpublished, remarks=tuple(remarks))
         try:
             manifest = workspace.manifest(name)
-            if workspace.local_path(name):  # opening a remote version would download its files
+            if workspace.local_path(name):  # for a remote version, this would download its files
                 workspace.open(name)
         except (CorruptVersionError, FormatVersionError) as error:
             versions.append(replace(info, damage=str(error)))
@@ -83,18 +84,18 @@ def list_versions(workspace: Workspace) -> list[VersionInfo]:
 
 
 def rollback(workspace: Workspace, to: str | None) -> tuple[str | None, str]:
-    """Publish an earlier version again, and keep builds from undoing that.
+    """Publish an earlier version again, and keep builds from undoing the rollback.
 
-    A night that is being built meanwhile is not disturbed; its version will not become current.
+    If a night is being built at the same time, it goes on, but its version will not become current.
 
     Args:
         workspace: the workspace.
-        to: name of the version; None = the parent of the current version or, if that is gone or was rolled back, the
-            version that was published before the current one.
+        to: name of the version; None = the parent of the current version or, if the parent is gone or was rolled back,
+            the version that was published before the current one.
 
     Returns:
-        The names of (the version published before, the one published now); the first is None if `current` is missing or
-        damaged.
+        The names of the version published before and of the version published now. The first name is None if `current`
+        is missing or damaged.
 
     Raises:
         StoreError: there is no such version, or it is damaged.
@@ -132,7 +133,7 @@ def _one_before(workspace: Workspace, name: str) -> str:
 
 
 def delete_old_versions(workspace: Workspace, keep: int, unpublished_days: float = 30) -> list[str]:
-    """Delete all but the newest versions, the current one, its parent, and those that servers serve.
+    """Delete old versions; the newest versions, the current one and its parent, and those that servers use stay.
 
     Args:
         workspace: the workspace, whose lock the caller holds.
@@ -140,7 +141,7 @@ def delete_old_versions(workspace: Workspace, keep: int, unpublished_days: float
         unpublished_days: age in days up to which versions that were never published stay.
 
     Returns:
-        The names of the deleted versions. One that cannot be deleted stays, with a warning.
+        The names of the deleted versions. If a version cannot be deleted, a warning is logged, and the version stays.
     """
     current, unpublished = workspace.current(), workspace.unpublished()
     protected = {current, *workspace.versions()[-keep:], *served_versions(workspace)}
@@ -173,16 +174,16 @@ def _age(workspace: Workspace, name: str) -> dt.timedelta:
 
 
 def diff(workspace: Workspace, first: str, second: str, config: Config) -> dict[str, Any]:
-    """Return what changed between two versions: code, settings, counts, items, ads and neighbours.
+    """Return the changes between two versions in code, settings, counts, items, ads and neighbours.
 
     Args:
-        workspace: the workspace that holds both.
+        workspace: the workspace of both versions.
         first: the name of the earlier version.
         second: the name of the later version.
         config: the full configuration.
 
     Raises:
-        StoreError: one of them does not exist, or is damaged.
+        StoreError: one of the versions does not exist, or is damaged.
     """
     from jobs.nightly.drift import neighbour_overlap
     from retrieval.index_folder import read_index
@@ -213,8 +214,8 @@ def changed_settings(first: dict[str, Any], second: dict[str, Any]) -> dict[str,
     """Return the settings in which two versions differ: dotted key → both values.
 
     Args:
-        first: `config` of one manifest.
-        second: `config` of the other.
+        first: the `config` of the first version's manifest.
+        second: the `config` of the second version's manifest.
     """
     settings = [_flat(first), _flat(second)]
     return {key: [values.get(key) for values in settings] for key in _changed(*settings)}
@@ -229,7 +230,7 @@ def _changed(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted names; without the days and the stages, which always differ."""
+    """Return nested dictionaries as one with dotted names; the days and the stages always differ, and are left out."""
     if not isinstance(value, dict):
         return {name: value}
     flat: dict[str, Any] = {}

@@ -1,4 +1,4 @@
 """Builds a version stage by stage (graph, training, choices on the hold-out, index), and evaluates versions.
 
-May import workspace and the ground files.
+May import workspace and the modules that lie directly in `jobs`.
 """

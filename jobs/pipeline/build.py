@@ -1,7 +1,7 @@
 """`lightsage run`: build one version, from the events up to the end of a day, and publish it.
 
-The version that is served changes only after every part of the new one is on disk. A run that was stopped continues
-after its last finished stage when the same command is given again.
+Servers get the new version only after every part of it is on disk. If a run is stopped, the same command continues
+after the last finished stage.
 """
 
 import datetime as dt
@@ -40,16 +40,16 @@ def run(
 
     Args:
         inputs: the tables, or a graph that was built elsewhere.
-        workspace: where the version is published. Its work folder `build` keeps the finished stages until a run
-            publishes.
+        workspace: where the version is published. Its work folder `build` keeps the finished stages until a run ends
+            well.
         config: the full configuration.
         date: the last day whose events count; None = the day of the last event.
         progress: shows and times the stages.
-        publish: if false, the version is stored beside the published ones, and none of them changes.
+        publish: if false, the version is only stored, and the published version stays the same.
 
     Raises:
-        RolledBackError: a person rolled this version back before, or made another version current during this run; it
-            is not made current.
+        RolledBackError: the version is not made current, because a person rolled it back before, or made another
+            version current during this run.
         GraphInputError, ModelError, RetrievalError, StoreError: nothing was published; the version published before
             stays current.
     """

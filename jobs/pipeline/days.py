@@ -26,9 +26,9 @@ class DayInputs:
 
     Args:
         paths: files or folders of events.
-        days: the only days to store, which the events contain completely; None = every day in them, by the rules of
-            `graph_build.days.claims`.
-        force: replace days even if much of what is stored is lost.
+        days: the days to store; the events must hold each of them completely. None = the days that
+            `graph_build.days.claims` chooses from the events.
+        force: replace stored days even if many of their events are lost.
         source: fingerprint of the events, by which a later night recognises that they are stored already.
     """
 
@@ -106,16 +106,16 @@ def store_days(inputs: DayInputs, workspace: Workspace, config: Config, report: 
 
 
 def forget(user_ids: Sequence[str], workspace: Workspace, config: Config, *, progress: StageProgress) -> "ForgetResult":
-    """Delete users from the stored days, and list them, so that no day that is read again brings them back.
+    """Delete users from the stored days, and list them there, so that they stay out if a day is read again.
 
-    The unfinished stages of runs and nights are deleted too, because they hold sessions. Published versions stay as
-    they are. They name no user, but hold what users did: the lists of items of sessions, training pairs, refused rows,
-    and the names of sessions that a cap cut. The next night, and any version built from the stored days, is built
-    without the users.
+    The stages of unfinished runs and nights are deleted too, because they hold sessions. Published versions stay as
+    they are. They name no user, but they hold traces of users: the lists of items of sessions, training pairs, refused
+    rows, and the names of sessions that a cap cut. Later versions that are built from the stored days are built without
+    the users.
 
     Args:
         user_ids: the ids of the users, as in the events' `user_id`.
-        workspace: the workspace whose stored days are changed; its lock is taken.
+        workspace: the workspace of the stored days; its lock is taken.
         config: the full configuration.
         progress: shows and times the work.
 

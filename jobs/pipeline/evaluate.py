@@ -1,6 +1,6 @@
-"""`lightsage evaluate`: how well a version finds what shoppers did next, measured on events after its as-of time.
+"""`lightsage evaluate`: measures on events after a version's as-of time how well the version finds the targets.
 
-Protocols, metrics and counting peers live in `retrieval`; this file applies them to a version's folders and test
+Protocols, metrics and counting peers are in `retrieval`; this file applies them to a version's folders and test
 events.
 """
 
@@ -39,7 +39,7 @@ SESSION_KIND = {"item": "browse", "session": "browse", "basket": "basket"}
 
 
 MAX_UNKNOWN_SHARE = 0.5
-"""If a larger share of the test events is of unknown items, the figures say little about the version."""
+"""If a larger share of the test events has items that the version does not know, the figures say little about it."""
 
 
 class OverlapError(JobError):
@@ -89,7 +89,7 @@ def evaluate_version(
         report: called with the progress.
 
     Raises:
-        OverlapError: a test event is not after the as-of time, and that is not allowed.
+        OverlapError: a test event is not after the as-of time, and `options` do not allow that.
         JobError: `ads_only` is set, but the version has no ads.
         TableError, RetrievalError: the events do not fit the contract, or hold nothing to measure.
     """
@@ -125,7 +125,7 @@ def evaluate_version(
 
 
 def share_of_unknown(table: pa.Table, item_ids: list[str], name: str) -> float:
-    """Return the share of test events whose item a version does not know; if it is large, warn with a reason.
+    """Return the share of test events whose item a version does not know; warn, with a likely reason, if it is large.
 
     Args:
         table: the test events.
@@ -157,10 +157,10 @@ def overlapping_events(table: pa.Table, as_of: dt.datetime, name: str, *, allow:
         table: the test events.
         as_of: the as-of time.
         name: the name of the version.
-        allow: whether there may be such events.
+        allow: whether such events are allowed.
 
     Raises:
-        OverlapError: there are such events, and there may not be.
+        OverlapError: there are such events, and they are not allowed.
     """
     early = pc.less_equal(table["timestamp"], pa.scalar(as_of, pa.timestamp("us", "UTC")))
     count = int(pc.sum(early).as_py() or 0)
@@ -187,7 +187,7 @@ def _test_pairs(table: pa.Table, index: "Index", options: EvaluateOptions, confi
 
 
 def _rankers(version: Path, index: "Index", config: Config, options: EvaluateOptions) -> "dict[str, Ranker]":
-    """Name → ranker of everything that is measured: the version as it is served, and its peers."""
+    """Return name → ranker of each model that is measured: the version as it is served, and its peers."""
     rankers: dict[str, Ranker] = {"LightSAGE": served_ranker(index, config.retrieval)}
     if index.reranker is not None and options.baselines:
         rankers["LightSAGE, not pre-ranked"] = served_ranker(replace(index, reranker=None), config.retrieval)
@@ -226,11 +226,11 @@ def write_report(path: Path, content: dict[str, Any]) -> None:
 def counting_peers(
     graph: Path, catalogue: "Catalogue", edges: "Edges", where: "pc.Expression | None" = None
 ) -> "dict[str, Ranker]":
-    """Return name → ranker of the counting baselines, from the training sessions and the graph of a version.
+    """Return name → ranker of the counting baselines, made from the training sessions and the graph of a version.
 
     Args:
         graph: folder of the item graph.
-        catalogue: the catalogue whose rows they rank.
+        catalogue: the catalogue whose rows the baselines rank.
         edges: the edges among the same rows, for Swing.
         where: the sessions to count; None = all.
     """
@@ -254,11 +254,11 @@ def counting_peers(
 
 
 def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights") -> "Catalogue":
-    """Return a catalogue whose items can be ranked, made from embeddings in memory.
+    """Return a catalogue for a ranker, made from embeddings in memory.
 
     Args:
         embeddings: the embeddings of the items.
-        graph: folder of the graph that they were trained on, `full/` or `fit/`.
+        graph: folder of the graph on which the embeddings were trained, `full/` or `fit/`.
         weights: the weights of the score's terms.
     """
     from retrieval.catalogue.items import Catalogue
@@ -280,10 +280,10 @@ def catalogue_of(embeddings: "Embeddings", graph: Path, weights: "ScoreWeights")
 
 
 def as_time(value: str) -> dt.datetime:
-    """Parse an ISO 8601 time; one without an offset is UTC.
+    """Parse an ISO 8601 time; a time without an offset is in UTC.
 
     Raises:
-        JobError: the text is no such time, or out of range.
+        JobError: the text is not an ISO 8601 time, or the time is out of range.
     """
     from retrieval.values import parse_time, to_datetime
 

@@ -22,7 +22,7 @@ _NO_CAP = 2**62
 
 
 def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
-    """Return test events under the contract's names and types, and warn of rows that cannot be used.
+    """Return test events with the column names and types of the contract, and warn of rows that cannot be used.
 
     Args:
         paths: files or folders, or patterns of them.
@@ -53,14 +53,14 @@ def read_events(paths: Sequence[str], config: InputConfig) -> pa.Table:
 def sessions_of(events: pa.Table, kind: str = "browse", config: InputConfig | None = None) -> "Sessions":
     """Return test sessions, with their events in order and without duplicates.
 
-    The graph build's own functions assemble them. The graph's `sessions` table lists an item once if it is opened
-    several times in a row. These sessions list every opening, because the next item may be the current one.
+    The functions of the graph build assemble the sessions. If an item is opened several times in a row, the graph's
+    `sessions` table lists it once. Test sessions list it every time, because the next item may be the current one.
 
     Args:
-        events: what `read_events` returned.
-        kind: `browse` for the items of views and clicks, or `basket` for the distinct items bought in sessions that
-            buy at least two.
-        config: the `[input]` section of the graph build, which says where a session ends; None for the defaults.
+        events: the result of `read_events`.
+        kind: `browse` = the items of views and clicks; `basket` = the distinct items bought in a session, for sessions
+            with at least two of them.
+        config: the `[input]` section of the graph build, which defines where a session ends; None = the defaults.
 
     Raises:
         EvaluationError: there is no session of the kind.

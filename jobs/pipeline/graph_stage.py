@@ -1,4 +1,4 @@
-"""The first stage of a build: the item graph, built in Spark or copied from where a cluster built it."""
+"""The first stage of a build: the item graph, which is built in Spark here, or copied if a cluster has built it."""
 
 import contextlib
 import datetime as dt
@@ -33,7 +33,7 @@ def build_graph(
 ) -> "GraphSummary":
     """Build the item graph in Spark.
 
-    If this function starts the Spark session, it also ends it, which frees the session's memory for training.
+    A Spark session that this function starts is stopped at the end, so that its memory is free for training.
 
     Args:
         inputs: the tables.
@@ -41,7 +41,7 @@ def build_graph(
         config: the full configuration.
         date: the last day whose events count; None = the day of the last event.
         report: called with the progress.
-        holdout_day: the day held out of `fit/`; None = the configured share of the last events.
+        holdout_day: the day that is held out of `fit/`; None = the configured share of the last events is held out.
 
     Raises:
         GraphInputError: the tables cannot be used.
@@ -98,7 +98,7 @@ def copy_graph(uri: str, folder: Path) -> None:
 
 
 def check_night_graph(uri: str, date: dt.date, zone: str) -> None:
-    """Check before it is copied that a graph is that of a night: it ends with the date, and holds that day out.
+    """Check, before a graph is copied, that it ends with the date of a night and holds that day out.
 
     Args:
         uri: folder of the graph.
@@ -107,7 +107,7 @@ def check_night_graph(uri: str, date: dt.date, zone: str) -> None:
 
     Raises:
         InputNotFoundError: the folder holds no finished graph.
-        NightError: the graph is of other days, or holds out more or less than the date.
+        NightError: the graph ends with another day, or holds out more or less than the date.
     """
     import pyarrow.dataset as ds
 

@@ -1,8 +1,8 @@
 """Measures a model on the hold-out.
 
-The model is trained on `fit/` and ranks as in serving. From each item of a held-out session it must find the next
-item; from each item of a basket, all the others. The result decides when training stops, and which weights the terms of
-the score get.
+The model is trained on `fit/` and ranks as in serving. Its targets are the next item for each item of a held-out
+session, and all the other items for each item of a basket. The result decides when training stops, and which weights
+the terms of the score get.
 """
 
 import logging
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The revisit weight is chosen on the prefixes of at most this many sessions. They suffice, because shoppers go back to
-# items often.
+# The revisit weight is chosen on the prefixes of at most this many sessions. So few suffice, because shoppers often go
+# back to items.
 PREFIX_SESSIONS = 1000
 
 
@@ -47,7 +47,7 @@ class HoldoutEvaluation:
         config: the full configuration.
         pairs: queries and their targets.
         protocol: the protocol of the pairs, `item` or `basket`.
-        prefixes: prefixes of some of the sessions and their next items; None for baskets.
+        prefixes: prefixes of some of the sessions, each with the item that comes next; None for baskets.
     """
 
     graph: Path
@@ -60,7 +60,7 @@ class HoldoutEvaluation:
     def load(cls, graph: Path, config: Config, half: int | None = None) -> "HoldoutEvaluation | None":
         """Read the hold-out of a graph folder, or a sample of it if it is large.
 
-        The pairs come from its browsing sessions or, if those yield no pair, from its baskets.
+        The pairs come from the browsing sessions of the hold-out or, if these have no pair, from its baskets.
 
         Args:
             graph: folder of the item graph.
@@ -90,11 +90,11 @@ class HoldoutEvaluation:
         return None
 
     def hits(self, embeddings: "Embeddings") -> float:
-        """Return the hits of embeddings of `fit/`, with the configured weights or their defaults."""
+        """Return the hits of embeddings of `fit/`, with the weights that are configured, else their defaults."""
         return self.choice(embeddings, self.config.retrieval.weights()).hits
 
     def ranker_of(self, embeddings: "Embeddings") -> "RankerOf":
-        """Return a function that takes weights and returns the ranker that would serve these embeddings of `fit/`."""
+        """Return a function that takes weights of the score, and returns a ranker over these embeddings of `fit/`."""
         from retrieval.catalogue.score_terms import item_bias
         from retrieval.config import ScoreWeights
         from retrieval.ranking.embedding_ranker import EmbeddingRanker
@@ -108,13 +108,13 @@ class HoldoutEvaluation:
         return ranker
 
     def choice(self, embeddings: "Embeddings", weights: "ScoreWeights") -> "Choice":
-        """Return the scores of embeddings of `fit/` with some weights; choices compare these scores."""
+        """Return the scores of embeddings of `fit/` with some weights; settings are chosen by these scores."""
         from retrieval.evaluation.protocols import choice_score
 
         return choice_score(self.ranker_of(embeddings)(weights), self.pairs, self.protocol)
 
     def rows(self, model: str, embeddings: "Embeddings", weights: "ScoreWeights") -> "list[dict[str, Any]]":
-        """Return the rows of a report on embeddings of `fit/`: every slice and metric, under the name `model`."""
+        """Measure embeddings of `fit/`, and return a row for each slice and metric, under the name `model`."""
         from retrieval.evaluation.protocols import evaluate
 
         ranker = self.ranker_of(embeddings)(weights)
@@ -139,7 +139,7 @@ class HoldoutEvaluation:
         return choose_weights(self.config, rate, rate_prefixes if prefixes is not None and len(prefixes) else None)
 
     def edges(self, weights: "ScoreWeights") -> "Edges":
-        """Return the edges of `fit/`, with the given weight of direct ones."""
+        """Return the edges of `fit/`; `weights` says how much direct edges add to a score."""
         return self._edges.weighing(weights)
 
     @cached_property
@@ -154,14 +154,14 @@ class HoldoutEvaluation:
 def held_sessions(
     graph: Path, config: Config, half: int | None = None, more: tuple[str, ...] = (), *, min_items: int = 2
 ) -> pa.Table:
-    """Read the hold-out's sessions (session, kind, items, times), a seeded sample if there are many.
+    """Read the hold-out's sessions (session, kind, items, times), or a seeded sample of them if there are many.
 
     Args:
         graph: folder of the item graph.
-        config: sets the size and the seed of the sample.
+        config: the full configuration, with the size and the seed of the sample.
         half: which half of the hold-out's sessions to use, 0 or 1; None = all.
         more: names of further columns.
-        min_items: the fewest items that a session may have.
+        min_items: the smallest number of items of a session.
     """
     columns = ["session", "kind", "items", "times", *more]
     table = pq.read_table(graph / "sessions", columns=columns, filters=pc.field("held"))

@@ -1,4 +1,4 @@
-"""The part of a version that is built last: the index folder, from the embeddings, the graph's edges and the ads."""
+"""Builds the last part of a version: the index folder, from the embeddings, the graph's edges and the ads."""
 
 import datetime as dt
 from pathlib import Path
@@ -28,7 +28,7 @@ def index_version(
         folder: the folder to write the index to.
         as_of: the version's as-of time.
         config: the full configuration.
-        choice: the weights of the score, and the parts to serve.
+        choice: the choices made on the hold-out: the weights of the score, the session encoder and the pre-ranker.
         report: called with the progress.
 
     Returns:

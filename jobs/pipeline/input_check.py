@@ -1,4 +1,4 @@
-"""Checks the tables of a command before Spark starts, and reports everything that is wrong with them at once."""
+"""Checks the tables of a command before Spark starts, and reports all faults at once."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def check_inputs(tables: Mapping[str, Sequence[str]], config: Config, *, warn: bool = True) -> int:
-    """Check tables without Spark; log what a build would leave out.
+    """Check tables without Spark, and log a warning for each fault that does not stop a build.
 
     Args:
         tables: `events`, `items`, `ads` → files and folders.
         config: the full configuration.
-        warn: whether to log what would be left out; false where the same tables are checked again later.
+        warn: whether to log the warnings; false if the same tables are checked again later.
 
     Returns:
         The number of warnings.
 
     Raises:
-        TableError: a build would stop; the message holds a line for everything that is wrong.
+        TableError: a build would stop; the message has a line for each fault.
     """
     from graph_build.inspection.tables import check_tables
 
@@ -39,14 +39,14 @@ def check_inputs(tables: Mapping[str, Sequence[str]], config: Config, *, warn: b
 
 
 def all_faults(tables: Mapping[str, Sequence[str]], config: InputConfig) -> str | None:
-    """Return everything that is wrong with tables, after a reader stopped at the first fault.
+    """Return all faults of tables, because a reader stops at the first one.
 
     Args:
         tables: `events`, `items`, `ads` → files and folders.
         config: the `[input]` section.
 
     Returns:
-        None unless several faults would stop a build.
+        A message with a line for each fault; None unless several faults would stop a build.
     """
     from graph_build.inspection.tables import check_tables
 

@@ -1,4 +1,4 @@
-"""The inputs of a build: the tables, or a graph that was built from them elsewhere."""
+"""The inputs of a build: the tables, or a graph that was built elsewhere."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ class RunInputs:
     Args:
         events: files or folders of events.
         items: the items table, if there is one.
-        ads: the ads table; without one every item counts as advertised.
-        graph: a finished item graph, which replaces all tables.
-        days: a store of days, which replaces `events`.
+        ads: the ads table; without it, every item counts as advertised.
+        graph: a finished item graph, which is used instead of all tables.
+        days: a store of days, which is used instead of `events`.
     """
 
     events: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class RunInputs:
     days: str | None = None
 
     def tables(self) -> dict[str, list[str]]:
-        """Return table → paths of the tables that are given."""
+        """Return table → paths; a table that is not given has an empty list."""
         single = {table: [path] if path else [] for table, path in (("items", self.items), ("ads", self.ads))}
         return {"events": list(self.events), **single}
 
@@ -33,17 +33,18 @@ class RunInputs:
         """Return role → paths of the inputs that are set."""
         paths = {"events": list(self.events)} if self.events else {}
         if self.days is not None:
-            paths["days"] = [f"{self.days}/days.json"]  # this file names a new folder for every day that changes
+            paths["days"] = [f"{self.days}/days.json"]  # this file names a new folder for each day that changes
         single = {"items": self.items, "ads": self.ads, "graph": self.graph}
         return paths | {role: [path] for role, path in single.items() if path is not None}
 
 
 def check_features(inputs: RunInputs, config: Config) -> None:
-    """Check before the graph is built that it will keep every column that the model is configured to read.
+    """Check, before the graph is built, that it will keep every column that the model is configured to read.
 
     Args:
         inputs: the inputs of the build.
-        config: names the columns in `[model.features] columns` and `[input.items] features`.
+        config: the configuration; `[model.features] columns` names the columns that the model reads, `[input.items]
+            features` those that the graph keeps.
 
     Raises:
         ConfigError: a column will be missing.

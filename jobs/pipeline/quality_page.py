@@ -1,4 +1,4 @@
-"""The quality of a version as one HTML page: what `evaluate` measured, with intervals, and where a peer is ahead."""
+"""The quality of a version as one HTML page: the figures that `evaluate` measured, and the peers that are ahead."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ PARTS = {
     "cold": "Cold targets",
     "ads": "Only items with an ad that may be shown",
 }
-# A bar stands for the first of these metrics that a part has.
+# The bars of a part show the first of these metrics that the part has.
 MAIN = (("HR", 100), ("recall", 100), ("HR", 20), ("recall", 20))
 
 
@@ -35,7 +35,7 @@ QUALITY_TERMS = {
 
 
 def render_quality(result: Mapping[str, Any]) -> str:
-    """Render what `evaluate_version` returned.
+    """Render the result of `evaluate_version`.
 
     Args:
         result: the content of REPORT.json.
@@ -56,7 +56,7 @@ def render_quality(result: Mapping[str, Any]) -> str:
 
 
 def quality_findings(result: Mapping[str, Any]) -> list[str]:
-    """Return where another model is ahead of the served one, and what makes the figures doubtful.
+    """Return sentences about reasons to doubt the figures, and about metrics in which a peer is ahead.
 
     Args:
         result: the content of REPORT.json.
@@ -88,7 +88,7 @@ def _behind(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _part(result: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """Return the title of a part, its columns, and a line for each model: its name, its cells, and its bar."""
+    """Return the title and the columns of a part, and a line for each model, with the model's name, cells and bar."""
     rows = [row for row in result["rows"] if row["slice"] == part]
     cells = {(row["model"], row["metric"], row["k"]): row for row in rows}
     columns = [column for column in dict.fromkeys((row["metric"], row["k"]) for row in rows) if column[0] != "skipped"]

@@ -1,6 +1,7 @@
 """Files of queries for `lightsage retrieve`: parquet is read piece by piece, CSV in one piece.
 
-A folder may be partitioned. Its keys become columns of text if a query may have such columns; others are passed over.
+A folder may be partitioned by keys. A key becomes a column of text if queries may have such a column; other keys are
+left out.
 """
 
 import json
@@ -28,17 +29,17 @@ def stream_table(
 
     Args:
         path: a parquet or CSV file, or a folder of either.
-        known: the columns that the table may have; other keys of a partitioned folder are passed over.
-        lists: the columns that hold lists; in CSV, these are JSON or words between `;`, `,` or `|`.
-        config: the `[input]` section, for the encoding of CSV and its words for null; None = the defaults.
+        known: the columns that the table may have; other keys of a partitioned folder are left out.
+        lists: the columns that hold lists; in CSV, a list is JSON, or words separated by `;`, `,` or `|`.
+        config: the `[input]` section, with the encoding of CSV and the words that stand for null; None = the defaults.
         rows: the largest number of rows of a piece.
 
     Returns:
-        The number of all rows, and the pieces, each of which is read when it is needed.
+        The number of all rows, and the pieces. Each piece is read only when it is needed.
 
     Raises:
-        TableError: the path is missing, or a file is not what its name says. If a file is damaged further on, the error
-            comes when that part is reached.
+        TableError: the path does not exist, or a file is neither parquet nor CSV. If a later part of a file is damaged,
+            the error is raised when that part is read.
     """
     root = Path(path)
     if not root.exists():

@@ -1,4 +1,4 @@
-"""Ranked lists of held-out sessions and the items opened from them; a pre-ranker is trained and judged on them."""
+"""Ranked lists of held-out sessions, and the items opened from these lists, to train and judge a pre-ranker on."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class RankedLists(NamedTuple):
-    """L ranked lists of held-out sessions, and the item that was opened from each.
+    """L ranked lists of held-out sessions, and the item that was opened from each list.
 
     Args:
-        contexts: for each list, what the pre-ranker knows besides the candidates.
-        ranked: the lists, best first.
-        target: (L,) int64, the position of the opened item in its list, −1 if the list lacks it.
+        contexts: for each list, the further facts that the pre-ranker knows: viewed items, search and country.
+        ranked: the lists, each with the best item first.
+        target: (L,) int64, the position of the opened item in its list, −1 if the item is not in the list.
         session: (L,) int64, the session of each list.
     """
 
@@ -39,7 +39,7 @@ class RankedLists(NamedTuple):
         return self.session >> 1 & 1
 
     def score(self, lists: "Rows", reranker: "Reranker | None") -> float:
-        """Return the mean of HR@20 and MRR@20 over some lists, in retrieval's order or in that of a pre-ranker."""
+        """Return the mean of HR@20 and MRR@20 over some lists, as `reranker` orders them; without one, as retrieved."""
         total = 0.0
         for number in lists[self.target[lists] >= 0].tolist():
             position = int(self.target[number])
@@ -59,10 +59,10 @@ class RankedLists(NamedTuple):
 def retrieved_lists(
     graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None
 ) -> RankedLists | None:
-    """Retrieve a list after each prefix of the held-out sessions; its target is the next item.
+    """Retrieve a list after each prefix of the held-out sessions; the target of the list is the next item.
 
-    Items that the ranker does not know, because they first appear in the hold-out, are left out of the sessions. Where
-    there are more than `[prerank] max_lists` prefixes, a seeded sample of them is used.
+    The ranker does not know items that first appear in the hold-out; these items are left out of the sessions. If there
+    are more than `[prerank] max_lists` prefixes, a seeded sample of them is used.
 
     Args:
         graph: folder of the item graph.
@@ -71,7 +71,7 @@ def retrieved_lists(
         half: which half of the hold-out's sessions to use, 0 or 1; None = all.
 
     Returns:
-        None if the hold-out has no session of two items.
+        None if no session of the hold-out has two items.
     """
     from retrieval.arrays import offsets_from_lengths, spans
     from retrieval.catalogue.items import lookup
@@ -107,7 +107,7 @@ def retrieved_lists(
 
 
 def _sessions_of_one_kind(table: pa.Table) -> pa.Table | None:
-    """The browsing sessions, or the baskets if no session browses."""
+    """The browsing sessions, or the baskets if there are no browsing sessions."""
     for kind in ("browse", "basket"):
         sessions = table.filter(pc.equal(table["kind"], kind))
         if len(sessions):
@@ -116,7 +116,7 @@ def _sessions_of_one_kind(table: pa.Table) -> pa.Table | None:
 
 
 def _prefix_ends(rows: "Rows", starts: "Rows", limit: int) -> "Rows":
-    """The position of the last item of each prefix that a different item follows; if more than `limit`, a sample."""
+    """Return the position of the last item of each prefix that another item follows, or a sample of `limit` of them."""
     last = np.setdiff1d(np.arange(len(rows)), starts[1:] - 1)
     last = last[rows[last] != rows[last + 1]]
     if len(last) > limit:
@@ -125,7 +125,7 @@ def _prefix_ends(rows: "Rows", starts: "Rows", limit: int) -> "Rows":
 
 
 def _positions(ranked: "TopK", target_rows: "Rows") -> "Rows":
-    """The position of the target row in each list, −1 where the list lacks it."""
+    """Return the position of the target row in each list, −1 if the row is not in the list."""
     list_of = np.repeat(np.arange(len(target_rows)), np.diff(ranked.offsets))
     hits = np.flatnonzero(ranked.rows == target_rows[list_of])
     positions = np.full(len(target_rows), -1, np.int64)
@@ -134,18 +134,18 @@ def _positions(ranked: "TopK", target_rows: "Rows") -> "Rows":
 
 
 def shown_lists(graph: Path, ranker: "EmbeddingRanker", config: Config, half: int | None = None) -> RankedLists | None:
-    """Read the items that requests of held-out sessions showed, and rank them by retrieval.
+    """Read the items that shoppers saw in answer to the requests of held-out sessions, and rank them by retrieval.
 
-    There is one list for each item that was opened from a request.
+    If several items of one answer were opened, there is a list for each of them.
 
     Args:
         graph: folder of the item graph.
-        ranker: the ranker of the items that were shown, over the embeddings of `fit/`.
+        ranker: the ranker that ranks the shown items, over the embeddings of `fit/`.
         config: the full configuration.
         half: which half of the hold-out's sessions to use, 0 or 1; None = all.
 
     Returns:
-        None if the log has no impressions, or none after a view.
+        None if the log has no impressions from which such a list can be made.
     """
     from retrieval.arrays import offsets_from_lengths
     from retrieval.catalogue.items import lookup

@@ -1,6 +1,6 @@
-"""The pre-ranker of a version: its weights are learned on the hold-out, its counters cover all events.
+"""The pre-ranker of a version, which reorders the results of retrieval by counters of interactions.
 
-A pre-ranker reorders the results of retrieval by counters of interactions.
+Its weights are learned on the hold-out. Its counters cover all events.
 """
 
 import logging
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Ids = NDArray[np.object_]
-# The training weight of a retrieved list if there are also lists that shoppers saw; a list that they saw weighs 1.
+# If there are lists that shoppers saw, each of them weighs 1 in training, and each retrieved list weighs this.
 RETRIEVED_WEIGHT = 0.01
 
 
@@ -60,8 +60,8 @@ def choose_reranker(
 ) -> RerankerWeights | None:
     """Learn a pre-ranker on the hold-out; return its weights if it scores higher there than retrieval alone, else None.
 
-    To judge it, each half of the sessions is measured with weights that were learned from the other half. The returned
-    weights are learned from all sessions of the hold-out.
+    To measure the pre-ranker, each half of the sessions is ranked with weights that were learned from the other half.
+    The returned weights are learned from both halves.
 
     Args:
         graph: folder of the item graph.
@@ -105,7 +105,7 @@ def _fit_reranker(
     folds: tuple[int, ...],
     config: Config,
 ) -> "Reranker":
-    """Fit on some folds. Lists that shoppers saw, if there are any, come first and weigh more."""
+    """Fit a pre-ranker on some folds. Lists that shoppers saw, if there are any, weigh more than retrieved lists."""
     from retrieval.ranking.reranker_fit import TrainingLists, fit
 
     contexts, candidates, target, weight = [], [], [], []
@@ -146,7 +146,7 @@ def read_counters(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...
     Args:
         graph: folder of the item graph.
         item_ids: the ids of the catalogue's items, by row.
-        level: "full" for all events, "fit" for those before the hold-out.
+        level: "full" = counts of all events, "fit" = counts of the events before the hold-out.
 
     Raises:
         ConfigError: the graph was built without counters.
@@ -179,7 +179,7 @@ def read_counters(graph: Path, item_ids: Ids, level: str) -> "tuple[Counter, ...
 
 
 def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[np.int32]]]:
-    """Kind of entity → the names of its entities (E,), and for each row the index of its entity (N,), −1 for none."""
+    """Return kind of entity → (the names of the E entities, the index of each row's entity (N,), −1 for none)."""
     ids = pa.array(item_ids, pa.string())
     entities = {"item": (ids, np.arange(len(ids), dtype=np.int32))}
     tables, columns = graph / "tables", {}
@@ -200,6 +200,6 @@ def _entities(graph: Path, item_ids: Ids) -> dict[str, tuple[pa.Array, NDArray[n
 
 
 def _codes(values: Any, names: pa.Array) -> NDArray[np.int32]:
-    """Return the index of each value among the names, −1 if it is not one of them."""
+    """Return the index of each value among the names, −1 for a value that is not among them."""
     codes = pc.fill_null(pc.index_in(values, value_set=names), -1)
     return codes.to_numpy().astype(np.int32) if isinstance(codes, pa.ChunkedArray) else np.asarray(codes, np.int32)

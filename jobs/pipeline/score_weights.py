@@ -1,4 +1,7 @@
-"""The search for the weights of the score's terms, one after the other; it needs only a function that scores them."""
+"""The search for the weights of the score's terms, one weight after the other.
+
+The search needs only a function that returns the score of some weights.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,31 +14,34 @@ if TYPE_CHECKING:
 
     Score = Callable[[ScoreWeights], float]
 
-# From 0 to twice the theoretical weight (0.05). Twice is right if demand shifts again by as much as it just has.
+# From 0 to twice the theoretical weight, which is 0.05. The double weight is right if demand shifts once more by as
+# much as it has just shifted.
 PRIOR = (0.0, 0.025, 0.05, 0.075, 0.1)
-# At the upper end, a strong edge outweighs any embedding, for shops whose rare pairs occur in only a single session.
+# With the largest weights, a strong edge counts more than any embedding. This suits shops in which a rare pair of items
+# occurs in only one session.
 DIRECT = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4)
 REVISIT = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 POPULARITY = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
-# The popularity weight must keep this share of the best score. The tail gains much more than the rest loses.
+# With the chosen popularity weight, the score must be at least this share of the best score. The tail gains much more
+# than the rest loses.
 TOLERANCE = 0.998
 
 
 def choose_weights(
     config: Config, rate: "Callable[[ScoreWeights], Choice]", rate_prefixes: "Score | None" = None
 ) -> "ScoreWeights":
-    """Choose, by their scores on the hold-out, the weights that the configuration leaves open.
+    """Choose the weights that the configuration leaves open, by their scores on the hold-out.
 
     The weights of the prior (shift of demand) and of direct edges move step by step for as long as the score rises.
-    Direct edges decide the first ranks, which hits barely reflect, so their score includes MRR. The weight of
-    popularity rises for as long as 99.8% of the best score is kept, which favours the tail. The revisit weight, for
-    items viewed before, moves like the first two, but by the score on prefixes of sessions. No other weight depends on
-    it.
+    Direct edges decide the first ranks. Hits barely show these ranks, so the score for direct edges includes MRR. The
+    weight of popularity rises for as long as the score is at least 99.8% of the best one; this favours the tail. The
+    revisit weight, for items viewed before, moves like the first two weights, but its score is measured on prefixes of
+    sessions. No other weight depends on it.
 
     Args:
-        config: `[retrieval]` fixes some of the weights, and gives the starting point of the others.
-        rate: scores some weights on the hold-out.
-        rate_prefixes: scores some weights after prefixes of sessions; None if there are no browsing sessions.
+        config: the configuration; `[retrieval]` fixes some of the weights, and has the initial values of the others.
+        rate: returns the scores of some weights on the hold-out.
+        rate_prefixes: returns the score of some weights on prefixes of sessions; None without browsing sessions.
     """
     fixed, weights = config.retrieval, config.retrieval.weights()
 
@@ -57,13 +63,13 @@ def choose_weights(
 
 
 def coordinate_search(score: "Score", start: "ScoreWeights", term: str, values: tuple[float, ...]) -> "ScoreWeights":
-    """Move one weight up for as long as the score rises; if it does not rise at all, move the weight down instead.
+    """Raise one weight for as long as the score rises; if the score does not rise at all, lower the weight instead.
 
     Args:
-        score: the higher, the better.
-        start: where the search begins; the other weights stay as they are.
+        score: returns the score of some weights.
+        start: the weights before the search; all but one of them stay as they are.
         term: the weight to move.
-        values: what it may become, ascending.
+        values: the values that this weight may get, ascending.
     """
     current = getattr(start, term)
     upwards, downwards = [v for v in values if v > current], [v for v in reversed(values) if v < current]
@@ -82,13 +88,13 @@ def coordinate_search(score: "Score", start: "ScoreWeights", term: str, values: 
 def largest_within_tolerance(
     score: "Score", start: "ScoreWeights", term: str, values: tuple[float, ...]
 ) -> "ScoreWeights":
-    """Raise one weight for as long as the score is at least `TOLERANCE` times the best one seen.
+    """Raise one weight for as long as the score is at least `TOLERANCE` times the best score so far.
 
     Args:
-        score: the higher, the better.
-        start: where the search begins; the other weights stay as they are.
+        score: returns the score of some weights.
+        start: the weights before the search; all but one of them stay as they are.
         term: the weight to raise.
-        values: what it may become, ascending.
+        values: the values that this weight may get, ascending.
     """
     chosen, best = start, score(start)
     for value in values:

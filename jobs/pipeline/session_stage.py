@@ -1,8 +1,8 @@
 """The session encoder of a version. It learns to predict the next item of a session from the items before it.
 
-The item embeddings were trained on the same sessions. In those sessions, the next item lies closer to the last one than
-it will in new sessions, so an encoder may learn to trust the last item too much. The hold-out therefore chooses which
-share of the trained encoder is served; the rest is the mean of the items.
+The item embeddings were trained on the same sessions. So in these sessions, the vector of the next item is closer to
+that of the last item than in new sessions, and an encoder may learn to trust the last item too much. Therefore, only a
+share of the trained encoder is served, which is chosen on the hold-out; the rest is the mean of the items.
 """
 
 import logging
@@ -53,7 +53,7 @@ def choose_encoder(
         half: which half of the hold-out's sessions to compare on, 0 or 1; None = all.
 
     Returns:
-        (the encoder, its share), or (None, 0) if the weighted mean of the items finds as much, or if no held-out
+        (the encoder, its share), or (None, 0) if the weighted mean of the items scores as high, or if no held-out
         session has two items.
     """
     score = encoder_score(graph, embeddings, weights, config, half)
@@ -69,7 +69,9 @@ def choose_encoder(
 def encoder_score(
     graph: Path, embeddings: "Embeddings", weights: "ScoreWeights", config: Config, half: int | None = None
 ) -> "EncoderScore | None":
-    """Return a function that scores an encoder, or the mean (None), on the hold-out; None if no session has two items.
+    """Return a function that scores an encoder on the hold-out, or None if no held-out session has two items.
+
+    If the function gets None instead of an encoder, it scores the weighted mean of the items.
 
     Args:
         graph: folder of the item graph.
@@ -99,10 +101,10 @@ def encoder_score(
 
 
 def best_share(encoders: "dict[float, SessionEncoder | None]", score: "EncoderScore") -> float:
-    """Return the share whose encoder scores highest; of equal scores, the first.
+    """Return the share whose encoder scores highest; if several score the same, the first of them.
 
     Args:
-        encoders: share → encoder; the share 0 is the mean, and stands first.
+        encoders: share → encoder; the first share is 0, with None for the mean of the items.
         score: returns the score of an encoder on the hold-out.
     """
     scores = {share: score(encoder) for share, encoder in encoders.items()}

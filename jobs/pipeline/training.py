@@ -1,4 +1,4 @@
-"""Training in two steps: first on `fit/`, to make choices on the hold-out; then on all events, with these choices."""
+"""Training in two steps: first on `fit/`, to choose settings on the hold-out; then on all events, with the settings."""
 
 import dataclasses
 import json
@@ -22,14 +22,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HoldoutChoice:
-    """What was chosen on the hold-out.
+    """The settings that were chosen on the hold-out.
 
     Args:
-        record: the record of the training of `fit/`, with the share of the schedule after which to stop.
+        record: the record of the training on `fit/`, with the share of the schedule after which to stop.
         weights: the weights of the score's terms.
         embeddings: the embeddings of `fit/`, with which everything was chosen.
-        encoder_share: how much of the session encoder is served; 0 = sessions are the weighted mean of their items.
-        reranker: weights of the pre-ranker; None = none is served.
+        encoder_share: the share of the session encoder that is served; 0 = the query of a session is the weighted mean
+            of its items.
+        reranker: the weights of the pre-ranker; None = no pre-ranker is served.
     """
 
     record: "TrainingRecord"
@@ -51,7 +52,7 @@ class HoldoutChoice:
 
     @classmethod
     def load(cls, folder: Path) -> "HoldoutChoice":
-        """Read what `save` wrote."""
+        """Read the files that `save` wrote."""
         from jobs.pipeline.rerank_stage import RerankerWeights
         from model.embeddings import Embeddings
         from model.trained import TrainingRecord
@@ -71,14 +72,15 @@ class HoldoutChoice:
 def choose(
     graph: Path, config: Config, report: ProgressCallback, *, start: "WarmStart | None" = None, half: int | None = None
 ) -> HoldoutChoice:
-    """Train on `fit/`, and choose on the hold-out when to stop, the weights of the score, and which parts to serve.
+    """Train on `fit/`, and choose on the hold-out the number of steps, the weights of the score and the parts to serve.
 
     Args:
         graph: folder of the item graph.
         config: the full configuration.
         report: called with the progress.
-        start: an earlier model whose weights training starts from.
-        half: which half of the hold-out's sessions makes the choices, 0 or 1; None = all. The other can judge them.
+        start: an earlier model, from whose weights training starts; None = from scratch.
+        half: the half of the hold-out's sessions on which to choose, 0 or 1; None = all. The other half is then free to
+            judge the choices.
     """
     from jobs.pipeline.holdout import HoldoutEvaluation
     from jobs.pipeline.rerank_stage import choose_reranker, read_counters
@@ -125,7 +127,7 @@ def fit_everything(
         config: the full configuration.
         share: the share of the training schedule after which to stop.
         report: called with the progress.
-        start: an earlier model whose weights training starts from.
+        start: an earlier model, from whose weights training starts; None = from scratch.
     """
     from model.graph import load_graph
     from model.trainer import train

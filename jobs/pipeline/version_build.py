@@ -2,7 +2,7 @@
 
     graph → fit → refit → index → publish
 
-`fit` learns from the events before the hold-out and makes the choices on the hold-out; `refit` learns from all events,
+`fit` learns from the events before the hold-out, and chooses settings on the hold-out. `refit` learns from all events,
 and its result is served. All stages but the last are checkpointed.
 """
 
@@ -61,7 +61,7 @@ class Provenance:
 
     @property
     def key(self) -> str:
-        """The fingerprint without the version that a night follows; see `build_key`."""
+        """The fingerprint that ignores which version a night follows; see `build_key`."""
         return fingerprint(self.inputs, {k: v for k, v in self.settings.items() if k != "parent"}, self.code)
 
     def contents(self) -> dict[str, list[tuple[str, str]]]:
@@ -75,16 +75,17 @@ class BuildPlan:
 
     Args:
         inputs: the tables, or a graph.
-        provenance: what goes into the manifest.
+        provenance: the inputs, settings and code that the manifest records.
         date: the last day whose events count; None = the day of the last event.
-        holdout_day: the day that is held out of `fit`; None = the configured share of the last events.
-        holdout_half: which half of the hold-out's sessions (0 or 1) makes the choices; None = all.
+        holdout_day: the day that is held out of `fit`; None = the configured share of the last events is held out.
+        holdout_half: the half of the hold-out's sessions (0 or 1) on which settings are chosen; None = all.
         parent: the version that a night follows. The new embeddings are aligned to its embeddings and, with `[nightly]
             warm_start`, training starts from its weights. None = training starts from scratch.
         warm: whether training may start from the parent's weights; false if the parent has seen the night's day, or its
             weights cannot be used.
-        graph_inputs: replaces the inputs that identify the graph's checkpoint; None = the default ones.
-        labels: stage → the name that the progress and the manifest show instead.
+        graph_inputs: the inputs by which the graph's checkpoint is recognised; None = the tables, the date and the
+            share that is held out.
+        labels: stage → another name for it in the progress and the manifest.
     """
 
     inputs: RunInputs
@@ -101,8 +102,8 @@ class BuildPlan:
 class VersionBuild:
     """The stages of one version.
 
-    `graph`, `fit`, `refit` and `index` return finished stages. Reading such an attribute runs its stage and the stages
-    before it, except those whose checkpoints can be reused.
+    The attributes `graph`, `fit`, `refit` and `index` are the finished stages. When one of them is read, its stage and
+    the stages before it are run, except those whose checkpoints can be reused.
     """
 
     def __init__(self, plan: BuildPlan, config: Config, checkpoints: Checkpoints) -> None:
@@ -110,7 +111,7 @@ class VersionBuild:
 
     @cached_property
     def graph(self) -> StageResult:
-        """The item graph of all events (`full/`), and that of the events before the hold-out (`fit/`)."""
+        """The item graph of all events (`full/`), and the item graph of the events before the hold-out (`fit/`)."""
         plan = self.plan
 
         def build(folder: Path, report: ProgressCallback) -> None:
@@ -129,7 +130,7 @@ class VersionBuild:
 
     @cached_property
     def fit(self) -> StageResult:
-        """The embeddings of the model trained on `fit/`, and the settings chosen with it on the hold-out (`choice`)."""
+        """The embeddings of the model trained on `fit/`, and the settings chosen on the hold-out (see `choice`)."""
 
         def build(folder: Path, report: ProgressCallback) -> None:
             half = self.plan.holdout_half
@@ -170,7 +171,7 @@ class VersionBuild:
 
     @cached_property
     def choice(self) -> HoldoutChoice:
-        """The settings chosen on the hold-out, and the embeddings they were chosen with."""
+        """The settings chosen on the hold-out, and the embeddings with which they were chosen."""
         return HoldoutChoice.load(self.fit.folder)
 
     @cached_property
@@ -187,8 +188,8 @@ class VersionBuild:
             metrics: further metrics for the manifest.
 
         Raises:
-            RolledBackError: a person rolled back meanwhile; the version is in the workspace, but not current.
-            StoreError: the version cannot be published; the one published before stays current.
+            RolledBackError: a person rolled back during the build; the version is in the workspace, but not current.
+            StoreError: the version cannot be published; the version published before stays current.
         """
         manifest = self.manifest(metrics or {})
         with self._assembled("publish", workspace) as folder:
@@ -198,7 +199,7 @@ class VersionBuild:
         """Assemble the version as `publish` does, but leave it unpublished.
 
         Args:
-            workspace: where the version lies beside the published ones.
+            workspace: where the version is stored.
 
         Raises:
             StoreError: the version cannot be stored.
@@ -216,7 +217,7 @@ class VersionBuild:
             yield folder
 
     def manifest(self, metrics: Mapping[str, Any]) -> Manifest:
-        """Return the manifest of the version, as far as it is known before the version is published."""
+        """Return the manifest of the version, without the fields that the workspace fills in later."""
         plan, choice, summary, index_recall = self.plan.provenance, self.choice, self.summary, self.index_recall
         return Manifest(
             version=version_name(summary.as_of, plan.fingerprint),
@@ -269,7 +270,7 @@ class VersionBuild:
             return None
 
     def _aligned(self, embeddings: "Embeddings") -> "Embeddings":
-        """Return the embeddings, rotated onto those of the parent if there is one."""
+        """Return the embeddings; if there is a parent, rotate them onto its embeddings first."""
         from model.align import align_embeddings
         from model.embeddings import Embeddings
 

@@ -1,6 +1,6 @@
 """Stores versions and leases, on disk or in an object store, and checkpoints on disk.
 
-Each of them is written whole or not at all.
+A version, a lease or a checkpoint is written whole or not at all.
 
-Imports only the modules that lie directly in `jobs`, and none of graph_build, model and retrieval.
+May import only the modules that lie directly in `jobs`, and none of graph_build, model and retrieval.
 """

@@ -28,7 +28,7 @@ def sha256(path: Path) -> str:
 
 
 def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
-    """Compare a file with its record, and return what is wrong with it; None if nothing is.
+    """Compare a file with its record, and return the damage in words; None if there is none.
 
     Args:
         path: the file.
@@ -45,16 +45,16 @@ def damage(path: Path, expected: FileRecord, verify: bool) -> str | None:
 
 
 def check_output(path: Path, suffix: str = "", flag: str = "--output") -> None:
-    """Check before any work is done whether the output file of a command can be written.
+    """Check, before any work is done, whether the output file of a command can be written.
 
     Args:
         path: the file, as given on the command line.
-        suffix: what its name must end in, e.g. `.parquet`.
-        flag: the flag by which it was given.
+        suffix: the ending that the file's name must have, e.g. `.parquet`.
+        flag: the flag that names the file.
 
     Raises:
-        OutputError: the name does not end in `suffix`, the path is a folder, or its folder cannot be created or
-            written to.
+        OutputError: the name does not end in `suffix`, the path is a folder, or the folder of the file cannot be
+            created or written to.
     """
     if path.is_dir():
         raise OutputError(f"{flag} {path} is a folder; give a file in it, e.g. {path / ('out' + suffix)}")
@@ -111,7 +111,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def full_disk(folder: Path) -> Iterator[None]:
-    """Turn a full disk inside the block into an error that says where, and what to do.
+    """If the disk runs full inside the block, raise an error that names the folder and says what to do.
 
     Raises:
         WorkspaceFullError: the disk ran full. Other errors pass through.
@@ -129,7 +129,7 @@ def full_disk(folder: Path) -> Iterator[None]:
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Return whether the error, or one that caused it, says that the disk or the quota is full."""
-    # Spark and safetensors wrap the system's error in their own and keep only its text.
+    # Spark and safetensors raise errors of their own, which keep only the text of the system's error.
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

@@ -1,8 +1,8 @@
-"""Checkpoints: the outputs of finished stages, kept on disk so that a stopped build can continue after them.
+"""Checkpoints: the outputs of finished stages, kept on disk so that a stopped build can continue after these stages.
 
-A stage is a step of a build. It writes into a scratch folder. Once all files are on disk and `stage.json` records the
-inputs and the outputs, the scratch folder becomes the stage's own folder in one step. If the process is killed before
-that, a later run builds the stage again.
+A stage is a step of a build. It writes into a scratch folder. Once all files are on disk, and `stage.json` records the
+inputs and the outputs, the scratch folder is renamed to the stage's own folder. If the process is killed before that, a
+later run builds the stage again.
 """
 
 import hashlib
@@ -45,9 +45,9 @@ class StageResult:
     """A finished stage.
 
     Args:
-        folder: holds its outputs, and `stage.json`.
-        fingerprint: the hash of its inputs; later stages that read its outputs list this hash among their inputs.
-        reused: whether an earlier run had finished it.
+        folder: the folder with the stage's outputs and `stage.json`.
+        fingerprint: the hash of the stage's inputs. Later stages that read its outputs have this hash as an input.
+        reused: whether an earlier run had finished the stage.
     """
 
     folder: Path
@@ -65,9 +65,10 @@ class Checkpoints:
     """The stages of one build, each in a folder of its own below `folder`. Only one process may use them at a time.
 
     Args:
-        folder: where the stages lie.
-        progress: shows and times them.
-        check: called before a stage is built, and before it is put in place; raises if another process uses the folder.
+        folder: the folder of the stages.
+        progress: shows and times the stages.
+        check: called before a stage is built, and before it gets its final name; raises an error if another process
+            uses the folder.
     """
 
     def __init__(self, folder: Path, progress: StageProgress, check: Callable[[], None] = lambda: None) -> None:
@@ -94,12 +95,13 @@ class Checkpoints:
 
         Args:
             name: the name of the stage and its folder.
-            inputs: everything that the outputs depend on, as JSON, including the fingerprints of earlier stages.
-            build: writes the outputs into the folder that it gets.
+            inputs: everything on which the outputs depend, as JSON, with the fingerprints of earlier stages.
+            build: writes the outputs into the folder that it gets as its first argument.
             label: the name that the progress shows and records; by default `name`.
 
         Raises:
-            WorkspaceFullError: the disk ran full. Errors of `build` pass through. The stage then stays unfinished.
+            WorkspaceFullError: the disk ran full. Errors of `build` pass through. After any error, the stage is
+                unfinished.
         """
         fingerprints = {key: _fingerprint(value) for key, value in inputs.items()}
         target = self.folder / name
@@ -129,12 +131,12 @@ class Checkpoints:
         return StageResult(target, _fingerprint(fingerprints), reused=False)
 
     def remove(self) -> None:
-        """Delete all stages; their outputs are published, or no longer needed."""
+        """Delete all stages, once their outputs are part of a version or no longer needed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _reason_to_build(target: Path, fingerprints: dict[str, str]) -> str | None:
-    """Why the stage in the folder `target` cannot be reused; None if it can."""
+    """Return why the stage in the folder `target` cannot be reused; None if it can be reused."""
     try:
         stamp = Stamp.model_validate_json((target / STAMP).read_bytes())
     except (OSError, ValidationError):

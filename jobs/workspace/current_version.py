@@ -1,7 +1,7 @@
-"""Which version is current, who made it so, and which versions a person rolled back.
+"""Which version is current, what made it current, and which versions a person rolled back.
 
-`current` names the version that is served. The rollbacks are kept in `rollbacks.json` beside it, so that
-they are not lost with `current`.
+The file `current` names the version that is served. The rollbacks are kept in a file of their own, `rollbacks.json`, so
+that they are not lost if `current` is lost.
 """
 
 import datetime as dt
@@ -25,8 +25,8 @@ class Current(BaseModel):
 
     Args:
         version: the name of the version that is served.
-        by: what made it current: a build, or a person with `lightsage rollback`.
-        at: when, UTC.
+        by: what made the version current: a build, or a person with `lightsage rollback`.
+        at: when it became current, UTC.
         before: the version that was current before.
     """
 
@@ -39,15 +39,15 @@ class Current(BaseModel):
 
 
 class Rollback(BaseModel):
-    """Why a version is not made current again without a person's word.
+    """The rollback of one version. The version becomes current again only if a person demands it.
 
     Args:
         at: when a person rolled back, UTC.
         to: the version that was made current instead.
-        key: what the version was built from, apart from the version that it followed; a build with the same key is
-            the same night. Empty if that is unknown.
-        held: whether the version was never current, because it was being built while a person rolled back. Building it
-            again may publish it.
+        key: the `build_key` of the version that was rolled back; a build with the same key is the same night. Empty if
+            the key is unknown.
+        held: whether the version was never current, because it was being built while a person rolled back. Such a
+            version may be published if it is built again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,7 +70,7 @@ def read_current(storage: Storage) -> Current:
 
     Raises:
         NoVersionError: there is no such file.
-        CorruptVersionError: it is damaged.
+        CorruptVersionError: the file is damaged.
     """
     content = storage.read_if_exists(CURRENT)
     if content is None:
@@ -93,7 +93,7 @@ def write_current(storage: Storage, version: str, by: Literal["build", "rollback
     Args:
         storage: the files of the workspace.
         version: the name of the version.
-        by: what makes it current.
+        by: what makes the version current: a build, or a person with `lightsage rollback`.
         before: the version that was current before.
     """
     current = Current(version=version, by=by, at=dt.datetime.now(dt.UTC), before=before)
@@ -103,7 +103,7 @@ def write_current(storage: Storage, version: str, by: Literal["build", "rollback
 
 
 def read_rollbacks(storage: Storage) -> dict[str, Rollback]:
-    """Return what was rolled back, by the name of the version.
+    """Return name of a version → its rollback, for every version that was rolled back.
 
     Args:
         storage: the files of the workspace.
@@ -117,7 +117,7 @@ def read_rollbacks(storage: Storage) -> dict[str, Rollback]:
 
 
 def write_rollbacks(storage: Storage, added: dict[str, Rollback], removed: Iterable[str] = ()) -> None:
-    """Record rollbacks, and forget those of versions that have become current again.
+    """Record rollbacks, and delete the rollbacks of versions that have become current again.
 
     Args:
         storage: the files of the workspace.
@@ -131,7 +131,7 @@ def write_rollbacks(storage: Storage, added: dict[str, Rollback], removed: Itera
 
 
 def current_or_none(storage: Storage) -> str | None:
-    """Return the version that `current` names; None if it is missing or damaged.
+    """Return the version that `current` names; None if this file is missing or damaged.
 
     Args:
         storage: the files of the workspace.
@@ -163,17 +163,17 @@ def published(storage: Storage, newest_whole: Callable[[], str | None]) -> tuple
             f"--to {newest}`, or name another version there"
         )
     if named:
-        return named, None  # whoever opens it learns what is wrong with it
+        return named, None  # opening this version raises an error that says what is wrong
     raise problem
 
 
 def find_rollback(storage: Storage, version: str | None, key: str) -> Rollback | None:
-    """Return the rollback by which a person took a version back; see `Workspace.rollback_of`.
+    """Return the rollback of a version; see `Workspace.rollback_of`.
 
     Args:
         storage: the files of the workspace.
         version: the name of the version; None if it is not built yet.
-        key: what the version is built from.
+        key: the `build_key` of the version.
     """
     if (current := current_or_none(storage)) == version and version is not None:
         return None
@@ -184,7 +184,7 @@ def find_rollback(storage: Storage, version: str | None, key: str) -> Rollback |
 
 
 def hold(storage: Storage, version: str) -> RolledBackError:
-    """Note that a version is not made current, because `current` was changed by hand; return the error that says so.
+    """Record that a version is not made current, because a person has changed `current`; return the error to raise.
 
     Args:
         storage: the files of the workspace.
@@ -200,7 +200,7 @@ def hold(storage: Storage, version: str) -> RolledBackError:
 
 
 def _lenient(fields: dict[str, object]) -> Current:
-    """The version counts even if the rest was written by hand."""
+    """Return the content of `current`; if a person changed it and another field is invalid, only `version` counts."""
     try:
         return Current.model_validate(fields)
     except ValidationError:

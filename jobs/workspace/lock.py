@@ -1,11 +1,11 @@
-"""Locks of a workspace: files that name their owner, and that the owner renews while it holds them.
+"""Locks of a workspace: each lock is a file that names its owner, and that the owner renews while it holds the lock.
 
-A lock is a lease. Its owner renews it every RENEW_SECONDS from a thread of its own. If the owner disappears, the lease
-runs out after LEASE_SECONDS, and another process takes the lock over. It does so at once if it can see that the owner
-has ended. Processes of one kernel compare times on the clock of that kernel. The clocks of two hosts may differ, so a
-lease from another host counts as run out once it has been watched for LEASE_SECONDS and did not change.
+A lock is a lease. A thread of the owner renews it every RENEW_SECONDS. If the owner disappears, the lease runs out
+after LEASE_SECONDS, and another process takes the lock over. If that process can see that the owner has ended, it need
+not wait. Processes of one kernel compare times on the clock of that kernel. The clocks of two hosts may differ. So a
+lease of another host counts as run out if it does not change while this process watches it for LEASE_SECONDS.
 
-Only `workspace` uses this module.
+Only `jobs.workspace.workspace` uses this module.
 """
 
 import contextlib
@@ -37,12 +37,12 @@ class Owner(BaseModel):
     Args:
         host: the name of its host or container.
         pid: its process id.
-        started: its start time, as the kernel writes it; a later process with the same pid has another.
-        since: when it took the lock, UTC.
+        started: its start time, as the kernel writes it; a later process with the same pid has another start time.
+        since: when the process took the lock, UTC.
         command: its command line.
-        token: random; no other owner has it.
-        kernel: names the running kernel, and its clock; empty if unknown, and in locks of older releases.
-        pids: names the PID namespace, in which `pid` has its meaning.
+        token: a random text that no other owner has.
+        kernel: the name of the running kernel and its clock; empty if unknown, and in locks of older releases.
+        pids: the name of the PID namespace in which `pid` is valid.
         renewals: how often the lock was renewed.
         renewed: when it was last renewed, in seconds on the clock of `kernel`.
     """
@@ -62,7 +62,7 @@ class Owner(BaseModel):
 
     @classmethod
     def this_process(cls) -> "Owner":
-        """Describe the calling process, with a token of its own."""
+        """Describe the calling process as an owner, with a new token."""
         return cls(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -82,7 +82,7 @@ class Owner(BaseModel):
     def holds(self) -> bool | None:
         """Return whether the owner still holds its lock; None if that cannot be seen from here."""
         if self.kernel != _kernel():
-            # An older release does not renew its lock, so the lock counts for as long as its process lives.
+            # Older releases do not renew their locks, so such a lock is held for as long as its process lives.
             old_and_alive = not self.kernel and self.host == socket.gethostname() and self._has_ended() is False
             return True if old_and_alive else None
         if self.pids == _link("/proc/self/ns/pid") and self._has_ended():
@@ -90,7 +90,7 @@ class Owner(BaseModel):
         return _now() - self.renewed <= LEASE_SECONDS if self.kernel else None
 
     def _has_ended(self) -> bool | None:
-        """Whether the process has ended; None if unknown. Only right within the owner's PID namespace."""
+        """Whether the process has ended; None if unknown. The answer is right only in the owner's PID namespace."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -124,8 +124,8 @@ class Lock:
         A lock whose owner is gone is taken over.
 
         Args:
-            patience: for how many seconds to wait while another process holds the lock. Finding out whether the owner
-                on another host still lives can take LEASE_SECONDS more.
+            patience: for how many seconds to wait while another process holds the lock. If the owner is on another
+                host, it can take LEASE_SECONDS more to find out whether it still lives.
 
         Raises:
             WorkspaceBusyError: another process holds the lock; the message names it.
@@ -174,7 +174,7 @@ class Lock:
                 return
             holder = _parsed(self._storage.read_if_exists(self._name) or b"")
             if holder is not None and holder.token == self._owner.token:
-                self._owner = holder  # the store had carried out a renewal that it then reported as failed
+                self._owner = holder  # the store reported the last renewal as failed, but had carried it out
                 return
             taken = f": {_described(holder)} holds it now" if holder else ""
             raise LockLostError(
@@ -241,7 +241,7 @@ def _busy(holder: Owner | None, path: str, uri: str) -> str:
 
 
 def _kernel() -> str:
-    """Name the running kernel and its clock; "" if they have no name, so that times cannot be compared."""
+    """Return a name of the running kernel and its clock; "" if there is none, so that times cannot be compared."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -250,7 +250,7 @@ def _kernel() -> str:
 
 
 def _now() -> float:
-    """Seconds since the kernel started, including those in which the machine slept; 0 if there is no such clock."""
+    """Return the seconds since the kernel started, with the time asleep; 0 if there is no such clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
 
@@ -262,9 +262,9 @@ def _link(path: str) -> str:
 
 
 def _fields_of(process: str) -> tuple[str, str]:
-    """Return the state and the start time of a process, as the kernel writes them; empty if they cannot be read."""
+    """Return the state and the start time of a process, as the kernel writes them; "" and "" if they are unreadable."""
     try:
-        # Fields 3 (state) and 22 (start); the command name before them stands in parentheses and may contain blanks.
+        # The state is field 3, the start time field 22. Field 2, the command in parentheses, may contain blanks.
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "", ""

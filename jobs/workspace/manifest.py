@@ -1,7 +1,7 @@
 """The manifest of a version, and the fingerprint by which a version that is already built is recognised.
 
-The workspace writes a `Manifest` as the last file of a version. Before the pipeline builds a version, it looks for one
-with the same `fingerprint`.
+The workspace writes a `Manifest` as the last file of a version. Before the pipeline builds a version, it looks for a
+manifest with the same `fingerprint`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from jobs.workspace.store_errors import errors_of, file_system
 
 FORMAT_VERSION = 1
 UNPUBLISHED = 0
-"""The place in the order of publication of a version that was never published."""
+"""The value of `Manifest.publication` for a version that was never published."""
 # A path of this kind names a table of Spark.
 _SPARK_TABLE = "table:"
 _PATTERN = {*"*?["}
@@ -40,9 +40,9 @@ class InputFile(BaseModel):
     """One input file.
 
     Args:
-        path: the path from which it was read.
-        name: the path below the input folder; empty if the input is a single file. Names in a folder carry meaning
-            (`date=2026-03-01/`), the name of a single file does not.
+        path: the path from which the file was read.
+        name: the path below the input folder; empty if the input is a single file. In a folder, names may have a
+            meaning (`date=2026-03-01/`); the name of a single file has no meaning.
         bytes: the size of the file.
         checksum: the checksum of its content.
     """
@@ -60,9 +60,10 @@ class Manifest(BaseModel):
 
     Args:
         as_of: the time of the last valid event that was used.
-        files: relative path → size and checksum; the workspace fills it in when it publishes.
-        publication: the place in the order of publication, from 1, or UNPUBLISHED; the workspace fills it in, and
-            changes it when it publishes the version later. None in manifests of older releases.
+        files: relative path → size and checksum; the workspace fills this in when it stores the version.
+        publication: the version's place in the order of publication, from 1, or UNPUBLISHED. The workspace fills this
+            in when it stores the version, and changes UNPUBLISHED when it publishes the version later. None in
+            manifests of older releases.
     """
 
     # A later release may add fields; `format_version` changes if one changes its meaning.
@@ -98,12 +99,12 @@ def version_name(as_of: datetime, fingerprint: str) -> str:
 
 
 def describe_inputs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[InputFile, ...]]:
-    """Return every file behind the given paths or URIs, each with a checksum, by role (events, items, ads).
+    """Return role (events, items, ads) → all files at the given paths or URIs, each with a checksum.
 
-    A path that does not exist may be a pattern. Folders are walked in the order of names. Names that begin with `.` or
+    A path that does not exist may be a pattern. The files of a folder are sorted by path. Names that begin with `.` or
     `_` are skipped, as in Spark, except `_key=value` and the log of a Delta table. The checksum of a local file covers
-    its content; that of any other object covers what the store reports (size, ETag, time). A table of Spark always
-    counts as changed.
+    its content. For an object in a store, it covers the facts that the store reports (size, ETag, time). A table of
+    Spark always counts as changed.
 
     Raises:
         InputNotFoundError: a path does not exist, or is a folder without files.
@@ -115,7 +116,7 @@ def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, 
     """Return a hash (32 hex digits) of the contents of the inputs, the configuration and the code.
 
     Args:
-        inputs: result of `describe_inputs`. The order within a role matters, the order of the roles does not.
+        inputs: result of `describe_inputs`. The order of the files of a role matters; the order of the roles does not.
         config: JSON-like; the order of its keys does not matter.
         code: result of `code_version`.
     """
@@ -125,7 +126,7 @@ def fingerprint(inputs: Mapping[str, Sequence[InputFile]], config: Mapping[str, 
 
 
 def build_key(manifest: Manifest) -> str:
-    """Return a hash of what a version was built from, apart from the version that its night followed.
+    """Return a hash of everything from which a version was built, except the version that its night followed.
 
     Args:
         manifest: the manifest of the version, or of one that is about to be built.
@@ -140,7 +141,7 @@ def code_version(folders: Mapping[str, Path] | None = None) -> str:
     Templates, pages, styles and other data files count as code. Compiled files (`__pycache__`) do not.
 
     Args:
-        folders: package → its folder; by default those that are installed.
+        folders: package → its folder; by default the folders where the packages are installed.
 
     Raises:
         StoreError: a package's folder is missing or holds no files.
@@ -177,7 +178,7 @@ def _is_source(path: Path) -> bool:
 
 
 def _files_below(role: str, uri: str) -> list[InputFile]:
-    if uri.startswith(_SPARK_TABLE):  # nobody knows here whether the table has changed, so it counts as changed
+    if uri.startswith(_SPARK_TABLE):  # a change cannot be seen without Spark, so the table counts as changed
         return [InputFile(path=uri, name=uri, bytes=0, checksum=f"read:{datetime.now(UTC).isoformat()}")]
     fs, root = file_system(uri, f"{role}:")
     with errors_of(fs, f"{role}: {uri}"):
@@ -204,7 +205,7 @@ def _described_files(fs: Any, root: str, role: str, uri: str) -> list[InputFile]
 
 
 def _is_input(name: str) -> bool:
-    """Return whether a file is read; the log of a Delta table says which of its files are."""
+    """Return whether a file counts as input; the log of a Delta table does, because it names the files to read."""
     return name.startswith("_delta_log/") or not any(map(_is_hidden, name.split("/")))
 
 
@@ -213,7 +214,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _local_files(folder: Path) -> Iterator[str]:
-    """All files below the folder, as the graph build reads them: links are followed, except those to a folder above."""
+    """Yield all files below the folder, as the graph build reads them; only links to folders above are not followed."""
     for where, folders, names in os.walk(folder, followlinks=True):
         above = [Path(where).resolve(), *Path(where).resolve().parents]
         folders[:] = [name for name in folders if (Path(where) / name).resolve() not in above]

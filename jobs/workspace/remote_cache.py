@@ -11,7 +11,7 @@ from typing import Any
 from jobs.workspace.atomic_files import damage
 from jobs.workspace.manifest import FileRecord
 
-# Number of versions whose copies stay: the one being served, the one being loaded beside it, and one more.
+# Number of versions whose copies stay: the version that is served, the version that is loaded next, and one more.
 COPIES = 3
 
 
@@ -27,8 +27,8 @@ def fetch(fs: Any, remote: str, folder: Path, needed: Mapping[str, FileRecord]) 
     Args:
         fs: the file system of the workspace.
         remote: path of the version in `fs`.
-        folder: where the local copy lies, beside those of other versions.
-        needed: path below the version → size and checksum. A file that is missing remotely stays missing locally.
+        folder: the folder of the local copy, beside the copies of other versions.
+        needed: path below the version → size and checksum. A file that the remote version lacks is not downloaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if missing := [file for file, expected in needed.items() if damage(folder / file, expected, verify=False)]:

@@ -1,4 +1,4 @@
-"""Leases: files in a workspace in which servers say what they serve, so that no version in use is deleted."""
+"""Leases: files in which servers name the versions that they use, so that no version in use is deleted."""
 
 import contextlib
 import datetime as dt
@@ -22,14 +22,15 @@ VALID_FOR = dt.timedelta(hours=24)
 def served_versions(workspace: Workspace, within: dt.timedelta = VALID_FOR) -> set[str]:
     """Return the versions that servers are serving or loading, according to their leases.
 
-    The clocks of servers may be wrong, so a lease counts if it is young by its own time or by the store's.
+    The clocks of servers may be wrong. So a lease counts if it is young enough by the time that the server wrote into
+    it, or by the time that the store recorded for it.
 
     Args:
-        workspace: where the leases lie.
+        workspace: the workspace of the leases.
         within: the age up to which a lease counts.
 
     Raises:
-        StoreError: a lease that counts cannot be read, so that it is not known which version is in use.
+        StoreError: a lease that counts cannot be read, so the version in use is unknown.
     """
     versions: set[str] = set()
     now = dt.datetime.now(dt.UTC)
@@ -53,10 +54,10 @@ def served_versions(workspace: Workspace, within: dt.timedelta = VALID_FOR) -> s
 
 
 class Lease:
-    """The lease of this server: the versions that it is serving or loading.
+    """The lease of this server, which names the versions that the server is serving or loading.
 
-    A server that cannot write to the workspace has no lease. In that case, set `[nightly] keep_versions` so high that
-    no version in use is deleted.
+    A server that cannot write to the workspace has no lease. For such servers, set `[nightly] keep_versions` so high
+    that no version in use is deleted.
     """
 
     RENEW_SECONDS = 3600.0
@@ -74,7 +75,7 @@ class Lease:
         self._write()
 
     def drop(self, version: str) -> None:
-        """Remove a version that is not served any more, or could not be loaded; takes effect at the next renewal."""
+        """Remove a version that is no longer served, or could not be loaded; the lease changes at the next renewal."""
         self._versions.remove(version)
         self._written = -math.inf
 

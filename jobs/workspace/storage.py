@@ -1,7 +1,7 @@
-"""The files below the root of a workspace, on disk or in an object store. Names are never patterns.
+"""The files below the root of a workspace, on disk or in an object store.
 
-Errors of an object store become errors of one line. Of `jobs`, imports only `atomic_files`, `store_errors` and
-the modules that lie directly in `jobs`.
+Names of files are never read as patterns. Errors of an object store become errors of one line. From `jobs`, this module
+imports only `atomic_files`, `store_errors` and the modules that lie directly in `jobs`.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from jobs.workspace.atomic_files import flush, write_whole
 from jobs.workspace.store_errors import code_of, file_system, store_errors
 
-# Stores without folders: creating a folder there might create a bucket.
+# Stores without folders. To create a folder there might create a bucket.
 _WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
 # The codes with which S3 refuses a write whose condition does not hold.
 _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
@@ -29,7 +29,7 @@ _CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "412", 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """The size of a file in bytes, and the time of its last write by the store's clock (None if it does not tell)."""
+    """The size of a file in bytes, and the time of its last write by the store's clock; None if that is unknown."""
 
     bytes: int
     modified: datetime | None
@@ -57,7 +57,7 @@ class Storage:
         return "/".join((self.root, *parts))
 
     def errors(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which errors of an object store become errors of one line; those of a disk pass."""
+        """Return a context that turns errors of an object store into errors of one line, and keeps errors of a disk."""
         return contextlib.nullcontext() if self.is_local else store_errors(f"workspace {self.uri}")
 
     # Reading
@@ -66,7 +66,7 @@ class Storage:
         """Return the content of a small file.
 
         Raises:
-            FileNotFoundError: it does not exist.
+            FileNotFoundError: the file does not exist.
         """
         with self.errors():
             try:
@@ -89,7 +89,7 @@ class Storage:
             return bool(self.fs.isfile(self.path(name)))
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of what a folder holds, sorted; none if it does not exist."""
+        """Return the names of the files and folders in a folder, sorted; an empty list if the folder does not exist."""
         path = self.path(folder)
         with self.errors():
             try:
@@ -102,7 +102,7 @@ class Storage:
         return sorted(name for name in names if name and "/" not in name)
 
     def tree(self, folder: str) -> dict[str, StoredFile]:
-        """Return every file below a folder, by its path below that folder."""
+        """Return path below a folder → file, for every file below the folder."""
         path = self.path(folder)
         if self.is_local:
             files = {str(file.relative_to(path)): file.stat() for file in Path(path).rglob("*") if file.is_file()}
@@ -151,9 +151,10 @@ class Storage:
         return True
 
     def replace(self, name: str, content: bytes, expected: bytes) -> bool:
-        """Replace the content of a small file only if it still is `expected`; return whether it was.
+        """Replace the content of a small file if it still is `expected`; return whether the file was written.
 
-        On a disk and in S3 nothing can come between the comparison and the write; other stores do not guarantee this.
+        On a disk and in S3, no other write can come between the comparison and this write. Other stores do not
+        guarantee that.
         """
         path = self.path(name)
         with self.errors():
@@ -199,7 +200,10 @@ class Storage:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Let one caller of this host at a time into the block; not to be nested. A remote workspace lets all in."""
+        """Let one caller of this host at a time into the block, but all of them if the workspace is remote.
+
+        Must not be nested.
+        """
         if not self.is_local:
             yield
             return

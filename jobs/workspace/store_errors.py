@@ -8,7 +8,8 @@ from fsspec.core import url_to_fs
 
 from jobs.errors import StoreError, StoreUnreachableError
 
-# Errors of botocore that last until a person corrects something. They are known by name: botocore is an optional extra.
+# Errors of botocore that last until a person corrects something. They are recognised by name, because botocore is an
+# optional extra.
 _CREDENTIALS = {
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -25,7 +26,7 @@ def file_system(uri: str, label: str, **options: Any) -> tuple[Any, str]:
 
     Args:
         uri: the path or URI.
-        label: what the URI is, for messages.
+        label: a description of the URI for messages, such as `workspace`.
         **options: options of the file system.
 
     Raises:
@@ -40,7 +41,7 @@ def file_system(uri: str, label: str, **options: Any) -> tuple[Any, str]:
 
 
 def errors_of(files: Any, uri: str) -> contextlib.AbstractContextManager[None]:
-    """Return `store_errors` for a file system, unless it is a disk, whose errors pass.
+    """Return `store_errors` for an object store, and a context that changes no errors for a disk.
 
     Args:
         files: the file system.
@@ -51,7 +52,7 @@ def errors_of(files: Any, uri: str) -> contextlib.AbstractContextManager[None]:
 
 
 def _package(uri: str) -> str:
-    """How to install what a URI needs, if an extra of this package brings it."""
+    """Return how to install the package that a URI needs, if it belongs to an extra of ours; else an empty text."""
     is_s3 = uri.partition("://")[0] in ("s3", "s3a")
     return ". `pip install 'lightsage-ads-retrieval[s3]'` installs what S3 needs" if is_s3 else ""
 
@@ -60,8 +61,8 @@ def _package(uri: str) -> str:
 def store_errors(uri: str) -> Iterator[None]:
     """Turn errors of the store at a URI inside the block into errors of one line.
 
-    Errors about missing or existing files pass through, because callers handle them. So do errors that are already of
-    one line. A missing bucket does not count as a missing file.
+    Errors about missing or existing files pass through, because callers handle them. Errors that already have one line
+    pass through, too. A missing bucket does not count as a missing file.
 
     Args:
         uri: the URI, for messages.
@@ -81,10 +82,10 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def as_store_error(error: BaseException, uri: str) -> StoreError:
-    """Return the error of one line that stands for an error of a store.
+    """Return an error of one line in place of an error of a store.
 
     Args:
-        error: what the store's library raised.
+        error: the error that the store's library raised.
         uri: the URI, for the message.
     """
     names = _names(error)
@@ -121,7 +122,7 @@ def code_of(error: BaseException) -> str:
 
 
 def _names(error: BaseException | None) -> set[str]:
-    """The names of an error and of those that caused it, and the codes that S3 gave with them."""
+    """Return the class names of an error and of the errors that caused it, and the codes that S3 gave with them."""
     names = set[str]()
     while error is not None:
         names |= {type(error).__name__, code_of(error)}

@@ -1,4 +1,4 @@
-"""Deletes what dead runs left behind: scratch folders, half-written files and half-uploaded versions."""
+"""Deletes the leftovers of dead runs: scratch folders, half-written files and half-uploaded versions."""
 
 import contextlib
 import datetime as dt
@@ -14,9 +14,9 @@ from jobs.workspace.storage import Storage
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-# What is named nowhere and has not changed for longer than this belongs to a run that is gone.
+# Leftovers that have not changed for longer than this, and that no file names, belong to a run that is gone.
 OLD = dt.timedelta(days=1)
-# A lease that was not renewed for longer than this is deleted. Servers renew theirs every hour.
+# A lease that was not renewed for longer than this is deleted. Servers renew their leases every hour.
 FORGOTTEN = dt.timedelta(days=7)
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{8}")  # see `atomic_files.write_whole`
 
@@ -26,7 +26,7 @@ def sweep(storage: Storage, work: Path, copies: Path | None) -> None:
 
     Args:
         storage: the files of the workspace.
-        work: the folder of scratch folders. Only the holder of the lock has any, so those in it belong to dead runs.
+        work: the folder of scratch folders. Only the holder of the lock creates any, so those in it are leftovers.
         copies: the folder of local copies of a remote workspace's versions; None for a local workspace.
     """
     for leftover in sorted(work.iterdir()) if work.is_dir() else ():
@@ -50,7 +50,7 @@ def sweep(storage: Storage, work: Path, copies: Path | None) -> None:
 
 
 def _sweep_unfinished_versions(storage: Storage) -> None:
-    """Delete versions without a manifest: half-uploaded and half-deleted ones that are old and that nobody names."""
+    """Delete half-uploaded and half-deleted versions: old folders without a manifest that no file names."""
     now = dt.datetime.now(dt.UTC)
     for name in storage.names("versions"):
         folder = f"versions/{name}"
@@ -75,7 +75,7 @@ def _sweep_leases(storage: Storage) -> None:
 
 
 def _is_named(storage: Storage, version: str) -> bool:
-    """Whether the text of `current` or of a server's lease contains the version's name; a damaged file counts too."""
+    """Whether the text of `current` or of a server's lease contains the version's name, even if the file is damaged."""
     files = ["current", *(f"serving/{name}" for name in storage.names("serving"))]
     return any(version.encode() in (storage.read_if_exists(file) or b"") for file in files)
 

@@ -22,7 +22,7 @@ from jobs.workspace.sweep import MANIFEST
 
 logger = logging.getLogger(__name__)
 
-_OLDER = -1  # the place in the order of publication of all versions of releases that did not number them
+_OLDER = -1  # the place in the order of publication, if the manifest is of a release that did not record places
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class VersionFolder:
 
     Args:
         storage: the files of the workspace.
-        staging: the local folder of scratch folders, on the disk of the versions if these are local.
+        staging: the local folder of scratch folders; if the versions are local, it is on the same disk.
     """
 
     def __init__(self, storage: Storage, staging: Path) -> None:
@@ -86,8 +86,8 @@ class VersionFolder:
 
         Raises:
             NoVersionError: there is no such version.
-            FormatVersionError: it was written in another format.
-            CorruptVersionError: its manifest or a needed file is missing, cut off or changed.
+            FormatVersionError: the version was written in another format.
+            CorruptVersionError: the manifest or a needed file is missing, cut off or changed.
         """
         if name not in self._storage.names("versions"):
             raise NoVersionError(
@@ -103,7 +103,7 @@ class VersionFolder:
         path = Path(self._storage.path("versions", name)) if self._storage.is_local else self._fetched(name, needed)
         damaged = _first_damage(path, needed, verify)
         if damaged and not self._storage.is_local:
-            # The local copy may be damaged. It may also be outdated: a rebuilt remote version keeps its name.
+            # The local copy may be damaged or outdated: a remote version that is built again keeps its name.
             shutil.rmtree(path)
             damaged = _first_damage(self._fetched(name, needed), needed, verify)
         if damaged:
@@ -114,8 +114,8 @@ class VersionFolder:
         """Return a version's manifest, without checking its other files.
 
         Raises:
-            FormatVersionError: it was written in another format.
-            CorruptVersionError: it is missing or damaged.
+            FormatVersionError: the version was written in another format.
+            CorruptVersionError: the manifest is missing or damaged.
         """
         path = self._storage.path("versions", name, MANIFEST)
         try:
@@ -139,7 +139,7 @@ class VersionFolder:
         return manifest
 
     def check_whole(self, name: str) -> None:
-        """Check the manifest of a version, and that its files have their recorded sizes, without downloading them."""
+        """Check a version without downloading it: its manifest is valid, and its files have their recorded sizes."""
         if name not in self._storage.names("versions"):
             raise NoVersionError(f"workspace {self._storage.uri} has no version {name!r}")
         expected, stored = self.manifest(name).files, self._storage.tree(f"versions/{name}")
@@ -156,7 +156,7 @@ class VersionFolder:
         return True
 
     def newest_whole(self, excluded: Container[str]) -> str | None:
-        """Return the published version that `check_whole` accepts and that comes last; None without one.
+        """Return the last published version that `check_whole` accepts; None if there is none.
 
         Args:
             excluded: names of versions that do not count.
@@ -169,7 +169,7 @@ class VersionFolder:
         return None
 
     def next_publication(self) -> int:
-        """Return the place in the order of publication that the next version takes."""
+        """Return the place of the next version in the order of publication."""
         return max([0, *(self.order(name)[0] for name in self.names())]) + 1
 
     def order(self, name: str) -> tuple[int, dt.datetime, str]:
@@ -203,14 +203,14 @@ class VersionFolder:
             return ""
 
     def move_aside(self, name: str) -> Path:
-        """Move a version out of the way in one step, so that no reader sees a part of it; return its new place."""
+        """Move a version away in one step, so that no reader sees a part of it; return its new folder."""
         aside = self._staging / f"removed-{uuid.uuid4().hex[:8]}"
         aside.parent.mkdir(exist_ok=True)
         Path(self._storage.path("versions", name)).replace(aside)
         return aside
 
     def seal(self, staged: Path, manifest: Manifest) -> None:
-        """Write the manifest of a scratch folder, with the size and SHA-256 of every file, as its last file.
+        """Write the manifest, with the size and SHA-256 of every file, as the last file of a scratch folder.
 
         Raises:
             StoreError: an undamaged version of this name exists (versions never change).

@@ -1,13 +1,13 @@
-"""The workspace: its versions, its locks, and `current`. Only the modules of this folder know their paths.
+"""The workspace: its versions, its locks, and `current`. Only the modules of this folder know the paths of these.
 
 A run assembles a version in a scratch folder. To publish it, the workspace computes the checksums, writes the manifest,
-puts the folder under the version's name, and then replaces `current`. Until that last step, the version published
-before stays current. A version that is only added lies beside the published ones until it is promoted. The workspace
-knows nothing of the packages graph_build, model and retrieval; each of them reads and writes its own folder inside a
-version.
+gives the folder the version's name, and then replaces `current`. Until that last step, the version published before
+stays current. A version that is added without publishing lies beside the published ones until it is promoted. The
+workspace knows nothing of the packages graph_build, model and retrieval; each of them reads and writes its own folder
+inside a version.
 
-There are two locks. A build holds `lock` from its beginning to its end. Whoever replaces `current` or deletes a version
-holds `current.lock` for that moment. So a rollback need not wait for a build.
+There are two locks. A build holds `lock` from its beginning to its end. A process holds `current.lock` only while it
+replaces `current` or deletes a version, so a rollback need not wait for a build.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ from jobs.workspace.version_folder import Version, VersionFolder
 
 logger = logging.getLogger(__name__)
 
-# How long to wait for another process that is just replacing `current`.
+# How many seconds to wait while another process replaces `current` or deletes a version.
 _MOMENT_SECONDS = 120.0
 
 
@@ -64,7 +64,7 @@ class Workspace:
     # Readers
 
     def current(self) -> str:
-        """Return the name of the published version; a doubt about it is logged, see `published`.
+        """Return the name of the published version; if `published` has a warning, log it once.
 
         Raises:
             NoVersionError: nothing has been published yet.
@@ -77,7 +77,7 @@ class Workspace:
         return name
 
     def published(self) -> tuple[str, str | None]:
-        """Return (the name of the published version, a warning if `current` does not name it; None if it does).
+        """Return the name of the published version, and a warning if `current` does not name it, else None.
 
         If `current` is missing or damaged, or names a version that is gone, the newest whole version that nobody rolled
         back takes its place.
@@ -93,7 +93,7 @@ class Workspace:
 
         Raises:
             NoVersionError: there is no such file.
-            CorruptVersionError: it is damaged.
+            CorruptVersionError: the file is damaged.
         """
         return read_current(self._storage)
 
@@ -106,7 +106,7 @@ class Workspace:
         return self._versions.unpublished()
 
     def rollbacks(self) -> dict[str, Rollback]:
-        """Return the rollbacks by name of version: of versions taken back, or kept from becoming current."""
+        """Return name → rollback of every version that was rolled back, or kept from becoming current."""
         return read_rollbacks(self._storage)
 
     def find(self, fingerprint: str) -> str | None:
@@ -117,8 +117,8 @@ class Workspace:
         """Return a version's manifest, without checking its other files.
 
         Raises:
-            FormatVersionError: it was written in another format.
-            CorruptVersionError: it is missing or damaged.
+            FormatVersionError: the version was written in another format.
+            CorruptVersionError: the manifest is missing or damaged.
         """
         return self._versions.manifest(name)
 
@@ -133,17 +133,17 @@ class Workspace:
 
         Raises:
             NoVersionError: there is no such version.
-            FormatVersionError: it was written in another format.
-            CorruptVersionError: its manifest or a needed file is missing, cut off or changed.
+            FormatVersionError: the version was written in another format.
+            CorruptVersionError: the manifest or a needed file is missing, cut off or changed.
         """
         return self._versions.open(version if version is not None else self.current(), verify, parts)
 
     def rollback_of(self, version: str | None, key: str = "") -> Rollback | None:
-        """Return the rollback by which a person took a version back; None if none did.
+        """Return the rollback of a version that a person rolled back; None if nobody did.
 
         Args:
             version: the name of the version; None if it is not built yet.
-            key: what the version is built from, see `build_key`.
+            key: the `build_key` of the version; a rollback of another version with this key counts too.
         """
         return find_rollback(self._storage, version, key)
 
@@ -154,12 +154,12 @@ class Workspace:
     def work_folder(self, name: str) -> Path:
         """Return the path of a local folder for work in progress.
 
-        It is inside the workspace if that is local, else in this host's cache.
+        If the workspace is local, the folder is inside it, else in this host's cache.
         """
         return Path(self._path(name)) if self._is_local else cache_of(self.uri) / name
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of what a folder beside the versions holds, sorted; none if there is no such folder."""
+        """Return the sorted names in a folder beside the versions; an empty list if there is no such folder."""
         return self._storage.names(folder)
 
     def read_file(self, name: str) -> bytes | None:
@@ -167,7 +167,7 @@ class Workspace:
         return self._storage.read_if_exists(name)
 
     def written_at(self, folder: str) -> dict[str, dt.datetime | None]:
-        """Return when each file of a folder beside the versions was last written, by the store's clock."""
+        """Return name → time of the last write, by the store's clock, for each file in a folder beside the versions."""
         return {name: file.modified for name, file in self._storage.tree(folder).items()}
 
     # Writers
@@ -183,7 +183,8 @@ class Workspace:
     def remove(self, version: str) -> None:
         """Delete a version that is not current.
 
-        Nobody sees half of it: locally it is moved away in one step, remotely its manifest is deleted first.
+        No reader sees half of the version: on disk it is moved away in one step, in a store its manifest is deleted
+        first.
 
         Raises:
             StoreError: the version is current, or the lock is not held.
@@ -204,11 +205,11 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Let no other run build during the block. Before the block, delete what dead runs left behind.
+        """Let no other run build during the block. Before the block, delete the leftovers of dead runs.
 
         Raises:
             WorkspaceBusyError: another run is writing; the message names it.
-            LockLostError: another run has taken the lock over, because this one stood still.
+            LockLostError: another run has taken the lock over, because this run stood still.
         """
         lock = Lock(self._storage, "lock")
         lock.acquire()
@@ -236,10 +237,10 @@ class Workspace:
             lock.release()
 
     def check_lock(self) -> None:
-        """Make sure that this run still holds the lock; to be called before changing what another run may be using.
+        """Make sure that this run still holds the lock. Call this before changing files that another run may use.
 
         Raises:
-            LockLostError: another run has taken it over.
+            LockLostError: another run has taken the lock over.
         """
         self._require_lock("a build")
 
@@ -290,7 +291,7 @@ class Workspace:
         return self.open(manifest.version)
 
     def promote(self, version: str, metrics: Mapping[str, Any] | None = None) -> Version:
-        """Make a complete version the current one; one that was never published gets its place in the order.
+        """Make a complete version current. If it was never published, it first gets its place in the order.
 
         Args:
             version: the name of the version.
@@ -317,11 +318,11 @@ class Workspace:
         return opened
 
     def roll_back(self, version: str, instead_of: str | None) -> None:
-        """Make a complete version current on a person's word.
+        """Make a complete version current because a person demands it.
 
-        The versions published after it, up to and including `instead_of`, count as rolled back.
+        The versions published after this version, up to and including `instead_of`, count as rolled back.
 
-        Needs no lock: it waits only for another process that is replacing `current`.
+        The caller needs no lock. The call waits only while another process replaces `current` or deletes a version.
 
         Args:
             version: the name of the version.

@@ -1,7 +1,8 @@
-"""Alignment: rotates tonight's embeddings as close to yesterday's as a rotation can.
+"""Alignment: rotates new embeddings as close to those of the previous version as a rotation can bring them.
 
 A rotation changes no inner product, and so no result. But while servers switch from one version to the next, a query
-vector of one version may meet the index of the other, and then finds about the same neighbours.
+vector of one version may be searched in the index of the other. After the rotation, this search finds about the same
+neighbours.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Training batches: shuffled pairs with random negatives, the inputs of the network for their items, and the loss.
+"""Training batches: shuffled pairs with random negatives, the network's inputs for all these items, and the loss.
 
 The network reads two inputs per item: its own features, and the weighted average of its in-neighbours' features. While
 the feature table learns, features and weighted sums are computed for the rows of each batch; when the table is fixed,
@@ -21,7 +21,7 @@ from model.propagation import Neighbourhood
 from model.ragged import ragged_entries
 
 ItemInputs = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""(B,) int64 items → (B, D) features of their training rows, and (B, D) weighted sums of their in-neighbours."""
+"""(B,) int64 items → (B, D) features of their training rows, and (B, D) weighted sums of in-neighbours' features."""
 
 
 class Batches:
@@ -32,7 +32,7 @@ class Batches:
         size: pairs per batch, at most P
         num_items: N
         config: the loss, the seed and the Matryoshka prefixes
-        neighbours: the kept edges; a pair's own edge is subtracted from its inputs
+        neighbours: the kept edges; a pair's own edge is subtracted from the inputs of the pair's items
         device: where batches are computed; None = the CPU
     """
 
@@ -98,7 +98,7 @@ class Batches:
 
 
 def trainable_inputs(network: LightSAGE, encoder: EncoderInput) -> ItemInputs:
-    """Return a function that computes inputs with gradients, and each distinct row of a batch only once.
+    """Return a function that computes inputs with gradients; it computes each distinct row of a batch only once.
 
     Args:
         network: holds the trainable feature table

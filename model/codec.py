@@ -1,4 +1,4 @@
-"""Helpers that read the model and embeddings folders: they check the format version, and errors name the file."""
+"""Helpers that read the model and embeddings folders: they check the format version, and name the file in errors."""
 
 import json
 from collections.abc import Iterator

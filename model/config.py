@@ -1,4 +1,4 @@
-"""Configuration of the model room: the keys of [model] and [session] in the TOML file."""
+"""Configuration of the model and its training: the keys of [model] and [session] in the TOML file."""
 
 from itertools import pairwise
 from typing import Literal, Self

@@ -18,15 +18,15 @@ _CHUNK = 65_536
 def embed(graph: ItemGraph, network: LightSAGE, encoder: EncoderInput, prior: NDArray[np.float32]) -> Embeddings:
     """Embed every item, cold ones included.
 
-    For a tail item, `query` and `item` read the row that the encoder's input names: its own features, or its group's
-    mean as in training. `item_unaveraged` always reads its own features, and is for candidates with an edge from a
-    viewed item. Neighbour averages are the same in all roles.
+    For a tail item, the roles `query` and `item` read the row that the encoder's input names: the item's own features
+    or, as in training, its group's mean. The role `item_unaveraged` always reads the item's own features; it is for
+    candidates with an edge from a viewed item. Neighbour averages are the same in all roles.
 
     Args:
         graph: the item graph
         network: the trained network
         encoder: rows and neighbours of every item
-        prior: (N,) float32 shift of demand, passed on to the result
+        prior: (N,) float32 shift of demand, which becomes part of the result
     """
     network.eval()
     tail = np.flatnonzero(graph.is_tail & ~graph.is_cold)

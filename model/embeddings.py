@@ -29,11 +29,11 @@ class Embeddings:
 
     Shapes:
         item_ids: (N,) strings, sorted; the row order of every matrix
-        query: (N, D) float32, L2-normalised: the item as the one being viewed
-        item: (N, D) float32, L2-normalised: the item as a candidate
+        query: (N, D) float32, L2-normalised: each item as the viewed item
+        item: (N, D) float32, L2-normalised: each item as a candidate
         tail_rows: (T,) int64, ascending: rows of the tail items with at least one event
         item_unaveraged: (T, D) float32, L2-normalised: the tail items as candidates, by their own features instead of
-            their group's mean (role `item_own` in files)
+            their group's mean (the files call this role `item_own`)
         prior: (N,) float32: log of the recent change in demand, see `model.prior`
     """
 

@@ -1,8 +1,8 @@
 """The network's input for every item: rows of features (items and group means), and the neighbours to average over.
 
-The long-tail rule for training is applied here: a tail item with events is replaced by its group's mean, both as the
-item itself and as a neighbour. A cold item keeps its own features; if it has no neighbours, its group's mean is used as
-its neighbour average.
+The long-tail rule for training is applied here. A tail item with events is replaced by its group's mean: in its own
+input, and where it is a neighbour of another item. A cold item keeps its own features; if it has no neighbours, its
+group's mean is used as its neighbour average.
 """
 
 from dataclasses import dataclass, fields
@@ -62,7 +62,7 @@ class EncoderInput:
 def encoder_input(
     graph: ItemGraph, features: FeatureMatrix, neighbours: Neighbourhood, groups: TailGroups
 ) -> EncoderInput:
-    """Append the group means to the items' features, and point tail and cold items to them.
+    """Append the group means to the items' features, for tail items and for cold items without neighbours.
 
     Args:
         graph: the item graph
@@ -78,7 +78,7 @@ def encoder_input(
     group_row[groups.rows] = n + groups.group
     cold = graph.is_cold & (group_row >= 0)
     train_row = np.where((group_row >= 0) & ~cold, group_row, np.arange(n))
-    # If a cold item has no in-neighbour, its group's row becomes its only one.
+    # If a cold item has no in-neighbour, its group's row becomes its only neighbour.
     degree = np.diff(neighbours.indptr)
     reads_group = cold & (degree == 0)
     lengths = np.where(reads_group, 1, degree)

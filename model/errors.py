@@ -1,8 +1,8 @@
-"""Errors of the model room; each message says what to do."""
+"""Errors of the package `model`; each message says what to do."""
 
 
 class ModelError(ValueError):
-    """Base class of the errors that the model room raises."""
+    """Base class of the errors that the package `model` raises."""
 
 
 class ModelInputError(ModelError):

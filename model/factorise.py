@@ -1,4 +1,4 @@
-"""A feature table without training: a factorisation of the item graph.
+"""A feature table that is not trained, but comes from a factorisation of the item graph.
 
 With a fixed table, the sums over neighbours are computed once, and the table needs neither gradients nor optimiser
 state. This is the cheapest way to train.

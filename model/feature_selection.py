@@ -3,8 +3,8 @@
 A selector is a relaxed one-hot choice among the groups, m = softmax((log α + g) / T), with Gumbel noise g (concrete
 autoencoder, Abid et al., ICML 2019, arXiv 1901.09346). As T falls from 10 to 0.01, the selector settles on one group.
 The network reads a group's features multiplied by the sum of all selectors' weights for that group, so that the
-retrieval loss itself decides. The indirect parameterisation log α = Ψ W + b (Nilsson et al., arXiv 2403.00563)
-couples the selectors, and keeps them from choosing the same group.
+retrieval loss itself decides which groups are chosen. The indirect parameterisation log α = Ψ W + b (Nilsson et al.,
+arXiv 2403.00563) couples the selectors, and keeps them from choosing the same group.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _INITIAL_TEMPERATURE, _FINAL_TEMPERATURE = 10.0, 0.01
 _LATENT = 32
 _BARRED_LOGIT = -1e9
 _SELECTOR_SHARE = 1 / 3  # share of the items whose pairs train the selectors
-# Two groups are equivalent if their joint entropy exceeds the smaller of their entropies by at most this share of it.
+# Two groups are equivalent if their joint entropy exceeds the smaller of their two entropies by at most this share.
 _EQUIVALENCE_TOLERANCE = 0.02
 
 
@@ -59,7 +59,7 @@ class GroupSelector(nn.Module):
 
     @classmethod
     def for_features(cls, features: FittedFeatures, matrix: FeatureMatrix, keep: int) -> "GroupSelector":
-        """Return selectors of a catalogue's feature groups; of equivalent groups only the first may be chosen.
+        """Return selectors of a catalogue's feature groups; only the first of several equivalent groups may be chosen.
 
         Raises:
             ModelInputError: the features contain an id table, or `keep` is below 1, would keep every group, or exceeds
@@ -103,7 +103,10 @@ class GroupSelector(nn.Module):
         return torch.unique(self.logits.argmax(dim=1))
 
     def overlap(self) -> Tensor:
-        """Return the sum over groups of the expected selectors beyond the first; as a penalty, it keeps them apart."""
+        """Return the expected number of selectors of a group beyond the first, summed over all groups.
+
+        As a penalty, this sum keeps selectors from choosing the same group.
+        """
         return (self.logits.softmax(dim=1).sum(dim=0) - 1).clamp(min=0).sum()
 
     @torch.no_grad()
@@ -136,8 +139,9 @@ def split_pairs_by_items(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs that train the feature table and the pairs that train the selectors; they share no item.
 
-    A column of noise can tell apart the items that it was trained on, and no others. If the selectors saw the same
-    items, they would choose such a column. If there are too few pairs to split, both results are all pairs.
+    From a column of noise, the table can learn to tell apart the items that it is trained on, but no others. If the
+    selectors learned from the same items, they would choose such a column. If there are too few pairs to split, both
+    results are all pairs.
 
     Args:
         pairs: (P, 2) int64 item rows
@@ -150,7 +154,7 @@ def split_pairs_by_items(
 
 
 def first_equivalent_groups(matrix: FeatureMatrix, sizes: Sequence[int]) -> list[int]:
-    """Return, for each group, the first group that divides the items in the same way (itself if it is no copy).
+    """Return for each group the first group that divides the items in the same way, or the group itself if none does.
 
     Args:
         matrix: the items' features, without ids

@@ -92,9 +92,10 @@ def fit_features(
         config: which columns are features, and how finely
         seed: seed of the title basis
         earlier: an earlier model's features. Its buckets are kept unless there are more than configured, and its title
-            basis if it has the configured size, so that a warm start can use the weights that belong to them.
+            basis is kept if it has the configured size. A warm start can then use the weights of buckets and titles.
     Raises:
-        ModelInputError: a configured or an excluded column is not in the items table.
+        ModelInputError: a configured column is not in the items table, or an excluded column is neither in the table
+            nor a standard column.
     """
     known = {*items.column_names, *_STANDARD_COLUMNS, "title", "embedding"}
     if unknown := [column for column in config.exclude if column not in known]:

@@ -65,7 +65,7 @@ def rows_of(values: pa.Array | pa.ChunkedArray, item_ids: pa.Array, what: str) -
     Args:
         values: ids to look up
         item_ids: (N,) ids of the rows
-        what: the table that holds the ids, for the error message
+        what: the name of the table that holds the ids, for the error message
     Raises:
         ModelInputError: an id is not among the rows; the message names it.
     """

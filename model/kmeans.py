@@ -1,4 +1,4 @@
-"""k-means on torch tensors, from which the codebooks of semantic IDs start."""
+"""k-means on torch tensors; the codebooks of semantic IDs start from its centres."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ def squared_distances(vectors: Tensor, entries: Tensor) -> Tensor:
 
 
 def k_means(vectors: Tensor, size: int) -> Tensor:
-    """Return (K, D) centres after ten rounds of Lloyd's algorithm, which starts at K random vectors.
+    """Return (K, D) centres after ten rounds of Lloyd's algorithm, which starts at K of the vectors, drawn at random.
 
     Args:
         vectors: (n, D)

@@ -1,9 +1,9 @@
 """Sampled softmax over in-batch and random negatives, with the logQ correction.
 
-The loss of query i, with its target among B in-batch and K random candidates, is the cross-entropy over s_ij / T. A
-candidate j that is drawn q_j times on average enters as s_ij / T − log q_j (Bengio & Senécal 2008; Yi et al., RecSys
-2019). By default only negatives are corrected: the gradient then equals that of the full softmax to within a percent.
-Correcting the target too would bias the gradient.
+The loss of query i, with its target among B in-batch and K random candidates, is the cross-entropy over s_ij / T. With
+the correction, a candidate j that is drawn q_j times per batch on average has the logit s_ij / T − log q_j (Bengio &
+Senécal 2008; Yi et al., RecSys 2019). By default only negatives are corrected: the gradient then equals that of the
+full softmax to within a percent. Correcting the target too would bias the gradient.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Matryoshka representation learning: the first dimensions of an embedding are an embedding themselves.
 
-The loss is taken over each nested prefix too, scaled to unit length, so that the first dimensions learn to do without
-the others (Kusupati et al., NeurIPS 2022, arXiv 2205.13147).
+The loss is also taken over each prefix of the vectors, scaled to unit length. So the first dimensions learn to do
+without the others (Kusupati et al., NeurIPS 2022, arXiv 2205.13147).
 """
 
 from collections.abc import Callable, Sequence

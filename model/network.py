@@ -61,7 +61,7 @@ class LightSAGE(nn.Module):
 
     @classmethod
     def from_config(cls, config: ModelConfig, table_rows: int, dense_dim: int) -> "LightSAGE":
-        """Return a new network as configured, with a quantiser if it has semantic IDs."""
+        """Return a new network as configured, with a quantiser if semantic IDs are configured."""
         quantizer = None
         if config.semantic_ids.levels:
             quantizer = ResidualQuantizer(config.dim, config.semantic_ids, config.members)
@@ -108,7 +108,9 @@ def _dropout_mask(shape: torch.Size, dropout: float, device: torch.device) -> Te
 
 
 class Head(nn.Module):
-    """The linear maps of one role, one for each of M members; they start near own features plus neighbour average.
+    """The linear maps of one role, one for each of M members.
+
+    They start near the sum of an item's own features and its neighbour average.
 
     Args:
         width: d, dimensions of a member

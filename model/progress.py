@@ -1,4 +1,4 @@
-"""The callback by which long-running steps of the model room report how far they are."""
+"""The callback by which long-running steps of the package `model` report how far they are."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
 """Linear weighted propagation: an item reads the weighted average of its in-neighbours' features.
 
-There is no transform and no activation between the hop and the network, which is what makes LightSAGE light. When
-items are embedded, the averages of the whole catalogue are computed at once. When the feature table is trained, the
-same averages are computed batch by batch.
+LightSAGE is light because there is no transform and no activation between the hop and the network. When items are
+embedded, the averages of the whole catalogue are computed at once. When the feature table is trained, the same averages
+are computed batch by batch.
 """
 
 import warnings
@@ -59,7 +59,8 @@ def in_neighbours(graph: ItemGraph, config: PropagationConfig) -> Neighbourhood:
     """Return the `top_k` heaviest in-neighbours of every item over all edge types.
 
     The weights of each edge type into an item are scaled to sum to the type's configured share, so that no type drowns
-    the others. An edge of several types has the sum of their weights. Of equal weights, the smaller row is kept.
+    the others. An edge of several types has the sum of their weights. If weights are equal, the neighbour with the
+    smaller row number is kept.
 
     Args:
         graph: the item graph
@@ -103,7 +104,7 @@ def propagate(indptr: Tensor, neighbour: Tensor, weight: Tensor, table: Tensor) 
     owner = torch.repeat_interleave(torch.arange(n, device=indptr.device), indptr[1:] - indptr[:-1])
     edges = EdgeIndex(torch.stack([owner, neighbour]), sparse_size=(n, len(table)), sort_order="row")
     with warnings.catch_warnings():
-        # torch warns once per process that its CSR tensors are in beta; a test compares them with a plain loop.
+        # torch warns once per process that its CSR tensors are in beta; a test compares the result with a plain loop.
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
         out: Tensor = edges.matmul(table, weight)
     return out

@@ -16,7 +16,7 @@ from model.config import SemanticIdConfig
 from model.kmeans import k_means, lloyd, squared_distances
 
 _FINAL_ROUNDS = 3  # rounds of Lloyd's algorithm when the codebooks are finalised
-# An entry used less than this fraction of uniform use is dead.
+# An entry is dead if its share of use is below this fraction of 1 / K, the share if all entries were used equally.
 _DEAD_FRACTION = 0.05
 _USE_DECAY = 0.99  # decay per batch of the moving average of use
 _RECENT_BATCHES = 16  # the codebooks start from the vectors of this many batches
@@ -60,7 +60,7 @@ class ResidualQuantizer(nn.Module):
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return the quantised vectors with gradients, and the penalty for the loss.
 
-        Before the start, the vectors are returned unchanged, with a penalty of 0.
+        Before the quantiser starts, the vectors are returned unchanged, with a penalty of 0.
 
         Args:
             vectors: (B, D)
@@ -128,7 +128,7 @@ class ResidualQuantizer(nn.Module):
     def step(self, share: float) -> None:
         """Advance the schedule; called before each step.
 
-        Set the temperature, start after the warm-up, and revive dead entries now and then.
+        Set the temperature, start the quantiser after the warm-up, and revive dead entries every 50 steps.
 
         Args:
             share: the share of the training schedule that is over, in [0, 1)
@@ -162,8 +162,8 @@ class ResidualQuantizer(nn.Module):
     def finalize_codebooks(self, vectors: Tensor) -> None:
         """After training, move each level's entries to the means of the item residuals that they represent.
 
-        Training sees vectors with dropout. Without this step, no item would use the entries of the deeper levels that
-        are nearest only to such vectors.
+        Training sees vectors with dropout, and some entries of the deeper levels are nearest to such vectors alone.
+        Without this step, no item would use these entries.
 
         Args:
             vectors: (N, D) unquantised vectors of all items

@@ -39,8 +39,9 @@ def fit_titles(grams: sp.csr_matrix, dim: int, seed: int) -> tuple[Floats, Float
     """Return the basis (2^bits, dim) of the titles' tf-idf matrix, and the idf weights (2^bits,).
 
     The basis holds the leading right singular vectors, found by a randomised range finder with two power iterations
-    (Halko et al. 2011). If there are fewer titles or n-grams than `dim`, it has fewer columns; without any, it is
-    (0, 0). `torch.svd_lowrank` would save lines, but it draws another sketch, which would move every embedding.
+    (Halko et al. 2011). If there are fewer titles or n-grams than `dim`, the basis has fewer columns; if there are
+    none, its shape is (0, 0). `torch.svd_lowrank` would save lines, but it draws another sketch, which would move every
+    embedding.
 
     Args:
         grams: (N, 2^bits) CSR of `title_grams`

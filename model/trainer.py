@@ -1,4 +1,4 @@
-"""Training: fits LightSAGE to an item graph, and stops when the given validation no longer improves.
+"""Training: fits LightSAGE to an item graph, and stops when the validation score no longer improves.
 
 The trainer computes no ranking metric. The caller's `validate` computes one from the embeddings, and ranks items as
 serving does.
@@ -61,8 +61,8 @@ def train(
         config: the model and its training
         validate: scores the embeddings at each evaluation. Training stops after `patience` evaluations without a
             better score, and the best weights are kept. None = the schedule runs to its end.
-        share: the share of the schedule to run, in (0, 1]; None = all of it. A refit on more
-            pairs is given the share at which the validated fit was best, so that both train for as many epochs.
+        share: the share of the schedule to run, in (0, 1]; None = all of it. A refit on more pairs gets the share at
+            which the validated fit was best, so that both train for the same number of epochs.
         start: an earlier model; training starts from its weights, with a shorter schedule
         keep_groups: number of feature groups to keep. Selectors learn which ones, from pairs that are set aside and do
             not train the table. None = keep all groups
@@ -176,7 +176,7 @@ class Trainer:
         return network
 
     def _begin_warm(self, start: WarmStart) -> bool:
-        """Copy the weights of an earlier model, if they fit; return whether they did."""
+        """Copy the weights of an earlier model, if they fit; return whether they were copied."""
         if self._table_is_fixed:
             log.warning("no warm start: the feature table is not trained, because [model.train] table_lr is 0")
             return False
@@ -229,8 +229,8 @@ class Trainer:
         if validate:
             network = self._network
             score = validate(embed(self._graph, network, self._served, self._prior))
-            # Scores from before the quantiser starts are not comparable, because the vectors are not yet restricted to
-            # codes.
+            # Scores from before the quantiser starts are not comparable with later ones, because the vectors are not
+            # yet restricted to codes.
             if network.quantizer is None or network.quantizer.started:
                 self._best.update(score, step, network)
         self._curve.append((step, float(np.mean(losses)), score))

@@ -59,7 +59,7 @@ def fit_vocabulary(
 
 
 def one_hot(table: pa.Table, vocabulary: Vocabulary) -> sp.csr_matrix:
-    """Return (N, size) float32 CSR: 1 where a row has a column's value; a null or unknown value sets no column.
+    """Return (N, size) float32 CSR, 1 for each value that a row has; a row with a null or unknown value is all zeros.
 
     Args:
         table: N rows, with the vocabulary's column
@@ -94,7 +94,7 @@ def _fit_buckets(column: pa.ChunkedArray, name: str, buckets: int, earlier: Voca
 
 
 def _path_prefixes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
-    """Return every prefix of every path, with the row it comes from: "a > b" counts as "a" and as "a > b"."""
+    """Return the row numbers and the prefixes of all paths: "a > b" counts as "a" and as "a > b"."""
     encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     prefixes = []
     for path in encoded.dictionary.to_pylist():

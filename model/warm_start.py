@@ -1,6 +1,6 @@
 """Warm start: training begins with the weights of an earlier model, matched by item_id and by feature level.
 
-Row numbers differ between versions, so each row of the trainable table is looked up by what it represents.
+Row numbers differ between versions, so each row of the trainable table is looked up by the item or level it stands for.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class WarmStart:
             model: a version's `model/`
             graph: the `graph/full` that it was trained on
         Raises:
-            ModelFormatError: a file is missing or damaged, or the two do not belong together.
+            ModelFormatError: a file is missing or damaged, or the model does not belong to the graph.
         """
         artefact = load_model(model)
         try:
@@ -52,7 +52,7 @@ class WarmStart:
         return cls(artefact.network, artefact.features, ids.combine_chunks())
 
     def fits(self, network: LightSAGE) -> bool:
-        """Return whether a network has heads of the same shapes, and a table of the same width; its rows may differ."""
+        """Return whether a network has heads of the same shapes and a table of the same width, however many rows."""
         earlier, new = self.network.heads.state_dict(), network.heads.state_dict()
         return self.network.table.shape[1] == network.table.shape[1] and all(
             new[name].shape == weight.shape for name, weight in earlier.items()
@@ -92,7 +92,7 @@ class WarmStart:
 
 
 def _row_keys(features: FittedFeatures, ids: pa.Array) -> pa.Array:
-    """Return what each row of a table represents, as a unique string."""
+    """Return for each row of a table a unique string that names the item or the value of the row."""
     parts = [pc.binary_join_element_wise("id", ids.cast(pa.string()), "\0")]
     parts += [
         pa.array([f"{vocabulary.name}\0{value}" for value in _value_keys(vocabulary)], pa.string())

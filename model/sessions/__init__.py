@@ -1,4 +1,4 @@
 """The session encoder: its network, its training and its ONNX export.
 
-This wing may import the room's other modules; none of them imports it.
+This folder may import the other modules of `model`; none of them imports it.
 """

@@ -27,7 +27,7 @@ class SessionEncoder(nn.Module):
     Args:
         dim: D, dimensions of the vectors
         config: L, the layers and their heads; `positions` says from how many positions each layer attends, 0 = all
-        recency_weight: the weight of an item relative to the one after it, in the mean that training starts from
+        recency_weight: the weight of an item relative to the next item, in the mean that training starts from
     """
 
     start: Tensor
@@ -72,7 +72,7 @@ def _weighted_mean(vectors: Tensor, present: Tensor, recency: Tensor) -> Tensor:
 
 
 class Layer(nn.Module):
-    """Attention from some of the positions, and a feed-forward network on only those.
+    """Attention from some of the positions, and a feed-forward network on these positions alone.
 
     Args:
         dim: D

@@ -13,7 +13,7 @@ OPSET = 18
 
 
 def to_onnx(encoder: SessionEncoder) -> bytes:
-    """Return an ONNX network of (B, L', D) float32 `vectors` and (B, L') bool `present` to (B, D) float32 `query`.
+    """Return an ONNX network: (B, L', D) float32 `vectors` and (B, L') bool `present` → (B, D) float32 `query`.
 
     B may be any number, and L' any number up to L. But if a layer attends from more than one position and not from all,
     sessions must be padded to L. The results equal the encoder's to 1e-5.

@@ -71,7 +71,10 @@ class TrainedSessions:
     session_input: NDArray[np.float32]
 
     def blend(self, share: float) -> "TrainedSessions":
-        """Return a copy whose queries mix the encoder's, with a share in [0, 1], with the initial weighted means."""
+        """Return a copy whose queries are mixed with the initial weighted means.
+
+        `share`, in [0, 1], is the share of the encoder's own queries in the mixture.
+        """
         encoder = copy.deepcopy(self.encoder)
         encoder.share.fill_(share)
         return TrainedSessions(encoder, self.session_input)
@@ -85,14 +88,15 @@ def train_sessions(
     *,
     recency_weight: float = 0.5,
 ) -> TrainedSessions:
-    """Fit a session encoder and the items' input vectors; the item side stays as it is.
+    """Fit a session encoder and the items' input vectors; the vectors of candidates stay as they are.
 
     Args:
         sessions: the sessions to learn from
-        embeddings: the catalogue's embeddings; input vectors start as the query role, candidates are the item role
+        embeddings: the catalogue's embeddings; input vectors start from the query role, and candidates have the vectors
+            of the item role
         config: the network and its training
         progress: called every 20 steps
-        recency_weight: weight of an item relative to the one after it, in the mean from which the encoder starts
+        recency_weight: weight of an item relative to the next item, in the mean from which the encoder starts
     Raises:
         ModelInputError: no session has two items.
     """

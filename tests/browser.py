@@ -1,4 +1,4 @@
-"""What tests of pages in a browser share: the browser, the rules of axe, and the search for what overflows."""
+"""Helpers for tests of pages in a browser: Chromium, the rules of axe, and a search for elements that overflow."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-# Runs every rule of axe that concerns WCAG 2.2 or is good practice, also those that it leaves out by default.
+# Runs every rule of axe that concerns WCAG 2.2 or is good practice, also the rules that axe leaves out by default.
 AXE = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
     "resultTypes": ["violations"],
 }
-# Elements that reach beyond the window, and those whose content reaches beyond them
+# Finds elements that reach beyond the window, and elements whose content overflows.
 OVERFLOWING = """() => [...document.body.querySelectorAll('*:not(svg *)')].filter(node => {
   const box = node.getBoundingClientRect(), style = getComputedStyle(node);
   const outside = box.right > innerWidth + 1 || box.left < -1;
@@ -24,7 +24,7 @@ OVERFLOWING = """() => [...document.body.querySelectorAll('*:not(svg *)')].filte
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Yield the system's Chromium, driven by Playwright; without one, the test is skipped."""
+    """Yield the system's Chromium, driven by Playwright; without Chromium, the test is skipped."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -38,7 +38,7 @@ def chromium() -> Iterator[Any]:
 
 
 def axe_faults(page: Any) -> list[Any]:
-    """Return what axe finds on the page, as (rule, elements)."""
+    """Return the rules of axe that the page breaks, each as (rule, elements that break it)."""
     from axe_playwright_python.sync_playwright import Axe
 
     violations = Axe().run(page, options=AXE).response["violations"]

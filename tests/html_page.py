@@ -1,4 +1,4 @@
-"""Reads an HTML page as its reader sees it; tests of the reports use it."""
+"""Reads an HTML page as people see it, for tests of the reports."""
 
 import html
 import re
@@ -9,7 +9,7 @@ VOID = {"meta"}
 
 
 class Page(HTMLParser):
-    """The text of a page. Raises AssertionError for a tag that is closed and was not opened, or never closed."""
+    """The text of a page. Raises AssertionError if a tag is closed without being open, or is never closed."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Page(HTMLParser):
         return not re.search(r"<script|<link|\bsrc=|\bhref=|@import|url\(|https?://", self.source)
 
     def rows(self) -> list[list[str]]:
-        """The cells of all rows of all tables, as text."""
+        """The rows of all tables, each as the texts of its cells."""
         rows = re.findall(r"<tr[^>]*>(.*?)</tr>", self.source, re.DOTALL)
         cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
         return [[html.unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in row] for row in cells]

@@ -1,4 +1,4 @@
-"""Where the rooms' sources are, for the tests that read them."""
+"""Where the sources of the four packages (rooms) are, for the tests that read them."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ ROOMS = ("graph_build", "model", "retrieval", "jobs")
 
 
 def sources(room: str) -> list[Path]:
-    """The Python files of a room and of its wings."""
+    """The Python files of a package, also those in its folders."""
     return sorted((ROOT / room).rglob("*.py"))

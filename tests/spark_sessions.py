@@ -6,8 +6,8 @@ from typing import Any
 def small_session() -> Any:
     """Return the session, which is started at the first call.
 
-    On a few rows, compiling generated code takes longer than it saves. Commands that tests start as processes of their
-    own run with it.
+    It compiles no generated code, because on a few rows this takes longer than it saves. Commands that tests start as
+    processes of their own do compile it.
     """
     from graph_build.spark.session import spark_session
 

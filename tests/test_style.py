@@ -1,4 +1,4 @@
-"""How code is written: what is public is described, a function fits a screen, a name says what a thing is."""
+"""How code is written: public functions are described, a function fits on a screen, a name says what a thing is."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from tests.source_tree import ROOMS, ROOT, sources
 
-# Words that say that something was done, and not what it is.
+# Words that, as a name, do not say what a thing is.
 VAGUE = {"found", "place", "asked", "kept", "said", "told", "given", "mark", "news", "wanted", "there"}
 LONGEST_FUNCTION = 60
 MOST_PARAMETERS = 8
@@ -16,7 +16,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def definitions(path: Path) -> Iterator[tuple[str, Function, bool]]:
-    """(name, function, whether it is public): functions of the module and methods of its classes."""
+    """Yield (name, function, whether it is public) for the module's functions and the methods of its classes."""
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, Function):
             yield node.name, node, not node.name.startswith("_")
@@ -33,7 +33,7 @@ def parameters(function: Function) -> list[str]:
 
 
 def bound_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Local variables and parameters, with the lines in which they get their values; fields of classes are not."""
+    """Yield variables and parameters with the lines in which they get their values, but no fields of classes."""
     fields = {
         member.target
         for node in ast.walk(tree)
@@ -50,7 +50,7 @@ def bound_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_public_function_is_described(room: str) -> None:
-    """With its parameters, where a function of a module has two or more."""
+    """If a function of a module has two or more parameters, they are described too."""
     wrong = []
     for path in sources(room):
         for name, function, public in definitions(path):
@@ -68,7 +68,7 @@ def test_every_public_function_is_described(room: str) -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_function_is_longer_than_a_screen(room: str) -> None:
-    """Kernels may be: what numba compiles cannot be cut into parts without a cost."""
+    """Kernels may be longer: splitting code that numba compiles has a cost."""
     wrong = []
     for path in sources(room):
         for node in ast.walk(ast.parse(path.read_text())):

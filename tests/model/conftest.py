@@ -1,4 +1,4 @@
-"""Fixtures of the model room: tiny item graphs written by hand, random scenes, and a model of known weights."""
+"""Fixtures for tests of the model: tiny item graphs, random graphs with a network (scenes), and known weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -66,7 +66,7 @@ def make_graph() -> MakeGraph:
 
 @pytest.fixture(scope="session")
 def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
-    """Make a random scene of 5 to 9 items: 1 and 2 are tail, the last is cold, and the last but one has no edge."""
+    """Make a random scene of 5 to 9 items: items 1 and 2 are tail, the last is cold, and the last two have no edges."""
 
     def make(seed: int, tail_enabled: bool = True) -> Scene:
         rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def scene(make_graph: MakeGraph) -> Callable[..., Scene]:
 
 @pytest.fixture(scope="session")
 def known_model(make_graph: MakeGraph) -> tuple[Trained, ModelConfig]:
-    """A model whose weights count up in steps of 1/100, like the committed fixtures."""
+    """A model whose weights count up in steps of 1/100, like those of the committed fixtures."""
     config = ModelConfig.model_validate(
         {
             "dim": 4,

@@ -1,4 +1,4 @@
-"""The model folder: it is read back as written, broken files are named, and old folders stay readable."""
+"""The model folder: it is read back as written, errors name broken files, and old folders are read or refused."""
 
 import json
 from pathlib import Path

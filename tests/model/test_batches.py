@@ -1,4 +1,4 @@
-"""A training batch against dense formulas: what an item reads, and that no pair reads the edge that it trains."""
+"""A training batch compared with dense formulas: the inputs of an item, and that no pair reads the edge it trains."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from tests.oracles.light_sage import Scene
 def test_item_inputs_equal_dense_matrices(
     scene: Callable[..., Scene], seed: int, tail: bool, data: st.DataObject
 ) -> None:
-    """For any items, also repeated ones: own features = training row, sums = total × average."""
+    """For any items, also repeated ones, own features are the training row, and sums are total × average."""
     s = scene(seed, tail)
     items = data.draw(st.lists(st.integers(0, s.graph.num_items - 1), min_size=1, max_size=12))
     with torch.no_grad():
@@ -45,7 +45,7 @@ def loss_of(batches: Batches, s: Scene) -> float:
 
 
 def slow_batch_loss(s: Scene, logq: str) -> float:
-    """Return the loss with each pair's two averages recomputed without the pair's edges in both directions.
+    """Return the loss; each pair's two averages are recomputed without the pair's edges in both directions.
 
     Every member has a loss of its own, over the cosines of its part of the vectors.
     """
@@ -78,7 +78,7 @@ def test_the_loss_reads_no_edge_that_it_trains(scene: Callable[..., Scene], seed
 
 
 def test_the_oracle_would_see_a_leak(scene: Callable[..., Scene]) -> None:
-    """With the pairs' own edges left in, the loss differs, so that the test above can fail."""
+    """If the pairs' own edges are left in, the loss differs: the test above can fail."""
     s = scene(4)
     batches = one_batch_of_all_pairs(s, "negatives")
     clean = loss_of(batches, s)

@@ -1,4 +1,4 @@
-"""Every role of every item against the rule written as loops over dense matrices."""
+"""Every role of every item compared with the rule, written as loops over dense matrices."""
 
 from collections.abc import Callable
 

@@ -23,7 +23,7 @@ FEATURES = np.array([[8, 0], [1, 5], [3, 1], [2, 3], [7, 7]], np.float32)
 
 
 def build(make_graph: Callable[..., ItemGraph], enabled: bool) -> EncoderInput:
-    """Head ⇄ tail, tail too → head; the two tail items and one cold item are a group, the other cold item is alone."""
+    """Build HEAD ⇄ TAIL and TAIL_TOO → HEAD; the tail items form a group with COLD, and COLD_ALONE is its own group."""
     edges = [(HEAD, TAIL, "swing", 1.0), (TAIL, HEAD, "swing", 3.0), (TAIL_TOO, HEAD, "swing", 1.0)]
     graph = make_graph(5, edges, events=[9, 2, 1, 0, 0], tail=[1, 2, 3, 4])
     features = FeatureMatrix(sp.csr_matrix(FEATURES), FEATURES, num_ids=0)

@@ -1,4 +1,4 @@
-"""The fixed feature table against a dense eigendecomposition."""
+"""The fixed feature table compared with a dense eigendecomposition."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ N = 30
 
 @pytest.fixture
 def neighbours() -> Neighbourhood:
-    """Three clusters of ten, each densely joined, with a few bridges; the last item has no neighbour."""
+    """Three clusters of ten items, with heavy edges within and light ones between them; the last item has no edge."""
     rng = np.random.default_rng(1)
     dense = np.where(np.arange(N)[:, None] // 10 == np.arange(N) // 10, rng.random((N, N)), 0.02 * rng.random((N, N)))
     np.fill_diagonal(dense, 0)
@@ -25,7 +25,7 @@ def neighbours() -> Neighbourhood:
 
 
 def slow_products(neighbours: Neighbourhood, dim: int) -> NDArray[np.float64]:
-    """X Xᵀ of the `dim` eigenvalues of the largest size, each by its size."""
+    """Return Σ |λ| v vᵀ over the `dim` eigenvalues λ that are largest in absolute value, with their eigenvectors v."""
     a = sp.csr_matrix((neighbours.weight, neighbours.neighbour, neighbours.indptr), shape=(N, N)).toarray()
     both = a + a.T
     degree = np.maximum(both.sum(1), 1e-12)
@@ -35,7 +35,7 @@ def slow_products(neighbours: Neighbourhood, dim: int) -> NDArray[np.float64]:
 
 
 def test_places_are_the_largest_eigenvectors(neighbours: Neighbourhood) -> None:
-    """To a few percent where the sketch is smaller than the graph, exactly where it is not."""
+    """Their products agree to a few percent if the sketch is smaller than the graph, and exactly otherwise."""
     for dim, tolerance in ((3, 3e-2), (20, 1e-5), (N, 1e-5)):
         embedding = spectral_embedding(neighbours, dim, seed=0)
         products = slow_products(neighbours, dim)
@@ -50,7 +50,7 @@ def test_more_dimensions_than_items_are_zeros(neighbours: Neighbourhood) -> None
 
 
 def test_a_level_lies_amid_its_items_and_content_follows_them(neighbours: Neighbourhood) -> None:
-    """Ids of the first 29 items, one level for each cluster, and content that tells the clusters apart."""
+    """The features are ids of the first 29 items, one level per cluster, and content that names the cluster."""
     cluster = np.arange(N) // 10
     ids, levels = np.eye(N, N - 1), np.eye(3)[cluster]
     features = FeatureMatrix(
@@ -62,4 +62,4 @@ def test_a_level_lies_amid_its_items_and_content_follows_them(neighbours: Neighb
     for c in range(3):
         mean = table[: N - 1][cluster[:-1] == c].sum(0) / 10  # the item without neighbours counts as zero
         np.testing.assert_allclose(table[N - 1 + c], mean, atol=1e-5)
-        np.testing.assert_allclose(content[c], mean * 10 / 11, atol=1e-5)  # ridge of 1 among 10 items
+        np.testing.assert_allclose(content[c], mean * 10 / 11, atol=1e-5)  # ridge counts as an 11th item

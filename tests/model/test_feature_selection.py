@@ -1,4 +1,4 @@
-"""The selectors against their formula and schedule, and known groups that must be found among noise and copies."""
+"""The selectors compared with their formula and schedule; they must find known groups among noise and copies."""
 
 from collections.abc import Callable
 

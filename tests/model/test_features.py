@@ -96,7 +96,7 @@ def test_levels_values_and_prices_unseen_in_fitting_are_nothing_or_the_outermost
         price_buckets=2,
     )
     new = items_table(2, category=["a > new", "z"], brand=["z", None], price=[-100.0, 100.0])
-    # a, a > b, a > c | x, y | low, high
+    # columns: a, a > b, a > c | x, y | low, high
     assert transform(features, new).sparse.toarray().tolist() == [[1, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 1]]
 
 
@@ -134,7 +134,7 @@ def test_title_grams_are_hashed_by_crc32_the_same_everywhere() -> None:
 
 
 def test_title_vectors_keep_the_inner_products_of_tf_idf_when_the_rank_allows() -> None:
-    """Twelve titles over five words have rank ≤ 12: a basis of 12 loses nothing, one of 2 must."""
+    """The matrix of twelve titles has at most rank 12: a basis of 12 loses nothing, and one of 2 loses something."""
     rng = np.random.default_rng(0)
     words = ["lamp", "chair", "oak", "steel", "small"]
     titles = [" ".join(rng.permutation(words)[: rng.integers(1, 4)]) for _ in range(12)]
@@ -205,7 +205,7 @@ def test_columns_of_nulls_alone_are_no_features() -> None:
 
 
 def test_fitting_reads_no_order() -> None:
-    """The same catalogue in another row order and in several chunks is fitted to the same vocabularies."""
+    """The same catalogue in another row order and in several chunks gives the same vocabularies."""
     items = items_table(6, category=list("aabbcc"), brand=list("xyxyxy"), price=[5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
     turned = pa.concat_tables([items.slice(3), items.slice(0, 3)])
     config = FeatureConfig(price_buckets=3)

@@ -1,4 +1,4 @@
-"""Reading the item graph's tables: rows follow item_id, and what is missing or strange is named."""
+"""Reading the item graph's tables: rows follow item_id, and errors name whatever is missing or unknown."""
 
 import datetime as dt
 import shutil
@@ -14,7 +14,7 @@ from model.graph import load_graph
 
 
 def write(folder: Path, *parts: dict[str, Any]) -> None:
-    """One parquet file a part, each with a dictionary of its own, as Spark writes them."""
+    """Write one parquet file for each part, with a dictionary of its own, as Spark does."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number, part in enumerate(parts):
@@ -36,7 +36,7 @@ MOVES = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Nodes out of order, edges and transitions in two files that share no dictionary."""
+    """Write nodes out of order, and edges and transitions in two files each that share no dictionary."""
     write(tmp_path / "full" / "nodes", NODES)
     write(
         tmp_path / "full" / "edges", EDGES, {"src": ["a"], "dst": ["b"], "edge_type": ["strong_click"], "weight": [2.0]}

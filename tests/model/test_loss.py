@@ -1,4 +1,4 @@
-"""Sampled softmax: a value by hand, masks, and the logQ correction against the gradient of the full softmax."""
+"""Sampled softmax: a value computed by hand, masks, and the logQ correction compared with the full softmax."""
 
 import math
 from typing import get_args
@@ -23,10 +23,11 @@ def scene() -> tuple[Tensor, Tensor]:
 
 
 def mean_sampled_gradient(logq: LogQ, target: int, logits: Tensor, batches: int = 400) -> Tensor:
-    """Expected gradient of the first query's loss by the catalogue's logits, over many batches.
+    """Return the mean gradient of the first query's loss with respect to its logits for all items, over many batches.
 
-    Candidates are unit vectors, one a catalogue item, so that the query vector's gradient is that of its logits over T.
-    Row 0 is the query with the given target; the other targets come from the target share, as in a shuffled epoch.
+    Each item's vector has its only 1 in a dimension of its own, so that the gradient with respect to the query vector
+    is that with respect to the logits, divided by T. Row 0 is the query with the given target; the other targets are
+    drawn by the target share, as in a shuffled epoch.
     """
     _, share = scene()
     rng = np.random.default_rng(5)
@@ -54,9 +55,9 @@ def mean_sampled_gradient(logq: LogQ, target: int, logits: Tensor, batches: int 
 
 
 def bias(logq: LogQ, target: int) -> float:
-    """Relative distance of the expected sampled gradient from the full softmax's, both by the logits."""
+    """Return the relative distance of the mean sampled gradient from the gradient of the full softmax."""
     logits, _ = scene()
-    # The target's logit carries half of the mass: swap it there.
+    # Swap two logits, so that the target has half of the softmax's mass.
     logits[[0, target]] = logits[[target, 0]]
     full = torch.softmax(logits, 0)
     assert full[target] == pytest.approx(0.5)
@@ -80,7 +81,10 @@ def test_the_oracle_measures_every_switch() -> None:
 
 
 def by_hand(logq: LogQ) -> float:
-    """Two queries, candidates: their targets 2 and 3, and a random 4; scores 1, 0 and 1/2 over T = 1/2."""
+    """Return the loss of two queries whose candidates are their targets 2 and 3, and a random item 4.
+
+    The scores are 1, 0 and 1/2, divided by T = 1/2.
+    """
     share = torch.tensor([0.0, 0.0, 0.5, 0.25, 0.25])
     candidates = torch.tensor([2, 3, 4])
     query = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
@@ -90,7 +94,7 @@ def by_hand(logq: LogQ) -> float:
 
 
 def test_the_loss_has_the_value_computed_by_hand() -> None:
-    """Logits are 2, 0 and 1; expected counts 2·share + 1/5 = 1.2, 0.7 and 0.7."""
+    """The logits are 2, 0 and 1; the expected counts are 2·share + 1/5 = 1.2, 0.7 and 0.7."""
     e2, e1, e0 = math.exp(2), math.exp(1), 1.0
     raw = -(math.log(e2 / (e2 + e0 + e1)) + math.log(e0 / (e2 + e0 + e1))) / 2
     corrected = -(math.log(e2 / (e2 + (e0 + e1) / 0.7)) + math.log(e0 / (e2 / 1.2 + e0 + e1 / 0.7))) / 2
@@ -112,7 +116,7 @@ def test_expected_counts_are_the_mean_number_of_draws() -> None:
 
 @pytest.mark.parametrize("logq", get_args(LogQ))
 def test_accidental_hits_do_not_count(logq: LogQ) -> None:
-    """Query 7's target is 1: another 1 and a 7 among the candidates must not count against it."""
+    """The query is item 7, its target item 1: the second 1 and the 7 among the candidates are not to be negatives."""
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(1, 4, generator=generator)
     candidate = torch.randn(5, 4, generator=generator)
@@ -139,7 +143,7 @@ def test_masked_hits_leave_finite_gradients() -> None:
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("logq", get_args(LogQ))
 def test_value_and_gradients_equal_plain_cross_entropy(logq: LogQ, members: int) -> None:
-    """Each member's softmax written out over its cosines, with autograd's own gradients."""
+    """The reference writes out each member's softmax over its cosines, and takes the gradients from autograd."""
     generator = torch.Generator().manual_seed(members)
     rows = torch.tensor([5, 6, 7, 8]), torch.tensor([1, 2, 5, 1, 9, 6, 3])
     counts = torch.rand(7, generator=generator) + 0.1

@@ -1,4 +1,4 @@
-"""The nested loss against prefixes that are written out, and the configuration of prefixes."""
+"""The nested loss compared with the losses of prefixes, and the configuration of prefixes."""
 
 import pytest
 import torch

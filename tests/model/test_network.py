@@ -57,7 +57,7 @@ def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -
     assert len(mask.unique()) == 2
     expected = round(256 * dropout) / 256
     assert (mask == 0).float().mean() == pytest.approx(expected, abs=0.005)
-    # Of the 8 places that one draw decides, and of the columns, none is dropped more often than another.
+    # One draw decides about 8 inputs: each of these is dropped equally often, and so is each column.
     for view in (mask.reshape(-1, 8), mask.reshape(-1, 21)):
         torch.testing.assert_close(
             (view == 0).float().mean(0), torch.full((view.shape[1],), expected), atol=0.03, rtol=0
@@ -66,7 +66,7 @@ def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -
 
 
 def test_a_step_stays_on_its_device() -> None:
-    """On the device without storage, any tensor that is made on the CPU causes an error."""
+    """The device `meta` has no storage; any tensor that is made on the CPU would cause an error."""
     meta = torch.device("meta")
     network = LightSAGE(9, 3, 8, dropout=0.2, members=2).to(meta)
     network.train()

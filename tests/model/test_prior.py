@@ -1,4 +1,4 @@
-"""The shift of demand against a plain loop, and for steady and rising items."""
+"""The shift of demand compared with a plain loop, and for steady and rising items."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The kept in-neighbours against a plain Python reference, and the hop against networkx and a loop."""
+"""The kept in-neighbours compared with a plain Python reference, and the hop with networkx and a loop."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,7 +20,10 @@ N = 6
 
 
 def slow_in_neighbours(edges: Sequence[Edge], n: int, config: PropagationConfig) -> list[dict[int, float]]:
-    """Scale each type's weights into an item to the type's share, add up, keep the heaviest, smaller row first."""
+    """Scale the weights of each type into an item to the type's share, add them up, and keep the heaviest.
+
+    If weights are equal, the smaller row comes first.
+    """
     neighbours_of = []
     for item in range(n):
         summed: dict[int, float] = defaultdict(float)
@@ -42,7 +45,7 @@ def as_dicts(neighbourhood: Neighbourhood) -> list[dict[int, float]]:
 
 @st.composite
 def edge_lists(draw: st.DrawFn) -> list[Edge]:
-    """Weights are powers of two per type so that ties are frequent, and exact."""
+    """Draw edges whose weights are powers of two, so that ties are frequent and exact."""
     slots = [(a, b, kind) for a in range(N) for b in range(N) for kind in EDGE_TYPES if a != b]
     chosen = draw(st.lists(st.sampled_from(slots), unique=True, max_size=40))
     return [(a, b, kind, draw(st.sampled_from([0.5, 1.0, 2.0]))) for a, b, kind in chosen]
@@ -57,7 +60,8 @@ def test_kept_neighbours_equal_the_plain_reference(
     neighbourhood = in_neighbours(make_graph(N, edges), config)
     expected = slow_in_neighbours(edges, N, config)
     for item, (weights, expected_weights) in enumerate(zip(as_dicts(neighbourhood), expected, strict=True)):
-        # Two orders of one float sum may break a tie in two ways: compare the weights, then the items above the cut.
+        # Floats added in another order may break a tie in another way. So compare the weights, and then only the items
+        # that are clearly above the cut.
         assert sorted(weights.values()) == pytest.approx(sorted(expected_weights.values()), rel=1e-6)
         last = min(expected_weights.values(), default=0.0)
         clear = {src for src, weight in expected_weights.items() if weight > last * (1 + 1e-6)}
@@ -81,7 +85,7 @@ def test_equal_weights_keep_the_smaller_rows(make_graph: Callable[..., ItemGraph
 
 
 def test_top_k_cuts_after_the_types_are_added_up(make_graph: Callable[..., ItemGraph]) -> None:
-    """Item 1 is second by strong clicks and second by Swing, but first by both."""
+    """Item 1 is second by strong clicks and second by Swing, but first by their sum."""
     graph = make_graph(
         4,
         [
@@ -110,7 +114,7 @@ def test_a_graph_without_edges_has_no_neighbours(make_graph: Callable[..., ItemG
 def test_the_average_is_that_of_a_weighted_directed_graph(
     make_graph: Callable[..., ItemGraph], edges: list[Edge], seed: int
 ) -> None:
-    """networkx holds the oracle: the average over `pred`, weighted by the edges, of one type of share 1."""
+    """The reference is the weighted average over `pred` in networkx; all edges have one type, whose share is 1."""
     edges = [edge for edge in edges if edge[2] == "swing"]
     oracle = nx.DiGraph()
     oracle.add_nodes_from(range(N))
@@ -133,7 +137,7 @@ def test_the_average_is_that_of_a_weighted_directed_graph(
 @settings(max_examples=60, deadline=None)
 @given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6), extra=st.integers(0, 3), seed=st.integers(0, 99))
 def test_propagate_equals_a_loop(lengths: list[int], extra: int, seed: int) -> None:
-    """Also with more rows than items, as with group means, and with one neighbour twice."""
+    """This holds also with more rows than items, as with group means, and if a neighbour occurs twice."""
     rng = np.random.default_rng(seed)
     rows = len(lengths) + extra
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,4 +1,4 @@
-"""The residual quantiser against loops, the gradients that must reach it, and its training."""
+"""The residual quantiser compared with loops, the gradients that must reach it, and its training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def vectors() -> Tensor:
 
 
 def by_loops(books: Tensor, vectors: Tensor) -> tuple[list[list[int]], Tensor]:
-    """Return codes and their normalised sums, one vector and one level at a time."""
+    """Return codes and normalised sums of their entries, computed one vector and one level at a time."""
     codes, sums = [], []
     for vector in vectors:
         left, item_codes = vector.clone(), []
@@ -97,7 +97,7 @@ def test_the_penalty_pulls_entries_to_vectors_and_vectors_to_entries(vectors: Te
 
 @pytest.mark.parametrize("simvq", [True, False])
 def test_gumbel_gradients_reach_vectors_and_codebooks_through_the_distances(vectors: Tensor, simvq: bool) -> None:
-    """Fails when a distance is detached anywhere: then the vectors have no gradient at all."""
+    """If a distance is detached anywhere, the vectors have no gradient at all, and this test fails."""
     residual_quantizer, direction = (
         quantizer(vectors, mode="gumbel", simvq=simvq, penalty=0.0),
         torch.randn(len(vectors), DIM),
@@ -249,6 +249,7 @@ def test_prefixes_are_as_long_as_their_items_have_enough_events() -> None:
     events = [3, 1, 5, 1, 1, 0, 9]
     rows = np.arange(6)  # the last is no tail item
     found = prefix_groups(np.array(codes), np.array(events), rows, min_events=4)
-    # 0 and 1 share a whole code and four events, 2 has enough alone, 3 is left at [0], 4 and 5 share [1].
+    # Items 0 and 1 share a whole code and have four events together; 2 has enough events alone; 3 is what is left with
+    # the prefix [0]; 4 and 5 share the prefix [1].
     assert sorted(np.flatnonzero(found == g).tolist() for g in np.unique(found)) == [[0, 1], [2], [3], [4, 5]]
     assert sorted(np.unique(found)) == list(range(4))

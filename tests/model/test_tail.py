@@ -41,7 +41,7 @@ def clusters(labels: Sequence[int], spread: float, seed: int = 1) -> NDArray[np.
 @settings(max_examples=60, deadline=None)
 @given(n=st.integers(1, 70), size=st.integers(1, 9), seed=st.integers(0, 9), distinct=st.integers(1, 70))
 def test_bisect_fills_groups_between_half_and_whole_size(n: int, size: int, seed: int, distinct: int) -> None:
-    """Whatever the vectors, many equal ones among them: numbers 0…G−1, none above `size`, none split needlessly."""
+    """For any vectors, also many equal ones: groups 0…G−1, none larger than `size`, and none split needlessly."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((distinct, 5)).astype(np.float32)[rng.integers(0, distinct, n)]
     group = bisect(vectors, size, seed)
@@ -88,7 +88,7 @@ def test_every_tail_item_is_in_one_group_of_at_most_group_size(
 def test_content_comes_first_then_neighbours_and_an_item_with_neither_stays_alone(
     make_graph: Callable[..., ItemGraph],
 ) -> None:
-    """Items 0–3 have content, 4–7 only neighbours (8 or 9), 10 and 11 nothing; 8 and 9 are no tail."""
+    """Items 0–3 have content, 4–7 only neighbours (8 or 9), 10 and 11 nothing; 8 and 9 are no tail items."""
     dense = np.zeros((12, 2))
     dense[:4] = [[1, 0], [0, 1], [1, 0], [0, 1]]
     edges = [(8, 4, "swing", 1.0), (9, 5, "swing", 1.0), (8, 6, "swing", 1.0), (9, 7, "swing", 1.0)]
@@ -98,7 +98,7 @@ def test_content_comes_first_then_neighbours_and_an_item_with_neither_stays_alon
 
 
 def test_content_outweighs_neighbours(make_graph: Callable[..., ItemGraph]) -> None:
-    """Equal content and unequal neighbours against the other way round: content decides."""
+    """Items 0 and 1 have equal content and different neighbours, 0 and 2 the reverse: content decides."""
     dense = np.zeros((6, 2))
     dense[:4] = [[1, 0], [1, 0], [0, 1], [0, 1]]
     edges = [(4, 0, "swing", 1.0), (5, 1, "swing", 1.0), (4, 2, "swing", 1.0), (5, 3, "swing", 1.0)]

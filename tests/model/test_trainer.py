@@ -33,13 +33,13 @@ def from_pairs(make_graph: MakeGraph, n: int, pairs: list[tuple[int, int]], **co
 
 
 def small_graph(make_graph: MakeGraph) -> ItemGraph:
-    """Twelve items on a ring; two tail items, and a cold one that has no feature at all."""
+    """Return a graph of twelve items on a ring, two of them tail items, and a cold item that has no feature at all."""
     pairs = [(i, (i + d) % 12) for i in range(12) for d in (1, 2)] * 4
     return from_pairs(make_graph, 13, pairs, events=[8] * 10 + [2, 2, 0], tail=[10, 11, 12])
 
 
 def ranked(embeddings: Embeddings) -> NDArray[np.int64]:
-    """(N, N − 1) other items of every item, best first."""
+    """Return for each of N items the N − 1 others, best first."""
     scores = embeddings.query @ embeddings.item.T
     np.fill_diagonal(scores, -np.inf)
     return np.argsort(-scores, axis=1)[:, :-1]
@@ -50,7 +50,7 @@ def same(a: Embeddings, b: Embeddings) -> bool:
 
 
 class Script:
-    """A validation with scripted scores, which records the embeddings that it gets."""
+    """A validation that gives the scores it was made with, and records the embeddings that it is called with."""
 
     def __init__(self, *scores: float) -> None:
         self._scores: Iterator[float] = iter(scores)
@@ -78,7 +78,7 @@ def test_two_communities_are_told_apart(make_graph: MakeGraph) -> None:
 
 
 def test_a_direction_is_learned(make_graph: MakeGraph) -> None:
-    """On a ring i → i + 1 the next item comes first, and not the one before."""
+    """On a ring i → i + 1, the next item comes first, and not the previous one."""
     graph = from_pairs(make_graph, 20, [(i, (i + 1) % 20) for i in range(20)] * 40)
     best = ranked(train(graph, config_of(train={"max_epochs": 12})).embeddings)[:, 0]
     assert best.tolist() == [(i + 1) % 20 for i in range(20)]
@@ -101,7 +101,7 @@ def test_a_cold_item_is_found_by_its_features(make_graph: MakeGraph) -> None:
 
 @pytest.mark.parametrize("tail", [True, False])
 def test_every_item_has_a_finite_embedding_of_length_one(make_graph: MakeGraph, tail: bool) -> None:
-    """Also a cold item without a single feature or neighbour."""
+    """This includes a cold item without a single feature or neighbour."""
     embeddings = train(small_graph(make_graph), config_of(tail={"enabled": tail})).embeddings
     for role, rows in zip(ROLES, (13, 13, 2), strict=True):
         matrix = getattr(embeddings, role)
@@ -132,7 +132,7 @@ def test_early_stop_returns_the_best_weights_after_patience_worse_or_equal_evalu
 
 
 def test_a_refit_with_the_chosen_share_takes_the_same_steps(make_graph: MakeGraph) -> None:
-    """On the same graph the refit ends exactly where the early stop chose to: same schedule, same batches."""
+    """On the same graph, the refit ends with exactly the weights that the early stop kept: it has the same batches."""
     script, chosen = early_stopped(make_graph)
     again = train(small_graph(make_graph), config_of(), share=chosen.record.share)
     assert same(again.embeddings, script.seen[1])
@@ -140,7 +140,7 @@ def test_a_refit_with_the_chosen_share_takes_the_same_steps(make_graph: MakeGrap
 
 
 def test_without_validation_the_whole_schedule_is_trained(make_graph: MakeGraph) -> None:
-    """96 pairs in batches of 32, for 10 epochs."""
+    """96 pairs in batches of 32 are 3 steps in each of 10 epochs."""
     record = train(small_graph(make_graph), config_of()).record
     assert (record.steps, record.schedule_steps, record.pairs) == (30, 30, 96)
     assert record.curve[-1][0] == 30

@@ -64,7 +64,7 @@ def test_rows_are_joined_by_item_level_and_bucket(make_graph: Any, before: tuple
     old, new = trained.network.table, network.table
     by_name = {v.name: v for v in features.vocabularies}
     assert by_name["price"].bounds == next(v for v in trained.features.vocabularies if v.name == "price").bounds
-    # ids: i001, i002, i003 | i004;  brands: a | c;  three buckets
+    # Rows that were copied | new rows. Ids: i001, i002, i003 | i004. Brands: a | c. The three buckets were copied.
     assert torch.equal(new[:3], old[1:4])
     assert torch.equal(new[3], untouched[3])
     brands = 4 + sum(v.size for v in features.vocabularies[: [v.name for v in features.vocabularies].index("brand")])

@@ -25,7 +25,7 @@ class Scene:
     network: LightSAGE
 
     def own_features(self) -> NDArray[np.float64]:
-        """Return (N, D) every item's own features: s = X E + d C."""
+        """Return (N, D) own features of all items: s = X E + d C."""
         table, content = (w.detach().numpy().astype(np.float64) for w in (self.network.table, self.network.content))
         return np.asarray(self.features.sparse.toarray() @ table + self.features.dense @ content)
 
@@ -35,7 +35,7 @@ class Scene:
         return {int(r): own[rows[group == g]].mean(axis=0) for r, g in zip(rows, group, strict=True)}
 
     def training_features(self) -> NDArray[np.float64]:
-        """Return (N, D) what the graph reads of every item: of a tail item with events, its group's mean."""
+        """Return (N, D) features of the items in training: their own, but group means for tail items with events."""
         out, means = self.own_features(), self.group_mean()
         for item in range(len(out)):
             if item in means and self.graph.events[item] > 0:
@@ -43,7 +43,7 @@ class Scene:
         return out
 
     def average(self, item: int, without: int | None = None) -> NDArray[np.float64]:
-        """Return (D,) the average of an item's in-neighbours but one; of a cold item, its group's mean."""
+        """Return (D,) the average of an item's in-neighbours except `without`; for a cold item, its group's mean."""
         features, means = self.training_features(), self.group_mean()
         if self.graph.events[item] == 0 and item in means:
             return means[item]

@@ -1,4 +1,4 @@
-"""What becomes of live changes, one change, one ad and one field at a time, straight from the words of the rules."""
+"""The outcomes of live changes, computed one change, one ad and one field at a time, as the rules are worded."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Value = tuple[int, int, Any]
 
 
 def slow_outcomes(rows: list[Row], known_items: set[str], changes: list[Change]) -> list[str]:
-    """Return what became of each change, once all of them were recorded in this order; none repeats another.
+    """Return the outcome of each change after all were recorded in this order; no change may repeat another.
 
     Args:
         rows: the ads table, one row per ad.

@@ -17,7 +17,7 @@ class NightVersion:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it was built from, apart from its parent."""
+        """The inputs of the build, apart from the parent."""
         return self.date, repr(self.days)
 
 
@@ -30,7 +30,7 @@ class Nights:
     versions: list[NightVersion] = field(default_factory=list)  # in the order of publication
     current: NightVersion | None = None
     rolled_back: list[NightVersion] = field(default_factory=list)
-    held: list[NightVersion] = field(default_factory=list)  # built while a person rolled back
+    held: list[NightVersion] = field(default_factory=list)  # built while somebody rolled back
 
     def night(
         self, date: str, content: str, *, good: bool, force: bool = False, rollback_meanwhile: bool = False
@@ -75,7 +75,10 @@ class Nights:
         return True
 
     def _followed_by(self, date: str) -> NightVersion | None:
-        """The current version or, if that is of the same or a later day, the last version before it that is not."""
+        """Return the nearest version of an earlier date, going back from the current version through the parents.
+
+        If a parent was deleted, the last version that was published before its child takes its place.
+        """
         version, older = self.current, self.versions
         while version is not None:
             if version in self.versions:
@@ -88,7 +91,7 @@ class Nights:
         return None
 
     def _older(self, version: NightVersion) -> list[NightVersion]:
-        """The versions that were published before one, but for those that a rollback passed over."""
+        """Return the versions that were published before this one, without those that were rolled back or held."""
         before = self.versions[: self.versions.index(version)]
         return [other for other in before if other not in self.rolled_back and other not in self.held]
 

@@ -1,4 +1,4 @@
-"""Retrieval and live changes by brute force, one item and one field at a time, straight from the words of the rules."""
+"""Retrieval and live changes by brute force, one item and one field at a time, as the rules are worded."""
 
 from collections import Counter
 from datetime import datetime
@@ -17,7 +17,7 @@ EdgeRow = tuple[int, int, str]
 
 
 def newest_rows(rows: list[Row]) -> dict[str, Row]:
-    """Return the row of each ad with the highest version, the last of equal ones, by ad_id."""
+    """Return by ad_id the row of each ad with the highest version; if versions are equal, the last of these rows."""
     newest: dict[str, Row] = {}
     for ad in rows:
         if ad["ad_id"] not in newest or (ad["version"] or 0) >= (newest[ad["ad_id"]]["version"] or 0):
@@ -28,7 +28,7 @@ def newest_rows(rows: list[Row]) -> dict[str, Row]:
 def slow_retrieve(
     catalogue: Catalogue, edges: list[EdgeRow], ads: list[Row] | None, request: RetrievalRequest
 ) -> list[tuple[str, str | None]]:
-    """Return the (item, ad) pairs that answer a request whose items are all known, and which names a time."""
+    """Return the (item, ad) pairs that answer a request; its items must all be known, and it must name a time."""
     assert isinstance(request.at, datetime)
     known, filters = set(catalogue.item_ids), request.filters
     winners: dict[str, Row | None] = dict.fromkeys(known)
@@ -72,9 +72,10 @@ def _passes(filters: Filters, category: str | None, price: float | None) -> bool
 
 
 def ads_with_changes(rows: list[Row], changes: list[Change]) -> list[Row]:
-    """Return the rows of all ads after changes: of each field the newest value, by version, then by order.
+    """Return the rows of all ads after changes; each field has its newest value, by version and then by order.
 
-    A value that repeats the one last recorded for the same ad or campaign does not count again.
+    A value does not count again if the newest value that was recorded for the same ad or campaign is the same and has
+    the same version.
     """
     recorded: dict[tuple[str | None, str | None, str], tuple[int, Any]] = {}
     unrepeated: list[tuple[int, Change, Row]] = []
@@ -107,7 +108,7 @@ def ads_with_changes(rows: list[Row], changes: list[Change]) -> list[Row]:
 
 
 def same_eligibility(ads: Ads, other: Ads, times: list[datetime]) -> bool:
-    """Return whether the same ads win on the same items at all times, in no country and in two."""
+    """Return whether the same ads win on the same items at all times, without a country and in two countries."""
     for at in map(microseconds, times):
         for country in (None, "DE", "US"):
             first, second = ads.eligible(at, country), other.eligible(at, country)

@@ -1,4 +1,4 @@
-"""Test sessions, written out from lists of items."""
+"""Sessions for tests, made from lists of items."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ START = datetime(2024, 5, 1, 9, tzinfo=UTC)
 
 
 def as_ids(lists: list[list[int]]) -> list[list[str]]:
-    """Return the item ids of rows of the small catalogue, which has 60 items; from 60 on they are unknown items."""
+    """Return item ids for rows of the small catalogue. It has 60 items, so rows from 60 on give unknown items."""
     return [[f"item{row:05d}" for row in rows] for rows in lists]
 
 
@@ -20,7 +20,7 @@ def sessions_of(lists: list[list[str]]) -> Sessions:
 
 
 def baskets_of(lists: list[list[str]]) -> Sessions:
-    """Return the distinct items of each list that has two, at their first times."""
+    """Return a basket for each list with at least two distinct items: these items, at their first times."""
     firsts = [[(items.index(item), item) for item in dict.fromkeys(items)] for items in lists]
     return _sessions([basket if len(basket) > 1 else [] for basket in firsts])
 

@@ -16,7 +16,7 @@ OPENS = ("view", "click")
 
 
 def random_log(seed: int) -> Rows:
-    """Return short sessions over few items: ties in time, repeats, searches, midnight, logged sources, baskets."""
+    """Return a log of short sessions over few items, with ties, repeats, searches, midnights, sources and baskets."""
     rng = random.Random(seed)
     rows: Rows = []
     for s in range(60):
@@ -36,7 +36,7 @@ def random_log(seed: int) -> Rows:
 
 
 def sessions_of(rows: Rows) -> dict[tuple[str, dt.date], Rows]:
-    """Return the events of each (session id, UTC day) in order; of identical neighbours only the first stays."""
+    """Return the events of each (session id, UTC day) in order, without events that equal the one before them."""
     sessions: dict[tuple[str, dt.date], Rows] = defaultdict(list)
     for _, row in sorted(enumerate(rows), key=lambda pair: (pair[1]["timestamp"], pair[0])):
         session = sessions[row["session_id"], row["timestamp"].date()]
@@ -101,7 +101,7 @@ def strong_click_weights(rows: Rows, config: StrongClickConfig, last: dt.date) -
 
 
 def co_search_counts(rows: Rows) -> Counter[Any]:
-    """Return for each (day, src, dst) the number of that day's searches after which a user opened both items."""
+    """Return for each (day, src, dst) how many of that day's (user, query) pairs led to both items."""
     groups: dict[Any, set[str]] = defaultdict(set)
     for (_, day), session in sessions_of(rows).items():
         last = None
@@ -115,7 +115,7 @@ def co_search_counts(rows: Rows) -> Counter[Any]:
 
 
 def item_lists(rows: Rows) -> list[tuple[str, list[str]]]:
-    """Return (kind, items) of every session that lists an item."""
+    """Return (kind, items) of every session that has an item."""
     lists = []
     for session in sessions_of(rows).values():
         opened = [row["item_id"] for row in session if row["event_type"] in OPENS]

@@ -1,4 +1,4 @@
-"""A small random shop with tail items, edges and ads, and slow but obvious answers to what retrieval is asked."""
+"""A small random shop with tail items, edges and ads, and slow but obvious versions of what retrieval computes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -70,14 +70,14 @@ def edge_table(rows: list[tuple[int, int, str]]) -> pa.Table:
 
 
 def small_edges(catalogue: Catalogue, seed: int = 0) -> Edges:
-    """Return random edges of a catalogue, with a weight for direct ones."""
+    """Return random edges of a catalogue; the score's term for direct edges has the weight DIRECT."""
     return Edges.from_table(
         edge_table(edge_rows(catalogue.n_rows, seed)), catalogue.item_ids, ScoreWeights(direct=DIRECT)
     )
 
 
 def random_ads(n_items: int, n_ads: int, seed: int) -> list[Row]:
-    """Ads with every kind of null, tied bids, repeated ids and a few unknown items."""
+    """Return ads with every kind of null, tied bids, repeated ids and a few unknown items."""
     generator = np.random.default_rng(seed + 2)
 
     def pick(values: list[Any]) -> Any:
@@ -111,7 +111,7 @@ def ads_table(rows: list[Row]) -> pa.Table:
 def slow_winners(
     rows: list[Row], known: set[str], at: datetime, country: str | None, filters: Filters = NO_FILTERS
 ) -> dict[str, Row]:
-    """Return the winning ad of each item that has an eligible one, by the words of the rule."""
+    """Return the winning ad of each item that has an eligible one, as the rule is worded."""
     newest: dict[str, Row] = {}
     for ad in rows:
         if ad["ad_id"] not in newest or (ad["version"] or 0) >= (newest[ad["ad_id"]]["version"] or 0):
@@ -137,7 +137,10 @@ def slow_winners(
 def slow_scores(
     catalogue: Catalogue, edges: list[tuple[int, int, str]], views: list[int], weight: float = 0.5
 ) -> np.ndarray:
-    """Brute force over `item`, with direct tail rows replaced by their own vectors, and bias and bonus added."""
+    """Return the scores of all items by brute force: inner products, plus bias, plus the bonus of direct edges.
+
+    A tail item with an edge from a viewed item is scored by its own vector.
+    """
     mean = np.zeros(catalogue.dim)
     for age, row in enumerate(reversed(views)):
         mean += weight**age * catalogue.query[row]
@@ -157,7 +160,7 @@ def slow_scores(
 
 
 def small_reranker(n: int = 60) -> Reranker:
-    """Return a re-ranker with counters of items, categories, a search text and countries."""
+    """Return a pre-ranker with counters of items, categories, a search text and countries."""
     generator = np.random.default_rng(5)
     views, opened = generator.integers(0, n, (2, 900))
     item, kind = np.arange(n, dtype=np.int32), generator.integers(-1, 5, n).astype(np.int32)

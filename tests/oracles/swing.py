@@ -25,7 +25,7 @@ def swing_scores(users: Lists, alpha: float, offset: float, exponent: float) -> 
 
 
 def capped(rows: Log, by: str, cap: int, seed: int) -> Levels:
-    """Return the entries that remain under a cap per user or per item, in each graph on its own."""
+    """Return the entries that remain under a cap per user or per item; each graph is capped on its own."""
     remaining: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
     for graph in (0, 1):
         groups: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)

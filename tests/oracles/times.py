@@ -1,4 +1,4 @@
-"""The grammar of times once more, read step by step with Python's own calendar: slow, and obviously right."""
+"""A second reader of written times that uses Python's own calendar step by step: slow, but obviously right."""
 
 import datetime as dt
 import random
@@ -14,7 +14,7 @@ BLANKS = " \t\n\v\f\r\0\x85\xa0\u1680\u180e\u2028\u2029\u202f\u205f\u2060\u3000\
 
 
 def read_time(text: str) -> int | None:
-    """Return a written time in microseconds since 1970, UTC; None if it is not one, or outside the years 1 to 9999."""
+    """Return a written time in microseconds since 1970, UTC; None for no time, or one outside the years 1 to 9999."""
     text = text.strip(BLANKS)
     date, separator, rest = text, "", ""
     for n, character in enumerate(text):
@@ -74,7 +74,7 @@ def _clock(text: str) -> tuple[int, bool, str] | None:
 
 
 def _offset(zone: str, local: int) -> int | None:
-    """Return the offset of a zone in microseconds; None if it is not one."""
+    """Return the offset of a zone in microseconds; None if the text is no zone."""
     if match := re.fullmatch(r"(.*)\[[A-Za-z0-9_/+-]+\]", zone):
         return _offset(match[1], local) if "/" not in match[1] and match[1] else None
     if zone.upper() in ("", "Z", "UTC", "GMT"):
@@ -103,7 +103,7 @@ _ZONES = (
 
 
 def written_times() -> st.SearchStrategy[str]:
-    """Return a strategy of texts that are times, or nearly so."""
+    """Return a strategy of texts that are times or nearly times."""
     number = st.integers(0, 99)
     year = st.one_of(st.integers(1960, 2040), st.sampled_from([0, 1, 4, 1582, 1900, 2000, 2016, 9998, 9999]))
     dates = st.one_of(
@@ -134,7 +134,7 @@ def written_times() -> st.SearchStrategy[str]:
 
 
 def sampled_times(n: int, seed: int) -> set[str]:
-    """Return about n texts as `written_times` makes them, for readers that take many at once."""
+    """Return about n texts like those of `written_times`, for readers that take many texts at once."""
     draw = random.Random(seed)
     texts = set()
     for _ in range(n):

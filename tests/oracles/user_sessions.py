@@ -1,4 +1,4 @@
-"""Sessions of logs without session ids, in plain Python, event by event; and logs that try every edge of the rule."""
+"""Sessions of logs without session ids, in plain Python, event by event; and logs with all border cases of the rule."""
 
 import datetime as dt
 import random
@@ -14,7 +14,8 @@ Key = tuple[str, dt.date, dt.datetime]
 GAP = dt.timedelta(minutes=30)
 TICK = dt.timedelta(microseconds=1)
 STEPS = (dt.timedelta(0), dt.timedelta(seconds=1), dt.timedelta(minutes=10), GAP - TICK, GAP, GAP + TICK, 5 * GAP)
-# Shortly before midnights: of ordinary days, of the nights in which Berlin's clocks change, and of the days after.
+# Shortly before midnight in UTC or Berlin, on an ordinary day and around the changes of Berlin's clocks; the third is
+# shortly before such a change.
 STARTS = tuple(
     dt.datetime.fromisoformat(f"{text}+00:00")
     for text in ("2026-03-02T23:40", "2026-03-28T22:40", "2026-03-29T00:40", "2026-03-29T21:40", "2026-10-24T21:40")
@@ -24,7 +25,8 @@ STARTS = tuple(
 def cut_by_user(rows: Rows, zone: str = "UTC", gap: dt.timedelta = GAP) -> dict[Key, Rows]:
     """Return the events of each session, in order and without copies.
 
-    A copy has the event_id of an earlier event of the same user and day, or equals its neighbour.
+    A copy has the event_id of an earlier event of the same user and day or, without an event_id, equals the event
+    before it.
     """
     days: dict[tuple[str, dt.date], Rows] = defaultdict(list)
     for _, row in sorted(enumerate(rows), key=lambda pair: (pair[1]["timestamp"], pair[0])):
@@ -43,7 +45,7 @@ def cut_by_user(rows: Rows, zone: str = "UTC", gap: dt.timedelta = GAP) -> dict[
 
 
 def log_of_users(rng: random.Random, users: int, most_events: int) -> Rows:
-    """Return events of users in random order: ties, pauses around the limit, midnights, and copies of events."""
+    """Return events of users in random order, with ties, pauses close to the limit, midnights and copies of events."""
     rows: Rows = []
     for user in range(users):
         time = rng.choice(STARTS)

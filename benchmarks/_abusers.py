@@ -1,4 +1,4 @@
-"""Clients that abuse a server, over raw sockets from addresses of their own; each counts its answers."""
+"""Clients that abuse a server, over raw sockets from addresses of their own; the server's answers are counted."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ _FAILURES = (OSError, EOFError, asyncio.IncompleteReadError, asyncio.LimitOverru
 
 @dataclass
 class Target:
-    """Whom to abuse, and for how long.
+    """The server to abuse, and for how long.
 
     Args:
         host: the server's address.
@@ -37,7 +37,7 @@ class Target:
     unanswered: list[float] = field(default_factory=list)
 
     def goes_on(self) -> bool:
-        """Return whether it is not yet time to stop."""
+        """Return whether there is still time."""
         return time.monotonic() < self.until
 
 
@@ -95,7 +95,7 @@ async def read_answer(reader: asyncio.StreamReader) -> str:
 
 
 async def one_after_the_other(target: Target, requests: Iterator[bytes], address: str = ADDRESS) -> None:
-    """Send the next request as soon as the last is answered, on one connection while it lasts."""
+    """Send each request as soon as the one before is answered; open a new connection if the last one was lost."""
     while target.goes_on():
         sent: float | None = None
         try:
@@ -132,14 +132,14 @@ def flood(connections: int, requests: Callable[[Target], Iterator[bytes]] = plai
 def pour(
     connections: int, head: bytes, chunk: bytes = b"", pause: float = 0.0, reads: bool = True, addresses: int = 1
 ) -> Abuse:
-    """Return an abuse: connections that send a head, and then the same bytes for ever, or wait if there are none.
+    """Return an abuse: connections that send a head, and then the same chunk for ever; without a chunk, they wait.
 
     Args:
-        connections: the number of connections; each that is closed is opened again.
-        head: what is sent first.
-        chunk: what is sent for ever.
+        connections: the number of connections; a connection that is closed is opened again.
+        head: the bytes that are sent first.
+        chunk: the bytes that are sent again and again.
         pause: seconds between two chunks.
-        reads: whether what the server answers is read.
+        reads: whether the server's answers are read.
         addresses: the number of addresses from which the connections come.
     """
 
@@ -244,14 +244,14 @@ def large(path: str, **body: object) -> Callable[[Target], Iterator[bytes]]:
 
 
 def many_words(target: Target) -> Iterator[bytes]:
-    """Completions of 250 words, which differ each time."""
+    """Requests for completions of 250 words, which differ each time."""
     draw = random.Random(1)
     while True:
         yield get("/v1/items?q=" + "+".join(draw.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(250)))
 
 
 def wrong_bodies(target: Target) -> Iterator[bytes]:
-    """A megabyte each: 330,000 numbers where ids belong."""
+    """Requests of a megabyte each, with 330,000 numbers where ids belong."""
     return itertools.repeat(post("/v1/retrieve", {"items": [1] * 330_000}))
 
 

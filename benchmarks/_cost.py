@@ -34,8 +34,8 @@ def loop_seconds() -> float:
 class Meter:
     """Measures the block that it surrounds; `cost` is set when the block has ended.
 
-    The CPU time is the sum over all processes of the times that were last seen, because Spark's workers end without
-    their times being added to those of a parent. The CPU time of measuring is subtracted.
+    The CPU time is the sum of the last times seen of all processes, because the times of Spark's workers are not added
+    to those of a parent when they end. The CPU time of measuring is subtracted.
     """
 
     cost: Cost
@@ -58,7 +58,7 @@ class Meter:
         self.cost = Cost(wall, sum(self._spent.values()) - self._before - self._measuring, *self._peak)
 
     def cpu(self) -> float:
-        """Return the CPU seconds so far, those of measuring included."""
+        """Return the CPU seconds so far, with the seconds of measuring."""
         self._sample_cpu()
         return sum(self._spent.copy().values()) - self._before
 

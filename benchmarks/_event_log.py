@@ -13,7 +13,7 @@ DAY = 86_400_000_000
 CHUNK = 1_000_000  # events in one file
 TYPES = pa.array(["view", "click", "add_to_cart", "purchase", "search"])
 
-# A bad day has this many users who click the star item, clicks of a bot, and items that one query opens.
+# On a bad day, this many users click the star item, a bot makes this many clicks, and one query opens this many items.
 STAR_USERS, BOT_CLICKS, FLOOD_ITEMS = 1_000_000, 200_000, 50_000
 BAD_EVENTS = 2 * STAR_USERS + BOT_CLICKS + FLOOD_ITEMS + 1
 
@@ -35,10 +35,10 @@ def write_log(
         events: the approximate number of events.
         days: the number of days.
         first: the number of the first day.
-        shop: use the items and users of a log with this many events instead.
+        shop: have as many items and users as a log with this many events.
         skew: let BAD_EVENTS of the events be those of a bad last day: a million users click the same item and one
-            other, a bot clicks 200,000 times, half of them in one session, and one query opens 50,000 items.
-        session_ids: name the sessions; without, they follow from users and times.
+            other, a bot makes 200,000 clicks, half of them in one session, and one query opens 50,000 items.
+        session_ids: write session ids; without them, sessions follow from users and times.
     """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(first)
@@ -74,7 +74,7 @@ def _sessions(
     lengths = lengths[: np.searchsorted(np.cumsum(lengths), events) + 1]
     session = np.repeat(np.arange(len(lengths)), lengths)[:events]
     n = len(session)
-    # A session stays in the group of 200 items around its first item; one step in five leaves it.
+    # A session stays in the group of 200 items that contains its first item; one event in five may leave the group.
     start = rank[np.searchsorted(share, rng.random(len(lengths)))]
     group = start[session] // 200 * 200
     inside = group + np.minimum((200 * rng.random(n) ** 2).astype(np.int64), 199)
@@ -104,7 +104,7 @@ def _sessions(
 
 
 def _skewed(rng: np.random.Generator, items: int, day: int) -> pa.Table:
-    """The events of a bad day: those of the users of the star item, of the bot, and of the user who searches."""
+    """The events of a bad day, by the users who click the star item, by the bot, and by the user who searches."""
     bot, searcher = STAR_USERS, STAR_USERS + 1
     user = np.concatenate([np.repeat(np.arange(STAR_USERS), 2), np.full(BOT_CLICKS, bot)])
     user = np.append(user, np.full(FLOOD_ITEMS + 1, searcher))

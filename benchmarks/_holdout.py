@@ -1,4 +1,4 @@
-"""Hits on a hold-out: all models of a table are measured with the same weights of the score."""
+"""Hits on a hold-out, measured with the weights of the score that the hold-out chooses for one model."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,11 @@ Measure = Callable[[Embeddings], list[float]]
 
 
 def measure_on(holdout: HoldoutEvaluation, first: Embeddings) -> Measure:
-    """Return a function that gives the CELLS of a model; of baskets, recall instead of HR.
+    """Return a function that gives the CELLS of a model; on baskets, recall takes the place of HR.
 
     Args:
         holdout: the sessions to measure on.
-        first: the model for which the hold-out chooses the weights; all others are ranked with the same weights.
+        first: the model for which the hold-out chooses the weights; other models are ranked with the same weights.
     """
     weights = holdout.choose_weights(first)
 

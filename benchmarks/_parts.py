@@ -1,4 +1,4 @@
-"""Benchmarks of several parts: the command line names one, and its lines are shown and written as they come."""
+"""Benchmarks with several parts: the command line names a part, whose lines are shown and written as they come."""
 
 import argparse
 from collections.abc import Callable, Mapping

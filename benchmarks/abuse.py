@@ -1,4 +1,4 @@
-"""The server under abuse: what floods, slow, deaf and endless clients do to a well-behaved client and to the memory.
+"""The server under abuse: how well it still answers a well-behaved client, and how much memory it takes.
 
     python benchmarks/abuse.py --work DIR [--rows 200000] [--seconds 10] [--only NAME …] [--slack 1.0]
         [--output docs/reliability.md]
@@ -48,7 +48,7 @@ from retrieval.search.retriever import Retriever
 
 TEMPLATE = Path(__file__).with_name("reliability.md")
 PAUSE = 0.02
-# The bars of a well-behaved client and of the memory.
+# The bars: limits of what a well-behaved client may notice, and of the memory.
 TIMES_QUIET, LEAST_MS, MOST_TURNED_AWAY, BACK_SECONDS, TIMES_MEMORY = 5, 50.0, 0.01, 2.0, 1.2
 FLOODS = ("256 connections", "2,000 connections", "64 addresses with 2 connections each")
 LIMITS = (
@@ -92,7 +92,7 @@ def main() -> int:
 
 
 def index_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the index, which is built if there is none."""
+    """Return the folder of the index; the index is built if it is missing."""
     folder: Path = options.work / f"index-{options.rows}"
     if not (folder / "meta.json").exists():
         catalogue = generate_catalogue(options.rows, 64)
@@ -112,7 +112,7 @@ def index_folder(options: argparse.Namespace) -> Path:
 
 
 def ads(catalogue: Catalogue) -> pa.Table:
-    """One ad per item, in 1,000 campaigns of 10 advertisers; six tenths of them run in AC, all in AA."""
+    """One ad per item, in 1,000 campaigns of 10 advertisers; six tenths of the ads run in AC, all in AA."""
     draw = np.random.default_rng(2).random(catalogue.n_rows)
     rows = range(catalogue.n_rows)
     return pa.table(
@@ -127,7 +127,7 @@ def ads(catalogue: Catalogue) -> pa.Table:
 
 
 def serve(folder: Path, log: Path, pipe: Connection) -> None:
-    """Serve the index as `lightsage serve` does; send the URL and the seconds of the start, then take versions."""
+    """Serve the index as `lightsage serve` does; send the URL and the seconds of the start, then receive versions."""
     name = ["v0"]
     began = time.perf_counter()
 
@@ -150,7 +150,7 @@ def serve(folder: Path, log: Path, pipe: Connection) -> None:
 
 @dataclass
 class Served:
-    """A server in a process of its own: its address, its process, the pipe that publishes versions, its start."""
+    """A server in a process of its own: address, process, the pipe that publishes versions, seconds of the start."""
 
     host: str
     port: int
@@ -159,7 +159,7 @@ class Served:
     start_seconds: float
 
     def memory(self) -> int:
-        """Return the bytes of its memory; of what other processes have mapped too, only its share counts (PSS)."""
+        """Return the bytes of the server's memory; of memory shared with other processes, it has only a part (PSS)."""
         return int(self.process.memory_full_info().pss)
 
     def failures(self) -> float:
@@ -185,7 +185,7 @@ def serving(folder: Path, log: Path) -> Iterator[Served]:
 
 
 def new_log(options: argparse.Namespace, name: str) -> Path:
-    """Delete an earlier log of changes of this name, and return the path for a new one."""
+    """Return the path for a new log of changes; an earlier log of the same name is deleted."""
     path: Path = options.work / f"{name}.sqlite"
     for old in options.work.glob(f"{name}.sqlite*"):
         old.unlink()
@@ -196,7 +196,7 @@ def new_log(options: argparse.Namespace, name: str) -> Path:
 
 
 class Client:
-    """One connection from an address of this machine that is kept open."""
+    """A connection that is kept open, from an address of this machine."""
 
     def __init__(self, served: Served, address: str) -> None:
         self._served, self._address = served, address
@@ -204,7 +204,7 @@ class Client:
         self.status = 0
 
     def body(self, request: bytes) -> bytes:
-        """Send a request and return the body of the answer; `status` is 0 if there was none."""
+        """Send a request and return the body of the answer; `status` is 0 if there was no answer."""
         self.status = 0
         try:
             if self._socket is None:
@@ -242,14 +242,14 @@ class Client:
 
 @dataclass
 class Measured:
-    """What was measured: (time it was sent, milliseconds, status) of each request, and the server's memory in bytes."""
+    """The measurements: (time of sending, milliseconds, status) of each request, and the server's memory in bytes."""
 
     requests: list[tuple[float, float, int]] = field(default_factory=list)
     healthz: list[tuple[float, float, int]] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
 
     def between(self, begin: float, end: float) -> "Measured":
-        """Return what was sent between two times; the memory is that of all times."""
+        """Return the requests that were sent between two times; the memory stays that of all times."""
         requests, healthz = ([r for r in every if begin <= r[0] < end] for every in (self.requests, self.healthz))
         return Measured(requests, healthz, self.memory)
 
@@ -265,7 +265,7 @@ class Measured:
 
 @contextmanager
 def measuring(served: Served, items: list[str]) -> Iterator[Measured]:
-    """Send well-behaved requests until the end of the block."""
+    """Send well-behaved requests, and measure, until the end of the block."""
     measured, over = Measured(), threading.Event()
 
     def ask(address: str, requests: Callable[[int], bytes], record: list[tuple[float, float, int]]) -> None:
@@ -302,11 +302,11 @@ def measuring(served: Served, items: list[str]) -> Iterator[Measured]:
 
 
 def seconds_until_quiet(measured: Measured, end: float, quiet: float) -> float:
-    """Return the seconds from a time until half a second in which at most one request is slow or not answered with 200.
+    """Return the seconds from `end` to a half second in which at most one request is slow or not answered with 200.
 
     Args:
         measured: all requests.
-        end: the time.
+        end: the time at which the abuse ended.
         quiet: the p99 of quiet times, in milliseconds.
     """
     later = [request for request in measured.requests if request[0] >= end]
@@ -324,7 +324,7 @@ def abuses(folder: Path, names: list[str], options: argparse.Namespace) -> tuple
     """Try the abuses one after the other on one server; returns rows of the table and missed bars."""
     items = [f"i{row:07d}" for row in np.random.default_rng(5).integers(0, options.rows, 5000)]
     with serving(folder, new_log(options, "abuses")) as served, ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(time.sleep, 0.0)  # its process has begun before the first abuse
+        pool.submit(time.sleep, 0.0)  # so that its process begins before the first abuse
         with measuring(served, items):
             time.sleep(3.0)
         with measuring(served, items) as quiet:
@@ -394,7 +394,7 @@ def one(
 
 
 def duration(name: str, seconds: float) -> float:
-    """Return how long an abuse lasts at most: that of many filters ends by itself."""
+    """Return how many seconds an abuse lasts at most; the one with 100,000 filters ends by itself, so it gets more."""
     return 30 * seconds if name == "100,000 distinct filters" else seconds
 
 
@@ -413,7 +413,7 @@ def missed_bars(name: str, under: Measured, back: float, quiet: float, slack: fl
 
 
 def memory_bar(most: int, quiet: int) -> list[str]:
-    """Return the bar of the memory if it was missed: the budget of the caches, and what is allowed beside it."""
+    """Return the missed bar of the memory, if any: the caches' budget plus 1.2 times the memory when quiet."""
     bar = BUDGET + TIMES_MEMORY * quiet
     return [f"{most / MIB:.0f} MiB > {bar / MIB:.0f} MiB"] if most > bar else []
 
@@ -436,7 +436,7 @@ def table_row(name: str, target: Target, under: Measured, back: float, memory: t
 
 
 def stopped(target: Target, signalled: float, measured: Measured, before: int) -> tuple[str, list[str]]:
-    """Return the row of the server that was stopped under load, and whether a request that was sent was lost."""
+    """Return the row of the server that was stopped under load, and a missed bar if it lost any earlier request."""
     # Requests that were sent between `signalled` and the signal itself count as sent after it.
     lost = sum(sent < signalled for sent in target.unanswered)
     lost += sum(sent < signalled and status == 0 for sent, _, status in measured.requests)
@@ -446,7 +446,7 @@ def stopped(target: Target, signalled: float, measured: Measured, before: int) -
 
 
 def starts(folder: Path, options: argparse.Namespace) -> list[str]:
-    """Return the seconds of a start without changes, and with a million of them."""
+    """Return the seconds of a start without changes, and of starts with many changes in the log."""
     with serving(folder, new_log(options, "empty")) as served:
         without = served.start_seconds
     path = new_log(options, "million")

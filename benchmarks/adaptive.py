@@ -1,4 +1,4 @@
-"""Adaptive and funnel retrieval compared with exact search, over a million vectors generated from a trained model's.
+"""Adaptive and funnel retrieval compared with exact search, on a million vectors generated from a trained model.
 
     python benchmarks/adaptive.py --embeddings WORKSPACE/versions/NAME/embeddings --work DIR [--rows 1000000]
         [--queries 10000] [--prefixes 16 32 64] [--output TABLE.md]
@@ -83,13 +83,13 @@ def generate(trained: Embeddings, rows: int, queries: int, folder: Path) -> None
 
 
 def between(vectors: Floats, first: Rows, second: Rows, share: Floats) -> Floats:
-    """Unit vectors between pairs of vectors; `share` says how far along the way."""
+    """Unit vectors between pairs of vectors; `share` says how far from the first to the second."""
     mixed = vectors[first] + share * (vectors[second] - vectors[first])
     return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
 
 
 def build_index(folder: Path, prefix: int | None, **config: Any) -> tuple[str, dict[str, Any]]:
-    """Build an index, tuned on queries that are not measured; returns its file and the parameters to read it with."""
+    """Build an index, tuned on queries whose recall is not measured; returns its file and parameters for reading it."""
     name = f"{prefix or 'all'}-{'-'.join(f'{value}' for value in config.values())}.faiss"
     item = np.asarray(load_array(folder / "item.npy"))
     query = np.asarray(load_array(folder / "query.npy"))[TRUE_QUERIES:]
@@ -154,7 +154,7 @@ def measure(folder: Path, file: str, parameters: dict[str, Any], queries: int, p
 
 
 def recall_of(item: Floats, vector: Floats, true: Rows, rows: Rows) -> float:
-    """Share of the rows that score at least as high as the true K-th; many vectors are equal."""
+    """Share of the rows that score at least as high as the true K-th row; the rows may differ if vectors are equal."""
     return float(np.mean(item[rows] @ vector >= (item[true] @ vector).min() - 1e-6))
 
 
@@ -173,7 +173,7 @@ def drop_from_page_cache(path: Path) -> None:
 
 
 def table(results: dict[str, dict[str, float]], rows: int, queries: int) -> str:
-    """The page, in Markdown; costs also as shares of those of the exact search."""
+    """The page, in Markdown; costs are also given as shares of the exact search's costs."""
     full = next(iter(results.values()))
     lines = [
         "# Adaptive retrieval",

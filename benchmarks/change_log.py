@@ -1,10 +1,10 @@
-"""Live changes in numbers: a batch of changes of whole campaigns under load, and the start after a million changes.
+"""The cost of live changes: batches that change whole campaigns under load, and a start after a million changes.
 
     python benchmarks/change_log.py --work DIR [--ads 300000] [--campaigns 1000] [--changes 1000000] [--output TABLE.md]
 
 A server in a process of its own serves generated items with an ad each. One client asks for ads every 20 ms, another
-for `/healthz`, while a third changes all campaigns in one request, ten times. Then changes of ads are written to a log
-in batches of 1,000, and a server is started with it: as the log was written, and once it has been compacted.
+for `/healthz`, while a third changes all campaigns in one request, ten times. Then changes of ads are written to a log,
+and the steps of a start that need the log are timed: with the log as it was written, and once it has been compacted.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ITEMS = 20_000
 
 
 def main() -> int:
-    """Measure both and print the page."""
+    """Measure the batches and the starts, and print the page."""
     parser = argument_parser(__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for the logs")
     parser.add_argument("--ads", type=int, default=300_000)
@@ -77,7 +77,7 @@ def ads_table(n: int, campaigns: int) -> pa.Table:
 
 
 def serve(log: Path, n_ads: int, campaigns: int, pipe: Connection) -> None:
-    """Serve generated items; send the URL once it listens."""
+    """Serve generated items; send the URL once the server listens."""
     catalogue = generate_catalogue(ITEMS, 32, 500)
     ads = Ads.from_table(ads_table(n_ads, campaigns), catalogue.row_of)
     retriever = Retriever(catalogue, edges(ITEMS), ads, None, as_of=AS_OF)
@@ -111,7 +111,7 @@ def empty(path: Path) -> Path:
 
 
 def batches(options: argparse.Namespace) -> list[str]:
-    """The table of latencies while all campaigns are changed at once, and without."""
+    """The table of latencies while all campaigns are changed at once, and while nothing is changed."""
     seconds = list[float]()
 
     def change() -> None:
@@ -192,7 +192,7 @@ def write_log(path: Path, n: int, n_ads: int) -> None:
 
 
 def starts(options: argparse.Namespace) -> list[str]:
-    """The table of what the log adds to a start."""
+    """The table of the seconds that the log adds to a start."""
     path = options.work / "million.sqlite"
     write_log(path, options.changes, options.ads)
     print_progress("log written")

@@ -1,11 +1,11 @@
-"""A version in other stores: recall and eligibility beside our own index, and what exported scores lose.
+"""A version in other stores: recall and eligibility compared with LightSAGE's index, and the hits that are lost.
 
     lightsage demo --directory DEMO
     python benchmarks/export.py --demo DEMO [--items 6000] [--queries 60] [--output PAGE.md]
 
-Each store is asked by the code of docs/export.md. Qdrant's and Milvus' embedded modes run in this process, PostgreSQL
-as a server of its own. A store whose driver is not installed has no row. LightSAGE uses one thread. All takes two
-minutes.
+Each store is searched by the code of docs/export.md. Qdrant's and Milvus' embedded modes run in this process;
+PostgreSQL runs as a server of its own. A store whose driver is not installed has no row. LightSAGE uses one thread. The
+benchmark takes two minutes.
 """
 
 import json
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def some_items(index: Index, n: int) -> Index:
-    """An index of the items of some categories, so that most edges stay, with their ads."""
+    """An index of n items and their ads; the items come from a few categories, so that most edges stay."""
     catalogue, edges = index.catalogue, index.edges
     rows = np.sort(pc.sort_indices(catalogue.attributes["category"]).to_numpy()[:n]).astype(np.int64)
     new_row = np.full(catalogue.n_rows, -1)
@@ -167,7 +167,7 @@ def winning_ads(index: Index, query: Query) -> dict[str, str]:
 
 
 def served_search(retriever: Retriever) -> Search:
-    """The lists of a server, with all terms of the score."""
+    """A search that gives the lists of a server, with all terms of the score."""
 
     def search(query: Query) -> list[tuple[str, str | None]]:
         country = None if query.country == EVERYWHERE else query.country
@@ -198,7 +198,7 @@ def searches(export: Export, folder: Path) -> Iterator[tuple[str, float | None, 
 
 
 def timed_export(store: str, export: Export, target: str) -> float:
-    """Export, and return the seconds."""
+    """Export, and return the seconds that it took."""
     began = time.perf_counter()
     write_to(store, export, target, "lightsage")
     seconds = time.perf_counter() - began
@@ -233,7 +233,7 @@ def postgres(export: Export, folder: Path, stack: ExitStack) -> tuple[str, float
 
 
 def qdrant(export: Export, folder: Path, stack: ExitStack) -> tuple[str, float, Search]:
-    """Qdrant's embedded mode, which scans."""
+    """Qdrant's embedded mode, which scans all vectors."""
     import qdrant_client
 
     seconds = timed_export("qdrant", export, str(folder / "qdrant"))
@@ -254,7 +254,7 @@ def milvus(export: Export, folder: Path, stack: ExitStack) -> tuple[str, float, 
 
 
 def python_search(heading: str, client: Any) -> Search:
-    """The search in Python that docs/export.md has for a store."""
+    """The Python code that docs/export.md has for searching a store."""
     namespace: dict[str, Any] = {}
     for part in ("The query vector", heading):
         exec(documented(part, "python"), namespace)
@@ -273,7 +273,7 @@ def documented(heading: str, language: str) -> str:
 
 
 def time_of(now: int) -> str:
-    """Unix seconds as PostgreSQL reads a time."""
+    """Unix seconds, written as a time for PostgreSQL."""
     return time.strftime("%Y-%m-%d %H:%M:%S+00", time.gmtime(now))
 
 

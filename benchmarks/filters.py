@@ -3,7 +3,7 @@
     python benchmarks/filters.py [--rows 1000000] [--dim 64] [--queries 200] [--output TABLE.md]
 
 The vectors are generated in clusters. Five countries have ads for ever smaller shares of the catalogue. Every result is
-compared with that of exact filtered search. One thread; all rows of the table come from one run.
+compared with that of exact filtered search. Searches use one thread. All rows of the table come from one run.
 """
 
 import os

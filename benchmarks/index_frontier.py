@@ -2,8 +2,9 @@
 
     python benchmarks/index_frontier.py [--rows 250000] [--dim 64] [--output TABLE.md] [--picture PICTURE.png]
 
-The vectors are generated in clusters, or are those of a version with `--index WORKSPACE/versions/NAME/index`. Queries
-are the query vectors of items. One thread, 100 neighbours by inner product; one run. Needs the extra `benchmark`.
+The vectors are generated in clusters; `--index WORKSPACE/versions/NAME/index` takes those of a version instead. Queries
+are the query vectors of items. A search finds 100 neighbours by inner product, on one thread. All figures come from one
+run. The benchmark needs the extra `benchmark`.
 """
 
 import sys
@@ -77,7 +78,7 @@ def main() -> int:
 
 
 def build_indexes(item: np.ndarray, query: np.ndarray) -> dict[str, tuple[float, Iterator[tuple[str, Search]]]]:
-    """By index, the seconds of the build, and the settings to measure."""
+    """Return for each index the seconds of the build, and the settings to measure."""
     import hnswlib
     from usearch.index import Index as Usearch
 
@@ -127,7 +128,7 @@ def by_ef(graph: "hnswlib.Index") -> Iterator[tuple[str, Search]]:
 
 
 def by_expansion(index: "Usearch", item: np.ndarray) -> Iterator[tuple[str, Search]]:
-    """usearch with ever wider search; three times the rows, ranked exactly, since eight bits misplace some."""
+    """usearch with ever wider search for 3 K rows, which are then ranked exactly, since eight bits misplace some."""
     for expansion in (300, 500, 800, 1200):
 
         def search(vector: np.ndarray, expansion: int = expansion) -> np.ndarray:

@@ -4,8 +4,8 @@
         [--output TABLE.md]
 
 The catalogue is generated: a million advertised items, 64 dimensions, 30 edges per item, and ads that run in some
-countries. `lightsage`'s own server serves it in a process of its own. Each client keeps a connection open and sends the
-next request when the last is answered.
+countries. `lightsage`'s own server serves the catalogue in a process of its own. Each client keeps a connection open
+and sends the next request when the last is answered.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def requests(items: list[str], country: str) -> list[bytes]:
 
 
 def edges(n: int, per_item: int = 30) -> Edges:
-    """Edges of three types to items that are close by number."""
+    """Edges of three types to items whose numbers are close."""
     rng = np.random.default_rng(3)
     indptr = np.arange(0, n * per_item + 1, per_item, dtype=np.int64)
     dst = (np.repeat(np.arange(n), per_item) + rng.integers(1, 400, n * per_item)) % n
@@ -120,7 +120,7 @@ def edges(n: int, per_item: int = 30) -> Edges:
 
 
 def ads(catalogue: Catalogue) -> pa.Table:
-    """One ad per item: a tenth of them run in AB, six tenths in AC, all in AA."""
+    """One ad per item: a tenth of the ads run in AB, six tenths in AC, all in AA."""
     draw = np.random.default_rng(2).random(catalogue.n_rows)
     ids = pa.array(catalogue.item_ids, pa.string())
     countries_by_draw = (["AA", "AB", "AC"], ["AA", "AC"], ["AA"])
@@ -130,7 +130,7 @@ def ads(catalogue: Catalogue) -> pa.Table:
 
 
 def serve(folder: Path, changes: Path, pipe: Connection) -> None:
-    """Run the server as `lightsage serve` does; a pipe publishes versions and asks for the cost of searches."""
+    """Run the server as `lightsage serve` does; the pipe sends new versions, and asks for the cost of searches."""
     changes.unlink(missing_ok=True)
     name = ["v0"]
 
@@ -165,7 +165,7 @@ def serve(folder: Path, changes: Path, pipe: Connection) -> None:
 
 
 def load_on_empty_app(options: argparse.Namespace, bodies: list[bytes]) -> dict[str, Any]:
-    """Put the same load on an app that always gives the same answer: the cost of the socket alone."""
+    """Put the same load on an app that always gives the same answer, to measure the cost of the socket alone."""
     parent, child = get_context("spawn").Pipe()
     server = get_context("spawn").Process(target=serve_empty_app, args=(child,), daemon=True)
     server.start()
@@ -339,7 +339,7 @@ def soak_test(
 
 
 def anonymous_memory(pid: int) -> int:
-    """Memory of a process in bytes that is not mapped from files."""
+    """Bytes of a process's memory that are not mapped from files."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 

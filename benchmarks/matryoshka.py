@@ -1,4 +1,4 @@
-"""Prefixes of Matryoshka embeddings compared with embeddings trained at that size, and with a PCA of plain ones.
+"""Prefixes of Matryoshka embeddings compared with embeddings trained at their size, and with a PCA of plain ones.
 
     python benchmarks/matryoshka.py --graph NAME=GRAPH [--graph …] [--seeds 2] [--threads 2] [--output TABLE.md]
 
@@ -82,7 +82,7 @@ def shorten(embeddings: Embeddings, cut: Callable[[Floats], Floats]) -> Embeddin
 
 
 def principal(vectors: Floats, dim: int) -> Callable[[Floats], Floats]:
-    """A function that projects vectors onto the first principal axes of these."""
+    """A function that projects any vectors onto the first principal axes of the given ones."""
     _, axes = np.linalg.eigh(vectors.T @ vectors)
     projection = np.ascontiguousarray(axes[:, ::-1][:, :dim], np.float32)
     return lambda v: unit_prefix(v @ projection, dim)

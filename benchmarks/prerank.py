@@ -4,9 +4,10 @@
     python benchmarks/prerank.py impressions --name NAME --events EVENTS … --items ITEMS --work DIR
     python benchmarks/prerank.py speed [--output TABLE.md]
 
-*quality*: item to item; the weights are learned on the hold-out of the training events, and the test is read once.
-*impressions*: requests that showed several items, of which one was clicked. On the last part of the log, their order by
-position, price, retrieval, counters of earlier events and pre-ranker is compared; the part before teaches the weights.
+*quality* measures the search from one item to the next; the weights are learned on the hold-out of the training events,
+and the test is read once. *impressions* takes requests that showed several items, of which one was clicked. It compares
+orders of these items on the last fifth of the log: by position, price, retrieval, counters of earlier events, and
+pre-ranker. The weights are learned on the fifth before. *speed* measures the time for 200 candidates.
 """
 
 import argparse
@@ -113,21 +114,22 @@ def quality(options: argparse.Namespace, add_line: AddLine) -> None:
 
 
 def ranker_of(graph: Path, level: str, embeddings: Any, weights: Any) -> EmbeddingRanker:
-    """A ranker of the embeddings, as they are served."""
+    """A ranker that ranks by the embeddings as a server does."""
     catalogue = catalogue_of(embeddings, graph / level, weights)
     edges = Edges.from_table(pq.read_table(graph / level / "edges"), catalogue.item_ids, weights)
     return EmbeddingRanker(catalogue, edges)
 
 
 def impressions(options: argparse.Namespace, add_line: AddLine) -> None:
-    """Measure the order of the items that were shown together, of which one was clicked."""
+    """Measure at which rank several orders put the clicked item among the items that were shown with it."""
     events = [pq.read_table(path) for path in options.events]
     shown = pa.concat_tables(
         [table for table in events if "request_id" in table.column_names], promote_options="default"
     )
     requests = requests_of(shown)
     times = np.array([request.time for request in requests])
-    # The last fifth measures. The fifth before it learns the weights. Everything before that is counted.
+    # The last fifth of the requests is measured. The weights are learned on the fifth before. All earlier events are
+    # counted.
     first, second = np.quantile(times, 0.6), np.quantile(times, 0.8)
     graph = options.work / f"graph-{options.name}"
     if not (graph / "summary.json").exists():
@@ -198,7 +200,7 @@ class Request:
 
 
 def requests_of(shown: pa.Table) -> list[Request]:
-    """Requests with several items of which exactly one was clicked, with what the session had opened before."""
+    """Requests with several items of which exactly one was clicked, and the items that the session opened before."""
     time_of = shown["timestamp"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     shown = shown.append_column("time", time_of).sort_by("time")
     by_request: dict[str, dict[str, Any]] = {}
@@ -230,7 +232,7 @@ def requests_of(shown: pa.Table) -> list[Request]:
 
 
 def speed(_options: argparse.Namespace, add_line: AddLine) -> None:
-    """Measure the cost of eight counters over 100,000 items and of 200 candidates."""
+    """Measure the time in which eight counters over 100,000 items order 200 candidates."""
     generator = np.random.default_rng(0)
     n, pairs = 100_000, 3_000_000
     views, opened = (np.minimum(generator.zipf(1.3, pairs), n) - 1 for _ in range(2))

@@ -73,7 +73,7 @@ def main() -> int:
         if options.only is None or dataset.name in options.only:
             print_progress(f"{dataset.name} …")
             outcomes.append(measure(dataset, options.data / dataset.name))
-            write_page(render(outcomes), options.output)  # a later failure loses nothing
+            write_page(render(outcomes), options.output)  # so that a later failure loses nothing
     return publish(render(outcomes), options.output)
 
 
@@ -160,7 +160,7 @@ def render(outcomes: list[Outcome]) -> str:
 
 
 def raw_files() -> list[str]:
-    """The section on the raw files, as the page has it."""
+    """The section on the raw files, as it stands in the present page."""
     page = Path(__file__).parents[1] / "docs" / "real-data.md"
     _, begin, rest = page.read_text(encoding="utf-8").partition("## From the raw files")
     return [*(begin + rest.partition("## How the figures were made")[0]).rstrip().splitlines(), ""]

@@ -1,10 +1,10 @@
-"""What a request costs beside its retrieval: CPU µs through the whole application, in one process without a socket.
+"""The cost of a request beside its retrieval: CPU µs in the whole application, in one process without a socket.
 
     python benchmarks/request_overhead.py [--requests 3000]
 
-A small catalogue is asked. Each figure is the best of several rounds, in which the variants alternate. Two things that
-the API writes by hand must pay for themselves here: the route in front of the framework (`retrieval.api.fast_path`) and
-metrics without locks (`retrieval.api.telemetry`).
+The catalogue is small. Each figure is the best of several rounds, in which the variants take turns. Two parts of the
+API replace code of libraries, and this benchmark shows what each of them saves: the route in front of the framework
+(`retrieval.api.fast_path`) and metrics without locks (`retrieval.api.telemetry`).
 """
 
 import argparse
@@ -77,7 +77,7 @@ def new_app(retriever: Retriever) -> Any:
 
 
 class LibraryMetrics(Metrics):
-    """The metrics of every request by the library's own classes, each label's child looked up once."""
+    """Metrics of every request, kept by the library's own classes; the child of each label is looked up only once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def asks(app: Any, layers: Any) -> Variant:
 
 
 async def retrieve(retriever: Retriever, request: RetrievalRequest) -> None:
-    """The search of such a request."""
+    """Answer the same request by the retriever alone."""
     retriever.retrieve(request)
 
 

@@ -1,13 +1,13 @@
-"""Semantic IDs: how much of a model's quality a bottleneck of codes keeps, and uses of the codes.
+"""Semantic IDs: how much of a model's quality a bottleneck of codes keeps, and what else the codes are good for.
 
     python benchmarks/semantic_ids.py --graph NAME=GRAPH [--graph …] [--seeds 3] [--shapes 4x64 8x256]
         [--parts gap groups features] [--output TABLE.md]
 
 GRAPH is a folder built by `benchmarks/quality` or `lightsage run`. Models are trained on `fit/` and measured on the
-hold-out. No test is read. *Gap kept*: (L_low − L) / (L_low − L_up), where L is the loss of the hold-out's pairs under a
-softmax over the whole catalogue with hard codes, L_low that of a model without content features, and L_up that of a
-model that is not quantised; none has id embeddings. All models of a table have the weights of the score that the
-hold-out chooses for the first row.
+hold-out. No test is read. *Gap kept* is (L_low − L) / (L_low − L_up). The losses are those of the hold-out's pairs
+under a softmax over the whole catalogue: L of a model with hard codes, L_low of a model without content features, and
+L_up of a model that is not quantised. None of these models has id embeddings. All models of a table are ranked with the
+weights of the score that the hold-out chooses for the first row.
 """
 
 import argparse
@@ -71,7 +71,7 @@ class Shop:
         return cls(name, load_graph(Path(root), "fit", items if items.exists() else None), holdout)
 
     def loss(self, query: NDArray[np.float32], item: NDArray[np.float32], config: ModelConfig) -> float:
-        """Mean negative log-likelihood of hold-out pairs under a softmax over the catalogue, over all members."""
+        """Negative log-likelihood of hold-out pairs under a softmax over the catalogue: mean over pairs and members."""
         pairs = self.holdout.pairs
         sample = np.random.default_rng(0).permutation(np.flatnonzero(pairs.findable))[:PAIRS]
         rows = torch.from_numpy(pairs.queries.last[pairs.query[sample]])

@@ -1,12 +1,13 @@
-"""The session encoder compared with the weighted mean and VMIS-kNN; sparse with full attention; ONNX with torch.
+"""The session encoder against the weighted mean and VMIS-kNN, sparse against full attention, and ONNX against torch.
 
     python benchmarks/sessions.py quality --graph NAME=GRAPH --test EVENTS [--seeds 1] [--threads 2] [--output TABLE.md]
     python benchmarks/sessions.py histories --graph NAME=GRAPH --train EVENTS --test EVENTS [--threads 2] [--output …]
     python benchmarks/sessions.py speed [--output TABLE.md]
 
-GRAPH is a folder built by `benchmarks/quality` or `lightsage run` from the training events. *quality*: find the next
-item after every prefix of a test session, which may be the item on screen; the settings of VMIS-kNN are chosen on the
-hold-out. *histories*: the purchases of a user form one session, from which the items of test baskets must be found.
+GRAPH is a folder built by `benchmarks/quality` or `lightsage run` from the training events. *quality*: the next item
+after every prefix of a test session must be found; the next item may be the one on screen. The settings of VMIS-kNN are
+chosen on the hold-out. *histories*: the purchases of a user form one session, and the user's purchases in the test must
+be found.
 """
 
 import argparse
@@ -137,7 +138,7 @@ def peers(graph: Path, catalogue: Catalogue, edges: Edges, choice: HoldoutChoice
 
 
 def training_sessions(graph: Path, catalogue: Catalogue, *, held: bool = True) -> TrainingSessions:
-    """The training sessions of a graph, sorted by start; `held`: with those of the hold-out."""
+    """The training sessions of a graph, sorted by start; `held` includes those of the hold-out."""
     row_filter = None if held else ~pc.field("held")
     table = pq.read_table(
         graph / "sessions", columns=["session", "start", "kind", "items", "times"], filters=row_filter
@@ -179,7 +180,7 @@ def histories(options: argparse.Namespace, add_line: AddLine) -> None:
 
 
 def purchases(path: Path, ids: np.ndarray[Any, Any]) -> dict[str, list[int]]:
-    """By user, the rows of the purchased items, in order."""
+    """Return for each user the rows of the purchased items, in order."""
     events = pq.read_table(path, columns=["user_id", "item_id", "timestamp", "session_id"])
     events = events.sort_by([("timestamp", "ascending"), ("session_id", "ascending")])
     rows, known = lookup(ids, events["item_id"].combine_chunks().cast(pa.string()))
@@ -198,7 +199,7 @@ def last_purchases(histories: dict[str, list[int]], targets: int) -> SessionRows
 
 
 def test_histories(train: dict[str, list[int]], test: dict[str, list[int]]) -> tuple[SessionRows, np.ndarray[Any, Any]]:
-    """The histories of test users with their test purchases appended, and positions of a sample of the latter."""
+    """The histories of test users, followed by their test purchases, and positions of a sample of these purchases."""
     users = [user for user in test if user in train]
     lists = [train[user][-200:] + test[user] for user in users]
     offsets = offsets_from_lengths(np.array([len(one) for one in lists]))

@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def write_log(path: Path, edges: int, seed: int = 0) -> Path:
-    """Write about `edges` distinct user-item edges, a power law over users and items; some exceed the caps."""
+    """Write about `edges` distinct user-item edges, by power laws of users and items; some of both exceed the caps."""
     rng = np.random.default_rng(seed)
     users, items = edges // 12, edges // 50
     degree = np.minimum(rng.zipf(1.6, users) + 2, 1000)
@@ -92,7 +92,7 @@ def write_log(path: Path, edges: int, seed: int = 0) -> Path:
 
 
 def ours(spark: "SparkSession", log: Path, out: Path) -> None:
-    """The version of the graph build."""
+    """Swing as the graph build computes it."""
     from pyspark.sql import functions as F
 
     edges = spark.read.parquet(str(log)).withColumn("code", F.lit(CODE).cast("tinyint"))
@@ -202,7 +202,7 @@ def capped(edges: "DataFrame") -> "DataFrame":
     from pyspark.sql import functions as F
 
     edges.sparkSession.conf.set("spark.sql.ansi.enabled", "false")  # the hash wraps around
-    signed = F.col("chance").bitwiseXOR(F.lit(-(2**63)))  # orders as the unsigned hash does
+    signed = F.col("chance").bitwiseXOR(F.lit(-(2**63)))  # has the order of the unsigned hash
     by_item = Window.partitionBy("item").orderBy(signed)
     by_user = Window.partitionBy("user").orderBy(signed)
     chance = mixed(F.col("user").bitwiseXOR(mixed(F.col("item") + F.lit(CONFIG.seed))))
@@ -250,8 +250,8 @@ def read_scores(folder: Path) -> Scores:
 def agreement(edges: int, results: dict[str, Scores]) -> str:
     """How far the versions differ: in the scores of pairs that all of them kept, and in the pairs they kept.
 
-    Versions may keep different pairs where the last of the top partners is one of several with equal scores, because
-    sums of floats round differently.
+    Versions may keep different pairs if several partners at the end of a top list have equal scores, because sums of
+    floats round differently.
     """
     shared = set.intersection(*(set(scores) for scores in results.values()))
     apart = max(max(s[pair] for s in results.values()) - min(s[pair] for s in results.values()) for pair in shared)

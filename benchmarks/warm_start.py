@@ -5,8 +5,9 @@
     python benchmarks/warm_start.py --marketplace --work DIR [--output TABLE.md]
 
 The events must include the day after the last night. The first night is trained from scratch. Each later night is
-trained twice, in two separate chains: from scratch, and from the weights of the night before, to which it is aligned. A
-night learns from all days up to it, and is measured on the sessions of the next day.
+trained twice, in two separate chains: from scratch, and from the weights of the night before. After such a warm start,
+the night's embeddings are aligned with those of the night before. A night learns from all days up to its own, and is
+measured on the sessions of the next day.
 """
 
 import datetime as dt
@@ -47,7 +48,7 @@ PROBES = 2000
 
 @dataclass(frozen=True)
 class Built:
-    """The model of a night, and the CPU seconds of both of its trainings."""
+    """The model of a night, and the CPU seconds of its fit and its refit together."""
 
     graph: Path
     model: Path
@@ -84,7 +85,7 @@ def main() -> int:
         folder = options.work / f"graph-{day}"
         if not (folder / "summary.json").exists():
             inputs = RunInputs(tuple(options.events), options.items)
-            # On the first day of the log, no earlier day can be fitted, so the last sessions are held out instead.
+            # On the log's first day, there is no earlier day to fit, so only the last sessions are held out.
             build_graph(inputs, folder, config, day, lambda *_: None, holdout_day=day if day > earliest else None)
             print_progress(f"graph of {day}")
     lines = [
@@ -109,7 +110,7 @@ def main() -> int:
 
 
 def build(graph: Path, model: Path, config: Config, before: Built | None, start: str) -> tuple[Built, Embeddings]:
-    """Train a night; returns it, aligned after a warm start, and its embeddings before the alignment."""
+    """Train a night's model; returns it (aligned after a warm start), and its embeddings before the alignment."""
     warm = WarmStart.load(before.model, before.graph / "full") if before and start == "warm" else None
     began = time.process_time()
     choice = choose(graph, config, lambda *_: None, start=warm, half=CHOOSING)
@@ -151,7 +152,7 @@ def measure(built: Built, embeddings: Embeddings, test: pa.Table) -> tuple[float
 
 
 def with_queries_of(embeddings: Embeddings, before: Embeddings) -> Embeddings:
-    """The embeddings with the query vectors of the night before, for items that it has."""
+    """The embeddings, but with query vectors from the night before for all items that it had."""
     rows = pc.index_in(embeddings.item_ids, before.item_ids)
     shared = np.flatnonzero(rows.is_valid().to_numpy(zero_copy_only=False))
     query = embeddings.query.copy()
@@ -162,7 +163,7 @@ def with_queries_of(embeddings: Embeddings, before: Embeddings) -> Embeddings:
 
 
 def overlap(new: Embeddings, old: Embeddings) -> float:
-    """Mean share of an item's 20 nearest neighbours by cosine, among shared items, that are the same in both."""
+    """Mean share of an item's 20 nearest neighbours (by cosine, among shared items) that are the same in both."""
     rows = pc.index_in(new.item_ids, old.item_ids)
     new_rows = np.flatnonzero(rows.is_valid().to_numpy(zero_copy_only=False))
     old_rows = rows.drop_null().to_numpy().astype(np.int64)

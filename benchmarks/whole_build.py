@@ -7,7 +7,7 @@ The benchmark runs everything that `lightsage run` does before training, on loca
 warms the session up first, and the session's start is not counted. CPU is that of all processes (JVM and Python
 workers); memory is their peak PSS. `--skew N` builds an ordinary day of N events, and then a bad day of N events with a
 star item, a bot, and a query that opens everything. `--without-session-ids N` builds a log of N events with session
-ids, and the same log without them, so that its sessions are cut from users and times. A cap's name says what it limits:
+ids, and the same log without them, whose sessions follow from users and times. A cap's name says what it limits:
 `swing_item_users`, for example, limits the users of an item in Swing.
 """
 

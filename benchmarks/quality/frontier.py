@@ -48,7 +48,7 @@ def frontier(shop: Shop, measurements: list[Measurement], path: Path) -> str:
     lines += ["| peer | HR@100 | tail HR@100 | LightSAGE's tail HR@100 | ratio |", "|---|---:|---:|---:|---:|"]
     for model, (x, y) in points.items():
         if model != OURS:
-            # Beyond the last setting of the dial, its best tail hits so far count.
+            # The best tail hits at this overall HR@100 or a higher one count; beyond the last setting, there are none.
             reached = float(np.interp(x, line[:, 0], np.maximum.accumulate(line[::-1, 1])[::-1]))
             ratio = f"{reached / y:.2f}" if y else "–"
             lines.append(f"| {model} | {x:.3f} | {y:.3f} | {reached if x <= line[-1, 0] else 0:.3f} | {ratio} |")

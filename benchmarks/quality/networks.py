@@ -1,8 +1,8 @@
 """Other graph networks on the same graph, with the same features, loss and negatives as LightSAGE.
 
 GraphSAGE (Hamilton et al. 2017, mean aggregator), LightGCN (He et al. 2020) and a PinSage-style network (Ying et al.
-2018: importance pooling over random-walk visits). They are trained on sampled neighbours of distinct nodes, without the
-edges of the pairs in the batch, and embed items with all neighbours.
+2018: importance pooling over random-walk visits). Training samples neighbours of distinct nodes, and leaves out the
+edges of the pairs in the batch. When items are embedded, all neighbours are read.
 """
 
 from collections.abc import Callable
@@ -117,7 +117,7 @@ class SAGE(nn.Module):
 
 
 class LightGCN(nn.Module):
-    """The mean of all layers' symmetrically normalised sums, without parameters; the edge weights contain the norms."""
+    """The mean of the sums of all layers, without parameters; the edge weights contain the symmetric normalisation."""
 
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"GraphSAGE": SAGE, "Ligh
 
 
 def graph_for(kind: str, graph: ItemGraph, top_k: int, seed: int) -> Graph:
-    """LightSAGE's edges, for LightGCN with weights 1/√(deg deg), for PinSage with visits of short random walks."""
+    """LightSAGE's edges; LightGCN gives them weights 1/√(deg deg), PinSage replaces them by visits of random walks."""
     neighbours = in_neighbours(graph, PropagationConfig(top_k=top_k))
     n = graph.num_items
     indptr, neighbour, weight = neighbours.indptr, neighbours.neighbour, neighbours.weight

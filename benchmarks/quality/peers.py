@@ -75,7 +75,7 @@ def _visits(sessions: TrainingSessions) -> sp.csr_array:
 
 
 def _item_knn(split: Split, params: Params, seed: int) -> Ranker:
-    """|S_a ∩ S_b| / (|S_a| |S_b|)^power, shrunk if few sessions have both; power ½ without shrinkage is the cosine."""
+    """|S_a ∩ S_b| / (|S_a| |S_b|)^power, shrunk if few sessions have a and b; power ½ unshrunk is the cosine."""
     if params == {"shrink": 0, "power": 0.5}:
         return ItemKNN(split.sessions)
     visits = _visits(split.sessions)
@@ -174,14 +174,14 @@ def _factors(factors: Any, params: Params) -> Ranker:
 
 
 def _content(split: Split, params: Params, seed: int) -> Ranker:
-    """Nearest neighbours by catalogue features: rare values count more; titles and embeddings are blocks."""
+    """Nearest neighbours by catalogue features; rare values count more, titles and embeddings form a second block."""
     graph = split.graph
     config = FeatureConfig()
     features = fit_features(graph.items, config, seed).transform(graph.items, graph.item_ids, graph.events >= 1)
     levels = sp.csr_matrix(features.sparse[:, features.num_ids :])
     frequency = np.maximum(np.bincount(levels.indices, minlength=levels.shape[1]), 1)
     weighted = sp.csr_matrix(levels @ sp.diags_array(np.log(1 + len(graph.item_ids) / frequency)))
-    # A seeded projection keeps inner products to a percent or two, and makes the search dense.
+    # A seeded projection keeps inner products to a percent or two, and makes the vectors dense for the search.
     basis = np.random.default_rng(seed).standard_normal((levels.shape[1], 512)).astype(np.float32) / np.sqrt(512)
     blocks = (
         [unit(weighted @ basis), params["dense"] * unit(features.dense)]

@@ -105,7 +105,7 @@ class Shop:
 
     @property
     def commit_facts(self) -> dict[str, object]:
-        """Counts of the graph, to tell which graph figures belong to."""
+        """Counts of the graph, by which one can tell which graph a figure belongs to."""
         summary = json.loads((self.root / "summary.json").read_text(encoding="utf-8"))
         return {key: summary[key] for key in ("as_of", "nodes", "tail", "edges", "sessions", "holdout_sessions")}
 

@@ -40,7 +40,7 @@ class Measurement:
     Args:
         ranks: (seeds, P) int64, the rank of every pair's target, 0 if it is not among the first 100.
         coverage: share of the catalogue among the first 20 results, by seed.
-        cpu: training seconds, by seed.
+        cpu: training CPU seconds, by seed.
         dial: for LightSAGE, the (P,) ranks of the first seed by popularity weight.
     """
 
@@ -54,7 +54,7 @@ class Measurement:
 def fits(
     shop: Shop, tuned: dict[str, Any], name: str, seeds: Iterable[int]
 ) -> Iterator[tuple[int, Ranker, float, tuple[Embeddings, ScoreWeights] | None]]:
-    """Fit a model on all events: (seed, ranker, training CPU seconds, and the embeddings and weights of LightSAGE)."""
+    """Fit a model on all events; yields (seed, ranker, training CPU seconds, LightSAGE's embeddings and weights)."""
     peer = {peer.name: peer for peer in PEERS}.get(name)
     for seed in seeds if peer is None or peer.random else (0,):
         began = time.process_time()
@@ -116,7 +116,7 @@ def lightsage(shop: Shop, config: ModelConfig, seed: int) -> tuple[Embeddings, S
 
 
 def ranker_of(embeddings: Embeddings, split: Split, weights: ScoreWeights) -> EmbeddingRanker:
-    """A ranker of the embeddings of a split, as they are served."""
+    """A ranker that ranks by the embeddings of a split as a server does."""
     catalogue = catalogue_of(embeddings, split.root / split.name, weights)
     return EmbeddingRanker(
         catalogue,

@@ -1,4 +1,4 @@
-"""Training speed: positives per CPU-second compared with a sampled GraphSAGE, and growth to 50 million edges.
+"""Training speed: pairs (positives) per CPU-second compared with a sampled GraphSAGE, and growth to 50 million edges.
 
     python benchmarks/quality/training.py [--items 100000 300000 1000000] [--threads 2] [--output TABLE.md]
 
@@ -28,7 +28,7 @@ from model.trainer import train
 
 DEGREE = 50
 SHORT, LONG = 10, 40
-LONGER = 110  # for measure_size, where the preparation takes minutes, more or less
+LONGER = 110  # for measure_size, where the preparation takes minutes, and not always the same time
 BATCH = 1024
 FIXED, LEARNED = "LightSAGE, table fixed", "LightSAGE, table learned"
 SIZES = {"64 dimensions": {"dim": 64, "members": 1}, "192 dimensions, 4 members": {}}
@@ -61,7 +61,7 @@ def generate_graph(items: int, seed: int = 0) -> ItemGraph:
     rng = np.random.default_rng(seed)
 
     def near(rows: np.ndarray) -> np.ndarray:
-        """Another item of the same group of 100, most often one of its first."""
+        """Another item of the same group of 100, most often one of the group's first."""
         other = rows // 100 * 100 + np.minimum(rng.zipf(1.3, len(rows)) - 1, 99)
         return np.where(other == rows, other ^ 1, np.minimum(other, items - 1))
 
@@ -153,7 +153,7 @@ def compare(items: int, threads: int) -> list[str]:
 
 
 def growth(sizes: list[int], threads: int) -> list[str]:
-    """The table of the released network's cost and memory by catalogue, each in a process of its own."""
+    """The table of the released network's cost and memory by catalogue size, each size in a process of its own."""
     lines = [
         "The released network (192 dimensions, 4 members) by size of the catalogue. Peak memory is that of the "
         "process, which holds the graph too:",

@@ -1,4 +1,4 @@
-"""Chooses the settings of each peer on the hold-out within a budget, and keeps all trials with the choice."""
+"""Chooses the settings of each peer on the hold-out within a budget, and writes all trials beside the choice."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ def trials(peer: Peer, seed: int = 0) -> list[Params]:
 
 
 def tune(shop: Shop, path: Path, names: list[str]) -> dict[str, Any]:
-    """Tune the peers, and write {params, score, tried} of each at once, so that an interrupted run can continue."""
+    """Tune the peers; {params, score, tried} is written after each peer, so that an interrupted run can continue."""
     tuned: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for peer in PEERS:
         if peer.name not in names or peer.name in tuned:

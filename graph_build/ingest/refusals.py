@@ -39,7 +39,7 @@ REASON_COLUMNS = {
 _ADVICE = {
     "session_missing": "; an event needs a session_id or a user_id: map one, [input.events.columns] user_id = "
     '"your_column"',
-    "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as integers in the unit of "
+    "time_invalid": "; times are expected as timestamps, as ISO 8601 strings, or as numbers in the unit of "
     "[input.events] timestamp_unit",
     "type_unknown": f"; event types are {', '.join(TYPES)}; name yours under "
     '[input.events.types], or leave them out with "ignore"',

@@ -34,8 +34,8 @@ class TableInput(_Section):
     columns: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,
         description="LightSAGE's name of a column = your name; columns that are not listed keep their names. A name "
-        'with points ("items.item_id") leads into records, a list of names joins their texts with a blank, "#" is the '
-        'position in the exploded list, from 0, "#row" a text that only this row of the log has, and "" no column',
+        'with points ("items.item_id") leads into records. A list of names joins their texts with a blank. "#" is the '
+        'position in the exploded list, from 0. "#row" gives each row a text that no other row has. "" is no column',
     )
     constants: dict[str, str | int | float] = Field(
         default_factory=dict,
@@ -107,7 +107,7 @@ class EventsInput(TableInput):
         default=30.0,
         gt=0,
         le=1440,
-        description="where events have no session_id: longest pause, in minutes, within what is one session of a user",
+        description="where events have no session_id: a longer pause, in minutes, ends a user's session",
     )
 
     @property
@@ -205,7 +205,7 @@ class SwingConfig(_Section):
     user_exponent: float = Field(default=0.5, ge=0, le=2, description="how much users of many items are weighed down")
     min_user_items: int = Field(default=2, ge=2, description="users with fewer items are left out")
     max_user_items: int = Field(
-        default=100, ge=2, description="a user with more items counts day by day, and at most this many items of a day"
+        default=100, ge=2, description="a user with more items counts once a day, with at most this many items"
     )
     max_item_users: int = Field(
         default=500, ge=2, le=5000, description="users kept per item; a user counts once for each day with the item"

@@ -47,7 +47,7 @@ class PreRankConfig(BaseModel):
         False, description="train a pre-ranker, and serve it if it beats retrieval alone on the hold-out"
     )
     smoothing: float = Field(
-        10.0, gt=0, description="weight of the overall average in each counter's rate, in events; steadies rare ones"
+        10.0, gt=0, description="weight of the average in each rate, in events; it steadies rates of few events"
     )
     depth: int = Field(200, ge=1, description="number of results, from the best, that are reordered")
     max_lists: int = Field(10_000, ge=1, description="number of sampled result lists from which weights are learned")
@@ -66,7 +66,7 @@ class NightlyConfig(BaseModel):
         0.8,
         ge=0,
         le=1,
-        description="smallest share of a stored day's events and sessions with which a file replaces the day",
+        description="a file replaces a stored day only if it holds this share of its events and sessions",
     )
     quarantine_days: float = Field(
         30, ge=0, description="age in days at which the refused rows of stored days are deleted"
@@ -84,7 +84,7 @@ class NightlyConfig(BaseModel):
         description="smallest number of questions on the day for a gate on quality; with fewer, it is not judged",
     )
     least_sessions: int = Field(
-        10, ge=1, description="smallest number of sessions or baskets that ask them; with fewer, it is not judged"
+        10, ge=1, description="smallest number of sessions for a gate on quality; with fewer, it is not judged"
     )
     counting_drop: float = Field(
         0.1, ge=0, description="largest accepted relative distance of HR@100 below the best simple method"
@@ -98,7 +98,7 @@ class NightlyConfig(BaseModel):
     size_change: float = Field(
         0.5,
         ge=0,
-        description="relative distance that counts of nodes, edges and sessions may be outside the last nights' range",
+        description="how far counts of nodes, edges and sessions may be outside their latest range, as a share",
     )
     mix_change: float = Field(
         0.1, ge=0, description="distance that the share of an edge type may be outside the last nights' range"

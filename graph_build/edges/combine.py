@@ -1,7 +1,8 @@
 """Combines the three edge types into one graph: a quota for each type and item, and weights on one scale.
 
-Until they are written, edges are kept as pairs. A pair consists of low < high (hashes of items) and, for each graph,
-the raw weights of low → high (`up`) and of high → low (`down`): int64 in fixed point, 0 for no edge.
+Until they are written, edges are kept as pairs. A pair consists of low < high (hashes of items) and raw weights. For
+each of a build's two graphs, `full` and `fit`, these are the weights of low → high (`up`) and of high → low (`down`):
+int64 in fixed point, 0 for no edge.
 
 A strong-click or co-search edge stays if it is among the `quota` strongest of its type out of src or into dst. Swing
 edges are already limited to the top-k partners of each item. Then the weights of each type are multiplied by one
@@ -65,7 +66,7 @@ def within_quota(pairs: "DataFrame", quota: int) -> "DataFrame":
 
 
 def _persisted(table: "DataFrame") -> "tuple[DataFrame, DataFrame]":
-    """Compute the rows once; return the table, and the table to join, which is broadcast if it has few rows."""
+    """Compute the rows once. Return the table as it is, and for joins, where it is broadcast if it has few rows."""
     table = table.persist()
     return table, F.broadcast(table) if table.count() <= MAX_BROADCAST_ROWS else table
 

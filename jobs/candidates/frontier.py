@@ -30,9 +30,10 @@ def popularity_dial(
         config: `[validation] max_sessions` bounds the sample.
 
     Returns:
-        For each weight, ascending, a mapping with the keys popularity (the weight), all and tail (HR@100, or recall@100
-        of baskets; tail is None without targets of the tail) and served (whether the version serves this weight). The
-        list is empty if the manifest does not name the version's weight.
+        One mapping for each weight, in ascending order. `popularity` is the weight. `all` and `tail` are the HR@100
+        (for baskets, the recall@100) of all targets and of those of the tail; `tail` is None if there are no tail
+        targets. `served` says whether the version serves this weight. The list is empty if the manifest does not name
+        the version's weight.
     """
     served = contender.version.manifest.metrics.get("score_weights", {}).get("popularity")
     if served is None:

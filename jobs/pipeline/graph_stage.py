@@ -89,7 +89,7 @@ def copy_graph(uri: str, folder: Path) -> None:
     """
     files, root = _graph_folder(uri)
     with errors_of(files, f"--graph {uri}"):
-        # Paths in lists are never patterns: a folder may be called `shop [1]`.
+        # The paths are passed as lists, because a single path such as `shop [1]` would be read as a pattern.
         sources = files.find(root)
         targets = [folder / path.removeprefix(f"{root}/") for path in sources]
         for target in targets:
@@ -128,7 +128,7 @@ def check_night_graph(uri: str, date: dt.date, zone: str) -> None:
     is_of_day = pc.greater_equal(starts["start"], pa.scalar(begin).cast(starts["start"].type))
     if not pc.all(pc.equal(is_of_day, starts["held"])).as_py():
         raise NightError(
-            f"--graph {uri} does not hold out the sessions of {date}, and those alone, on which a night is measured: "
+            f"--graph {uri} must hold out exactly the sessions of {date}, on which the night is measured; it does not: "
             f"build it with --date {date} --holdout-day {date}"
         )
 

@@ -14,7 +14,7 @@ from jobs.workspace.storage import Storage
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-# Leftovers that have not changed for longer than this, and that no file names, belong to a run that is gone.
+# A leftover belongs to a run that is gone if it has not changed for longer than this and no file mentions it.
 OLD = dt.timedelta(days=1)
 # A lease that was not renewed for longer than this is deleted. Servers renew their leases every hour.
 FORGOTTEN = dt.timedelta(days=7)
@@ -50,7 +50,7 @@ def sweep(storage: Storage, work: Path, copies: Path | None) -> None:
 
 
 def _sweep_unfinished_versions(storage: Storage) -> None:
-    """Delete half-uploaded and half-deleted versions: old folders without a manifest that no file names."""
+    """Delete half-uploaded and half-deleted versions: old folders without a manifest, mentioned in no file."""
     now = dt.datetime.now(dt.UTC)
     for name in storage.names("versions"):
         folder = f"versions/{name}"

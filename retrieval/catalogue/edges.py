@@ -1,4 +1,7 @@
-"""Typed edges of the item graph by source row: they add to scores, select tail items' own vectors, and give reasons."""
+"""Typed edges of the item graph, by source row.
+
+Edges add to scores and give reasons. They also decide which tail items are scored by their own vectors, before averaging.
+"""
 
 from __future__ import annotations
 

@@ -197,7 +197,10 @@ GOOD = [event("s", at(1), "view", "a"), event("s", at(2), "view", "b"), event("t
 
 
 def entries_of(log: list[tuple[int, int, int, int]]) -> Any:
-    """Return rows (user, item, level in the full graph, level in the fit graph) as entries of Swing."""
+    """Return rows (user, item, level in the full graph, level in the fit graph) as entries of Swing.
+
+    The caps keep the entries with the highest levels; level 0 means that the graph does not have the entry.
+    """
     import numpy as np
 
     from graph_build.edges.swing_lists import Entries

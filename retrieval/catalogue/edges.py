@@ -1,6 +1,6 @@
 """Typed edges of the item graph, by source row.
 
-Edges add to scores and give reasons. They also decide which tail items are scored by their own vectors, before averaging.
+Edges add to scores and give reasons. They also decide which tail items are scored by their own vectors.
 """
 
 from __future__ import annotations

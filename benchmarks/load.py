@@ -78,7 +78,7 @@ def main() -> int:
         f"`python benchmarks/load.py --work DIR --soak 10 --output …`, on {os.cpu_count()} cores.",
         "",
         f"{options.rows:,} items with an ad each, k = {K}, without reasons. *CPU µs a request* is that of the whole "
-        "server process. *Search* is the part of it for finding candidates, with direct neighbours, and for ranking "
+        "server process. *Search* is the part spent on finding candidates (direct neighbours included) and on ranking "
         "them; *beyond it* is the rest, from the socket to the answer. The clients run on the same cores, so the "
         "server costs more than it would alone.",
         "",
@@ -333,8 +333,8 @@ def soak_test(
     return [
         f"Soak test of {options.soak:g} minutes: {reloads[0]} reloads ({version} was served at the end), {changed[0]} "
         f"live changes ({changed[1]} refused), {result['requests']:,} requests, {result['wrong']} not answered with "
-        f"200, p99 {result['p99']:.1f} ms. The server's anonymous memory in GiB, once a minute just before every "
-        f"other reload: {', '.join(memory)}.",
+        f"200, p99 {result['p99']:.1f} ms. The server's anonymous memory in GiB, each minute or so, just before every "
+        f"second reload: {', '.join(memory)}.",
     ]
 
 

@@ -51,7 +51,10 @@ class ByteCache:
             return [(key, self._entries[key][0]) for key in islice(reversed(self._entries), n)]
 
     def put(self, key: Hashable, value: Any, nbytes: int) -> Any:
-        """Keep a value whose arrays take `nbytes`, and return the value to use: that of the key, if it has one."""
+        """Keep a value whose arrays take `nbytes`. Return the value to use.
+
+        That is the value which the key has already, or else this one.
+        """
         nbytes += ENTRY_BYTES
         with self._lock:
             if key in self._entries:

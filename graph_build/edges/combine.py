@@ -10,7 +10,7 @@ factor, so that its mean edge weighs as much as a mean strong click:
 
     weight = raw · mean(strong click) / mean(type)
 
-The quota and the scaling are our own.
+The quota and the scaling are from no paper.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def within_quota(pairs: "DataFrame", quota: int) -> "DataFrame":
 
 
 def _persisted(table: "DataFrame") -> "tuple[DataFrame, DataFrame]":
-    """Compute the rows once. Return the table as it is, and for joins, where it is broadcast if it has few rows."""
+    """Compute the rows once. Return the table twice: as it is, and for joins, which broadcast it if it is small."""
     table = table.persist()
     return table, F.broadcast(table) if table.count() <= MAX_BROADCAST_ROWS else table
 

@@ -55,7 +55,7 @@ def measure_graph(
     hubs = _find_hubs(degrees, names)
     if total > config.max_component_edges:
         note = (
-            f"Components and density after each step are left out: {total:,} edges are more than "
+            f"Components and density after each added edge type are left out: {total:,} edges are more than "
             f"report.max_component_edges = {config.max_component_edges:,}."
         )
         isolated = nodes - degrees.select("item").distinct().count()
@@ -137,7 +137,7 @@ def _measure_in_memory(
     notes: list[str] = []
     if any(step.clustering is None for step in steps):
         notes.append(
-            "Clustering and cores are left out of steps with more than "
+            "Clustering and cores are left out where there are more than "
             f"report.max_networkx_edges = {config.max_networkx_edges:,} pairs."
         )
     mean_degree = 2 * steps[-1].pairs / nodes if steps else 0.0

@@ -58,7 +58,7 @@ class SessionBatch(NamedTuple):
 
 
 class TrainingPairs(NamedTuple):
-    """Training pairs of a batch, all of length P."""
+    """The P training pairs of a batch; each field has one entry for each pair."""
 
     owner: Ints  # session of the pair
     dst_event: Ints  # position of the event that opened dst

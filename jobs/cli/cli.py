@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    # torch and faiss read this variable when they are first imported. On a busy host, threads that wait actively slow
-    # each other down.
+    # torch and faiss read this variable when they are first imported. On a busy host, threads slow each
+    # other down if they spin while they wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = parser().parse_args(arguments)
     log_to_stderr(verbose=options.verbose, lines=options.log)

@@ -57,7 +57,7 @@ def test_dropout_drops_its_share_everywhere_and_keeps_the_mean(dropout: float) -
     assert len(mask.unique()) == 2
     expected = round(256 * dropout) / 256
     assert (mask == 0).float().mean() == pytest.approx(expected, abs=0.005)
-    # One draw decides about 8 inputs: each of these is dropped equally often, and so is each column.
+    # One draw decides for 8 inputs at once. Each of these 8 places is dropped equally often, and so is each column.
     for view in (mask.reshape(-1, 8), mask.reshape(-1, 21)):
         torch.testing.assert_close(
             (view == 0).float().mean(0), torch.full((view.shape[1],), expected), atol=0.03, rtol=0

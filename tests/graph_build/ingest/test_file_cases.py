@@ -25,7 +25,7 @@ def written(case: FileCase, folder: Path) -> tuple[str, InputConfig]:
 
 
 CASES = [*FILE_CASES, *LAYOUT_CASES]
-# Spark takes seconds to plan the reading of a case, so it reads all other cases in the slow tests.
+# Spark takes seconds to plan the reading of a case. In the fast tests, it reads only these; in the slow ones, the rest.
 _QUICK = {
     "rows with other numbers of values than the header",
     "names of folders that are mapped to columns",

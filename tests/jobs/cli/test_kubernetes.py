@@ -130,7 +130,7 @@ def test_only_failures_that_may_pass_are_retried() -> None:
     start = dt.timedelta(hours=2, minutes=30)
     longest = dt.timedelta(seconds=night["startingDeadlineSeconds"] + job["activeDeadlineSeconds"])
     assert (night["schedule"], night["timeZone"]) == ("30 2 * * *", "Etc/UTC")
-    assert start + longest < dt.timedelta(days=1), "yesterday stays the same day"
+    assert start + longest < dt.timedelta(days=1), "all attempts must be over before midnight"
 
 
 def test_all_parts_name_the_same_claim_and_settings() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 CONTEXTS = "src_query string, src_country string, dst string, held boolean"
-# What comes first → what is counted of the item that is opened after it.
+# Kind of src → kinds of dst: the item that is opened after src, or its category, brand or advertiser.
 ENTITIES = {
     "item": ("item", "category", "brand", "advertiser"),
     "category": ("item", "category", "brand"),
@@ -90,7 +90,7 @@ def impression_lists(checked: "DataFrame", rows: "DataFrame | None" = None) -> "
     Args:
         checked: checked events (`events.checked`).
         rows: rows of sessions, needed if some events have no session id. A request of such events belongs to the
-            session in which the first of its items was opened.
+            session in which one of its items was opened for the first time.
     """
     requested = checked.where("reason is null and not left_out and request is not null and item_id is not null")
     is_shown = F.col("event_type") == "impression"

@@ -111,8 +111,8 @@ class StageProgress:
 class _PeakMemory:
     """Measures, in a thread of its own, the peak memory of this process and its children (the JVM, Spark's workers).
 
-    `memory_bytes` looks at every page, which takes a tenth of a second for gigabytes of memory. So it is called only
-    once the value of `resident_bytes`, which is cheap, is GROWTH times its value at the last call of `memory_bytes`.
+    `memory_bytes` looks at every page, which takes a tenth of a second for gigabytes of memory. `resident_bytes`
+    is cheap. So `memory_bytes` is called only when `resident_bytes` has grown by the factor GROWTH since the last call.
     """
 
     def __enter__(self) -> "_PeakMemory":

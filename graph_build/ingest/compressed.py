@@ -11,7 +11,7 @@ from graph_build.spark.storage import open_file
 
 ENDS = (".gz", ".zst")
 # Files from which no table is read: the pattern of their first bytes → what they are, and what to do with them. A
-# table may begin with the same letters as a magic number, so a pattern of letters is longer than the usual one.
+# magic number of letters may also begin a table. Such patterns therefore have bytes that follow the magic number.
 _FOREIGN = {
     rb"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
     rb"BZh\d1AY&SY": "compressed with bzip2; unpack it, or compress it with gzip",

@@ -19,7 +19,7 @@ class Fields:
     """The values that are read from each record.
 
     Args:
-        columns: for each column, the log's own name, and the names or paths to read. The texts of several are joined by
+        columns: for each column, its name in the log, and the names or paths to read. The texts of several are joined by
             a blank.
         explode: the path of a list, each element of which becomes a row; None = each record is a row.
         null_words: texts that stand for null when texts are joined.

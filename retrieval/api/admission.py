@@ -53,7 +53,7 @@ def _checked(token: str, name: str, absent: str) -> str:
     """Return a token without the blanks around it."""
     token = token.strip()
     if not token:
-        raise TokenError(f"{name} is empty; give it a value, or unset it, and {absent}")
+        raise TokenError(f"{name} is empty; give it a value, or unset it: without it, {absent}")
     for number, character in enumerate(token, start=1):
         if unicodedata.category(character) == "Cc":
             raise TokenError(

@@ -1,4 +1,4 @@
-"""Cases that both readers must read alike: a column as it is written, and the values read from it."""
+"""Cases that the Arrow reader and the Spark reader must read alike: a column as it is written, and the values read."""
 
 import datetime as dt
 from dataclasses import dataclass, field

@@ -19,8 +19,8 @@ class Fields:
     """The values that are read from each record.
 
     Args:
-        columns: for each column, its name in the log, and the names or paths to read. The texts of several are joined by
-            a blank.
+        columns: for each column, its name in the log, and the names or paths to read. The texts of several are joined
+            by a blank.
         explode: the path of a list, each element of which becomes a row; None = each record is a row.
         null_words: texts that stand for null when texts are joined.
     """

@@ -53,7 +53,7 @@ def main() -> int:
         "",
         "`python benchmarks/change_log.py --work DIR`",
         "",
-        f"{options.ads:,} ads in {options.campaigns:,} campaigns on {ITEMS:,} items.",
+        f"There are {options.ads:,} ads in {options.campaigns:,} campaigns on {ITEMS:,} items.",
         "",
         *batches(options),
         "",
@@ -129,8 +129,9 @@ def batches(options: argparse.Namespace) -> list[str]:
         quiet = while_asking(url, lambda: time.sleep(5))
         busy = while_asking(url, change)
     lines = [
-        f"{BATCHES} batches that change all campaigns took {max(seconds):.2f} s at most, {np.median(seconds):.2f} s in "
-        "the median. Milliseconds of the other clients' requests:",
+        f"All campaigns were changed in one batch, {BATCHES} times. A batch took {max(seconds):.2f} s at most, and "
+        f"{np.median(seconds):.2f} s in the median. This table has the milliseconds of the other clients' requests, "
+        "without any change (quiet) and during the batches:",
         "",
         "| | quiet p99 | quiet slowest | batches p99 | batches slowest |",
         "|---|---:|---:|---:|---:|",
@@ -198,7 +199,8 @@ def starts(options: argparse.Namespace) -> list[str]:
     print_progress("log written")
     table = Ads.from_table(ads_table(options.ads, options.campaigns), {f"i{row:07d}": row for row in range(ITEMS)})
     lines = [
-        f"{options.changes:,} changes, each of one ad's status and end. Seconds of a start:",
+        f"The log has {options.changes:,} changes, each of one ad's status and end. This table has the seconds of each "
+        "step that needs the log when a server starts:",
         "",
         "| log | file, MB | read | apply | make the snapshot |",
         "|---|---:|---:|---:|---:|",

@@ -343,24 +343,28 @@ def page(export: Export, queries: int, lines: list[str], lost: list[str]) -> str
             "# Export",
             "",
             f"`python benchmarks/export.py --demo … --output …`, on {os.cpu_count()} cores. "
-            f"{description['items']:,} items of the demo, {description['advertised_items']:,} of them with an ad, "
-            f"{description['dimensions']} dimensions. {queries} queries of one to three items, most of them with a "
-            f"country, six hours after the as-of time; k = {K}. Each store is asked by the code of "
-            "[the guide](../export.md).",
+            f"The stores have {description['items']:,} items of the demo, with vectors of {description['dimensions']} "
+            f"dimensions; {description['advertised_items']:,} of the items have an ad. There are {queries} queries of "
+            "one to three items, most of them with a country; their time is six hours after the as-of time, and "
+            f"k = {K}. Each store is searched with the code of [the guide](../export.md).",
             "",
-            "*Vector recall* is the share of the exact search's list in the exported vectors. *Served recall* is the "
-            "share of the list that a server gives, with direct edges and the tail rule. *Wrong ads* are results that "
-            "may not be shown, or whose winning ad is another. *Short* lists have fewer results than exist.",
+            "*Vector recall* is measured against the list that an exact search in the exported vectors gives, and "
+            "*served recall* against the list of a server, which uses direct edges and the tail rule too. Both are the "
+            "share of that list that was found. *Wrong ads* counts results whose item may not be shown, or whose ad is "
+            "not the item's winning ad. *Short* counts the lists with fewer results than the exact search gives.",
             "",
             f"| search | export | vector recall@{K} | served recall@{K} | wrong ads | short | median ms |",
             "|---|---:|---:|---:|---:|---:|---:|",
             *lines,
             "",
-            "OpenSearch was not run. A Qdrant server builds an HNSW index, which the embedded mode does not have.",
+            "OpenSearch was not run. The embedded Qdrant scans all vectors, while a Qdrant server builds an HNSW "
+            "index; Milvus Lite is written in Python. So the times here say nothing about the servers of Qdrant and "
+            "Milvus.",
             "",
             "## What is lost",
             "",
-            "Hits on the day after the as-of time, ranked exactly among all items ([protocols](../evaluate.md)):",
+            "The table has the hits on the day after the as-of time. For each query, all items are ranked exactly "
+            "([protocols](../evaluate.md)):",
             "",
             "| protocol | score | HR@20 | HR@100 | MRR@20 | tail HR@100 |",
             "|---|---|---:|---:|---:|---:|",

@@ -86,9 +86,10 @@ def main() -> int:
         f"IVF-SQ8, {3 * K} rows, filtered afterwards": post_filtered,
     }
     lines = [
-        f"{options.rows:,} vectors of {options.dim} dimensions, {options.queries} queries per cell, k = {K}, one "
-        f"thread. A cell has the recall@{K} against exact filtered search, and the median time in ms. *Short* is the "
-        "share of lists that have fewer rows than exist.",
+        f"The searches are among {options.rows:,} vectors of {options.dim} dimensions, on one thread, with "
+        f"{options.queries} queries per cell and k = {K}. A cell has the recall@{K}, compared with an exact filtered "
+        "search, and a query's median time in ms. *Short* is the share of lists with fewer rows than the exact search "
+        "gives.",
         "",
         "| search | " + " | ".join(f"{share:.2%} eligible" for share in SHARES.values()) + " |",
         "|---|" + "---:|" * len(SHARES),

@@ -2,9 +2,9 @@
 
     python benchmarks/fits.py NAME=EVENTS[,ITEMS] … --work DIR [--seed 0] [--output docs/benchmarks/fits.md]
 
-The *fit* is trained without the hold-out, which then measures it and chooses the settings. The *refit* is trained on
-all events. All other settings are the defaults; torch uses all cores. The graph is built before and is not counted; it
-stays in DIR.
+The *fit* is trained without the hold-out. It is then measured on the hold-out, and settings are chosen by the results.
+The *refit* is trained on all events. All settings but the seed are the defaults; torch uses all cores. The graph is
+built first, which is not counted, and stays in DIR.
 """
 
 import sys
@@ -56,7 +56,8 @@ def main() -> int:
         )
     lines += [
         "",
-        "The fixed loop, 20 million additions in Python before and after the training, shows how fast the host was.",
+        "The fixed loop is 20 million additions in Python. Its times before and after the training show how fast the "
+        "host was.",
     ]
     text = "\n".join(lines) + "\n"
     return publish(text, options.output)

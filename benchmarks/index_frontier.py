@@ -63,8 +63,8 @@ def main() -> int:
         [
             "# The index beside others",
             "",
-            f"{len(item):,} vectors of {item.shape[1]} dimensions. {len(queries)} queries are answered one at a time "
-            "on one thread; the indexes are built on all cores.",
+            f"Each index has {len(item):,} vectors of {item.shape[1]} dimensions. {len(queries)} queries are answered "
+            "one at a time on one thread; the indexes are built on all cores.",
             "",
             "| index | setting | recall@100 | queries per CPU-second | build s |",
             "|---|---|---:|---:|---:|",

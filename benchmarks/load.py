@@ -77,10 +77,12 @@ def main() -> int:
         "",
         f"`python benchmarks/load.py --work DIR --soak 10 --output …`, on {os.cpu_count()} cores.",
         "",
-        f"{options.rows:,} items with an ad each, k = {K}, without reasons. *CPU µs a request* is that of the whole "
-        "server process. *Search* is the part spent on finding candidates (direct neighbours included) and on ranking "
-        "them; *beyond it* is the rest, from the socket to the answer. The clients run on the same cores, so the "
-        "server costs more than it would alone.",
+        f"The catalogue has {options.rows:,} items with an ad each. Every request asks for k = {K} results without "
+        "reasons. *CPU µs a request* is the CPU time that the whole server process takes per request. *Search* is the "
+        "part spent on finding candidates (direct neighbours included) and on ranking them; *beyond it* is all the "
+        "rest, such as reading the request and writing the answer. *An empty app* always gives the same answer, so it "
+        "shows the cost of the socket alone. The clients run on the same cores, so a request costs more than it would "
+        "if the server ran alone.",
         "",
         "| eligible | index | plan | requests/s | p50 ms | p99 ms | not 200 | CPU µs a request | search | beyond it |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -93,8 +95,9 @@ def main() -> int:
     lines.append(row("an empty app", load_on_empty_app(options, requests(items, "AA"))))
     lines += [
         "",
-        f"{options.connections} connections, {options.seconds:g} s per load. On this host, a loop of 20 million "
-        f"additions in Python took {loop_seconds():.1f} s with nothing else running.",
+        f"Each load has {options.connections} connections and lasts {options.seconds:g} s; that on the empty app lasts "
+        f"5 s. On this host, a loop of 20 million additions in Python took {loop_seconds():.1f} s with nothing else "
+        "running.",
     ]
     if options.soak:
         bodies = requests(items, "AB")
@@ -331,10 +334,10 @@ def soak_test(
     stop.set()
     version = httpx.get(f"{url}/v1/version").json()["version"]
     return [
-        f"Soak test of {options.soak:g} minutes: {reloads[0]} reloads ({version} was served at the end), {changed[0]} "
-        f"live changes ({changed[1]} refused), {result['requests']:,} requests, {result['wrong']} not answered with "
-        f"200, p99 {result['p99']:.1f} ms. The server's anonymous memory in GiB, each minute or so, just before every "
-        f"second reload: {', '.join(memory)}.",
+        f"The soak test of {options.soak:g} minutes had {reloads[0]} reloads ({version} was served at the end), "
+        f"{changed[0]} live changes ({changed[1]} refused) and {result['requests']:,} requests ({result['wrong']} not "
+        f"answered with 200; p99 {result['p99']:.1f} ms). The server's anonymous memory was read just before every "
+        f"second reload, about once a minute. In GiB: {', '.join(memory)}.",
     ]
 
 

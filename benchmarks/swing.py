@@ -2,11 +2,12 @@
 
     python benchmarks/swing.py [--edges 250000 2500000 25000000] [--output docs/benchmarks/swing.md]
 
-Every version reads the same seeded power-law log of user-item edges from Parquet, applies the same caps, keeps the top
-partners of each item, and writes them to Parquet. *DataFrame only* and *self-join* compute Swing with Spark SQL alone;
-the *bare kernel* is LightSAGE's kernel on plain arrays, in one process and without Spark. The others run in one Spark
-session on local[2]. A small log warms the session up first, and the session's start is not counted. CPU is that of all
-processes (JVM and Python workers); memory is their peak PSS.
+Every version reads the same log of user-item edges from Parquet, applies the same caps, keeps the top partners of each
+item, and writes these pairs to Parquet. The log is generated from a fixed seed and follows a power law. *DataFrame
+only* and *self-join* compute Swing with Spark SQL alone; the *bare kernel* is LightSAGE's kernel on plain arrays, in
+one process and without Spark. The other versions run in one Spark session on local[2], which is started and warmed up
+by a small log before they are measured. CPU time is that of all processes (JVM and Python workers); memory is their
+peak PSS.
 """
 
 import itertools
@@ -256,7 +257,10 @@ def agreement(edges: int, results: dict[str, Scores]) -> str:
     shared = set.intersection(*(set(scores) for scores in results.values()))
     apart = max(max(s[pair] for s in results.values()) - min(s[pair] for s in results.values()) for pair in shared)
     largest = max(len(scores) for scores in results.values())
-    return f"{edges:,} edges: {len(shared):,} of {largest:,} pairs kept by all, scores at most {apart:.1e} apart"
+    return (
+        f"With {edges:,} edges, {len(shared):,} pairs are kept by all versions, and no version keeps more than "
+        f"{largest:,}. The scores of a pair differ by at most {apart:.1e}."
+    )
 
 
 def render(costs: dict[tuple[str, int], Cost], entries: dict[int, int], agree: list[str]) -> str:
@@ -279,7 +283,10 @@ def render(costs: dict[tuple[str, int], Cost], entries: dict[int, int], agree: l
     sizes = sorted(entries)
     for small, large in itertools.pairwise(sizes):
         growth = costs["LightSAGE", large].cpu / costs["LightSAGE", small].cpu
-        lines.append(f"{large / small:.0f}x the edges ({small:,} to {large:,}) take {growth:.1f}x the CPU.")
+        lines.append(
+            f"From {small:,} to {large:,} edges ({large / small:.0f} times as many), LightSAGE's CPU time "
+            f"becomes {growth:.1f} times as long."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -3,12 +3,14 @@
     python benchmarks/whole_build.py [--events 1000000 10000000 50000000] [--skew 5000000] [--driver-memory 3g]
                                      [--without-session-ids 10000000]
 
-The benchmark runs everything that `lightsage run` does before training, on local[2] in one Spark session. A small log
-warms the session up first, and the session's start is not counted. CPU is that of all processes (JVM and Python
-workers); memory is their peak PSS. `--skew N` builds an ordinary day of N events, and then a bad day of N events with a
-star item, a bot, and a query that opens everything. `--without-session-ids N` builds a log of N events with session
-ids, and the same log without them, whose sessions follow from users and times. A cap's name says what it limits:
-`swing_item_users`, for example, limits the users of an item in Swing.
+The benchmark runs everything that `lightsage run` does before training, on local[2] in one Spark session. Before the
+first measured build, the session is started and a small log warms it up. CPU time is that of all processes (JVM and
+Python workers); memory is their peak PSS. `--skew N` builds an ordinary day of N events, and then a bad day of N
+events: very many users click one item, a bot makes very many clicks, and very many items are opened after one search. A
+cap's name says what it limits: `swing_item_users`, for example, limits the users of an item in Swing.
+
+`--without-session-ids N` builds a log of N events with session ids, and then the same log without these ids; there, the
+sessions are derived from users and times.
 """
 
 import itertools
@@ -118,18 +120,22 @@ def render(builds: list[Built]) -> str:
         memory = f"{cost.jvm:.1f} | {cost.python:.1f} | {cost.total:.1f}"
         lines.append(f"| {one.name} | {one.events:,} | {edges:,} | {figures} | {memory} |")
     lines += by_log(
-        "µs of CPU per event, by stage",
+        "µs of CPU per event in each stage",
         builds,
         lambda one: {stage: f"{1e6 * spent / one.events:.1f}" for stage, spent in one.stages.items()},
     )
     lines += by_log(
-        "Wall seconds by stage",
+        "Wall seconds of each stage",
         builds,
         lambda one: {stage: f"{seconds:.1f}" for stage, seconds in one.summary.seconds.items()},
     )
-    lines += by_log("Removed by each cap", builds, lambda one: {cap: f"{n:,}" for cap, n in one.summary.capped.items()})
     lines += by_log(
-        "The two groups that each cap cut most, with their sizes before",
+        "How many items or users each cap removed",
+        builds,
+        lambda one: {cap: f"{n:,}" for cap, n in one.summary.capped.items()},
+    )
+    lines += by_log(
+        "The two groups that each cap cut most, with their sizes before the cut",
         builds,
         lambda one: {
             rule: "; ".join(f"{name} {had:,}" for name, had in list(one.summary.most_cut.get(rule, {}).items())[:2])

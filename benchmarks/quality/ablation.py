@@ -161,9 +161,10 @@ HEAD = """# Ablation
 
 `python benchmarks/quality/ablation.py --graph NAME=GRAPH …`
 
-The first row of a table has the hits of the released model on the hold-out. Each other row has the difference that one
-change makes; the weights of the score stay those of the released model. Changes without effect in a shop are left out,
-such as co-search in a shop without searches.
+The first row of a table shows the hits of the released model on the hold-out. Each other row shows how one change to
+this model changes the hits. In every row the weights of the score are those of the released model, unless the change is
+to a weight. Changes that cannot make a difference in a shop are left out, such as those of co-search in a shop without
+searches.
 """
 
 

@@ -27,9 +27,10 @@ def basket_table(shop: Shop, tuned: dict[str, Any], models: list[str], seeds: It
     lines = [
         f"# Quality on {shop.name}",
         "",
-        f"Recall of the other items of {len(np.unique(shop.test.group)):,} baskets: mean over seeds ± their standard "
-        "deviation, and the 95% interval of the first seed from a bootstrap over baskets. *Ads*: candidates and "
-        "targets are the items with an eligible ad at the time.",
+        f"The figures are the recall of the other items of {len(np.unique(shop.test.group)):,} baskets. A cell has the "
+        "mean over seeds ± their standard deviation and, in brackets, the 95% interval of the first seed, from a "
+        "bootstrap over baskets. In the *ads* columns, only the items that have an eligible ad at the time are "
+        "candidates and targets.",
         "",
         "| model | recall@20 | recall@100 | tail @100 | cold @100 | ads @20 | ads @100 | training CPU s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

@@ -41,8 +41,9 @@ def frontier(shop: Shop, measurements: list[Measurement], path: Path) -> str:
     plt.close(figure)
     lines = [
         "",
-        "The HR@100 of each peer, and the best tail HR@100 that the dial of LightSAGE reaches at this overall HR@100 "
-        "or a higher one (interpolated between the settings of the dial):",
+        "Each row has a peer's HR@100 and tail HR@100. Beside them is the best tail HR@100 that LightSAGE reaches at a "
+        "setting of its dial where its own overall HR@100 is at least the peer's (interpolated between the settings "
+        "that were measured):",
         "",
     ]
     lines += ["| peer | HR@100 | tail HR@100 | LightSAGE's tail HR@100 | ratio |", "|---|---:|---:|---:|---:|"]

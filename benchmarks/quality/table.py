@@ -133,8 +133,9 @@ def render(shop: Shop, measurements: list[Measurement]) -> str:
     lines = [
         f"# Quality on {shop.name}",
         "",
-        f"{len(pairs):,} pairs; tail (1 to {TAIL_EVENTS} training events): {slices['tail'].sum():,}; "
-        f"cold: {slices['cold'].sum():,}. Mean over seeds, ± their standard deviation.",
+        f"The test has {len(pairs):,} pairs of a query and a target; {slices['tail'].sum():,} of the targets are tail "
+        f"items (1 to {TAIL_EVENTS} training events), and {slices['cold'].sum():,} are cold. Figures are means over "
+        "seeds, ± their standard deviation.",
         "",
         "| model | HR@20 | HR@100 | MRR@20 | tail HR@100 | cold HR@100 | coverage@20 | training CPU s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -148,7 +149,7 @@ def render(shop: Shop, measurements: list[Measurement]) -> str:
     if ours is not None:
         lines += [
             "",
-            f"{OURS} minus the peer, with the 95% interval of a bootstrap over whole sessions (paired):",
+            f"{OURS}'s figure minus the peer's, with the 95% interval of a paired bootstrap over whole sessions:",
             "",
             "| peer | HR@20 | HR@100 | MRR@20 | tail HR@100 | cold HR@100 |",
             "|---|---:|---:|---:|---:|---:|",

@@ -121,9 +121,10 @@ def compare(items: int, threads: int) -> list[str]:
     """The table of LightSAGE, with its table fixed and learned, and of GraphSAGE with one and two layers."""
     graph = generate_graph(items)
     lines = [
-        f"{items:,} items, {len(graph.src):,} edges; batches of {BATCH} pairs with 512 random negatives. GraphSAGE "
-        "samples 10 neighbours per layer; LightSAGE reads all 30 that it keeps. The table of features is learned, or "
-        "fixed at a factorisation of the graph. The last column compares the positives per CPU-second.",
+        f"The graph has {items:,} items and {len(graph.src):,} edges. A batch has {BATCH} pairs (positives) and 512 "
+        "random negatives. GraphSAGE samples 10 neighbours per layer; LightSAGE reads all 30 that it keeps. "
+        "LightSAGE's feature table is learned, or fixed at a factorisation of the graph. The last column divides the "
+        "positives per CPU-second by those of GraphSAGE with 2 layers.",
         "",
         "| network | size | positives per CPU-second | ms a step | relative to GraphSAGE, 2 layers |",
         "|---|---|---:|---:|---:|",
@@ -155,8 +156,8 @@ def compare(items: int, threads: int) -> list[str]:
 def growth(sizes: list[int], threads: int) -> list[str]:
     """The table of the released network's cost and memory by catalogue size, each size in a process of its own."""
     lines = [
-        "The released network (192 dimensions, 4 members) by size of the catalogue. Peak memory is that of the "
-        "process, which holds the graph too:",
+        "The second table shows what the released network (192 dimensions, 4 members) takes on catalogues of growing "
+        "size. Peak memory is that of the whole process, the graph included:",
         "",
         "| items | edges | table | prepare s | ms a step | embed all s | peak GiB |",
         "|---:|---:|---|---:|---:|---:|---:|",

@@ -115,6 +115,7 @@ def test_a_run_killed_at_any_point_publishes_nothing_and_a_rerun_finishes(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_killed_while_spark_works_is_finished_by_the_next(shop: Any, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     arguments = ["run", *shop.arguments, "--workspace", str(workspace)]

@@ -67,6 +67,7 @@ def rows_in(frame: Any) -> list[str]:
     return sorted(json.dumps(row.asDict(), default=str, sort_keys=True) for row in frame.collect())
 
 
+@pytest.mark.slow
 def test_days_of_format_2_are_read_like_days_that_are_ingested_now(
     spark: Any, store: Callable[..., Any], root: str
 ) -> None:
@@ -91,6 +92,7 @@ def lose_the_store() -> None:
     raise LookupError("lost")
 
 
+@pytest.mark.slow
 def test_an_ingest_that_fails_leaves_the_stored_days_unchanged(
     spark: Any, store: Callable[..., Any], root: str, tmp_path: Path
 ) -> None:

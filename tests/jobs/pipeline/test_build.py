@@ -87,6 +87,7 @@ def test_a_killed_run_continues_after_its_finished_stages(
     assert stopped.checkpoints() == set()
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_reruns_the_stages_that_depend_on_it(
     stopped: Run, uninterrupted: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

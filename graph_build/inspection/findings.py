@@ -109,6 +109,15 @@ class TableFindings:
         line = f"[input.{self.table or 'events'}] {key} = {toml_value(value)}"
         self.faults.append(Fault(message, line, stops=stops, cause=key))
 
+    def read_as(self, name: str) -> Column | None:
+        """Return the log's column that is read as one of the contract; None if there is none, or several are joined.
+
+        Args:
+            name: the contract's name.
+        """
+        own = self.mapping.get(name)
+        return self.columns.get(own) if isinstance(own, str) else None
+
     @property
     def is_all(self) -> bool:
         """Return whether all rows were looked at."""

@@ -74,17 +74,17 @@ def settle_times(findings: TableFindings, section: TableInput) -> None:
         findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
     """
-    own = findings.mapping.get("timestamp")
-    column = findings.columns.get(own) if isinstance(own, str) else None
+    column = findings.read_as("timestamp")
     if column is None or not isinstance(section, EventsInput) or section.timestamp_unit is not None:
         return
     unit = None if is_basic_date(column) else time_unit(column)
     if unit is not None:
         example = next((text for text in column.examples if text.lstrip("-")[:1].isdigit()), column.examples[0])
-        message = f"{findings.files[0]}: the times in column {own!r} are numbers, e.g. {example}"
+        message = f"{findings.files[0]}: the times in column {column.name!r} are numbers, e.g. {example}"
         findings.write("timestamp_unit", unit, message)
     elif column.kind in ("whole number", "number") and not is_basic_date(column):
-        message = f"{findings.files[0]}: column {own!r} holds numbers that are no times, e.g. {column.examples[0]}"
+        example = column.examples[0]
+        message = f"{findings.files[0]}: column {column.name!r} holds numbers that are no times, e.g. {example}"
         findings.write("timestamp_unit", "order", f"{message}; if they only tell the order of events, say so")
 
 
@@ -110,8 +110,7 @@ def settle_levels(findings: TableFindings, section: TableInput) -> None:
         findings: what is known of the table; the settings to write and the faults are added to it.
         section: the settings of the table that are configured already.
     """
-    own = findings.mapping.get("category")
-    column = findings.columns.get(own) if isinstance(own, str) else None
+    column = findings.read_as("category")
     if column is None or column.kind != "text" or getattr(section, "category_separator", None):
         return
     texts = [text for text in column.counts() if text][:1000]
@@ -123,5 +122,5 @@ def settle_levels(findings: TableFindings, section: TableInput) -> None:
             continue
         if texts and len(with_separator) >= _MIN_LEVELS * len(texts):
             findings.settings["category_separator"] = separator
-            findings.comments["category_separator"] = f"the levels of {own!r}, e.g. {with_separator[0]!r}"
+            findings.comments["category_separator"] = f"the levels of {column.name!r}, e.g. {with_separator[0]!r}"
             return

@@ -50,8 +50,8 @@ def _comments(findings: "TableFindings") -> dict[tuple[str, ...], str]:
         (*(("input",) if key in findings.input_settings else table), key): text
         for key, text in findings.comments.items()
     }
-    for name, own in findings.mapping.items():
-        column = findings.columns.get(own) if isinstance(own, str) else None
+    for name in findings.mapping:
+        column = findings.read_as(name)
         if column is not None and column.examples:
             comments[*table, "columns", name] = f"e.g. {', '.join(column.examples[:2])}"
     for word, n in findings.event_types.items():

@@ -130,7 +130,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=3), values, max_size=3), st.data())
 def test_a_stage_is_reused_exactly_for_equal_inputs(
     tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Any], data: st.DataObject

@@ -208,7 +208,7 @@ def test_the_lock_of_a_killed_run_is_taken_over_and_its_leftovers_deleted(
 def test_only_one_of_many_writers_takes_over_the_lock_of_a_dead_owner(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     dead = lock.Owner.this_process().model_copy(update={"started": "1"}).model_dump_json()
-    for _ in range(8):
+    for _ in range(20):
         (tmp_path / "ws" / "lock").write_text(dead)
         outcomes: list[str] = []
         barrier = threading.Barrier(8)

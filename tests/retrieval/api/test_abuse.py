@@ -16,12 +16,13 @@ ABUSES = (
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # it compares times, which a browser or Spark in the other process can spoil
 def test_no_abuse_holds_up_a_well_behaved_client_or_fills_the_memory(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/abuse.py", "--work", str(tmp_path), "--rows", "5000", "--seconds", "0.7"]
     for name in ABUSES:
         command += ["--only", name]
-    # Spark and a browser may run at the same time, so the limits on times are ten times as high.
-    process = subprocess.run([*command, "--slack", "10"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    # Other tests may run at the same time, so the limits on times are four times as high.
+    process = subprocess.run([*command, "--slack", "4"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr[-5000:]
     rows = [line for line in process.stdout.splitlines() if line.startswith(("| ", "|-"))]
     assert sum(any(line.startswith(f"| {name}") for name in ABUSES) for line in rows) == len(ABUSES)
